@@ -1,0 +1,58 @@
+# The one way to work on Writ. `make help` lists the targets; continuous integration calls the same ones.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DISTS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
+PYTEST_ARGS ?= -n auto --dist loadgroup
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lab bench docs format lock clean
+
+help:  ## Show what can be done here
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Create .venv from the lock, with the writ command in it
+
+$(STAMP): requirements.lock Makefile $(DISTS:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Writ needs Python 3.11 or newer: make PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV)
+	@echo "installing the locked packages into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(DISTS:%=-e ./%)
+	@touch $@
+
+demo: setup  ## Start Writ, take operations through it on this machine, stop it
+	@$(BIN)/python -m writ_testing.demo
+
+test: setup  ## Run the tests that need no root
+	@$(BIN)/python -m pytest -m "not lab" $(PYTEST_ARGS)
+
+check: setup  ## Lint, types, layers, generated documents: the one definition of clean
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m writ_testing.generate_docs --check
+
+lab: setup  ## Run the tests on real hosts (root)
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m lab tests/lab
+
+bench: setup  ## Measure, and compare with the bars of the design
+	@$(BIN)/python -m bench
+
+docs: setup  ## Write the generated documents anew
+	@$(BIN)/python -m writ_testing.generate_docs
+
+format: setup  ## Let ruff mend what it can
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+
+lock:  ## Resolve requirements.in into requirements.lock (hashes, no addresses)
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 \
+	    requirements.in -o requirements.lock
+
+clean:  ## Remove what the targets above made (not .writ, which holds a running system's keys and journal)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@find libs services tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
