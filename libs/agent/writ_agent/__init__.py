@@ -1,1 +1,1 @@
-"""What every agent shares: pull, claim, verify, run, receipt, spool. There is no way to a host here without a verified grant."""
+"""What every agent shares: pull, claim, verify, run, receipt, spool. No host is touched without a verified grant."""

@@ -1,1 +1,1 @@
-"""The Python client of Writ and the `writ` command: requests go out over the bus, and nothing here decides or carries out."""
+"""The Python client of Writ and the `writ` command. Nothing here decides or carries out: requests go over the bus."""

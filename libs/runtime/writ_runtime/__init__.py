@@ -1,1 +1,1 @@
-"""What every process needs to run: configuration, logging, metrics, health, signals and files. It knows nothing of operations."""
+"""What every process needs to run: configuration, logs, metrics, health, signals, files. It knows of no operation."""
