@@ -1,0 +1,190 @@
+"""What agents and executors say to each other: claim and its answer, receipt, heartbeat, progress, look, cancel.
+
+Agents write nothing durable; they sign what they say, and believe only what policy signed.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from writ_contracts.decisions import LookAction
+from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId
+from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed
+
+
+class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.claim.v1"):
+    """An agent instance's wish to start one dispatched operation now.
+
+    `seal_to` is an ephemeral X25519 public key (base64) for the parameters; `baseline` is the target's state before.
+    """
+
+    operation_id: OperationId
+    attempt: int
+    pool: PoolId
+    instance: InstanceId
+    nonce: Hex32
+    seal_to: str
+    baseline: dict[str, Any] = field(default_factory=dict)
+
+
+class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """On `writ.claim.<pool>`. `principal` only locates the operation in the journal."""
+
+    claim: Signed
+    principal: str
+
+
+class ClaimAnswer(Struct, frozen=True, kw_only=True):
+    """`started` is stored: the signed Grant and the sealed parameters (`SealedParameters`, base64). Or why not.
+
+    With an error: `retry` false means drop it (gone, denied, expired), true means leave it for a later delivery.
+    """
+
+    grant: Signed | None = None
+    sealed: str = ""
+    error: Failure | None = None
+
+
+class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Inside the seal: the effective parameters and the key of their digest."""
+
+    parameters: dict[str, Any]
+    parameters_key: Hex32
+
+
+ReceiptOutcome = Literal["succeeded", "failed", "cancelled", "unknown"]
+
+
+class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.receipt.v1"):
+    """The agent's account. `output` and `state` hold public fields only; `output_digest` covers the full output.
+
+    `effect`: `none` (nothing was changed), `done`, or `maybe`. `certain` false with `cancelled` never happens: that is
+    `unknown`. `over`: nothing of it runs any more. `grant_digest` is None when it never got one.
+    """
+
+    operation_id: OperationId
+    attempt: int
+    pool: PoolId
+    instance: InstanceId
+    grant_digest: Digest | None
+    outcome: ReceiptOutcome
+    code: str
+    message: Annotated[str, Meta(max_length=2000)]
+    output_digest: Digest
+    output_bytes: int
+    output: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+    effect: Literal["none", "done", "maybe"] = "maybe"
+    duration_ms: float = 0.0
+    over: bool = True
+
+
+class ReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """On `writ.receipt.<pool>`: the receipt and the full output, which goes to the requester, not to the journal."""
+
+    receipt: Signed
+    principal: str
+    full_output: dict[str, Any] = field(default_factory=dict)
+
+
+class Acknowledged(Struct, frozen=True, kw_only=True):
+    """The answer to a receipt or report: stored (or no longer wanted), so forget it; or an error."""
+
+    stored: bool = False
+    error: Failure | None = None
+
+
+class Heartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """On `writ.heartbeat.<pool>`, each third of a lease: who is there, what it runs, how much more it could."""
+
+    pool: PoolId
+    instance: InstanceId
+    running: list[OperationId]
+    free_slots: int
+    operations: list[str]
+    version: str
+    leaving: bool = False
+
+
+class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """On `writ.progress.<pool>`, at most two a second an operation; relayed to its requester, never stored."""
+
+    operation_id: OperationId
+    principal: str
+    message: Annotated[str, Meta(max_length=500)]
+
+
+SecurityKind = Literal[
+    "forged_grant",
+    "expired_grant",
+    "replayed_grant",
+    "mismatched_grant",
+    "forged_look",
+    "forged_cancel",
+    "bad_signature",
+    "forged_claim",
+    "forged_receipt",
+    "unknown_principal",
+    "key_mismatch",
+    "replayed_statement",
+    "permission_violation",
+    "injected_reply",
+    "path_escape",
+    "flood",
+]
+"""The closed list of kinds of security events."""
+
+
+class SecurityReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.security.v1"):
+    """Something that should not happen, as an agent saw it; signed by the agent; detail holds no parameter values."""
+
+    kind: SecurityKind
+    pool: PoolId
+    instance: InstanceId
+    detail: Annotated[str, Meta(max_length=1000)]
+    operation_id: OperationId | None = None
+    principal: str | None = None
+
+
+class ReportMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """On `writ.report.<pool>`."""
+
+    report: Signed
+
+
+class AskLook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """On `writ.agent.<pool>.look` (any agent of the pool): do this read-only action under the signed Look."""
+
+    look: Signed
+    action: LookAction
+    parameters: dict[str, Any]
+    parameters_key: Hex32
+    baseline: dict[str, Any] = field(default_factory=dict)
+    timeout: float = 30.0
+
+
+class Looked(Struct, frozen=True, kw_only=True):
+    """What was seen. For a probe: `verdict` took_effect, no_effect or unknown."""
+
+    seen: dict[str, Any] = field(default_factory=dict)
+    verdict: Literal["took_effect", "no_effect", "unknown"] = "unknown"
+    error: Failure | None = None
+
+
+class AskCancel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """On `writ.agent.<pool>.cancel.<instance>`: stop it; `decision` is policy's signed allow of an operation_cancel.
+
+    `parameters_key` opens the decision's digest of `{"operation_id": …}`.
+    """
+
+    operation_id: OperationId
+    decision: Signed
+    parameters_key: Hex32
+
+
+class Cancelled(Struct, frozen=True, kw_only=True):
+    """`stopped`: it has ended, its receipt follows. `not_confirmed`: told to stop, still not seen to end. `unknown`."""
+
+    result: Literal["stopped", "not_confirmed", "not_running"] = "not_confirmed"
+    error: Failure | None = None

@@ -1,0 +1,81 @@
+"""What one asks the audit service, and what it answers.
+
+Reading one's own record is always allowed; anybody else's is the control operation `audit_read`, decided by policy.
+"""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, field
+
+from writ_contracts.ids import OperationId
+from writ_contracts.requests import Failure
+
+
+class TraceQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All events of an operation or of a correlation id; exactly one of the two."""
+
+    operation_id: OperationId | None = None
+    correlation_id: Annotated[str, Meta(max_length=128)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.operation_id is None) == (self.correlation_id is None):
+            raise ValueError("give either operation_id or correlation_id")
+
+
+class TraceEvent(Struct, frozen=True, kw_only=True):
+    """One event as stored: where in the journal, when, which kind, and its body as plain data."""
+
+    sequence: int
+    subject: str
+    kind: str
+    at: float
+    body: dict[str, Any]
+
+
+class TraceAnswer(Struct, frozen=True, kw_only=True):
+    """The events in journal order. `as_of`: the last sequence that the index had read."""
+
+    events: list[TraceEvent] = field(default_factory=list)
+    as_of: int = 0
+    error: Failure | None = None
+
+
+class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Operations by what they were; all given fields must hold. Times are Unix seconds; newest first."""
+
+    principal: str | None = None
+    target: str | None = None
+    operation: str | None = None
+    outcome: str | None = None
+    correlation_id: str | None = None
+    since: float | None = None
+    until: float | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    before: int | None = None
+    """Sequence to page on from: the `first_sequence` of the last row seen."""
+
+
+class SearchRow(Struct, frozen=True, kw_only=True):
+    """One operation in a search's answer."""
+
+    operation_id: str
+    first_sequence: int
+    principal: str
+    operation: str
+    target: str
+    state: str
+    outcome: str | None
+    code: str
+    requested_at: float
+    updated_at: float
+    correlation_id: str
+    security_events: int = 0
+
+
+class SearchAnswer(Struct, frozen=True, kw_only=True):
+    """The rows, and whether there are more."""
+
+    rows: list[SearchRow] = field(default_factory=list)
+    more: bool = False
+    as_of: int = 0
+    error: Failure | None = None

@@ -1,0 +1,166 @@
+"""What the executor asks policy, and what policy signs: decisions, grants and looks.
+
+A decision says what may be; a grant lets one claim start now; a look lets an agent read a host (baseline, probe,
+preview). Only policy signs these three, and agents act on nothing else.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
+from writ_contracts.inventory import Target
+from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed
+
+Effect = Literal["allow", "deny", "require_approval"]
+
+
+class PolicyVersion(Struct, frozen=True, kw_only=True):
+    """Which policy decided: its name, label and the SHA-256 of the exact file, with those of the files beside it."""
+
+    name: str
+    version: str
+    digest: Digest
+    inventory_digest: Digest
+    principals_digest: Digest
+
+
+class TraceEntry(Struct, frozen=True, kw_only=True):
+    """One rule that was considered: whether it matched, and if not the first clause that failed, with both values.
+
+    A value of a parameter that is not public shows as `‹secret›`.
+    """
+
+    rule: str
+    section: str
+    effect: Effect
+    matched: bool
+    clause: str = ""
+    wanted: str = ""
+    got: str = ""
+
+
+class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
+    """Policy's word on one request at one instant (`at`, Unix seconds).
+
+    `rules` made it, sorted; `trace` is bounded (`trace_omitted` counts the rest). `authenticated` says what stands for
+    who asked: the principal's own `signature`, or the NATS `server`.
+    """
+
+    operation_id: OperationId
+    principal: PrincipalId
+    operation: OperationName
+    target: TargetId
+    effect: Effect
+    code: str
+    rules: list[str]
+    reason: str
+    parameters_digest: Digest
+    policy: PolicyVersion
+    control_sequence: int
+    at: float
+    authenticated: Literal["signature", "server"]
+    acts_for: PrincipalId | None = None
+    dry_run: bool = False
+    timeout: int | None = None
+    trace: list[TraceEntry] = field(default_factory=list)
+    trace_omitted: int = 0
+
+
+class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.grant.v1"):
+    """The writ: one claim may start now. Good for `lifetime` seconds of the agent's monotonic clock from its claim."""
+
+    operation_id: OperationId
+    operation: OperationName
+    target: Target
+    principal: PrincipalId
+    parameters_digest: Digest
+    decision_digest: Digest
+    claim_digest: Digest
+    policy: PolicyVersion
+    control_sequence: int
+    pool: PoolId
+    instance: InstanceId
+    nonce: Hex32
+    lifetime: float
+    timeout: int
+    granted_at: float
+    acts_for: PrincipalId | None = None
+    approvals: list[Digest] = field(default_factory=list)
+
+
+LookAction = Literal["baseline", "probe", "preview", "listing"]
+
+
+class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.look.v1"):
+    """A read-only grant: these actions, for this operation on this target, until `expires_at` (Unix seconds)."""
+
+    operation_id: OperationId
+    operation: OperationName
+    target: Target
+    pool: PoolId
+    actions: list[LookAction]
+    parameters_digest: Digest
+    """Of the public parameters for baseline and probe, of all effective ones for preview."""
+    policy: PolicyVersion
+    expires_at: float
+
+
+class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything about one request that policy needs; `parameters` are the caller's own, checked, without defaults.
+
+    `key` is the one that the NATS server says sent it. `parameters_key` keys the digests of this operation.
+    `owner` is whose record or operation a control operation is about.
+    """
+
+    operation_id: OperationId
+    principal: PrincipalId
+    key: str
+    operation: str
+    target: str
+    parameters: dict[str, Any]
+    parameters_key: Hex32
+    dry_run: bool = False
+    idempotency_key: str | None = None
+    statement: Signed | None = None
+    statement_seen_at: float | None = None
+    """When an executor first saw the statement (Unix seconds); None: now. Its five minutes are judged at that time."""
+    salt: Hex32 | None = None
+    owner: PrincipalId | None = None
+
+
+class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask for a decision (`writ.policy.decide`). `look_until` asks for a look too, in case it isn't a denial."""
+
+    subject: Subject
+    control_sequence: int
+    look: list[LookAction] = field(default_factory=list)
+    look_until: float | None = None
+
+
+class Decided(Struct, frozen=True, kw_only=True):
+    """The answer: a signed Decision with the effective parameters, or an error (`invalid` kinds, `behind`)."""
+
+    decision: Signed | None = None
+    effective: dict[str, Any] = field(default_factory=dict)
+    look: Signed | None = None
+    error: Failure | None = None
+
+
+class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask for a grant (`writ.policy.grant`): decide again, and if it is allowed bind it to this claim."""
+
+    subject: Subject
+    claim: Signed
+    control_sequence: int
+    approvals: list[Signed] = field(default_factory=list)
+
+
+class Granted(Struct, frozen=True, kw_only=True):
+    """The answer: grant and decision; or a decision alone, which denies; or an error."""
+
+    grant: Signed | None = None
+    decision: Signed | None = None
+    effective: dict[str, Any] = field(default_factory=dict)
+    error: Failure | None = None

@@ -1,0 +1,107 @@
+"""The errors that cross a boundary in Writ, one class per thing that a caller does differently.
+
+WritError                 something said no; `code` says what, `retry` whether asking again can help
+├── Invalid               the message itself is wrong: change it (exit status 2)
+├── Denied                policy, or the lack of a permission, says no (3)
+├── Untrusted             a signature, key or binding does not hold: refuse, and record a security event
+├── Conflict              somebody else wrote first: read again, then decide
+├── Unreachable           nobody answered that could: try later (6)
+├── TimedOut              sent, and no answer came in time: the effect is unknown
+└── Full                  a limit is reached: try later
+
+Only `code`, `message` and `retry` cross the wire; tracebacks and foreign exceptions never do.
+"""
+
+from typing import ClassVar
+
+
+class WritError(Exception):
+    """Base of all: `code` is a stable word from `CODES`, the message says what, which and why."""
+
+    default_code: ClassVar[str] = "internal"
+    retry: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+
+
+class Invalid(WritError):
+    """The message cannot be understood or breaks its schema; asking again unchanged cannot help."""
+
+    default_code = "invalid"
+
+
+class Denied(WritError):
+    """A rule, or the absence of one, forbids it."""
+
+    default_code = "denied"
+
+
+class Untrusted(WritError):
+    """A signature, a key or what it is bound to does not hold."""
+
+    default_code = "bad_signature"
+
+
+class Conflict(WritError):
+    """The state moved on: another writer was first."""
+
+    default_code = "conflict"
+
+
+class Unreachable(WritError):
+    """The peer is not there; nothing was done."""
+
+    default_code = "unavailable"
+    retry = True
+
+
+class TimedOut(WritError):
+    """No answer in time; whether it was done is not known."""
+
+    default_code = "timeout"
+    retry = True
+
+
+class Full(WritError):
+    """A limit (journal bytes, requests a second, open operations) is reached; nothing was done."""
+
+    default_code = "full"
+    retry = True
+
+
+CODES: dict[str, str] = {
+    "internal": "a defect in Writ; the log of the service named has the details",
+    "invalid": "the message cannot be decoded or breaks its schema",
+    "oversize": "the message is larger than its kind may be",
+    "unknown_operation": "no such operation in the catalogue",
+    "unknown_target": "no such target in the inventory",
+    "unknown_principal": "no such principal, or its key is not the one that sent this",
+    "invalid_parameters": "the parameters break the operation's schema",
+    "unsupported": "the target does not offer this operation",
+    "conflict": "the same idempotency key was used for another request",
+    "denied": "a rule denies it",
+    "no_rule": "no rule allows it",
+    "rule_error": "a rule that covers it could not be evaluated, which denies",
+    "dry_run_disabled": "the policy does not allow dry runs",
+    "policy_inactive": "the policy is outside its own time",
+    "outside_gateway_limits": "no rule of the gateway covers it as asked",
+    "approval_unavailable": "it needs an approval and nobody can give one yet",
+    "signature_required": "this needs the principal's own signature",
+    "bad_signature": "a signature does not hold",
+    "rate_limited": "this principal asks too often",
+    "too_many_open": "this principal has too many open operations",
+    "full": "the journal is nearly full: archive it",
+    "unavailable": "a part of Writ that is needed does not answer",
+    "timeout": "no answer in time",
+    "behind": "this replica has not seen the latest control events yet",
+    "no_agent": "no agent of the pool was there in time",
+    "not_claimed": "agents were there, none was free in time",
+    "gone": "the operation has moved on; nothing is left to start",
+    "not_found": "no such operation, or not yours to read",
+    "lost": "the agent fell silent while it ran",
+    "cancelled": "it was cancelled",
+    "not_cancellable": "it has already ended",
+}
+"""Every code that Writ's own services answer with; a backend adds its own for what failed on the host."""

@@ -1,0 +1,40 @@
+"""Grammar of every identifier, and how operation ids are made.
+
+Each identifier that becomes a subject token matches a pattern without dots, wildcards or white space, to the end
+of the string: `(?!\\n)$`, since a bare `$` lets a trailing newline through.
+"""
+
+import base64
+import hashlib
+from typing import Annotated
+
+from msgspec import Meta
+
+_END = r"(?!\n)$"
+TOKEN_PATTERN = r"^[A-Za-z0-9_-]{1,64}" + _END
+
+PrincipalId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="who asks; a subject token")]
+TargetId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="a target of the inventory; a subject token")]
+PoolId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="the agents that serve a target; a subject token")]
+InstanceId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="one running agent process")]
+OperationName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}" + _END, description="a verb of the catalogue")]
+OperationId = Annotated[str, Meta(pattern=r"^[a-z2-7]{26}" + _END, description="one operation; 128 bits, base32")]
+CorrelationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}" + _END, description="ties operations together")]
+IdempotencyKey = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,128}" + _END, description="same key, same operation")]
+PublicKey = Annotated[str, Meta(pattern=r"^U[A-Z2-7]{55}" + _END, description="an Ed25519 key as an nkey of a user")]
+Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + _END, description="32 bytes in hexadecimal")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + _END, description="SHA-256 or HMAC-SHA-256 in hexadecimal")]
+
+WRIT_TARGET = "writ"
+"""The id of the target that control operations act on; its role is `gateway`."""
+
+
+def operation_id(principal: str, idempotency_key: str) -> str:
+    """The id of the operation that this principal means by this key: the same pair always gives the same id."""
+    digest = hashlib.sha256(f"writ.operation\0{principal}\0{idempotency_key}".encode()).digest()
+    return encode_id(digest[:16])
+
+
+def encode_id(raw: bytes) -> str:
+    """Sixteen bytes as 26 lower-case base32 characters (RFC 4648, no padding)."""
+    return base64.b32encode(raw).decode().rstrip("=").lower()

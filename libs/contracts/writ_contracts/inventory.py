@@ -1,0 +1,95 @@
+"""Targets, principals and agents as the inventory files give them (docs: policies/, notes in docs/policy.md).
+
+What is not declared here is refused: an unknown target, principal, pool or key never gets a default. These structs
+say what an entry means; reading the files is `writ_runtime.files`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from writ_contracts.ids import WRIT_TARGET, PoolId, PrincipalId, PublicKey, TargetId
+
+Role = Literal["gateway", "production", "development", "staging", "testing", "maintenance"]
+Kind = Literal["human", "agent", "service"]
+Attribute = str | int | float | bool
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class FileRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A folder below which the file operations may work; system folders need the explicit word."""
+
+    path: Annotated[str, Meta(pattern=r"^/", max_length=4096)]
+    allow_system_root: bool = False
+
+
+class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing that operations act on, and everything that it offers."""
+
+    id: TargetId
+    role: Role
+    backend: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}(?!\n)$")]
+    agent: PoolId | None = None
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+    gateway: TargetId | None = None
+    tags: list[Name] = field(default_factory=list)
+    connection: dict[str, Any] = field(default_factory=dict)
+    capabilities: list[Name] | None = None
+    file_roots: list[str | FileRoot] = field(default_factory=list)
+    stack_dir: str | None = None
+    backup: dict[str, Any] = field(default_factory=dict)
+    scan_networks: list[str] = field(default_factory=list)
+    mount_roots: list[str] = field(default_factory=list)
+
+    @property
+    def pool(self) -> str:
+        """Its agents: as declared, else the backend's name, for a local target `local-<host>`."""
+        if self.agent is not None:
+            return self.agent
+        if self.backend == "local":
+            return f"local-{self.connection.get('host', self.id)}"
+        return self.backend
+
+    def roots(self) -> list[FileRoot]:
+        """`file_roots` with the short form (a bare path) spelled out."""
+        return [FileRoot(path=root) if isinstance(root, str) else root for root in self.file_roots]
+
+
+class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who asks: known by one key; an AI agent also names the human that it acts for."""
+
+    id: PrincipalId
+    kind: Kind
+    key: PublicKey
+    roles: list[Name] = field(default_factory=list)
+    acts_for: PrincipalId | None = None
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+
+
+class AgentKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key that may claim for a pool."""
+
+    pool: PoolId
+    key: PublicKey
+
+
+class Inventory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """inventory.yaml."""
+
+    targets: list[Target]
+
+
+class Principals(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """principals.yaml."""
+
+    principals: list[Principal]
+
+
+class Agents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """agents.yaml."""
+
+    agents: list[AgentKey]
+
+
+WRIT = Target(id=WRIT_TARGET, role="gateway", backend="writ")
+"""Writ itself, the target of the control operations; always in the inventory."""

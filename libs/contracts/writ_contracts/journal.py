@@ -1,0 +1,233 @@
+"""The events of the journal: what was asked, decided, started and seen, one struct per event.
+
+Events tolerate unknown fields, so that an older reader reads a newer writer. They hold public parameters only. Each is
+at most 64 KiB; the subject names principal, operation and kind (see `subjects`).
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from writ_contracts.agents import SecurityKind
+from writ_contracts.requests import Verdict
+from writ_contracts.signing import Signed
+
+MAX_EVENT_BYTES = 65_535
+
+Outcome = Literal[
+    "succeeded",
+    "failed",
+    "denied",
+    "rejected",
+    "invalid",
+    "previewed",
+    "expired",
+    "cancelled",
+    "stale",
+    "unknown",
+]
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """What every event has: its own id, when it was written (Unix seconds), and what it belongs to."""
+
+    id: str
+    at: float
+    correlation_id: str
+    causation_id: str = ""
+    traceparent: str = ""
+
+
+class Requested(Event, frozen=True, kw_only=True, tag="requested"):
+    """An accepted request with its first decision. `fingerprint` tells a repeated key from a conflicting one."""
+
+    operation_id: str
+    principal: str
+    operation: str
+    target: str
+    pool: str
+    risk: str
+    idempotent: bool
+    key: str
+    parameters: dict[str, Any]
+    hidden: list[str]
+    parameters_digest: str
+    fingerprint: str
+    verdict: Verdict
+    decision: Signed
+    timeout: int
+    start_by: float
+    """Unix seconds: not started by then, it ends `expired`. An approval extends it."""
+    acts_for: str | None = None
+    reason: str = ""
+    dry_run: bool = False
+    idempotency_key: str | None = None
+    statement: Signed | None = None
+    salt: str | None = None
+
+
+class Refused(Event, frozen=True, kw_only=True, tag="refused"):
+    """An attempt that went no further: `denied` by policy, or `invalid`. Operation and target are as claimed, cut."""
+
+    operation_id: str
+    principal: str
+    operation: str
+    target: str
+    outcome: Literal["denied", "invalid"]
+    code: str
+    message: str
+    fingerprint: str = ""
+    verdict: Verdict | None = None
+    decision: Signed | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    hidden: list[str] = field(default_factory=list)
+    acts_for: str | None = None
+    reason: str = ""
+    dry_run: bool = False
+    statement: Signed | None = None
+
+
+class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"):
+    """People are asked, until `until` (Unix seconds)."""
+
+    operation_id: str
+    approvers: list[str]
+    quorum: int
+    until: float
+
+
+class Approved(Event, frozen=True, kw_only=True, tag="approved"):
+    """Enough people said yes; their signed approvals."""
+
+    operation_id: str
+    approvals: list[Signed]
+
+
+class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
+    """An agent of the pool may claim it now. `look` lets it read the baseline, nothing else."""
+
+    operation_id: str
+    principal: str
+    operation: str
+    target: str
+    pool: str
+    attempt: int
+    parameters: dict[str, Any]
+    start_by: float
+    timeout: int
+    look: Signed | None = None
+    look_key: str = ""
+    """Keys the look's digest of the public parameters; opens nothing else."""
+
+
+class Started(Event, frozen=True, kw_only=True, tag="started"):
+    """A claim got its grant: the effect may happen from now on, until `deadline` (Unix seconds) and no longer."""
+
+    operation_id: str
+    attempt: int
+    instance: str
+    deadline: float
+    claim: Signed | None = None
+    grant: Signed | None = None
+    decision: Signed | None = None
+
+
+class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
+    """Somebody who may wants it stopped; its agent is told until it answers."""
+
+    operation_id: str
+    by: str
+    cancel_id: str
+    decision: Signed
+    decision_key: str
+
+
+class Finished(Event, frozen=True, kw_only=True, tag="finished"):
+    """The one outcome. `receipt` is the agent's where an agent ran it."""
+
+    operation_id: str
+    outcome: Outcome
+    code: str = ""
+    message: str = ""
+    output: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+    output_digest: str = ""
+    receipt: Signed | None = None
+    decision: Signed | None = None
+
+
+class Unknown(Event, frozen=True, kw_only=True, tag="unknown"):
+    """It may have run, and nobody can tell yet: an outcome that `Resolved` may settle, once."""
+
+    operation_id: str
+    code: str
+    message: str
+    receipt: Signed | None = None
+
+
+class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
+    """What it was after all: by a late receipt, or by a probe (`how`)."""
+
+    operation_id: str
+    outcome: Literal["succeeded", "failed", "cancelled"]
+    how: Literal["receipt", "probe"]
+    code: str = ""
+    message: str = ""
+    output: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+    output_digest: str = ""
+    receipt: Signed | None = None
+
+
+class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
+    """Something that should not happen, seen by a service or reported (and signed) by an agent."""
+
+    kind: SecurityKind
+    detail: str
+    operation_id: str | None = None
+    principal: str | None = None
+    pool: str | None = None
+    report: Signed | None = None
+
+
+class RefusedSummary(Event, frozen=True, kw_only=True, tag="refused_summary"):
+    """How many attempts of one principal were turned away unrecorded since `since`, because they were too many."""
+
+    principal: str
+    count: int
+    since: float
+    codes: dict[str, int]
+
+
+class LockTaken(Event, frozen=True, kw_only=True, tag="lock_taken"):
+    """One changing operation holds its target, until it has ended; written in one batch with `dispatched`."""
+
+    target: str
+    operation_id: str
+    principal: str
+
+
+class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
+    """Something that all decisions after it must know. `kind`: stop_set, stop_lift, policy, emergency."""
+
+    kind: str
+    principal: str
+    operation_id: str
+    body: dict[str, Any]
+    decision: Signed | None = None
+    statement: Signed | None = None
+
+
+OperationEvent = (
+    Requested
+    | Refused
+    | AwaitingApproval
+    | Approved
+    | Dispatched
+    | Started
+    | CancelRequested
+    | Finished
+    | Unknown
+    | Resolved
+)
+JournalEvent = OperationEvent | SecurityEvent | RefusedSummary | LockTaken | ControlEvent

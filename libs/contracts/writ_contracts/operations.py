@@ -1,0 +1,107 @@
+"""What an operation is, and the catalogue: the closed set of them that this installation knows.
+
+One definition gives validation (client, executor and again the agent), schema, help text and policy's view of an
+operation. The built-in ones are in `writ_contracts.catalogue`; plugins add theirs, and a duplicate name is an error.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from writ_contracts import parameters as params
+from writ_contracts.errors import Invalid
+
+
+class Risk(StrEnum):
+    """How much an operation can hurt; `admin` needs approval under `require_approval_for_admin`."""
+
+    READ = "read"
+    CHANGE = "change"
+    ADMIN = "admin"
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """One typed verb.
+
+    `idempotent`: may be run again after a crash. `baseline`: the agent records the target's state before it claims.
+    `probe`: the agent can tell afterwards whether it took effect. `preview`: a dry run looks at the host.
+    `own_signature`: refused without the principal's own signature.
+    """
+
+    name: str
+    summary: str
+    parameters: type[params.Parameters]
+    output: type[params.Output]
+    risk: Risk
+    backends: tuple[str, ...]
+    idempotent: bool = False
+    baseline: bool = False
+    probe: bool = False
+    preview: bool = False
+    control: bool = False
+    own_signature: bool = False
+
+    @property
+    def read_only(self) -> bool:
+        """Changes nothing: needs no lock on its target."""
+        return self.risk is Risk.READ
+
+    @property
+    def default_timeout(self) -> int:
+        """Seconds, when the caller gives none."""
+        return int(params.defaults(self.parameters)["timeout"])
+
+    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The effective parameters; raises Invalid (`invalid_parameters`) naming operation and field."""
+        try:
+            return params.check(self.parameters, values)
+        except Invalid as error:
+            raise Invalid(f"{self.name}: {error}", code=error.code) from error
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema 2020-12 of the parameters."""
+        return msgspec.json.schema(self.parameters)
+
+
+class Catalogue(Mapping[str, Operation]):
+    """Operations by name; read-only."""
+
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        self._by_name: dict[str, Operation] = {}
+        for operation in operations:
+            if operation.name in self._by_name:
+                raise Invalid(f"operation {operation.name} is defined twice", code="invalid")
+            self._by_name[operation.name] = operation
+
+    def __getitem__(self, name: str) -> Operation:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def find(self, name: str) -> Operation:
+        """The operation of that name; raises Invalid (`unknown_operation`)."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise Invalid(f"no operation {name!r} in the catalogue", code="unknown_operation") from None
+
+
+def offers(capabilities: list[str] | None, backend: str, operation: Operation) -> bool:
+    """Whether a target of this backend with these declared capabilities has this operation at all.
+
+    A capability is an operation's name or a prefix ending in `*`; None means all that the backend has.
+    """
+    if backend not in operation.backends:
+        return False
+    return capabilities is None or any(_covers(item, operation.name) for item in capabilities)
+
+
+def _covers(capability: str, name: str) -> bool:
+    return name.startswith(capability[:-1]) if capability.endswith("*") else name == capability

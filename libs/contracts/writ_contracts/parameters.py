@@ -1,0 +1,86 @@
+"""How parameters and outputs are typed, classed and checked.
+
+A field's class is public, sensitive or secret, and secret unless it says otherwise: a field that somebody forgot to
+class stays out of the journal. Unknown fields are refused, `bool` is no `int`, and strings match to their very end.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from writ_contracts.errors import Invalid
+
+
+class Class(StrEnum):
+    """Who may see a value: the journal takes public ones; sensitive ones show their digest; secret ones nothing."""
+
+    PUBLIC = "public"
+    SENSITIVE = "sensitive"
+    SECRET = "secret"
+
+
+PUBLIC = Meta(extra={"writ_class": Class.PUBLIC})
+SENSITIVE = Meta(extra={"writ_class": Class.SENSITIVE})
+
+Timeout = Annotated[int, Meta(ge=1, description="seconds until the operation is ended on the host"), PUBLIC]
+
+
+class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every operation's parameters; each operation states its own default and maximum `timeout`, in seconds."""
+
+
+class Output(Struct, frozen=True, kw_only=True):
+    """Base of every operation's output; tolerant, so that an older reader reads a newer agent's."""
+
+
+def classes(struct: type[Struct]) -> dict[str, Class]:
+    """The class of each field, by name."""
+    hints = get_type_hints(struct, include_extras=True)
+    return {name: _class_of(hints[name]) for name in struct.__struct_fields__}
+
+
+def _class_of(hint: Any) -> Class:
+    if get_origin(hint) is Annotated:
+        for meta in reversed(get_args(hint)[1:]):
+            if isinstance(meta, Meta) and meta.extra and "writ_class" in meta.extra:
+                return Class(meta.extra["writ_class"])
+    return Class.SECRET
+
+
+def public(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the public fields of `values`."""
+    known = classes(struct)
+    return {name: value for name, value in values.items() if known.get(name) is Class.PUBLIC}
+
+
+def hidden(struct: type[Struct], values: Mapping[str, Any]) -> list[str]:
+    """The names, sorted, of the fields of `values` that are not public."""
+    known = classes(struct)
+    return sorted(name for name in values if known.get(name, Class.SECRET) is not Class.PUBLIC)
+
+
+def check(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with the defaults applied, as plain data; an absent optional field stays absent.
+
+    Raises Invalid (`invalid_parameters`) naming the field, never its value.
+    """
+    try:
+        built = msgspec.to_builtins(msgspec.convert(dict(values), struct, strict=True))
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise Invalid(str(error) or "nested too deeply", code="invalid_parameters") from error
+    return {name: value for name, value in built.items() if value is not None}
+
+
+def defaults(struct: type[Struct]) -> dict[str, Any]:
+    """The catalogue's default of each field that has one and whose default is not None."""
+    pairs = ((item.name, _default(item)) for item in msgspec.structs.fields(struct))
+    return {name: value for name, value in pairs if value is not None}
+
+
+def _default(item: msgspec.structs.FieldInfo) -> Any:
+    if item.default_factory is not msgspec.NODEFAULT:
+        return item.default_factory()
+    return None if item.default is msgspec.NODEFAULT else item.default

@@ -1,0 +1,184 @@
+"""What a requester sends, and what it gets back.
+
+Any NATS client can send `{"target": "web-1", "parameters": {"service_name": "nginx"}}` on
+`writ.request.<principal>.<operation>`. Who asks is told by the subject and the server, never by this payload.
+"""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, field
+
+from writ_contracts.ids import (
+    CorrelationId,
+    Digest,
+    Hex32,
+    IdempotencyKey,
+    OperationId,
+    OperationName,
+    PrincipalId,
+    TargetId,
+)
+from writ_contracts.signing import Signed
+
+MAX_REQUEST_BYTES = 1_500_000
+"""A request may carry 1 MiB of file content in base64; the server's own limit is 2 MB."""
+
+
+class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One wish. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest."""
+
+    target: TargetId
+    parameters: dict[str, Any] = field(default_factory=dict)
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+    dry_run: bool = False
+    idempotency_key: IdempotencyKey | None = None
+    correlation_id: CorrelationId | None = None
+    statement: Signed | None = None
+    salt: Hex32 | None = None
+
+
+class RequestStatement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.request.v1"):
+    """What a principal signs: exactly this operation. `parameters_digest` = HMAC-SHA-256(salt, canonical parameters).
+
+    Good for 5 minutes from `issued_at` (Unix seconds) and for one operation: the idempotency key is part of it.
+    """
+
+    principal: PrincipalId
+    operation: OperationName
+    target: TargetId
+    parameters_digest: Digest
+    idempotency_key: IdempotencyKey
+    dry_run: bool
+    issued_at: float
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """A decision in short, for people: what, by which rules, why."""
+
+    decision: str
+    rules: list[str]
+    reason: str
+    code: str
+    policy: str = ""
+    """Name and digest of the policy that decided, `name@digest12`."""
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """An error on the wire: a code of `writ_contracts.errors.CODES`, what happened, whether to try again."""
+
+    code: str
+    message: str
+    retry: bool = False
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """The one reply to a request, sent after the decision is durable.
+
+    `state` is a state of `writ_contracts.life`; `outcome` is set when it has already ended (denied, invalid,
+    previewed).
+    """
+
+    operation_id: OperationId | None = None
+    correlation_id: str | None = None
+    state: str = "refused"
+    outcome: str | None = None
+    verdict: Verdict | None = None
+    error: Failure | None = None
+
+
+class OperationQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask for one operation (`writ.query.<principal>.operation`) or its full output (`….result`)."""
+
+    operation_id: OperationId
+
+
+class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask for the operations of one's own that have not ended (`….operations`)."""
+
+
+class OperationView(Struct, frozen=True, kw_only=True):
+    """One operation as it stands, for its requester."""
+
+    operation_id: OperationId
+    principal: PrincipalId
+    operation: str
+    target: str
+    state: str
+    requested_at: float
+    updated_at: float
+    correlation_id: str
+    dry_run: bool = False
+    reason: str = ""
+    outcome: str | None = None
+    code: str = ""
+    message: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    output: dict[str, Any] = field(default_factory=dict)
+    rules: list[str] = field(default_factory=list)
+
+
+class OperationAnswer(Struct, frozen=True, kw_only=True):
+    """The operation, or why not."""
+
+    operation: OperationView | None = None
+    error: Failure | None = None
+
+
+class OperationsAnswer(Struct, frozen=True, kw_only=True):
+    """One's own open operations, in the order of their requests."""
+
+    operations: list[OperationView] = field(default_factory=list)
+    error: Failure | None = None
+
+
+class ResultAnswer(Struct, frozen=True, kw_only=True):
+    """The full output of one's own operation, while it is kept (an hour)."""
+
+    output: dict[str, Any] | None = None
+    error: Failure | None = None
+
+
+class SimulateQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask what would be decided (`….simulate`): nothing is recorded, nothing is done, no host is looked at."""
+
+    operation: str
+    target: TargetId
+    parameters: dict[str, Any] = field(default_factory=dict)
+    dry_run: bool = False
+
+
+class SimulateAnswer(Struct, frozen=True, kw_only=True):
+    """The verdict, its whole trace (rules considered, each with the first clause that failed), and what would run.
+
+    `parameters` are the effective ones, public fields only; `hidden` names the others.
+    """
+
+    verdict: Verdict | None = None
+    trace: list[dict[str, Any]] = field(default_factory=list)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    hidden: list[str] = field(default_factory=list)
+    error: Failure | None = None
+
+
+class TargetsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask for the inventory (`….targets`)."""
+
+
+class TargetView(Struct, frozen=True, kw_only=True):
+    """A target as requesters see it: no connection, no paths."""
+
+    id: TargetId
+    role: str
+    backend: str
+    pool: str
+    tags: list[str] = field(default_factory=list)
+    operations: list[str] = field(default_factory=list)
+    agents: int = 0
+    """Agent processes of its pool that were heard of within a lease."""
+
+
+class TargetsAnswer(Struct, frozen=True, kw_only=True):
+    """The targets, by id."""
+
+    targets: list[TargetView] = field(default_factory=list)
+    error: Failure | None = None

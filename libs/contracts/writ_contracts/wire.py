@@ -1,0 +1,65 @@
+"""Bytes to structs and back: JSON inside Writ, JSON or MessagePack from outside.
+
+One decoder per type, made once. Whatever is wrong with the bytes (syntax, schema, size, depth) is one
+error, Invalid.
+"""
+
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from writ_contracts.errors import Invalid
+from writ_contracts.journal import JournalEvent
+
+T = TypeVar("T")
+
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+
+_encoder = msgspec.json.Encoder()
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+def encode(message: Any) -> bytes:
+    """JSON."""
+    return _encoder.encode(message)
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no white space; RFC 8785 for strings, booleans, null, integers and short decimals."""
+    return _canonical.encode(value)
+
+
+@lru_cache(maxsize=256)
+def _json(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+@lru_cache(maxsize=64)
+def _msgpack(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(kind)
+
+
+def decode(data: bytes, kind: type[T], *, content_type: str = JSON, limit: int = 2_000_000) -> T:
+    """The struct in `data`. Raises Invalid: `oversize`, or `invalid` with the path to what is wrong."""
+    if len(data) > limit:
+        raise Invalid(f"{len(data)} bytes, at most {limit} are read", code="oversize")
+    try:
+        return _decoder(kind, content_type).decode(data)  # type: ignore[no-any-return]
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Invalid(str(error) or "nested too deeply") from error
+
+
+def _decoder(kind: Any, content_type: str) -> Any:
+    base = content_type.partition(";")[0].strip().lower()
+    if base in ("", JSON):
+        return _json(kind)
+    if base == MSGPACK:
+        return _msgpack(kind)
+    raise Invalid(f"content type {base!r} is not {JSON} or {MSGPACK}")
+
+
+def decode_event(data: bytes) -> JournalEvent:
+    """One event of the journal; fields that a newer writer added are ignored."""
+    return decode(data, JournalEvent)  # type: ignore[arg-type]

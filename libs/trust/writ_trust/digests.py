@@ -1,0 +1,27 @@
+"""Keyed digests of parameters. A bare hash of a short secret is guessed in milliseconds, so each has its own key."""
+
+import hashlib
+import hmac
+from typing import Any
+
+from writ_contracts.wire import canonical
+
+
+def derive(key: bytes, purpose: str, operation_id: str) -> str:
+    """A key of 32 bytes (hex) for one operation and purpose, from the executors' shared key (HMAC-SHA-256)."""
+    return hmac.new(key, f"{purpose}\0{operation_id}".encode(), hashlib.sha256).hexdigest()
+
+
+def keyed_digest(key: str, value: Any) -> str:
+    """HMAC-SHA-256 under the hex `key` of the value's canonical JSON, in hex."""
+    return hmac.new(bytes.fromhex(key), canonical(value), hashlib.sha256).hexdigest()
+
+
+def plain_digest(data: bytes) -> str:
+    """SHA-256 in hex, for what is public or long."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def same(left: str, right: str) -> bool:
+    """Equality in constant time."""
+    return hmac.compare_digest(left.encode(), right.encode())

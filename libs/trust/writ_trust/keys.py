@@ -1,0 +1,64 @@
+"""Ed25519 keys in the form that NATS uses (nkeys): one key both connects to the server and signs.
+
+A seed (`SU…`) is private; it is read from a file of mode 0600 by the runtime and never printed.
+"""
+
+import base64
+import os
+
+import nacl.signing
+import nkeys
+from nacl.exceptions import CryptoError
+from writ_contracts.errors import Invalid
+
+
+class Key:
+    """A private key. `public` is its nkey (`U…`); `sign` signs with Ed25519 (RFC 8032)."""
+
+    def __init__(self, seed: bytes) -> None:
+        """From an nkey user seed; raises Invalid (never naming the seed)."""
+        try:
+            prefix, raw = nkeys.decode_seed(bytearray(seed.strip()))
+        except (nkeys.NkeysError, ValueError, IndexError) as error:
+            raise Invalid("not an nkey seed (SU…)") from error
+        if prefix != nkeys.PREFIX_BYTE_USER:
+            raise Invalid("an nkey seed, but not a user's (SU…)")
+        self.seed = seed.strip()
+        self._signing = nacl.signing.SigningKey(bytes(raw))
+        self.public = encode_public(bytes(self._signing.verify_key))
+
+    def sign(self, data: bytes) -> bytes:
+        """The 64-byte signature over `data`."""
+        return bytes(self._signing.sign(data).signature)
+
+
+def generate_seed() -> bytes:
+    """A new private key, as an nkey user seed."""
+    return bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
+
+
+def encode_public(raw: bytes) -> str:
+    """A 32-byte Ed25519 public key as an nkey (`U…`)."""
+    body = bytes([nkeys.PREFIX_BYTE_USER]) + raw
+    checked = body + nkeys.crc16(bytearray(body)).to_bytes(2, "little")
+    return base64.b32encode(checked).decode().rstrip("=")
+
+
+def decode_public(public: str) -> bytes:
+    """The 32 bytes of an nkey user public key; raises Invalid."""
+    try:
+        data = base64.b32decode(public + "=" * (-len(public) % 8))
+    except ValueError as error:
+        raise Invalid("not an nkey public key (U…)") from error
+    if len(data) != 35 or data[0] != nkeys.PREFIX_BYTE_USER or encode_public(data[1:33]) != public:
+        raise Invalid("not an nkey public key (U…)")
+    return data[1:33]
+
+
+def verify(public: str, data: bytes, signature: bytes) -> bool:
+    """Whether `signature` over `data` was made with the private half of `public`."""
+    try:
+        nacl.signing.VerifyKey(decode_public(public)).verify(data, signature)
+    except (CryptoError, Invalid, ValueError):
+        return False
+    return True

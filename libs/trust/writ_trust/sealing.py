@@ -1,0 +1,46 @@
+"""Encryption: to one reader (X25519 sealed box), or among the holders of one shared key (XSalsa20-Poly1305)."""
+
+import base64
+import binascii
+
+import nacl.public
+import nacl.secret
+from nacl.exceptions import CryptoError
+from writ_contracts.errors import Untrusted
+
+
+class SealKey:
+    """An ephemeral X25519 key: what is sealed to `public` (base64) only this object can open."""
+
+    def __init__(self) -> None:
+        self._private = nacl.public.PrivateKey.generate()
+        self.public = base64.b64encode(bytes(self._private.public_key)).decode()
+
+    def open(self, sealed: str) -> bytes:
+        """The plain bytes; raises Untrusted."""
+        try:
+            return bytes(nacl.public.SealedBox(self._private).decrypt(base64.b64decode(sealed, validate=True)))
+        except (CryptoError, ValueError, binascii.Error) as error:
+            raise Untrusted("sealed for another key, or damaged", code="invalid") from error
+
+
+def seal(public: str, data: bytes) -> str:
+    """`data` so that only the holder of `public` (base64 X25519) can read it, base64; raises Untrusted."""
+    try:
+        reader = nacl.public.PublicKey(base64.b64decode(public, validate=True))
+    except (CryptoError, ValueError, binascii.Error, TypeError) as error:
+        raise Untrusted("not an X25519 public key", code="invalid") from error
+    return base64.b64encode(bytes(nacl.public.SealedBox(reader).encrypt(data))).decode()
+
+
+def encrypt(key: bytes, data: bytes) -> bytes:
+    """`data` under the 32-byte shared `key`, authenticated, with a random nonce in front."""
+    return bytes(nacl.secret.SecretBox(key).encrypt(data))
+
+
+def decrypt(key: bytes, data: bytes) -> bytes:
+    """The plain bytes; raises Untrusted if the key is another or a bit was changed."""
+    try:
+        return bytes(nacl.secret.SecretBox(key).decrypt(data))
+    except (CryptoError, ValueError) as error:
+        raise Untrusted("encrypted under another key, or damaged", code="invalid") from error

@@ -1,0 +1,57 @@
+"""Signing structs and opening what was signed.
+
+The signature covers the payload's exact bytes, which are canonical when made; the struct's tag is inside them, so a
+decision can never be read as a grant.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Collection
+from typing import TypeVar
+
+from msgspec import Raw, Struct
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.signing import Signed
+from writ_contracts.wire import canonical, decode
+
+from writ_trust.keys import Key, verify
+
+T = TypeVar("T", bound=Struct)
+
+
+def sign(key: Key, statement: Struct) -> Signed:
+    """`statement` (a tagged struct), signed."""
+    payload = canonical(statement)
+    signature = base64.urlsafe_b64encode(key.sign(payload)).decode().rstrip("=")
+    return Signed(payload=Raw(payload), key=key.public, signature=signature)
+
+
+def open_signed(signed: Signed, kind: type[T], trusted: Collection[str]) -> T:
+    """The statement, if one of the `trusted` public keys signed it and it is of this kind. Raises Untrusted."""
+    if signed.key not in trusted:
+        raise Untrusted(f"signed by {signed.key}, which is not trusted for this")
+    payload = bytes(signed.payload)
+    if not verify(signed.key, payload, _signature(signed)):
+        raise Untrusted(f"the signature of {signed.key} does not hold")
+    return read(signed, kind)
+
+
+def read(signed: Signed, kind: type[T]) -> T:
+    """The statement without checking who signed it: for showing, never for deciding. Raises Untrusted."""
+    try:
+        return decode(bytes(signed.payload), kind)
+    except Invalid as error:
+        raise Untrusted(f"what is signed is not a {kind.__name__.lower()}: {error}") from error
+
+
+def digest(signed: Signed) -> str:
+    """SHA-256 of the signed bytes, in hexadecimal: how one link of the chain names the one before."""
+    return hashlib.sha256(bytes(signed.payload)).hexdigest()
+
+
+def _signature(signed: Signed) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(signed.signature + "=" * (-len(signed.signature) % 4))
+    except (binascii.Error, ValueError) as error:
+        raise Untrusted("the signature is not base64url") from error
