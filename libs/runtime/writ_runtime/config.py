@@ -1,0 +1,133 @@
+"""Configuration from the environment: one frozen struct per service, read once, every mistake named by its variable.
+
+Each field is `Annotated[type, env("NAME", "what it is for")]`, and further `Meta` constraints hold as well. An empty
+variable counts as unset. Values never appear in errors: some of them are secret.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import FieldInfo, fields
+
+Loaded = TypeVar("Loaded", bound=Struct)
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class ConfigError(Exception):
+    """The process cannot start as configured; `problems` has one line for each mistake. Exit status 2."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Variable(Struct, frozen=True):
+    """One environment variable as the documentation shows it; `default` is None where it must be set."""
+
+    name: str
+    type: str
+    default: str | None
+    description: str
+
+
+def env(name: str, description: str) -> Meta:
+    """Marks a field as read from the environment variable `name`."""
+    return Meta(description=description, extra={"env": name})
+
+
+class ServiceConfig(Struct, frozen=True, kw_only=True):
+    """What every service reads. Each service's own `Config` adds to it."""
+
+    home: Annotated[Path, env("WRIT_HOME", "folder of keys, state and run files")] = Path(".writ")
+    nats_url: Annotated[str, env("NATS_URL", "the NATS server, such as nats://127.0.0.1:4222 or tls://…")]
+    key_file: Annotated[Path, env("WRIT_KEY_FILE", "this process's own nkey seed, mode 0600")]
+    tls_ca: Annotated[Path | None, env("WRIT_TLS_CA", "certificates to trust for NATS, PEM")] = None
+    tls_cert: Annotated[Path | None, env("WRIT_TLS_CERT", "client certificate for NATS, PEM")] = None
+    tls_key: Annotated[Path | None, env("WRIT_TLS_KEY", "key of the client certificate, PEM, mode 0600")] = None
+    health_host: Annotated[str, env("WRIT_HEALTH_HOST", "where /healthz, /readyz and /metrics listen")] = "127.0.0.1"
+    health_port: Annotated[Port, env("WRIT_HEALTH_PORT", "their port; 0 takes any free one")] = 0
+    run_file: Annotated[
+        Path | None, env("WRIT_RUN_FILE", "written when ready, removed at the end: JSON with pid, health_port and name")
+    ] = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], env("WRIT_LOG_LEVEL", "the least severe level that is logged")
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        env("WRIT_LOG_FORMAT", "auto is console on a terminal, JSON lines elsewhere"),
+    ] = "auto"
+
+
+def load(kind: type[Loaded], environ: Mapping[str, str]) -> Loaded:
+    """The configuration, or a ConfigError with all that is wrong with it."""
+    values: dict[str, object] = {}
+    problems: list[str] = []
+    for field, meta, hint in _variables(kind):
+        name = _name(meta)
+        text = environ.get(name, "")
+        if text:
+            try:
+                values[field.name] = msgspec.convert(text, hint, strict=False, dec_hook=_decode)
+            except msgspec.ValidationError as error:
+                problems.append(f"{name}: {_lower_first(str(error))}")
+        elif field.required:
+            problems.append(f"{name} is not set ({meta.description})")
+    if problems:
+        raise ConfigError(*problems)
+    return kind(**values)
+
+
+def describe(kind: type[Struct]) -> list[Variable]:
+    """The variables of a configuration, in the order of its fields."""
+    return [
+        Variable(_name(meta), _type_text(hint), _default_text(field), meta.description or "")
+        for field, meta, hint in _variables(kind)
+    ]
+
+
+def _variables(kind: type[Struct]) -> Iterator[tuple[FieldInfo, Meta, Any]]:
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        hint = hints[field.name]
+        metas = [meta for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, Meta) and meta.extra]
+        if not metas:
+            raise TypeError(f"{kind.__name__}.{field.name} names no environment variable")
+        yield field, metas[-1], hint
+
+
+def _name(meta: Meta) -> str:
+    return str((meta.extra or {})["env"])
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Path:
+        return Path(str(value))
+    raise NotImplementedError(f"configuration of type {kind.__name__}")
+
+
+def _type_text(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _type_text(get_args(hint)[0])
+    if origin is Literal:
+        return ", ".join(str(choice) for choice in get_args(hint))
+    if origin in (Union, UnionType):
+        return " or ".join(_type_text(arm) for arm in get_args(hint) if arm is not type(None))
+    return {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}.get(hint, str(hint))
+
+
+def _default_text(field: FieldInfo) -> str | None:
+    if field.required:
+        return None
+    default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None else str(default)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,162 @@
+"""`/healthz`, `/readyz` and `/metrics` over HTTP/1.1, for supervisors and Prometheus; it reads nothing but the path.
+
+One request a connection, GET or HEAD, bounded in size, time and number: nobody who reaches the port can hold
+anything up.
+"""
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+import msgspec
+from msgspec import Struct
+
+from writ_runtime.logs import Log
+
+Check = Callable[[], Awaitable[str | None]]
+"""None when all is well, else the reason in a few words."""
+
+LARGEST_HEAD = 8192
+REQUEST_SECONDS = 5.0
+CHECK_SECONDS = 2.0
+MOST_CONNECTIONS = 64
+
+_log = Log("writ.health")
+
+
+class Answer(Struct, frozen=True):
+    """One HTTP response."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = "application/json"
+
+
+class Health:
+    """What a process says of itself. It is alive as long as it answers, and ready when every check says so."""
+
+    def __init__(self, exposition: Callable[[], bytes]) -> None:
+        self._exposition = exposition
+        self._checks: Mapping[str, Check] = {"start": _starting}
+
+    def watch(self, checks: Mapping[str, Check]) -> None:
+        """From now on these checks decide whether it is ready."""
+        self._checks = checks
+
+    def stopping(self) -> None:
+        """Not ready any more, so that nobody sends new work here."""
+        self._checks = {"stop": _stopping}
+
+    async def answer(self, method: str, path: str) -> Answer:
+        """The response to one request."""
+        if method not in ("GET", "HEAD"):
+            return _plain(HTTPStatus.METHOD_NOT_ALLOWED)
+        match path.partition("?")[0]:
+            case "/healthz":
+                return Answer(HTTPStatus.OK, b'{"status":"ok"}')
+            case "/readyz":
+                return await self.readiness()
+            case "/metrics":
+                return Answer(HTTPStatus.OK, self._exposition(), "text/plain; version=0.0.4; charset=utf-8")
+            case _:
+                return _plain(HTTPStatus.NOT_FOUND)
+
+    async def readiness(self) -> Answer:
+        """Every check by name, in JSON: 200 when all are well, else 503."""
+        checks = self._checks
+        reasons = await asyncio.gather(*(_judge(name, check) for name, check in checks.items()))
+        ready = not any(reasons)
+        body = {
+            "status": "ready" if ready else "not ready",
+            "checks": {name: reason or "ok" for name, reason in zip(checks, reasons, strict=True)},
+        }
+        return Answer(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, msgspec.json.encode(body))
+
+
+@asynccontextmanager
+async def listening(health: Health, host: str, port: int) -> AsyncIterator[int]:
+    """Serves on `host`; gives the port, which is a free one if `port` is 0. OSError when it is taken."""
+    open_now: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: StreamReader, writer: StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(open_now) >= MOST_CONNECTIONS:
+            writer.transport.abort()
+            return
+        open_now.add(task)
+        try:
+            await _converse(health, reader, writer)
+        finally:
+            open_now.discard(task)
+
+    server = await asyncio.start_server(connected, host, port, limit=LARGEST_HEAD)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in open_now:
+            task.cancel()
+        await asyncio.gather(*open_now, return_exceptions=True)
+
+
+async def _converse(health: Health, reader: StreamReader, writer: StreamWriter) -> None:
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            method, answer = await _receive(health, reader)
+            writer.write(_encode(answer, method != "HEAD"))
+            await writer.drain()
+    except (TimeoutError, ConnectionError) as error:
+        _log.debug("health.abandoned", error=type(error).__name__)
+        writer.transport.abort()
+    finally:
+        writer.close()
+
+
+async def _receive(health: Health, reader: StreamReader) -> tuple[str, Answer]:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.LimitOverrunError:
+        return "GET", _plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+    except asyncio.IncompleteReadError:
+        return "GET", _plain(HTTPStatus.BAD_REQUEST)
+    words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        return "GET", _plain(HTTPStatus.BAD_REQUEST)
+    return words[0], await health.answer(words[0], words[1])
+
+
+def _encode(answer: Answer, with_body: bool) -> bytes:
+    head = (
+        f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n"
+        f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\n"
+        "Cache-Control: no-store\r\nConnection: close\r\n"
+    )
+    if answer.status is HTTPStatus.METHOD_NOT_ALLOWED:
+        head += "Allow: GET, HEAD\r\n"
+    return head.encode() + b"\r\n" + (answer.body if with_body else b"")
+
+
+def _plain(status: HTTPStatus) -> Answer:
+    return Answer(status, msgspec.json.encode({"status": status.phrase.lower()}))
+
+
+async def _judge(name: str, check: Check) -> str | None:
+    """A check that hangs or breaks is a reason as well; what broke it is in the log, not on the port."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            return await check()
+    except TimeoutError:
+        return f"no answer within {CHECK_SECONDS:g} s"
+    except Exception as error:  # noqa: BLE001 - any defect of a check means: not ready
+        _log.error("health.check_broken", check=name, exception=error)
+        return f"the check itself failed ({type(error).__name__})"
+
+
+async def _starting() -> str | None:
+    return "starting"
+
+
+async def _stopping() -> str | None:
+    return "stopping"

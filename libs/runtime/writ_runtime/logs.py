@@ -1,0 +1,126 @@
+"""Structured logs on standard error: a dotted event name and fields, never a sentence with values in it.
+
+JSON lines where a program reads, aligned text where a person does. The standard library's logging lies underneath, so
+that what libraries say comes out in the same form. Fields must not hold secrets: nothing here can tell.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TextIO
+
+import msgspec
+
+Context = Callable[[], Mapping[str, str]]
+
+_bound: ContextVar[Mapping[str, object]] = ContextVar("writ_log_fields", default={})  # noqa: B039 - never written to
+_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "fields"}
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class Log:
+    """A named source of events. Expected failures are `info` or `warning`; `error` is for what someone must look at."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def debug(self, event: str, /, **fields: object) -> None:
+        """For whoever looks for a defect."""
+        self.write(logging.DEBUG, event, fields)
+
+    def info(self, event: str, /, **fields: object) -> None:
+        """Something happened as it should, or was refused as it should."""
+        self.write(logging.INFO, event, fields)
+
+    def warning(self, event: str, /, **fields: object) -> None:
+        """Something is not as it should be, and Writ goes on."""
+        self.write(logging.WARNING, event, fields)
+
+    def error(self, event: str, /, *, exception: BaseException | None = None, **fields: object) -> None:
+        """A defect, or a loss; with `exception` its traceback is logged too."""
+        self.write(logging.ERROR, event, fields, exception)
+
+    def write(
+        self, level: int, event: str, fields: Mapping[str, object], exception: BaseException | None = None
+    ) -> None:
+        """What the four above do, for whoever computes the level (of the standard library's numbers)."""
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, event, extra={"fields": fields}, exc_info=exception)
+
+
+@contextmanager
+def bound(**fields: object) -> Iterator[None]:
+    """Whatever is logged inside carries these fields as well (operation, correlation, …)."""
+    token = _bound.set({**_bound.get(), **fields})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def configure(service: str, level: str, form: str, *, context: Context = dict, stream: TextIO | None = None) -> None:
+    """Directs all logs of the process to standard error. `context` gives fields of the moment, such as trace ids."""
+    stream = stream or sys.stderr
+    console = form == "console" or (form == "auto" and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(ConsoleFormatter(service, context) if console else JsonFormatter(service, context))
+    logging.basicConfig(level=_LEVELS[level], handlers=[handler], force=True)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line; `time`, `level`, `service`, `event` come first, whatever fields there are."""
+
+    def __init__(self, service: str, context: Context) -> None:
+        super().__init__()
+        self._service = service
+        self._context = context
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end; a field that JSON cannot hold is shown as text."""
+        head = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "service": self._service,
+            "event": record.getMessage(),
+        }
+        line = {**self._context(), **fields_of(record), **head}
+        return msgspec.json.encode({**head, **line}, enc_hook=str).decode()
+
+
+class ConsoleFormatter(logging.Formatter):
+    """Time, level, event and `key=value` fields for a person; control characters never reach the terminal."""
+
+    def __init__(self, service: str, context: Context) -> None:
+        super().__init__()
+        self._service = service
+        self._context = context
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, with a traceback below it where there is one."""
+        fields = {**self._context(), **fields_of(record)}
+        traceback = fields.pop("traceback", "")
+        words = [f"{key}={_visible(value)}" for key, value in fields.items()]
+        head = f"{_time(record)[11:23]} {record.levelname.lower():7} {self._service} {_visible(record.getMessage())}"
+        return " ".join([head, *words]) + (f"\n{traceback}" if traceback else "")
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, object]:
+    """Bound fields, then what a library gave as `extra`, then the event's own, then the exception."""
+    extra = {key: value for key, value in vars(record).items() if key not in _PLAIN}
+    fields = {**_bound.get(), **extra, **getattr(record, "fields", {})}
+    if record.exc_info and record.exc_info[1] is not None:
+        fields["error"] = f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
+        fields["traceback"] = logging.Formatter().formatException(record.exc_info)
+    return fields
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _visible(value: object) -> str:
+    text = str(value)
+    return text if text and text.isprintable() and " " not in text else repr(text)

@@ -1,0 +1,166 @@
+"""The frame of a service process: start, readiness, orderly stop, exit status. What it serves is its own affair.
+
+    async def main(config: Config) -> None:
+        async with running("policy", config) as process:
+            async with NatsBus.connect(...) as bus:
+                ...
+                await process.serve_until_stopped({"nats": bus_check})
+
+    if __name__ == "__main__":
+        run("policy", Config, main)
+
+Exit status: 0 after an orderly stop, 1 when it could not start or broke, 2 when the configuration is wrong.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+from msgspec import Struct
+from writ_contracts.errors import WritError
+
+from writ_runtime import logs
+from writ_runtime.config import ConfigError, ServiceConfig, load
+from writ_runtime.health import Check, Health, listening
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Metrics
+from writ_runtime.signals import Stop
+
+Settings = TypeVar("Settings", bound=ServiceConfig)
+
+
+class RunFile(Struct, frozen=True, kw_only=True):
+    """What a started service leaves for whoever started it."""
+
+    pid: int
+    health_port: int
+    name: str
+
+
+class Step(Struct, frozen=True):
+    """One part of an orderly stop: it gets `grace` seconds, and the next comes in any case."""
+
+    name: str
+    action: Callable[[], Awaitable[object]]
+    grace: float = 5.0
+
+
+class Process:
+    """One running service: its log, its metrics, its readiness, and whether it should end."""
+
+    def __init__(self, name: str, run_file: Path | None, metrics: Metrics, health: Health, port: int) -> None:
+        self.name = name
+        self.log = Log(f"writ.{name}")
+        self.metrics = metrics
+        self.health_port = port
+        self.stop = Stop()
+        self._health = health
+        self._run_file = run_file
+
+    def ready(self, checks: Mapping[str, Check]) -> None:
+        """Say so: `/readyz` follows the checks from now on, and the run file names the port."""
+        self._health.watch(checks)
+        if self._run_file is not None:
+            write_atomically(
+                self._run_file,
+                msgspec.json.encode(RunFile(pid=os.getpid(), health_port=self.health_port, name=self.name)),
+            )
+        self.log.info("service.ready", health_port=self.health_port, pid=os.getpid())
+
+    async def serve_until_stopped(self, checks: Mapping[str, Check], *steps: Step) -> None:
+        """Ready, until somebody asks to stop; then the steps in their order."""
+        self.ready(checks)
+        await self.stop.wait()
+        self._health.stopping()
+        self.log.info("service.stopping", reason=self.stop.reason)
+        await finish(self.log, *steps)
+
+
+@asynccontextmanager
+async def running(name: str, config: ServiceConfig, metrics: Metrics | None = None) -> AsyncIterator[Process]:
+    """A process whose health is served from its first moment to its last; signals ask it to stop."""
+    metrics = metrics or Metrics()
+    health = Health(metrics.exposition)
+    async with listening(health, config.health_host, config.health_port) as port:
+        process = Process(name, config.run_file, metrics, health, port)
+        async with process.stop:
+            process.log.info("service.starting", health_port=port)
+            try:
+                yield process
+            finally:
+                if config.run_file is not None:
+                    config.run_file.unlink(missing_ok=True)
+                process.log.info("service.stopped")
+
+
+async def finish(log: Log, *steps: Step) -> None:
+    """Takes the steps in their order; one that fails or takes too long is logged and doesn't hold up the next."""
+    for step in steps:
+        try:
+            async with asyncio.timeout(step.grace):
+                await step.action()
+        except TimeoutError:
+            log.warning("service.stop_overran", step=step.name, grace=step.grace)
+        except Exception as error:  # noqa: BLE001 - the remaining steps flush and close: they must get their turn
+            log.error("service.stop_failed", step=step.name, exception=error)
+
+
+def run(
+    name: str,
+    kind: type[Settings],
+    main: Callable[[Settings], Coroutine[Any, Any, None]],
+    *,
+    context: logs.Context = dict,
+) -> NoReturn:
+    """Configures, runs `main` (on uvloop where there is one), and exits with the status that the module names."""
+    try:
+        config = load(kind, os.environ)
+    except ConfigError as error:
+        _refuse(name, error)
+    logs.configure(name, config.log_level, config.log_format, context=context)
+    log = Log(f"writ.{name}")
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(main(config))
+    except ConfigError as error:
+        _refuse(name, error)
+    except (WritError, OSError) as error:
+        log.error("service.failed", error=f"{type(error).__name__}: {error}")
+        sys.exit(1)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        log.warning("service.cut_short")
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - the last frame: what nobody expected is logged whole
+        log.error("service.crashed", exception=error)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """All of it or nothing, also for who reads at this moment; the folder must exist."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    draft.replace(path)
+
+
+def _refuse(name: str, error: ConfigError) -> NoReturn:
+    print(f"writ {name}: {error}".replace("\n", " | "), file=sys.stderr)  # noqa: T201 - logs are not configured yet
+    sys.exit(2)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    if find_spec("uvloop") is None:  # it exists for Linux and macOS
+        return asyncio.new_event_loop
+    import uvloop  # noqa: PLC0415
+
+    return uvloop.new_event_loop

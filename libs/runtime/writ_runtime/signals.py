@@ -1,0 +1,48 @@
+"""SIGTERM and SIGINT: the first asks for an orderly stop, the second cuts it short."""
+
+import asyncio
+import signal
+from types import TracebackType
+from typing import Self
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stop:
+    """`async with Stop() as stop: await stop.wait()`. A second signal cancels the task that entered it."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._task: asyncio.Task[object] | None = None
+        self.reason = ""
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody wants the process to end."""
+        return self._asked.is_set()
+
+    async def wait(self) -> None:
+        """Returns when somebody does."""
+        await self._asked.wait()
+
+    def ask(self, reason: str) -> None:
+        """Asks from inside the process; only the first reason is kept."""
+        self.reason = self.reason or reason
+        self._asked.set()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.current_task()
+        for number in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number in SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if self.asked and self._task is not None:
+            self._task.cancel(f"a second signal, {number.name}")
+        self.ask(number.name)
