@@ -159,7 +159,7 @@ class AskLook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     look: Signed
     action: LookAction
     parameters: dict[str, Any]
-    parameters_key: Hex32
+    look_key: Hex32
     baseline: dict[str, Any] = field(default_factory=dict)
     timeout: float = 30.0
 
@@ -175,11 +175,12 @@ class Looked(Struct, frozen=True, kw_only=True):
 class AskCancel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """On `writ.agent.<pool>.cancel.<instance>`: stop it; `decision` is policy's signed allow of an operation_cancel.
 
-    `parameters_key` opens the decision's digest of `{"operation_id": …}`.
+    `parameters_key` opens the decision's digest of `parameters`, whose `operation_id` must be this one.
     """
 
     operation_id: OperationId
     decision: Signed
+    parameters: dict[str, Any]
     parameters_key: Hex32
 
 

@@ -102,7 +102,7 @@ class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="w
     pool: PoolId
     actions: list[LookAction]
     parameters_digest: Digest
-    """Of the public parameters for baseline and probe, of all effective ones for preview."""
+    """Under the asker's `look_key`: of the public effective parameters, or of all of them where preview is allowed."""
     policy: PolicyVersion
     expires_at: float
 
@@ -131,12 +131,15 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ask for a decision (`writ.policy.decide`). `look_until` asks for a look too, in case it isn't a denial."""
+    """Ask for a decision (`writ.policy.decide`). `look` asks for a Look too, until `look_until`
+    (Unix seconds), its digest under `look_key`; it comes unless the decision denies.
+    """
 
     subject: Subject
     control_sequence: int
     look: list[LookAction] = field(default_factory=list)
     look_until: float | None = None
+    look_key: Hex32 | None = None
 
 
 class Decided(Struct, frozen=True, kw_only=True):

@@ -64,6 +64,9 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     idempotency_key: str | None = None
     statement: Signed | None = None
     salt: str | None = None
+    look: Signed | None = None
+    look_key: str = ""
+    """Keys the look's digest of the public parameters; opens nothing else."""
 
 
 class Refused(Event, frozen=True, kw_only=True, tag="refused"):
@@ -117,7 +120,6 @@ class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
     timeout: int
     look: Signed | None = None
     look_key: str = ""
-    """Keys the look's digest of the public parameters; opens nothing else."""
 
 
 class Started(Event, frozen=True, kw_only=True, tag="started"):
@@ -127,6 +129,8 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     attempt: int
     instance: str
     deadline: float
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """The effective ones, public fields only."""
     claim: Signed | None = None
     grant: Signed | None = None
     decision: Signed | None = None
@@ -139,7 +143,8 @@ class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
     by: str
     cancel_id: str
     decision: Signed
-    decision_key: str
+    parameters: dict[str, Any]
+    parameters_key: str
 
 
 class Finished(Event, frozen=True, kw_only=True, tag="finished"):
