@@ -1,0 +1,60 @@
+"""A file that may change while we run: its last good reading, and loudly what is wrong with a newer one.
+
+A change is another modification time, size or inode. Reading happens in a thread, so a large file holds up nobody.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from writ_runtime.config import ConfigError
+from writ_runtime.logs import Log
+
+Reading = TypeVar("Reading")
+Stamp = tuple[int, int, int]
+
+_log = Log("writ.files")
+
+
+class Watched(Generic[Reading]):
+    """`value` is the last good reading; `problem` says what is wrong with the file as it is now, or None."""
+
+    def __init__(self, path: Path, read: Callable[[Path], Reading]) -> None:
+        """Reads the file; whatever `read` raises goes to the caller: there is no earlier version to keep."""
+        self._path = path
+        self._read = read
+        self._stamp = stamp(path)
+        self.value = read(path)
+        self.problem: str | None = None
+
+    async def follow(self, interval: float = 1.0) -> None:
+        """Looks every `interval` seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(interval)
+            await self.refresh()
+
+    async def refresh(self) -> bool:
+        """Reads again if the file changed; True when `value` is a new one."""
+        now = stamp(self._path)
+        if now == self._stamp:
+            return False
+        self._stamp = now
+        try:
+            self.value = await asyncio.to_thread(self._read, self._path)
+        except ConfigError as error:
+            self.problem = str(error)
+            _log.error("file.refused", path=str(self._path), error=self.problem, effect="the last good version stays")
+            return False
+        self.problem = None
+        _log.info("file.read", path=str(self._path))
+        return True
+
+
+def stamp(path: Path) -> Stamp | None:
+    """What changes when a file does; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
