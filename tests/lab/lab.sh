@@ -76,6 +76,8 @@ rootfs() { # prints the path of a root filesystem that is complete
     build_rootfs "$tree.part" > "$CACHE/build-$key.log" 2>&1 || { tail -n 20 "$CACHE/build-$key.log" >&2; die "the root filesystem could not be built ($CACHE/build-$key.log)"; }
     mv "$tree.part" "$tree"
   fi
+  touch "$tree"
+  find "$CACHE" -maxdepth 1 -name 'root-*' -mtime +7 -exec rm -rf {} +   # of package lists that nobody uses any more
   exec 9>&-
   echo "$tree"
 }
