@@ -3,6 +3,7 @@
 All that is wrong with a file is said at once. Nothing here knows the file's format.
 """
 
+import re
 from typing import Any
 
 from msgspec import Struct
@@ -11,6 +12,7 @@ from writ_runtime.config import ConfigError
 
 Keys = tuple[str | int, ...]
 """The way to a value from the top of the document: keys and list indexes."""
+_LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what YAML counts as one
 
 
 class Place(Struct, frozen=True):
@@ -51,7 +53,7 @@ class Document:
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.data: Any = None
-        self.lines = text.splitlines()
+        self._lines = _LINE_END.split(text)
         self._values: dict[Keys, Place] = {}
         self._keys: dict[Keys, Place] = {}
 
@@ -71,7 +73,7 @@ class Document:
 
     def problem_at(self, place: Place, message: str) -> Problem:
         """Something to say about a place."""
-        line = self.lines[place.line - 1] if place.line <= len(self.lines) else ""
+        line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
         return Problem(self.name, place.line, place.column, message, _excerpt(line, place))
 
     def note(self, keys: Keys, value: Place, key: Place | None) -> None:

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Agents, Inventory, Principals
-
 from writ_runtime import shapes, yamlfile
 from writ_runtime.config import ConfigError
 from writ_runtime.documents import Document, FileErrors, Keys, Problem

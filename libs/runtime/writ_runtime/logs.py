@@ -86,8 +86,11 @@ class JsonFormatter(logging.Formatter):
             "service": self._service,
             "event": record.getMessage(),
         }
-        line = {**self._context(), **fields_of(record), **head}
-        return msgspec.json.encode({**head, **line}, enc_hook=str).decode()
+        fields = {**self._context(), **fields_of(record)}
+        try:
+            return _encode({**head, **fields, **head})
+        except (TypeError, ValueError, RecursionError):  # a lone surrogate of a file name, a dict with odd keys, …
+            return _encode({key: ascii(value) for key, value in {**head, **fields}.items()} | head)
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -115,6 +118,10 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
         fields["error"] = f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
         fields["traceback"] = logging.Formatter().formatException(record.exc_info)
     return fields
+
+
+def _encode(line: Mapping[str, object]) -> str:
+    return msgspec.json.encode(line, enc_hook=str).decode()
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import prometheus_client as prometheus
 from msgspec import Struct
-from writ_contracts.errors import CODES
 
+from writ_contracts.errors import CODES
 from writ_runtime.logs import Log
 
 OTHER = "other"

@@ -23,8 +23,8 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 from msgspec import Struct
-from writ_contracts.errors import WritError
 
+from writ_contracts.errors import WritError
 from writ_runtime import logs
 from writ_runtime.config import ConfigError, ServiceConfig, load
 from writ_runtime.health import Check, Health, listening

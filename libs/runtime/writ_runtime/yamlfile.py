@@ -61,7 +61,7 @@ def parse(data: bytes, name: str, *, largest: int = LARGEST) -> Document:
     try:
         document.data = _build(document, yaml.parse(text, Loader=_LOADER), found)
     except yaml.YAMLError as error:
-        found.append(_syntax(document, error))
+        found.append(_syntax(document, text, error))
     if found:
         raise FileErrors(*found)
     return document
@@ -69,7 +69,7 @@ def parse(data: bytes, name: str, *, largest: int = LARGEST) -> Document:
 
 def dump(data: object) -> str:
     """Plain data as YAML for people, keys in the order given; what `parse` reads back as the same."""
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.safe_dump(data, sort_keys=False, width=120)
 
 
 def _build(document: Document, events: Iterator[yaml.Event], found: list[Problem]) -> Any:
@@ -164,11 +164,11 @@ def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
     return value
 
 
-def _syntax(document: Document, error: yaml.YAMLError) -> Problem:
+def _syntax(document: Document, text: str, error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if mark is None:  # a character that YAML does not allow at all; `position` counts bytes or characters
-        lines = "\n".join(document.lines)[: getattr(error, "position", 0)].split("\n")
-        return document.problem_at(Place(len(lines), len(lines[-1]) + 1), str(getattr(error, "reason", error)))
+    if mark is None:  # a character that YAML doesn't allow at all; `position` counts the bytes before it
+        before = text.encode()[: getattr(error, "position", 0)].decode(errors="ignore").split("\n")
+        return document.problem_at(Place(len(before), len(before[-1]) + 1), str(getattr(error, "reason", error)))
     said = [str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
     return document.problem_at(Place(mark.line + 1, mark.column + 1), ", ".join(said))
 

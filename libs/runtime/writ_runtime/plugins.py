@@ -1,0 +1,91 @@
+"""What installed packages add to Writ by entry points: operations, and what carries them out.
+
+    [project.entry-points."writ.operations"]     name = "package.module:OPERATIONS"   # tuple[Operation, ...]
+    [project.entry-points."writ.handlers"]       name = "package.module:HANDLERS"     # Mapping[str, handler]
+    [project.entry-points."writ.backends"]       name = "package.module:backend"      # a Backend factory
+
+Every service loads the operations, agents alone the rest. A name that two bring is an error that names both.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
+
+from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.operations import Catalogue, Operation
+from writ_runtime.config import ConfigError
+
+OPERATIONS, HANDLERS, BACKENDS = "writ.operations", "writ.handlers", "writ.backends"
+T = TypeVar("T")
+_WRIT = "Writ itself"
+
+
+def load_catalogue(found: Iterable[EntryPoint] | None = None) -> Catalogue:
+    """The built-in operations and those of plugins. Raises ConfigError."""
+    named = [(_WRIT, operation.name, operation) for operation in BUILT_IN]
+    for entry in entry_points(group=OPERATIONS) if found is None else found:
+        named += [(_source(entry), operation.name, operation) for operation in _operations(entry)]
+    return Catalogue(_unique("operation", named).values())
+
+
+def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object]:
+    """What carries out the operations of plugins, by operation. Raises ConfigError."""
+    named = [
+        (_source(entry), name, handler)
+        for entry in (entry_points(group=HANDLERS) if found is None else found)
+        for name, handler in _mapping(entry).items()
+    ]
+    return _unique("handler of", named)
+
+
+def load_backends(found: Iterable[EntryPoint] | None = None) -> dict[str, Callable[..., object]]:
+    """Factories of backends by the backend's name. Raises ConfigError."""
+    named = [
+        (_source(entry), entry.name, _callable(entry))
+        for entry in (entry_points(group=BACKENDS) if found is None else found)
+    ]
+    return _unique("backend", named)
+
+
+def _unique(what: str, named: Iterable[tuple[str, str, T]]) -> dict[str, T]:
+    kept: dict[str, T] = {}
+    sources: dict[str, str] = {}
+    for source, name, value in named:
+        if name in kept:
+            raise ConfigError(f"{what} {name} comes from {sources[name]} and from {source}: uninstall one of them")
+        kept[name], sources[name] = value, source
+    return kept
+
+
+def _operations(entry: EntryPoint) -> Iterator[Operation]:
+    value = _load(entry)
+    if not isinstance(value, tuple) or not all(isinstance(item, Operation) for item in value):
+        raise ConfigError(f"{_source(entry)}: {entry.value} is not a tuple of operations")
+    yield from value
+
+
+def _mapping(entry: EntryPoint) -> Mapping[str, object]:
+    value = _load(entry)
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{_source(entry)}: {entry.value} is not a mapping from operation to handler")
+    return value
+
+
+def _callable(entry: EntryPoint) -> Callable[..., object]:
+    value = _load(entry)
+    if not callable(value):
+        raise ConfigError(f"{_source(entry)}: {entry.value} makes no backend")
+    return value
+
+
+def _load(entry: EntryPoint) -> object:
+    try:
+        return entry.load()
+    except Exception as error:
+        raise ConfigError(
+            f"{_source(entry)}: {entry.value} cannot be loaded ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _source(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else f"entry point {entry.name}"

@@ -1,0 +1,145 @@
+"""Health: true answers on a real port, and nothing that a hostile peer could hold up."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from writ_runtime import health as health_module
+from writ_runtime.health import MOST_CONNECTIONS, Health, listening
+from writ_runtime.metrics import Metrics
+
+
+async def fine() -> str | None:
+    return None
+
+
+async def disconnected() -> str | None:
+    return "not connected to NATS"
+
+
+async def broken() -> str | None:
+    raise ValueError("secret detail")
+
+
+async def hanging() -> str | None:
+    await asyncio.Event().wait()
+    return None
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health(Metrics().exposition)
+
+
+@pytest.fixture
+async def port(health: Health) -> AsyncIterator[int]:
+    async with listening(health, "127.0.0.1", 0) as port:
+        yield port
+
+
+async def send(port: int, raw: bytes) -> tuple[int, dict[str, str], bytes]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(raw)
+        if raw and not raw.endswith(b"\r\n\r\n"):
+            writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *fields = head.decode().split("\r\n")
+    return int(status.split(" ")[1]), {name.lower(): value for name, value in (f.split(": ") for f in fields)}, body
+
+
+async def get(port: int, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    return await send(port, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test\r\n\r\n".encode())
+
+
+async def test_it_is_alive_from_the_first_moment_and_ready_only_when_told(health: Health, port: int) -> None:
+    assert (await get(port, "/healthz"))[0] == 200
+    status, _, body = await get(port, "/readyz")
+    assert (status, json.loads(body)) == (503, {"status": "not ready", "checks": {"start": "starting"}})
+    health.watch({"nats": fine})
+    status, _, body = await get(port, "/readyz?verbose")
+    assert (status, json.loads(body)) == (200, {"status": "ready", "checks": {"nats": "ok"}})
+    health.stopping()
+    assert (await get(port, "/readyz"))[0] == 503
+    assert (await get(port, "/healthz"))[0] == 200
+
+
+async def test_readiness_names_each_check_and_its_reason(
+    health: Health, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_module, "CHECK_SECONDS", 0.05)
+    health.watch({"policy": fine, "nats": disconnected, "index": broken, "disk": hanging})
+    status, _, body = await get(port, "/readyz")
+    assert status == 503
+    assert json.loads(body)["checks"] == {
+        "policy": "ok",
+        "nats": "not connected to NATS",
+        "index": "the check itself failed (ValueError)",
+        "disk": "no answer within 0.05 s",
+    }
+
+
+async def test_metrics_are_in_the_text_format_of_prometheus(port: int) -> None:
+    status, fields, body = await get(port, "/metrics")
+    assert (status, fields["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert b"# TYPE writ_handled_total counter" in body
+    assert int(fields["content-length"]) == len(body)
+
+
+async def test_head_has_the_fields_and_no_body(port: int) -> None:
+    status, fields, body = await get(port, "/healthz", "HEAD")
+    assert (status, fields["content-length"], body) == (200, "15", b"")
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"POST /healthz HTTP/1.1\r\n\r\n", 405),
+        (b"GET /other HTTP/1.1\r\n\r\n", 404),
+        (b"GET /healthz\r\n\r\n", 400),
+        (b"\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\xff\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: x", 400),
+        (b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+    ],
+)
+async def test_what_is_no_good_request_gets_its_status(port: int, raw: bytes, status: int) -> None:
+    answer, fields, _ = await send(port, raw)
+    assert answer == status
+    assert fields.get("allow") == ("GET, HEAD" if status == 405 else None)
+
+
+async def test_a_peer_that_says_nothing_is_cut_off(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_module, "REQUEST_SECONDS", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\n")
+    with contextlib.suppress(ConnectionResetError):
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+
+
+async def test_many_silent_peers_are_bounded_and_leave_no_trace(health: Health) -> None:
+    async with listening(health, "127.0.0.1", 0) as port:
+        peers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST_CONNECTIONS + 1)]
+        refused, _ = await asyncio.wait(
+            [asyncio.create_task(reader.read()) for reader, _ in peers], timeout=10, return_when="FIRST_COMPLETED"
+        )
+        assert refused
+        await asyncio.gather(*refused, return_exceptions=True)
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+    for _, writer in peers:
+        writer.close()
+
+
+async def test_a_taken_port_is_an_error_at_once(health: Health, port: int) -> None:
+    with pytest.raises(OSError, match="in use"):
+        async with listening(health, "127.0.0.1", port):
+            pass

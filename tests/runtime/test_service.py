@@ -1,0 +1,195 @@
+"""The frame of a service, as real processes: ready, stopped in order, and the right exit status."""
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from writ_runtime.logs import Log
+from writ_runtime.service import Step, finish, write_atomically
+
+SERVICE = """
+import asyncio
+from writ_contracts.errors import Unreachable
+from writ_runtime.config import ConfigError, ServiceConfig
+from writ_runtime.service import Step, run, running
+
+class Config(ServiceConfig, frozen=True, kw_only=True):
+    pass
+
+async def step(name):
+    print(name, flush=True)
+
+async def hang():
+    print("hang", flush=True)
+    await asyncio.Event().wait()
+
+async def fine():
+    return None
+
+async def main(config):
+    {body}
+
+if __name__ == "__main__":
+    run("sample", Config, main)
+"""
+SERVES = """async with running("sample", config) as process:
+        steps = Step("drain", lambda: step("drain")), Step("close", lambda: step("close"))
+        await process.serve_until_stopped({"bus": fine}, *steps)"""
+
+
+class Sample:
+    """One started sample service."""
+
+    def __init__(self, folder: Path, body: str, **environ: str) -> None:
+        self.run_file = folder / "sample.run"
+        script = folder / "sample.py"
+        script.write_text(SERVICE.replace("{body}", textwrap.dedent(body)))
+        settings = {"NATS_URL": "nats://127.0.0.1:1", "WRIT_KEY_FILE": "x", "WRIT_RUN_FILE": str(self.run_file)}
+        self.process = subprocess.Popen(
+            [sys.executable, str(script)],
+            env={"PATH": os.environ["PATH"], **settings, **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def line(self, event: str) -> dict[str, object]:
+        """Its log up to this event."""
+        assert self.process.stderr is not None
+        for text in self.process.stderr:
+            line: dict[str, object] = json.loads(text)
+            if line["event"] == event:
+                return line
+        raise AssertionError(f"it ended without {event}")
+
+    def end(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Iterator[list[Sample]]:
+    started: list[Sample] = []
+    yield started
+    for sample in started:
+        sample.process.kill()
+        sample.process.communicate()
+
+
+def start(samples: list[Sample], folder: Path, body: str = SERVES, **environ: str) -> Sample:
+    samples.append(Sample(folder, body, **environ))
+    return samples[-1]
+
+
+def readiness(port: object) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_it_says_ready_with_its_port_and_stops_in_order(samples: list[Sample], tmp_path: Path) -> None:
+    sample = start(samples, tmp_path)
+    ready = sample.line("service.ready")
+    assert readiness(ready["health_port"]) == 200
+    assert json.loads(sample.run_file.read_text()) == {
+        "pid": sample.process.pid,
+        "health_port": ready["health_port"],
+        "name": "sample",
+    }
+    assert stat.S_IMODE(sample.run_file.stat().st_mode) == 0o600
+    sample.process.send_signal(signal.SIGTERM)
+    status, out, err = sample.end()
+    assert (status, out) == (0, "drain\nclose\n")
+    assert [json.loads(line)["event"] for line in err.splitlines()] == ["service.stopping", "service.stopped"]
+    assert not sample.run_file.exists()
+
+
+def test_health_answers_while_it_is_still_starting(samples: list[Sample], tmp_path: Path) -> None:
+    sample = start(
+        samples, tmp_path, 'async with running("sample", config) as process:\n        await process.stop.wait()'
+    )
+    starting = sample.line("service.starting")
+    assert readiness(starting["health_port"]) == 503
+    assert not sample.run_file.exists()
+    sample.process.send_signal(signal.SIGINT)
+    assert sample.end()[0] == 0
+
+
+def test_a_wrong_configuration_is_one_line_and_status_2(samples: list[Sample], tmp_path: Path) -> None:
+    status, out, err = start(samples, tmp_path, WRIT_HEALTH_PORT="99999", WRIT_LOG_LEVEL="loud", NATS_URL="").end()
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("writ sample: NATS_URL is not set (the NATS server, ")
+    assert "WRIT_HEALTH_PORT: expected" in err
+    assert "WRIT_LOG_LEVEL: " in err
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "event"),
+    [
+        ("raise Unreachable('no server at nats://127.0.0.1:1')", 1, "service.failed"),
+        ("raise OSError(98, 'address in use')", 1, "service.failed"),
+        ("raise KeyError('defect')", 1, "service.crashed"),
+    ],
+)
+def test_what_goes_wrong_is_one_event_and_status_1(
+    samples: list[Sample], tmp_path: Path, body: str, status: int, event: str
+) -> None:
+    code, _, err = start(samples, tmp_path, body).end()
+    (line,) = err.splitlines()
+    told = json.loads(line)
+    assert (code, told["event"]) == (status, event)
+    assert ("traceback" in told) is (event == "service.crashed")
+
+
+def test_a_bad_file_found_while_starting_is_a_configuration_error(samples: list[Sample], tmp_path: Path) -> None:
+    status, _, err = start(samples, tmp_path, "raise ConfigError('a.yaml:1:1: x', 'a.yaml:2:1: y')").end()
+    assert (status, err) == (2, "writ sample: a.yaml:1:1: x; a.yaml:2:1: y\n")
+
+
+def test_a_second_signal_ends_a_stop_that_hangs(samples: list[Sample], tmp_path: Path) -> None:
+    body = SERVES.replace('Step("drain", lambda: step("drain"))', 'Step("drain", hang, grace=600)')
+    sample = start(samples, tmp_path, body)
+    sample.line("service.ready")
+    sample.process.send_signal(signal.SIGTERM)
+    assert sample.process.stdout is not None
+    assert sample.process.stdout.readline() == "hang\n"
+    sample.process.send_signal(signal.SIGTERM)
+    status, _, err = sample.end()
+    assert status == 1
+    assert json.loads(err.splitlines()[-1])["event"] == "service.cut_short"
+
+
+async def test_a_step_that_fails_or_hangs_holds_up_no_other() -> None:
+    taken: list[str] = []
+
+    async def fails() -> None:
+        taken.append("fails")
+        raise OSError("gone")
+
+    async def closes() -> None:
+        taken.append("closes")
+
+    await finish(Log("x"), Step("a", fails), Step("b", asyncio.Event().wait, grace=0.01), Step("c", closes))
+    assert taken == ["fails", "closes"]
+
+
+def test_a_file_is_replaced_whole_and_no_draft_stays(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]

@@ -1,0 +1,44 @@
+"""Signals: the first asks, the second cuts short, and afterwards they are as they were."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from writ_runtime.signals import Stop
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_asks_to_stop(number: signal.Signals) -> None:
+    async with Stop() as stop:
+        assert not stop.asked
+        os.kill(os.getpid(), number)
+        await asyncio.wait_for(stop.wait(), 10)
+    assert (stop.asked, stop.reason) == (True, number.name)
+
+
+async def test_a_second_signal_cancels_whoever_takes_too_long() -> None:
+    async def slow() -> None:
+        async with Stop() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await stop.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.create_task(slow()), 10)
+
+
+async def test_the_process_can_ask_itself_and_the_first_reason_is_kept() -> None:
+    async with Stop() as stop:
+        stop.ask("lost the bus")
+        stop.ask("later")
+        await asyncio.wait_for(stop.wait(), 10)
+    assert stop.reason == "lost the bus"
+
+
+async def test_the_handlers_are_gone_afterwards() -> None:
+    async with Stop():
+        pass
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
