@@ -1,0 +1,146 @@
+"""Operations on backups."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from writ_contracts.catalogue.grammar import BackupId, ContainerName, FolderPath, check_exactly_one
+from writ_contracts.operations import Operation, Risk
+from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
+
+BACKENDS = ("local", "ssh", "docker", "proxmox")
+
+
+class BackupCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to back up, a path or a container, and the id to find it by."""
+
+    backup_id: Annotated[BackupId, PUBLIC]
+    target_path: Annotated[FolderPath | None, PUBLIC] = None
+    container_name: Annotated[ContainerName | None, PUBLIC] = None
+    backup_type: Annotated[Literal["full", "incremental"], PUBLIC] = "incremental"
+    timeout: Annotated[Timeout, Meta(le=21_600)] = 1800
+
+    def __post_init__(self) -> None:
+        check_exactly_one(target_path=self.target_path, container_name=self.container_name)
+
+
+class BackupList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which backups: all, or those of one path or container; newest first."""
+
+    target_path: Annotated[FolderPath | None, PUBLIC] = None
+    container_name: Annotated[ContainerName | None, PUBLIC] = None
+    limit: Annotated[int, Meta(ge=1, le=1000), PUBLIC] = 100
+    timeout: Annotated[Timeout, Meta(le=300)] = 60
+
+    def __post_init__(self) -> None:
+        if self.target_path is not None and self.container_name is not None:
+            raise ValueError("give at most one of target_path, container_name")
+
+
+class BackupRestore(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which backup, and what it is put back over."""
+
+    backup_id: Annotated[BackupId, PUBLIC]
+    target_path: Annotated[FolderPath | None, PUBLIC] = None
+    container_name: Annotated[ContainerName | None, PUBLIC] = None
+    timeout: Annotated[Timeout, Meta(le=43_200)] = 3600
+
+    def __post_init__(self) -> None:
+        check_exactly_one(target_path=self.target_path, container_name=self.container_name)
+
+
+class BackupDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which backup: its whole id, never a prefix."""
+
+    backup_id: Annotated[BackupId, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=3600)] = 300
+
+
+class BackupEntry(Struct, frozen=True, kw_only=True):
+    """One backup. Times are Unix seconds."""
+
+    backup_id: str
+    created_at: float | None = None
+    target_path: str = ""
+    container_name: str = ""
+    size: int | None = None
+    reference: str = ""
+    """The backup program's own id."""
+
+
+class BackupState(Output, frozen=True, kw_only=True):
+    """The backup that was made."""
+
+    backup_id: Annotated[str, PUBLIC] = ""
+    reference: Annotated[str, PUBLIC] = ""
+    size: Annotated[int | None, PUBLIC] = None
+    files: Annotated[int | None, PUBLIC] = None
+    created_at: Annotated[float | None, PUBLIC] = None
+    log: str = ""
+
+
+class BackupListing(Output, frozen=True, kw_only=True):
+    """The backups, newest first."""
+
+    backups: Annotated[list[BackupEntry], PUBLIC] = field(default_factory=list)
+    truncated: Annotated[bool, PUBLIC] = False
+
+
+class BackupRestored(Output, frozen=True, kw_only=True):
+    """What was put back."""
+
+    backup_id: Annotated[str, PUBLIC] = ""
+    reference: Annotated[str, PUBLIC] = ""
+    files: Annotated[int | None, PUBLIC] = None
+    log: str = ""
+
+
+class BackupGone(Output, frozen=True, kw_only=True):
+    """What was deleted."""
+
+    backup_id: Annotated[str, PUBLIC] = ""
+    reference: Annotated[str, PUBLIC] = ""
+    removed: Annotated[bool, PUBLIC] = False
+
+
+OPERATIONS = (
+    Operation(
+        name="backup_create",
+        summary="Back up a path or a container.",
+        parameters=BackupCreate,
+        output=BackupState,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="backup_list",
+        summary="List the backups.",
+        parameters=BackupList,
+        output=BackupListing,
+        risk=Risk.READ,
+        backends=BACKENDS,
+        idempotent=True,
+    ),
+    Operation(
+        name="backup_restore",
+        summary="Put a backup back over what is there.",
+        parameters=BackupRestore,
+        output=BackupRestored,
+        risk=Risk.ADMIN,
+        backends=BACKENDS,
+        preview=True,
+    ),
+    Operation(
+        name="backup_delete",
+        summary="Delete a backup.",
+        parameters=BackupDelete,
+        output=BackupGone,
+        risk=Risk.ADMIN,
+        backends=BACKENDS,
+        idempotent=True,
+        probe=True,
+        preview=True,
+    ),
+)

@@ -1,0 +1,171 @@
+"""Operations on containers, and on the guests of a Proxmox node."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from writ_contracts.catalogue.grammar import (
+    Argument,
+    ContainerName,
+    Environment,
+    Flag,
+    Image,
+    Mount,
+    NetworkName,
+    PublishedPort,
+)
+from writ_contracts.operations import Operation, Risk
+from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
+
+BACKENDS = ("local", "ssh", "docker", "proxmox")
+
+RestartPolicy = Literal["no", "always", "unless-stopped", "on-failure"]
+
+
+class ContainerCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to create. `command` and `env` are secret: people put passwords there."""
+
+    container_name: Annotated[ContainerName, PUBLIC]
+    image: Annotated[Image, PUBLIC]
+    command: Annotated[list[Argument], Meta(max_length=256)] = field(default_factory=list)
+    env: Environment = field(default_factory=dict)
+    ports: Annotated[list[PublishedPort], Meta(max_length=128), PUBLIC] = field(default_factory=list)
+    mounts: Annotated[list[Mount], Meta(max_length=64), PUBLIC] = field(default_factory=list)
+    network: Annotated[NetworkName | None, PUBLIC] = None
+    restart_policy: Annotated[RestartPolicy | None, PUBLIC] = None
+    memory: Annotated[Annotated[int, Meta(ge=6, le=16_777_216)] | None, Meta(description="MiB"), PUBLIC] = None
+    cpus: Annotated[Annotated[float, Meta(gt=0, le=1024)] | None, Meta(description="processors"), PUBLIC] = None
+    start: Annotated[Flag, Meta(description="start it at once")] = True
+    timeout: Annotated[Timeout, Meta(le=900)] = 180
+
+
+class ContainerDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which container; `force` also removes one that runs."""
+
+    container_name: Annotated[ContainerName, PUBLIC]
+    force: Flag = False
+    timeout: Annotated[Timeout, Meta(le=300)] = 60
+
+
+class ContainerStartStop(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which container."""
+
+    container_name: Annotated[ContainerName, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=300)] = 60
+
+
+class ContainerRestart(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which container."""
+
+    container_name: Annotated[ContainerName, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=300)] = 90
+
+
+class ContainerInspect(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which container."""
+
+    container_name: Annotated[ContainerName, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class ContainerState(Output, frozen=True, kw_only=True):
+    """The container afterwards. `state` is the engine's word: created, running, exited, …; times are Unix seconds."""
+
+    container_name: Annotated[str, PUBLIC] = ""
+    container_id: Annotated[str, PUBLIC] = ""
+    image: Annotated[str, PUBLIC] = ""
+    image_digest: Annotated[str, PUBLIC] = ""
+    state: Annotated[str, PUBLIC] = ""
+    health: Annotated[str, PUBLIC] = ""
+    started_at: Annotated[float | None, PUBLIC] = None
+    exit_code: Annotated[int | None, PUBLIC] = None
+
+
+class ContainerDetails(ContainerState, frozen=True, kw_only=True):
+    """The container with its settings; `env`, `command` and `labels` are secret."""
+
+    ports: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    mounts: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    networks: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    restart_policy: Annotated[str, PUBLIC] = ""
+    created_at: Annotated[float | None, PUBLIC] = None
+    env: dict[str, str] = field(default_factory=dict)
+    command: list[str] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class ContainerGone(Output, frozen=True, kw_only=True):
+    """What was removed."""
+
+    container_name: Annotated[str, PUBLIC] = ""
+    container_id: Annotated[str, PUBLIC] = ""
+    removed: Annotated[bool, PUBLIC] = False
+
+
+OPERATIONS = (
+    Operation(
+        name="container_create",
+        summary="Create a container from an image, and start it.",
+        parameters=ContainerCreate,
+        output=ContainerState,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="container_delete",
+        summary="Remove a container.",
+        parameters=ContainerDelete,
+        output=ContainerGone,
+        risk=Risk.ADMIN,
+        backends=BACKENDS,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="container_start",
+        summary="Start a container; nothing happens if it runs.",
+        parameters=ContainerStartStop,
+        output=ContainerState,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        idempotent=True,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="container_stop",
+        summary="Stop a container; nothing happens if it does not run.",
+        parameters=ContainerStartStop,
+        output=ContainerState,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        idempotent=True,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="container_restart",
+        summary="Stop a container and start it again.",
+        parameters=ContainerRestart,
+        output=ContainerState,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="container_inspect",
+        summary="Show a container and its settings.",
+        parameters=ContainerInspect,
+        output=ContainerDetails,
+        risk=Risk.READ,
+        backends=BACKENDS,
+        idempotent=True,
+    ),
+)

@@ -1,0 +1,166 @@
+"""Writ's own operations, on the target `writ`: carried out by an executor, decided and recorded like all others.
+
+All but reading the record and cancelling need the principal's own signature; for those two policy looks at whose
+operation or record it is.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from writ_contracts.catalogue.grammar import Reason, TargetGlob, UnixTime, check_bytes
+from writ_contracts.ids import TOKEN_PATTERN, CorrelationId, Digest, OperationId, PrincipalId, PublicKey, TargetId
+from writ_contracts.inventory import Kind, Name
+from writ_contracts.operations import Operation, Risk
+from writ_contracts.parameters import PUBLIC, SENSITIVE, Output, Parameters, Timeout
+
+BACKENDS = ("writ",)
+MAX_POLICY_BYTES = 1024 * 1024
+
+ControlId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="the id of a stop or an emergency")]
+Scope = Annotated[
+    list[TargetGlob], Meta(min_length=1, max_length=256, description="the targets that it covers"), PUBLIC
+]
+
+
+class OperationCancel(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which operation to stop."""
+
+    operation_id: Annotated[OperationId, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=300)] = 30
+
+
+class AuditRead(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What somebody wants to read of the record: a trace, or a search and what it was narrowed to."""
+
+    query: Annotated[Literal["trace", "search"], PUBLIC]
+    operation_id: Annotated[OperationId | None, PUBLIC] = None
+    correlation_id: Annotated[CorrelationId | None, PUBLIC] = None
+    principal: Annotated[PrincipalId | None, PUBLIC] = None
+    target: Annotated[TargetId | None, PUBLIC] = None
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class ApprovalDecide(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A person's yes or no to one exact request, named by the digest of its decision."""
+
+    operation_id: Annotated[OperationId, PUBLIC]
+    decision_digest: Annotated[Digest, PUBLIC]
+    verdict: Annotated[Literal["approve", "reject"], PUBLIC]
+    comment: Annotated[str, Meta(max_length=1000), PUBLIC] = ""
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class PolicyPublish(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole policy file, to be in force from now on. `replaces`: only if this version is in force still."""
+
+    document: Annotated[str, Meta(min_length=1, max_length=MAX_POLICY_BYTES, description="YAML or JSON"), SENSITIVE]
+    reason: Reason
+    replaces: Annotated[Annotated[int, Meta(ge=0)] | None, PUBLIC] = None
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+    def __post_init__(self) -> None:
+        check_bytes("document", self.document, MAX_POLICY_BYTES)
+
+
+class PolicyRollback(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which earlier version is to be in force again."""
+
+    version: Annotated[int, Meta(ge=1), PUBLIC]
+    reason: Reason
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class EmergencyDeclare(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where there is an emergency, why, and until when at the latest."""
+
+    scope: Scope
+    reason: Reason
+    until: Annotated[UnixTime, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class EmergencyConfirm(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which emergency a second person confirms, or ends."""
+
+    emergency_id: Annotated[ControlId, PUBLIC]
+    verdict: Annotated[Literal["confirm", "end"], PUBLIC] = "confirm"
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class StopSet(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where nothing may start any more, why, and until when (without an end: until it is lifted)."""
+
+    reason: Reason
+    scope: Scope = field(default_factory=lambda: ["*"])
+    until: Annotated[UnixTime | None, PUBLIC] = None
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class StopLift(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which stop is over."""
+
+    stop_id: Annotated[ControlId, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class PrincipalManage(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is added, changed or removed. `add` needs kind and key."""
+
+    action: Annotated[Literal["add", "change", "remove"], PUBLIC]
+    principal_id: Annotated[PrincipalId, PUBLIC]
+    kind: Annotated[Kind | None, PUBLIC] = None
+    key: Annotated[PublicKey | None, PUBLIC] = None
+    roles: Annotated[Annotated[list[Name], Meta(max_length=64)] | None, PUBLIC] = None
+    acts_for: Annotated[PrincipalId | None, PUBLIC] = None
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+    def __post_init__(self) -> None:
+        if self.action == "add" and (self.kind is None or self.key is None):
+            raise ValueError("add needs kind and key")
+
+
+class Cancelled(Output, frozen=True, kw_only=True):
+    """`stopped`, or `not_confirmed`: told to stop and not yet seen to end."""
+
+    operation_id: Annotated[str, PUBLIC] = ""
+    result: Annotated[str, PUBLIC] = ""
+    state: Annotated[str, PUBLIC] = ""
+
+
+class Controlled(Output, frozen=True, kw_only=True):
+    """The id of what was set, and the control sequence from which on every decision knows it."""
+
+    id: Annotated[str, PUBLIC] = ""
+    sequence: Annotated[int, PUBLIC] = 0
+
+
+def _control(
+    name: str, summary: str, parameters: type[Parameters], risk: Risk, *, output: type[Output] = Controlled
+) -> Operation:
+    own_signature = name not in ("operation_cancel", "audit_read")
+    return Operation(
+        name=name,
+        summary=summary,
+        parameters=parameters,
+        output=output,
+        risk=risk,
+        backends=BACKENDS,
+        idempotent=True,
+        control=True,
+        own_signature=own_signature,
+    )
+
+
+OPERATIONS = (
+    _control("operation_cancel", "Stop an operation.", OperationCancel, Risk.CHANGE, output=Cancelled),
+    _control("audit_read", "Read the record of somebody else.", AuditRead, Risk.READ, output=Output),
+    _control("approval_decide", "Say yes or no to a request that needs it.", ApprovalDecide, Risk.CHANGE),
+    _control("policy_publish", "Put a policy in force.", PolicyPublish, Risk.ADMIN),
+    _control("policy_rollback", "Put an earlier version of the policy in force again.", PolicyRollback, Risk.ADMIN),
+    _control("emergency_declare", "Declare an emergency.", EmergencyDeclare, Risk.CHANGE),
+    _control("emergency_confirm", "Confirm or end an emergency.", EmergencyConfirm, Risk.CHANGE),
+    _control("stop_set", "Let nothing start any more on these targets.", StopSet, Risk.CHANGE),
+    _control("stop_lift", "Let operations start again.", StopLift, Risk.ADMIN),
+    _control("principal_manage", "Add, change or remove a principal.", PrincipalManage, Risk.ADMIN),
+)

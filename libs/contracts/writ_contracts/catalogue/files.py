@@ -1,0 +1,150 @@
+"""Operations on files beneath a target's `file_roots`."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from writ_contracts.catalogue.grammar import FileMode, FilePath, Flag, Sha256, check_bytes
+from writ_contracts.operations import Operation, Risk
+from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
+
+BACKENDS = ("local", "ssh")
+MAX_CONTENT_BYTES = 1024 * 1024
+MAX_CONTENT_BASE64 = 4 * (-(-MAX_CONTENT_BYTES // 3))
+
+Encoding = Literal["utf-8", "base64"]
+
+
+class FileRead(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which bytes of which file, and how they are written in the answer."""
+
+    file_path: Annotated[FilePath, PUBLIC]
+    encoding: Annotated[Encoding, PUBLIC] = "utf-8"
+    offset: Annotated[int, Meta(ge=0, le=2**62), PUBLIC] = 0
+    max_bytes: Annotated[int, Meta(ge=1, le=MAX_CONTENT_BYTES), PUBLIC] = MAX_CONTENT_BYTES
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class FileWrite(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole new content, which is secret. `if_digest`: only if the file still has this SHA-256."""
+
+    file_path: Annotated[FilePath, PUBLIC]
+    content: Annotated[str, Meta(max_length=MAX_CONTENT_BASE64, description="at most 1 MiB when decoded")]
+    encoding: Annotated[Encoding, PUBLIC] = "utf-8"
+    mode: Annotated[FileMode | None, PUBLIC] = None
+    if_digest: Annotated[Sha256 | None, PUBLIC] = None
+    timeout: Annotated[Timeout, Meta(le=300)] = 60
+
+    def __post_init__(self) -> None:
+        check_bytes("content", self.content, MAX_CONTENT_BYTES if self.encoding == "utf-8" else MAX_CONTENT_BASE64)
+
+
+class FileCopy(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From where to where, on the same target."""
+
+    source_path: Annotated[FilePath, PUBLIC]
+    dest_path: Annotated[FilePath, PUBLIC]
+    overwrite: Flag = False
+    timeout: Annotated[Timeout, Meta(le=900)] = 60
+
+    def __post_init__(self) -> None:
+        if self.source_path == self.dest_path:
+            raise ValueError("source_path and dest_path are the same")
+
+
+class FileDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which file. `if_digest`: only if it still has this SHA-256."""
+
+    file_path: Annotated[FilePath, PUBLIC]
+    if_digest: Annotated[Sha256 | None, PUBLIC] = None
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class FileContent(Output, frozen=True, kw_only=True):
+    """What was read. `size` and `digest` are the whole file's; `truncated`: there is more after these bytes."""
+
+    file_path: Annotated[str, PUBLIC] = ""
+    size: Annotated[int, PUBLIC] = 0
+    offset: Annotated[int, PUBLIC] = 0
+    length: Annotated[int, PUBLIC] = 0
+    truncated: Annotated[bool, PUBLIC] = False
+    digest: Annotated[str | None, PUBLIC] = None
+    mode: Annotated[str, PUBLIC] = ""
+    modified_at: Annotated[float | None, PUBLIC] = None
+    encoding: Annotated[str, PUBLIC] = "utf-8"
+    content: str = ""
+
+
+class FileChanged(Output, frozen=True, kw_only=True):
+    """The file before and after, by SHA-256; None: there was, or is, none."""
+
+    file_path: Annotated[str, PUBLIC] = ""
+    digest_before: Annotated[str | None, PUBLIC] = None
+    digest_after: Annotated[str | None, PUBLIC] = None
+    size: Annotated[int, PUBLIC] = 0
+    mode: Annotated[str, PUBLIC] = ""
+    created: Annotated[bool, PUBLIC] = False
+
+
+class FileCopied(FileChanged, frozen=True, kw_only=True):
+    """The destination before and after, and where it came from."""
+
+    source_path: Annotated[str, PUBLIC] = ""
+    dest_path: Annotated[str, PUBLIC] = ""
+
+
+class FileGone(Output, frozen=True, kw_only=True):
+    """What was deleted; `removed` false: there was nothing."""
+
+    file_path: Annotated[str, PUBLIC] = ""
+    digest_before: Annotated[str | None, PUBLIC] = None
+    removed: Annotated[bool, PUBLIC] = False
+
+
+OPERATIONS = (
+    Operation(
+        name="file_read",
+        summary="Read a file, or a part of it.",
+        parameters=FileRead,
+        output=FileContent,
+        risk=Risk.READ,
+        backends=BACKENDS,
+        idempotent=True,
+    ),
+    Operation(
+        name="file_write",
+        summary="Write a file whole, atomically.",
+        parameters=FileWrite,
+        output=FileChanged,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        idempotent=True,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="file_copy",
+        summary="Copy a file on the same target.",
+        parameters=FileCopy,
+        output=FileCopied,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        idempotent=True,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="file_delete",
+        summary="Delete a file.",
+        parameters=FileDelete,
+        output=FileGone,
+        risk=Risk.ADMIN,
+        backends=BACKENDS,
+        idempotent=True,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+)

@@ -1,0 +1,159 @@
+"""The types that the operations' parameters are made of, each with the grammar of the thing that it names.
+
+Every string has a longest length and matches to its very end; a message about one names the field, never the value.
+Unless said otherwise these are public. Grammars of the systems themselves: systemd.unit(5), distribution/reference,
+the Compose file's project name, Debian Policy 5.6.1 and 5.6.12, PATH_MAX and NAME_MAX of Linux.
+"""
+
+import ipaddress
+from typing import Annotated
+
+from msgspec import Meta
+
+from writ_contracts.parameters import PUBLIC
+
+_END = r"(?!\n)$"
+
+# No leading `-` (an option), no other unit types: starting `reboot.target` is no service.
+_OTHER_UNITS = "device|mount|automount|swap|target|path|slice|scope"
+UNIT_PATTERN = rf"^(?!.*\.(?:{_OTHER_UNITS})$)[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*" + _END
+UnitName = Annotated[
+    str, Meta(pattern=UNIT_PATTERN, max_length=255, description="systemd service, timer or socket; .service is implied")
+]
+
+# Only the one spelling of a path: `..`, `.`, `//` or a trailing `/` would get round what a policy says about paths.
+_COMPONENT = r"(?!\.{1,2}(?:/|$))[^/\x00-\x1f\x7f]{1,255}"
+FILE_PATTERN = rf"^(?:/{_COMPONENT})+" + _END
+FOLDER_PATTERN = rf"^(?:/|(?:/{_COMPONENT})+)" + _END
+FilePath = Annotated[str, Meta(pattern=FILE_PATTERN, max_length=4095, description="absolute path in its shortest form")]
+FolderPath = Annotated[
+    str, Meta(pattern=FOLDER_PATTERN, max_length=4095, description="absolute path in its shortest form")
+]
+FileMode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}" + _END, description="permission bits in octal, such as 0644")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + _END, description="SHA-256 in hexadecimal")]
+
+ContainerName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]+" + _END,
+        max_length=255,
+        description="container, by Docker's grammar; on Proxmox the guest's name or vmid",
+    ),
+]
+
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9A-Fa-f:]+\])"
+_SEGMENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_IMAGE_DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,128}"
+_DOCKER_IMAGE = rf"(?:{_HOST}(?::[0-9]{{1,5}})?/)?{_SEGMENT}(?:/{_SEGMENT})*(?::{_TAG})?(?:@{_IMAGE_DIGEST})?"
+_TEMPLATE = r"[A-Za-z][A-Za-z0-9_.-]*:vztmpl/[A-Za-z0-9][A-Za-z0-9_.+~-]*"
+IMAGE_PATTERN = rf"^(?:{_DOCKER_IMAGE}|{_TEMPLATE})" + _END
+Image = Annotated[
+    str, Meta(pattern=IMAGE_PATTERN, max_length=512, description="image reference; on Proxmox a template or its vmid")
+]
+
+_PORT = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+_ADDRESS = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:]+\])"
+PublishedPort = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?:(?:{_ADDRESS}:)?{_PORT}:)?{_PORT}(?:/(?:tcp|udp))?" + _END,
+        max_length=80,
+        description="[address:][host port:]container port[/tcp|udp]",
+    ),
+]
+_PLAIN_COMPONENT = r"(?!\.{1,2}(?:/|:|$))[^/:\x00-\x1f\x7f]{1,255}"
+_PLAIN_PATH = rf"(?:/{_PLAIN_COMPONENT})+"
+Mount = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?:{_PLAIN_PATH}|[A-Za-z0-9][A-Za-z0-9_.-]+):{_PLAIN_PATH}(?::(?:ro|rw))?" + _END,
+        max_length=8192,
+        description="folder or volume:path in the container[:ro|rw]",
+    ),
+]
+NetworkName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*" + _END, max_length=128, description="a network of the engine")
+]
+Argument = Annotated[str, Meta(pattern=r"^[^\x00]*" + _END, max_length=32_768, description="one argument; no NUL")]
+EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*" + _END, max_length=255)]
+EnvValue = Annotated[str, Meta(pattern=r"^[^\x00]*" + _END, max_length=32_768)]
+Environment = Annotated[dict[EnvName, EnvValue], Meta(max_length=256, description="environment variables")]
+"""Has no class, hence secret."""
+
+StackName = Annotated[
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*" + _END, max_length=63, description="the Compose project's name")
+]
+FileName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*" + _END, max_length=128, description="a name, without folders")
+]
+
+BackupId = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*" + _END, max_length=128, description="the whole id, no prefix")
+]
+SnapshotName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*" + _END,
+        max_length=128,
+        description="snapshot; each backend narrows this to its own grammar (Proxmox: 40 characters, no dot)",
+    ),
+]
+
+# apt takes a trailing `-` as "remove this"; no Debian package has one.
+PackageName = Annotated[
+    str,
+    Meta(pattern=r"^[a-z0-9][a-z0-9+.-]*[a-z0-9+.]" + _END, max_length=128, description="package, by Debian's grammar"),
+]
+PackageVersion = Annotated[
+    str,
+    Meta(pattern=r"^(?:[0-9]{1,9}:)?[0-9][A-Za-z0-9.+~-]*" + _END, max_length=128, description="exact Debian version"),
+]
+PackagePattern = Annotated[
+    str, Meta(pattern=r"^[a-z0-9*?][a-z0-9*?+.-]*" + _END, max_length=128, description="glob over package names")
+]
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+HostName = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?:{_LABEL}(?:\.{_LABEL})*\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)" + _END,
+        max_length=253,
+        description="host name or IP address",
+    ),
+]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+Cidr = Annotated[
+    str, Meta(pattern=r"^[0-9A-Fa-f:.]{2,39}/[0-9]{1,3}" + _END, description="network in CIDR form, no host bits")
+]
+
+TargetGlob = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_*?-]{1,64}" + _END, description="target id; * and ? stand for any characters")
+]
+Reason = Annotated[
+    str, Meta(pattern=r"^[^\x00]*\S" + _END, min_length=1, max_length=1000, description="why, for the record"), PUBLIC
+]
+Flag = Annotated[bool, PUBLIC]
+UnixTime = Annotated[float, Meta(ge=0, description="Unix seconds")]
+
+
+def check_bytes(field: str, text: str, limit: int) -> None:
+    """Raises ValueError where `text` is longer than `limit` bytes of UTF-8; `max_length` counts characters."""
+    if len(text.encode("utf-8", "surrogatepass")) > limit:
+        raise ValueError(f"{field} is longer than {limit} bytes")
+
+
+def check_network(field: str, cidr: str, *, most: int) -> None:
+    """Raises ValueError where `cidr` is no network, has host bits set, or holds more than `most` addresses."""
+    try:
+        network = ipaddress.ip_network(cidr, strict=True)
+    except ValueError:
+        raise ValueError(f"{field} is no network in CIDR form without host bits") from None
+    if network.num_addresses > most:
+        raise ValueError(f"{field} holds more than {most} addresses")
+
+
+def check_exactly_one(**given: object) -> None:
+    """Raises ValueError unless exactly one of the named values is not None."""
+    if sum(value is not None for value in given.values()) != 1:
+        raise ValueError(f"give exactly one of {', '.join(given)}")

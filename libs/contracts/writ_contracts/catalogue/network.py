@@ -1,0 +1,109 @@
+"""Operations that look at the network, from the target."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, field
+
+from writ_contracts.catalogue.grammar import Cidr, HostName, Port, check_network
+from writ_contracts.operations import Operation, Risk
+from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
+
+MAX_SCANNED_ADDRESSES = 65_536
+
+
+class NetworkStatus(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nothing to say: all of it."""
+
+    timeout: Annotated[Timeout, Meta(le=60)] = 15
+
+
+class NetworkTest(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom to try to reach, how, and how often. `tcp` needs a port; `icmp` has none."""
+
+    host: Annotated[HostName, PUBLIC]
+    port: Annotated[Port | None, PUBLIC] = None
+    protocol: Annotated[Literal["icmp", "tcp", "dns", "http"], PUBLIC] = "icmp"
+    count: Annotated[int, Meta(ge=1, le=20), PUBLIC] = 3
+    timeout: Annotated[Timeout, Meta(le=120)] = 30
+
+    def __post_init__(self) -> None:
+        if self.protocol == "tcp" and self.port is None:
+            raise ValueError("port is needed for protocol tcp")
+        if self.protocol == "icmp" and self.port is not None:
+            raise ValueError("port has no meaning for protocol icmp")
+
+
+class NetworkScan(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which network, which TCP ports, and how many tries a second."""
+
+    cidr: Annotated[Cidr, PUBLIC]
+    ports: Annotated[list[Port], Meta(min_length=1, max_length=1024), PUBLIC] = field(
+        default_factory=lambda: [22, 80, 443]
+    )
+    rate: Annotated[int, Meta(ge=1, le=10_000), PUBLIC] = 100
+    timeout: Annotated[Timeout, Meta(le=900)] = 120
+
+    def __post_init__(self) -> None:
+        check_network("cidr", self.cidr, most=MAX_SCANNED_ADDRESSES)
+
+
+class NetworkView(Output, frozen=True, kw_only=True):
+    """Interfaces with their addresses, routes, and sockets that listen, as the kernel names them."""
+
+    interfaces: Annotated[list[dict[str, Any]], PUBLIC] = field(default_factory=list)
+    routes: Annotated[list[dict[str, Any]], PUBLIC] = field(default_factory=list)
+    listening: Annotated[list[dict[str, Any]], PUBLIC] = field(default_factory=list)
+    truncated: Annotated[bool, PUBLIC] = False
+
+
+class NetworkTested(Output, frozen=True, kw_only=True):
+    """How often it answered, and how fast, in milliseconds."""
+
+    host: Annotated[str, PUBLIC] = ""
+    address: Annotated[str, PUBLIC] = ""
+    reachable: Annotated[bool, PUBLIC] = False
+    sent: Annotated[int, PUBLIC] = 0
+    received: Annotated[int, PUBLIC] = 0
+    fastest_ms: Annotated[float | None, PUBLIC] = None
+    average_ms: Annotated[float | None, PUBLIC] = None
+    slowest_ms: Annotated[float | None, PUBLIC] = None
+    detail: str = ""
+
+
+class NetworkScanned(Output, frozen=True, kw_only=True):
+    """Open ports by address. `complete` false: its time was up before all of it was tried."""
+
+    cidr: Annotated[str, PUBLIC] = ""
+    open_ports: Annotated[dict[str, list[int]], PUBLIC] = field(default_factory=dict)
+    tried: Annotated[int, PUBLIC] = 0
+    complete: Annotated[bool, PUBLIC] = False
+
+
+OPERATIONS = (
+    Operation(
+        name="network_status",
+        summary="Show interfaces, addresses, routes and listening sockets.",
+        parameters=NetworkStatus,
+        output=NetworkView,
+        risk=Risk.READ,
+        backends=("local", "ssh", "docker"),
+        idempotent=True,
+    ),
+    Operation(
+        name="network_test",
+        summary="Try to reach a host.",
+        parameters=NetworkTest,
+        output=NetworkTested,
+        risk=Risk.READ,
+        backends=("local", "ssh"),
+        idempotent=True,
+    ),
+    Operation(
+        name="network_scan",
+        summary="Look for open ports in one of the target's declared networks.",
+        parameters=NetworkScan,
+        output=NetworkScanned,
+        risk=Risk.READ,
+        backends=("local", "ssh"),
+    ),
+)

@@ -1,0 +1,98 @@
+"""Operations on system services."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from writ_contracts.catalogue.grammar import UnitName
+from writ_contracts.operations import Operation, Risk
+from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
+
+BACKENDS = ("local", "ssh")
+
+
+class ServiceStatus(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which service."""
+
+    service_name: Annotated[UnitName, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=60)] = 10
+
+
+class ServiceStartStop(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which service."""
+
+    service_name: Annotated[UnitName, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=300)] = 30
+
+
+class ServiceRestart(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which service."""
+
+    service_name: Annotated[UnitName, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=300)] = 60
+
+
+class ServiceState(Output, frozen=True, kw_only=True):
+    """The unit as systemd sees it; names as in org.freedesktop.systemd1(5). Times are Unix seconds."""
+
+    service_name: Annotated[str, PUBLIC] = ""
+    """The unit's primary name, aliases resolved."""
+    load_state: Annotated[str, PUBLIC] = ""
+    active_state: Annotated[str, PUBLIC] = ""
+    sub_state: Annotated[str, PUBLIC] = ""
+    unit_file_state: Annotated[str, PUBLIC] = ""
+    result: Annotated[str, PUBLIC] = ""
+    invocation_id: Annotated[str, PUBLIC] = ""
+    main_pid: Annotated[int, PUBLIC] = 0
+    exec_main_status: Annotated[int, PUBLIC] = 0
+    active_since: Annotated[float | None, PUBLIC] = None
+    boot_id: Annotated[str, PUBLIC] = ""
+    description: Annotated[str, PUBLIC] = ""
+
+
+OPERATIONS = (
+    Operation(
+        name="service_status",
+        summary="Show how a service is.",
+        parameters=ServiceStatus,
+        output=ServiceState,
+        risk=Risk.READ,
+        backends=BACKENDS,
+        idempotent=True,
+    ),
+    Operation(
+        name="service_start",
+        summary="Start a service; nothing happens if it runs.",
+        parameters=ServiceStartStop,
+        output=ServiceState,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        idempotent=True,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="service_stop",
+        summary="Stop a service; nothing happens if it does not run.",
+        parameters=ServiceStartStop,
+        output=ServiceState,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        idempotent=True,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="service_restart",
+        summary="Stop a service and start it again.",
+        parameters=ServiceRestart,
+        output=ServiceState,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+)

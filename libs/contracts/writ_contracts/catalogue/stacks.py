@@ -1,0 +1,93 @@
+"""Operations on Compose stacks."""
+
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from writ_contracts.catalogue.grammar import Environment, FileName, Flag, StackName, check_bytes, check_exactly_one
+from writ_contracts.operations import Operation, Risk
+from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
+
+BACKENDS = ("local", "ssh", "docker")
+MAX_COMPOSE_BYTES = 256 * 1024
+
+
+class StackApply(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stack from a Compose text, or from a file of the target's stack folder. Text and `env` are secret."""
+
+    stack_name: Annotated[StackName, PUBLIC]
+    compose: Annotated[str, Meta(min_length=1, max_length=MAX_COMPOSE_BYTES)] | None = None
+    source: Annotated[FileName | None, PUBLIC] = None
+    env: Environment = field(default_factory=dict)
+    pull: Annotated[Flag, Meta(description="fetch the images anew")] = False
+    timeout: Annotated[Timeout, Meta(le=1800)] = 300
+
+    def __post_init__(self) -> None:
+        check_exactly_one(compose=self.compose, source=self.source)
+        check_bytes("compose", self.compose or "", MAX_COMPOSE_BYTES)
+
+
+class StackRemove(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which stack; `volumes` also deletes its data."""
+
+    stack_name: Annotated[StackName, PUBLIC]
+    volumes: Annotated[Flag, Meta(description="delete its volumes too")] = False
+    timeout: Annotated[Timeout, Meta(le=900)] = 180
+
+
+class StackState(Output, frozen=True, kw_only=True):
+    """The stack afterwards: state of each service, and the digest of the Compose text that it runs."""
+
+    stack_name: Annotated[str, PUBLIC] = ""
+    compose_digest: Annotated[str, PUBLIC] = ""
+    services: Annotated[dict[str, str], PUBLIC] = field(default_factory=dict)
+    log: str = ""
+
+
+class StackGone(Output, frozen=True, kw_only=True):
+    """What was removed."""
+
+    stack_name: Annotated[str, PUBLIC] = ""
+    removed: Annotated[bool, PUBLIC] = False
+    volumes: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    log: str = ""
+
+
+OPERATIONS = (
+    Operation(
+        name="stack_deploy",
+        summary="Bring up a Compose stack.",
+        parameters=StackApply,
+        output=StackState,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        idempotent=True,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="stack_update",
+        summary="Bring a running Compose stack to another text or to newer images.",
+        parameters=StackApply,
+        output=StackState,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        idempotent=True,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="stack_remove",
+        summary="Take a Compose stack down.",
+        parameters=StackRemove,
+        output=StackGone,
+        risk=Risk.ADMIN,
+        backends=BACKENDS,
+        idempotent=True,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+)
