@@ -36,11 +36,11 @@ class Problem(Struct, frozen=True):
 
 
 class FileErrors(ConfigError):
-    """A file can't be used; `found` has all that is wrong with it."""
+    """A file can't be used; `found` has all that is wrong with it, top to bottom."""
 
     def __init__(self, *found: Problem) -> None:
-        super().__init__(*map(str, found))
-        self.found = found
+        self.found = tuple(sorted(found, key=lambda problem: (problem.line, problem.column)))
+        super().__init__(*map(str, self.found))
 
     def explained(self) -> str:
         """Each problem with its excerpt, for a person."""

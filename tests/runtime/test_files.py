@@ -1,0 +1,138 @@
+"""Inventory, principals, agents and private keys, as files on a disk."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from writ_runtime.config import ConfigError
+from writ_runtime.documents import FileErrors
+from writ_runtime.files import read_agents, read_inventory, read_principals, read_private
+
+ALICE, BOB = "U" + "A" * 55, "U" + "B" * 55
+
+
+def file(folder: Path, text: str) -> Path:
+    path = folder / "file.yaml"
+    path.write_text(text)
+    return path
+
+
+def told(caught: pytest.ExceptionInfo[FileErrors]) -> list[str]:
+    return [f"{problem.line}:{problem.column} {problem.message}" for problem in caught.value.found]
+
+
+def test_the_inventory_of_the_documentation_is_read(tmp_path: Path) -> None:
+    text = """\
+targets:
+  - id: prod-web-01            # [A-Za-z0-9_-]{1,64}
+    role: production
+    backend: ssh
+    agent: ssh-eu
+    attributes: {criticality: high, owner: payments}
+    gateway: gw-1
+    tags: [web, eu]
+    connection: {host: web-01.internal, port: 22, user: writ, known_hosts: deploy/known_hosts, via: tailscale}
+    capabilities: [service_*, file_read]
+    file_roots: [/srv/app, {path: /etc, allow_system_root: true}]
+  - {id: gw-1, role: gateway, backend: local}
+"""
+    first, second = read_inventory(file(tmp_path, text)).targets
+    assert (first.pool, first.connection["port"], second.pool) == ("ssh-eu", 22, "local-gw-1")
+    assert [(root.path, root.allow_system_root) for root in first.roots()] == [("/srv/app", False), ("/etc", True)]
+
+
+def test_an_inventory_that_contradicts_itself_is_refused_whole(tmp_path: Path) -> None:
+    text = """\
+targets:
+  - {id: a, role: production, backend: ssh, gateway: nowhere}
+  - {id: a, role: production, backend: ssh}
+  - {id: writ, role: gateway, backend: writ}
+"""
+    with pytest.raises(FileErrors) as caught:
+        read_inventory(file(tmp_path, text))
+    assert told(caught) == [
+        "2:54 there is no target 'nowhere'",
+        "3:10 the id 'a' stands here twice",
+        "4:10 'writ' is Writ itself and always there",
+    ]
+
+
+@pytest.mark.parametrize("bad", ["web.1", "a b", "", "x" * 65, "*", '"a\\n"'])
+def test_an_id_that_is_no_subject_token_is_refused(tmp_path: Path, bad: str) -> None:
+    with pytest.raises(FileErrors):
+        read_inventory(file(tmp_path, f"targets: [{{id: {bad}, role: production, backend: ssh}}]"))
+
+
+def test_principals_act_for_humans_that_exist(tmp_path: Path) -> None:
+    good = f"""\
+principals:
+  - {{id: alice, kind: human, roles: [operator], key: {ALICE}}}
+  - {{id: copilot, kind: agent, acts_for: alice, roles: [assistant], key: {BOB}}}
+"""
+    assert [entry.acts_for for entry in read_principals(file(tmp_path, good)).principals] == [None, "alice"]
+    bad = f"""\
+principals:
+  - {{id: alice, kind: human, acts_for: bob, key: {ALICE}}}
+  - {{id: copilot, kind: agent, acts_for: copilot, key: {ALICE}}}
+"""
+    with pytest.raises(FileErrors) as caught:
+        read_principals(file(tmp_path, bad))
+    assert told(caught) == [
+        "2:40 there is no human 'bob' to act for",
+        "2:40 a human acts for nobody",
+        "3:42 there is no human 'copilot' to act for",
+        f"3:56 the key '{ALICE}' stands here twice",
+    ]
+
+
+def test_an_agent_key_serves_one_pool(tmp_path: Path) -> None:
+    good = f"agents:\n- {{pool: ssh, key: {ALICE}}}\n- {{pool: ssh, key: {BOB}}}\n"
+    assert [agent.pool for agent in read_agents(file(tmp_path, good)).agents] == ["ssh", "ssh"]
+    with pytest.raises(FileErrors, match="stands here twice"):
+        read_agents(file(tmp_path, f"agents:\n- {{pool: ssh, key: {ALICE}}}\n- {{pool: docker, key: {ALICE}}}\n"))
+
+
+def test_a_private_key_is_read_without_its_line_end(tmp_path: Path) -> None:
+    path = tmp_path / "alice.seed"
+    path.write_bytes(b"SUAAA\n")
+    path.chmod(0o600)
+    assert read_private(path) == b"SUAAA"
+    path.chmod(0o400)
+    assert read_private(path) == b"SUAAA"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o601])
+def test_a_private_key_that_others_can_reach_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "alice.seed"
+    path.write_bytes(b"SUAAA")
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match=f"others can read it .mode {mode:04o}.: chmod 600"):
+        read_private(path)
+
+
+def test_what_is_no_key_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    (tmp_path / "empty").touch(0o600)
+    large = tmp_path / "large"
+    large.write_bytes(b"a" * 5000)
+    large.chmod(0o600)
+    for name, why in (
+        ("absent", "No such file"),
+        ("pipe", "not a regular file"),
+        ("empty", "holds no key"),
+        ("large", "holds no key"),
+        (".", "Is a directory"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            read_private(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_private_key_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "alice.seed"
+    path.write_bytes(b"SUAAA")
+    path.chmod(0o600)
+    os.chown(path, 1234, -1)
+    with pytest.raises(ConfigError, match="belongs to somebody else"):
+        read_private(path)

@@ -1,0 +1,97 @@
+"""Documents against types: every mistake at once, at its own place, and nothing else."""
+
+from typing import Annotated, Literal
+
+import pytest
+from msgspec import Meta, Struct, field
+
+from writ_runtime.documents import FileErrors
+from writ_runtime.shapes import convert
+from writ_runtime.yamlfile import parse
+
+
+class Window(Struct, frozen=True, forbid_unknown_fields=True):
+    start: str
+    days: list[Annotated[int, Meta(ge=0, le=7)]] = field(default_factory=list)
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(min_length=1)]
+    allowed: bool = True
+    windows: list[Window] = field(default_factory=list)
+    limits: dict[Annotated[str, Meta(pattern="^[a-z]+$")], int] = field(default_factory=dict)
+    when: Window | None = None
+    roots: list[str | Window] = field(default_factory=list)
+    kind: Literal["human", "agent"] | None = None
+
+
+class Policy(Struct, frozen=True, forbid_unknown_fields=True, rename={"deny": "deny_by_default"}):
+    rules: list[Rule]
+    deny: bool = True
+
+
+class Open(Struct, frozen=True):
+    name: str
+
+
+def told(text: str, kind: type = Policy) -> list[str]:
+    with pytest.raises(FileErrors) as caught:
+        convert(parse(text.encode(), "p"), kind)
+    return [str(problem) for problem in caught.value.found]
+
+
+def test_a_good_document_is_its_value() -> None:
+    text = "rules:\n- name: a\n  windows: [{start: 22:00, days: [1, 5]}]\n  limits: {b: 3}\ndeny_by_default: false\n"
+    rule = Rule(name="a", windows=[Window(start="22:00", days=[1, 5])], limits={"b": 3})
+    assert convert(parse(text.encode(), "p"), Policy) == Policy(rules=[rule], deny=False)
+
+
+def test_every_mistake_is_told_at_its_own_place() -> None:
+    text = """\
+rules:
+  - name: ''
+    allowd: true
+    allowed: "yes"
+  - windows:
+      - start: 8
+        days: [1, 9, monday]
+    limits: {b: many, B2: 1}
+    when: {stop: 1}
+    roots: [/srv, 5, {start: 1}]
+    kind: robot
+  - 7
+deny_by_defualt: false
+"""
+    assert told(text) == [
+        "p:2:11: expected `str` of length >= 1",
+        "p:3:5: unknown key 'allowd'; did you mean 'allowed'?",
+        "p:4:14: expected `bool`, got `str`",
+        "p:5:5: the key 'name' is missing",
+        "p:6:16: expected `str`, got `int`",
+        "p:7:19: expected `int` <= 7",
+        "p:7:22: expected `int`, got `str`",
+        "p:8:17: expected `int`, got `str`",
+        "p:8:23: expected `str` matching regex '^[a-z]+$'",
+        "p:9:11: the key 'start' is missing",
+        "p:9:12: unknown key 'stop'; did you mean 'start'?",
+        "p:10:19: expected `str | object`, got `int`",
+        "p:10:30: expected `str`, got `int`",
+        "p:11:11: invalid enum value 'robot'",
+        "p:12:5: expected `object`, got `int`",
+        "p:13:1: unknown key 'deny_by_defualt'; did you mean 'deny_by_default'?",
+    ]
+
+
+def test_a_document_of_another_kind_is_one_mistake() -> None:
+    assert told("- 1") == ["p:1:1: expected `object`, got `array`"]
+    assert told("") == ["p:1:1: expected `object`, got `null`"]
+    assert told("rules: 3") == ["p:1:8: expected `array`, got `int`"]
+
+
+def test_an_unknown_key_like_no_other_is_told_with_the_known_ones() -> None:
+    assert told("rules: []\nzzz: 1") == ["p:2:1: unknown key 'zzz'; known are rules, deny_by_default"]
+
+
+def test_a_struct_that_tolerates_unknown_keys_is_left_to_do_so() -> None:
+    assert convert(parse(b"name: a\nother: 1", "p"), Open) == Open("a")
+    assert told("other: 1", Open) == ["p:1:1: the key 'name' is missing"]

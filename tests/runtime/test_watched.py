@@ -1,0 +1,108 @@
+"""Files that change under a running service: the new one when it is good, the last good one when it is not."""
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+
+from writ_runtime.config import ConfigError
+from writ_runtime.watched import Watched
+
+
+def number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path.name}: no number") from error
+
+
+def replace(path: Path, text: str) -> None:
+    draft = path.with_suffix(".draft")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "number"
+    path.write_text("1")
+    return path
+
+
+async def test_an_unchanged_file_is_not_read_again(path: Path) -> None:
+    readings: list[int] = []
+
+    def counted(path: Path) -> int:
+        readings.append(number(path))
+        return readings[-1]
+
+    watched = Watched(path, counted)
+    assert [await watched.refresh() for _ in range(3)] == [False, False, False]
+    assert readings == [1]
+
+
+async def test_a_changed_file_is(path: Path) -> None:
+    watched = Watched(path, number)
+    replace(path, "2")
+    assert await watched.refresh()
+    assert watched.value == 2
+
+
+async def test_a_file_of_the_same_size_and_time_is_noticed_by_its_inode(path: Path) -> None:
+    watched = Watched(path, number)
+    times = path.stat()
+    replace(path, "2")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert await watched.refresh()
+
+
+async def test_a_bad_file_leaves_the_last_good_version_in_force_loudly(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched = Watched(path, number)
+    replace(path, "two")
+    assert not await watched.refresh()
+    assert (watched.value, watched.problem) == (1, "number: no number")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("ERROR", "file.refused")]
+    await watched.refresh()
+    assert len(caplog.records) == 1
+    replace(path, "3")
+    assert await watched.refresh()
+    assert (watched.value, watched.problem) == (3, None)
+
+
+async def test_a_file_that_vanishes_and_returns_is_followed(path: Path) -> None:
+    watched = Watched(path, number)
+    path.unlink()
+    assert not await watched.refresh()
+    assert (watched.value, watched.problem) == (1, "number: no number")
+    path.write_text("4")
+    assert await watched.refresh()
+    assert watched.value == 4
+
+
+def test_there_is_no_first_version_to_fall_back_on(path: Path) -> None:
+    path.write_text("none")
+    with pytest.raises(ConfigError):
+        Watched(path, number)
+
+
+async def test_a_follower_sees_a_change_by_itself(path: Path) -> None:
+    seen = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def told(path: Path) -> int:
+        value = number(path)
+        if value == 2:
+            loop.call_soon_threadsafe(seen.set)
+        return value
+
+    watched = Watched(path, told)
+    follower = asyncio.create_task(watched.follow(interval=0.01))
+    replace(path, "2")
+    await asyncio.wait_for(seen.wait(), 10)
+    follower.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await follower
