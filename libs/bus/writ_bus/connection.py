@@ -1,0 +1,291 @@
+"""One connection to NATS: the only place that knows how nats-py behaves when things go wrong.
+
+It stays up for ever, or says that it is closed. What the server refuses reaches the call that waits for it. A message
+is handed to its callback from within the parser, without a queue and a task in between; callbacks here never block.
+"""
+
+import asyncio
+import logging
+import random
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client, Server
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+
+from writ_bus.errors import BusError, Forbidden, Refused, TimedOut, Unreachable
+from writ_bus.watchdog import Watchdog, limit_silence, send_ping
+
+_logger = logging.getLogger("writ.bus")
+_jitter = random.SystemRandom()
+
+_violation = re.compile(r'permissions violation for (publish|subscription)(?: to)? "([^"]+)"').search
+
+OnMessage = Callable[[Msg], None]
+OnViolation = Callable[[str, str], None]
+
+
+class TlsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Paths of PEM files; `certificate` and `key` where the server asks for the client's own."""
+
+    ca: str
+    certificate: str | None = None
+    key: str | None = None
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach the server, and as whom."""
+
+    name: str
+    servers: list[str]
+    seed: bytes
+    """The nkey seed (SU…) of the user."""
+    inbox_prefix: str
+    """Where this user may listen for answers, without the last dot."""
+    tls: TlsOptions | None = None
+    wait: float = 5.0
+    """How long the first connect may take, in all."""
+    probe_every: float = 5.0
+    probe_patience: float = 10.0
+    """A connection on which a probe gets no answer for that long is dead, whatever TCP says; together below 30 s."""
+    on_violation: OnViolation | None = None
+    """Called with `publish` or `subscription` and the subject (in lower case, as nats-py hands it on)."""
+
+
+class Connection:
+    """A connected client. Made by `open_connection`."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.client = Client()
+        self.up = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.on_lost: list[Callable[[], None]] = []
+        self.on_back: list[Callable[[], None]] = []
+        self.on_closed: list[Callable[[], None]] = []
+        self._waiting: dict[str, set[asyncio.Future[Any]]] = {}
+        self._refused = asyncio.Event()
+        self._last_error: Exception | None = None
+        self._watchdog: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can be sent now."""
+        return self.client.is_connected
+
+    async def open(self) -> None:
+        """Connect, for at most `options.wait` seconds. Raises Forbidden at once for a wrong key, else Unreachable."""
+        connecting = asyncio.create_task(self.client.connect(**self._client_options()))
+        refused = asyncio.create_task(self._refused.wait())
+        try:
+            await asyncio.wait({connecting, refused}, timeout=self.options.wait, return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done() or connecting.exception():
+                raise self._why_not(connecting)
+        except BaseException:
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+            await self.client.close()
+            raise
+        finally:
+            refused.cancel()
+        self.up.set()
+        limit_silence(self.client)
+        watchdog = Watchdog(self.client, self.options.probe_every, self.options.probe_patience)
+        self._watchdog = asyncio.create_task(watchdog.run())
+
+    def _why_not(self, connecting: asyncio.Task[None]) -> BusError:
+        where = ", ".join(self.options.servers)
+        error = connecting.exception() if connecting.done() else None
+        error = error or self._last_error
+        if self._refused.is_set():
+            return Forbidden(f"{where} does not know the key of {self.options.name}")
+        return Unreachable(f"{where} cannot be reached: {error or f'no answer in {self.options.wait:g} s'}")
+
+    def _client_options(self) -> dict[str, Any]:
+        options = self.options
+        return {
+            "servers": options.servers,
+            "name": options.name,
+            "nkeys_seed_str": options.seed.decode(),
+            "inbox_prefix": options.inbox_prefix,
+            "tls": tls_context(options.tls) if options.tls else None,
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": 0.25,
+            "reconnect_to_server_handler": next_server,
+            "ping_interval": 10,
+            "max_outstanding_pings": 2,
+            # While disconnected nothing is buffered: a command sent minutes late is worse than one that failed.
+            "pending_size": -1,
+            "error_cb": self._on_error,
+            "disconnected_cb": self._on_disconnected,
+            "reconnected_cb": self._on_reconnected,
+            "closed_cb": self._on_closed,
+        }
+
+    async def _on_error(self, error: Exception) -> None:
+        text = str(error)
+        self._last_error = error
+        if "authorization violation" in text.lower():
+            self._refused.set()
+        if match := _violation(text):
+            self._on_refusal(match[1], match[2])
+        else:
+            _logger.debug("nats.error", extra={"error": text})
+
+    def _on_refusal(self, verb: str, subject: str) -> None:
+        error = Forbidden(f"the server refuses {verb} on {subject} to {self.options.name}")
+        for future in self._waiting.get(subject, ()):
+            if not future.done():
+                future.set_exception(error)
+        if self.options.on_violation:
+            self.options.on_violation(verb, subject)
+
+    async def _on_disconnected(self) -> None:
+        self.up.clear()
+        for callback in list(self.on_lost):
+            callback()
+
+    async def _on_reconnected(self) -> None:
+        limit_silence(self.client)
+        self.up.set()
+        for callback in list(self.on_back):
+            callback()
+
+    async def _on_closed(self) -> None:
+        self.up.clear()
+        self.closed.set()
+        for callback in list(self.on_closed):
+            callback()
+
+    def forget(self, *callbacks: Callable[[], None]) -> None:
+        """Call these no more."""
+        for listed in (self.on_lost, self.on_back, self.on_closed):
+            listed[:] = [callback for callback in listed if callback not in callbacks]
+
+    async def wait_up(self, pause: float) -> None:
+        """Sleep for `pause`; while disconnected wait for the connection as well, for at most a second more."""
+        await asyncio.sleep(pause)
+        if not self.connected and not self.closed.is_set():
+            try:
+                async with asyncio.timeout(1.0):
+                    await self.up.wait()
+            except TimeoutError:
+                return
+
+    def expect_refusal(self, subject: str, future: asyncio.Future[Any]) -> Callable[[], None]:
+        """Fail `future` with Forbidden when the server refuses `subject`, until the returned function is called."""
+        # nats-py lower-cases what the server says, so two subjects that differ in case alone share a refusal.
+        key = subject.lower()
+        futures = self._waiting.setdefault(key, set())
+        futures.add(future)
+
+        def forget() -> None:
+            futures.discard(future)
+            if not futures:
+                self._waiting.pop(key, None)
+
+        return forget
+
+    async def publish(
+        self, subject: str, data: bytes, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Hand it to the socket. Raises Unreachable when there is none."""
+        try:
+            await self.client.publish(subject, data, reply, cast("dict[str, str] | None", headers))
+        except nats.errors.MaxPayloadError:
+            limit = self.client.max_payload
+            raise Refused(f"{len(data)} bytes, the server takes at most {limit}", code="oversize") from None
+        except (nats.errors.Error, OSError) as error:
+            raise Unreachable(f"not connected: {error}") from error
+
+    async def listen(self, subject: str, on_message: OnMessage, queue: str = "") -> NatsSubscription:
+        """Call `on_message` for each message from now on. Raises Forbidden, Unreachable."""
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        forget = self.expect_refusal(subject, refused)
+        try:
+            sink = cast("asyncio.Future[Msg]", _Sink(on_message))
+            subscription = await self.client.subscribe(subject, queue=queue, future=sink)
+            await self.round_trip(5.0)  # the server's refusal comes before its pong
+        except nats.errors.Error as error:
+            raise Unreachable(f"cannot listen on {subject}: {error}") from error
+        finally:
+            forget()
+        if refused.done():
+            self.client._remove_sub(subscription._id)  # or each reconnect would ask for it again
+            await refused
+        return subscription
+
+    async def unlisten(self, subscription: NatsSubscription) -> None:
+        """Take no more messages; those that the server has sent are handed over before this returns."""
+        try:
+            if self.connected:
+                await self.client._send_unsubscribe(subscription._id)
+                await self.round_trip(1.0)
+        except BusError:
+            _logger.debug("nats.unsubscribe", exc_info=True)
+        self.client._remove_sub(subscription._id)
+
+    async def round_trip(self, timeout: float) -> None:
+        """Wait until the server has seen all that was sent. Raises TimedOut, Unreachable."""
+        if not self.connected:
+            raise Unreachable("not connected")
+        pong = await send_ping(self.client)
+        done, _ = await asyncio.wait({pong}, timeout=timeout)
+        if not done:
+            raise TimedOut(f"no pong in {timeout:g} s")
+
+    async def close(self) -> None:
+        """Close at once; nothing reconnects after that."""
+        if self._watchdog:
+            self._watchdog.cancel()
+            await asyncio.gather(self._watchdog, return_exceptions=True)
+        await self.client.close()
+
+
+class _Sink:
+    """What nats-py takes for the future of a request: it gives it the message from within the parser.
+
+    With `cb=` it would go through a queue and a task, for each message two turns of the event loop.
+    """
+
+    __slots__ = ("_on_message",)
+
+    def __init__(self, on_message: OnMessage) -> None:
+        self._on_message = on_message
+
+    def cancelled(self) -> bool:
+        return False
+
+    def set_result(self, message: Msg) -> None:
+        try:
+            self._on_message(message)
+        except Exception:  # an exception would end nats-py's reader without a word
+            _logger.exception("nats.callback")
+
+
+async def open_connection(options: Options) -> Connection:
+    """A connection that is up."""
+    connection = Connection(options)
+    await connection.open()
+    return connection
+
+
+def next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
+    """Any of the servers that failed least, after a pause that grows to 2 s, with jitter: fleets must not march."""
+    least = min(server.reconnects for server in servers)
+    server = _jitter.choice([server for server in servers if server.reconnects == least])
+    return server, min(2.0, 0.05 * 2 ** min(server.reconnects, 6)) * _jitter.uniform(0.5, 1.0)
+
+
+def tls_context(options: TlsOptions) -> ssl.SSLContext:
+    """TLS 1.3, the server verified against `ca`, our own certificate if there is one."""
+    context = ssl.create_default_context(cafile=options.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if options.certificate:
+        context.load_cert_chain(options.certificate, options.key)
+    return context

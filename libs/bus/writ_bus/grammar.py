@@ -1,0 +1,38 @@
+"""The grammar of NATS subjects. The server takes a published wildcard for an ordinary token, so it is refused here."""
+
+import re
+
+_TOKEN = r"[^\s.*>\x00-\x20\x7f]+"
+_literal = re.compile(rf"{_TOKEN}(\.{_TOKEN})*").fullmatch
+_filter = re.compile(rf"(({_TOKEN}|\*)\.)*({_TOKEN}|\*|>)").fullmatch
+_inbox = re.compile(rf"(_INBOX(_[A-Za-z0-9_-]+)?|_R_)(\.{_TOKEN})+").fullmatch
+
+
+def check_subject(subject: str) -> str:
+    """The subject, to publish on: no wildcard, no empty token, no white space. Raises ValueError."""
+    if not _literal(subject):
+        raise ValueError(f"{subject!r} is not a subject to publish on")
+    return subject
+
+
+def check_filter(subject: str) -> str:
+    """The subject, to listen on: `*` stands for one token, a last `>` for one or more. Raises ValueError."""
+    if not _filter(subject):
+        raise ValueError(f"{subject!r} is not a subject to listen on")
+    return subject
+
+
+def matches(pattern: str, subject: str) -> bool:
+    """Whether a message on `subject` reaches who listens on `pattern`."""
+    wanted, given = pattern.split("."), subject.split(".")
+    if wanted[-1] == ">":
+        wanted.pop()
+        if len(given) <= len(wanted):
+            return False
+        given = given[: len(wanted)]
+    return len(wanted) == len(given) and all(a in ("*", b) for a, b in zip(wanted, given, strict=True))
+
+
+def is_inbox(reply: str) -> bool:
+    """Whether an answer may go there. The server does not check a reply subject against permissions, so we do."""
+    return _inbox(reply) is not None

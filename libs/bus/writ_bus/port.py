@@ -1,0 +1,221 @@
+"""What the house asks of a message bus. NatsBus keeps these promises with NATS, MemoryBus within one process.
+
+Every handler runs in its own task, within the trace of its message (see `tracing`). Sequences are those of the journal
+and start at 1. Times are Unix seconds, durations seconds. Errors are those of `errors`, and no others.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct, field
+
+
+class Message(Struct, frozen=True):
+    """One message as it came in. `reply` is where an answer goes, if one is wanted."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    reply: str = ""
+
+
+class Answer(Struct, frozen=True):
+    """What an endpoint answers when it has headers of its own to send (Content-Type, say)."""
+
+    data: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One event to append. It is stored only if the last sequence under `filter` is `expected` (0: none yet).
+
+    `filter` must be spelled the same by every writer: on a replicated stream two spellings let two writers win.
+    `event_id` is unique; by it the writer recognises its own event after an answer got lost.
+    """
+
+    subject: str
+    data: bytes
+    event_id: str
+    filter: str
+    expected: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Record(Struct, frozen=True):
+    """One event of the journal, as stored."""
+
+    sequence: int
+    subject: str
+    data: bytes
+    headers: Mapping[str, str]
+    time: float
+
+
+class Usage(Struct, frozen=True):
+    """How full the journal is."""
+
+    bytes: int
+    max_bytes: int
+    last_sequence: int
+    messages: int
+
+
+Handler = Callable[[Message], Awaitable[None]]
+Responder = Callable[[Message], Awaitable[bytes | Answer]]
+
+
+class Delivery(Protocol):
+    """One piece of work from a durable consumer. Neither acked nor nak'ed, it comes again after the ack wait."""
+
+    @property
+    def message(self) -> Message:
+        """The event; its subject is that of the journal."""
+
+    @property
+    def sequence(self) -> int:
+        """Its sequence in the journal."""
+
+    @property
+    def attempt(self) -> int:
+        """1 the first time, then 2, 3, …"""
+
+    async def ack(self) -> None:
+        """Done, never deliver it again. Returns when the server has confirmed; raises TimedOut, Unreachable."""
+
+    async def nak(self, delay: float = 0.0) -> None:
+        """Deliver it again, to anybody, after `delay` seconds."""
+
+    async def working(self) -> None:
+        """Still at it: start the ack wait anew."""
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """One subject that a service answers. At most `concurrency` handlers run at once; 64 times as many may wait."""
+
+    name: str
+    subject: str
+    handler: Responder
+    queue: str = ""
+    """Replicas with the same queue share the requests; empty means `q-<service>`."""
+    concurrency: int = 64
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """A micro service that anybody can discover (NATS ADR-32): `$SRV.PING`, `$SRV.INFO`, `$SRV.STATS`."""
+
+    name: str
+    version: str
+    description: str
+    endpoints: Sequence[Endpoint]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Subscription(Protocol):
+    """Something that listens, until it is closed."""
+
+    async def close(self) -> None:
+        """Take no new messages; return when those taken have been handled."""
+
+
+class Serving(Subscription, Protocol):
+    """A service that answers."""
+
+    @property
+    def refused_replies(self) -> int:
+        """Requests dropped since their reply subject was not an inbox (an attack: see docs of the server config)."""
+
+    @property
+    def failures(self) -> int:
+        """Handlers that raised: defects. The requester got `internal error` and no detail."""
+
+
+class Tail(AsyncIterator[Record], Protocol):
+    """The journal from some point on. Ends only when it, or the bus, is closed: use `contextlib.aclosing`."""
+
+    async def aclose(self) -> None:
+        """No more of it."""
+
+
+class Journal(Protocol):
+    """The one system of record. Nothing in it is ever changed or removed."""
+
+    async def append(self, entry: Entry) -> int:
+        """Store the event; its sequence. Raises Conflict, Full, Unreachable, Forbidden, or TimedOut (even the
+        recovery read got no answer). An answer that got lost on the way is recovered by reading."""
+
+    async def append_together(self, entries: Sequence[Entry]) -> int:
+        """Store all or none; the last one's sequence. Raises as `append` does."""
+
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        """The events under `filter` with a sequence above `after`, in order, the first `limit` of them."""
+
+    async def last(self, filter: str) -> Record | None:
+        """The latest event under `filter`."""
+
+    def tail(self, after: int) -> Tail:
+        """Every event after that sequence, in order, none missing, none twice; waits for new ones, through
+        reconnects, for ever."""
+
+    async def usage(self) -> Usage:
+        """How full it is."""
+
+
+class Store(Protocol):
+    """Bytes by key, for a while. A key is one or more subject tokens."""
+
+    async def put(self, key: str, data: bytes, *, ttl: float) -> None:
+        """Keep it for `ttl` seconds (rounded up to whole ones), in place of what was there. Durable on return."""
+
+    async def get(self, key: str) -> bytes | None:
+        """What was put, or None if nothing was, or it is gone."""
+
+    async def delete(self, key: str) -> None:
+        """Forget it now."""
+
+
+class Bus(Protocol):
+    """The way to everybody else."""
+
+    journal: Journal
+    params: Store
+    results: Store
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is there right now. The bus reconnects by itself, for ever."""
+
+    async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Tell whoever listens, at most once. Raises Unreachable when not connected; a Forbidden comes later, and to
+        `on_violation` only."""
+
+    async def request(
+        self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> Message:
+        """Ask, and wait for the answer. Raises Unreachable (nobody there, after trying for the lesser of timeout and
+        10 s), TimedOut, Forbidden (at once), Full (the service is overloaded), Refused (it failed)."""
+
+    async def request_many(
+        self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> list[Message]:
+        """Ask everybody; all answers within `timeout` (for discovery). An empty list where nobody is there."""
+
+    async def subscribe(
+        self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 64
+    ) -> Subscription:
+        """Call the handler for each message from now on. With concurrency 1, in order. Raises Forbidden."""
+
+    async def serve(self, service: Service) -> Serving:
+        """Answer requests, and be found. A request whose reply subject is not an inbox is dropped and counted."""
+
+    async def pull(
+        self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
+    ) -> Subscription:
+        """Work off a durable consumer, never taking more than there are free slots; a slot is free again when its
+        handler returns. Survives reconnects and a consumer that is not there yet."""
+
+    async def drain(self, grace: float) -> None:
+        """Stop listening, let handlers finish within `grace` seconds, flush, close."""
+
+    async def close(self) -> None:
+        """Close at once."""

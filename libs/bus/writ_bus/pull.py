@@ -1,0 +1,213 @@
+"""Works off a durable consumer: one inbox for the worker, one reply token for each pull request.
+
+nats-py's fetch() stalls on a pull request that the server has already answered (nats-io/nats.py#986). Here a status is
+matched to its own request, and a request without a sign of life for two heartbeats is given up and made anew. Never
+more is asked for than there are free slots: what waits here unacked would be kept from other agents.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from itertools import count
+
+import msgspec
+from nats.aio.msg import Msg
+from nats.nuid import NUID
+
+from writ_bus import tracing
+from writ_bus.connection import Connection
+from writ_bus.errors import BusError, Forbidden
+from writ_bus.jetstream import API
+from writ_bus.patience import backoff
+from writ_bus.port import Delivery, Message
+from writ_bus.replies import Replies
+from writ_bus.workers import Workers
+
+_logger = logging.getLogger("writ.bus")
+
+EXPIRES = 30.0
+HEARTBEAT = 2.0
+ACK = 5.0
+_NANO = 1_000_000_000
+
+
+class NatsDelivery:
+    """The Delivery port over the message's ack subject."""
+
+    __slots__ = ("_connection", "_replies", "attempt", "message", "sequence")
+
+    def __init__(self, connection: Connection, replies: Replies, message: Msg) -> None:
+        self._connection = connection
+        self._replies = replies
+        self.message = Message(message.subject, message.data, message.headers or {}, message.reply)
+        self.attempt, self.sequence = _position(message.reply)
+
+    async def ack(self) -> None:
+        """See Delivery."""
+        await self._replies.one(self.message.reply, b"+ACK", timeout=ACK)
+
+    async def nak(self, delay: float = 0.0) -> None:
+        """See Delivery."""
+        body = b'-NAK {"delay": %d}' % int(delay * _NANO) if delay > 0 else b"-NAK"
+        await self._connection.publish(self.message.reply, body)
+
+    async def working(self) -> None:
+        """See Delivery."""
+        await self._connection.publish(self.message.reply, b"+WPI")
+
+
+def _position(ack: str) -> tuple[int, int]:
+    """(attempt, stream sequence) of `$JS.ACK.<stream>.<consumer>.…`, or of the longer form with domain and account."""
+    tokens = ack.split(".")
+    start = 4 if len(tokens) == 9 else 6
+    return int(tokens[start]), int(tokens[start + 1])
+
+
+class _Request:
+    """One pull request that the server may still fill."""
+
+    __slots__ = ("last_sign", "wanted")
+
+    def __init__(self, wanted: int, now: float) -> None:
+        self.wanted = wanted
+        self.last_sign = now
+
+
+class PullWorker:
+    """Pulls, and runs the handler in up to `slots` tasks."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        replies: Replies,
+        subject: str,
+        handler: Callable[[Delivery], Awaitable[None]],
+        slots: int,
+    ) -> None:
+        self._connection = connection
+        self._replies = replies
+        self._subject = subject
+        self._handler = handler
+        self._slots = slots
+        self._prefix = f"{connection.options.inbox_prefix}.{NUID().next().decode()}."
+        self._tokens = count()
+        self._requests: dict[str, _Request] = {}
+        self._wake = asyncio.Event()
+        self._workers = Workers(slots, slots, on_free=self._wake.set)
+        self._pauses = backoff(most=2.0)
+        self._pause = 0.0
+        self._puller: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Listen, and start to pull."""
+        self._subscription = await self._connection.listen(self._prefix + "*", self._on_message)
+        self._connection.on_lost.append(self._forget_requests)
+        self._connection.on_back.append(self._wake.set)
+        self._puller = asyncio.create_task(self._pull())
+
+    def _on_message(self, message: Msg) -> None:
+        token = message.subject[len(self._prefix) :]
+        status = message.headers.get("Status") if message.headers and not message.data else None
+        request = self._requests.get(token)
+        if status is not None:
+            self._on_status(token, request, status, message)
+            return
+        if request is not None:
+            request.wanted -= 1
+            request.last_sign = asyncio.get_running_loop().time()
+            if request.wanted <= 0:
+                del self._requests[token]
+        self._pauses, self._pause = backoff(most=2.0), 0.0
+        delivery = NatsDelivery(self._connection, self._replies, message)
+        if not self._workers.submit(lambda: self._handle(delivery)):
+            _logger.warning("pull.overrun", extra={"sequence": delivery.sequence})
+
+    def _on_status(self, token: str, request: _Request | None, status: str, message: Msg) -> None:
+        if status == "100":
+            if request is not None:
+                request.last_sign = asyncio.get_running_loop().time()
+            return
+        self._requests.pop(token, None)
+        if status not in ("404", "408"):  # 404 and 408: nothing came in time, ask again
+            self._pause = next(self._pauses)
+            _logger.debug(
+                "pull.status", extra={"status": status, "description": (message.headers or {}).get("Description")}
+            )
+        self._wake.set()
+
+    async def _handle(self, delivery: NatsDelivery) -> None:
+        tracing.enter(delivery.message.headers)
+        try:
+            await self._handler(delivery)
+        except Exception:
+            _logger.exception("pull.handler", extra={"sequence": delivery.sequence})
+            await self._put_back(delivery)
+
+    async def _put_back(self, delivery: NatsDelivery) -> None:
+        try:
+            await delivery.nak(1.0)
+        except BusError:
+            _logger.debug("pull.nak", exc_info=True)  # then it comes again after the ack wait
+
+    def _forget_requests(self) -> None:
+        self._requests.clear()
+
+    async def _pull(self) -> None:
+        while True:
+            self._wake.clear()
+            self._drop_silent()
+            try:
+                await self._ask()
+            except (BusError, OSError) as error:
+                self._pause = next(self._pauses)
+                level = logging.WARNING if isinstance(error, Forbidden) else logging.DEBUG
+                _logger.log(level, "pull.ask", extra={"error": str(error)})
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Until a slot is free or something happened; at most one heartbeat, to notice silence."""
+        if self._pause:
+            await asyncio.sleep(self._pause)
+            self._pause = 0.0
+            return
+        try:
+            async with asyncio.timeout(HEARTBEAT):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _drop_silent(self) -> None:
+        oldest = asyncio.get_running_loop().time() - 2 * HEARTBEAT - 0.5
+        for token in [token for token, request in self._requests.items() if request.last_sign < oldest]:
+            del self._requests[token]
+
+    async def _ask(self) -> None:
+        asked = sum(request.wanted for request in self._requests.values())
+        free = self._slots - self._workers.running - asked
+        # Topping up one by one would cost a request a message; below half of what could be asked for is soon enough.
+        if free <= 0 or (asked > free):
+            return
+        if not self._connection.connected:
+            return
+        token = format(next(self._tokens), "x")
+        self._requests[token] = _Request(free, asyncio.get_running_loop().time())
+        ask = {"batch": free, "expires": int(EXPIRES * _NANO), "idle_heartbeat": int(HEARTBEAT * _NANO)}
+        await self._connection.publish(self._subject, msgspec.json.encode(ask), self._prefix + token)
+
+    async def close(self) -> None:
+        """See Subscription."""
+        if self._puller is not None:
+            self._puller.cancel()
+            await asyncio.gather(self._puller, return_exceptions=True)
+        self._connection.forget(self._forget_requests, self._wake.set)
+        await self._connection.unlisten(self._subscription)
+        await self._workers.finish()
+
+    async def abort(self) -> None:
+        """End the handlers that still run: their work comes again after the ack wait."""
+        await self._workers.cancel()
+
+
+def pull_subject(stream: str, durable: str) -> str:
+    """Where the next messages of a consumer are asked for."""
+    return f"{API}CONSUMER.MSG.NEXT.{stream}.{durable}"
