@@ -56,7 +56,7 @@ rules:
       - start: 8
         days: [1, 9, monday]
     limits: {b: many, B2: 1}
-    when: {stop: 1}
+    when: {strat: 1}
     roots: [/srv, 5, {start: 1}]
     kind: robot
   - 7
@@ -73,7 +73,7 @@ deny_by_defualt: false
         "p:8:17: expected `int`, got `str`",
         "p:8:23: expected `str` matching regex '^[a-z]+$'",
         "p:9:11: the key 'start' is missing",
-        "p:9:12: unknown key 'stop'; did you mean 'start'?",
+        "p:9:12: unknown key 'strat'; did you mean 'start'?",
         "p:10:19: expected `str | object`, got `int`",
         "p:10:30: expected `str`, got `int`",
         "p:11:11: invalid enum value 'robot'",
