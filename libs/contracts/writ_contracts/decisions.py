@@ -29,7 +29,7 @@ class PolicyVersion(Struct, frozen=True, kw_only=True):
 class TraceEntry(Struct, frozen=True, kw_only=True):
     """One rule that was considered: whether it matched, and if not the first clause that failed, with both values.
 
-    A value of a parameter that is not public shows as `‹secret›`.
+    A value of a parameter that is not public shows as `<secret>`.
     """
 
     rule: str

@@ -93,10 +93,9 @@ class Life(Struct, frozen=True, kw_only=True):
 def apply(life: Life, event: journal.OperationEvent, sequence: int) -> Life:
     """`life` after `event`, which is at `sequence` of the journal. Raises Conflict."""
     state = advance(life.state, _tag(event))
-    after = structs.replace(
+    return structs.replace(
         life, state=state, sequence=sequence, first_sequence=life.first_sequence or sequence, **_kept(event)
     )
-    return after
 
 
 def _tag(event: journal.OperationEvent) -> str:

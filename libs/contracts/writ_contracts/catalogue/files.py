@@ -10,6 +10,8 @@ from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
 
 BACKENDS = ("local", "ssh")
 MAX_CONTENT_BYTES = 1024 * 1024
+MAX_OFFSET = 2**53 - 1
+"""The largest whole number that every JSON reader keeps exactly (RFC 8785)."""
 MAX_CONTENT_BASE64 = 4 * (-(-MAX_CONTENT_BYTES // 3))
 
 Encoding = Literal["utf-8", "base64"]
@@ -20,7 +22,7 @@ class FileRead(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     file_path: Annotated[FilePath, PUBLIC]
     encoding: Annotated[Encoding, PUBLIC] = "utf-8"
-    offset: Annotated[int, Meta(ge=0, le=2**62), PUBLIC] = 0
+    offset: Annotated[int, Meta(ge=0, le=MAX_OFFSET), PUBLIC] = 0
     max_bytes: Annotated[int, Meta(ge=1, le=MAX_CONTENT_BYTES), PUBLIC] = MAX_CONTENT_BYTES
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
@@ -61,44 +63,58 @@ class FileDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class FileContent(Output, frozen=True, kw_only=True):
-    """What was read. `size` and `digest` are the whole file's; `truncated`: there is more after these bytes."""
+    """What was read. `size` and `digest` are the whole file's; `end`: nothing comes after these bytes.
+
+    The next piece begins at `offset` + `length`. A digest is "" where the file is too large to hash unasked.
+    """
 
     file_path: Annotated[str, PUBLIC] = ""
-    size: Annotated[int, PUBLIC] = 0
+    encoding: Annotated[str, PUBLIC] = "utf-8"
     offset: Annotated[int, PUBLIC] = 0
     length: Annotated[int, PUBLIC] = 0
-    truncated: Annotated[bool, PUBLIC] = False
-    digest: Annotated[str | None, PUBLIC] = None
+    end: Annotated[bool, PUBLIC] = False
+    size: Annotated[int, PUBLIC] = 0
+    digest: Annotated[str, PUBLIC] = ""
     mode: Annotated[str, PUBLIC] = ""
-    modified_at: Annotated[float | None, PUBLIC] = None
-    encoding: Annotated[str, PUBLIC] = "utf-8"
     content: str = ""
 
 
-class FileChanged(Output, frozen=True, kw_only=True):
-    """The file before and after, by SHA-256; None: there was, or is, none."""
+class FileWritten(Output, frozen=True, kw_only=True):
+    """The file before and after, by SHA-256 ("" where there was none). `would`: what a dry run saw to do."""
 
     file_path: Annotated[str, PUBLIC] = ""
-    digest_before: Annotated[str | None, PUBLIC] = None
-    digest_after: Annotated[str | None, PUBLIC] = None
-    size: Annotated[int, PUBLIC] = 0
-    mode: Annotated[str, PUBLIC] = ""
+    changed: Annotated[bool, PUBLIC] = False
+    would: Annotated[str, PUBLIC] = ""
     created: Annotated[bool, PUBLIC] = False
+    digest_before: Annotated[str, PUBLIC] = ""
+    digest_after: Annotated[str, PUBLIC] = ""
+    size_before: Annotated[int, PUBLIC] = 0
+    size_after: Annotated[int, PUBLIC] = 0
+    mode: Annotated[str, PUBLIC] = ""
 
 
-class FileCopied(FileChanged, frozen=True, kw_only=True):
-    """The destination before and after, and where it came from."""
+class FileCopied(Output, frozen=True, kw_only=True):
+    """The destination before and after, by SHA-256 ("" where there was none)."""
 
     source_path: Annotated[str, PUBLIC] = ""
     dest_path: Annotated[str, PUBLIC] = ""
+    changed: Annotated[bool, PUBLIC] = False
+    would: Annotated[str, PUBLIC] = ""
+    created: Annotated[bool, PUBLIC] = False
+    digest_before: Annotated[str, PUBLIC] = ""
+    digest_after: Annotated[str, PUBLIC] = ""
+    size_before: Annotated[int, PUBLIC] = 0
+    size_after: Annotated[int, PUBLIC] = 0
 
 
-class FileGone(Output, frozen=True, kw_only=True):
-    """What was deleted; `removed` false: there was nothing."""
+class FileDeleted(Output, frozen=True, kw_only=True):
+    """The file that is gone."""
 
     file_path: Annotated[str, PUBLIC] = ""
-    digest_before: Annotated[str | None, PUBLIC] = None
-    removed: Annotated[bool, PUBLIC] = False
+    changed: Annotated[bool, PUBLIC] = False
+    would: Annotated[str, PUBLIC] = ""
+    digest_before: Annotated[str, PUBLIC] = ""
+    size_before: Annotated[int, PUBLIC] = 0
 
 
 OPERATIONS = (
@@ -115,7 +131,7 @@ OPERATIONS = (
         name="file_write",
         summary="Write a file whole, atomically.",
         parameters=FileWrite,
-        output=FileChanged,
+        output=FileWritten,
         risk=Risk.CHANGE,
         backends=BACKENDS,
         idempotent=True,
@@ -139,7 +155,7 @@ OPERATIONS = (
         name="file_delete",
         summary="Delete a file.",
         parameters=FileDelete,
-        output=FileGone,
+        output=FileDeleted,
         risk=Risk.ADMIN,
         backends=BACKENDS,
         idempotent=True,
