@@ -37,7 +37,8 @@ check: setup  ## Lint, types, layers, generated documents: the one definition of
 	@$(BIN)/python -m writ_testing.generate_docs --check
 
 lab: setup  ## Run the tests on real hosts (root)
-	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m lab tests/lab
+	@$(BIN)/python tests/lab/wheels.py
+	@tests/lab/lab.sh with env PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m lab tests/lab
 
 bench: setup  ## Measure, and compare with the bars of the design
 	@$(BIN)/python -m bench

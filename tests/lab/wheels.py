@@ -1,0 +1,97 @@
+"""Wheels for the lab's hosts, which have no network: the lock's own, fetched by hash, and ours, built from this tree.
+
+`make lab` runs this file before the lab is up, since nothing can be fetched from inside it.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import requires
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+REPOSITORY = Path(__file__).parents[2]
+CACHE = Path(os.environ.get("LAB_CACHE", "/var/cache/writ-lab"))
+HOST_PYTHON = "3.13"
+OURS = "writ-"
+
+
+def closure(distribution: str) -> set[str]:
+    """Everything that must be installed for this distribution on a lab host, itself included."""
+    found: set[str] = set()
+    waiting = [Requirement(distribution)]
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if name not in found:
+            found.add(name)
+            waiting += _requirements(requirement)
+    return found
+
+
+def _requirements(requirement: Requirement) -> Iterator[Requirement]:
+    host = {"python_version": HOST_PYTHON, "python_full_version": f"{HOST_PYTHON}.0"}
+    for text in requires(requirement.name) or ():
+        needed = Requirement(text)
+        extras = requirement.extras or {""}
+        if needed.marker is None or any(needed.marker.evaluate({**host, "extra": extra}) for extra in extras):
+            yield needed
+
+
+def locked(names: set[str]) -> str:
+    """The entries of the lock for these names, hashes and all, as a requirements file."""
+    entries = (REPOSITORY / "requirements.lock").read_text().replace("\\\n", " ").splitlines()
+    chosen = []
+    for entry in entries:
+        pin, _, _marker = entry.partition(" --hash")[0].partition(";")
+        if pin and canonicalize_name(Requirement(pin).name) in names:
+            chosen.append(" ".join([pin.strip(), *(word for word in entry.split() if word.startswith("--hash"))]))
+    return "\n".join(chosen) + "\n"
+
+
+def third_party(distribution: str) -> Path:
+    """The folder with the wheels that `distribution` needs besides ours. Kept, under a name that says what it holds."""
+    wanted = locked({name for name in closure(distribution) if not name.startswith(OURS)})
+    folder = CACHE / f"wheels-{hashlib.sha256(f'{HOST_PYTHON} {wanted}'.encode()).hexdigest()[:12]}"
+    if not folder.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=CACHE, prefix="wheels-", suffix=".part"))
+        (part / "requirements.txt").write_text(wanted)
+        _fetch(part)
+        try:
+            part.rename(folder)
+        except OSError:  # another run was faster
+            shutil.rmtree(part)
+    return folder
+
+
+def _fetch(folder: Path) -> None:
+    wanted = ["--require-hashes", "--requirement", str(folder / "requirements.txt")]
+    _pip("download", "--prefer-binary", "--python-version", HOST_PYTHON, "--dest", str(folder), *wanted)
+    for source in folder.glob("*.tar.gz"):  # published without a wheel
+        _pip("wheel", "--wheel-dir", str(folder), str(source))
+        source.unlink()
+
+
+def _pip(verb: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*command, *arguments], check=True, timeout=300)
+
+
+def ours(distribution: str, folder: Path) -> None:
+    """Builds the wheels of ours that `distribution` consists of; needs no network, the build tool is in the lock."""
+    names = closure(distribution)
+    for project in sorted([*REPOSITORY.glob("libs/*"), *REPOSITORY.glob("services/*")]):
+        if OURS + project.name.replace("_", "-") in names:
+            command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+            subprocess.run(command, cwd=project, check=True, timeout=60, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    third_party("writ-agent-local")
