@@ -144,6 +144,11 @@ def test_what_is_dumped_reads_back_the_same(data: object) -> None:
     assert parse(dump(data).encode(), "x").data == data
 
 
+def test_what_stands_in_two_places_is_dumped_twice() -> None:
+    shared = {"a": [1]}
+    assert parse(dump([shared, shared]).encode(), "x").data == [shared, shared]
+
+
 @given(st.binary(max_size=200) | st.text(alphabet=" \n\t-:,[]{}&*!|>'\"%@`#?ab01.~=<\\_", max_size=80).map(str.encode))
 @example(b"a: " + b"1" * 5000)
 @example(b"0_: 0_")

@@ -69,7 +69,14 @@ def parse(data: bytes, name: str, *, largest: int = LARGEST) -> Document:
 
 def dump(data: object) -> str:
     """Plain data as YAML for people, keys in the order given; what `parse` reads back as the same."""
-    return yaml.safe_dump(data, sort_keys=False, width=120)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what stands in two places twice, since `parse` refuses aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - PyYAML's hook
+        return True
 
 
 def _build(document: Document, events: Iterator[yaml.Event], found: list[Problem]) -> Any:

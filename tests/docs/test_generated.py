@@ -1,0 +1,71 @@
+"""Documents made from code: valid, complete and up to date."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from writ_contracts.registry import CHANNELS
+from writ_runtime.yamlfile import parse
+from writ_testing import asyncapi
+from writ_testing.generate_docs import DOCUMENTS, main
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = Path(__file__).with_name("asyncapi-3.0.0.schema.json")  # of AsyncAPI (Apache-2.0), without its examples
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return asyncapi.document()
+
+
+def test_the_documents_in_the_tree_are_those_that_the_code_makes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"], ROOT) == 0, capsys.readouterr().err
+
+
+def test_a_stale_document_is_named_and_written_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([], tmp_path) == 0
+    assert main(["--check"], tmp_path) == 0
+    (tmp_path / "docs/configuration.md").write_text("old")
+    assert main(["--check"], tmp_path) == 1
+    assert "docs/configuration.md is out of date" in capsys.readouterr().err
+
+
+def test_the_asyncapi_document_is_valid(document: dict[str, Any]) -> None:
+    jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).validate(document)
+
+
+def test_the_schema_refuses_what_is_not_asyncapi(document: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).validate({**document, "operations": {"x": {}}})
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    def references(part: Any) -> list[str]:
+        if isinstance(part, dict):
+            own = [part["$ref"]] if isinstance(part.get("$ref"), str) else []
+            return own + [found for value in part.values() for found in references(value)]
+        return [found for value in part for found in references(value)] if isinstance(part, list) else []
+
+    for reference in references(document):
+        place: Any = document
+        for step in reference.removeprefix("#/").split("/"):
+            place = place[step]
+
+
+def test_every_channel_of_the_registry_is_there_with_who_may(document: dict[str, Any]) -> None:
+    assert set(document["channels"]) == {channel.name for channel in CHANNELS}
+    request = document["operations"]["request"]
+    assert (request["action"], request["x-senders"], request["x-receivers"]) == ("receive", ["principal"], ["executor"])
+    assert request["reply"]["messages"] == [{"$ref": "#/channels/request/messages/Answer"}]
+
+
+def test_what_is_inside_signatures_is_described(document: dict[str, Any]) -> None:
+    assert {"Grant", "Claim", "Receipt"} <= set(document["components"]["schemas"])
+
+
+def test_the_file_says_the_same_as_the_code(document: dict[str, Any]) -> None:
+    text = DOCUMENTS["docs/asyncapi.yaml"]()
+    assert parse(text.encode(), "docs/asyncapi.yaml").data == json.loads(json.dumps(document))
