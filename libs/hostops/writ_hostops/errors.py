@@ -1,0 +1,108 @@
+"""Why an operation on a host did not succeed: one error, told apart by a code from a closed list.
+
+    Exception
+    └── HostError   code, message, effect, certain, state
+        └── Raced   somebody else changed the file at the very moment; the handler looks again
+
+A message says what, which and why, and never holds the value of a secret parameter.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Mapping, Optional
+
+CODES: Mapping[str, str] = {
+    "already_seen": "this id and attempt was carried out here before; its result comes with it if it is known",
+    "cancelled": "it was asked to end, and ended before its goal",
+    "digest_mismatch": "the file is not, or no longer, the one that was meant",
+    "exists": "something is there already",
+    "internal": "a mistake in hostops, or an error of the system that has no code here",
+    "invalid_parameter": "a parameter or the request is malformed",
+    "job_failed": "systemd refused the job, or it did not end well",
+    "no_space": "the file system, a quota or a limit on file sizes leaves no room",
+    "not_a_regular_file": "a folder, link, device, FIFO or socket, or a file with several names",
+    "not_found": "no such file or folder",
+    "outside_roots": "not beneath a declared file root, reached through a link, or Writ's own",
+    "permission_denied": "the system refuses this to the user that hostops runs as",
+    "timeout": "its time was up",
+    "too_large": "larger than the operation allows",
+    "unavailable": "what it needs (systemd, the kernel's netlink) does not answer on this host",
+    "unit_not_found": "systemd knows no such unit",
+    "unsupported": "hostops has no such operation or action",
+}
+"""Every code that a result may carry, with its meaning. A success has the code ``""``."""
+
+
+class HostError(Exception):
+    """An operation did not succeed; `effect` is what it did to the host before that: none, done or maybe.
+
+    `certain` is False where something of it may still be going on.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        effect: str = "none",
+        certain: bool = True,
+        output: Optional[Dict[str, Any]] = None,
+        state: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.effect = effect
+        self.certain = certain
+        self.output = output or {}
+        self.state = state or {}
+
+    @property
+    def outcome(self) -> str:
+        """Never `failed` for what may have happened, nor `cancelled` for what may go on."""
+        if self.effect == "maybe" or not self.certain:
+            return "unknown"
+        return "cancelled" if self.code == "cancelled" else "failed"
+
+
+class Raced(HostError):
+    """Another program changed the file between the check and the change; what we did was undone."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("digest_mismatch", f"{path} was changed by another program just then; nothing was done")
+
+
+_CODE_OF_ERRNO = {
+    errno.ENOENT: "not_found",
+    errno.ENOTDIR: "not_found",
+    errno.EACCES: "permission_denied",
+    errno.EPERM: "permission_denied",
+    errno.EROFS: "permission_denied",
+    errno.ELOOP: "outside_roots",
+    errno.EXDEV: "outside_roots",
+    errno.EEXIST: "exists",
+    errno.EISDIR: "not_a_regular_file",
+    errno.ENXIO: "not_a_regular_file",
+    errno.ENOSPC: "no_space",
+    errno.EDQUOT: "no_space",
+    errno.EFBIG: "no_space",
+    errno.ENAMETOOLONG: "invalid_parameter",
+}
+
+
+@contextmanager
+def system_errors(what: str) -> Iterator[None]:
+    """Turn an OSError into the HostError with its code; `what` (a path, a socket) goes into the message."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(error, what) from error
+
+
+def from_os_error(error: OSError, what: str) -> HostError:
+    """The HostError for `error`; only an errno that means absence becomes `not_found`."""
+    number = error.errno or 0
+    name = errno.errorcode.get(number, type(error).__name__)
+    return HostError(_CODE_OF_ERRNO.get(number, "internal"), f"{what}: {(error.strerror or 'error').lower()} ({name})")

@@ -1,0 +1,1 @@
+"""Files: paths beneath declared roots, everything by descriptor, writes atomic and durable."""

@@ -1,0 +1,207 @@
+"""Opens files beneath a declared root, following no link of any kind, and then works by descriptor only.
+
+The folder of the file is opened by openat2(2) with RESOLVE_BENEATH, NO_SYMLINKS and NO_MAGICLINKS; where the kernel
+lacks it, component by component with O_NOFOLLOW. The file is then one name in that descriptor, so that no rename or
+link made meanwhile can lead elsewhere. Mounts beneath a root count as beneath it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Iterator, Optional, Sequence
+
+from writ_hostops import syscalls
+from writ_hostops.errors import HostError, system_errors
+from writ_hostops.files.paths import check_path, locate, within
+from writ_hostops.protocol import Target
+
+_RESOLVE = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_PATH_ONLY = os.O_PATH | os.O_CLOEXEC
+_ATTEMPTS_AT_RENAMES = 1000
+
+
+@dataclass(frozen=True)
+class Place:
+    """A name in an opened folder; whether anything is there is another question."""
+
+    path: str
+    folder: int
+    name: str
+
+    def look(self) -> Optional[os.stat_result]:
+        """What is at the name itself, links not followed; None if nothing is."""
+        with system_errors(self.path):
+            try:
+                return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+
+
+@contextmanager
+def opened_place(target: Target, path: str, name: str) -> Iterator[Place]:
+    """The place of the parameter called `name`, checked against roots and Writ's own paths."""
+    check_path(path, name)
+    root, relative = locate(path, target.file_roots)
+    if relative == ".":
+        raise HostError("not_a_regular_file", f"{path} is a folder")
+    parent, _, last = relative.rpartition("/")
+    folder = open_folder(root, parent)
+    try:
+        _refuse_own(target, path, folder, last)
+        yield Place(path, folder, last)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def opened_file(place: Place) -> Iterator[int]:
+    """A descriptor for reading the regular file at the place; HostError `not_found` or `not_a_regular_file`."""
+    fd = open_existing(place)
+    if fd is None:
+        raise HostError("not_found", f"{place.path} does not exist")
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def open_existing(place: Place) -> Optional[int]:
+    """Like opened_file, but None where nothing is; to be closed by the caller."""
+    with system_errors(place.path):
+        try:
+            return _open_regular(place)
+        except FileNotFoundError:
+            return None
+
+
+def refuse_irregular(status: os.stat_result, path: str) -> None:
+    """Raise HostError unless it is a regular file; a link counts as a way out of the root."""
+    if stat.S_ISLNK(status.st_mode):
+        raise HostError("outside_roots", f"{path} is a link, and links are not followed")
+    if not stat.S_ISREG(status.st_mode):
+        raise HostError("not_a_regular_file", f"{path} is not a regular file")
+
+
+def open_folder(root: str, relative: str) -> int:
+    """A descriptor of the folder `relative` ("" for the root itself) beneath `root`."""
+    start = os.open("/", _PATH_ONLY | os.O_DIRECTORY)
+    try:
+        # The root is held to the same: one reached through a link could be pointed elsewhere by who owns the link.
+        top = _resolve(start, root[1:], _FOLDER if not relative else _PATH_ONLY | os.O_DIRECTORY, root)
+    finally:
+        os.close(start)
+    if not relative:
+        return top
+    try:
+        return _resolve(top, relative, _FOLDER, f"{root.rstrip('/')}/{relative}")
+    finally:
+        os.close(top)
+
+
+def _resolve(start: int, relative: str, flags: int, path: str) -> int:
+    with system_errors(path):
+        try:
+            return _by_openat2(start, relative or ".", flags)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EXDEV):
+                raise HostError("outside_roots", f"the way to {path} goes through a link") from error
+            # EPERM: a seccomp filter older than the call, as container engines had them.
+            if error.errno not in (errno.ENOSYS, errno.EPERM):
+                raise
+        return by_walking(start, relative.split("/"), flags, path)
+
+
+def _by_openat2(start: int, relative: str, flags: int) -> int:
+    for _ in range(_ATTEMPTS_AT_RENAMES):
+        try:
+            return syscalls.openat2(start, relative, flags, _RESOLVE)
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+    raise OSError(errno.EAGAIN, "folders were renamed all the while")
+
+
+def by_walking(start: int, components: Sequence[str], flags: int, path: str) -> int:
+    """What openat2 does, in steps, for kernels before 5.6."""
+    current = os.dup(start)
+    try:
+        for component in components[:-1]:
+            following = _step(current, component, _PATH_ONLY | os.O_DIRECTORY, path)
+            os.close(current)
+            current = following
+        return _step(current, components[-1] or ".", flags, path)
+    finally:
+        os.close(current)
+
+
+def _step(folder: int, component: str, flags: int, path: str) -> int:
+    try:
+        return os.open(component, flags | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        # O_DIRECTORY | O_NOFOLLOW says ENOTDIR or ELOOP of a link, by kernel.
+        if error.errno in (errno.ENOTDIR, errno.ELOOP) and _is_link(folder, component):
+            raise HostError("outside_roots", f"the way to {path} goes through a link") from error
+        raise
+
+
+def _is_link(folder: int, component: str) -> bool:
+    return stat.S_ISLNK(os.stat(component, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def _open_regular(place: Place) -> int:
+    # Opening a device or FIFO has effects of its own; O_PATH has none, and the second open names the very same inode.
+    handle = os.open(place.name, _PATH_ONLY | os.O_NOFOLLOW, dir_fd=place.folder)
+    try:
+        refuse_irregular(os.fstat(handle), place.path)
+        return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(handle)
+
+
+def _refuse_own(target: Target, path: str, folder: int, name: str) -> None:
+    """Refuse Writ's own keys and state, whatever the roots allow: by path, and by inode for other mounts."""
+    own = [item for item in (*target.forbidden_paths, target.state_dir) if item]
+    if any(within(path, os.path.realpath(item)) for item in own):
+        raise HostError("outside_roots", f"{path} belongs to Writ itself")
+    inodes = {_inode(status) for status in map(_status, own) if status}
+    with system_errors(path):
+        if inodes & set(_inodes_upwards(folder)) or _inode_of(folder, name) in inodes:
+            raise HostError("outside_roots", f"{path} belongs to Writ itself")
+
+
+def _status(path: str) -> Optional[os.stat_result]:
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _inode(status: os.stat_result) -> "tuple[int, int]":
+    return status.st_dev, status.st_ino
+
+
+def _inode_of(folder: int, name: str) -> "Optional[tuple[int, int]]":
+    try:
+        return _inode(os.stat(name, dir_fd=folder, follow_symlinks=False))
+    except FileNotFoundError:
+        return None
+
+
+def _inodes_upwards(folder: int) -> "Iterator[tuple[int, int]]":
+    current = os.dup(folder)
+    try:
+        while True:
+            here = _inode(os.fstat(current))
+            yield here
+            above = os.open("..", _PATH_ONLY | os.O_DIRECTORY, dir_fd=current)
+            os.close(current)
+            current = above
+            if _inode(os.fstat(above)) == here:
+                return
+    finally:
+        os.close(current)

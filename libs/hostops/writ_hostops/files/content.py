@@ -1,0 +1,116 @@
+"""The bytes of an opened file: digests, chunks, and which version of a file it was.
+
+A loop over bytes asks `stop` once a chunk, so that a cancel ends it within one chunk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, Optional
+
+from writ_hostops.errors import HostError, system_errors
+from writ_hostops.files.beneath import Place, open_existing, opened_place
+from writ_hostops.protocol import Call
+from writ_hostops.stop import Stop
+
+CHUNK = 1024 * 1024
+HASHED_UNASKED = 64 * 1024 * 1024
+"""Bytes up to which a file is hashed for the record; a larger one only where the digest decides something."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file is at one moment. `digest` is "" if nobody needed it and the file is large.
+
+    `version` names inode, size and modification time in one string: equal versions are the same file, unwritten since.
+    """
+
+    digest: str
+    size: int
+    mode: int
+    version: str
+
+    def as_state(self) -> Dict[str, Any]:
+        """For baselines and the `state` of answers."""
+        return {
+            "exists": True,
+            "digest": self.digest,
+            "size": self.size,
+            "mode": mode_text(self.mode),
+            "version": self.version,
+        }
+
+
+ABSENT: Dict[str, Any] = {"exists": False, "digest": "", "size": 0, "mode": "", "version": ""}
+
+
+def state_of(facts: Optional[Facts]) -> Dict[str, Any]:
+    """The state of a file that may not be there."""
+    return dict(ABSENT) if facts is None else facts.as_state()
+
+
+def mode_text(mode: int) -> str:
+    """Permission bits as chmod(1) writes them: "0644"."""
+    return f"{mode:04o}"
+
+
+def version_of(status: os.stat_result) -> str:
+    """See Facts.version. Not the change time: renaming a file changes that."""
+    return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+
+
+def chunks(fd: int, stop: Optional[Stop]) -> Iterator[bytes]:
+    """The file from its start to its end, whatever the descriptor's own offset is."""
+    offset = 0
+    while True:
+        if stop is not None:
+            stop.check()
+        chunk = os.pread(fd, CHUNK, offset)
+        if not chunk:
+            return
+        offset += len(chunk)
+        yield chunk
+
+
+def sha256_of(fd: int, stop: Optional[Stop]) -> str:
+    """Hex SHA-256 of the whole file; None where there is no stopping any more."""
+    digest = hashlib.sha256()
+    for chunk in chunks(fd, stop):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def facts_of(fd: int, stop: Stop, always_hash: bool = False) -> Facts:
+    """The facts of an opened regular file."""
+    status = os.fstat(fd)
+    hashed = always_hash or status.st_size <= HASHED_UNASKED
+    return Facts(
+        digest=sha256_of(fd, stop) if hashed else "",
+        size=status.st_size,
+        mode=stat.S_IMODE(status.st_mode),
+        version=version_of(status),
+    )
+
+
+def facts_at(place: Place, stop: Stop, always_hash: bool = False) -> Optional[Facts]:
+    """The facts of the file at a place; None if nothing is there."""
+    fd = open_existing(place)
+    if fd is None:
+        return None
+    try:
+        with system_errors(place.path):
+            return facts_of(fd, stop, always_hash)
+    finally:
+        os.close(fd)
+
+
+def state_at(call: Call, name: str) -> Dict[str, Any]:
+    """The state of the file that the parameter `name` is the path of, for a baseline or probe."""
+    path = call.parameters.get(name)
+    if not isinstance(path, str):
+        raise HostError("invalid_parameter", f"parameters.{name} must be a string")
+    with opened_place(call.target, path, name) as place:
+        return state_of(facts_at(place, call.stop))

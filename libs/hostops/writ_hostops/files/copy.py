@@ -1,0 +1,185 @@
+"""file_copy: one regular file to another name beneath the roots, atomically, with the digest of what was copied."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, Optional
+
+from writ_hostops.errors import HostError, Raced, system_errors
+from writ_hostops.fields import Fields
+from writ_hostops.files.beneath import Place, opened_file, opened_place
+from writ_hostops.files.content import CHUNK, Facts, chunks, facts_of, state_at, state_of, version_of
+from writ_hostops.files.replace import Old, locked, opened_old, put
+from writ_hostops.files.write import ATTEMPTS
+from writ_hostops.protocol import Answer, Call, verdict
+
+_PROGRESS_EVERY = 1.0
+_ZEROS = bytes(CHUNK)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Both ends, opened: the file to copy and the place to copy it to."""
+
+    source_path: str
+    source: int
+    dest: Place
+    overwrite: bool
+
+
+def run(call: Call) -> Answer:
+    """Copy. A destination that already is an equal copy is left alone (`changed` false, effect none)."""
+    with _opened(call) as copy:
+        for _ in range(ATTEMPTS):
+            try:
+                return _copy(call, copy)
+            except Raced:
+                call.progress("the destination was changed by another program at the same moment; looking again")
+        raise Raced(copy.dest.path)
+
+
+def preview(call: Call) -> Answer:
+    """What `run` would do now."""
+    with _opened(call) as copy, opened_old(copy.dest, call.stop, "") as old, system_errors(copy.source_path):
+        source = facts_of(copy.source, call.stop)
+        _refuse_same(copy, old)
+        before = old.facts if old else None
+        equal = _equal(copy, source, old, call)
+        if before and not equal and not copy.overwrite:
+            raise HostError("exists", f"{copy.dest.path} exists, and overwrite is false")
+    would = "nothing" if equal else "replace" if before else "create"
+    output = {"would": would, **_output(copy, before, source.digest, source.size)}
+    return Answer(output=output, state=state_of(before))
+
+
+def baseline(call: Call) -> Answer:
+    """The destination as it is."""
+    state = state_at(call, "dest_path")
+    return Answer(output=state, state=state)
+
+
+def probe(call: Call) -> Answer:
+    """Whether both ends have equal digests."""
+    dest = state_at(call, "dest_path")
+    if dest["exists"] and _digests_match(call):
+        return verdict("succeeded", "both files have the same content", dest)
+    if call.baseline and dest == dict(call.baseline):
+        return verdict("not_done", "the destination is as it was before", dest)
+    return verdict("unknown", "the destination is neither as it was nor a copy of the source as it is", dest)
+
+
+def _digests_match(call: Call) -> bool:
+    try:
+        with _opened(call) as copy, opened_file(copy.dest) as dest, system_errors(copy.source_path):
+            source = facts_of(copy.source, call.stop, always_hash=True)
+            return source.digest == facts_of(dest, call.stop, always_hash=True).digest
+    except HostError as error:
+        if error.code == "not_found":
+            return False
+        raise
+
+
+@contextmanager
+def _opened(call: Call) -> Iterator[Copy]:
+    fields = Fields(dict(call.parameters), "parameters")
+    source_path, dest_path = fields.text("source_path"), fields.text("dest_path")
+    overwrite = fields.flag("overwrite", False)
+    fields.end()
+    with (
+        opened_place(call.target, source_path, "source_path") as place,
+        opened_file(place) as source,
+        opened_place(call.target, dest_path, "dest_path") as dest,
+    ):
+        yield Copy(source_path, source, dest, overwrite)
+
+
+def _copy(call: Call, copy: Copy) -> Answer:
+    with locked(copy.dest, call.stop) as temporary, opened_old(copy.dest, call.stop, "") as old:
+        _refuse_same(copy, old)
+        before = old.facts if old else None
+        with system_errors(copy.source_path):
+            source = facts_of(copy.source, call.stop) if old else None
+        if old and source and _equal(copy, source, old, call):
+            output = {"changed": False, **_output(copy, before, source.digest or old.facts.digest, source.size)}
+            return Answer(output=output, state=state_of(before))
+        if old and not copy.overwrite:
+            raise HostError("exists", f"{copy.dest.path} exists, and overwrite is false")
+        after = _put(call, copy, temporary, old)
+    output = {"changed": True, **_output(copy, before, after.digest, after.size)}
+    return Answer(output=output, state=after.as_state(), effect="done")
+
+
+def _equal(copy: Copy, source: Facts, old: Optional[Old], call: Call) -> bool:
+    if old is None or source.size != old.facts.size:
+        return False
+    if source.digest:
+        return source.digest == old.facts.digest
+    with system_errors(copy.dest.path):
+        return facts_of(copy.source, call.stop, True).digest == facts_of(old.fd, call.stop, True).digest
+
+
+def _refuse_same(copy: Copy, old: Optional[Old]) -> None:
+    if old and os.path.samestat(old.status, os.fstat(copy.source)):
+        raise HostError("invalid_parameter", "source_path and dest_path are the same file")
+
+
+def _put(call: Call, copy: Copy, temporary: str, old: Optional[Old]) -> Facts:
+    before = os.fstat(copy.source)
+    _refuse_without_room(copy.dest, before.st_size)
+    digest = hashlib.sha256()
+
+    def fill(dest: int) -> None:
+        for chunk in _reported(call, copy, before.st_size):
+            digest.update(chunk)
+            _write_sparse(dest, chunk)
+        os.ftruncate(dest, os.lseek(dest, 0, os.SEEK_CUR))
+        if version_of(os.fstat(copy.source)) != version_of(before):
+            raise HostError("digest_mismatch", f"{copy.source_path} was written to meanwhile; nothing was done")
+
+    mode = None if old else stat.S_IMODE(before.st_mode) & 0o777
+    status = put(copy.dest, temporary, old, mode, fill, call.stop)
+    return Facts(digest.hexdigest(), status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
+
+
+def _reported(call: Call, copy: Copy, size: int) -> Iterator[bytes]:
+    done, said = 0, time.monotonic()
+    with system_errors(copy.source_path):
+        for chunk in chunks(copy.source, call.stop):
+            yield chunk
+            done += len(chunk)
+            if time.monotonic() - said >= _PROGRESS_EVERY:
+                said = time.monotonic()
+                call.progress(f"copied {done} of {size} bytes")
+
+
+def _write_sparse(fd: int, chunk: bytes) -> None:
+    if _ZEROS.startswith(chunk):
+        os.lseek(fd, len(chunk), os.SEEK_CUR)
+        return
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _refuse_without_room(dest: Place, size: int) -> None:
+    with system_errors(dest.path):
+        room = os.fstatvfs(dest.folder)
+    if size > room.f_bavail * room.f_frsize:
+        raise HostError("no_space", f"{dest.path}: the file system has no room for {size} bytes")
+
+
+def _output(copy: Copy, before: Optional[Facts], digest: str, size: int) -> Dict[str, Any]:
+    return {
+        "source_path": copy.source_path,
+        "dest_path": copy.dest.path,
+        "created": before is None,
+        "digest_before": before.digest if before else "",
+        "digest_after": digest,
+        "size_before": before.size if before else 0,
+        "size_after": size,
+    }

@@ -1,0 +1,71 @@
+"""file_delete: one regular file, gone from its name only if it is the one that was meant. Never a folder."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from writ_hostops.errors import HostError, Raced
+from writ_hostops.fields import Fields
+from writ_hostops.files.beneath import Place, opened_place
+from writ_hostops.files.content import ABSENT, Facts, state_at
+from writ_hostops.files.replace import locked, opened_old, take_away
+from writ_hostops.files.write import ATTEMPTS, digest_field
+from writ_hostops.protocol import Answer, Call, verdict
+
+
+def run(call: Call) -> Answer:
+    """Delete. A file that is not there is `not_found`: whoever asked meant another name."""
+    path, if_digest = _parse(call)
+    with opened_place(call.target, path, "file_path") as place:
+        for _ in range(ATTEMPTS):
+            try:
+                facts = _delete(call, place, if_digest)
+            except Raced:
+                call.progress("the file was changed by another program at the same moment; looking again")
+            else:
+                return Answer(output={"changed": True, **_output(path, facts)}, state=dict(ABSENT), effect="done")
+        raise Raced(path)
+
+
+def preview(call: Call) -> Answer:
+    """What `run` would do now."""
+    path, if_digest = _parse(call)
+    with opened_place(call.target, path, "file_path") as place, opened_old(place, call.stop, if_digest) as old:
+        if old is None:
+            raise HostError("not_found", f"{path} does not exist")
+        return Answer(output={"would": "delete", **_output(path, old.facts)}, state=old.facts.as_state())
+
+
+def baseline(call: Call) -> Answer:
+    """The file as it is."""
+    state = state_at(call, "file_path")
+    return Answer(output=state, state=state)
+
+
+def probe(call: Call) -> Answer:
+    """Whether the file that was there is gone."""
+    state = state_at(call, "file_path")
+    if call.baseline and state == dict(call.baseline):
+        return verdict("not_done", "all is as it was before", state)
+    if not state["exists"]:
+        return verdict("succeeded", "the file is gone", state)
+    return verdict("unknown", "a file is there, and whether it is the old one is not known", state)
+
+
+def _delete(call: Call, place: Place, if_digest: str) -> Facts:
+    with locked(place, call.stop) as temporary, opened_old(place, call.stop, if_digest) as old:
+        if old is None:
+            raise HostError("not_found", f"{place.path} does not exist")
+        take_away(place, temporary, old, call.stop)
+        return old.facts
+
+
+def _parse(call: Call) -> "tuple[str, str]":
+    fields = Fields(dict(call.parameters), "parameters")
+    path, if_digest = fields.text("file_path"), digest_field(fields)
+    fields.end()
+    return path, if_digest
+
+
+def _output(path: str, facts: Facts) -> Dict[str, Any]:
+    return {"file_path": path, "digest_before": facts.digest, "size_before": facts.size}

@@ -1,0 +1,290 @@
+"""Puts a file in the place of another, or takes one away: all or nothing, durable, and only if it is still the one.
+
+What is guaranteed. A reader sees the old content or the new, never a part. After a crash at any moment the name holds
+one of the two; at most `.writ-<16 hex>.lock` and `.tmp` lie beside it, and the next write or delete of that file
+removes them. Writers through Writ take turns (flock on the lock file). Against other programs: the old file is
+*exchanged* with the new one (RENAME_EXCHANGE) and looked at once it is out of the way; if it is not the one that was
+checked, the exchange is undone. What remains: during the microseconds before an undo others can see the new content,
+and a crash right there keeps it; and a program that has the old file open can still write to it, which the name does
+not show. A file system without RENAME_EXCHANGE (NFS) has only a check just before the rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterator, Optional
+
+from writ_hostops import syscalls
+from writ_hostops.errors import HostError, Raced, system_errors
+from writ_hostops.files.beneath import Place, open_existing, refuse_irregular
+from writ_hostops.files.content import Facts, facts_of, sha256_of, version_of
+from writ_hostops.stop import Stop
+
+DEFAULT_MODE = 0o644
+_TURN = 0.02
+_FLAG_UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
+# The kernel makes these anew or must not keep them for other content.
+_XATTRS_NOT_KEPT = ("security.capability", "security.ima", "security.evm")
+
+
+@dataclass(frozen=True)
+class Old:
+    """The file that is there now, opened for reading. `must_be` is the digest that was demanded, or ""."""
+
+    fd: int
+    status: os.stat_result
+    facts: Facts
+    must_be: str
+
+
+@contextmanager
+def locked(place: Place, stop: Stop) -> Iterator[str]:
+    """Our turn with this file; gives the name of a temporary file beside it, which is gone before and after."""
+    stem = ".writ-" + hashlib.sha256(place.name.encode("utf-8")).hexdigest()[:16]
+    lock, temporary = stem + ".lock", stem + ".tmp"
+    with system_errors(place.path):
+        fd = _take_turn(place, lock, stop)
+    try:
+        with system_errors(place.path):
+            _remove(place.folder, temporary)
+        yield temporary
+    finally:
+        # Whatever is left is recognisable, and an error here must not hide what happened before.
+        with contextlib.suppress(OSError):
+            _remove(place.folder, temporary)
+        with contextlib.suppress(OSError):
+            _remove(place.folder, lock)
+        os.close(fd)
+
+
+@contextmanager
+def opened_old(place: Place, stop: Stop, must_be: str) -> Iterator[Optional[Old]]:
+    """The file in the place, checked to be one that may be replaced or deleted; None if there is none."""
+    fd = open_existing(place)
+    if fd is None:
+        if must_be:
+            raise HostError("digest_mismatch", f"{place.path} does not exist, so it has no digest")
+        yield None
+        return
+    try:
+        with system_errors(place.path):
+            old = _examined(place, fd, stop, must_be)
+        yield old
+    finally:
+        os.close(fd)
+
+
+def _examined(place: Place, fd: int, stop: Stop, must_be: str) -> Old:
+    status = os.fstat(fd)
+    if status.st_nlink != 1:
+        raise HostError("not_a_regular_file", f"{place.path} has {status.st_nlink} names (hard links)")
+    facts = facts_of(fd, stop, always_hash=bool(must_be))
+    if must_be and facts.digest != must_be:
+        raise HostError("digest_mismatch", f"{place.path} has another digest than if_digest")
+    return Old(fd, status, facts, must_be)
+
+
+def put(
+    place: Place, temporary: str, old: Optional[Old], mode: Optional[int], fill: Callable[[int], None], stop: Stop
+) -> os.stat_result:
+    """Create the file or replace `old`; `fill` writes the content. Owner and mode stay, unless `mode` is given.
+
+    Raises Raced if the file changed meanwhile; whatever it raises with the effect none has left the old file in place.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with system_errors(place.path):
+        fd = os.open(temporary, flags, 0o600, dir_fd=place.folder)
+        try:
+            fill(fd)
+            _dress(fd, old, mode)
+            os.fsync(fd)
+            status = os.fstat(fd)
+        finally:
+            os.close(fd)
+        stop.check()
+        if old is None:
+            _move_in(place, temporary)
+        else:
+            _swap_in(place, temporary, old, status)
+    _settle(place, temporary)
+    return status
+
+
+def take_away(place: Place, temporary: str, old: Old, stop: Stop) -> None:
+    """Delete `old`. Raises Raced, undone, if it turns out to be another file."""
+    stop.check()
+    with system_errors(place.path):
+        try:
+            _rename_to_free(place, place.name, temporary)
+        except FileNotFoundError:
+            raise Raced(place.path) from None
+        if not _is_still(place, temporary, old):
+            with _undoing(place):
+                _rename_to_free(place, temporary, place.name)
+            raise Raced(place.path)
+    _settle(place, temporary)
+
+
+def write_all(fd: int, data: bytes, stop: Stop) -> None:
+    """All of `data`, a chunk at a time."""
+    view = memoryview(data)
+    while view:
+        stop.check()
+        view = view[os.write(fd, view[: 1024 * 1024]) :]
+
+
+def _take_turn(place: Place, lock: str, stop: Stop) -> int:
+    while True:
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=place.folder)
+        try:
+            refuse_irregular(os.fstat(fd), f"{place.path}: {lock}")
+            if _flock(fd) and _names(place.folder, lock, fd):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        stop.wait(_TURN)
+
+
+def _flock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _names(folder: int, name: str, fd: int) -> bool:
+    """Whether the name still is this file: whoever held the lock before us has removed it."""
+    try:
+        return os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _dress(fd: int, old: Optional[Old], mode: Optional[int]) -> None:
+    if old is None:
+        os.fchmod(fd, DEFAULT_MODE if mode is None else mode)
+        return
+    os.fchown(fd, old.status.st_uid, old.status.st_gid)
+    # Not setuid and setgid: whoever granted them granted them to the old content. The kernel does the same on write(2).
+    os.fchmod(fd, stat.S_IMODE(old.status.st_mode) & 0o777)
+    _copy_xattrs(old.fd, fd)
+    if mode is not None:
+        os.fchmod(fd, mode)
+
+
+def _copy_xattrs(source: int, dest: int) -> None:
+    wanted, given = _xattrs(source), _xattrs(dest)
+    for name, value in wanted.items():
+        if name not in _XATTRS_NOT_KEPT and given.get(name) != value:
+            os.setxattr(dest, name, value)
+    for name in given.keys() - wanted.keys():
+        # From the folder's default ACL, which the old file did not have.
+        if name.startswith("system.posix_acl_"):
+            os.removexattr(dest, name)
+
+
+def _xattrs(fd: int) -> Dict[str, bytes]:
+    try:
+        return {name: os.getxattr(fd, name) for name in os.listxattr(fd)}
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return {}
+        raise
+
+
+def _move_in(place: Place, temporary: str) -> None:
+    try:
+        _rename_to_free(place, temporary, place.name)
+    except FileExistsError:
+        raise Raced(place.path) from None
+
+
+def _swap_in(place: Place, temporary: str, old: Old, new: os.stat_result) -> None:
+    try:
+        _exchange(place, temporary)
+    except FileNotFoundError:
+        raise Raced(place.path) from None
+    except OSError as error:
+        if error.errno not in _FLAG_UNKNOWN:
+            raise
+        _replace_after_check(place, temporary, old)
+        return
+    if _is_still(place, temporary, old):
+        return
+    with _undoing(place):
+        _exchange(place, temporary)
+        if not os.path.samestat(os.stat(temporary, dir_fd=place.folder, follow_symlinks=False), new):
+            # A third one has already replaced ours, and so the other's: theirs is the last word.
+            _exchange(place, temporary)
+    raise Raced(place.path)
+
+
+def _exchange(place: Place, temporary: str) -> None:
+    syscalls.renameat2(place.folder, temporary, place.name, syscalls.RENAME_EXCHANGE)
+
+
+def _rename_to_free(place: Place, old: str, new: str) -> None:
+    """Rename onto a name that must be free; EEXIST otherwise."""
+    try:
+        syscalls.renameat2(place.folder, old, new, syscalls.RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno not in _FLAG_UNKNOWN:
+            raise
+        os.link(old, new, src_dir_fd=place.folder, dst_dir_fd=place.folder, follow_symlinks=False)
+        os.unlink(old, dir_fd=place.folder)
+
+
+def _replace_after_check(place: Place, temporary: str, old: Old) -> None:
+    if not _is_still(place, place.name, old):
+        raise Raced(place.path)
+    os.rename(temporary, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
+
+
+def _is_still(place: Place, name: str, old: Old) -> bool:
+    """Whether the file at `name` is `old`, not written since; by its bytes where a digest was demanded.
+
+    No stopping here, and no raising: the answer decides between keeping and undoing.
+    """
+    try:
+        status = os.stat(name, dir_fd=place.folder, follow_symlinks=False)
+        if version_of(status) != version_of(old.status):
+            return False
+        return not old.must_be or sha256_of(old.fd, None) == old.must_be
+    except OSError:
+        return False
+
+
+@contextmanager
+def _undoing(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HostError(
+            "digest_mismatch",
+            f"{place.path} was changed by another program at the same moment, and that could not be undone",
+            effect="maybe",
+        ) from error
+
+
+def _settle(place: Place, temporary: str) -> None:
+    """Remove what was displaced and make it all durable; after a failure nobody knows what survives a power cut."""
+    try:
+        _remove(place.folder, temporary)
+        os.fsync(place.folder)
+    except OSError as error:
+        raise HostError("internal", f"{place.path}: the folder could not be synced", effect="maybe") from error
+
+
+def _remove(folder: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)

@@ -1,0 +1,134 @@
+"""Durable marks of the operations begun here, so that none is carried out twice and a probe knows what was meant.
+
+`<id>.<attempt>.begun` is synced to disk before the effect, `….ended` (the result) after it. Both hold no parameter; the
+folder is private to the user that hostops runs as. Marks older than KEPT are swept once a day.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from writ_hostops.errors import HostError, system_errors
+
+KEPT = 7 * 86400.0
+"""Seconds; far longer than any operation may take to be retried."""
+_SWEEP_EVERY = 86400.0
+_SWEPT = ".swept"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Markers:
+    """The marks in one state folder, which is created if it is absent."""
+
+    def __init__(self, state_dir: str) -> None:
+        self._path = state_dir
+
+    def begin(self, operation_id: str, attempt: int, operation: str, expected: Mapping[str, Any]) -> None:
+        """Mark it as begun; HostError `already_seen` if it was before."""
+        record = {"operation": operation, "begun": time.time(), "expected": dict(expected)}
+        with _Folder(self._path) as folder:
+            try:
+                folder.create(_name(operation_id, attempt, "begun"), record)
+            except FileExistsError:
+                raise HostError("already_seen", f"operation {operation_id} was begun here before") from None
+            folder.sweep()
+
+    def end(self, operation_id: str, attempt: int, result: Mapping[str, Any]) -> None:
+        """Keep its result."""
+        with _Folder(self._path) as folder:
+            folder.put(_name(operation_id, attempt, "ended"), result)
+
+    def read(self, operation_id: str, attempt: int) -> Tuple[Optional[Dict[str, Any]], Optional[Dict[str, Any]]]:
+        """What was marked when it began, and its result; None for what is not there."""
+        with _Folder(self._path) as folder:
+            begun = folder.get(_name(operation_id, attempt, "begun"))
+            return begun, folder.get(_name(operation_id, attempt, "ended"))
+
+
+def _name(operation_id: str, attempt: int, what: str) -> str:
+    return f"{operation_id}.{attempt}.{what}"
+
+
+class _Folder:
+    """The opened state folder; refuses one that others could write to."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1
+
+    def __enter__(self) -> _Folder:
+        with system_errors(self._path):
+            os.makedirs(self._path, mode=0o700, exist_ok=True)
+            self._fd = os.open(self._path, _FOLDER)
+        status = os.fstat(self._fd)
+        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            os.close(self._fd)
+            raise HostError("permission_denied", f"{self._path} must belong to this user alone (mode 0700)")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._fd)
+
+    def create(self, name: str, record: Mapping[str, Any]) -> None:
+        """A durable new file; FileExistsError if there is one. A torn one (from a crash) counts: it had begun."""
+        self._write(name, record, os.O_EXCL)
+        with system_errors(self._path):
+            os.fsync(self._fd)
+
+    def put(self, name: str, record: Mapping[str, Any]) -> None:
+        """A durable file, whole or not at all."""
+        self._write(name + ".tmp", record, os.O_TRUNC)
+        with system_errors(self._path):
+            os.rename(name + ".tmp", name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            os.fsync(self._fd)
+
+    def get(self, name: str) -> Optional[Dict[str, Any]]:
+        """The record; None if absent. A torn one, which only a crash at its beginning leaves, is an empty record."""
+        with system_errors(self._path):
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+            except FileNotFoundError:
+                return None
+            with open(fd, "rb") as file:
+                data = file.read()
+        try:
+            record = json.loads(data)
+        except ValueError:
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def sweep(self) -> None:
+        """Remove what is older than KEPT, at most once a day."""
+        now = time.time()
+        if now - self._modified(_SWEPT) < _SWEEP_EVERY:
+            return
+        with system_errors(self._path):
+            for name in os.listdir(self._fd):
+                if now - self._modified(name) > KEPT:
+                    os.unlink(name, dir_fd=self._fd)
+        self._write(_SWEPT, {}, os.O_TRUNC)
+
+    def _modified(self, name: str) -> float:
+        try:
+            return os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def _write(self, name: str, record: Mapping[str, Any], flag: int) -> None:
+        data = json.dumps(record).encode("utf-8")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flag
+        try:
+            fd = os.open(name, flags, 0o600, dir_fd=self._fd)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            with system_errors(self._path):
+                raise error
+        with system_errors(self._path), open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,192 @@
+"""What is asked of hostops and what it answers, as JSON objects, one a line.
+
+A request is {id, action, operation, parameters, target, baseline?, timeout?, attempt?}. The answers to it are any
+number of {id, event: "progress", message} and then exactly one {id, event: "result", outcome, code, message, output,
+state, effect, certain}. Unknown fields are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Mapping, Tuple
+
+from writ_hostops.errors import HostError
+from writ_hostops.fields import Fields
+from writ_hostops.stop import Stop
+
+ACTIONS = ("run", "baseline", "probe", "preview")
+MAX_LINE = 8 * 1024 * 1024
+"""Bytes of a request: 1 MiB of content fits, however JSON escapes it."""
+MAX_TIMEOUT = 86400.0
+DEFAULT_TIMEOUT = 60.0
+MAX_MESSAGE = 500
+MAX_OUTPUT = 1024 * 1024
+
+# Ids become names of marker files.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+@dataclass(frozen=True)
+class FileRoot:
+    """A folder beneath which the file operations may work; system folders need the explicit word."""
+
+    path: str
+    allow_system_root: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the target's inventory entry allows. `forbidden_paths` are Writ's own; `state_dir` "" means no markers."""
+
+    file_roots: Tuple[FileRoot, ...] = ()
+    forbidden_paths: Tuple[str, ...] = ()
+    max_output: int = MAX_OUTPUT
+    state_dir: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One wish, checked in form; the parameters are checked by the operation's own handler."""
+
+    id: str
+    action: str
+    operation: str
+    parameters: Mapping[str, Any]
+    target: Target
+    baseline: Mapping[str, Any]
+    timeout: float
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a handler gets. `expected` is what a probe knows from this host's own marker of the operation."""
+
+    operation: str
+    parameters: Mapping[str, Any]
+    target: Target
+    stop: Stop
+    progress: Callable[[str], None]
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+    expected: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How it went. `output` is the operation's own; `state` is how the host is now, always public.
+
+    `effect` none, done or maybe; `certain`: nothing of it goes on any more, and `effect` is all there was.
+    """
+
+    output: Dict[str, Any] = field(default_factory=dict)
+    state: Dict[str, Any] = field(default_factory=dict)
+    effect: str = "none"
+    outcome: str = "succeeded"
+    code: str = ""
+    message: str = ""
+    certain: bool = True
+
+
+def verdict(word: str, reason: str, state: Dict[str, Any]) -> Answer:
+    """A probe's answer: did the operation take effect? `succeeded`, `not_done` or `unknown`."""
+    return Answer(output={"verdict": word, "reason": reason}, state=state)
+
+
+def failure(error: HostError) -> Answer:
+    """The answer that says so."""
+    return Answer(
+        output=error.output,
+        state=error.state,
+        effect=error.effect,
+        outcome=error.outcome,
+        code=error.code,
+        message=error.message[:MAX_MESSAGE],
+        certain=error.certain,
+    )
+
+
+def result(request_id: str, answer: Answer) -> Dict[str, Any]:
+    """The last line about a request."""
+    return {
+        "id": request_id,
+        "event": "result",
+        "outcome": answer.outcome,
+        "code": answer.code,
+        "message": answer.message,
+        "output": answer.output,
+        "state": answer.state,
+        "effect": answer.effect,
+        "certain": answer.certain,
+    }
+
+
+def parse_line(line: bytes) -> object:
+    """The JSON value of a line; HostError `invalid_parameter` if it is none."""
+    try:
+        return json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise HostError("invalid_parameter", "the request is not JSON") from None
+
+
+def id_of(raw: object) -> str:
+    """The id in a request that may be malformed otherwise; "" if it has none that can be echoed."""
+    value = raw.get("id") if isinstance(raw, dict) else None
+    return value if isinstance(value, str) and _ID.fullmatch(value) else ""
+
+
+def parse_request(raw: object) -> Request:
+    """The request; raises HostError `invalid_parameter` naming the field, `unsupported` for an unknown action."""
+    fields = Fields(raw, "request")
+    request_id = fields.text("id")
+    if not _ID.fullmatch(request_id):
+        raise fields.wrong("id", "must be letters, digits, '_', '.' and '-', at most 128")
+    action = fields.text("action")
+    if action not in ACTIONS:
+        raise HostError("unsupported", f"no such action; there are {', '.join(ACTIONS)}")
+    parameters = dict(fields.mapping("parameters"))
+    seconds = Fields({"timeout": parameters.pop("timeout", None)}, "parameters").number(
+        "timeout", DEFAULT_TIMEOUT, MAX_TIMEOUT
+    )
+    request = Request(
+        id=request_id,
+        action=action,
+        operation=fields.text("operation"),
+        parameters=parameters,
+        target=parse_target(fields.mapping("target")),
+        baseline=fields.mapping("baseline"),
+        timeout=fields.number("timeout", seconds, MAX_TIMEOUT),
+        attempt=fields.integer("attempt", 1, 1, 1_000_000),
+    )
+    fields.end()
+    return request
+
+
+def parse_target(raw: object) -> Target:
+    """The target's part of a request."""
+    fields = Fields(raw, "target")
+    state_dir = fields.text("state_dir", "")
+    target = Target(
+        file_roots=tuple(_file_root(item) for item in fields.items("file_roots")),
+        forbidden_paths=tuple(_absolute(item, "target.forbidden_paths") for item in fields.items("forbidden_paths")),
+        max_output=fields.integer("max_output", MAX_OUTPUT, 1, MAX_OUTPUT),
+        state_dir=_absolute(state_dir, "target.state_dir") if state_dir else "",
+    )
+    fields.end()
+    return target
+
+
+def _file_root(raw: object) -> FileRoot:
+    if isinstance(raw, str):
+        return FileRoot(_absolute(raw, "target.file_roots"))
+    fields = Fields(raw, "target.file_roots")
+    root = FileRoot(_absolute(fields.text("path"), "target.file_roots"), fields.flag("allow_system_root", False))
+    fields.end()
+    return root
+
+
+def _absolute(value: object, name: str) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        raise HostError("invalid_parameter", f"{name} must hold absolute paths")
+    return value

@@ -1,0 +1,175 @@
+"""Answers requests that come as lines, until the input ends; several at once, each in a thread of its own.
+
+Nothing but answers goes to the output: what is printed by mistake goes to stderr. SIGTERM and SIGINT cancel all that
+runs and all that still comes; each of them gets its result, and then the process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Any, Dict, Iterator, List, Optional, Set
+
+from writ_hostops import syscalls
+from writ_hostops.errors import HostError
+from writ_hostops.operations import run
+from writ_hostops.protocol import MAX_LINE, MAX_MESSAGE, failure, id_of, parse_line, parse_request, result
+from writ_hostops.stop import Stop
+
+AT_ONCE = 16
+_READ = 1 << 16
+
+
+def live_alone(environ: Dict[str, str]) -> None:
+    """Lead a session of our own, so that whoever started us can end us with all that we start.
+
+    With WRIT_HOSTOPS_PDEATHSIG=1 the kernel ends us when the thread that started us ends.
+    """
+    parent = os.getppid()
+    with contextlib.suppress(PermissionError):  # we lead our process group already
+        os.setsid()
+    if environ.get("WRIT_HOSTOPS_PDEATHSIG") == "1":
+        syscalls.die_with_parent()
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def take_over_stdout() -> int:
+    """A descriptor of the real standard output; from now on, what is printed goes to stderr."""
+    output = os.dup(1)
+    os.dup2(2, 1)
+    return output
+
+
+def serve(source: int, output: int) -> None:
+    """Read requests from `source`, write answers to `output`, until the input ends or a signal comes. Main thread."""
+    with _signals() as wakeup, ThreadPoolExecutor(AT_ONCE) as workers, selectors.DefaultSelector() as ready:
+        requests = _Requests(output)
+        lines = _Lines()
+        ready.register(source, selectors.EVENT_READ)
+        ready.register(wakeup, selectors.EVENT_READ)
+        while not lines.ended:
+            if any(key.fd == wakeup for key, _ in ready.select()):
+                requests.cancel()
+                os.set_blocking(source, False)
+            for line in lines.read(source):
+                workers.submit(requests.answer, line)
+            if requests.cancelled:
+                return
+
+
+class _Lines:
+    """Cuts what is read into lines; one that is too long becomes None, and does not fill the memory."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._buffer = bytearray()
+        self._skipping = False
+
+    def read(self, source: int) -> List[Optional[bytes]]:
+        """The lines that are complete after one read."""
+        try:
+            data = os.read(source, _READ)
+        except BlockingIOError:
+            return []
+        self.ended = not data
+        lines: List[Optional[bytes]] = []
+        for piece in data.splitlines(keepends=True) if data else [b"\n"]:
+            self._add(piece, lines)
+        return [line for line in lines if line is None or line.strip()]
+
+    def _add(self, piece: bytes, lines: List[Optional[bytes]]) -> None:
+        if not self._skipping:
+            self._buffer += piece
+        if len(self._buffer) > MAX_LINE:
+            self._buffer.clear()
+            self._skipping = True
+            lines.append(None)
+        if piece.endswith(b"\n"):
+            if not self._skipping:
+                lines.append(bytes(self._buffer))
+            self._buffer.clear()
+            self._skipping = False
+
+
+class _Requests:
+    """What runs at the moment, and the way of answers to the output."""
+
+    def __init__(self, output: int) -> None:
+        self.cancelled = False
+        self._output = output
+        self._running: Set[Stop] = set()
+        self._lock = threading.Lock()
+
+    def cancel(self) -> None:
+        """Cancel what runs and what comes later."""
+        with self._lock:
+            self.cancelled = True
+            for stop in self._running:
+                stop.cancel()
+
+    def answer(self, line: Optional[bytes]) -> None:
+        """Carry out the request in a line, and write what there is to say."""
+        try:
+            if line is None:
+                raise HostError("too_large", f"the request is longer than {MAX_LINE} bytes")
+            raw = parse_line(line)
+        except HostError as error:
+            self._write(result("", failure(error)))
+            return
+        try:
+            timeout = parse_request(raw).timeout
+        except HostError as error:
+            self._write(result(id_of(raw), failure(error)))
+            return
+        with Stop(timeout) as stop, self._counted(stop):
+            self._write(run(raw, lambda message: self._progress(id_of(raw), message), stop))
+
+    @contextlib.contextmanager
+    def _counted(self, stop: Stop) -> Iterator[None]:
+        with self._lock:
+            self._running.add(stop)
+            if self.cancelled:
+                stop.cancel()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(stop)
+
+    def _progress(self, request_id: str, message: str) -> None:
+        self._write({"id": request_id, "event": "progress", "message": message[:MAX_MESSAGE]})
+
+    def _write(self, answer: Dict[str, Any]) -> None:
+        text = json.dumps(answer, ensure_ascii=False, separators=(",", ":")) + "\n"
+        data = memoryview(text.encode("utf-8", "replace"))
+        # Whoever asked may be gone; what was begun is finished and marked all the same.
+        with self._lock, contextlib.suppress(BrokenPipeError):
+            while data:
+                data = data[os.write(self._output, data) :]
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[int]:
+    """A descriptor that becomes readable at SIGTERM and SIGINT; SIGPIPE is an error of the write instead."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _noted)
+    try:
+        yield read
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.close(read)
+        os.close(write)
+
+
+def _noted(number: int, frame: Optional[FrameType]) -> None:
+    """The wakeup descriptor has told the loop."""

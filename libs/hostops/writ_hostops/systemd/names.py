@@ -1,0 +1,29 @@
+"""Unit names by systemd's grammar (systemd.unit(5), unit_name_is_valid in systemd's source); a pure function.
+
+Only services, sockets and timers: starting or stopping targets, mounts or slices is more than a service operation says.
+"""
+
+from __future__ import annotations
+
+import re
+
+from writ_hostops.errors import HostError
+
+KINDS = ("service", "socket", "timer")
+_OTHER_KINDS = ("target", "device", "mount", "automount", "swap", "path", "slice", "scope", "snapshot", "busname")
+MAX_NAME = 255
+_NAME = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\-]*(@[A-Za-z0-9:_.\\@-]*)?")
+
+
+def full_name(name: str) -> str:
+    """`name` with its kind: a bare `nginx` means nginx.service. HostError `invalid_parameter` if it is no such unit."""
+    stem, dot, kind = name.rpartition(".")
+    if dot and kind in _OTHER_KINDS:
+        raise HostError("invalid_parameter", f"service_name must be one of {', '.join(KINDS)}, not a {kind} unit")
+    full = name if stem and kind in KINDS else f"{name}.service"
+    stem = full.rpartition(".")[0]
+    if len(full) > MAX_NAME or not _NAME.fullmatch(stem):
+        raise HostError("invalid_parameter", "service_name is not a unit name of systemd")
+    if stem.endswith("@"):
+        raise HostError("invalid_parameter", "service_name is a template: it needs an instance after the @")
+    return full

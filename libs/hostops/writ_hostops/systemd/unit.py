@@ -1,0 +1,116 @@
+"""What systemd says about a unit, and the port through which it is asked: `Systemd`, over D-Bus or by command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Mapping, Protocol
+
+from writ_hostops.stop import Stop
+
+SETTLED = ("active", "inactive", "failed")
+"""Active states in which nothing goes on by itself."""
+
+PROPERTIES: Mapping[str, str] = {
+    "Id": "Unit",
+    "Description": "Unit",
+    "LoadState": "Unit",
+    "ActiveState": "Unit",
+    "SubState": "Unit",
+    "UnitFileState": "Unit",
+    "InvocationID": "Unit",
+    "ActiveEnterTimestamp": "Unit",
+    "ActiveEnterTimestampMonotonic": "Unit",
+    "Job": "Unit",
+    "CanStart": "Unit",
+    "CanStop": "Unit",
+    "NeedDaemonReload": "Unit",
+    "Result": "",
+    "MainPID": "Service",
+    "ExecMainStatus": "Service",
+    "NRestarts": "Service",
+}
+"""What is read, and from which interface of org.freedesktop.systemd1; "" is the one of the unit's own kind."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit at one moment. `active_since` in Unix microseconds, `active_enter` in those of the monotonic clock."""
+
+    id: str
+    description: str = ""
+    load_state: str = ""
+    active_state: str = ""
+    sub_state: str = ""
+    unit_file_state: str = ""
+    invocation_id: str = ""
+    active_since: int = 0
+    active_enter: int = 0
+    job: int = 0
+    can_start: bool = False
+    can_stop: bool = False
+    needs_reload: bool = False
+    result: str = ""
+    main_pid: int = 0
+    exec_main_status: int = 0
+    restarts: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """Nothing goes on: no job is queued, and its state is not one between two others."""
+        return self.job == 0 and self.active_state in SETTLED
+
+    def as_state(self) -> Dict[str, Any]:
+        """For the `state` of answers and for baselines."""
+        return {
+            "unit": self.id,
+            "active_state": self.active_state,
+            "sub_state": self.sub_state,
+            "result": self.result,
+            "exec_main_status": self.exec_main_status,
+            "invocation_id": self.invocation_id,
+            "active_enter": self.active_enter,
+        }
+
+
+def unit_from(values: Mapping[str, Any]) -> Unit:
+    """The unit with these properties, already plain: text, numbers, bools; what is absent keeps its default."""
+    return Unit(
+        id=values["Id"],
+        description=values.get("Description", ""),
+        load_state=values.get("LoadState", ""),
+        active_state=values.get("ActiveState", ""),
+        sub_state=values.get("SubState", ""),
+        unit_file_state=values.get("UnitFileState", ""),
+        invocation_id=values.get("InvocationID", ""),
+        active_since=values.get("ActiveEnterTimestamp", 0),
+        active_enter=values.get("ActiveEnterTimestampMonotonic", 0),
+        job=values.get("Job", 0),
+        can_start=values.get("CanStart", False),
+        can_stop=values.get("CanStop", False),
+        needs_reload=values.get("NeedDaemonReload", False),
+        result=values.get("Result", ""),
+        main_pid=values.get("MainPID", 0),
+        exec_main_status=values.get("ExecMainStatus", 0),
+        restarts=values.get("NRestarts", 0),
+    )
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """How a job ended: systemd's word (done, failed, canceled, timeout, dependency, skipped …), "" if none came.
+
+    `stopped` is "" or why we ended it ourselves: cancelled or timeout.
+    """
+
+    result: str
+    stopped: str = ""
+
+
+class Systemd(Protocol):
+    """Asks the host's systemd."""
+
+    def unit(self, name: str) -> Unit:
+        """The unit of that name or alias; HostError `unit_not_found`."""
+
+    def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
+        """Start, stop or restart the unit and wait for the end; a stop cancels the job and still waits for a moment."""
