@@ -55,17 +55,16 @@ def interfaces() -> List[Dict[str, Any]]:
     return found
 
 
-def addresses(names: Dict[int, str]) -> List[Dict[str, Any]]:
-    """Each address with its prefix, as "192.0.2.1/24"; `names` are the interfaces' by index."""
-    found = []
+def addresses() -> Dict[int, List[Dict[str, Any]]]:
+    """By interface index: each address with its prefix, as "192.0.2.1/24"."""
+    found: Dict[int, List[Dict[str, Any]]] = {}
     for body in _dump(_GETADDR, _IFADDR.size):
         family, prefix, _, scope, index = _IFADDR.unpack_from(body)
         attributes = parse_attributes(body[_IFADDR.size :])
         address = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS, b""))
         if family in (socket.AF_INET, socket.AF_INET6) and address:
-            found.append(
+            found.setdefault(index, []).append(
                 {
-                    "interface": names.get(index, str(index)),
                     "address": f"{ipaddress.ip_address(address)}/{prefix}",
                     "family": _family(family),
                     "scope": _SCOPES.get(scope, str(scope)),
@@ -75,7 +74,7 @@ def addresses(names: Dict[int, str]) -> List[Dict[str, Any]]:
 
 
 def routes(names: Dict[int, str]) -> List[Dict[str, Any]]:
-    """The unicast routes of the main table."""
+    """The unicast routes of the main table; `names` are the interfaces' by index."""
     found = []
     for body in _dump(_GETROUTE, _RTMSG.size):
         family, prefix, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(body)

@@ -1,6 +1,8 @@
-"""network_status: interfaces, addresses, routes and listening sockets, each list cut at LIMIT."""
+"""network_status: interfaces with their addresses, routes and listening sockets, each list cut at LIMIT."""
 
 from __future__ import annotations
+
+from typing import Any, Dict
 
 from writ_hostops.fields import Fields
 from writ_hostops.network import netlink, sockets
@@ -10,16 +12,15 @@ LIMIT = 1000
 
 
 def run(call: Call) -> Answer:
-    """Look at the network. `truncated` names the lists that were longer."""
+    """Look at the network. `truncated`: one of the lists was longer."""
     Fields(dict(call.parameters), "parameters").end()
     interfaces = netlink.interfaces()
     names = {item["index"]: item["name"] for item in interfaces}
+    addresses = netlink.addresses()
     lists = {
-        "interfaces": interfaces,
-        "addresses": netlink.addresses(names),
+        "interfaces": [{**item, "addresses": addresses.get(item["index"], [])} for item in interfaces],
         "routes": netlink.routes(names),
         "listening": sockets.listening(call.stop),
     }
-    truncated = [name for name, items in lists.items() if len(items) > LIMIT]
-    output = {name: items[:LIMIT] for name, items in lists.items()}
-    return Answer(output={**output, "truncated": truncated})
+    output: Dict[str, Any] = {name: items[:LIMIT] for name, items in lists.items()}
+    return Answer(output={**output, "truncated": any(len(items) > LIMIT for items in lists.values())})

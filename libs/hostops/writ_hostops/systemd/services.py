@@ -6,7 +6,6 @@ A job that systemd calls done counts only together with the state of the unit af
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timezone
 from typing import Any, Dict, Iterator, Tuple
 
 from writ_hostops.errors import HostError
@@ -24,24 +23,7 @@ _RESTS = ("inactive", "failed")
 def status(call: Call) -> Answer:
     """service_status."""
     name, unit = _look(call)
-    since = datetime.fromtimestamp(unit.active_since / 1e6, timezone.utc).isoformat("T", "milliseconds")
-    output = {
-        "unit": unit.id,
-        "requested": name,
-        "description": unit.description,
-        "load_state": unit.load_state,
-        "active_state": unit.active_state,
-        "sub_state": unit.sub_state,
-        "unit_file_state": unit.unit_file_state,
-        "result": unit.result,
-        "main_pid": unit.main_pid,
-        "exec_main_status": unit.exec_main_status,
-        "invocation_id": unit.invocation_id,
-        "active_since": since if unit.active_since else "",
-        "restarts": unit.restarts,
-        "needs_reload": unit.needs_reload,
-    }
-    return Answer(output=output, state=_state(unit))
+    return Answer(output=_output(name, unit), state=_state(unit))
 
 
 def start(call: Call) -> Answer:
@@ -77,8 +59,7 @@ def preview(call: Call) -> Answer:
         would = "nothing"
     else:
         would = "start" if unit.active_state in _RESTS else verb
-    output = {"would": would, "unit": unit.id, "requested": name, "active_state": unit.active_state}
-    return Answer(output={**output, "sub_state": unit.sub_state}, state=_state(unit))
+    return Answer(output={"would": would, **_output(name, unit)}, state=_state(unit))
 
 
 def probe(call: Call) -> Answer:
@@ -119,18 +100,7 @@ def _change(verb: str, call: Call) -> Answer:
         except HostError as error:
             raise HostError(error.code, error.message, effect="maybe") from error
     changed = _identity(after) != _identity(before)
-    output = {
-        "unit": after.id,
-        "requested": name,
-        "job_result": end.result,
-        "changed": changed,
-        "active_state": after.active_state,
-        "sub_state": after.sub_state,
-        "result": after.result,
-        "main_pid": after.main_pid,
-        "exec_main_status": after.exec_main_status,
-        "invocation_id": after.invocation_id,
-    }
+    output = {"job_result": end.result, "changed": changed, **_output(name, after)}
     effect = "done" if changed else "none"
     if end.result == "done" and _reached(verb, after):
         return Answer(output=output, state=_state(after), effect=effect)
@@ -162,6 +132,26 @@ def _account(verb: str, end: JobEnd, unit: Unit) -> str:
 
 def _identity(unit: Unit) -> Tuple[str, str, int]:
     return unit.invocation_id, unit.active_state, unit.active_enter
+
+
+def _output(name: str, unit: Unit) -> Dict[str, Any]:
+    return {
+        "service_name": unit.id,
+        "requested": name,
+        "description": unit.description,
+        "load_state": unit.load_state,
+        "active_state": unit.active_state,
+        "sub_state": unit.sub_state,
+        "unit_file_state": unit.unit_file_state,
+        "result": unit.result,
+        "main_pid": unit.main_pid,
+        "exec_main_status": unit.exec_main_status,
+        "invocation_id": unit.invocation_id,
+        "active_since": unit.active_since / 1e6 if unit.active_since else None,
+        "restarts": unit.restarts,
+        "needs_reload": unit.needs_reload,
+        "boot_id": _boot_id(),
+    }
 
 
 def _look(call: Call) -> Tuple[str, Unit]:

@@ -62,7 +62,7 @@ class Unit:
     def as_state(self) -> Dict[str, Any]:
         """For the `state` of answers and for baselines."""
         return {
-            "unit": self.id,
+            "service_name": self.id,
             "active_state": self.active_state,
             "sub_state": self.sub_state,
             "result": self.result,
