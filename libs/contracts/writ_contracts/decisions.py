@@ -128,6 +128,8 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When an executor first saw the statement (Unix seconds); None: now. Its five minutes are judged at that time."""
     salt: Hex32 | None = None
     owner: PrincipalId | None = None
+    simulate: bool = False
+    """Only to see what would be decided: no signature of the principal's own is asked for, no grant can follow."""
 
 
 class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -49,7 +49,11 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     risk: str
     idempotent: bool
     key: str
+    """The NATS user that the server says sent it."""
     parameters: dict[str, Any]
+    """The caller's own, public fields only; `hidden` names the others."""
+    effective: dict[str, Any]
+    """With the rule's and the catalogue's defaults as of the first decision, public fields only."""
     hidden: list[str]
     parameters_digest: str
     fingerprint: str

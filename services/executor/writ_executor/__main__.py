@@ -1,0 +1,42 @@
+"""`python -m writ_executor`: configuration, bus, parts, serve, stop in order."""
+
+import asyncio
+
+from writ_executor.config import Config
+from writ_executor.service import Executor, metrics
+from writ_runtime.config import ConfigError
+from writ_runtime.connecting import connect_as, load_key
+from writ_runtime.files import read_agents, read_inventory, read_private
+from writ_runtime.plugins import load_catalogue
+from writ_runtime.service import Step, run, running
+from writ_runtime.watched import Watched
+
+
+async def main(config: Config) -> None:
+    """One replica."""
+    key, shared = load_key(config), _shared_key(config)
+    inventory, agents = Watched(config.inventory, read_inventory), Watched(config.agents, read_agents)
+    measured = metrics()
+    async with running("executor", config, measured) as process:
+        bus = await connect_as("executor", config, key, on_violation=lambda kind, what: executor.violation(kind, what))  # noqa: PLW0108
+        executor = Executor(config, bus, shared, load_catalogue(), inventory, agents, measured)
+        await executor.serve()
+        work = asyncio.create_task(executor.run())
+        work.add_done_callback(lambda _: process.stop.ask("the journal is not followed any more"))
+        steps = Step("settle", executor.stop, 10.0), Step("drain", lambda: bus.drain(5.0), 6.0)
+        await process.serve_until_stopped(executor.checks(), *steps)
+        work.cancel()
+
+
+def _shared_key(config: Config) -> bytes:
+    try:
+        key = bytes.fromhex(read_private(config.params_key_file).decode())
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise ConfigError(f"{config.params_key_file}: is not 64 hexadecimal digits")
+    return key
+
+
+if __name__ == "__main__":
+    run("executor", Config, main)

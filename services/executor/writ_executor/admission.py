@@ -1,0 +1,84 @@
+"""Whether a request may come in at all: rate of its principal, its open operations, room in the journal.
+
+The last part of the journal is kept for the ends of what has begun, for cancels and for control operations.
+"""
+
+import time
+
+from writ_bus.port import Bus
+from writ_contracts import subjects
+from writ_contracts.errors import Full, WritError
+from writ_contracts.journal import RefusedSummary
+from writ_executor.config import Config
+from writ_executor.flood import Buckets, Tally
+from writ_executor.index import Index
+from writ_executor.recorder import Recorder
+from writ_runtime.logs import Log
+
+_log = Log("writ.executor")
+
+
+class Admission:
+    """Refuses with Full, before anything is decided or recorded."""
+
+    def __init__(self, config: Config, bus: Bus, index: Index, recorder: Recorder) -> None:
+        self._config = config
+        self._bus = bus
+        self._index = index
+        self._recorder = recorder
+        self._requests = Buckets(config.rate, config.burst)
+        self._refusals = Buckets(config.refusal_rate, config.refusal_burst)
+        self._tally = Tally()
+        self.fill = 0.0
+        """Share of the journal that is used."""
+
+    def rate(self, principal: str) -> None:
+        """One more message of this principal. Raises Full (`rate_limited`)."""
+        if not self._requests.take(principal, time.monotonic()):
+            self.turned_away(principal, "rate_limited")
+            raise Full(
+                f"{principal} sends more than {self._config.rate:g} requests a second: wait, then go on",
+                code="rate_limited",
+            )
+
+    def room(self, principal: str, *, control: bool) -> None:
+        """One more operation. Raises Full (`full`, `too_many_open`); control operations pass."""
+        if control:
+            return
+        if self.fill >= self._config.full_at:
+            self.turned_away(principal, "full")
+            raise Full(f"the journal is {self.fill:.0%} full: new operations are refused until it is archived")
+        if self._index.count_of(principal) >= self._config.most_open:
+            self.turned_away(principal, "too_many_open")
+            raise Full(f"{principal} has {self._config.most_open} operations that have not ended", code="too_many_open")
+
+    def records(self, principal: str, code: str) -> bool:
+        """Whether one more refusal of this principal is recorded by itself; otherwise it is counted."""
+        if self._refusals.take(principal, time.monotonic()):
+            return True
+        self.turned_away(principal, code)
+        return False
+
+    def turned_away(self, principal: str, code: str) -> None:
+        """Count what is not recorded."""
+        self._tally.add(principal, code, self._recorder.clock())
+
+    async def weigh(self) -> None:
+        """Look how full the journal is."""
+        usage = await self._bus.journal.usage()
+        self.fill = usage.bytes / usage.max_bytes if usage.max_bytes > 0 else 0.0
+
+    async def summarise(self, after: float = 60.0) -> None:
+        """Record what was turned away, once a minute and principal; a flood is also a security event."""
+        for principal, away in self._tally.due(self._recorder.clock(), after).items():
+            count = sum(away.codes.values())
+            event = RefusedSummary(
+                **self._recorder.stamp(), principal=principal, count=count, since=away.since, codes=away.codes
+            )
+            try:
+                await self._recorder.append_last(subjects.refused_summary(principal), event)
+                if away.codes.get("rate_limited"):
+                    detail = f"{count} requests of {principal} in a minute were turned away unrecorded"
+                    await self._recorder.security("flood", detail, principal=principal)
+            except WritError as error:
+                _log.warning("refusals.not_summarised", principal=principal, count=count, error=str(error))

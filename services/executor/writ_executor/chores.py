@@ -1,0 +1,39 @@
+"""Work that goes on after its handler has answered; tracked, so that a stop can wait for it and no error is lost."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from writ_contracts.errors import Conflict, WritError
+from writ_runtime.logs import Log
+
+_log = Log("writ.executor")
+
+
+class Chores:
+    """A set of running tasks. What one leaves undone the sweep takes up again, so an error here is said, not fatal."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, object]) -> None:
+        """Go on with `work` in a task of its own."""
+        task = asyncio.create_task(self._guard(name, work), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def settle(self) -> None:
+        """Wait until all that is under way has ended."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    @staticmethod
+    async def _guard(name: str, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        except Conflict as error:
+            _log.debug("chore.superseded", chore=name, error=str(error))
+        except WritError as error:
+            _log.warning("chore.postponed", chore=name, code=error.code, error=str(error))
+        except Exception as error:  # noqa: BLE001 - the last frame of its task; a defect is logged whole
+            _log.error("chore.crashed", chore=name, exception=error)

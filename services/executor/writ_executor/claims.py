@@ -1,0 +1,154 @@
+"""An agent wants to start: decide again, have the grant made, record `started`, and only then answer.
+
+The same claim sent twice gets the same grant twice, since an answer may get lost; two claims never both start.
+"""
+
+from typing import Any
+
+from writ_bus.port import Bus, Message
+from writ_contracts import subjects
+from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParameters
+from writ_contracts.decisions import AskGrant, Grant
+from writ_contracts.errors import Conflict, Denied, Invalid, Untrusted
+from writ_contracts.journal import Dispatched, Requested, Started
+from writ_contracts.life import Life, State
+from writ_contracts.operations import Catalogue
+from writ_contracts.parameters import public
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode, encode
+from writ_executor.agent_keys import AgentKeys
+from writ_executor.endings import Endings
+from writ_executor.lives import Lives
+from writ_executor.policy_client import PolicyClient, Verdicts
+from writ_executor.presence import Presence
+from writ_executor.questions import subject_of
+from writ_executor.recorder import Recorder
+from writ_executor.vault import Vault
+from writ_runtime.faults import fault
+from writ_trust.sealing import seal
+from writ_trust.statements import open_signed
+
+KILL_GRACE = 5.0
+
+
+class Claims:
+    """Answers `writ.claim.<pool>`."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        catalogue: Catalogue,
+        keys: AgentKeys,
+        lives: Lives,
+        recorder: Recorder,
+        vault: Vault,
+        policy: PolicyClient,
+        endings: Endings,
+        presence: Presence,
+    ) -> None:
+        self._bus = bus
+        self._catalogue = catalogue
+        self._keys = keys
+        self._lives = lives
+        self._recorder = recorder
+        self._vault = vault
+        self._policy = policy
+        self._endings = endings
+        self._presence = presence
+
+    async def answer(self, message: Message) -> ClaimAnswer:
+        """The grant with its sealed parameters, or why not. Raises WritError for what is wrong with the claim."""
+        asked = decode(message.data, ClaimMessage)
+        claim = await self._checked(asked, subjects.parse_pool(message.subject))
+        life = await self._lives.find(asked.principal, claim.operation_id)
+        if life.state in (State.STARTED, State.CANCELLING):
+            life = await self._lives.fresh(asked.principal, claim.operation_id)
+            return await self._repeat(life, asked.claim, claim)
+        return await self._start(life, asked.claim, claim)
+
+    async def _checked(self, asked: ClaimMessage, pool: str) -> Claim:
+        try:
+            claim = open_signed(asked.claim, Claim, await self._keys.of(pool))
+            if claim.pool != pool:
+                raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}")
+        except Untrusted as error:
+            await self._recorder.security("forged_claim", str(error), pool=pool)
+            raise Untrusted(str(error), code="forged_claim") from error
+        return claim
+
+    async def _start(self, life: Life, signed: Signed, claim: Claim) -> ClaimAnswer:
+        requested, dispatched = _startable(life, claim)
+        if self._recorder.clock() > dispatched.start_by:
+            await self._endings.finish(
+                life, outcome="expired", code="not_claimed", message="claimed after its deadline"
+            )
+            raise Denied("it has expired", code="gone")
+        given = await self._vault.parameters(requested)
+        granted = await self._grant(requested, given, signed)
+        if granted.grant is None or granted.grant_body is None:
+            return await self._deny(life, granted)
+        fault("executor.granted")
+        event = self._started(requested, claim, signed, granted, granted.grant_body)
+        try:
+            life = await self._recorder.append(life, event)
+        except Conflict:
+            life = await self._lives.fresh(requested.principal, requested.operation_id)
+            return await self._repeat(life, signed, claim)
+        fault("executor.started")
+        self._presence.began(requested.operation_id)
+        return self._sealed(granted.grant, claim, requested, dict(granted.effective))
+
+    async def _grant(self, requested: Requested, given: dict[str, Any], signed: Signed) -> Verdicts:
+        control = await self._bus.journal.last(subjects.CONTROL)
+        ask = AskGrant(
+            subject=subject_of(requested, given, self._vault.digest_key(requested.operation_id)),
+            claim=signed,
+            control_sequence=control.sequence if control else 0,
+        )
+        try:
+            return await self._policy.grant(ask)
+        except Invalid as error:
+            raise Denied(str(error), code=error.code) from error
+
+    async def _deny(self, life: Life, granted: Verdicts) -> ClaimAnswer:
+        decision = granted.decision
+        code = "approval_unavailable" if decision.effect == "require_approval" else decision.code
+        await self._endings.finish(
+            life, outcome="denied", code=code, message=f"at its start: {decision.reason}", decision=granted.signed
+        )
+        raise Denied(decision.reason, code=code)
+
+    def _started(self, requested: Requested, claim: Claim, signed: Signed, granted: Verdicts, grant: Grant) -> Started:
+        definition = self._catalogue.find(requested.operation)
+        return Started(
+            **self._recorder.stamp(requested.correlation_id),
+            operation_id=requested.operation_id,
+            attempt=claim.attempt,
+            instance=claim.instance,
+            deadline=self._recorder.clock() + grant.timeout + KILL_GRACE,
+            parameters=public(definition.parameters, granted.effective),
+            claim=signed,
+            grant=granted.grant,
+            decision=granted.signed,
+        )
+
+    async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> ClaimAnswer:
+        """The grant that this very claim got already; anybody else's is gone."""
+        started, requested = life.started, life.requested
+        if started is None or requested is None or started.grant is None or started.claim != signed:
+            raise Denied(f"{claim.operation_id} is {life.state}: nothing is left to start", code="gone")
+        given = await self._vault.parameters(requested)
+        effective = self._catalogue.find(requested.operation).check({**started.parameters, **given})
+        return self._sealed(started.grant, claim, requested, effective)
+
+    def _sealed(self, grant: Signed, claim: Claim, requested: Requested, effective: dict[str, Any]) -> ClaimAnswer:
+        inside = SealedParameters(parameters=effective, parameters_key=self._vault.digest_key(requested.operation_id))
+        return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)))
+
+
+def _startable(life: Life, claim: Claim) -> tuple[Requested, Dispatched]:
+    if life.state is not State.DISPATCHED or life.requested is None or life.dispatched is None:
+        raise Denied(f"{claim.operation_id} is {life.state}: nothing is left to start", code="gone")
+    if life.dispatched.attempt != claim.attempt or life.requested.pool != claim.pool:
+        raise Denied(f"attempt {claim.attempt} of {claim.operation_id} is over", code="gone")
+    return life.requested, life.dispatched

@@ -1,0 +1,40 @@
+"""What an executor reads from its environment."""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from writ_runtime.config import ServiceConfig, env
+
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Config(ServiceConfig, frozen=True, kw_only=True):
+    """Replicas of one installation share `params_key_file`, and nothing else but the journal."""
+
+    policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…")]
+    params_key_file: Annotated[
+        Path, env("WRIT_PARAMS_KEY_FILE", "64 hex digits, mode 0600: encrypts parameters and outputs, keys digests")
+    ]
+    inventory: Annotated[Path, env("WRIT_INVENTORY", "inventory.yaml")]
+    agents: Annotated[Path, env("WRIT_AGENTS", "agents.yaml: which keys may claim for which pool")]
+    dry_run_only: Annotated[
+        bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: nothing changes anywhere, what is accepted ends as a preview")
+    ] = False
+    start_window: Annotated[Seconds, env("WRIT_START_WINDOW", "seconds that agents have to claim an operation")] = 60.0
+    queue_window: Annotated[Seconds, env("WRIT_QUEUE_WINDOW", "seconds an operation may wait for its target")] = 3600.0
+    lease: Annotated[Seconds, env("WRIT_LEASE", "seconds of silence after which an agent counts as gone")] = 15.0
+    sweep: Annotated[Seconds, env("WRIT_SWEEP", "seconds between looks for what is overdue")] = 1.0
+    rate: Annotated[Seconds, env("WRIT_RATE", "requests a second of one principal")] = 100.0
+    burst: Annotated[int, Meta(ge=1), env("WRIT_BURST", "requests of one principal at once")] = 500
+    refusal_rate: Annotated[
+        Seconds, env("WRIT_REFUSAL_RATE", "refusals a second of one principal that are recorded")
+    ] = 5.0
+    refusal_burst: Annotated[int, Meta(ge=1), env("WRIT_REFUSAL_BURST", "recorded refusals at once")] = 100
+    most_open: Annotated[int, Meta(ge=1), env("WRIT_MOST_OPEN", "operations of one principal that have not ended")] = (
+        1000
+    )
+    full_at: Annotated[
+        float, Meta(gt=0, le=1), env("WRIT_JOURNAL_FULL_AT", "share of the journal from which new requests are refused")
+    ] = 0.85

@@ -1,0 +1,133 @@
+"""The operations on Writ itself that an executor carries out: cancel, stop, lift a stop.
+
+Each was decided by policy like any other; what it does is an event in the journal, and nothing else.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+from writ_contracts import subjects
+from writ_contracts.errors import Conflict, Invalid, WritError
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.journal import CancelRequested, ControlEvent, Requested, Started
+from writ_contracts.life import Life, State
+from writ_executor.cancels import Cancels
+from writ_executor.endings import Endings
+from writ_executor.lives import Lives
+from writ_executor.recorder import ATTEMPTS, Recorder
+from writ_executor.vault import Vault
+from writ_runtime.faults import fault
+
+INSTANCE = "executor"
+Done = tuple[Literal["succeeded", "failed"], str, str, dict[str, Any]]
+Carry = Callable[[Requested], Awaitable[Done]]
+
+
+class Controls:
+    """Control operations by name."""
+
+    def __init__(self, recorder: Recorder, lives: Lives, vault: Vault, endings: Endings, cancels: Cancels) -> None:
+        self._recorder = recorder
+        self._lives = lives
+        self._vault = vault
+        self._endings = endings
+        self._cancels = cancels
+        self.offered: Mapping[str, Carry] = {
+            "operation_cancel": self._cancel,
+            "stop_set": self._stop,
+            "stop_lift": self._lift,
+        }
+
+    async def carry_out(self, life: Life) -> None:
+        """From `requested` (or `started`, where another replica died) to its outcome; each step may be repeated."""
+        requested = life.requested
+        if requested is None:
+            return
+        if life.state is State.REQUESTED:
+            life = await self._recorder.append(life, self._started(requested))
+        fault("executor.control_started")
+        try:
+            outcome, code, message, output = await self.offered[requested.operation](requested)
+        except Invalid as error:
+            outcome, code, message, output = "failed", error.code, str(error), {}
+        await self._endings.finish(life, outcome=outcome, code=code, message=message, output=output)
+
+    def _started(self, requested: Requested) -> Started:
+        return Started(
+            **self._recorder.stamp(requested.correlation_id),
+            operation_id=requested.operation_id,
+            attempt=1,
+            instance=INSTANCE,
+            deadline=self._recorder.clock() + requested.timeout,
+            parameters=requested.effective,
+            decision=requested.decision,
+        )
+
+    async def _stop(self, requested: Requested) -> Done:
+        return await self._control(requested, "stop_set")
+
+    async def _lift(self, requested: Requested) -> Done:
+        return await self._control(requested, "stop_lift")
+
+    async def _control(self, requested: Requested, kind: str) -> Done:
+        event = ControlEvent(
+            **{**self._recorder.stamp(requested.correlation_id), "id": requested.operation_id},
+            kind=kind,
+            principal=requested.principal,
+            operation_id=requested.operation_id,
+            body={**requested.effective, "reason": requested.effective.get("reason") or requested.reason},
+            decision=requested.decision,
+            statement=requested.statement,
+        )
+        sequence = await self._recorder.append_last(subjects.control_event(kind), event)
+        return "succeeded", "", "", {"control_sequence": sequence, "stop_id": requested.operation_id}
+
+    async def _cancel(self, requested: Requested) -> Done:
+        victim_id = str(requested.effective["operation_id"])
+        principal, _ = await self._lives.anybodys(victim_id)
+        for _ in range(ATTEMPTS):
+            life = await self._lives.fresh(principal, victim_id)
+            if not life.open:
+                return "failed", "not_cancellable", f"it has already ended: {life.outcome}", {"result": "ended"}
+            try:
+                return await self._cancel_now(requested, life)
+            except Conflict:
+                continue  # it moved on while we looked: look again
+        raise Conflict(f"{victim_id} moved on {ATTEMPTS} times while it was to be cancelled")
+
+    async def _cancel_now(self, requested: Requested, life: Life) -> Done:
+        if life.state in (State.STARTED, State.CANCELLING):
+            return await self._cancel_running(requested, life)
+        await self._endings.finish(
+            life, outcome="cancelled", code="cancelled", message=f"cancelled by {requested.principal} before it started"
+        )
+        return "succeeded", "", "", {"result": "cancelled"}
+
+    async def _cancel_running(self, requested: Requested, life: Life) -> Done:
+        victim = life.requested
+        if victim is None or victim.target == WRIT_TARGET:
+            return (
+                "failed",
+                "not_cancellable",
+                "a control operation that has begun is not cancelled",
+                {"result": "running"},
+            )
+        if life.state is State.STARTED:
+            life = await self._recorder.append(life, self._wanted(requested, victim))
+        fault("executor.cancel_requested")
+        try:
+            result = await self._cancels.ask(life)
+        except WritError as error:
+            return "succeeded", error.code, f"the agent did not answer yet: {error}", {"result": "not_confirmed"}
+        return "succeeded", "", "", {"result": result}
+
+    def _wanted(self, requested: Requested, victim: Requested) -> CancelRequested:
+        return CancelRequested(
+            **self._recorder.stamp(victim.correlation_id),
+            operation_id=victim.operation_id,
+            by=requested.principal,
+            cancel_id=requested.operation_id,
+            decision=requested.decision,
+            parameters=requested.effective,
+            parameters_key=self._vault.digest_key(requested.operation_id),
+        )

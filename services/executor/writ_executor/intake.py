@@ -1,0 +1,312 @@
+"""A request comes in: understand it, have it decided, record it, hand it on. Read `_answer` from top to bottom.
+
+Whatever is wrong with it, its sender gets one clear answer and the journal an event; a request that could not be
+recorded was not accepted.
+"""
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+from msgspec import json
+
+from writ_bus import tracing
+from writ_bus.port import Message
+from writ_contracts import parameters as params
+from writ_contracts import wire
+from writ_contracts.decisions import Decide, Subject
+from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.ids import encode_id, operation_id
+from writ_contracts.inventory import WRIT, Target
+from writ_contracts.journal import Refused, Requested
+from writ_contracts.life import Life
+from writ_contracts.operations import Catalogue, Operation
+from writ_contracts.requests import MAX_REQUEST_BYTES, Answer, Failure, Request
+from writ_contracts.subjects import parse_request, printable
+from writ_executor.admission import Admission
+from writ_executor.config import Config
+from writ_executor.lives import Lives
+from writ_executor.policy_client import PolicyClient, Verdicts
+from writ_executor.recorder import Recorder
+from writ_executor.targets import Targets
+from writ_executor.vault import Vault
+from writ_executor.views import answer, verdict
+from writ_executor.work import Work
+from writ_runtime.faults import fault
+from writ_trust.digests import keyed_digest, same
+
+REQUEST_INFO = "Nats-Request-Info"
+REFUSED_PARAMETERS_BYTES = 8_192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """What is known of a request so far; enough to record it, whatever turns out to be wrong with it."""
+
+    principal: str
+    operation: str
+    key: str
+    operation_id: str
+    correlation_id: str
+    request: Request | None = None
+    definition: Operation | None = None
+    given: dict[str, Any] = field(default_factory=dict)
+    owner: str | None = None
+
+    @property
+    def target(self) -> str:
+        """The target as claimed."""
+        return self.request.target if self.request else ""
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether only a preview is asked for."""
+        return self.request is not None and self.request.dry_run
+
+
+class Intake:
+    """Answers `writ.request.<principal>.<operation>`."""
+
+    def __init__(
+        self,
+        config: Config,
+        catalogue: Catalogue,
+        targets: Targets,
+        admission: Admission,
+        recorder: Recorder,
+        lives: Lives,
+        vault: Vault,
+        policy: PolicyClient,
+        work: Work,
+    ) -> None:
+        self._config = config
+        self._catalogue = catalogue
+        self._targets = targets
+        self._admission = admission
+        self._recorder = recorder
+        self._lives = lives
+        self._vault = vault
+        self._policy = policy
+        self._work = work
+
+    async def answer(self, message: Message) -> Answer:
+        """The one answer. Raises WritError for what is turned away unrecorded."""
+        principal, operation = parse_request(message.subject)
+        self._admission.rate(principal)
+        attempt = _attempt(principal, operation, message)
+        try:
+            attempt = await self._understand(attempt, message)
+            earlier = await self._earlier(attempt)
+            if earlier is not None:
+                return earlier
+            self._admission.room(principal, control=_definition(attempt).control)
+            decided = await self._policy.decide(self._question(attempt))
+        except Invalid as error:
+            return await self._refuse(attempt, error)
+        return await self._proceed(attempt, decided)
+
+    async def _understand(self, attempt: Attempt, message: Message) -> Attempt:
+        content_type = message.headers.get("Content-Type", wire.JSON)
+        request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
+        if self._config.dry_run_only and not request.dry_run:
+            request = msgspec.structs.replace(request, dry_run=True)
+        attempt = replace(
+            attempt,
+            request=request,
+            correlation_id=request.correlation_id or attempt.correlation_id,
+            operation_id=_chosen_id(attempt, request),
+        )
+        definition = self._catalogue.find(attempt.operation)
+        attempt = replace(attempt, definition=definition)
+        effective = definition.check(request.parameters)
+        given = {name: effective[name] for name in request.parameters if name in effective}
+        return replace(attempt, given=given, owner=await self._work.owner(definition, given))
+
+    async def _earlier(self, attempt: Attempt) -> Answer | None:
+        """The answer of the same request sent before, if its operation is known here without asking the journal."""
+        life = self._lives.known(attempt.operation_id)
+        return None if life is None else self._again(attempt, life)
+
+    def _again(self, attempt: Attempt, life: Life) -> Answer:
+        what = life.requested or life.refused
+        fingerprint = what.fingerprint if what else ""
+        if not same(fingerprint, self._fingerprint(attempt)):
+            failure = Failure(
+                code="conflict",
+                message=f"idempotency key already used for another request, operation {attempt.operation_id}",
+            )
+            return Answer(operation_id=attempt.operation_id, correlation_id=attempt.correlation_id, error=failure)
+        return answer(life)
+
+    def _fingerprint(self, attempt: Attempt) -> str:
+        what = [attempt.operation, attempt.target, attempt.given, attempt.dry_run]
+        return keyed_digest(self._vault.fingerprint_key(attempt.operation_id), what)
+
+    def _question(self, attempt: Attempt) -> Decide:
+        request = _request(attempt)
+        subject = Subject(
+            operation_id=attempt.operation_id,
+            principal=attempt.principal,
+            key=attempt.key,
+            operation=attempt.operation,
+            target=request.target,
+            parameters=attempt.given,
+            parameters_key=self._vault.digest_key(attempt.operation_id),
+            dry_run=request.dry_run,
+            idempotency_key=request.idempotency_key,
+            statement=request.statement,
+            salt=request.salt,
+            owner=attempt.owner,
+        )
+        looks = _definition(attempt).baseline and not request.dry_run
+        return Decide(
+            subject=subject,
+            control_sequence=self._work.control_sequence(),
+            look=["baseline"] if looks else [],
+            look_until=self._start_by() if looks else None,
+            look_key=self._vault.look_key(attempt.operation_id) if looks else None,
+        )
+
+    def _start_by(self) -> float:
+        return self._recorder.clock() + self._config.queue_window
+
+    async def _proceed(self, attempt: Attempt, decided: Verdicts) -> Answer:
+        decision = decided.decision
+        if decision.effect == "deny":
+            return await self._deny(attempt, decided, decision.code, decision.reason)
+        if decision.effect == "require_approval":
+            reason = f"it needs an approval, and approvals are not offered yet ({decision.reason})"
+            return await self._deny(attempt, decided, "approval_unavailable", reason)
+        return await self._accept(attempt, decided)
+
+    async def _accept(self, attempt: Attempt, decided: Verdicts) -> Answer:
+        definition = _definition(attempt)
+        target = WRIT if definition.control else await self._targets.find(attempt.target)
+        event = self._requested(attempt, decided, target)
+        if event.hidden:
+            keep = self._config.queue_window + 3 * (self._config.start_window + event.timeout) + 3600
+            await self._vault.keep(attempt.operation_id, attempt.given, keep)
+        fault("executor.params_kept")
+        try:
+            life = await self._recorder.append(Life(), event)
+        except Conflict:
+            return self._again(attempt, await self._lives.fresh(attempt.principal, attempt.operation_id))
+        fault("executor.requested")
+        return answer(await self._work.begin(life))
+
+    def _requested(self, attempt: Attempt, decided: Verdicts, target: Target) -> Requested:
+        definition, request, decision = _definition(attempt), _request(attempt), decided.decision
+        return Requested(
+            **self._recorder.stamp(attempt.correlation_id),
+            operation_id=attempt.operation_id,
+            principal=attempt.principal,
+            operation=attempt.operation,
+            target=target.id,
+            pool=target.pool,
+            risk=definition.risk,
+            idempotent=definition.idempotent,
+            key=attempt.key,
+            parameters=params.public(definition.parameters, attempt.given),
+            effective=params.public(definition.parameters, decided.effective),
+            hidden=params.hidden(definition.parameters, attempt.given),
+            parameters_digest=decision.parameters_digest,
+            fingerprint=self._fingerprint(attempt),
+            verdict=verdict(decision),
+            decision=decided.signed,
+            timeout=decision.timeout or definition.default_timeout,
+            start_by=self._start_by(),
+            acts_for=decision.acts_for,
+            reason=request.reason,
+            dry_run=request.dry_run,
+            idempotency_key=request.idempotency_key,
+            statement=request.statement,
+            salt=request.salt,
+            look=decided.look,
+            look_key=self._vault.look_key(attempt.operation_id) if decided.look else "",
+        )
+
+    async def _deny(self, attempt: Attempt, decided: Verdicts, code: str, reason: str) -> Answer:
+        event = Refused(
+            **self._refusal(attempt, code, reason),
+            outcome="denied",
+            verdict=verdict(decided.decision),
+            decision=decided.signed,
+            acts_for=decided.decision.acts_for,
+        )
+        return await self._record(attempt, event)
+
+    async def _refuse(self, attempt: Attempt, error: Invalid) -> Answer:
+        event = Refused(**self._refusal(attempt, error.code, str(error)[:2000]), outcome="invalid")
+        made = await self._record(attempt, event)
+        if made.operation_id is not None:  # what is too much to record by itself raises no alarm by itself either
+            await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
+        return made
+
+    async def _record(self, attempt: Attempt, event: Refused) -> Answer:
+        if not self._admission.records(attempt.principal, event.code):
+            failure = Failure(code=event.code, message=event.message)
+            return Answer(
+                correlation_id=attempt.correlation_id, outcome=event.outcome, verdict=event.verdict, error=failure
+            )
+        try:
+            return answer(await self._recorder.append(Life(), event))
+        except Conflict:
+            return self._again(attempt, await self._lives.fresh(attempt.principal, attempt.operation_id))
+
+    def _refusal(self, attempt: Attempt, code: str, message: str) -> dict[str, Any]:
+        definition, request = attempt.definition, attempt.request
+        shown = params.public(definition.parameters, attempt.given) if definition else {}
+        return {
+            **self._recorder.stamp(attempt.correlation_id),
+            "operation_id": attempt.operation_id,
+            "principal": attempt.principal,
+            "operation": printable(attempt.operation),
+            "target": printable(attempt.target),
+            "code": code,
+            "message": message,
+            "fingerprint": self._fingerprint(attempt) if request else "",
+            "parameters": shown if len(json.encode(shown)) <= REFUSED_PARAMETERS_BYTES else {},
+            "hidden": params.hidden(definition.parameters, attempt.given) if definition else [],
+            "reason": request.reason if request else "",
+            "dry_run": attempt.dry_run,
+            "statement": request.statement if request else None,
+        }
+
+
+def _attempt(principal: str, operation: str, message: Message) -> Attempt:
+    trace = tracing.current() or tracing.root()
+    return Attempt(
+        principal=principal,
+        operation=operation,
+        key=sender_key(message),
+        operation_id=encode_id(os.urandom(16)),
+        correlation_id=trace.correlation_id,
+    )
+
+
+def _chosen_id(attempt: Attempt, request: Request) -> str:
+    if request.idempotency_key is None:
+        return attempt.operation_id
+    return operation_id(attempt.principal, request.idempotency_key)
+
+
+def sender_key(message: Message) -> str:
+    """The user key that the NATS server says sent this (it overwrites a forged header); empty if it says none."""
+    try:
+        info = json.decode(message.headers.get(REQUEST_INFO, "{}"))
+    except msgspec.DecodeError:
+        return ""
+    return str(info.get("user", "")) if isinstance(info, dict) else ""
+
+
+def _request(attempt: Attempt) -> Request:
+    if attempt.request is None:
+        raise Invalid("the request was not understood")
+    return attempt.request
+
+
+def _definition(attempt: Attempt) -> Operation:
+    if attempt.definition is None:
+        raise Invalid("the operation is not known", code="unknown_operation")
+    return attempt.definition

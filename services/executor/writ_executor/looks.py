@@ -1,0 +1,122 @@
+"""Reading a host without changing it: the preview of a dry run, and the probe of an operation whose agent fell silent.
+
+Each carries a Look that policy signed for this very operation; without one no agent looks at anything.
+"""
+
+from typing import Any, Literal
+
+from msgspec import json
+
+from writ_bus.port import Bus
+from writ_contracts import parameters as params
+from writ_contracts import subjects
+from writ_contracts.agents import AskLook, Claim, Looked
+from writ_contracts.decisions import Decide, LookAction
+from writ_contracts.errors import Denied, Unreachable, WritError
+from writ_contracts.journal import Requested, Resolved
+from writ_contracts.life import Life, State
+from writ_contracts.operations import Catalogue
+from writ_contracts.wire import decode, encode
+from writ_executor.endings import Endings
+from writ_executor.index import Index
+from writ_executor.policy_client import PolicyClient, refusal
+from writ_executor.questions import subject_of
+from writ_executor.vault import Vault
+from writ_trust.statements import read
+
+LOOK_SECONDS = 60.0
+ASK_SECONDS = 35.0
+SHOWN_BYTES = 8_192
+
+
+class Looks:
+    """Asks agents to look."""
+
+    def __init__(
+        self, bus: Bus, catalogue: Catalogue, index: Index, vault: Vault, policy: PolicyClient, endings: Endings
+    ) -> None:
+        self._bus = bus
+        self._catalogue = catalogue
+        self._index = index
+        self._vault = vault
+        self._policy = policy
+        self._endings = endings
+
+    async def preview(self, life: Life) -> None:
+        """End a dry run: `previewed` with what would change as the target stands now, or `failed` with why not."""
+        requested = life.requested
+        if requested is None:
+            return
+        try:
+            seen = await self._preview(requested)
+        except WritError as error:
+            code = "no_agent" if isinstance(error, Unreachable) and error.code == "unavailable" else error.code
+            await self._endings.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
+            return
+        await self._endings.finish(life, outcome="previewed", output=_shown(seen))
+
+    async def _preview(self, requested: Requested) -> dict[str, Any]:
+        definition = self._catalogue.find(requested.operation)
+        if not definition.preview:
+            return {"note": "decided as it would be for real; this operation has no preview on the host"}
+        looked = await self._ask(requested, "preview", {})
+        return looked.seen
+
+    async def probe(self, life: Life) -> None:
+        """See whether it took effect, and say so in the journal if that is certain."""
+        requested, started = life.requested, life.started
+        if requested is None or started is None or started.claim is None:
+            return
+        looked = await self._ask(requested, "probe", read(started.claim, Claim).baseline)
+        if looked.verdict == "took_effect":
+            await self._settle(life, "succeeded", "the probe saw its effect", looked)
+        elif looked.verdict == "no_effect" and life.state is State.UNKNOWN:
+            await self._settle(life, "failed", "the probe saw no effect, and nothing of it runs any more", looked)
+
+    async def _settle(self, life: Life, outcome: Literal["succeeded", "failed"], message: str, looked: Looked) -> None:
+        requested = life.requested
+        if requested is None:
+            return
+        state = _shown(looked.seen)
+        if life.state is State.UNKNOWN:
+            event = Resolved(
+                **self._endings.stamp(requested),
+                operation_id=requested.operation_id,
+                outcome=outcome,
+                how="probe",
+                code="probed",
+                message=message,
+                state=state,
+            )
+            await self._endings.resolve(life, event)
+        else:
+            await self._endings.finish(life, outcome=outcome, code="probed", message=message, state=state)
+
+    async def _ask(self, requested: Requested, action: LookAction, baseline: dict[str, Any]) -> Looked:
+        given = await self._vault.parameters(requested)
+        key = self._vault.look_key(requested.operation_id)
+        question = Decide(
+            subject=subject_of(requested, given, self._vault.digest_key(requested.operation_id)),
+            control_sequence=self._index.control_sequence,
+            look=[action],
+            look_until=self._endings.now() + LOOK_SECONDS,
+            look_key=key,
+        )
+        decided = await self._policy.decide(question)
+        if decided.look is None:
+            raise Denied(f"policy denies it: {decided.decision.reason}", code=decided.decision.code)
+        definition = self._catalogue.find(requested.operation)
+        effective = dict(decided.effective)
+        shown = effective if action == "preview" else params.public(definition.parameters, effective)
+        ask = AskLook(look=decided.look, action=action, parameters=shown, look_key=key, baseline=baseline)
+        message = await self._bus.request(subjects.look(requested.pool), encode(ask), timeout=ASK_SECONDS)
+        looked = decode(message.data, Looked)
+        if looked.error is not None:
+            raise refusal(looked.error)
+        return looked
+
+
+def _shown(seen: dict[str, Any]) -> dict[str, Any]:
+    if len(json.encode(seen)) <= SHOWN_BYTES:
+        return seen
+    return {"note": f"more than {SHOWN_BYTES} bytes: not kept in the journal"}

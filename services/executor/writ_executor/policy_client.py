@@ -1,0 +1,103 @@
+"""Asking policy. Its answers are checked here: nothing goes on that it did not sign for this very question."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from msgspec import Struct
+
+from writ_bus.port import Bus
+from writ_contracts import subjects
+from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, Granted
+from writ_contracts.errors import Invalid, Unreachable, Untrusted
+from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode, encode
+from writ_trust.statements import digest, open_signed
+
+TIMEOUT = 5.0
+Answered = TypeVar("Answered", Decided, Granted)
+BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+
+
+class Verdicts(Struct, frozen=True, kw_only=True):
+    """A decision that was checked, with its signed form and what came with it."""
+
+    decision: Decision
+    signed: Signed
+    effective: dict[str, object]
+    look: Signed | None = None
+    grant: Signed | None = None
+    grant_body: Grant | None = None
+
+
+class PolicyClient:
+    """Decisions and grants, from any replica that has seen the control events that we have."""
+
+    def __init__(self, bus: Bus, policy_key: str) -> None:
+        self._bus = bus
+        self._trusted = (policy_key,)
+
+    async def decide(self, ask: Decide) -> Verdicts:
+        """The decision. Raises Invalid (what policy calls invalid), Unreachable, TimedOut, Untrusted."""
+
+        async def once() -> Decided:
+            message = await self._bus.request(subjects.POLICY_DECIDE, encode(ask), timeout=TIMEOUT)
+            return decode(message.data, Decided)
+
+        answer = await _until_caught_up(once)
+        if answer.decision is None:
+            raise Untrusted("policy answered without a decision")
+        decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
+        return Verdicts(decision=decision, signed=answer.decision, effective=answer.effective, look=answer.look)
+
+    async def grant(self, ask: AskGrant) -> Verdicts:
+        """The decision, with a grant if it allows. Raises as `decide` does; Untrusted for a claim that is refused."""
+
+        async def once() -> Granted:
+            message = await self._bus.request(subjects.POLICY_GRANT, encode(ask), timeout=TIMEOUT)
+            return decode(message.data, Granted)
+
+        answer = await _until_caught_up(once)
+        if answer.decision is None:
+            raise Untrusted("policy answered without a decision")
+        decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
+        body = None
+        if answer.grant is not None:
+            body = open_signed(answer.grant, Grant, self._trusted)
+            _bound(body, decision, ask)
+        return Verdicts(
+            decision=decision, signed=answer.decision, effective=answer.effective, grant=answer.grant, grant_body=body
+        )
+
+    def _check(self, signed: Signed, operation_id: str, principal: str) -> Decision:
+        decision = open_signed(signed, Decision, self._trusted)
+        if (decision.operation_id, decision.principal) != (operation_id, principal):
+            raise Untrusted("policy's decision is on another request")
+        return decision
+
+
+def _bound(grant: Grant, decision: Decision, ask: AskGrant) -> None:
+    if grant.operation_id != decision.operation_id or grant.claim_digest != digest(ask.claim):
+        raise Untrusted("policy's grant is for another claim")
+
+
+async def _until_caught_up(ask: Callable[[], Awaitable[Answered]]) -> Answered:
+    """Ask again while the replica that answers is behind the control events; raise what else it refuses with."""
+    for delay in (*BEHIND_DELAYS, None):
+        answer = await ask()
+        if answer.error is None:
+            return answer
+        if answer.error.code != "behind" or delay is None:
+            raise refusal(answer.error)
+        await asyncio.sleep(delay)
+    raise Unreachable("policy is behind the control events", code="behind")
+
+
+def refusal(failure: Failure) -> Invalid | Unreachable | Untrusted:
+    """A failure of the wire as the exception that a caller handles."""
+    if failure.retry:
+        return Unreachable(failure.message, code=failure.code)
+    if failure.code == "forged_claim":
+        return Untrusted(failure.message, code=failure.code)
+    return Invalid(failure.message, code=failure.code)

@@ -1,0 +1,63 @@
+"""Which agents are there, as their heartbeats tell. Soft state: every executor hears them all, for itself.
+
+A replica that has just started gives everybody one full lease before it calls anyone silent.
+"""
+
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from writ_contracts.agents import Heartbeat
+
+
+class Seen(Struct, frozen=True):
+    """The latest heartbeat of an instance and when it came (monotonic seconds)."""
+
+    heartbeat: Heartbeat
+    at: float
+
+
+class Presence:
+    """Instances by pool."""
+
+    def __init__(self, lease: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lease = lease
+        self._clock = clock
+        self._began = clock()
+        self._seen: dict[tuple[str, str], Seen] = {}
+        self._running: dict[str, float] = {}
+
+    def heard(self, heartbeat: Heartbeat) -> None:
+        """Take in one heartbeat."""
+        now = self._clock()
+        key = (heartbeat.pool, heartbeat.instance)
+        if heartbeat.leaving:
+            self._seen.pop(key, None)
+        else:
+            self._seen[key] = Seen(heartbeat, now)
+        for operation_id in heartbeat.running:
+            self._running[operation_id] = now
+
+    def silence(self, operation_id: str) -> float:
+        """Seconds since anybody said that it runs this, counted from our own start at the earliest."""
+        return self._clock() - max(self._running.get(operation_id, self._began), self._began)
+
+    def began(self, operation_id: str) -> None:
+        """It was granted just now: its lease begins."""
+        self._running[operation_id] = self._clock()
+
+    def agents(self, pool: str) -> list[Heartbeat]:
+        """The instances of a pool that were heard within a lease."""
+        return [seen.heartbeat for seen in self._alive() if seen.heartbeat.pool == pool]
+
+    def forget(self, operation_id: str) -> None:
+        """It has ended."""
+        self._running.pop(operation_id, None)
+
+    def _alive(self) -> list[Seen]:
+        horizon = self._clock() - self._lease
+        stale = [key for key, seen in self._seen.items() if seen.at < horizon]
+        for key in stale:
+            del self._seen[key]
+        return list(self._seen.values())

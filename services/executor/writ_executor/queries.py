@@ -1,0 +1,116 @@
+"""What requesters ask: of their own operations, of targets, of what would be decided. Nothing is recorded."""
+
+import os
+from typing import TypeVar
+
+from msgspec import to_builtins
+
+from writ_bus.port import Message
+from writ_contracts import parameters as params
+from writ_contracts import wire
+from writ_contracts.decisions import Decide, Subject
+from writ_contracts.ids import encode_id
+from writ_contracts.operations import Catalogue
+from writ_contracts.requests import (
+    OpenQuery,
+    OperationAnswer,
+    OperationQuery,
+    OperationsAnswer,
+    OperationView,
+    ResultAnswer,
+    SimulateAnswer,
+    SimulateQuery,
+    TargetsAnswer,
+    TargetsQuery,
+)
+from writ_contracts.subjects import parse_query
+from writ_executor.index import Index
+from writ_executor.intake import sender_key
+from writ_executor.lives import Lives
+from writ_executor.policy_client import PolicyClient
+from writ_executor.targets import Targets
+from writ_executor.vault import Vault
+from writ_executor.views import latest, verdict, view
+from writ_executor.work import Work
+
+Query = TypeVar("Query")
+
+
+class Queries:
+    """Answers `writ.query.<principal>.<kind>`; each answer type carries its own error."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        index: Index,
+        lives: Lives,
+        targets: Targets,
+        vault: Vault,
+        policy: PolicyClient,
+        work: Work,
+    ) -> None:
+        self._catalogue = catalogue
+        self._index = index
+        self._lives = lives
+        self._targets = targets
+        self._vault = vault
+        self._policy = policy
+        self._work = work
+
+    async def operation(self, message: Message) -> OperationAnswer:
+        """One operation."""
+        principal, query = _asked(message, OperationQuery)
+        life = await self._lives.fresh(principal, query.operation_id)
+        return OperationAnswer(operation=view(life, latest(life)))
+
+    async def operations(self, message: Message) -> OperationsAnswer:
+        """Those that have not ended."""
+        principal, _ = _asked(message, OpenQuery)
+        views = [view(life, latest(life)) for life in self._index.open_of(principal)]
+        return OperationsAnswer(operations=[item for item in views if isinstance(item, OperationView)])
+
+    async def result(self, message: Message) -> ResultAnswer:
+        """The full output: as kept, or the public part if that is all there was."""
+        principal, query = _asked(message, OperationQuery)
+        life = await self._lives.fresh(principal, query.operation_id)
+        shown = view(life, latest(life))
+        kept = await self._vault.result(principal, query.operation_id)
+        return ResultAnswer(output=kept if kept is not None else shown.output if shown else {})
+
+    async def targets(self, message: Message) -> TargetsAnswer:
+        """The inventory as requesters see it."""
+        _asked(message, TargetsQuery)
+        return TargetsAnswer(targets=self._targets.views())
+
+    async def simulate(self, message: Message) -> SimulateAnswer:
+        """The very path of a request up to the decision."""
+        principal, query = _asked(message, SimulateQuery)
+        definition = self._catalogue.find(query.operation)
+        effective = definition.check(query.parameters)
+        given = {name: effective[name] for name in query.parameters if name in effective}
+        operation_id = encode_id(os.urandom(16))
+        subject = Subject(
+            operation_id=operation_id,
+            principal=principal,
+            key=sender_key(message),
+            operation=query.operation,
+            target=query.target,
+            parameters=given,
+            parameters_key=self._vault.digest_key(operation_id),
+            dry_run=query.dry_run,
+            owner=await self._work.owner(definition, given),
+            simulate=True,
+        )
+        decided = await self._policy.decide(Decide(subject=subject, control_sequence=self._index.control_sequence))
+        return SimulateAnswer(
+            verdict=verdict(decided.decision),
+            trace=[to_builtins(entry) for entry in decided.decision.trace],
+            parameters=params.public(definition.parameters, decided.effective),
+            hidden=params.hidden(definition.parameters, decided.effective),
+        )
+
+
+def _asked(message: Message, kind: type[Query]) -> tuple[str, Query]:
+    principal, _ = parse_query(message.subject)
+    content_type = message.headers.get("Content-Type", wire.JSON)
+    return principal, wire.decode(message.data, kind, content_type=content_type, limit=1_500_000)

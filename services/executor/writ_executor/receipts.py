@@ -1,0 +1,164 @@
+"""What agents say they did, and what they saw that should not happen: checked, stored, and only then acknowledged."""
+
+from typing import Literal
+
+from writ_bus.port import Message
+from writ_contracts import subjects
+from writ_contracts.agents import Acknowledged, Progress, Receipt, ReceiptMessage, ReportMessage, SecurityReport
+from writ_contracts.errors import Conflict, Untrusted
+from writ_contracts.journal import Requested, Resolved
+from writ_contracts.life import Life, State
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode
+from writ_executor.agent_keys import AgentKeys
+from writ_executor.dispatch import Dispatcher
+from writ_executor.endings import Endings
+from writ_executor.lives import Lives
+from writ_executor.recorder import ATTEMPTS, Recorder
+from writ_executor.vault import Vault
+from writ_runtime.faults import fault
+from writ_trust.statements import digest, open_signed
+
+MOST_ATTEMPTS = 3
+
+
+class Receipts:
+    """Answers `writ.receipt.<pool>` and `writ.report.<pool>`."""
+
+    def __init__(
+        self,
+        keys: AgentKeys,
+        lives: Lives,
+        recorder: Recorder,
+        vault: Vault,
+        dispatcher: Dispatcher,
+        endings: Endings,
+    ) -> None:
+        self._keys = keys
+        self._lives = lives
+        self._recorder = recorder
+        self._vault = vault
+        self._dispatcher = dispatcher
+        self._endings = endings
+
+    async def answer(self, message: Message) -> Acknowledged:
+        """Stored, or no longer wanted. Raises WritError where the agent must keep it or has no right to say it."""
+        asked = decode(message.data, ReceiptMessage)
+        pool = subjects.parse_pool(message.subject)
+        try:
+            receipt = open_signed(asked.receipt, Receipt, await self._keys.of(pool))
+            if receipt.pool != pool:
+                raise Untrusted(f"a receipt of pool {receipt.pool}, sent by pool {pool}")
+        except Untrusted as error:
+            await self._recorder.security("forged_receipt", str(error), pool=pool)
+            raise Untrusted(str(error), code="forged_receipt") from error
+        for _ in range(ATTEMPTS):
+            life = await self._lives.fresh(asked.principal, receipt.operation_id)
+            try:
+                await self._take(life, receipt, asked)
+            except Conflict:
+                continue  # somebody else wrote: see what it is now
+            return Acknowledged(stored=True)
+        raise Conflict(f"{receipt.operation_id} moved on {ATTEMPTS} times")
+
+    async def _take(self, life: Life, receipt: Receipt, asked: ReceiptMessage) -> None:
+        requested = life.requested
+        if requested is None or not await self._belongs(life, requested, receipt):
+            return
+        if asked.full_output and asked.full_output != receipt.output:
+            await self._vault.keep_result(requested.principal, requested.operation_id, asked.full_output)
+        fault("executor.receipt")
+        if receipt.outcome == "unknown":
+            await self._unclear(life, receipt, asked.receipt)
+        elif life.state is State.UNKNOWN:
+            await self._endings.resolve(life, self._resolved(requested, receipt, receipt.outcome, asked.receipt))
+        else:
+            await self._endings.finish(
+                life,
+                outcome=receipt.outcome,
+                code=receipt.code,
+                message=receipt.message,
+                output=receipt.output,
+                state=receipt.state,
+                output_digest=receipt.output_digest,
+                receipt=asked.receipt,
+            )
+        fault("executor.finished")
+
+    async def _belongs(self, life: Life, requested: Requested, receipt: Receipt) -> bool:
+        """Whether it still says something new, by the right pool on the grant that it got."""
+        if life.state not in (State.STARTED, State.CANCELLING, State.UNKNOWN, State.DISPATCHED):
+            return False
+        granted = life.started.grant if life.started else None
+        if requested.pool == receipt.pool and granted is not None and digest(granted) == receipt.grant_digest:
+            return life.state is not State.DISPATCHED or receipt.outcome == "succeeded"
+        if life.state is State.DISPATCHED and receipt.grant_digest is not None:
+            return False  # of an attempt before the last one
+        detail = f"a receipt for {receipt.operation_id} that names no grant of it"
+        await self._recorder.security(
+            "forged_receipt",
+            detail,
+            operation_id=requested.operation_id,
+            principal=requested.principal,
+            pool=receipt.pool,
+            correlation_id=requested.correlation_id,
+        )
+        return False
+
+    async def _unclear(self, life: Life, receipt: Receipt, signed: Signed) -> None:
+        """The agent cannot tell. What may be run again is, once nothing of it runs any more; the rest is `unknown`."""
+        requested = life.requested
+        if requested is None or life.state is State.UNKNOWN:
+            return
+        attempt = life.dispatched.attempt if life.dispatched else 1
+        again = requested.idempotent and receipt.over and attempt < MOST_ATTEMPTS and life.state is State.STARTED
+        if again:
+            await self._dispatcher.again(life)
+        else:
+            await self._endings.lose(life, receipt.code or "lost", receipt.message, receipt=signed)
+
+    def _resolved(
+        self,
+        requested: Requested,
+        receipt: Receipt,
+        outcome: Literal["succeeded", "failed", "cancelled"],
+        signed: Signed,
+    ) -> Resolved:
+        return Resolved(
+            **self._recorder.stamp(requested.correlation_id),
+            operation_id=requested.operation_id,
+            outcome=outcome,
+            how="receipt",
+            code=receipt.code,
+            message=receipt.message,
+            output=receipt.output,
+            state=receipt.state,
+            output_digest=receipt.output_digest,
+            receipt=signed,
+        )
+
+    async def report(self, message: Message) -> Acknowledged:
+        """A security event that an agent saw."""
+        asked = decode(message.data, ReportMessage)
+        pool = subjects.parse_pool(message.subject)
+        report = open_signed(asked.report, SecurityReport, await self._keys.of(pool))
+        await self._recorder.security(
+            report.kind,
+            report.detail,
+            operation_id=report.operation_id,
+            principal=report.principal,
+            pool=pool,
+            correlation_id=self._correlation(report.operation_id),
+            report=asked.report,
+        )
+        return Acknowledged(stored=True)
+
+    def _correlation(self, operation_id: str | None) -> str:
+        life = self._lives.known(operation_id) if operation_id else None
+        return life.requested.correlation_id if life and life.requested else ""
+
+    def may_tell(self, progress: Progress, pool: str) -> bool:
+        """Whether this pool runs that operation, so that its progress goes to its requester and nobody else's."""
+        life = self._lives.known(progress.operation_id)
+        requested = life.requested if life else None
+        return requested is not None and requested.pool == pool and requested.principal == progress.principal

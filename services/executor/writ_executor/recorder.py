@@ -1,0 +1,147 @@
+"""The only way to write the journal: one event, one expected sequence, nothing after a failed append.
+
+Each append says which event of the operation its writer had seen last; the server stores it only if that still is the
+last one. The life that an append returns is the one to go on with.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, cast, get_args
+
+from writ_bus import tracing
+from writ_bus.port import Entry, Journal
+from writ_contracts import journal, subjects
+from writ_contracts.agents import SecurityKind
+from writ_contracts.errors import Conflict, Invalid, WritError
+from writ_contracts.life import Life, apply
+from writ_contracts.signing import Signed
+from writ_contracts.wire import encode
+from writ_executor.index import Index, Lock
+
+ATTEMPTS = 8
+_KINDS = frozenset(get_args(SecurityKind))
+
+
+class Recorder:
+    """Appends events, and keeps the index a step ahead of the tail for what it wrote itself."""
+
+    def __init__(self, stream: Journal, index: Index, clock: Callable[[], float] = time.time) -> None:
+        self._journal = stream
+        self._index = index
+        self.clock = clock
+
+    def stamp(self, correlation_id: str = "") -> dict[str, Any]:
+        """The fields that every event has, for an event that happens now."""
+        trace = tracing.current() or tracing.root(correlation_id)
+        return {
+            "id": uuid.uuid4().hex,
+            "at": self.clock(),
+            "correlation_id": correlation_id or trace.correlation_id,
+            "causation_id": trace.causation_id,
+            "traceparent": trace.traceparent,
+        }
+
+    async def append(self, life: Life, event: journal.OperationEvent) -> Life:
+        """Store the event as the next of this operation. Raises Conflict if it isn't, Full, Unreachable, TimedOut."""
+        after = apply(life, event, life.sequence + 1)  # refuses what the table does not have, before anything is sent
+        sequence = await self._journal.append(self._entry(life, after, event))
+        return self._remember(life, event, sequence)
+
+    async def append_with_lock(self, life: Life, event: journal.Dispatched, lock: Lock | None) -> Life:
+        """Store `dispatched` and take its target in one atomic batch, if nobody took it since `lock`."""
+        after = apply(life, event, life.sequence + 1)
+        taken = journal.LockTaken(
+            **self.stamp(event.correlation_id),
+            target=event.target,
+            operation_id=event.operation_id,
+            principal=event.principal,
+        )
+        subject = subjects.target_lock(event.target)
+        entries = [
+            self._entry(life, after, event),
+            Entry(
+                subject=subject,
+                data=encode(taken),
+                event_id=taken.id,
+                filter=subject,
+                expected=lock.sequence if lock else 0,
+            ),
+        ]
+        last = await self._journal.append_together(entries)
+        self._index.locks[event.target] = Lock(event.operation_id, last)
+        return self._remember(life, event, last - 1)
+
+    async def security(
+        self,
+        kind: SecurityKind,
+        detail: str,
+        *,
+        operation_id: str | None = None,
+        principal: str | None = None,
+        pool: str | None = None,
+        correlation_id: str = "",
+        report: Signed | None = None,
+    ) -> None:
+        """Record something that should not happen, in the trace that it belongs to."""
+        event = journal.SecurityEvent(
+            **self.stamp(correlation_id),
+            kind=kind,
+            detail=detail[:1000],
+            operation_id=operation_id,
+            principal=principal,
+            pool=pool,
+            report=report,
+        )
+        await self.append_last(subjects.security_event(kind), event)
+
+    async def security_of(
+        self, error: WritError, operation_id: str | None, principal: str | None, correlation_id: str = ""
+    ) -> None:
+        """Record an error that is a security event by its code; others are not."""
+        if error.code in _KINDS:
+            await self.security(
+                cast(SecurityKind, error.code),
+                str(error),
+                operation_id=operation_id,
+                principal=principal,
+                correlation_id=correlation_id,
+            )
+
+    async def append_last(self, subject: str, event: journal.JournalEvent) -> int:
+        """Store an event that depends on nothing before it; its subject is its own filter. Returns its sequence."""
+        for _ in range(ATTEMPTS):
+            last = await self._journal.last(subject)
+            expected = last.sequence if last else 0
+            entry = Entry(subject=subject, data=_bytes(event), event_id=event.id, filter=subject, expected=expected)
+            try:
+                return await self._journal.append(entry)
+            except Conflict:
+                continue
+        raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
+
+    def _remember(self, life: Life, event: journal.OperationEvent, sequence: int) -> Life:
+        after = apply(life, event, sequence)
+        self._index.put(after)
+        return after
+
+    @staticmethod
+    def _entry(life: Life, after: Life, event: journal.OperationEvent) -> Entry:
+        what = after.requested or after.refused
+        assert what is not None  # noqa: S101 - the table lets no operation begin otherwise
+        pool, target = (event.pool, event.target) if isinstance(event, journal.Dispatched) else ("", "")
+        kind = str(event.__struct_config__.tag)
+        return Entry(
+            subject=subjects.operation_event(what.principal, what.operation_id, kind, pool=pool, target=target),
+            data=_bytes(event),
+            event_id=event.id,
+            filter=subjects.operation_filter(what.principal, what.operation_id),
+            expected=life.sequence,
+        )
+
+
+def _bytes(event: journal.JournalEvent) -> bytes:
+    data = encode(event)
+    if len(data) > journal.MAX_EVENT_BYTES:
+        raise Invalid(f"an event of {len(data)} bytes, at most {journal.MAX_EVENT_BYTES} are kept", code="oversize")
+    return data

@@ -1,0 +1,245 @@
+"""The executor put together: every part is given what it needs, and the endpoints say which message goes where."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from writ_bus.port import Answer, Bus, Endpoint, Message, Service
+from writ_contracts import subjects, wire
+from writ_contracts.agents import Acknowledged, ClaimAnswer, Heartbeat, Progress
+from writ_contracts.errors import Invalid, WritError
+from writ_contracts.inventory import Agents, Inventory
+from writ_contracts.operations import Catalogue
+from writ_contracts.registry import CHANNELS, Role, Style
+from writ_contracts.requests import Answer as RequestAnswer
+from writ_contracts.requests import (
+    Failure,
+    OperationAnswer,
+    OperationsAnswer,
+    ResultAnswer,
+    SimulateAnswer,
+    TargetsAnswer,
+)
+from writ_executor import __version__
+from writ_executor.admission import Admission
+from writ_executor.agent_keys import AgentKeys
+from writ_executor.cancels import Cancels
+from writ_executor.chores import Chores
+from writ_executor.claims import Claims
+from writ_executor.config import Config
+from writ_executor.control import Controls
+from writ_executor.dispatch import Dispatcher
+from writ_executor.endings import Endings
+from writ_executor.follower import Follower
+from writ_executor.index import Index
+from writ_executor.intake import Intake
+from writ_executor.lives import Lives
+from writ_executor.looks import Looks
+from writ_executor.policy_client import PolicyClient
+from writ_executor.presence import Presence
+from writ_executor.queries import Queries
+from writ_executor.receipts import Receipts
+from writ_executor.recorder import Recorder
+from writ_executor.sweep import Sweep
+from writ_executor.targets import Targets
+from writ_executor.vault import Vault
+from writ_executor.views import failure
+from writ_executor.work import Work
+from writ_runtime.health import Check
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Handled, Metrics, Observer
+from writ_runtime.watched import Watched
+
+OUTCOMES = (
+    "succeeded", "failed", "denied", "rejected", "invalid", "previewed", "expired", "cancelled", "stale", "unknown",
+)  # fmt: skip
+
+CONCURRENCY = 256
+"""Requests of one kind that are worked on at once; more wait their turn."""
+
+log = Log("writ.executor")
+Handler = Callable[[Message], Awaitable[Any]]
+
+
+def metrics() -> Metrics:
+    """With one endpoint label for each kind of message that an executor answers."""
+    return Metrics([one.name for one in CHANNELS if Role.EXECUTOR in one.receivers])
+
+
+class Executor:
+    """All of it, over one bus."""
+
+    def __init__(
+        self,
+        config: Config,
+        bus: Bus,
+        key: bytes,
+        catalogue: Catalogue,
+        inventory: Watched[Inventory],
+        agents: Watched[Agents],
+        measured: Metrics,
+    ) -> None:
+        self._bus = bus
+        self._observe = Observer(log, measured)
+        self._files = (inventory, agents)
+        self.index = Index()
+        self.chores = Chores()
+        self.presence = Presence(config.lease)
+        self.follower = Follower(bus, self.index, key)
+        outcomes = measured.counter(
+            "writ_operations_total",
+            "Operations that ended, by outcome.",
+            {"outcome": OUTCOMES, "operation": tuple(catalogue)},
+        )
+        measured.measure("writ_operations_open", "Operations that have not ended.", self.index.count)
+        measured.measure("writ_journal_damaged_total", "Records that cannot be read.", lambda: self.follower.damaged)
+        recorder = Recorder(bus.journal, self.index)
+        lives, vault = Lives(bus, self.index), Vault(bus, key)
+        targets, keys = Targets(inventory, catalogue, self.presence), AgentKeys(agents)
+        policy, cancels = PolicyClient(bus, config.policy_key), Cancels(bus)
+        dispatcher = Dispatcher(bus, recorder, self.index, self.follower, config.start_window)
+        endings = Endings(recorder, vault, dispatcher, self.presence, self.chores, outcomes)
+        looks = Looks(bus, catalogue, self.index, vault, policy, endings)
+        controls = Controls(recorder, lives, vault, endings, cancels)
+        work = Work(self.index, lives, dispatcher, looks, controls, self.chores)
+        self.recorder = recorder
+        self.admission = Admission(config, bus, self.index, recorder)
+        measured.measure("writ_journal_fill_ratio", "Share of the journal that is used.", lambda: self.admission.fill)
+        self.sweep = Sweep(
+            config, catalogue, self.index, self.presence, dispatcher, endings, work, controls, looks, cancels,
+            self.admission, self.chores,
+        )  # fmt: skip
+        self.intake = Intake(config, catalogue, targets, self.admission, recorder, lives, vault, policy, work)
+        self.claims = Claims(bus, catalogue, keys, lives, recorder, vault, policy, endings, self.presence)
+        self.receipts = Receipts(keys, lives, recorder, vault, dispatcher, endings)
+        self.queries = Queries(catalogue, self.index, lives, targets, vault, policy, work)
+
+    async def serve(self) -> None:
+        """Catch up with the journal, then answer; what goes on for ever is in `run`."""
+        await self.follower.start()
+        await self.admission.weigh()
+        await self._bus.subscribe(subjects.heartbeat("x").replace(".x", ".*"), self._heartbeat)
+        await self._bus.subscribe(subjects.progress("x").replace(".x", ".*"), self._progress, queue="q-executor")
+        await self._bus.serve(
+            Service(
+                name="executor",
+                version=__version__,
+                description="Takes requests, has them decided, records and dispatches them.",
+                endpoints=self._endpoints(),
+            )
+        )
+
+    async def run(self) -> None:
+        """Follow the journal, look for what is overdue, watch the files; until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.follower.follow(), name="follow")
+            group.create_task(self.sweep.run(), name="sweep")
+            for file in self._files:
+                group.create_task(file.follow(), name="watch")
+
+    async def stop(self) -> None:
+        """Let what has begun come to its end, and leave a snapshot."""
+        await self.chores.settle()
+        await self.follower.save()
+
+    def checks(self) -> dict[str, Check]:
+        """What readiness depends on, by name."""
+        return {"bus": self._bus_check, "journal": self._journal_check, "inventory": self._inventory_check}
+
+    async def _bus_check(self) -> str | None:
+        return None if self._bus.connected else "not connected to NATS"
+
+    async def _journal_check(self) -> str | None:
+        last = (await self._bus.journal.usage()).last_sequence
+        if not await self.follower.reached(last, timeout=1.0):
+            return f"{last - self.index.sequence} events behind the journal"
+        return f"the journal is {self.admission.fill:.0%} full" if self.admission.fill >= 1 else None
+
+    async def _inventory_check(self) -> str | None:
+        return next((file.problem for file in self._files if file.problem), None)
+
+    def _endpoints(self) -> list[Endpoint]:
+        handlers: dict[str, tuple[Handler, Callable[[Failure], Any]]] = {
+            "request": (self.intake.answer, lambda error: RequestAnswer(error=error)),
+            "query_operation": (self.queries.operation, lambda error: OperationAnswer(error=error)),
+            "query_operations": (self.queries.operations, lambda error: OperationsAnswer(error=error)),
+            "query_result": (self.queries.result, lambda error: ResultAnswer(error=error)),
+            "query_simulate": (self.queries.simulate, lambda error: SimulateAnswer(error=error)),
+            "query_targets": (self.queries.targets, lambda error: TargetsAnswer(error=error)),
+            "claim": (self.claims.answer, lambda error: ClaimAnswer(error=error)),
+            "receipt": (self.receipts.answer, lambda error: Acknowledged(error=error)),
+            "report": (self.receipts.report, lambda error: Acknowledged(error=error)),
+        }
+        served = [one for one in CHANNELS if Role.EXECUTOR in one.receivers and one.style is Style.REQUEST]
+        return [
+            Endpoint(
+                name=one.name,
+                subject=one.subject(),
+                handler=self._answering(one.name, *handlers[one.name]),
+                concurrency=CONCURRENCY,
+            )
+            for one in served
+        ]
+
+    def _answering(
+        self, name: str, handler: Handler, refused: Callable[[Failure], Any]
+    ) -> Callable[[Message], Awaitable[Answer]]:
+        """The outermost frame of every handler: one answer on every path, one record of what became of it."""
+
+        async def answered(message: Message) -> Answer:
+            began = time.perf_counter()
+            try:
+                body = await handler(message)
+                outcome, code = ("refused", body.error.code) if body.error else ("ok", "")
+            except WritError as error:
+                outcome, code = "refused", error.code
+                body = refused(failure(error))
+            except Exception as error:  # noqa: BLE001 - a defect: its text stays here
+                log.error("handler.crashed", endpoint=name, exception=error)
+                outcome, code = "failed", "internal"
+                body = refused(Failure(code="internal", message="a defect in the executor; its log has the details"))
+            seconds = time.perf_counter() - began
+            self._observe(Handled(endpoint=name, outcome=outcome, code=code, seconds=seconds, fields=_fields(body)))
+            return _encoded(body, message)
+
+        return answered
+
+    async def _heartbeat(self, message: Message) -> None:
+        try:
+            heartbeat = wire.decode(message.data, Heartbeat)
+            if heartbeat.pool != subjects.parse_pool(message.subject):
+                raise Invalid(f"a heartbeat of pool {heartbeat.pool} on {message.subject}")
+        except Invalid as error:
+            log.warning("heartbeat.refused", error=str(error))
+            return
+        self.presence.heard(heartbeat)
+
+    async def _progress(self, message: Message) -> None:
+        try:
+            progress = wire.decode(message.data, Progress)
+            if self.receipts.may_tell(progress, subjects.parse_pool(message.subject)):
+                subject = subjects.progress_event(progress.principal, progress.operation_id)
+                await self._bus.publish(subject, wire.encode(progress))
+        except WritError as error:
+            log.warning("progress.not_relayed", error=str(error))
+
+    def violation(self, kind: str, subject: str) -> None:
+        """The server refused us a subject: a defect or somebody's doing; recorded."""
+        detail = f"NATS refused this executor {kind} to {subject}"
+        self.chores.spawn("violation", self.recorder.security("permission_violation", detail))
+
+
+def _fields(body: Any) -> dict[str, object]:
+    operation_id = getattr(body, "operation_id", None)
+    return {"operation_id": operation_id} if operation_id else {}
+
+
+def _encoded(body: Any, message: Message) -> Answer:
+    """In the requester's own encoding."""
+    asked = message.headers.get("Content-Type", wire.JSON).partition(";")[0].strip().lower()
+    if asked == wire.MSGPACK and message.subject.startswith(("writ.request.", "writ.query.")):
+        return Answer(msgspec.msgpack.encode(body), {"Content-Type": wire.MSGPACK})
+    return Answer(wire.encode(body), {"Content-Type": wire.JSON})

@@ -1,0 +1,149 @@
+"""The rounds that every replica makes: whatever is overdue, whoever's it was. The journal decides which replica wins.
+
+No leader, no lease among executors: a replica that died simply no longer acts, and the others find what it left.
+"""
+
+import asyncio
+import random
+
+from writ_contracts.errors import Conflict, WritError
+from writ_contracts.life import Life, State
+from writ_contracts.operations import Catalogue
+from writ_executor.admission import Admission
+from writ_executor.cancels import Cancels
+from writ_executor.chores import Chores
+from writ_executor.config import Config
+from writ_executor.control import Controls
+from writ_executor.dispatch import Dispatcher
+from writ_executor.endings import Endings
+from writ_executor.index import Index
+from writ_executor.looks import Looks
+from writ_executor.overdue import Due, Patience, due
+from writ_executor.presence import Presence
+from writ_executor.receipts import MOST_ATTEMPTS
+from writ_executor.work import Work
+from writ_runtime.logs import Log
+
+PROBE_EVERY = 5.0
+
+_log = Log("writ.executor")
+
+
+class Sweep:
+    """One round a second (`WRIT_SWEEP`), give or take, so that replicas do not all come at once."""
+
+    def __init__(
+        self,
+        config: Config,
+        catalogue: Catalogue,
+        index: Index,
+        presence: Presence,
+        dispatcher: Dispatcher,
+        endings: Endings,
+        work: Work,
+        controls: Controls,
+        looks: Looks,
+        cancels: Cancels,
+        admission: Admission,
+        chores: Chores,
+    ) -> None:
+        self._config = config
+        self._patience = Patience(takeover=max(2.0, 2 * config.sweep), lease=config.lease)
+        self._catalogue = catalogue
+        self._index = index
+        self._presence = presence
+        self._dispatcher = dispatcher
+        self._endings = endings
+        self._work = work
+        self._controls = controls
+        self._looks = looks
+        self._cancels = cancels
+        self._admission = admission
+        self._chores = chores
+        self._probed: dict[str, float] = {}
+        self._busy: set[str] = set()
+
+    async def run(self) -> None:
+        """Rounds, for ever."""
+        while True:
+            await asyncio.sleep(self._config.sweep * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, no secret
+            try:
+                await self.round()
+            except WritError as error:
+                _log.warning("sweep.interrupted", error=str(error))
+
+    async def round(self) -> None:
+        """Look at everything once."""
+        await self._admission.weigh()
+        await self._admission.summarise()
+        now = self._endings.now()
+        for life in (*self._index.open(), *self._index.unknown()):
+            operation_id = _id(life)
+            what = due(life, now, self._presence.silence(operation_id), self._patience)
+            if what is not Due.NOTHING and operation_id not in self._busy:
+                self._busy.add(operation_id)
+                self._chores.spawn(f"sweep {what}", self._do(what, life, operation_id))
+
+    async def _do(self, what: Due, life: Life, operation_id: str) -> None:
+        try:
+            await self._act(what, life, operation_id)
+        except Conflict:
+            _log.debug("sweep.superseded", operation_id=operation_id, due=what)
+        finally:
+            self._busy.discard(operation_id)
+
+    async def _act(self, what: Due, life: Life, operation_id: str) -> None:
+        match what:
+            case Due.NOTHING:
+                return
+            case Due.BEGIN:
+                await self._work.begin(life)
+            case Due.ADVANCE:
+                await self._dispatcher.advance(life.requested.target if life.requested else "")
+            case Due.EXPIRE:
+                await self._expire(life)
+            case Due.CONTROL:
+                await self._controls.carry_out(life)
+            case Due.CANCEL:
+                await self._cancels.ask_again(life)
+            case Due.PROBE:
+                await self._probe(life, operation_id)
+            case Due.LOSE:
+                await self._lose(life)
+
+    async def _expire(self, life: Life) -> None:
+        pool = life.requested.pool if life.requested else ""
+        if life.state is not State.DISPATCHED:
+            code, message = "not_claimed", "its target did not become free in time"
+        elif self._presence.agents(pool):
+            code, message = "not_claimed", f"no agent of pool {pool} had a free slot in time"
+        else:
+            code, message = "no_agent", f"no agent of pool {pool} was there in time"
+        await self._endings.finish(life, outcome="expired", code=code, message=message)
+
+    async def _lose(self, life: Life) -> None:
+        """Its time and the kill's are over, and nobody said what became of it."""
+        attempt = life.dispatched.attempt if life.dispatched else 1
+        again = life.requested is not None and life.requested.idempotent and attempt < MOST_ATTEMPTS
+        if again and life.state is State.STARTED:
+            await self._dispatcher.again(life)
+        else:
+            await self._endings.lose(life, "lost", "its agent fell silent; whether it took effect is not known")
+
+    async def _probe(self, life: Life, operation_id: str) -> None:
+        requested = life.requested
+        if requested is None or not self._catalogue.find(requested.operation).probe:
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._probed.get(operation_id, -PROBE_EVERY) < PROBE_EVERY or not self._presence.agents(
+            requested.pool
+        ):
+            return
+        self._probed = {key: at for key, at in self._probed.items() if now - at < 10 * PROBE_EVERY}
+        self._probed[operation_id] = now
+        await self._looks.probe(life)
+
+
+def _id(life: Life) -> str:
+    what = life.requested or life.refused
+    return what.operation_id if what else ""

@@ -1,0 +1,51 @@
+"""The inventory as the executor needs it: which pool serves a target, and what requesters may see of it."""
+
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Inventory, Target
+from writ_contracts.operations import Catalogue, offers
+from writ_contracts.requests import TargetView
+from writ_executor.presence import Presence
+from writ_runtime.watched import Watched
+
+
+class Targets:
+    """Targets by id, from a file that may change while we run. Policy has its own copy, and the last word."""
+
+    def __init__(self, inventory: Watched[Inventory], catalogue: Catalogue, presence: Presence) -> None:
+        self._inventory = inventory
+        self._catalogue = catalogue
+        self._presence = presence
+        self._made_of: Inventory | None = None
+        self._by_id: dict[str, Target] = {}
+
+    async def find(self, target_id: str) -> Target:
+        """The target; the file is looked at again for one that is not known. Raises Invalid (`unknown_target`)."""
+        target = self._all().get(target_id)
+        if target is None and await self._inventory.refresh():
+            target = self._all().get(target_id)
+        if target is None:
+            raise Invalid(f"there is no target {target_id!r} in the inventory", code="unknown_target")
+        return target
+
+    def views(self) -> list[TargetView]:
+        """All of them, for requesters."""
+        return [self._view(target) for _, target in sorted(self._all().items())]
+
+    def _all(self) -> dict[str, Target]:
+        if self._made_of is not self._inventory.value:
+            self._made_of = self._inventory.value
+            self._by_id = {target.id: target for target in self._made_of.targets}
+        return self._by_id
+
+    def _view(self, target: Target) -> TargetView:
+        return TargetView(
+            id=target.id,
+            role=target.role,
+            backend=target.backend,
+            pool=target.pool,
+            tags=target.tags,
+            operations=sorted(
+                name for name, item in self._catalogue.items() if offers(target.capabilities, target.backend, item)
+            ),
+            agents=len(self._presence.agents(target.pool)),
+        )
