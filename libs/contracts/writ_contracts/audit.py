@@ -16,6 +16,8 @@ class TraceQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     operation_id: OperationId | None = None
     correlation_id: Annotated[str, Meta(max_length=128)] | None = None
+    after: Annotated[int, Meta(ge=0)] = 0
+    """Sequence to page on from: that of the last event seen."""
 
     def __post_init__(self) -> None:
         if (self.operation_id is None) == (self.correlation_id is None):
@@ -33,9 +35,14 @@ class TraceEvent(Struct, frozen=True, kw_only=True):
 
 
 class TraceAnswer(Struct, frozen=True, kw_only=True):
-    """The events in journal order. `as_of`: the last sequence that the index had read."""
+    """The events in journal order. `as_of`: the last sequence that the index had read.
+
+    `more`: not all of them fit into one answer. `withheld`: how many belong to others and are not yours to read.
+    """
 
     events: list[TraceEvent] = field(default_factory=list)
+    more: bool = False
+    withheld: int = 0
     as_of: int = 0
     error: Failure | None = None
 

@@ -1,0 +1,28 @@
+"""`python -m writ_audit`: configuration, bus, parts, serve, stop in order."""
+
+import asyncio
+
+from writ_audit.config import Config
+from writ_audit.service import Audit, metrics
+from writ_runtime.connecting import connect_as, load_key
+from writ_runtime.service import Step, run, running
+
+
+async def main(config: Config) -> None:
+    """One replica; each has its own index."""
+    key, measured = load_key(config), metrics()
+    async with running("audit", config, measured) as process:
+        bus = await connect_as("audit", config, key)
+        audit = Audit(config, bus, measured)
+        await audit.serve()
+        following = asyncio.create_task(audit.follow())
+        following.add_done_callback(lambda _: process.stop.ask("the journal is not followed any more"))
+        steps = Step("settle", audit.stop), Step("drain", lambda: bus.drain(5.0), 6.0)
+        await process.serve_until_stopped(audit.checks(), *steps)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        audit.close()
+
+
+if __name__ == "__main__":
+    run("audit", Config, main)

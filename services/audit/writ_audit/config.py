@@ -1,0 +1,13 @@
+"""What the audit service reads from its environment."""
+
+from pathlib import Path
+from typing import Annotated
+
+from writ_runtime.config import ServiceConfig, env
+
+
+class Config(ServiceConfig, frozen=True, kw_only=True):
+    """The index in `state_dir` may be deleted at any time: it is built anew from the journal."""
+
+    policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…")]
+    state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of the index, audit.sqlite")]

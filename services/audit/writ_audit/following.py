@@ -1,0 +1,165 @@
+"""Keeps the index in step with the journal: batches while it catches up, small groups as events come.
+
+The journal is believed over the index: if the index turns out damaged, or made from another journal, it is thrown
+away and built anew, and nobody but the log notices.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+
+from msgspec import Struct
+
+from writ_audit.index import Index, IndexDamaged, Place
+from writ_audit.projection import Change, project
+from writ_bus.port import Journal, Record
+from writ_contracts.errors import TimedOut, Unreachable, WritError
+from writ_contracts.subjects import JOURNAL
+from writ_runtime.logs import Log
+
+BATCH = 1_000
+RETRY_AFTER = 1.0
+LOOK_EVERY = 5.0
+"""Seconds between looks at how long the journal is, for the lag, and whether it still is the same one."""
+
+_log = Log("writ.audit")
+
+
+class JournalReplaced(WritError):
+    """The journal is not the one that the index was made from."""
+
+
+class _Gathered(Struct):
+    """Records that wait to be taken in."""
+
+    records: list[Record]
+    arrived: asyncio.Event
+    taken: asyncio.Event
+
+
+class Follower:
+    """Reads the journal into the index. `seen` is told the kind of each event that was taken in."""
+
+    def __init__(self, journal: Journal, index: Index, seen: Callable[[str], None] = lambda _: None) -> None:
+        self._journal = journal
+        self._index = index
+        self._seen = seen
+        self._moved = asyncio.Condition()
+        self._last = 0
+
+    @property
+    def position(self) -> int:
+        """The last sequence that the index has."""
+        return self._index.place.position
+
+    @property
+    def lag(self) -> int:
+        """How many events the index is behind the journal, as far as is known."""
+        return max(0, self._last - self.position)
+
+    async def run(self) -> None:
+        """Follow the journal for ever."""
+        while True:
+            try:
+                await self._check_journal()
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._watch())
+                    tasks.create_task(self._follow())
+            except* (IndexDamaged, JournalReplaced) as group:
+                await self._rebuild(_first(group))
+            except* (Unreachable, TimedOut) as group:
+                _log.warning("index.waiting", error=_first(group), retry_after=RETRY_AFTER)
+                await asyncio.sleep(RETRY_AFTER)
+
+    async def reached(self, sequence: int, timeout: float) -> bool:
+        """Wait until the index has this sequence; False if it does not in time."""
+        try:
+            async with asyncio.timeout(timeout), self._moved:
+                await self._moved.wait_for(lambda: self.position >= sequence)
+        except TimeoutError:
+            return False
+        return True
+
+    async def current(self, timeout: float) -> bool:
+        """Wait until the index has all that the journal holds at this moment; False if it does not in time."""
+        last = await self._journal.last(JOURNAL)
+        return last is None or await self.reached(last.sequence, timeout)
+
+    async def _check_journal(self) -> None:
+        """Raises JournalReplaced unless the index's first and last records are in this journal, as they were."""
+        place = self._index.place
+        if place.position == 0:
+            return
+        first = await self._journal.read(JOURNAL, limit=1)
+        last = await self._journal.read(JOURNAL, after=place.position - 1, limit=1)
+        if not first or _digest(first[0]) != place.origin:
+            raise JournalReplaced("the journal begins with another event")
+        if not last or last[0].sequence != place.position or _digest(last[0]) != place.last:
+            raise JournalReplaced(f"the journal has another event at {place.position}, or none")
+
+    async def _watch(self) -> None:
+        while True:
+            with suppress(Unreachable, TimedOut):
+                usage = await self._journal.usage()
+                self._last = usage.last_sequence
+                if usage.last_sequence < self.position:
+                    raise JournalReplaced(f"the journal ends at {usage.last_sequence}, before {self.position}")
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _follow(self) -> None:
+        """One task gathers what comes, the other takes in all that has gathered: the slower the disk, the larger the
+        groups."""
+        gathered = _Gathered([], asyncio.Event(), asyncio.Event())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._gather(gathered))
+            tasks.create_task(self._take(gathered))
+
+    async def _gather(self, gathered: _Gathered) -> None:
+        async with aclosing(self._journal.tail(self.position)) as tail:
+            async for record in tail:
+                gathered.records.append(record)
+                gathered.arrived.set()
+                if len(gathered.records) >= BATCH:
+                    gathered.taken.clear()
+                    await gathered.taken.wait()
+
+    async def _take(self, gathered: _Gathered) -> None:
+        while True:
+            await gathered.arrived.wait()
+            gathered.arrived.clear()
+            records, gathered.records = gathered.records, []
+            gathered.taken.set()
+            await self._apply(records)
+
+    async def _apply(self, records: list[Record]) -> None:
+        changes = [project(record.sequence, record.subject, record.data, record.time) for record in records]
+        last = records[-1]
+        place = Place(last.sequence, self._index.place.origin or _digest(records[0]), _digest(last))
+        await asyncio.to_thread(self._index.apply, changes, place)
+        self._last = max(self._last, last.sequence)
+        self._count(changes)
+        async with self._moved:
+            self._moved.notify_all()
+
+    def _count(self, changes: list[Change]) -> None:
+        for change in changes:
+            self._seen(change.event.kind)
+            if change.event.kind == "unreadable":
+                _log.error("journal.unreadable", sequence=change.event.sequence, subject=change.event.subject)
+
+    async def _rebuild(self, why: str) -> None:
+        _log.warning("index.rebuilt", reason=why)
+        await asyncio.to_thread(self._index.reset, why)
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> str:
+    """What the first error of a group, however deep, says."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)
+
+
+def _digest(record: Record) -> str:
+    return hashlib.sha256(record.subject.encode() + b"\0" + record.data).hexdigest()

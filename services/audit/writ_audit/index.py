@@ -1,0 +1,260 @@
+"""The index: one SQLite file, the only importer of sqlite3. What it holds can always be made again from the journal.
+
+A batch of changes and the position that they lead to are one transaction, so that a kill at any moment leaves an index
+that is merely behind. Errors: IndexDamaged (throw it away, build it anew), Unreachable (disk full and the like: later).
+WAL mode: readers and the one writer do not wait for each other (https://www.sqlite.org/wal.html).
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, structs
+
+from writ_audit.projection import Change, OperationRow
+from writ_contracts.audit import SearchQuery, SearchRow
+from writ_contracts.errors import Unreachable, WritError
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE place (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL, origin TEXT NOT NULL,
+    last TEXT NOT NULL);
+INSERT INTO place VALUES (1, 0, '', '');
+CREATE TABLE operations (operation_id TEXT PRIMARY KEY, first_sequence INTEGER NOT NULL, principal TEXT NOT NULL,
+    acts_for TEXT NOT NULL, operation TEXT NOT NULL, target TEXT NOT NULL, requested_at REAL NOT NULL,
+    correlation_id TEXT NOT NULL, sequence INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT, code TEXT NOT NULL,
+    updated_at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX operations_by_sequence ON operations (first_sequence);
+CREATE INDEX operations_by_principal ON operations (principal, first_sequence);
+CREATE INDEX operations_by_human ON operations (acts_for, first_sequence) WHERE acts_for != '';
+CREATE INDEX operations_by_target ON operations (target, first_sequence);
+CREATE INDEX operations_by_name ON operations (operation, first_sequence);
+CREATE INDEX operations_by_outcome ON operations (outcome, first_sequence);
+CREATE INDEX operations_by_correlation ON operations (correlation_id, first_sequence);
+CREATE TABLE events (sequence INTEGER PRIMARY KEY, subject TEXT NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL,
+    operation_id TEXT NOT NULL, correlation_id TEXT NOT NULL, principal TEXT NOT NULL);
+CREATE INDEX events_by_operation ON events (operation_id, sequence) WHERE operation_id != '';
+CREATE INDEX events_by_correlation ON events (correlation_id, sequence) WHERE correlation_id != '';
+CREATE INDEX security_by_correlation ON events (correlation_id) WHERE kind = 'security' AND operation_id = '';
+"""
+_SEARCH = """
+SELECT operation_id, first_sequence, principal, operation, target, state, outcome, code, requested_at, updated_at,
+    correlation_id,
+    (SELECT count(*) FROM events e WHERE e.operation_id = o.operation_id AND e.operation_id != ''
+        AND e.kind = 'security')
+    + (SELECT count(*) FROM events e WHERE e.correlation_id = o.correlation_id AND e.operation_id = ''
+        AND e.kind = 'security')
+FROM operations o WHERE :where ORDER BY first_sequence DESC LIMIT ?
+"""
+"""`:where` is made of our own clauses only, the values are bound."""
+_LINKED = """
+SELECT sequence FROM events WHERE operation_id = ? AND operation_id != ''
+UNION
+SELECT sequence FROM events
+WHERE correlation_id = ? AND correlation_id != '' AND kind = 'security' AND operation_id = ''
+ORDER BY 1
+"""
+_CORRELATED = """
+SELECT e.sequence, e.kind, e.operation_id, e.principal, coalesce(o.acts_for, '')
+FROM events e LEFT JOIN operations o ON o.operation_id = e.operation_id
+WHERE e.correlation_id = ? AND e.correlation_id != '' AND e.sequence > ? ORDER BY e.sequence LIMIT ?
+"""
+_STEP = """
+UPDATE operations SET sequence = :sequence, state = :state, outcome = :outcome, code = :code, updated_at = :at
+WHERE operation_id = :operation_id AND sequence < :sequence
+"""
+
+
+class IndexDamaged(WritError):
+    """The file is no index, or not one that this version reads: it is to be built anew."""
+
+
+class Place(Struct, frozen=True):
+    """How far the journal has been read, and which journal: digests of its first record and of that at `position`."""
+
+    position: int = 0
+    origin: str = ""
+    last: str = ""
+
+
+class Known(Struct, frozen=True):
+    """Whose an operation is."""
+
+    operation_id: str
+    principal: str
+    acts_for: str
+    correlation_id: str
+
+
+class LinkedEvent(Struct, frozen=True):
+    """An event of a correlation id, and the human behind its operation ("" if there is none)."""
+
+    sequence: int
+    kind: str
+    operation_id: str
+    principal: str
+    acts_for: str
+
+
+class Index:
+    """Thread safe: one writer and one reader at a time, each with its own connection."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file, or makes it. One that cannot be used is replaced by an empty one; `rebuilt` says why."""
+        self._path = path
+        self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        self.rebuilt = ""
+        try:
+            self._open()
+        except IndexDamaged as error:
+            self.reset(str(error))
+
+    def _open(self) -> None:
+        with _errors():
+            self._writer = _connect(self._path)
+            try:
+                _prepare(self._writer)
+                self._reader = _connect(self._path)
+            except BaseException:
+                self._writer.close()
+                raise
+            self._place = _read_place(self._writer)
+
+    def reset(self, why: str) -> None:
+        """Throw all of it away and begin at the journal's start."""
+        with self._write_lock, self._read_lock:
+            self._close()
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self._open()
+            self.rebuilt = why
+
+    @property
+    def place(self) -> Place:
+        """How far it has read."""
+        return self._place
+
+    def apply(self, changes: Sequence[Change], place: Place) -> None:
+        """Take in the changes, which lead to `place`: all of them or none."""
+        with self._write_lock, _errors(), self._writer:
+            self._writer.execute("BEGIN IMMEDIATE")
+            _insert(self._writer, "events", [change.event for change in changes])
+            _insert(self._writer, "operations", list(_operations(changes)))
+            self._writer.executemany(_STEP, [structs.asdict(change.step) for change in changes if change.step])
+            self._writer.execute("UPDATE place SET position = ?, origin = ?, last = ?", structs.astuple(place))
+        self._place = place
+
+    def search(self, query: SearchQuery, only_of: str | None) -> list[SearchRow]:
+        """The newest matches, one more than `limit` if there are more. `only_of`: no others' than this principal's."""
+        where, values = _conditions(query, only_of)
+        rows = self._read(_SEARCH.replace(":where", where), [*values, query.limit + 1])
+        return [SearchRow(**dict(zip(SearchRow.__struct_fields__, row, strict=True))) for row in rows]
+
+    def operation(self, operation_id: str) -> Known | None:
+        """Whose this operation is; None if no event of it was read."""
+        sql = "SELECT operation_id, principal, acts_for, correlation_id FROM operations WHERE operation_id = ?"
+        return next((Known(*row) for row in self._read(sql, [operation_id])), None)
+
+    def linked(self, operation_id: str, correlation_id: str) -> list[int]:
+        """Sequences of all events that name the operation, and of security events that share its correlation id."""
+        return [int(row[0]) for row in self._read(_LINKED, [operation_id, correlation_id])]
+
+    def correlated(self, correlation_id: str, after: int, limit: int) -> list[LinkedEvent]:
+        """The events of a correlation id after a sequence, in order."""
+        return [LinkedEvent(*row) for row in self._read(_CORRELATED, [correlation_id, after, limit])]
+
+    def _read(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        with self._read_lock, _errors():
+            return self._reader.execute(sql, values).fetchall()
+
+    def close(self) -> None:
+        """Fold the log into the file and close it."""
+        with self._write_lock, self._read_lock:
+            self._close()
+
+    def _close(self) -> None:
+        for name in ("_reader", "_writer"):
+            connection = getattr(self, name, None)
+            if connection is not None:
+                connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if version == 0 and tables == 0:
+        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    elif version != SCHEMA_VERSION:
+        raise IndexDamaged(f"its schema is version {version}, this program's is {SCHEMA_VERSION}")
+
+
+def _read_place(connection: sqlite3.Connection) -> Place:
+    row = connection.execute("SELECT position, origin, last FROM place").fetchone()
+    if row is None:
+        raise IndexDamaged("it does not say how far it has read")
+    return Place(*row)
+
+
+def _operations(changes: Sequence[Change]) -> Iterator[Struct]:
+    for change in changes:
+        if change.opened is not None:
+            yield _New(**structs.asdict(change.opened), sequence=0, state="", code="", updated_at=0.0)
+
+
+class _New(OperationRow, frozen=True, kw_only=True):
+    """A row as it is first written; the step of the same event comes right after."""
+
+    sequence: int
+    state: str
+    code: str
+    updated_at: float
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Struct]) -> None:
+    if rows:
+        names = rows[0].__struct_fields__
+        slots = ", ".join("?" * len(names))
+        # INSERT OR IGNORE: what was read before (an operation id can begin only once) stays as it was.
+        sql = f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({slots})"  # noqa: S608
+        connection.executemany(sql, [structs.astuple(row) for row in rows])
+
+
+def _conditions(query: SearchQuery, only_of: str | None) -> tuple[str, list[object]]:
+    pairs: list[tuple[str, object | None]] = [
+        ("principal = ?", query.principal),
+        ("target = ?", query.target),
+        ("operation = ?", query.operation),
+        ("outcome = ?", query.outcome),
+        ("correlation_id = ?", query.correlation_id),
+        ("requested_at >= ?", query.since),
+        ("requested_at < ?", query.until),
+        ("first_sequence < ?", query.before),
+    ]
+    given = [(clause, value) for clause, value in pairs if value is not None]
+    clauses, values = [clause for clause, _ in given], [value for _, value in given]
+    if only_of is not None:
+        clauses.append("(principal = ? OR (acts_for = ? AND acts_for != ''))")
+        values += [only_of, only_of]
+    return " AND ".join(clauses) or "1", values
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+            raise IndexDamaged(f"SQLite: {error}") from error
+        raise Unreachable(f"the index cannot be used now: {error}") from error

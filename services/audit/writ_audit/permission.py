@@ -1,0 +1,91 @@
+"""Who may read what: one's own always, an agent's records the human that it acts for; all else policy decides.
+
+The decision is on the control operation `audit_read`, and counts only if policy signed it for this very question.
+"""
+
+import asyncio
+import os
+from typing import Any
+
+from msgspec import Struct
+
+from writ_bus.port import Bus
+from writ_contracts import subjects
+from writ_contracts.decisions import Decide, Decided, Decision, Subject
+from writ_contracts.errors import Denied, Unreachable, Untrusted
+from writ_contracts.ids import WRIT_TARGET, encode_id
+from writ_contracts.wire import decode, encode
+from writ_trust.digests import keyed_digest, same
+from writ_trust.statements import open_signed
+
+TIMEOUT = 5.0
+BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+
+
+class Reader(Struct, frozen=True):
+    """Who asks, by the subject, and with which key, by the NATS server."""
+
+    principal: str
+    key: str
+
+    def owns(self, principal: str, acts_for: str) -> bool:
+        """Whether a record of this principal is the reader's own."""
+        return self.principal in (principal, acts_for)
+
+
+class Permission:
+    """Asks policy."""
+
+    def __init__(self, bus: Bus, policy_key: str) -> None:
+        self._bus = bus
+        self._trusted = (policy_key,)
+
+    async def check(self, reader: Reader, owner: str | None, parameters: dict[str, Any]) -> None:
+        """Raises Denied unless the reader may read the records of `owner` (None: everybody's)."""
+        subject = Subject(
+            operation_id=encode_id(os.urandom(16)),
+            principal=reader.principal,
+            key=reader.key,
+            operation="audit_read",
+            target=WRIT_TARGET,
+            parameters=parameters,
+            parameters_key=os.urandom(32).hex(),
+            owner=owner,
+        )
+        last = await self._bus.journal.last(subjects.CONTROL)
+        decided = await self._ask(Decide(subject=subject, control_sequence=last.sequence if last else 0))
+        decision = self._open(decided, subject)
+        if decision.effect != "allow":
+            raise Denied(decision.reason, code=decision.code or "denied")
+
+    async def allows(self, reader: Reader, owner: str | None, parameters: dict[str, Any]) -> bool:
+        """As `check`, for what is merely left out."""
+        try:
+            await self.check(reader, owner, parameters)
+        except Denied:
+            return False
+        return True
+
+    async def _ask(self, question: Decide) -> Decided:
+        """Asks again while the replica that answers has not seen the latest control events."""
+        for delay in (*BEHIND_DELAYS, None):
+            message = await self._bus.request(subjects.POLICY_DECIDE, encode(question), timeout=TIMEOUT)
+            answer = decode(message.data, Decided)
+            if answer.error is None or answer.error.code != "behind" or delay is None:
+                return answer
+            await asyncio.sleep(delay)
+        raise AssertionError("the last delay is None")
+
+    def _open(self, decided: Decided, subject: Subject) -> Decision:
+        if decided.error is not None:
+            failure = Unreachable if decided.error.retry else Denied
+            raise failure(decided.error.message, code=decided.error.code)
+        if decided.decision is None:
+            raise Untrusted("policy answered without a decision")
+        decision = open_signed(decided.decision, Decision, self._trusted)
+        asked = (subject.operation_id, subject.principal, subject.operation, subject.target)
+        if (decision.operation_id, decision.principal, decision.operation, decision.target) != asked:
+            raise Untrusted("policy's decision is on another question")
+        if not same(decision.parameters_digest, keyed_digest(subject.parameters_key, decided.effective)):
+            raise Untrusted("policy's decision is on other parameters")
+        return decision

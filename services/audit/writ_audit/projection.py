@@ -1,0 +1,152 @@
+"""What each event of the journal changes in the index. Pure: a record goes in, rows come out.
+
+Every record gives an event row, also one that cannot be read: the index never stops at a record, nor skips one.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from writ_contracts import journal
+from writ_contracts.errors import Invalid
+from writ_contracts.life import TABLE, State
+from writ_contracts.subjects import parse_event
+from writ_contracts.wire import decode_event
+
+UNREADABLE = "unreadable"
+SECURITY = "security"
+
+STATE_AFTER: dict[str, State] = {event: after for (_, event), after in TABLE.items()}
+"""Each event leads to one state, whatever was before; whether it could come there the writer has checked."""
+
+_OPERATION_EVENTS = (
+    journal.Requested,
+    journal.Refused,
+    journal.AwaitingApproval,
+    journal.Approved,
+    journal.Dispatched,
+    journal.Started,
+    journal.CancelRequested,
+    journal.Finished,
+    journal.Unknown,
+    journal.Resolved,
+)
+
+
+class EventRow(Struct, frozen=True, kw_only=True):
+    """One record of the journal. "" stands for what it does not have."""
+
+    sequence: int
+    subject: str
+    kind: str
+    at: float
+    operation_id: str = ""
+    correlation_id: str = ""
+    principal: str = ""
+
+
+class OperationRow(Struct, frozen=True, kw_only=True):
+    """An operation as it began."""
+
+    operation_id: str
+    first_sequence: int
+    principal: str
+    acts_for: str
+    operation: str
+    target: str
+    requested_at: float
+    correlation_id: str
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """How an operation stands after an event. Outcome None: it has none yet."""
+
+    operation_id: str
+    sequence: int
+    state: str
+    outcome: str | None
+    code: str
+    at: float
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """All that one record changes."""
+
+    event: EventRow
+    opened: OperationRow | None = None
+    step: Step | None = None
+
+
+def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Change:
+    """The change of one record; `stored_at` (Unix seconds) is used where its own time cannot be read."""
+    try:
+        event = decode_event(data)
+    except Invalid:
+        return _unreadable(sequence, subject, stored_at)
+    row = _row(sequence, subject, event)
+    if not isinstance(event, _OPERATION_EVENTS) or not row.principal:
+        return Change(event=row)
+    return Change(event=row, opened=_opened(row, event), step=_step(row, event))
+
+
+def _unreadable(sequence: int, subject: str, stored_at: float) -> Change:
+    where = parse_event(subject)
+    row = EventRow(
+        sequence=sequence,
+        subject=subject,
+        kind=UNREADABLE,
+        at=stored_at,
+        operation_id=where.operation_id if where else "",
+        principal=where.principal if where else "",
+    )
+    return Change(event=row)
+
+
+def _row(sequence: int, subject: str, event: Any) -> EventRow:
+    where = parse_event(subject)
+    return EventRow(
+        sequence=sequence,
+        subject=subject,
+        kind=str(event.__struct_config__.tag),
+        at=event.at,
+        operation_id=where.operation_id if where else getattr(event, "operation_id", None) or "",
+        correlation_id=event.correlation_id,
+        principal=where.principal if where else getattr(event, "principal", None) or "",
+    )
+
+
+def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None:
+    if not isinstance(event, journal.Requested | journal.Refused):
+        return None
+    return OperationRow(
+        operation_id=row.operation_id,
+        first_sequence=row.sequence,
+        principal=row.principal,
+        acts_for=event.acts_for or "",
+        operation=event.operation,
+        target=event.target,
+        requested_at=event.at,
+        correlation_id=event.correlation_id,
+    )
+
+
+def _step(row: EventRow, event: journal.OperationEvent) -> Step:
+    outcome, code = _end(event)
+    return Step(
+        operation_id=row.operation_id,
+        sequence=row.sequence,
+        state=STATE_AFTER[row.kind],
+        outcome=outcome,
+        code=code,
+        at=event.at,
+    )
+
+
+def _end(event: journal.OperationEvent) -> tuple[str | None, str]:
+    match event:
+        case journal.Unknown():
+            return "unknown", event.code
+        case journal.Refused() | journal.Finished() | journal.Resolved():
+            return event.outcome, event.code
+        case _:
+            return None, ""

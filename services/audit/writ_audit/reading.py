@@ -1,0 +1,160 @@
+"""Traces and searches: the index says where, the journal says what.
+
+The events of an operation are read from the journal by its own filter, so that a trace asked for right after the end
+is whole however far the index is; what is linked to it waits, for a bounded time, until the index has caught up.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from writ_audit.following import Follower
+from writ_audit.index import Index, Known, LinkedEvent
+from writ_audit.permission import Permission, Reader
+from writ_audit.projection import SECURITY, project
+from writ_bus.port import Journal, Record
+from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceEvent, TraceQuery
+from writ_contracts.errors import Denied, Invalid
+from writ_contracts.subjects import JOURNAL, operation_filter
+
+CATCH_UP = 2.0
+"""Seconds that a query waits for the index; `as_of` in the answer says how far it was."""
+MOST_BYTES = 1_500_000
+"""Of events in one answer; a NATS message is at most 2 MB."""
+MOST_EVENTS = 2_000
+NOT_FOUND = "no such operation, or not yours to read"
+
+
+class Reading:
+    """Answers queries of principals."""
+
+    def __init__(self, journal: Journal, index: Index, follower: Follower, permission: Permission) -> None:
+        self._journal = journal
+        self._index = index
+        self._follower = follower
+        self._permission = permission
+
+    async def trace(self, reader: Reader, query: TraceQuery) -> TraceAnswer:
+        """The events of an operation or of a correlation id. Raises WritError."""
+        if query.operation_id is not None:
+            records = await self._operation(reader, query.operation_id)
+            return self._answer([record for record in records if record.sequence > query.after], withheld=0)
+        return await self._correlation(reader, query.correlation_id or "", query.after)
+
+    async def search(self, reader: Reader, query: SearchQuery) -> SearchAnswer:
+        """Operations, newest first; those of others only where policy lets the reader see them. Raises WritError."""
+        await self._follower.current(CATCH_UP)
+        only_of = await self._limited_to(reader, query)
+        rows = await asyncio.to_thread(self._index.search, query, only_of)
+        if not rows and only_of is not None and query.principal not in (None, reader.principal):
+            raise Denied(f"the record of {query.principal} is not yours to read")
+        more = len(rows) > query.limit
+        return SearchAnswer(rows=rows[: query.limit], more=more, as_of=self._follower.position)
+
+    async def _limited_to(self, reader: Reader, query: SearchQuery) -> str | None:
+        """The reader, if the search must stay among their own; None if it need not."""
+        if query.principal == reader.principal:
+            return None
+        parameters = {"query": "search", "principal": query.principal, "target": query.target}
+        given = {name: value for name, value in parameters.items() if value is not None}
+        allowed = await self._permission.allows(reader, query.principal, given)
+        return None if allowed else reader.principal
+
+    async def _operation(self, reader: Reader, operation_id: str) -> list[Record]:
+        owner = reader.principal
+        records = await self._journal.read(operation_filter(owner, operation_id))
+        if not records:
+            owner = (await self._others(reader, operation_id)).principal
+            records = await self._journal.read(operation_filter(owner, operation_id))
+        await self._follower.current(CATCH_UP)
+        correlation_id = project(*_parts(records[0])).event.correlation_id if records else ""
+        linked = await asyncio.to_thread(self._index.linked, operation_id, correlation_id)
+        return await self._with(records, linked)
+
+    async def _others(self, reader: Reader, operation_id: str) -> Known:
+        await self._follower.current(CATCH_UP)
+        known = await asyncio.to_thread(self._index.operation, operation_id)
+        if known is None:
+            raise Invalid(NOT_FOUND, code="not_found")
+        if not reader.owns(known.principal, known.acts_for):
+            parameters = {"query": "trace", "operation_id": operation_id}
+            if not await self._permission.allows(reader, known.principal, parameters):
+                raise Invalid(NOT_FOUND, code="not_found")
+        return known
+
+    async def _with(self, records: Sequence[Record], linked: Sequence[int]) -> list[Record]:
+        have = {record.sequence for record in records}
+        rest = await self._fetch([sequence for sequence in linked if sequence not in have])
+        return sorted([*records, *rest], key=_sequence)
+
+    async def _correlation(self, reader: Reader, correlation_id: str, after: int) -> TraceAnswer:
+        await self._follower.current(CATCH_UP)
+        found = await asyncio.to_thread(self._index.correlated, correlation_id, after, MOST_EVENTS + 1)
+        readable = await self._readable(reader, correlation_id, found[:MOST_EVENTS])
+        if not readable:
+            raise Invalid("no such correlation id, or not yours to read", code="not_found")
+        records = await self._fetch([event.sequence for event in readable])
+        withheld = min(len(found), MOST_EVENTS) - len(readable)
+        return self._answer(records, withheld=withheld, more=len(found) > MOST_EVENTS)
+
+    async def _readable(self, reader: Reader, correlation_id: str, found: Sequence[LinkedEvent]) -> list[LinkedEvent]:
+        """The reader's own, those that policy allows, and security events of nobody among them."""
+        owned = {event.principal for event in found if event.principal and reader.owns(event.principal, event.acts_for)}
+        for owner in sorted({event.principal for event in found} - owned - {""}):
+            parameters = {"query": "trace", "correlation_id": correlation_id, "principal": owner}
+            if await self._permission.allows(reader, owner, parameters):
+                owned.add(owner)
+        return [event for event in found if event.principal in owned or (owned and _nobodys(event))]
+
+    async def _fetch(self, sequences: Sequence[int]) -> list[Record]:
+        """The records at these sequences, which are in order: one read for each run without a gap."""
+        runs = [[sequence for _, sequence in run] for _, run in groupby(enumerate(sequences), key=_run)]
+        reads = [await self._journal.read(JOURNAL, after=run[0] - 1, limit=len(run)) for run in runs]
+        return [record for records in reads for record in records]
+
+    def _answer(self, records: Sequence[Record], *, withheld: int, more: bool = False) -> TraceAnswer:
+        fitting, size = 0, 0
+        for record in records:
+            size += len(record.data) + len(record.subject) + 100
+            if size > MOST_BYTES and fitting:
+                break
+            fitting += 1
+        return TraceAnswer(
+            events=[_event(record) for record in records[:fitting]],
+            more=more or fitting < len(records),
+            withheld=withheld,
+            as_of=self._follower.position,
+        )
+
+
+def _event(record: Record) -> TraceEvent:
+    row = project(*_parts(record)).event
+    return TraceEvent(sequence=row.sequence, subject=row.subject, kind=row.kind, at=row.at, body=_body(record.data))
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    """The event as plain data; empty if it cannot be read."""
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+
+
+def _parts(record: Record) -> tuple[int, str, bytes, float]:
+    return record.sequence, record.subject, record.data, record.time
+
+
+def _sequence(record: Record) -> int:
+    return record.sequence
+
+
+def _run(pair: tuple[int, int]) -> int:
+    """The same for all members of a run without a gap."""
+    return pair[1] - pair[0]
+
+
+def _nobodys(event: LinkedEvent) -> bool:
+    return event.kind == SECURITY and not event.principal
