@@ -1,0 +1,168 @@
+"""An agent: one process that carries out the operations of one pool. It puts the parts together, and takes them apart.
+
+async with Agent(settings, bus, backend, ...) as agent:   # recovers, then pulls
+    ...
+# pulls no more, lets what runs end within its grace, ends the rest, sends the receipts
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from msgspec import Struct
+
+from writ_agent.backend import Backend
+from writ_agent.cancels import Cancels
+from writ_agent.hands import Hands
+from writ_agent.heartbeats import Heart
+from writ_agent.looks import Looks
+from writ_agent.meters import Meters
+from writ_agent.outbox import Outbox
+from writ_agent.processes import end
+from writ_agent.receipts import Identity
+from writ_agent.recovery import EndLeftovers, recover
+from writ_agent.reports import Reporter
+from writ_agent.spool import Spool
+from writ_agent.verification import Trust
+from writ_agent.worker import Parts, Worker
+from writ_bus.port import Bus, Endpoint, Service, Subscription
+from writ_contracts import subjects
+from writ_contracts.agents import Heartbeat
+from writ_contracts.operations import Catalogue
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Metrics
+
+_log = Log("writ.agent")
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """How an agent behaves. Times in seconds."""
+
+    version: str
+    slots: int = 8
+    heartbeat: float = 5.0
+    kill_grace: float = 5.0
+    stop_grace: float = 10.0
+
+
+class Agent:
+    """Enter it to start, leave it to stop in order."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        policy_keys: frozenset[str],
+        *,
+        bus: Bus,
+        backend: Backend,
+        catalogue: Catalogue,
+        spool: Spool,
+        metrics: Metrics,
+        end_leftovers: EndLeftovers = end,
+    ) -> None:
+        self._settings, self._identity, self._bus, self._backend = settings, identity, bus, backend
+        self._spool, self._catalogue, self._end = spool, catalogue, end_leftovers
+        trust = Trust(
+            policy_keys=policy_keys,
+            pool=identity.pool,
+            backend=backend.name,
+            operations=frozenset(backend.operations),
+            catalogue=catalogue,
+        )
+        self._hands = Hands()
+        self._heart = Heart(bus, settings.heartbeat, self._heartbeat)
+        self._meters = Meters(metrics, catalogue, self._free_slots)
+        self._outbox = Outbox(bus, spool, lambda _: self._heart.changed())
+        reporter = Reporter(self._outbox, identity, self._meters)
+        self._looks = Looks(backend, trust, reporter, self._meters)
+        self._cancels = Cancels(trust, self._hands, self._untold, reporter, self._meters)
+        self._worker = Worker(
+            Parts(
+                bus=bus,
+                backend=backend,
+                trust=trust,
+                identity=identity,
+                spool=spool,
+                outbox=self._outbox,
+                reporter=reporter,
+                looks=self._looks,
+                meters=self._meters,
+                hands=self._hands,
+                kill_grace=settings.kill_grace,
+                changed=self._heart.changed,
+            )
+        )
+        self._beating: asyncio.Task[None] | None = None
+        self._open: list[Subscription] = []
+
+    async def __aenter__(self) -> Self:
+        await recover(self._spool, self._outbox, self._identity, self._catalogue, self._end, self._settings.kill_grace)
+        self._beating = asyncio.create_task(self._heart.beat_for_ever())
+        self._open.append(await self._bus.serve(self._service()))
+        pool = self._identity.pool
+        self._open.append(
+            await self._bus.pull(
+                subjects.consumer(pool), subjects.JOURNAL_STREAM, self._worker.handle, slots=self._settings.slots
+            )
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Claim nothing more; what runs has `stop_grace`, then it is ended; then the receipts go out."""
+        self._worker.stopping = True
+        self._heart.changed()
+        closing = asyncio.gather(*(item.close() for item in reversed(self._open)), return_exceptions=True)
+        await asyncio.wait({closing}, timeout=self._settings.stop_grace)
+        await asyncio.gather(*(hand.stop("shutdown") for hand in self._hands))
+        await asyncio.wait({closing}, timeout=self._settings.kill_grace)
+        await self._outbox.flush(5.0)
+        await self._outbox.close()
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+        await self._heart.beat()
+
+    async def spool_check(self) -> str | None:
+        """For `/readyz`."""
+        return self._spool.problem
+
+    async def bus_check(self) -> str | None:
+        """For `/readyz`."""
+        return None if self._bus.connected else "not connected to NATS"
+
+    def _service(self) -> Service:
+        pool, instance = self._identity.pool, self._identity.instance
+        return Service(
+            name="writ-agent",
+            version=self._settings.version,
+            description=f"Carries out operations of pool {pool}",
+            endpoints=[
+                Endpoint(name="look", subject=subjects.look(pool), handler=self._looks.answer, queue="look"),
+                Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=self._cancels.answer),
+            ],
+            metadata={"pool": pool, "instance": instance, "backend": self._backend.name},
+        )
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            pool=self._identity.pool,
+            instance=self._identity.instance,
+            running=sorted({*self._hands.ids, *self._untold()}),
+            free_slots=self._free_slots(),
+            operations=sorted(self._backend.operations),
+            version=self._settings.version,
+            leaving=self._worker.stopping,
+        )
+
+    def _untold(self) -> set[str]:
+        """Operations that have ended, and no executor has the receipt yet."""
+        return {key.partition(".")[0] for key in self._outbox.pending if not key.startswith("report.")}
+
+    def _free_slots(self) -> int:
+        return 0 if self._worker.stopping else max(0, self._settings.slots - len(self._hands))

@@ -1,0 +1,49 @@
+"""Tells every executor that this instance is there and what it runs: at an interval, and soon after any change."""
+
+import asyncio
+from collections.abc import Callable
+
+from writ_bus.port import Bus
+from writ_contracts import subjects
+from writ_contracts.agents import Heartbeat
+from writ_contracts.errors import WritError
+from writ_contracts.wire import encode
+from writ_runtime.logs import Log
+
+CLOSEST = 0.2
+_log = Log("writ.agent")
+
+
+class Heart:
+    """Beats each `interval` seconds; `changed` makes it beat at once, though not more often than each 0.2 s."""
+
+    def __init__(self, bus: Bus, interval: float, read: Callable[[], Heartbeat]) -> None:
+        """`read` says how things stand at this moment."""
+        self._bus = bus
+        self._interval = interval
+        self._read = read
+        self._changed = asyncio.Event()
+
+    def changed(self) -> None:
+        """An operation began or ended."""
+        self._changed.set()
+
+    async def beat_for_ever(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.beat()
+            await asyncio.sleep(CLOSEST)
+            try:
+                async with asyncio.timeout(self._interval - CLOSEST):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def beat(self) -> None:
+        """Once. Nobody there to hear it is no error: the next one comes."""
+        self._changed.clear()
+        beat = self._read()
+        try:
+            await self._bus.publish(subjects.heartbeat(beat.pool), encode(beat))
+        except WritError as error:
+            _log.debug("agent.heartbeat_lost", error=str(error))

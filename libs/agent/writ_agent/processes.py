@@ -1,0 +1,63 @@
+"""Ends whole trees of processes, also those that left their group, session or parent.
+
+Every process that is started for an operation has the operation's id in its environment, which its children inherit;
+so they are found by it as long as they live, by another agent process as well (Linux, proc(5): /proc/<pid>/environ).
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+MARK = "WRIT_OPERATION_ID"
+POLL = 0.02
+
+
+def marked(operation_id: str, environ: dict[str, str] | None = None) -> dict[str, str]:
+    """The environment for a process of this operation: `environ` (or nothing but a PATH), and the mark."""
+    base = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"} if environ is None else environ
+    return {**base, MARK: operation_id}
+
+
+def living(operation_id: str) -> list[int]:
+    """The processes of this operation that live now (zombies do not)."""
+    mark = f"{MARK}={operation_id}".encode()
+    return [pid for pid in _pids() if mark in _environ(pid)]
+
+
+async def end(operation_id: str, grace: float, force: float = 2.0) -> bool:
+    """SIGTERM to all of them, SIGKILL to those that live after `grace` seconds. Whether all are seen to be gone."""
+    began = asyncio.get_running_loop().time()
+    told: set[int] = set()
+    while left := living(operation_id):  # again and again, since one may fork while the others are killed
+        seconds = asyncio.get_running_loop().time() - began
+        if seconds > grace + force:
+            return False
+        if seconds < grace:
+            _signal([pid for pid in left if pid not in told], signal.SIGTERM)
+            told.update(left)
+        else:
+            _signal(left, signal.SIGKILL)
+        await asyncio.sleep(POLL)
+    return True
+
+
+def _pids() -> Iterator[int]:
+    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _environ(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # gone meanwhile, or another user's, which none of ours is
+        return []
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        if pid != os.getpid():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue

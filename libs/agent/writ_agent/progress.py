@@ -1,0 +1,49 @@
+"""Relays how far an operation is: the last word of each half second, and never a word too many for its size."""
+
+import asyncio
+
+from writ_bus.port import Bus
+from writ_contracts import subjects
+from writ_contracts.agents import Progress
+from writ_contracts.errors import WritError
+from writ_contracts.wire import encode
+
+INTERVAL = 0.5
+LONGEST = 500
+
+
+class ProgressRelay:
+    """Of one operation. Call it with each word; `close` when the operation has ended."""
+
+    def __init__(self, bus: Bus, pool: str, operation_id: str, principal: str) -> None:
+        self._bus = bus
+        self._subject = subjects.progress(pool)
+        self._operation_id = operation_id
+        self._principal = principal
+        self._latest: str | None = None
+        self._sender: asyncio.Task[None] | None = None
+
+    def __call__(self, message: str) -> None:
+        """Never blocks."""
+        self._latest = message[:LONGEST]
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+
+    def close(self) -> None:
+        """What has not been sent is not worth sending any more."""
+        if self._sender is not None:
+            self._sender.cancel()
+
+    async def _send(self) -> None:
+        while self._latest is not None:
+            message, self._latest = self._latest, None
+            await self._publish(message)
+            await asyncio.sleep(INTERVAL)
+        self._sender = None
+
+    async def _publish(self, message: str) -> None:
+        word = Progress(operation_id=self._operation_id, principal=self._principal, message=message)
+        try:
+            await self._bus.publish(self._subject, encode(word))
+        except WritError:
+            return  # progress is a courtesy

@@ -1,0 +1,183 @@
+"""What an agent believes: a grant, a look or a cancel, if policy signed it for exactly this. No I/O, no clock.
+
+Everything else that an executor says is a wish. Whatever doesn't hold is `Refused`, and nothing is run.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from writ_contracts.agents import AskCancel, AskLook, Claim, ClaimAnswer, SealedParameters, SecurityKind
+from writ_contracts.decisions import Decision, Grant, Look, LookAction
+from writ_contracts.errors import Denied, Invalid, Untrusted
+from writ_contracts.journal import Dispatched
+from writ_contracts.operations import Catalogue, Operation, offers
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode
+from writ_trust.digests import keyed_digest, same
+from writ_trust.sealing import SealKey
+from writ_trust.statements import digest, open_signed
+
+S = TypeVar("S", bound=Struct)
+CANCEL = "operation_cancel"
+
+
+class Refused(Untrusted):
+    """What came is not what policy would sign for this; `kind` of a security event."""
+
+    default_code = "grant_refused"
+
+    def __init__(self, kind: SecurityKind, message: str) -> None:
+        super().__init__(message)
+        self.kind: SecurityKind = kind
+
+
+class Trust(Struct, frozen=True, kw_only=True):
+    """What an agent is sure of without asking: policy's keys, its own pool and backend, the catalogue."""
+
+    policy_keys: Collection[str]
+    pool: str
+    backend: str
+    operations: Collection[str]
+    catalogue: Catalogue
+
+    def operation(self, name: str, backend: str, capabilities: list[str] | None) -> Operation:
+        """The operation, if this agent and the target have it. Raises Invalid."""
+        operation = self.catalogue.find(name)
+        if name not in self.operations or backend != self.backend or not offers(capabilities, backend, operation):
+            raise Invalid(f"{name} on a {backend} target is not offered by pool {self.pool}", code="unsupported")
+        return operation
+
+
+class Claimed(Struct, frozen=True, kw_only=True):
+    """A claim as it went out, with the only key to what comes back. `sent_at` is on the monotonic clock."""
+
+    work: Dispatched
+    claim: Claim
+    signed: Signed
+    seal: SealKey
+    sent_at: float
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """A verified grant, opened: this may be run, once, if it begins before `begin_by` (monotonic clock)."""
+
+    grant: Grant
+    grant_digest: str
+    attempt: int
+    operation: Operation
+    parameters: dict[str, Any]
+    begin_by: float
+
+
+def verify_grant(trust: Trust, claimed: Claimed, answer: ClaimAnswer, *, used: Collection[str], now: float) -> Order:
+    """The order that the answer to `claimed` gives. Raises Refused, or Invalid for what this agent cannot carry out."""
+    if answer.grant is None:
+        raise Refused("forged_grant", "an answer without a grant")
+    grant = _signed_by_policy(trust, answer.grant, Grant, "forged_grant")
+    if grant.nonce in used:
+        raise Refused("replayed_grant", "this grant was used before")
+    _bound_to(claimed, grant)
+    begin_by = claimed.sent_at + grant.lifetime
+    if now > begin_by:
+        raise Refused("expired_grant", f"{now - claimed.sent_at:.1f} s after the claim, good for {grant.lifetime:g} s")
+    parameters = _unsealed(claimed, answer.sealed, grant)
+    operation = trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
+    operation.check(parameters)
+    return Order(
+        grant=grant,
+        grant_digest=digest(answer.grant),
+        attempt=claimed.claim.attempt,
+        operation=operation,
+        parameters=parameters,
+        begin_by=begin_by,
+    )
+
+
+def _bound_to(claimed: Claimed, grant: Grant) -> None:
+    work, claim = claimed.work, claimed.claim
+    pairs = {
+        "claim": (grant.claim_digest, digest(claimed.signed)),
+        "nonce": (grant.nonce, claim.nonce),
+        "instance": (grant.instance, claim.instance),
+        "pool": (grant.pool, claim.pool),
+        "pool of the target": (grant.target.pool, claim.pool),
+        "operation id": (grant.operation_id, work.operation_id),
+        "operation": (grant.operation, work.operation),
+        "target": (grant.target.id, work.target),
+        "principal": (grant.principal, work.principal),
+    }
+    if wrong := [name for name, (granted, wanted) in pairs.items() if granted != wanted]:
+        raise Refused("mismatched_grant", f"a grant for another {', '.join(wrong)}")
+
+
+def _unsealed(claimed: Claimed, sealed: str, grant: Grant) -> dict[str, Any]:
+    try:
+        opened = decode(claimed.seal.open(sealed), SealedParameters)
+    except (Untrusted, Invalid):
+        # Neither error may be shown: the second quotes what was inside.
+        raise Refused("mismatched_grant", "the parameters cannot be unsealed") from None
+    if not same(keyed_digest(opened.parameters_key, opened.parameters), grant.parameters_digest):
+        raise Refused("mismatched_grant", "a grant for other parameters")
+    return opened.parameters
+
+
+def verify_baseline(trust: Trust, work: Dispatched, now: float) -> tuple[Look, Operation] | None:
+    """The look that a dispatched operation carries for its baseline; None without one. Raises Refused, Denied, Invalid.
+
+    `now` is the wall clock, Unix seconds.
+    """
+    if work.look is None:
+        return None
+    look = verify_look(trust, work.look, "baseline", work.parameters, work.look_key, now)
+    if (look.operation_id, look.operation, look.target.id) != (work.operation_id, work.operation, work.target):
+        raise Refused("forged_look", "a look for another operation or target")
+    return look, trust.operation(look.operation, look.target.backend, look.target.capabilities)
+
+
+def verify_asked(trust: Trust, ask: AskLook, now: float) -> tuple[Look, Operation]:
+    """The look that an executor asks for. Raises Refused, Denied (expired), Invalid."""
+    look = verify_look(trust, ask.look, ask.action, ask.parameters, ask.look_key, now)
+    return look, trust.operation(look.operation, look.target.backend, look.target.capabilities)
+
+
+def verify_look(
+    trust: Trust, signed: Signed, action: LookAction, parameters: Mapping[str, Any], key: str, now: float
+) -> Look:
+    """The look, if policy signed it for this pool, action and these parameters, and it is still good."""
+    look = _signed_by_policy(trust, signed, Look, "forged_look")
+    if look.pool != trust.pool or look.target.pool != trust.pool:
+        raise Refused("forged_look", f"a look for pool {look.pool}")
+    if action not in look.actions:
+        raise Refused("forged_look", f"a look that does not allow a {action}")
+    if not _digest_holds(key, parameters, look.parameters_digest):
+        raise Refused("forged_look", "a look for other parameters")
+    if now > look.expires_at:
+        raise Denied(f"the look expired {now - look.expires_at:.1f} s ago", code="look_expired")
+    return look
+
+
+def verify_cancel(trust: Trust, ask: AskCancel) -> Decision:
+    """Policy's decision that this operation may be cancelled. Raises Refused."""
+    decision = _signed_by_policy(trust, ask.decision, Decision, "forged_cancel")
+    if decision.effect != "allow" or decision.operation != CANCEL or decision.dry_run:
+        raise Refused("forged_cancel", "the decision does not allow a cancel")
+    about = ask.parameters.get("operation_id") == ask.operation_id
+    if not about or not _digest_holds(ask.parameters_key, ask.parameters, decision.parameters_digest):
+        raise Refused("forged_cancel", "the decision is about another operation")
+    return decision
+
+
+def _digest_holds(key: str, value: Mapping[str, Any], wanted: str) -> bool:
+    try:
+        return same(keyed_digest(key, dict(value)), wanted)
+    except ValueError:  # `look_key` of an event is any string
+        return False
+
+
+def _signed_by_policy(trust: Trust, signed: Signed, kind: type[S], refused: SecurityKind) -> S:
+    try:
+        return open_signed(signed, kind, trust.policy_keys)
+    except Untrusted as error:
+        raise Refused(refused, str(error)[:400]) from error
