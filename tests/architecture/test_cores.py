@@ -1,0 +1,69 @@
+"""Cores are plain functions over frozen data: no I/O, clock, environment, randomness or logging."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from tests.architecture.tree import ROOT, imported, parsed, shown
+
+CORES = ("libs/contracts/writ_contracts", "libs/trust/writ_trust", "services/policy/writ_policy/engine")
+NO_IMPORT = {
+    "asyncio",
+    "http",
+    "logging",
+    "multiprocessing",
+    "pathlib",
+    "random",
+    "secrets",
+    "select",
+    "signal",
+    "socket",
+    "sqlite3",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+    "urllib",
+    "uuid",
+    "writ_bus",
+    "writ_runtime",
+}
+NO_CALL = {"open", "print", "input"}
+NO_ATTRIBUTE = {"datetime.now", "datetime.utcnow", "date.today", "os.environ", "os.getenv", "os.open", "sys.stdout"}
+
+
+def modules() -> list[Path]:
+    return [path for core in CORES for path in sorted((ROOT / core).rglob("*.py"))]
+
+
+every_core_module = pytest.mark.parametrize("path", modules(), ids=shown)
+
+
+def test_the_cores_are_where_they_are_looked_for() -> None:
+    assert [core for core in CORES if not any((ROOT / core).rglob("*.py"))] == []
+
+
+@every_core_module
+def test_a_core_imports_nothing_that_does_io(path: Path) -> None:
+    assert {name.partition(".")[0] for name in imported(path)} & NO_IMPORT == set()
+
+
+@every_core_module
+def test_a_core_asks_neither_clock_nor_environment(path: Path) -> None:
+    asked = [
+        f"{node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Attribute) and ".".join(ast.unparse(node).split(".")[-2:]) in NO_ATTRIBUTE
+    ]
+    assert asked == []
+
+
+@every_core_module
+def test_a_core_neither_opens_nor_prints_and_is_never_async(path: Path) -> None:
+    calls = [
+        node.lineno
+        for node in ast.walk(parsed(path))
+        if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in NO_CALL)
+        or isinstance(node, ast.AsyncFunctionDef | ast.Await)
+    ]
+    assert calls == []

@@ -1,0 +1,114 @@
+"""The tree as the architecture tests see it: distributions, modules, functions. Read from the files, imported never."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[2]
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Distribution(NamedTuple):
+    """One lib or service."""
+
+    folder: Path
+    name: str
+    requires: tuple[str, ...]
+
+    @property
+    def package(self) -> str:
+        """Its import name."""
+        return self.name.replace("-", "_")
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is a process of its own."""
+        return self.folder.parent.name == "services"
+
+    @property
+    def code(self) -> Path:
+        """The folder of its package."""
+        return self.folder / self.package
+
+    def modules(self) -> list[Path]:
+        """Its Python files."""
+        return sorted(self.code.rglob("*.py"))
+
+
+@cache
+def distributions() -> tuple[Distribution, ...]:
+    """All of them, libs first."""
+    return tuple(
+        _distribution(path) for top in ("libs", "services") for path in sorted((ROOT / top).glob("*/pyproject.toml"))
+    )
+
+
+def _distribution(path: Path) -> Distribution:
+    project = tomllib.loads(path.read_text())["project"]
+    return Distribution(path.parent, project["name"], tuple(map(required_name, project["dependencies"])))
+
+
+def required_name(requirement: str) -> str:
+    """The distribution that a requirement names."""
+    return re.split(r"[\s\[<>=!~;]", requirement, maxsplit=1)[0].lower()
+
+
+def configuration() -> dict[str, Any]:
+    """The root pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of one file."""
+    return ast.parse(path.read_text(), str(path))
+
+
+@cache
+def imported(path: Path) -> frozenset[str]:
+    """The full names of the modules that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return frozenset(found)
+
+
+def top_names(path: Path) -> set[str]:
+    """The packages that a file imports, the standard library's left out."""
+    return {name.partition(".")[0] for name in imported(path)} - sys.stdlib_module_names
+
+
+def code() -> list[Path]:
+    """Every Python file of the libs and services."""
+    return [path for distribution in distributions() for path in distribution.modules()]
+
+
+def files_of_tests() -> list[Path]:
+    """Every Python file of the tests and benchmarks."""
+    return sorted(path for top in ("tests", "bench") for path in (ROOT / top).rglob("*.py"))
+
+
+def functions(path: Path) -> Iterator[Function]:
+    """Every function of a file, methods and nested ones included."""
+    return (node for node in ast.walk(parsed(path)) if isinstance(node, Function))
+
+
+def length(function: Function) -> int:
+    """Its lines, without its docstring."""
+    first = function.body[0]
+    documented = ast.get_docstring(function, clean=False) is not None
+    docstring = (first.end_lineno or 0) - first.lineno + 1 if documented else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - docstring
+
+
+def shown(path: Path) -> str:
+    """A path as a person would name it."""
+    return str(path.relative_to(ROOT))
