@@ -37,8 +37,7 @@ says nothing); everything else is JSON. `Signed.payload` is one of the structs w
 def document() -> dict[str, Any]:
     """The whole document as plain data."""
     names: dict[str, type[Struct]] = {kind.__name__: kind for item in CHANNELS for kind in _kinds(item)}
-    signed = [kind for kind in _statements() if kind.__name__ not in names]
-    _, schemas = msgspec.json.schema_components([*names.values(), *signed], ref_template="#/components/schemas/{name}")
+    _, schemas = msgspec.json.schema_components(every_struct(), ref_template="#/components/schemas/{name}")
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Writ", "version": "0.1.0", "description": ABOUT, "license": {"name": "Apache-2.0"}},
@@ -50,6 +49,13 @@ def document() -> dict[str, Any]:
             "schemas": dict(sorted(schemas.items())),
         },
     }
+
+
+def every_struct() -> list[type[Struct]]:
+    """The messages of all channels, and the statements that travel inside a signature, by name."""
+    found = {kind for item in CHANNELS for kind in _kinds(item)}
+    found |= {kind for module in SIGNED_IN for kind in vars(module).values() if _is_statement(kind)}
+    return sorted(found, key=lambda kind: kind.__name__)
 
 
 SEALED = {
@@ -106,12 +112,6 @@ def _names(message: Any) -> list[str]:
 def _kinds(item: Channel) -> list[type[Struct]]:
     every = [kind for message in (item.message, item.answer) for kind in get_args(message) or (message,)]
     return [kind for kind in every if kind is not None and kind is not bytes]
-
-
-def _statements() -> list[type[Struct]]:
-    """The structs that travel inside a signature, which no channel names."""
-    found = {kind for module in SIGNED_IN for kind in vars(module).values() if _is_statement(kind)}
-    return sorted(found, key=lambda kind: kind.__name__)
 
 
 def _is_statement(kind: object) -> bool:

@@ -1,0 +1,28 @@
+"""Every message that crosses the wire has a golden file, so that a change of it is seen before a peer sees it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from msgspec import Struct
+from tests.architecture.tree import ROOT
+
+from writ_testing.asyncapi import every_struct
+
+GOLDEN = ROOT / "tests/contracts/golden"
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def names_of(kind: type[Struct]) -> set[str]:
+    tag = kind.__struct_config__.tag
+    return {plain(kind.__name__)} | ({plain(tag)} if isinstance(tag, str) else set())
+
+
+@pytest.mark.parametrize("kind", every_struct(), ids=lambda kind: kind.__name__)
+def test_a_message_has_a_golden_file(kind: type[Struct]) -> None:
+    kept: list[Path] = [path for path in GOLDEN.rglob("*.*") if path.is_file()]
+    stems = {re.sub(r"v\d+$", "", plain(path.stem)) for path in kept}
+    assert {re.sub(r"v\d+$", "", name) for name in names_of(kind)} & stems, f"none in {GOLDEN.relative_to(ROOT)}"
