@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.ids import OperationId
+from writ_contracts.ids import TOKEN_PATTERN, CorrelationId, OperationId, PrincipalId, TargetId
+from writ_contracts.journal import Outcome
 from writ_contracts.requests import Failure
 
 
@@ -15,7 +16,7 @@ class TraceQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All events of an operation or of a correlation id; exactly one of the two."""
 
     operation_id: OperationId | None = None
-    correlation_id: Annotated[str, Meta(max_length=128)] | None = None
+    correlation_id: CorrelationId | None = None
     after: Annotated[int, Meta(ge=0)] = 0
     """Sequence to page on from: that of the last event seen."""
 
@@ -50,11 +51,11 @@ class TraceAnswer(Struct, frozen=True, kw_only=True):
 class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Operations by what they were; all given fields must hold. Times are Unix seconds; newest first."""
 
-    principal: str | None = None
-    target: str | None = None
-    operation: str | None = None
-    outcome: str | None = None
-    correlation_id: str | None = None
+    principal: PrincipalId | None = None
+    target: TargetId | None = None
+    operation: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
+    outcome: Outcome | None = None
+    correlation_id: CorrelationId | None = None
     since: float | None = None
     until: float | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50

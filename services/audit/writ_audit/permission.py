@@ -86,6 +86,7 @@ class Permission:
         asked = (subject.operation_id, subject.principal, subject.operation, subject.target)
         if (decision.operation_id, decision.principal, decision.operation, decision.target) != asked:
             raise Untrusted("policy's decision is on another question")
-        if not same(decision.parameters_digest, keyed_digest(subject.parameters_key, decided.effective)):
+        effective = {**decided.effective, **subject.parameters}
+        if not same(decision.parameters_digest, keyed_digest(subject.parameters_key, effective)):
             raise Untrusted("policy's decision is on other parameters")
         return decision

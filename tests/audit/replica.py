@@ -1,0 +1,67 @@
+"""An audit service under test: its parts over any bus, a scripted policy, and questions as a principal sends them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from writ_audit.config import Config
+from writ_audit.service import Audit, metrics
+from writ_bus.port import Bus
+from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceQuery
+from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.operations import Catalogue
+from writ_contracts.subjects import query
+from writ_contracts.wire import decode, encode
+from writ_testing.scripted import ScriptedPolicy
+
+Reply = TypeVar("Reply", bound=Struct)
+
+
+def policy(effect: str = "deny") -> ScriptedPolicy:
+    """A policy that decides `audit_read` so."""
+    scripted = ScriptedPolicy(Catalogue(BUILT_IN), {})
+    scripted.effects["audit_read"] = effect  # type: ignore[assignment]
+    return scripted
+
+
+@asynccontextmanager
+async def replica(bus: Bus, state_dir: Path, policy_key: str = "") -> AsyncIterator[Audit]:
+    """A running audit service."""
+    config = Config(nats_url="nats://127.0.0.1", key_file=Path("x"), policy_key=policy_key, state_dir=state_dir)
+    audit = Audit(config, bus, metrics())
+    await audit.serve()
+    following = asyncio.create_task(audit.follow())
+    try:
+        yield audit
+    finally:
+        await audit.stop()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        audit.close()
+
+
+async def trace(bus: Bus, reader: str, /, **fields: Any) -> TraceAnswer:
+    """What this principal gets for this trace query."""
+    return await ask(bus, reader, "trace", encode(TraceQuery(**fields)), TraceAnswer)
+
+
+async def search(bus: Bus, reader: str, /, **fields: Any) -> SearchAnswer:
+    """What this principal gets for this search."""
+    return await ask(bus, reader, "search", encode(SearchQuery(**fields)), SearchAnswer)
+
+
+async def ask(bus: Bus, principal: str, kind: str, data: bytes, answer: type[Reply]) -> Reply:
+    """What a principal gets for these bytes."""
+    message = await bus.request(query(principal, kind), data, timeout=10)
+    return decode(message.data, answer)
+
+
+def kinds(answer: TraceAnswer) -> list[str]:
+    """The kinds of the events, in order."""
+    assert answer.error is None, msgspec.to_builtins(answer.error)
+    return [event.kind for event in answer.events]

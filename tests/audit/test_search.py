@@ -1,0 +1,124 @@
+"""Searches: every filter, newest first, in pages, and never more than the reader may see."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.audit.history import History
+from tests.audit.replica import ask, policy, replica, search
+
+from writ_bus.port import Bus
+from writ_contracts.audit import SearchAnswer
+from writ_contracts.wire import encode
+from writ_testing.memory_bus import MemoryBus
+from writ_testing.scripted import ScriptedPolicy
+
+
+@pytest.fixture
+def scripted() -> ScriptedPolicy:
+    return policy("allow")
+
+
+@pytest.fixture
+async def bus(tmp_path: Path, scripted: ScriptedPolicy) -> AsyncIterator[MemoryBus]:
+    bus = MemoryBus()
+    await scripted.serve(bus)
+    async with replica(bus, tmp_path, scripted.key.public):
+        yield bus
+    await bus.close()
+
+
+@pytest.fixture
+async def told(bus: MemoryBus) -> History:
+    history = History(bus)
+    await history.carried_out("alice", "a1")
+    await history.refused("alice", "a2")
+    await history.carried_out("bob", "b1", correlation="c-1")
+    await history.requested("copilot", "x1", acts_for="alice", target="web-9")
+    return history
+
+
+async def found(bus: Bus, reader: str, /, **fields: object) -> list[tuple[str, str, str | None]]:
+    answer = await search(bus, reader, **fields)
+    assert answer.error is None
+    return [(row.principal, row.operation, row.outcome) for row in answer.rows]
+
+
+A1 = ("alice", "service_restart", "succeeded")
+A2 = ("alice", "file_delete", "denied")
+B1 = ("bob", "service_restart", "succeeded")
+X1 = ("copilot", "service_restart", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, [X1, B1, A2, A1]),
+        ({"principal": "alice"}, [A2, A1]),
+        ({"target": "web-9"}, [X1]),
+        ({"operation": "service_restart"}, [X1, B1, A1]),
+        ({"outcome": "denied"}, [A2]),
+        ({"outcome": "succeeded", "principal": "bob"}, [B1]),
+        ({"correlation_id": "c-1"}, [B1]),
+        ({"since": 1_005.0}, [X1, B1]),
+        ({"until": 1_004.0}, [A1]),
+        ({"principal": "nobody"}, []),
+    ],
+)
+async def test_each_filter_narrows(
+    bus: MemoryBus, told: History, fields: dict[str, object], expected: list[tuple[str, str, str | None]]
+) -> None:
+    assert await found(bus, "carol", **fields) == expected
+
+
+@pytest.mark.parametrize(
+    "fields", [{"target": "' OR 1=1 --"}, {"principal": "*"}, {"outcome": "done"}, {"operation": "a.b"}]
+)
+async def test_what_could_never_match_is_invalid(bus: MemoryBus, fields: dict[str, str]) -> None:
+    answer = await ask(bus, "alice", "search", encode(fields), SearchAnswer)
+    assert answer.error is not None
+    assert answer.error.code == "invalid"
+
+
+async def test_a_row_says_how_the_operation_stands(bus: MemoryBus, told: History) -> None:
+    row = (await search(bus, "alice", principal="alice", outcome="denied")).rows[0]
+    assert (row.state, row.code, row.target) == ("ended", "no_rule", "web-2")
+    assert (row.first_sequence, row.requested_at, row.updated_at) == (5, 1_004.0, 1_004.0)
+
+
+async def test_security_events_are_counted(bus: MemoryBus, told: History) -> None:
+    row = (await search(bus, "alice", principal="bob")).rows[0]
+    await told.security(operation=row.operation_id)
+    await told.security(correlation="c-1")
+    await told.security(correlation="c-2")
+    assert (await search(bus, "alice", principal="bob")).rows[0].security_events == 2
+
+
+async def test_pages_hold_everything_once(bus: MemoryBus, told: History) -> None:
+    rows, before = [], None
+    while True:
+        answer = await search(bus, "carol", limit=1, before=before)
+        rows += answer.rows
+        if not answer.more:
+            break
+        before = rows[-1].first_sequence
+    assert [row.principal for row in rows] == ["copilot", "bob", "alice", "alice"]
+
+
+async def test_without_permission_one_sees_ones_own_and_ones_agents(
+    bus: MemoryBus, told: History, scripted: ScriptedPolicy
+) -> None:
+    scripted.effects["audit_read"] = "deny"
+    assert await found(bus, "alice") == [X1, A2, A1]
+    assert await found(bus, "alice", principal="copilot") == [X1]
+    assert await found(bus, "bob") == [B1]
+    refused = await search(bus, "bob", principal="alice")
+    assert refused.error is not None
+    assert refused.error.code == "denied"
+    assert refused.rows == []
+
+
+async def test_ones_own_records_need_no_policy(bus: MemoryBus, told: History, scripted: ScriptedPolicy) -> None:
+    scripted.effects["audit_read"] = "deny"
+    assert await found(bus, "bob", principal="bob") == [B1]
+    assert scripted.decides == []

@@ -1,0 +1,147 @@
+"""Traces: whole right after the end, with the security events that belong to them, and only for who may read them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.audit.history import History
+from tests.audit.replica import ask, kinds, policy, replica, trace
+
+from writ_contracts.audit import SearchAnswer, TraceAnswer
+from writ_contracts.ids import operation_id
+from writ_testing.memory_bus import MemoryBus
+
+WHOLE = ["requested", "dispatched", "started", "finished"]
+
+
+@pytest.fixture
+async def bus(tmp_path: Path) -> AsyncIterator[MemoryBus]:
+    bus = MemoryBus()
+    scripted = policy("deny")
+    await scripted.serve(bus)
+    async with replica(bus, tmp_path, scripted.key.public):
+        yield bus
+    await bus.close()
+
+
+@pytest.fixture
+def history(bus: MemoryBus) -> History:
+    return History(bus)
+
+
+async def test_an_operation_traced_right_after_its_end_is_whole(bus: MemoryBus, history: History) -> None:
+    for number in range(20):
+        operation = await history.carried_out("alice", f"k{number}")
+        answer = await trace(bus, "alice", operation_id=operation)
+        assert kinds(answer) == WHOLE
+        assert answer.events[-1].body["output"] == {"ok": True}
+        assert answer.as_of >= answer.events[-1].sequence
+
+
+async def test_a_security_event_shows_in_the_trace_of_its_operation(bus: MemoryBus, history: History) -> None:
+    operation = await history.carried_out("alice", "k")
+    await history.security(operation=operation)
+    assert kinds(await trace(bus, "alice", operation_id=operation)) == [*WHOLE, "security"]
+
+
+async def test_a_security_event_without_operation_is_linked_by_correlation(bus: MemoryBus, history: History) -> None:
+    operation = await history.carried_out("alice", "k", correlation="c-1")
+    await history.security(correlation="c-1")
+    await history.security(correlation="c-2")
+    assert kinds(await trace(bus, "alice", operation_id=operation)) == [*WHOLE, "security"]
+    assert kinds(await trace(bus, "alice", correlation_id="c-1")) == [*WHOLE, "security"]
+
+
+async def test_a_correlation_id_ties_operations_together(bus: MemoryBus, history: History) -> None:
+    await history.carried_out("alice", "one", correlation="c-1")
+    await history.refused("alice", "two", correlation="c-1")
+    answer = await trace(bus, "alice", correlation_id="c-1")
+    assert kinds(answer) == [*WHOLE, "refused"]
+    assert [event.sequence for event in answer.events] == [1, 2, 3, 4, 5]
+
+
+async def test_a_human_reads_what_their_agent_did(bus: MemoryBus, history: History) -> None:
+    operation = await history.requested("copilot", "k", acts_for="alice", correlation="c-1")
+    assert kinds(await trace(bus, "alice", operation_id=operation)) == ["requested"]
+    assert kinds(await trace(bus, "alice", correlation_id="c-1")) == ["requested"]
+    assert kinds(await trace(bus, "copilot", operation_id=operation)) == ["requested"]
+
+
+async def test_somebody_elses_operation_looks_like_one_that_never_was(bus: MemoryBus, history: History) -> None:
+    operation = await history.carried_out("alice", "k")
+    others = await trace(bus, "bob", operation_id=operation)
+    nobodys = await trace(bus, "bob", operation_id=operation_id("alice", "never"))
+    assert others.error is not None
+    assert others.error == nobodys.error
+    assert others.error.code == "not_found"
+    assert others.events == []
+
+
+async def test_policy_may_let_others_read(bus: MemoryBus, history: History, tmp_path: Path) -> None:
+    other = MemoryBus()
+    scripted = policy("allow")
+    await scripted.serve(other)
+    async with replica(other, tmp_path / "other", scripted.key.public):
+        operation = await History(other).carried_out("alice", "k")
+        assert kinds(await trace(other, "bob", operation_id=operation)) == WHOLE
+    asked = scripted.decides[0].subject
+    assert (asked.operation, asked.target, asked.principal, asked.owner) == ("audit_read", "writ", "bob", "alice")
+    assert asked.parameters == {"query": "trace", "operation_id": operation}
+
+
+async def test_a_decision_that_policy_did_not_sign_opens_nothing(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    await policy("allow").serve(bus)
+    async with replica(bus, tmp_path, policy().key.public):
+        operation = await History(bus).carried_out("alice", "k")
+        answer = await trace(bus, "bob", operation_id=operation)
+    assert answer.error is not None
+    assert answer.error.code == "bad_signature"
+    assert answer.events == []
+
+
+async def test_events_of_others_under_a_shared_correlation_id_are_withheld(bus: MemoryBus, history: History) -> None:
+    await history.refused("alice", "one", correlation="c-1")
+    await history.refused("bob", "two", correlation="c-1")
+    answer = await trace(bus, "bob", correlation_id="c-1")
+    assert [event.body["principal"] for event in answer.events] == ["bob"]
+    assert answer.withheld == 1
+
+
+async def test_a_long_trace_comes_in_pages(bus: MemoryBus, history: History) -> None:
+    for number in range(2_100):
+        await history.refused("alice", f"k{number}", correlation="c-1")
+    first = await trace(bus, "alice", correlation_id="c-1")
+    assert first.more
+    rest = await trace(bus, "alice", correlation_id="c-1", after=first.events[-1].sequence)
+    assert not rest.more
+    assert [event.sequence for event in [*first.events, *rest.events]] == list(range(1, 2_101))
+
+
+async def test_a_record_that_cannot_be_read_is_shown_as_such(bus: MemoryBus, history: History) -> None:
+    operation = await history.requested("alice", "k")
+    await history.raw(f"writ.journal.op.alice.{operation}.mangled", b"\xff\x00{", "m")
+    assert kinds(await trace(bus, "alice", operation_id=operation)) == ["requested", "unreadable"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"\xff\xfe", b"[]", b"{}", b'{"operation_id":"x"}', b'{"correlation_id":"c","more":1}', b"[" * 10_000],
+)
+async def test_a_malformed_query_gets_one_clear_answer(bus: MemoryBus, data: bytes) -> None:
+    answer = await ask(bus, "alice", "trace", data, TraceAnswer)
+    assert answer.error is not None
+    assert answer.error.code == "invalid"
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"limit":0}', b'{"limit":true}', b'{"who":"alice"}'])
+async def test_a_malformed_search_gets_one_clear_answer(bus: MemoryBus, data: bytes) -> None:
+    answer = await ask(bus, "alice", "search", data, SearchAnswer)
+    assert answer.error is not None
+    assert answer.error.code == "invalid"
+
+
+async def test_a_query_that_is_too_large_is_refused(bus: MemoryBus) -> None:
+    answer = await ask(bus, "alice", "trace", b" " * 100_000, TraceAnswer)
+    assert answer.error is not None
+    assert answer.error.code == "oversize"
