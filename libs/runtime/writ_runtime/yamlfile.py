@@ -75,7 +75,7 @@ def dump(data: object) -> str:
 class _Dumper(yaml.SafeDumper):
     """Writes what stands in two places twice, since `parse` refuses aliases."""
 
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - PyYAML's hook
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
