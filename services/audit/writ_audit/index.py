@@ -69,7 +69,10 @@ WHERE operation_id = :operation_id AND sequence < :sequence
 
 
 class IndexDamaged(WritError):
-    """The file is no index, or not one that this version reads: it is to be built anew."""
+    """The file is no index, or not one that this version reads: it is built anew, and then answers again."""
+
+    default_code = "unavailable"
+    retry = True
 
 
 class Place(Struct, frozen=True):

@@ -1,0 +1,25 @@
+"""Writes batches into an index without end, to be killed at any moment: `python killed_writer.py FILE`."""
+
+import sys
+from pathlib import Path
+
+from writ_audit.index import Index, Place
+from writ_audit.projection import Change, EventRow
+
+BATCH = 200
+
+
+def main(path: Path) -> None:
+    """Batch after batch; says so after each."""
+    index = Index(path)
+    position = index.place.position
+    while True:
+        sequences = range(position + 1, position + 1 + BATCH)
+        rows = [EventRow(sequence=number, subject="writ.journal.x", kind="finished", at=0.0) for number in sequences]
+        position += BATCH
+        index.apply([Change(event=row) for row in rows], Place(position, "first", f"digest of {position}"))
+        print(position, flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

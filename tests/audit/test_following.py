@@ -1,0 +1,131 @@
+"""Following the journal: nothing missed, and an index of another journal is never used."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+from tests.audit.history import History
+from tests.audit.replica import kinds, policy, replica, search, trace
+
+from writ_audit import following
+from writ_testing.memory_bus import Broker, MemoryBus
+
+SECONDS = 10.0
+
+
+async def all_of(bus: MemoryBus, count: int) -> list[str]:
+    """Wait until a search finds so many; their operation ids."""
+    async with asyncio.timeout(SECONDS):
+        while len(rows := (await search(bus, "alice", limit=1000, principal="alice")).rows) != count:
+            pass  # asking again waits for the index
+    return [row.operation_id for row in rows]
+
+
+@pytest.fixture
+def bus() -> MemoryBus:
+    return MemoryBus()
+
+
+async def test_an_index_that_was_lost_is_made_again(bus: MemoryBus, tmp_path: Path) -> None:
+    history = History(bus)
+    ids = [await history.carried_out("alice", f"k{number}") for number in range(30)]
+    async with replica(bus, tmp_path):
+        assert await all_of(bus, 30) == ids[::-1]
+    (tmp_path / "audit.sqlite").unlink()
+    async with replica(bus, tmp_path):
+        assert await all_of(bus, 30) == ids[::-1]
+
+
+async def test_a_restart_goes_on_where_it_was(bus: MemoryBus, tmp_path: Path) -> None:
+    history = History(bus)
+    await history.carried_out("alice", "k1")
+    async with replica(bus, tmp_path):
+        await all_of(bus, 1)
+    await history.carried_out("alice", "k2")
+    async with replica(bus, tmp_path):
+        await all_of(bus, 2)
+
+
+async def test_an_index_of_another_journal_is_thrown_away(bus: MemoryBus, tmp_path: Path) -> None:
+    history = History(bus)
+    for number in range(5):
+        await history.carried_out("alice", f"old{number}")
+    async with replica(bus, tmp_path):
+        await all_of(bus, 5)
+    other = MemoryBus()
+    operation = await History(other).carried_out("alice", "new")
+    async with replica(other, tmp_path):
+        assert await all_of(other, 1) == [operation]
+
+
+async def test_a_longer_journal_that_began_differently_is_noticed(bus: MemoryBus, tmp_path: Path) -> None:
+    await History(bus).carried_out("alice", "old")
+    async with replica(bus, tmp_path):
+        await all_of(bus, 1)
+    other = MemoryBus()
+    history = History(other)
+    for number in range(3):
+        await history.carried_out("alice", f"new{number}")
+    async with replica(other, tmp_path):
+        assert len(await all_of(other, 3)) == 3
+
+
+async def test_a_journal_that_is_replaced_while_it_runs_is_noticed(
+    bus: MemoryBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LOOK_EVERY", 0.05)
+    history = History(bus)
+    for number in range(5):
+        await history.carried_out("alice", f"old{number}")
+    async with replica(bus, tmp_path):
+        await all_of(bus, 5)
+        bus.broker.disk.records.clear()
+        operation = await History(bus).requested("alice", "new")
+        assert await all_of(bus, 1) == [operation]
+
+
+async def test_an_index_damaged_while_it_runs_is_made_again(bus: MemoryBus, tmp_path: Path) -> None:
+    history = History(bus)
+    await history.carried_out("alice", "k1")
+    async with replica(bus, tmp_path):
+        await all_of(bus, 1)
+        with sqlite3.connect(tmp_path / "audit.sqlite") as connection:
+            connection.execute("DROP TABLE events")
+        connection.close()
+        await history.carried_out("alice", "k2")
+        await all_of(bus, 2)
+
+
+async def test_a_server_that_goes_away_and_comes_back_costs_nothing(tmp_path: Path) -> None:
+    broker = Broker()
+    bus = MemoryBus(broker)
+    history = History(bus)
+    async with replica(bus, tmp_path):
+        await history.carried_out("alice", "k1")
+        await all_of(bus, 1)
+        broker.stop()
+        broker.start()
+        operation = await history.carried_out("alice", "k2")
+        assert kinds(await trace(bus, "alice", operation_id=operation))[-1] == "finished"
+
+
+async def test_a_record_that_cannot_be_read_stops_nothing(bus: MemoryBus, tmp_path: Path) -> None:
+    history = History(bus)
+    async with replica(bus, tmp_path) as audit:
+        await history.raw("writ.journal.op.alice.nonsense.x", b"\x00\xff", "r1")
+        await history.raw("writ.journal.odd", b"{}", "r2")
+        operation = await history.carried_out("alice", "k1")
+        assert await all_of(bus, 1) == [operation]
+        assert await audit.checks()["index"]() is None
+        assert await audit.checks()["journal"]() is None
+
+
+async def test_two_replicas_share_the_queries_and_answer_alike(bus: MemoryBus, tmp_path: Path) -> None:
+    scripted = policy("deny")
+    await scripted.serve(bus)
+    history = History(bus)
+    async with replica(bus, tmp_path / "one"), replica(bus, tmp_path / "two"):
+        operation = await history.carried_out("alice", "k1")
+        traces = [await trace(bus, "alice", operation_id=operation) for _ in range(4)]
+    assert all(kinds(one) == ["requested", "dispatched", "started", "finished"] for one in traces)

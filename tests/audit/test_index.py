@@ -1,0 +1,141 @@
+"""The index file: all of a batch or none, thrown away when it is no good, never believed over the journal."""
+
+import random
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.audit import killed_writer
+
+from writ_audit.index import Index, IndexDamaged, Place
+from writ_audit.projection import Change, EventRow, OperationRow, Step
+from writ_contracts.audit import SearchQuery
+from writ_contracts.errors import Unreachable
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "audit.sqlite"
+
+
+@pytest.fixture
+def index(path: Path) -> Iterator[Index]:
+    index = Index(path)
+    yield index
+    index.close()
+
+
+def opened(sequence: int, operation: str = "op") -> Change:
+    """A denied operation."""
+    row = EventRow(sequence=sequence, subject="s", kind="refused", at=1.0, operation_id=operation, principal="alice")
+    began = OperationRow(
+        operation_id=operation,
+        first_sequence=sequence,
+        principal="alice",
+        acts_for="",
+        operation="file_read",
+        target="web-1",
+        requested_at=1.0,
+        correlation_id="c",
+    )
+    step = Step(operation_id=operation, sequence=sequence, state="ended", outcome="denied", code="no_rule", at=1.0)
+    return Change(event=row, opened=began, step=step)
+
+
+def count(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        found = connection.execute("SELECT count(*) FROM events").fetchone()[0]
+    connection.close()
+    return int(found)
+
+
+def test_what_was_taken_in_is_there_after_a_restart(path: Path, index: Index) -> None:
+    index.apply([opened(1)], Place(1, "o", "l"))
+    index.close()
+    again = Index(path)
+    assert again.place == Place(1, "o", "l")
+    assert [row.operation_id for row in again.search(SearchQuery(), None)] == ["op"]
+    assert again.rebuilt == ""
+    again.close()
+
+
+def test_the_same_record_twice_changes_nothing(index: Index) -> None:
+    index.apply([opened(1)], Place(1))
+    index.apply([opened(1), opened(2, "other")], Place(2))
+    assert [row.operation_id for row in index.search(SearchQuery(), None)] == ["other", "op"]
+
+
+def test_a_batch_that_fails_leaves_nothing_behind(path: Path, index: Index) -> None:
+    broken = Change(event=EventRow(sequence=2**70, subject="s", kind="refused", at=1.0))
+    with pytest.raises(OverflowError):
+        index.apply([opened(1), broken], Place(2))
+    assert index.place == Place()
+    assert count(path) == 0
+    index.apply([opened(1)], Place(1))
+    assert count(path) == 1
+
+
+def test_a_file_that_is_no_database_is_replaced(path: Path) -> None:
+    path.write_bytes(b"not a database at all, but long enough to look like a file" * 100)
+    index = Index(path)
+    assert "not a database" in index.rebuilt
+    assert index.place == Place()
+    index.close()
+
+
+def test_an_index_of_another_schema_is_replaced(path: Path) -> None:
+    Index(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    index = Index(path)
+    assert index.rebuilt == "its schema is version 999, this program's is 1"
+    index.close()
+
+
+def test_damage_that_shows_later_is_told_and_reset_mends_it(path: Path, index: Index) -> None:
+    index.apply([opened(number, f"op{number}") for number in range(1, 500)], Place(499))
+    index.close()
+    data = bytearray(path.read_bytes())
+    for page in range(4096, len(data), 4096):
+        data[page : page + 100] = b"\xff" * 100
+    path.write_bytes(data)
+    try:
+        damaged = Index(path)
+    except IndexDamaged:
+        pytest.fail("an index that cannot be opened is replaced")
+    if not damaged.rebuilt:
+        with pytest.raises(IndexDamaged):
+            damaged.search(SearchQuery(limit=1000), None)
+        damaged.reset("damaged")
+    assert damaged.place == Place()
+    damaged.apply([opened(1)], Place(1))
+    damaged.close()
+
+
+def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="unable to open"):
+        Index(tmp_path / "nowhere" / "audit.sqlite")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_writer_killed_in_mid_batch_leaves_whole_batches(path: Path, seed: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, killed_writer.__file__, str(path)], stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert process.stdout is not None
+    said = 0
+    for _ in range(random.Random(seed).randint(1, 40)):
+        said = int(process.stdout.readline())
+    process.kill()
+    process.wait(timeout=10)
+    process.stdout.close()
+    index = Index(path)
+    assert index.rebuilt == ""
+    assert index.place.position >= said
+    assert index.place.position == count(path)
+    assert index.place.last == f"digest of {index.place.position}"
+    index.close()

@@ -1,0 +1,93 @@
+"""The service over a real nats-server with the accounts and permissions of an installation."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.audit.history import History
+from tests.audit.replica import kinds, policy, replica, search, trace
+
+from writ_runtime.service import RunFile
+from writ_testing.nats_server import WritServer, writ_server
+
+WHOLE = ["requested", "dispatched", "started", "finished"]
+STARTS_WITHIN = 20.0
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
+    async with writ_server(tmp_path) as server:
+        yield server
+
+
+@asynccontextmanager
+async def process(server: WritServer, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python -m writ_audit`, ready."""
+    folder.mkdir(exist_ok=True)
+    seed, run_file = folder / "audit.seed", folder / "run.json"
+    seed.write_bytes(server.keys["audit"].seed)
+    seed.chmod(0o600)
+    run_file.unlink(missing_ok=True)
+    environment = {
+        **os.environ,
+        "NATS_URL": server.url,
+        "WRIT_KEY_FILE": str(seed),
+        "WRIT_POLICY_KEY": server.keys["policy"].public,
+        "WRIT_STATE_DIR": str(folder / "state"),
+        "WRIT_RUN_FILE": str(run_file),
+    }
+    started = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "writ_audit", env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        await _ready(started)
+        assert msgspec.json.decode(run_file.read_bytes(), type=RunFile).name == "audit"
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.wait()
+
+
+async def _ready(started: asyncio.subprocess.Process) -> None:
+    assert started.stderr is not None
+    async with asyncio.timeout(STARTS_WITHIN):
+        while b"service.ready" not in (line := await started.stderr.readline()):
+            assert line, "it ended before it was ready"
+
+
+async def test_principals_read_their_own_through_their_own_accounts(server: WritServer, tmp_path: Path) -> None:
+    executor, audit, alice, bob = [await server.bus(name) for name in ("executor", "audit", "alice", "bob")]
+    scripted = policy("deny")
+    await scripted.serve(await server.bus("policy"))
+    async with replica(audit, tmp_path / "state", scripted.key.public):
+        operation = await History(executor).carried_out("alice", "k1")
+        assert kinds(await trace(alice, "alice", operation_id=operation)) == WHOLE
+        refused = await trace(bob, "bob", operation_id=operation)
+        assert refused.error is not None
+        assert refused.error.code == "not_found"
+        assert [row.operation_id for row in (await search(alice, "alice")).rows] == [operation]
+    assert {ask.subject.key for ask in scripted.decides} == {server.keys["bob"].public, server.keys["alice"].public}
+
+
+async def test_a_killed_service_loses_nothing_and_stops_in_order(server: WritServer, tmp_path: Path) -> None:
+    executor, alice = await server.bus("executor"), await server.bus("alice")
+    history = History(executor)
+    async with process(server, tmp_path / "audit") as first:
+        first_half = [await history.carried_out("alice", f"a{number}") for number in range(20)]
+        first.send_signal(signal.SIGKILL)
+        await first.wait()
+    second_half = [await history.carried_out("alice", f"b{number}") for number in range(20)]
+    async with process(server, tmp_path / "audit") as second:
+        rows = (await search(alice, "alice", principal="alice", limit=1000)).rows
+        assert [row.operation_id for row in rows] == [*first_half, *second_half][::-1]
+        assert kinds(await trace(alice, "alice", operation_id=second_half[-1])) == WHOLE
+        second.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await second.wait() == 0
