@@ -47,8 +47,10 @@ def decode(data: bytes, kind: type[T], *, content_type: str = JSON, limit: int =
         raise Invalid(f"{len(data)} bytes, at most {limit} are read", code="oversize")
     try:
         return _decoder(kind, content_type).decode(data)  # type: ignore[no-any-return]
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Invalid(str(error) or "nested too deeply") from error
+    except RecursionError as error:
+        raise Invalid("nested too deeply") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(str(error)) from error
 
 
 def _decoder(kind: Any, content_type: str) -> Any:

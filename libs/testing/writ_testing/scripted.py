@@ -1,0 +1,238 @@
+"""A policy that decides as a test tells it, and the hands of an agent, for tests of whoever talks to them.
+
+Both sign for real, with keys of their own: what is checked in production is checked here too.
+"""
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct, structs
+
+from writ_bus.port import Bus, Endpoint, Message, Service
+from writ_contracts import subjects
+from writ_contracts.agents import (
+    Acknowledged,
+    Claim,
+    ClaimAnswer,
+    ClaimMessage,
+    Receipt,
+    ReceiptMessage,
+    SealedParameters,
+)
+from writ_contracts.decisions import (
+    AskGrant,
+    Decide,
+    Decided,
+    Decision,
+    Effect,
+    Grant,
+    Granted,
+    Look,
+    PolicyVersion,
+    Subject,
+)
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.inventory import WRIT, Target
+from writ_contracts.journal import Dispatched
+from writ_contracts.operations import Catalogue
+from writ_contracts.parameters import public
+from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed
+from writ_contracts.wire import canonical, decode, encode
+from writ_trust.digests import keyed_digest, plain_digest
+from writ_trust.keys import Key, generate_seed
+from writ_trust.sealing import SealKey
+from writ_trust.statements import digest, sign
+
+VERSION = PolicyVersion(
+    name="scripted", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64
+)
+
+
+class ScriptedPolicy:
+    """Allows everything, unless `effects`, `errors` or `grant_effects` say otherwise for an operation."""
+
+    def __init__(self, catalogue: Catalogue, targets: Mapping[str, Target]) -> None:
+        self.key = Key(generate_seed())
+        self.effects: dict[str, Effect] = {}
+        self.grant_effects: dict[str, Effect] = {}
+        self.errors: dict[str, Failure] = {}
+        self.decides: list[Decide] = []
+        self.grants: list[AskGrant] = []
+        self._catalogue = catalogue
+        self._targets = targets
+
+    async def serve(self, bus: Bus) -> None:
+        """Answer on the policy's subjects."""
+        await bus.serve(
+            Service(
+                name="policy",
+                version="0",
+                description="scripted",
+                endpoints=[
+                    Endpoint(name="policy_decide", subject=subjects.POLICY_DECIDE, handler=self._decide),
+                    Endpoint(name="policy_grant", subject=subjects.POLICY_GRANT, handler=self._grant),
+                ],
+            )
+        )
+
+    def target(self, target_id: str) -> Target:
+        """The target of the scripted inventory."""
+        return WRIT if target_id == WRIT_TARGET else self._targets[target_id]
+
+    async def _decide(self, message: Message) -> bytes:
+        ask = decode(message.data, Decide)
+        self.decides.append(ask)
+        subject = ask.subject
+        if subject.operation in self.errors:
+            return encode(Decided(error=self.errors[subject.operation]))
+        effective = self._effective(subject)
+        decision = self.decision(subject, effective, self.effects.get(subject.operation, "allow"), ask.control_sequence)
+        look = self._look(ask, effective) if ask.look and decision.effect != "deny" else None
+        return encode(Decided(decision=sign(self.key, decision), effective=effective, look=look))
+
+    async def _grant(self, message: Message) -> bytes:
+        ask = decode(message.data, AskGrant)
+        self.grants.append(ask)
+        subject = ask.subject
+        effective = self._effective(subject)
+        effect = self.grant_effects.get(subject.operation, self.effects.get(subject.operation, "allow"))
+        decision = self.decision(subject, effective, effect, ask.control_sequence)
+        signed = sign(self.key, decision)
+        grant = sign(self.key, self.grant(ask, decision, signed, effective)) if effect == "allow" else None
+        return encode(Granted(grant=grant, decision=signed, effective=effective))
+
+    def _effective(self, subject: Subject) -> dict[str, Any]:
+        return self._catalogue.find(subject.operation).check(subject.parameters)
+
+    def decision(self, subject: Subject, effective: dict[str, Any], effect: Effect, control: int) -> Decision:
+        """A decision on the subject."""
+        return Decision(
+            operation_id=subject.operation_id,
+            principal=subject.principal,
+            operation=subject.operation,
+            target=subject.target,
+            effect=effect,
+            code={"allow": "allowed", "deny": "denied"}.get(effect, "approval"),
+            rules=["scripted"],
+            reason=f"scripted to {effect}",
+            parameters_digest=keyed_digest(subject.parameters_key, effective),
+            policy=VERSION,
+            control_sequence=control,
+            at=time.time(),
+            authenticated="server",
+            dry_run=subject.dry_run,
+            timeout=int(effective["timeout"]),
+        )
+
+    def grant(self, ask: AskGrant, decision: Decision, signed: Signed, effective: dict[str, Any]) -> Grant:
+        """A grant for the claim."""
+        claim = decode(bytes(ask.claim.payload), Claim)
+        return Grant(
+            operation_id=decision.operation_id,
+            operation=decision.operation,
+            target=self.target(decision.target),
+            principal=decision.principal,
+            parameters_digest=decision.parameters_digest,
+            decision_digest=digest(signed),
+            claim_digest=digest(ask.claim),
+            policy=VERSION,
+            control_sequence=ask.control_sequence,
+            pool=claim.pool,
+            instance=claim.instance,
+            nonce=claim.nonce,
+            lifetime=30.0,
+            timeout=int(effective["timeout"]),
+            granted_at=time.time(),
+        )
+
+    def _look(self, ask: Decide, effective: dict[str, Any]) -> Signed:
+        definition = self._catalogue.find(ask.subject.operation)
+        seen = effective if "preview" in ask.look else public(definition.parameters, effective)
+        target = self.target(ask.subject.target)
+        look = Look(
+            operation_id=ask.subject.operation_id,
+            operation=ask.subject.operation,
+            target=target,
+            pool=target.pool,
+            actions=ask.look,
+            parameters_digest=keyed_digest(ask.look_key or "", seen),
+            policy=VERSION,
+            expires_at=ask.look_until or 0.0,
+        )
+        return sign(self.key, look)
+
+
+class Held(Struct):
+    """What an agent got for its claim."""
+
+    claim: Signed
+    answer: ClaimAnswer
+    parameters: dict[str, Any]
+
+
+class AgentHands:
+    """Claims and receipts of one agent instance, one step at a time."""
+
+    def __init__(self, bus: Bus, pool: str, key: Key | None = None) -> None:
+        self.bus = bus
+        self.pool = pool
+        self.key = key or Key(generate_seed())
+        self.instance = f"i-{secrets.token_hex(4)}"
+
+    def claim_for(self, work: Dispatched, seal: SealKey) -> Signed:
+        """A signed claim."""
+        return sign(
+            self.key,
+            Claim(
+                operation_id=work.operation_id,
+                attempt=work.attempt,
+                pool=self.pool,
+                instance=self.instance,
+                nonce=secrets.token_hex(32),
+                seal_to=seal.public,
+            ),
+        )
+
+    async def claim(self, work: Dispatched) -> Held:
+        """Claim it; what came of it."""
+        seal = SealKey()
+        claim = self.claim_for(work, seal)
+        return await self.send_claim(claim, work.principal, seal)
+
+    async def send_claim(self, claim: Signed, principal: str, seal: SealKey) -> Held:
+        """Send this very claim."""
+        data = encode(ClaimMessage(claim=claim, principal=principal))
+        message = await self.bus.request(subjects.claim(self.pool), data, timeout=5)
+        answer = decode(message.data, ClaimAnswer)
+        opened = decode(seal.open(answer.sealed), SealedParameters).parameters if answer.grant else {}
+        return Held(claim, answer, opened)
+
+    def receipt_for(self, work: Dispatched, held: Held, **how: Any) -> Signed:
+        """A signed receipt; `succeeded` unless `how` says otherwise."""
+        receipt = Receipt(
+            operation_id=work.operation_id,
+            attempt=work.attempt,
+            pool=self.pool,
+            instance=self.instance,
+            grant_digest=digest(held.answer.grant) if held.answer.grant else None,
+            outcome="succeeded",
+            code="",
+            message="",
+            output_digest=plain_digest(canonical({})),
+            output_bytes=2,
+            effect="done",
+        )
+        return sign(self.key, structs.replace(receipt, **how))
+
+    async def finish(
+        self, work: Dispatched, held: Held, full: dict[str, Any] | None = None, **how: Any
+    ) -> Acknowledged:
+        """Say what became of it."""
+        message = ReceiptMessage(
+            receipt=self.receipt_for(work, held, **how), principal=work.principal, full_output=full or {}
+        )
+        answer = await self.bus.request(subjects.receipt(self.pool), encode(message), timeout=5)
+        return decode(answer.data, Acknowledged)

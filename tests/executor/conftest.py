@@ -1,0 +1,154 @@
+"""A small world in one process: a memory bus, a scripted policy, any number of executors, and a requester's hands."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from msgspec import json, structs
+
+from writ_bus.port import Record
+from writ_contracts import subjects
+from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.inventory import AgentKey, Agents, Inventory, Target
+from writ_contracts.journal import Dispatched, JournalEvent
+from writ_contracts.life import Life
+from writ_contracts.operations import Catalogue
+from writ_contracts.requests import Answer
+from writ_contracts.wire import decode, decode_event
+from writ_executor.config import Config
+from writ_executor.follower import read_life
+from writ_executor.service import Executor, metrics
+from writ_runtime.watched import Watched
+from writ_testing.memory_bus import Broker, MemoryBus
+from writ_testing.scripted import AgentHands, ScriptedPolicy
+
+T = TypeVar("T")
+POOL = "local-web-1"
+WEB = Target(id="web-1", role="production", backend="local", file_roots=["/srv/app"])
+KEY = secrets.token_bytes(32)
+
+
+class World:
+    """What a test acts on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.broker = Broker(ack_wait=0.5)
+        self.bus = MemoryBus(self.broker)
+        self.catalogue = Catalogue(BUILT_IN)
+        self.policy = ScriptedPolicy(self.catalogue, {"web-1": WEB})
+        self.hands = AgentHands(self.bus, POOL)
+        self.executors: list[Executor] = []
+        self._stack = AsyncExitStack()
+
+    async def executor(self, **changed: Any) -> Executor:
+        """One more replica."""
+        config = structs.replace(
+            Config(
+                nats_url="memory",
+                key_file=Path("none"),
+                policy_key=self.policy.key.public,
+                params_key_file=Path("none"),
+                inventory=self.folder / "inventory",
+                agents=self.folder / "agents",
+                sweep=0.05,
+                rate=10_000,
+            ),
+            **changed,
+        )
+        inventory, agents = self._file("inventory", Inventory(targets=[WEB])), self._file("agents", self._agents())
+        bus = MemoryBus(self.broker)
+        one = Executor(config, bus, KEY, self.catalogue, inventory, agents, metrics())
+        await one.serve()
+        running = asyncio.create_task(one.run())
+        self._stack.push_async_callback(_end, one, running, bus)
+        self.executors.append(one)
+        return one
+
+    def _agents(self) -> Agents:
+        return Agents(agents=[AgentKey(pool=POOL, key=self.hands.key.public)])
+
+    def _file(self, name: str, value: T) -> Watched[T]:
+        (self.folder / name).touch()
+        return Watched(self.folder / name, lambda _: value)
+
+    async def ask(self, operation: str, principal: str = "alice", /, **wish: Any) -> Answer:
+        """Send a request as a bare client would."""
+        wish.setdefault("target", "web-1")
+        return await self.ask_raw(subjects.request(principal, operation), json.encode(wish))
+
+    async def ask_raw(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> Answer:
+        """Send bytes."""
+        message = await self.bus.request(subject, data, timeout=5, headers=headers)
+        return decode(message.data, Answer)
+
+    async def records(self, filter: str = "writ.journal.>") -> list[Record]:
+        """What the journal holds."""
+        return await self.bus.journal.read(filter)
+
+    async def events(self, filter: str = "writ.journal.>") -> list[JournalEvent]:
+        """The same, decoded."""
+        return [decode_event(record.data) for record in await self.records(filter)]
+
+    async def kinds(self, operation_id: str) -> list[str]:
+        """The kinds of an operation's events, in order."""
+        return [
+            record.subject.split(".")[5] for record in await self.records(subjects.any_operation_filter(operation_id))
+        ]
+
+    async def life(self, operation_id: str, principal: str = "alice") -> Life:
+        """How it stands in the journal."""
+        return await read_life(self.bus, principal, operation_id)
+
+    async def work(self, operation_id: str) -> Dispatched:
+        """Its latest `dispatched`, once there is one."""
+
+        async def look() -> Dispatched | None:
+            return (await self.life(operation_id)).dispatched
+
+        return await self.until(look)
+
+    async def outcome(self, operation_id: str, principal: str = "alice") -> str:
+        """Its outcome, once it has one."""
+
+        async def look() -> str | None:
+            return (await self.life(operation_id, principal)).outcome
+
+        return await self.until(look)
+
+    async def until(self, look: Callable[[], Awaitable[T | None]]) -> T:
+        """What `look` gives, once it gives something; looked at again with every event of the journal."""
+        async with asyncio.timeout(10):
+            found = await look()
+            async for _ in self.bus.journal.tail(0):
+                if found is not None:
+                    return found
+                found = await look()
+                if found is not None:
+                    return found
+        raise AssertionError("the tail ended")
+
+    async def close(self) -> None:
+        """End everything."""
+        await self._stack.aclose()
+        await self.bus.close()
+
+
+async def _end(executor: Executor, running: asyncio.Task[None], bus: MemoryBus) -> None:
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await executor.chores.settle()
+    await bus.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A world with a policy, and no executor yet."""
+    made = World(tmp_path)
+    await made.policy.serve(made.bus)
+    yield made
+    await made.close()

@@ -1,0 +1,281 @@
+"""Everything ends: deadlines, silence, lost replicas, cancels; and late news is still heard."""
+
+import asyncio
+
+import pytest
+from msgspec import json
+from tests.executor.conftest import World
+
+from writ_bus.port import Endpoint, Message, Service
+from writ_contracts import subjects
+from writ_contracts.agents import AskCancel, AskLook, Cancelled, Heartbeat, Looked
+from writ_contracts.journal import Finished, RefusedSummary
+from writ_contracts.wire import decode, encode
+from writ_executor.index import Index
+
+RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
+
+
+async def heartbeat(world: World, *running: str) -> None:
+    beat = Heartbeat(
+        pool=world.hands.pool,
+        instance=world.hands.instance,
+        running=list(running),
+        free_slots=1,
+        operations=[],
+        version="0",
+    )
+    await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
+
+
+async def test_what_nobody_claims_expires_and_says_that_nobody_was_there(world: World) -> None:
+    await world.executor(start_window=0.2)
+    answer = await world.ask("service_restart", **RESTART)
+    assert await world.outcome(answer.operation_id or "") == "expired"
+    end = (await world.life(answer.operation_id or "")).end
+    assert isinstance(end, Finished)
+    assert end.code == "no_agent"
+
+
+async def test_where_agents_were_there_but_none_was_free_it_says_so(world: World) -> None:
+    await world.executor(start_window=0.3)
+    await heartbeat(world)
+    answer = await world.ask("service_restart", **RESTART)
+    assert await world.outcome(answer.operation_id or "") == "expired"
+    end = (await world.life(answer.operation_id or "")).end
+    assert isinstance(end, Finished)
+    assert end.code == "not_claimed"
+
+
+async def test_an_expired_operation_lets_the_next_one_go(world: World) -> None:
+    await world.executor(start_window=0.3)
+    first = await world.ask("service_restart", **RESTART)
+    second = await world.ask("service_restart", **RESTART)
+    assert second.state == "requested"
+    await world.outcome(first.operation_id or "")
+    work = await world.work(second.operation_id or "")
+    held = await world.hands.claim(work)
+    assert held.answer.grant
+
+
+async def test_an_agent_that_falls_silent_leaves_unknown_and_its_late_receipt_resolves_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_executor.claims.KILL_GRACE", 0.0)
+    await world.executor(lease=0.2)
+    answer = await world.ask("service_restart", **RESTART)
+    operation_id = answer.operation_id or ""
+    work = await world.work(operation_id)
+    held = await world.hands.claim(work)
+    assert await world.outcome(operation_id) == "unknown"
+    assert (await world.hands.finish(work, held)).stored
+    assert await world.kinds(operation_id) == ["requested", "dispatched", "started", "unknown", "resolved"]
+    assert (await world.life(operation_id)).outcome == "succeeded"
+
+
+async def test_what_may_be_run_again_is_dispatched_again_with_a_new_attempt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_executor.claims.KILL_GRACE", 0.0)
+    await world.executor(lease=0.2)
+    answer = await world.ask("service_start", **RESTART)
+    operation_id = answer.operation_id or ""
+    first = await world.work(operation_id)
+    await world.hands.claim(first)
+
+    async def second() -> int | None:
+        work = (await world.life(operation_id)).dispatched
+        return work.attempt if work and work.attempt > 1 else None
+
+    assert await world.until(second) == 2
+    held = await world.hands.claim(await world.work(operation_id))
+    await world.hands.finish(await world.work(operation_id), held)
+    assert await world.outcome(operation_id) == "succeeded"
+
+
+async def test_an_agent_that_restarted_and_cannot_tell_is_believed_that_it_is_over(world: World) -> None:
+    await world.executor()
+    idempotent = await world.ask("service_start", **RESTART)
+    work = await world.work(idempotent.operation_id or "")
+    held = await world.hands.claim(work)
+    await world.hands.finish(work, held, outcome="unknown", code="agent_restarted", over=True)
+    assert (await world.kinds(idempotent.operation_id or ""))[-1] == "dispatched"
+    again = await world.work(idempotent.operation_id or "")
+    await world.hands.finish(again, await world.hands.claim(again))
+
+    other = await world.ask("service_restart", **RESTART)
+    work = await world.work(other.operation_id or "")
+    held = await world.hands.claim(work)
+    await world.hands.finish(work, held, outcome="unknown", code="agent_restarted", over=True)
+    assert await world.outcome(other.operation_id or "") == "unknown"
+
+
+async def serve_agent(world: World, verdict: str = "took_effect") -> list[AskCancel]:
+    cancels: list[AskCancel] = []
+
+    async def look(message: Message) -> bytes:
+        ask = decode(message.data, AskLook)
+        return encode(Looked(seen={"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
+
+    async def cancel(message: Message) -> bytes:
+        cancels.append(decode(message.data, AskCancel))
+        return encode(Cancelled(result="stopped"))
+
+    pool, instance = world.hands.pool, world.hands.instance
+    await world.bus.serve(
+        Service(
+            name="agent",
+            version="0",
+            description="",
+            endpoints=[
+                Endpoint(name="look", subject=subjects.look(pool), handler=look),
+                Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=cancel),
+            ],
+        )
+    )
+    return cancels
+
+
+@pytest.mark.parametrize(("verdict", "outcome"), [("took_effect", "succeeded"), ("no_effect", "failed")])
+async def test_a_probe_resolves_what_was_unknown(
+    world: World, monkeypatch: pytest.MonkeyPatch, verdict: str, outcome: str
+) -> None:
+    monkeypatch.setattr("writ_executor.claims.KILL_GRACE", 0.0)
+    await world.executor(lease=5.0)
+    await serve_agent(world, verdict)
+    answer = await world.ask("service_restart", **RESTART)
+    operation_id = answer.operation_id or ""
+    work = await world.work(operation_id)
+    held = await world.hands.claim(work)
+    await heartbeat(world)
+    await world.hands.finish(work, held, outcome="unknown", code="agent_restarted")
+
+    async def resolved() -> str | None:
+        life = await world.life(operation_id)
+        return life.outcome if life.state == "ended" else None
+
+    assert await world.until(resolved) == outcome
+    assert (await world.kinds(operation_id))[-2:] == ["unknown", "resolved"]
+
+
+async def test_a_cancel_before_the_start_ends_it_at_once(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    victim = answer.operation_id or ""
+    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": victim})
+    assert cancel.error is None
+    assert await world.outcome(cancel.operation_id or "") == "succeeded"
+    assert await world.outcome(victim) == "cancelled"
+
+
+async def test_a_cancel_of_what_runs_is_told_to_its_agent_with_policys_word(world: World) -> None:
+    await world.executor()
+    cancels = await serve_agent(world)
+    answer = await world.ask("service_restart", **RESTART)
+    victim = answer.operation_id or ""
+    work = await world.work(victim)
+    held = await world.hands.claim(work)
+    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": victim})
+    assert await world.outcome(cancel.operation_id or "") == "succeeded"
+    end = (await world.life(cancel.operation_id or "")).end
+    assert isinstance(end, Finished)
+    assert end.output == {"result": "stopped"}
+    assert cancels[0].operation_id == victim
+    await world.hands.finish(work, held, outcome="cancelled", effect="maybe")
+    assert await world.outcome(victim) == "cancelled"
+
+
+async def test_a_cancel_of_what_has_ended_fails_and_says_so(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.finish(work, await world.hands.claim(work))
+    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": answer.operation_id})
+    assert await world.outcome(cancel.operation_id or "") == "failed"
+
+
+async def test_a_cancel_of_nothing_is_invalid(world: World) -> None:
+    await world.executor()
+    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": "a" * 26})
+    assert cancel.error
+    assert cancel.error.code == "not_found"
+
+
+async def test_another_replica_takes_over_what_a_dead_one_left_requested(world: World) -> None:
+    dead = await world.executor(sweep=1000.0)
+    dead.intake._work.begin = _given  # type: ignore[method-assign, assignment] # dies after `requested`
+    answer = await world.ask("service_restart", **RESTART)
+    assert answer.state == "requested"
+    await world.executor(sweep=0.05)
+    assert (await world.work(answer.operation_id or "")).attempt == 1
+
+
+async def _given(life: object) -> object:
+    return life
+
+
+async def test_a_flood_is_refused_before_it_is_recorded_and_leaves_one_summary(world: World) -> None:
+    one = await world.executor(rate=1.0, burst=5, sweep=1000.0)
+    answers = await asyncio.gather(*(world.ask("service_status", **RESTART) for _ in range(40)))
+    limited = [answer.error for answer in answers if answer.error]
+    assert len(limited) >= 30
+    assert {(error.code, error.retry) for error in limited} == {("rate_limited", True)}
+    assert (await world.ask("service_status", "bob", **RESTART)).error is None
+    await one.admission.summarise(after=0.0)
+    [summary] = [event for event in await world.events() if isinstance(event, RefusedSummary)]
+    assert (summary.principal, summary.count) == ("alice", len(limited))
+    assert len(await world.records(subjects.SECURITY)) == 1
+
+
+async def test_a_nearly_full_journal_refuses_new_operations_but_not_cancels_or_ends(world: World) -> None:
+    one = await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    one.admission.fill = 0.9
+    one.admission.weigh = _nothing  # type: ignore[method-assign]
+    refused = await world.ask("service_restart", **RESTART)
+    assert refused.error
+    assert (refused.error.code, refused.error.retry) == ("full", True)
+    held = await world.hands.claim(work)
+    assert held.answer.grant
+    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": work.operation_id})
+    assert cancel.error is None
+    await world.hands.finish(work, held, outcome="cancelled")
+    assert await world.outcome(work.operation_id) == "cancelled"
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def test_a_stop_is_a_control_event_and_later_questions_name_its_sequence(world: World) -> None:
+    one = await world.executor()
+    stop = await world.ask("stop_set", target="writ", parameters={"reason": "something is wrong"})
+    assert await world.outcome(stop.operation_id or "") == "succeeded"
+    [record] = await world.records(subjects.CONTROL)
+    await one.follower.reached(record.sequence)
+    await world.ask("service_status", **RESTART)
+    assert world.policy.decides[-1].control_sequence == record.sequence
+    assert json.decode(record.data)["body"]["reason"] == "something is wrong"
+
+
+async def test_a_new_replica_starts_from_a_snapshot_and_knows_what_is_open(world: World) -> None:
+    one = await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    waiting = await world.ask("service_restart", **RESTART)
+    await one.follower.reached(await _last(world))
+    await one.follower.save()
+    reads: list[int] = []
+    other = await world.executor(sweep=1000.0)
+    reads.append(other.index.sequence)
+    assert {life.requested.operation_id for life in other.index.open() if life.requested} == {
+        answer.operation_id,
+        waiting.operation_id,
+    }
+    assert isinstance(other.index, Index)
+    next_life = other.index.next_on("web-1")
+    assert next_life is None  # the first one holds the target
+
+
+async def _last(world: World) -> int:
+    return (await world.bus.journal.usage()).last_sequence

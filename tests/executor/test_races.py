@@ -1,0 +1,150 @@
+"""Many replicas, many agents, one request: the journal decides, and exactly one of each kind wins."""
+
+import asyncio
+
+from msgspec import structs
+from tests.executor.conftest import World
+
+from writ_contracts import subjects
+from writ_contracts.agents import ClaimAnswer
+from writ_contracts.journal import SecurityEvent
+from writ_testing.scripted import AgentHands
+from writ_trust.keys import Key, generate_seed
+from writ_trust.sealing import SealKey
+
+RESTART = {"parameters": {"service_name": "nginx"}}
+
+
+async def test_the_same_key_twice_is_one_operation_with_one_id(world: World) -> None:
+    for _ in range(3):
+        await world.executor()
+    wish = {**RESTART, "idempotency_key": "k-1"}
+    answers = await asyncio.gather(*(world.ask("service_restart", **wish) for _ in range(24)))
+    assert len({answer.operation_id for answer in answers}) == 1
+    assert {answer.error for answer in answers} == {None}
+    assert (await world.kinds(answers[0].operation_id or "")).count("requested") == 1
+
+
+async def test_the_same_key_with_another_payload_is_a_conflict(world: World) -> None:
+    await world.executor()
+    first = await world.ask("service_restart", **RESTART, idempotency_key="k-1")
+    other = await world.ask("service_restart", parameters={"service_name": "sshd"}, idempotency_key="k-1")
+    await world.executor()
+    third = await world.ask("service_stop", **RESTART, idempotency_key="k-1")
+    for answer in (other, third):
+        assert answer.error
+        assert answer.error.code == "conflict"
+        assert answer.operation_id == first.operation_id
+    assert len(await world.records("writ.journal.op.*.*.requested")) == 1
+
+
+async def test_the_same_key_of_another_principal_is_another_operation(world: World) -> None:
+    await world.executor()
+    mine = await world.ask("service_status", **RESTART, idempotency_key="k-1")
+    theirs = await world.ask("service_status", "bob", **RESTART, idempotency_key="k-1")
+    assert mine.operation_id != theirs.operation_id
+
+
+async def test_a_repeat_after_a_restart_of_all_executors_finds_the_first(world: World) -> None:
+    await world.executor()
+    first = await world.ask("service_restart", **RESTART, idempotency_key="k-1")
+    for one in world.executors:
+        one.index.__init__()  # type: ignore[misc] # a replica that knows nothing yet
+    again = await world.ask("service_restart", **RESTART, idempotency_key="k-1")
+    assert again.operation_id == first.operation_id
+    assert again.error is None
+
+
+async def test_eight_agents_claim_and_one_gets_the_grant(world: World) -> None:
+    for _ in range(8):
+        await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    agents = [AgentHands(world.bus, world.hands.pool, world.hands.key) for _ in range(8)]
+    held = await asyncio.gather(*(agent.claim(work) for agent in agents))
+    assert len([one for one in held if one.answer.grant]) == 1
+    refused = [one.answer.error for one in held if one.answer.error]
+    assert {(error.code, error.retry) for error in refused} == {("gone", False)}
+    assert (await world.kinds(answer.operation_id or "")).count("started") == 1
+
+
+async def test_the_same_claim_again_gets_the_same_grant_and_no_second_start(world: World) -> None:
+    for _ in range(2):
+        await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    seal = SealKey()
+    claim = world.hands.claim_for(work, seal)
+    first = await world.hands.send_claim(claim, "alice", seal)
+    for _ in range(4):
+        again = await world.hands.send_claim(claim, "alice", seal)
+        assert again.answer.grant == first.answer.grant
+        assert again.parameters == first.parameters
+    assert (await world.kinds(answer.operation_id or "")).count("started") == 1
+
+
+async def test_a_cancel_and_a_start_never_both_win(world: World) -> None:
+    for _ in range(4):
+        await world.executor()
+    for _ in range(10):
+        answer = await world.ask("service_restart", **RESTART)
+        operation_id = answer.operation_id or ""
+        work = await world.work(operation_id)
+        held, _ = await asyncio.gather(
+            world.hands.claim(work),
+            world.ask("operation_cancel", target="writ", parameters={"operation_id": operation_id}),
+        )
+        if held.answer.grant:
+            await world.hands.finish(work, held, outcome="cancelled", effect="none")
+        assert await world.outcome(operation_id) == "cancelled"
+        kinds = await world.kinds(operation_id)
+        assert kinds.count("finished") == 1
+        assert ("started" in kinds) == (held.answer.grant is not None)
+
+
+async def test_a_receipt_twice_is_stored_once(world: World) -> None:
+    for _ in range(3):
+        await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    held = await world.hands.claim(work)
+    stored = await asyncio.gather(*(world.hands.finish(work, held) for _ in range(6)))
+    assert all(one.stored for one in stored)
+    assert (await world.kinds(answer.operation_id or "")).count("finished") == 1
+
+
+async def test_a_claim_signed_by_a_key_of_no_agent_is_refused_and_recorded(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    stranger = AgentHands(world.bus, world.hands.pool, Key(generate_seed()))
+    held = await stranger.claim(work)
+    assert held.answer == ClaimAnswer(error=held.answer.error)
+    assert held.answer.error
+    assert held.answer.error.code == "forged_claim"
+    [event] = await world.events(subjects.SECURITY)
+    assert isinstance(event, SecurityEvent)
+    assert (event.kind, event.pool) == ("forged_claim", world.hands.pool)
+    assert (await world.life(answer.operation_id or "")).state == "dispatched"
+
+
+async def test_a_claim_of_one_pool_sent_as_another_is_refused(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    other = AgentHands(world.bus, world.hands.pool, world.hands.key)
+    other.pool = "local-db-1"
+    held = await other.claim(work)
+    assert held.answer.error
+    assert held.answer.error.code == "forged_claim"
+
+
+async def test_a_receipt_for_a_grant_that_was_never_given_ends_nothing(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    held = await world.hands.claim(work)
+    await world.hands.finish(work, structs.replace(held, answer=ClaimAnswer()), grant_digest="0" * 64)
+    assert (await world.life(answer.operation_id or "")).state == "started"
+    kinds = [event.kind for event in await world.events(subjects.SECURITY) if isinstance(event, SecurityEvent)]
+    assert kinds == ["forged_receipt"]
