@@ -69,11 +69,20 @@ def parse(data: bytes, name: str, *, largest: int = LARGEST) -> Document:
 
 def dump(data: object) -> str:
     """Plain data as YAML for people, keys in the order given; what `parse` reads back as the same."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _text(dumper: yaml.representer.BaseRepresenter, text: str) -> yaml.ScalarNode:
+    """Lines as lines; what is neither printable nor a line end escaped, where PyYAML would write it bare."""
+    odd = not text.replace("\n", "").isprintable()
+    style = '"' if odd else "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 class _Dumper(yaml.SafeDumper):
     """Writes what stands in two places twice, since `parse` refuses aliases."""
+
+    yaml_representers = {**yaml.SafeDumper.yaml_representers, str: _text}  # noqa: RUF012 - PyYAML's own way
 
     def ignore_aliases(self, data: object) -> bool:
         return True
