@@ -33,7 +33,7 @@ check: setup  ## Lint, types, layers, generated documents: the one definition of
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m writ_testing.generate_docs --check
 
 lab: setup  ## Run the tests on real hosts (root)
@@ -55,5 +55,5 @@ lock:  ## Resolve requirements.in into requirements.lock (hashes, no addresses)
 	    requirements.in -o requirements.lock
 
 clean:  ## Remove what the targets above made (not .writ, which holds a running system's keys and journal)
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	@find libs services tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
