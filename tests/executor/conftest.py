@@ -141,7 +141,7 @@ class World:
 async def _end(executor: Executor, running: asyncio.Task[None], bus: MemoryBus) -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    await executor.chores.settle()
+    await executor.chores.settle(grace=0.2)
     await bus.close()
 
 

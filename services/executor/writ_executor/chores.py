@@ -22,10 +22,13 @@ class Chores:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def settle(self) -> None:
-        """Wait until all that is under way has ended."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+    async def settle(self, grace: float = 8.0) -> None:
+        """Give what is under way `grace` seconds to end, and end the rest: the sweep of another replica takes it up."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=grace)
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @staticmethod
     async def _guard(name: str, work: Coroutine[Any, Any, object]) -> None:
