@@ -49,6 +49,7 @@ RUN_NOT_IMPORTED = {
     "writ-executor": "started as a process by the fixtures",
     "writ-audit": "started as a process by the fixtures",
     "writ-agent-local": "started as a process by the fixtures",
+    "writ-client": "its command is run by the demonstration",
     "writ-hostops": "started as a process by the local agent",
 }
 every_distribution = pytest.mark.parametrize("distribution", distributions(), ids=lambda each: each.name)
