@@ -48,6 +48,9 @@ class ApiAnswer(msgspec.Struct, frozen=True):
     error: ApiError | None = None
 
 
+_OF_THE_DELIVERY = frozenset(
+    f"Nats-{what}" for what in ("Stream", "Subject", "Sequence", "Time-Stamp", "Last-Sequence", "Num-Pending")
+)
 _pub_ack = msgspec.json.Decoder(PubAck)
 _answer = msgspec.json.Decoder(ApiAnswer)
 _anything = msgspec.json.Decoder(dict[str, Any])
@@ -127,6 +130,6 @@ def record(message: Msg) -> Record | None:
         return None
     if status is not None:
         raise Refused(f"direct get: {headers.get('Description', status)}")
-    subject = headers.get("Nats-Subject") or message.subject
+    own = {name: value for name, value in headers.items() if name not in _OF_THE_DELIVERY}
     time = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
-    return Record(int(headers["Nats-Sequence"]), subject, message.data, headers, time)
+    return Record(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, own, time)

@@ -73,7 +73,7 @@ class NatsBus:
 
     def __init__(self, connection: Connection, replies: Replies) -> None:
         self.connection = connection
-        self._replies = replies
+        self.replies = replies
         self._open: list[_Open] = []
         self.journal = NatsJournal(connection, replies, subjects.JOURNAL_STREAM, subjects.JOURNAL, subjects.REPUBLISHED)
         self.params = NatsStore(connection, replies, subjects.PARAMS_STREAM, subjects.PARAMS.removesuffix(".>"))
@@ -104,11 +104,11 @@ class NatsBus:
         for pause in backoff():
             try:
                 left = max(deadline - loop.time(), 0.001)
-                return _answer(await self._replies.one(subject, data, timeout=left, headers=sent))
+                return _answer(await self.replies.one(subject, data, timeout=left, headers=sent))
             except Unreachable:
                 if loop.time() + pause >= give_up:
                     raise
-            await asyncio.sleep(pause)
+            await self.connection.wait_up(pause)
         raise AssertionError("backoff never ends")
 
     async def request_many(
@@ -117,7 +117,7 @@ class NatsBus:
         """See Bus."""
         check_subject(subject)
         sent = tracing.outgoing(headers)
-        return [_message(one) for one in await self._replies.everybody(subject, data, timeout=timeout, headers=sent)]
+        return [_message(one) for one in await self.replies.everybody(subject, data, timeout=timeout, headers=sent)]
 
     async def subscribe(
         self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 64
@@ -140,7 +140,7 @@ class NatsBus:
         self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
     ) -> PullWorker:
         """See Bus."""
-        worker = PullWorker(self.connection, self._replies, pull_subject(stream, durable), handler, slots)
+        worker = PullWorker(self.connection, self.replies, pull_subject(stream, durable), handler, slots)
         await worker.open()
         self._open.append(worker)
         return worker
@@ -153,16 +153,20 @@ class NatsBus:
                 await asyncio.gather(*(one.close() for one in opened))
         except TimeoutError:
             _logger.warning("bus.drain", extra={"grace": grace})
+        await self._abort(opened)
+
+    async def close(self) -> None:
+        """See Bus."""
+        opened, self._open = self._open, []
+        await self._abort(opened)
+
+    async def _abort(self, opened: list[_Open]) -> None:
         await asyncio.gather(*(one.abort() for one in opened))
         try:
             await self.connection.round_trip(1.0)
         except BusError:
-            _logger.debug("bus.drain", exc_info=True)
+            _logger.debug("bus.flush", exc_info=True)
         await self.connection.close()
-
-    async def close(self) -> None:
-        """See Bus."""
-        await self.drain(0.0)
 
 
 def _message(message: Msg) -> Message:

@@ -4,7 +4,7 @@ Every handler runs in its own task, within the trace of its message (see `tracin
 and start at 1. Times are Unix seconds, durations seconds. Errors are those of `errors`, and no others.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -130,8 +130,14 @@ class Serving(Subscription, Protocol):
         """Handlers that raised: defects. The requester got `internal error` and no detail."""
 
 
-class Tail(AsyncIterator[Record], Protocol):
-    """The journal from some point on. Ends only when it, or the bus, is closed: use `contextlib.aclosing`."""
+class Tail(Protocol):
+    """The journal from some point on, with `async for`. Ends only when the bus is closed: use `contextlib.aclosing`."""
+
+    def __aiter__(self) -> "Tail":
+        """Itself."""
+
+    async def __anext__(self) -> Record:
+        """The next event, as soon as there is one."""
 
     async def aclose(self) -> None:
         """No more of it."""
@@ -177,9 +183,17 @@ class Store(Protocol):
 class Bus(Protocol):
     """The way to everybody else."""
 
-    journal: Journal
-    params: Store
-    results: Store
+    @property
+    def journal(self) -> Journal:
+        """The record."""
+
+    @property
+    def params(self) -> Store:
+        """Parameters that must not be in the journal, by operation id."""
+
+    @property
+    def results(self) -> Store:
+        """Full outputs, by principal and operation id."""
 
     @property
     def connected(self) -> bool:

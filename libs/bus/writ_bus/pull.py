@@ -1,8 +1,9 @@
-"""Works off a durable consumer: one inbox for the worker, one reply token for each pull request.
+"""Works off a durable consumer: one inbox for the worker, one pull request at a time, one reply token for each.
 
 nats-py's fetch() stalls on a pull request that the server has already answered (nats-io/nats.py#986). Here a status is
-matched to its own request, and a request without a sign of life for two heartbeats is given up and made anew. Never
-more is asked for than there are free slots: what waits here unacked would be kept from other agents.
+matched to its own request by the token, and a request without a sign of life for two heartbeats is given up and made
+anew. Never more is asked for than there are free slots: what waits here unacked would be kept from other agents.
+A message bears its own subject and so no token; it counts for the one request that is open.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from nats.nuid import NUID
 
 from writ_bus import tracing
 from writ_bus.connection import Connection
-from writ_bus.errors import BusError, Forbidden
+from writ_bus.errors import BusError
 from writ_bus.jetstream import API
 from writ_bus.patience import backoff
 from writ_bus.port import Delivery, Message
@@ -63,16 +64,6 @@ def _position(ack: str) -> tuple[int, int]:
     return int(tokens[start]), int(tokens[start + 1])
 
 
-class _Request:
-    """One pull request that the server may still fill."""
-
-    __slots__ = ("last_sign", "wanted")
-
-    def __init__(self, wanted: int, now: float) -> None:
-        self.wanted = wanted
-        self.last_sign = now
-
-
 class PullWorker:
     """Pulls, and runs the handler in up to `slots` tasks."""
 
@@ -91,7 +82,9 @@ class PullWorker:
         self._slots = slots
         self._prefix = f"{connection.options.inbox_prefix}.{NUID().next().decode()}."
         self._tokens = count()
-        self._requests: dict[str, _Request] = {}
+        self._token = ""
+        self._wanted = 0
+        self._last_sign = 0.0
         self._wake = asyncio.Event()
         self._workers = Workers(slots, slots, on_free=self._wake.set)
         self._pauses = backoff(most=2.0)
@@ -101,38 +94,32 @@ class PullWorker:
     async def open(self) -> None:
         """Listen, and start to pull."""
         self._subscription = await self._connection.listen(self._prefix + "*", self._on_message)
-        self._connection.on_lost.append(self._forget_requests)
+        self._connection.on_lost.append(self._give_up)
         self._connection.on_back.append(self._wake.set)
         self._puller = asyncio.create_task(self._pull())
 
     def _on_message(self, message: Msg) -> None:
-        token = message.subject[len(self._prefix) :]
+        self._last_sign = asyncio.get_running_loop().time()
         status = message.headers.get("Status") if message.headers and not message.data else None
-        request = self._requests.get(token)
         if status is not None:
-            self._on_status(token, request, status, message)
+            self._on_status(message.subject[len(self._prefix) :], status, message)
             return
-        if request is not None:
-            request.wanted -= 1
-            request.last_sign = asyncio.get_running_loop().time()
-            if request.wanted <= 0:
-                del self._requests[token]
-        self._pauses, self._pause = backoff(most=2.0), 0.0
+        self._wanted -= 1
+        if self._wanted <= 0:
+            self._wake.set()
+        self._pauses = backoff(most=2.0)
         delivery = NatsDelivery(self._connection, self._replies, message)
         if not self._workers.submit(lambda: self._handle(delivery)):
             _logger.warning("pull.overrun", extra={"sequence": delivery.sequence})
 
-    def _on_status(self, token: str, request: _Request | None, status: str, message: Msg) -> None:
-        if status == "100":
-            if request is not None:
-                request.last_sign = asyncio.get_running_loop().time()
+    def _on_status(self, token: str, status: str, message: Msg) -> None:
+        if status == "100" or token != self._token:  # a heartbeat, or about a request that was given up
             return
-        self._requests.pop(token, None)
-        if status not in ("404", "408"):  # 404 and 408: nothing came in time, ask again
+        self._wanted = 0
+        if status not in ("404", "408"):  # these two: nothing came in time, ask again
             self._pause = next(self._pauses)
-            _logger.debug(
-                "pull.status", extra={"status": status, "description": (message.headers or {}).get("Description")}
-            )
+            description = (message.headers or {}).get("Description")
+            _logger.debug("pull.status", extra={"status": status, "description": description})
         self._wake.set()
 
     async def _handle(self, delivery: NatsDelivery) -> None:
@@ -149,26 +136,36 @@ class PullWorker:
         except BusError:
             _logger.debug("pull.nak", exc_info=True)  # then it comes again after the ack wait
 
-    def _forget_requests(self) -> None:
-        self._requests.clear()
+    def _give_up(self) -> None:
+        self._wanted = 0
+        self._wake.set()
 
     async def _pull(self) -> None:
         while True:
             self._wake.clear()
-            self._drop_silent()
+            now = asyncio.get_running_loop().time()
+            if self._wanted > 0 and now - self._last_sign > 2 * HEARTBEAT:
+                self._wanted = 0
             try:
-                await self._ask()
+                await self._ask(now)
             except (BusError, OSError) as error:
-                self._pause = next(self._pauses)
-                level = logging.WARNING if isinstance(error, Forbidden) else logging.DEBUG
-                _logger.log(level, "pull.ask", extra={"error": str(error)})
+                self._wanted, self._pause = 0, next(self._pauses)
+                _logger.debug("pull.ask", extra={"error": str(error)})
             await self._rest()
 
+    async def _ask(self, now: float) -> None:
+        free = self._slots - self._workers.running
+        if self._wanted > 0 or free <= 0 or not self._connection.connected:
+            return
+        self._token, self._wanted, self._last_sign = format(next(self._tokens), "x"), free, now
+        ask = {"batch": free, "expires": int(EXPIRES * _NANO), "idle_heartbeat": int(HEARTBEAT * _NANO)}
+        await self._connection.publish(self._subject, msgspec.json.encode(ask), self._prefix + self._token)
+
     async def _rest(self) -> None:
-        """Until a slot is free or something happened; at most one heartbeat, to notice silence."""
+        """Until there is something to do; at most one heartbeat, to notice silence."""
         if self._pause:
-            await asyncio.sleep(self._pause)
-            self._pause = 0.0
+            pause, self._pause = self._pause, 0.0
+            await asyncio.sleep(pause)
             return
         try:
             async with asyncio.timeout(HEARTBEAT):
@@ -176,35 +173,21 @@ class PullWorker:
         except TimeoutError:
             return
 
-    def _drop_silent(self) -> None:
-        oldest = asyncio.get_running_loop().time() - 2 * HEARTBEAT - 0.5
-        for token in [token for token, request in self._requests.items() if request.last_sign < oldest]:
-            del self._requests[token]
-
-    async def _ask(self) -> None:
-        asked = sum(request.wanted for request in self._requests.values())
-        free = self._slots - self._workers.running - asked
-        # Topping up one by one would cost a request a message; below half of what could be asked for is soon enough.
-        if free <= 0 or (asked > free):
-            return
-        if not self._connection.connected:
-            return
-        token = format(next(self._tokens), "x")
-        self._requests[token] = _Request(free, asyncio.get_running_loop().time())
-        ask = {"batch": free, "expires": int(EXPIRES * _NANO), "idle_heartbeat": int(HEARTBEAT * _NANO)}
-        await self._connection.publish(self._subject, msgspec.json.encode(ask), self._prefix + token)
-
     async def close(self) -> None:
         """See Subscription."""
-        if self._puller is not None:
-            self._puller.cancel()
-            await asyncio.gather(self._puller, return_exceptions=True)
-        self._connection.forget(self._forget_requests, self._wake.set)
+        await self._stop_pulling()
         await self._connection.unlisten(self._subscription)
         await self._workers.finish()
 
+    async def _stop_pulling(self) -> None:
+        if self._puller is not None:
+            self._puller.cancel()
+            await asyncio.gather(self._puller, return_exceptions=True)
+        self._connection.forget(self._give_up, self._wake.set)
+
     async def abort(self) -> None:
-        """End the handlers that still run: their work comes again after the ack wait."""
+        """Stop now; the work of handlers that still run comes again after the ack wait."""
+        await self._stop_pulling()
         await self._workers.cancel()
 
 

@@ -1,4 +1,4 @@
-"""Who caused what: W3C trace context, correlation and causation, carried by every message without anybody passing it on.
+"""Who caused what: W3C trace context, correlation and causation, on every message without anybody passing them on.
 
 A handler runs within the trace of the message that it handles (a context variable, so each task has its own); every
 message that it sends is a child of that. Source: https://www.w3.org/TR/trace-context/ (version 00).

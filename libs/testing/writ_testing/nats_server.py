@@ -1,0 +1,122 @@
+"""A real nats-server for tests: Writ's own configuration, made-up keys, free ports on loopback, streams in place."""
+
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from writ_bus.connection import Options
+from writ_bus.nats_bus import NatsBus, connect
+from writ_bus.server_config import SERVICES, ServerPlan, inbox_prefix, render
+from writ_bus.server_process import ServerProcess
+from writ_bus.streams import Sizes, provision
+from writ_trust.keys import Key, generate_seed
+
+JOURNAL_BYTES = 64 << 20
+ACK_WAIT = 10.0
+
+
+def free_port() -> int:
+    """A port of loopback that nobody had a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class WritServer:
+    """A server with its plan and everybody's keys. Users are named as their inboxes: `executor`, `alice`, `agent-a`."""
+
+    def __init__(self, directory: Path, principals: Sequence[str], pools: Sequence[str]) -> None:
+        self._directory = directory
+        self._stack = AsyncExitStack()
+        names = ("bootstrap", "system", "status", *SERVICES, *principals, *(f"agent-{pool}" for pool in pools))
+        self.keys = {str(name): Key(generate_seed()) for name in names}
+        self.plan = ServerPlan(
+            store_dir=str(directory / "jetstream"),
+            port=free_port(),
+            monitor_port=free_port(),
+            bootstrap=self.keys["bootstrap"].public,
+            system=self.keys["system"].public,
+            status=self.keys["status"].public,
+            roles={role: [self.keys[role].public] for role in SERVICES},
+            principals={name: [self.keys[name].public] for name in principals},
+            pools={pool: [self.keys[f"agent-{pool}"].public] for pool in pools},
+        )
+        self.process: ServerProcess
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://{self.plan.host}:{self.plan.port}"
+
+    @property
+    def config(self) -> Path:
+        """The file that the server reads."""
+        return self._directory / "nats-server.conf"
+
+    async def start(self) -> None:
+        """Start the process: the first time, or again on the same state."""
+        self.config.write_text(render(self.plan))
+        log = self._directory / "nats-server.log"
+        self.process = await ServerProcess.start(
+            self.config, log, port=self.plan.port, monitor_port=self.plan.monitor_port
+        )
+
+    async def provision(self, *, journal_bytes: int = JOURNAL_BYTES, ack_wait: float = ACK_WAIT) -> None:
+        """Streams, and a consumer for each pool."""
+        sizes = Sizes(journal=journal_bytes, params=16 << 20, results=16 << 20)
+        async with self.connected("bootstrap") as bus:
+            await provision(bus, self.plan.pools, sizes, ack_wait=ack_wait)
+
+    async def add_principal(self, name: str) -> None:
+        """A new user, while the server runs."""
+        self.keys[name] = Key(generate_seed())
+        self.plan = replace(self.plan, principals={**self.plan.principals, name: [self.keys[name].public]})
+        self.config.write_text(render(self.plan))
+        await self.process.reload()
+
+    def options(self, name: str, **changed: object) -> Options:
+        """How `name` connects."""
+        options = Options(name=name, servers=[self.url], seed=self.keys[name].seed, inbox_prefix=inbox_prefix(name))
+        return replace(options, **changed)
+
+    async def bus(self, name: str, **changed: object) -> NatsBus:
+        """A bus of that user's, closed when the server is."""
+        bus = await connect(self.options(name, **changed))
+        self._stack.push_async_callback(bus.close)
+        return bus
+
+    @asynccontextmanager
+    async def connected(self, name: str) -> AsyncIterator[NatsBus]:
+        """A bus of that user's, for a moment."""
+        bus = await connect(self.options(name))
+        try:
+            yield bus
+        finally:
+            await bus.close()
+
+    async def stop(self) -> None:
+        """Close every bus, end the process."""
+        await self._stack.aclose()
+        await self.process.stop()
+
+
+@asynccontextmanager
+async def writ_server(
+    directory: Path,
+    *,
+    principals: Sequence[str] = ("alice", "bob"),
+    pools: Sequence[str] = ("a", "b"),
+    journal_bytes: int = JOURNAL_BYTES,
+    ack_wait: float = ACK_WAIT,
+) -> AsyncIterator[WritServer]:
+    """A server that is ready, with streams and consumers."""
+    server = WritServer(directory, principals, pools)
+    await server.start()
+    try:
+        await server.provision(journal_bytes=journal_bytes, ack_wait=ack_wait)
+        yield server
+    finally:
+        await server.stop()

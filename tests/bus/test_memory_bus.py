@@ -1,0 +1,48 @@
+"""The memory bus passes the suite that the real one passes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from writ_bus.port import Bus, Message
+from writ_testing.bus_suite import BusSuite
+from writ_testing.memory_broker import Broker
+from writ_testing.memory_bus import MemoryBus
+
+
+class MemoryGround:
+    """One broker."""
+
+    ack_wait = 1.0
+    max_bytes = 2 << 20
+
+    def __init__(self) -> None:
+        self.broker = Broker(max_bytes=self.max_bytes, ack_wait=self.ack_wait)
+        self.buses: list[MemoryBus] = []
+
+    async def bus(self, name: str) -> MemoryBus:
+        self.buses.append(MemoryBus(self.broker))
+        return self.buses[-1]
+
+    async def restart(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self.broker.stop()
+        await meanwhile()
+        self.broker.start()
+
+    async def ask_with_reply(self, bus: Bus, subject: str, reply: str) -> None:
+        self.broker.deliver(Message(subject, b"", {}, reply))
+
+    def lose_answers(self, bus: Bus, number: int) -> None:
+        self.broker.disk.lost_answers = number
+
+
+@pytest.fixture
+async def ground() -> AsyncIterator[MemoryGround]:
+    ground = MemoryGround()
+    yield ground
+    await asyncio.gather(*(bus.close() for bus in ground.buses))
+
+
+class TestMemoryBus(BusSuite):
+    """Everything, in one process."""
