@@ -1,0 +1,188 @@
+"""`Writ`: ask for operations and follow them, from Python.
+
+    async with await Writ.connect("nats://127.0.0.1:4222", seed=seed, principal="alice") as writ:
+        done = await writ.run("service_restart", "web-1", {"service_name": "nginx"}, reason="new certificate")
+
+Nothing is sent without an idempotency key, so whatever got lost on the way is asked again and still happens once.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+
+from writ_bus import tracing
+from writ_bus.port import Bus
+from writ_client import wishes
+from writ_client.asking import ask
+from writ_client.context import Context, open_bus, read_context
+from writ_client.failures import raise_for
+from writ_client.following import Event, Following
+from writ_client.queries import Queries
+from writ_client.waiting import History, OnEvent, outcome
+from writ_contracts import requests, subjects
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.ids import operation_id as id_of
+from writ_runtime.files import read_private
+from writ_trust.keys import Key
+
+SUBMIT_SECONDS = 30.0
+CONTROL_SECONDS = 60.0
+CLOSE_SECONDS = 1.0
+
+
+class Options(TypedDict, total=False):
+    """What `run` passes on to `submit`."""
+
+    reason: str
+    dry_run: bool
+    correlation_id: str | None
+    sign: bool
+
+
+class Writ(Queries):
+    """One principal's connection to Writ. Errors are those of `writ_contracts.errors`."""
+
+    def __init__(self, bus: Bus, key: Key | None, principal: str, *, clock: Callable[[], float] = time.time) -> None:
+        """On a bus that is connected as this principal. Without a key nothing is signed."""
+        super().__init__(bus, principal)
+        self._key = key
+        self._clock = clock
+        self._following = Following(bus, principal)
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        *,
+        seed: bytes,
+        principal: str,
+        tls_ca: str | None = None,
+        tls_cert: str | None = None,
+        tls_key: str | None = None,
+        wait: float = 5.0,
+    ) -> Self:
+        """As this principal, with its nkey seed. Raises Unreachable, and Forbidden for a key that is not known."""
+        context = Context(principal=principal, url=url, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)
+        return await cls.within(context, seed, wait=wait)
+
+    @classmethod
+    async def from_context(cls, path: str | Path, *, wait: float = 5.0) -> Self:
+        """As a file says that `writ context PRINCIPAL -o json` wrote. Raises ConfigError when it cannot be used."""
+        context = read_context(Path(path))
+        return await cls.within(context, read_private(Path(context.key_file)), wait=wait)
+
+    @classmethod
+    async def within(cls, context: Context, seed: bytes, *, wait: float = 5.0) -> Self:
+        """As the context says."""
+        key = Key(seed)
+        return cls(await open_bus(context, seed, wait=wait), key, context.principal)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of the server."""
+        await self._following.close()
+        await self._bus.drain(CLOSE_SECONDS)
+
+    async def submit(
+        self,
+        operation: str,
+        target: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+        correlation_id: str | None = None,
+        sign: bool = True,
+        timeout: float = SUBMIT_SECONDS,
+    ) -> requests.Answer:
+        """Ask, and return once the decision is on record; a denial or an invalid request is an Answer as well.
+
+        Raises what left no record: Invalid, Untrusted, Conflict (the key was used for something else), Full,
+        Unreachable, Forbidden (the server does not let us), and TimedOut, after which the same key tells what became of
+        it.
+        """
+        request = wishes.unsigned(
+            target,
+            parameters or {},
+            idempotency_key=idempotency_key or wishes.new_key(),
+            reason=reason,
+            dry_run=dry_run,
+            correlation_id=correlation_id,
+        )
+        if sign and self._key is not None:
+            salt, now = wishes.new_salt(), self._clock()
+            request = wishes.signed(request, self._key, self.principal, operation, salt=salt, now=now)
+        subject = subjects.request(self.principal, operation)
+        with tracing.within(tracing.root(correlation_id or "")):
+            answer = await ask(self._bus, subject, request, requests.Answer, timeout=timeout)
+        if answer.outcome is None:
+            raise_for(answer)
+        return answer
+
+    async def run(
+        self,
+        operation: str,
+        target: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+        on_event: OnEvent = lambda _: None,
+        **options: Unpack[Options],
+    ) -> requests.OperationView:
+        """`submit` with these options, then `wait`; `on_event` hears what happens on the way."""
+        key = idempotency_key or wishes.new_key()
+        await self._following.start()
+        with self._following.listen(id_of(self.principal, key)) as heard:
+            answer = await self.submit(operation, target, parameters, idempotency_key=key, **options)
+            operation_id = answer.operation_id or id_of(self.principal, key)
+            asked = answer.outcome is None
+            return await outcome(self, operation_id, heard, timeout=timeout, on_event=on_event, asked=asked)
+
+    async def wait(
+        self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None
+    ) -> requests.OperationView:
+        """The operation once it has an outcome, `unknown` included; TimedOut when it has none within `timeout` s."""
+        await self._following.start()
+        with self._following.listen(operation_id) as heard:
+            return await outcome(self, operation_id, heard, timeout=timeout, on_event=on_event, asked=False)
+
+    async def events(self, operation_id: str) -> AsyncIterator[Event]:
+        """What happened to the operation and happens, in order and to its outcome; progress in between as it comes.
+
+        What was missed on the way is read from the audit service. Raises Invalid (`not_found`).
+        """
+        await self._following.start()
+        with self._following.listen(operation_id) as heard:
+            async for event in History(self, operation_id, heard).events():
+                yield event
+
+    async def cancel(
+        self, operation_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
+    ) -> requests.OperationView:
+        """Stop an operation; the view is that of the `operation_cancel`, whose output says what it could confirm."""
+        wanted = {"operation_id": operation_id}
+        return await self.run("operation_cancel", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+
+    async def stop_set(
+        self, scope: list[str], *, reason: str, until: float | None = None, timeout: float = CONTROL_SECONDS
+    ) -> requests.OperationView:
+        """Deny everything on these targets (globs) from now on, until `until` (Unix seconds) or a `stop_lift`."""
+        wanted = {"scope": scope, "reason": reason} | ({} if until is None else {"until": until})
+        return await self.run("stop_set", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+
+    async def stop_lift(
+        self, stop_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
+    ) -> requests.OperationView:
+        """End a stop: `stop_id` is in the output of its `stop_set`."""
+        return await self.run("stop_lift", WRIT_TARGET, {"stop_id": stop_id}, reason=reason, timeout=timeout)

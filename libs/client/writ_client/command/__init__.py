@@ -1,0 +1,1 @@
+"""The command `writ`: every subcommand reads its arguments, asks through `Writ`, and shows the answer."""

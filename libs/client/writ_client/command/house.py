@@ -1,0 +1,196 @@
+"""`writ up`, `down` and `status`: the installation in `$WRIT_HOME`, and what an agent elsewhere needs to join it."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from writ_client.command import moments
+from writ_client.command.exits import Exit
+from writ_client.command.options import local
+from writ_client.command.output import Screen
+from writ_client.command.settings import Settings
+from writ_client.house import outside
+from writ_client.house.founding import found
+from writ_client.house.nats import LOOPBACK, Address, configuration
+from writ_client.house.report import HouseReport
+from writ_client.house.supervisor import House, Options
+from writ_contracts.errors import Invalid
+from writ_runtime.files import read_agents
+from writ_runtime.service import write_atomically
+from writ_runtime.signals import Stop
+
+MONITOR_PORT = 8222
+
+
+@click.command()
+@click.option("--detach", is_flag=True, help="Return when all is ready; `writ down` ends it.")
+@click.option("--executors", type=click.IntRange(1, 32), default=1, show_default=True, help="How many replicas.")
+@click.option(
+    "--nats-port",
+    type=click.IntRange(0, 65535),
+    envvar="WRIT_NATS_PORT",
+    default=4222,
+    show_default=True,
+    help="Where the bundled NATS server listens; 0 takes a free port (WRIT_NATS_PORT).",
+)
+@click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="… and on which address.")
+@click.option("--no-agent", "without", multiple=True, metavar="POOL", help="Somebody else runs this pool's agent.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the logs of all processes.")
+@click.option(
+    "--write-server-config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Only write the configuration for a NATS server that NATS_URL will name.",
+)
+@local
+async def up(
+    settings: Settings,
+    detach: bool,
+    executors: int,
+    nats_port: int,
+    listen: str,
+    without: tuple[str, ...],
+    verbose: bool,
+    config_file: Path | None,
+) -> int:
+    """Start Writ on this machine: NATS, policy, executor, audit, and an agent for this host.
+
+    An empty folder becomes an installation: keys, a policy, an inventory with this machine in it, and the principal
+    `operator`. With NATS_URL set no NATS server is started: that one must have the configuration that
+    --write-server-config writes. Ctrl-C ends all of it in order.
+    """
+    home = settings.home
+    if config_file is not None:
+        return _write_server_config(settings, config_file, listen, nats_port)
+    if detach:
+        report = await outside.detach(home, _arguments(settings, executors, nats_port, listen, without))
+        _ready(settings, report, detached=True)
+        return Exit.DONE
+    options = Options(
+        nats_port=nats_port,
+        listen=listen,
+        executors=executors,
+        nats_url=os.environ.get("NATS_URL") or None,
+        without_agents=frozenset(without),
+        verbose=verbose,
+    )
+    house = House(home, options, os.environ, lambda text: click.echo(f"writ up: {text}", err=True))
+    async with Stop() as stop:
+        await house.run(stop, lambda report: _ready(settings, report, detached=False))
+    return Exit.DONE
+
+
+def _arguments(settings: Settings, executors: int, nats_port: int, listen: str, without: tuple[str, ...]) -> list[str]:
+    words = ["--home", str(settings.home.root), "--executors", str(executors), "--nats-port", str(nats_port)]
+    return [*words, "--listen", listen, *(word for pool in without for word in ("--no-agent", pool))]
+
+
+def _write_server_config(settings: Settings, path: Path, listen: str, port: int) -> int:
+    found(settings.home)
+    address = Address(host=listen, port=port or 4222, monitor_port=MONITOR_PORT)
+    write_atomically(path.absolute(), configuration(settings.home, address).encode())
+    settings.screen.line(f"{path}: start nats-server with it (-c {path}), then NATS_URL=… writ up")
+    return Exit.DONE
+
+
+def _ready(settings: Settings, report: HouseReport, *, detached: bool) -> None:
+    screen = settings.screen
+    if screen.json:
+        screen.data(report)
+        sys.stdout.flush()
+        return
+    home = settings.home
+    screen.line(Text("Writ is ready", style="bold green"), f" on {home.root}, NATS at {report.url}")
+    screen.line("  writ targets                      what there is to act on")
+    screen.line("  writ operations                   what can be asked for")
+    screen.line("  writ run network_status -t TARGET ask for one")
+    screen.line("  writ trace OPERATION_ID           read what is on record of it")
+    end = "`writ down` ends it" if detached else "Ctrl-C ends it"
+    screen.line(f"  {end}; logs are in {home.log}")
+    sys.stdout.flush()
+
+
+@click.command()
+@local
+async def down(settings: Settings) -> int:
+    """End what `writ up` started here; returns when all of it is gone."""
+    await outside.down(settings.home)
+    if settings.screen.json:
+        settings.screen.data({"state": "down"})
+    else:
+        settings.screen.line(f"Writ is down on {settings.home.root}")
+    return Exit.DONE
+
+
+@click.command()
+@local
+async def status(settings: Settings) -> int:
+    """Each process, ready or which of its checks fails, and how full the journal is."""
+    seen = await outside.status(settings.home)
+    if settings.screen.json:
+        settings.screen.data(seen)
+    else:
+        _show_status(settings.screen, seen)
+    return Exit.DONE if seen.ready else Exit.FAILED
+
+
+def _show_status(screen: Screen, seen: outside.HouseStatus) -> None:
+    since = moments.span(time.time() - seen.started_at)
+    screen.line(f"{seen.home}: {seen.state} for {since}, process {seen.pid}, NATS at {seen.url}")
+    rows = [
+        (
+            one.name,
+            Text(one.state if one.ready else f"{one.state}: {_failing(one)}", style="green" if one.ready else "red"),
+            one.pid,
+            one.health_port,
+            one.restarts,
+        )
+        for one in seen.processes
+    ]
+    screen.table(("process", "state", "pid", "health port", "restarts"), rows)
+    if seen.journal is None:
+        screen.line(Text("journal: NATS does not answer", style="red"))
+        return
+    usage = seen.journal
+    share = outside.usage_share(usage)
+    screen.line(
+        f"journal: {usage.messages} events, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB"
+    )
+
+
+def _failing(process: outside.ProcessStatus) -> str:
+    return ", ".join(f"{name}: {reason}" for name, reason in process.failing.items()) or "no check answers"
+
+
+@click.command("agent-env")
+@click.argument("pool")
+@click.option("--url", metavar="URL", help="Where NATS is for that host, if not as here.")
+@click.option("--key-file", metavar="PATH", help="Where the key will be on that host.")
+@click.option("--state-dir", metavar="PATH", default="/var/lib/writ-agent", show_default=True, help="Its state there.")
+@local
+async def agent_env(settings: Settings, pool: str, url: str | None, key_file: str | None, state_dir: str) -> int:
+    """The environment of a pool's agent that runs on another host, for an EnvironmentFile.
+
+    Copy the key file there, mode 0600. The pool must be one that the inventory's targets have.
+    """
+    home = settings.home
+    if pool not in {agent.pool for agent in read_agents(home.agents).agents}:
+        raise Invalid(f"no pool {pool} in {home.agents}: give a target of the inventory this pool first")
+    values = {
+        "NATS_URL": url or outside.running(home).url,
+        "WRIT_POOL": pool,
+        "WRIT_KEY_FILE": key_file or str(home.seed_file(f"agent-{pool}")),
+        "WRIT_POLICY_KEY": home.key("policy").public,
+        "WRIT_STATE_DIR": state_dir,
+    }
+    if settings.screen.json:
+        settings.screen.data(values)
+    else:
+        for name, value in values.items():
+            click.echo(f"{name}={value}")
+    return Exit.DONE

@@ -1,0 +1,53 @@
+"""Times as people type and read them: `2h` ago, an ISO 8601 instant; and back to local time for the screen."""
+
+import re
+from datetime import UTC, datetime
+
+from writ_contracts.errors import Invalid
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_span = re.compile(r"(\d{1,9})([smhdw])").fullmatch
+
+
+def seconds(text: str) -> float:
+    """`90`, `90s`, `15m`, `2h`, `7d` or `1w` in seconds; raises Invalid."""
+    if match := _span(text):
+        return float(int(match[1]) * _SECONDS[match[2]])
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e10:
+        raise Invalid(f"{text!r} is not a time span such as 90s, 15m, 2h or 7d")
+    return value
+
+
+def instant(text: str, *, now: float) -> float:
+    """Unix seconds of an ISO 8601 time (local time where it names no zone), or of a span before `now`."""
+    if _span(text):
+        return now - seconds(text)
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise Invalid(f"{text!r} is neither a span such as 2h nor a time such as 2026-11-25T14:30") from None
+
+
+def clock(at: float) -> str:
+    """Time of day, to the millisecond, in local time."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
+
+
+def date(at: float) -> str:
+    """Date and time of day in local time."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def span(duration: float) -> str:
+    """A duration for people: `3.2 ms`, `1.4 s`, `2 min 5 s`, `3 h 20 min`."""
+    if duration < 1:
+        return f"{duration * 1000:.3g} ms"
+    if duration < 60:
+        return f"{duration:.1f} s"
+    if duration < 3600:
+        return f"{duration // 60:.0f} min {duration % 60:.0f} s"
+    return f"{duration // 3600:.0f} h {duration % 3600 // 60:.0f} min"

@@ -1,0 +1,97 @@
+"""What goes to the screen: tables and sentences for people, JSON for programs; standard output has the result alone.
+
+Text from outside (messages, outputs, names) never reaches the terminal as control characters or as markup.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_COLOURS = {
+    "succeeded": "green",
+    "previewed": "cyan",
+    "failed": "red",
+    "denied": "red",
+    "invalid": "red",
+    "unknown": "magenta",
+    "expired": "yellow",
+    "cancelled": "yellow",
+    "rejected": "yellow",
+    "stale": "yellow",
+}
+
+
+class Screen:
+    """Where a command writes. `form` is `table` or `json`."""
+
+    def __init__(self, form: str) -> None:
+        self.form = form
+        # Narrower than any real table only in pipes: there nothing may be cut or wrapped.
+        width = None if sys.stdout.isatty() else 10_000
+        self.out = Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=not sys.stdout.isatty())
+        self.err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+    @property
+    def json(self) -> bool:
+        """Whether a program reads."""
+        return self.form == "json"
+
+    @property
+    def live(self) -> bool:
+        """Whether a person watches, so that progress may be shown."""
+        return self.err.is_terminal and not self.json
+
+    def data(self, value: Any) -> None:
+        """The result for programs: one JSON document, indented."""
+        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+    def line(self, *parts: str | Text) -> None:
+        """One line for people."""
+        self.out.print(Text.assemble(*(visible(part) if isinstance(part, str) else part for part in parts)))
+
+    def fields(self, pairs: Iterable[tuple[str, object]], indent: int = 2) -> None:
+        """Names and values, one a line, those that are empty left out."""
+        for name, value in pairs:
+            if value not in (None, "", [], {}):
+                self.out.print(Text.assemble(" " * indent, (f"{name}: ", "dim"), shown(value, indent + 2)))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Rows under headings."""
+        table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*(cell if isinstance(cell, Text) else Text(visible(_brief(cell))) for cell in row))
+        self.out.print(table)
+
+
+def outcome(word: str | None) -> Text:
+    """An outcome or state in its colour."""
+    return Text(visible(word or ""), style=_COLOURS.get(word or "", ""))
+
+
+def visible(text: str, *, newlines: bool = False) -> str:
+    """The text with every control character made harmless."""
+    kept = "\n\t" if newlines else ""
+    return "".join(char if char.isprintable() or char in kept else "�" for char in text)
+
+
+def shown(value: object, indent: int = 0) -> str:
+    """A value for people: text as it is, its further lines indented; anything else as JSON."""
+    if isinstance(value, str):
+        lines = visible(value, newlines=True).rstrip("\n").split("\n")
+        return f"\n{' ' * indent}".join(["", *lines] if len(lines) > 1 else lines)
+    return visible(msgspec.json.encode(value).decode())
+
+
+def _brief(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    return str(value)

@@ -1,0 +1,154 @@
+"""`key=value` words into typed parameters, by the operation's own schema.
+
+    key=value      text, number, yes/no, or a list (a,b,c; the key may be repeated)
+    key=@file      the file's content (base64 where the operation is told encoding=base64)
+    key=-          standard input
+    key=@@text     text that begins with @
+    key:=JSON      any value, as JSON
+
+The service checks everything again; what is refused here could not even be written as its type.
+"""
+
+import base64
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct, inspect
+
+from writ_contracts.errors import Invalid
+
+_TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
+Types = Mapping[str, inspect.Type]
+
+
+class Word(Struct, frozen=True):
+    """One argument, taken apart."""
+
+    key: str
+    text: str
+    is_json: bool
+
+
+def parse(words: Iterable[str], parameters: type[Struct] | None) -> dict[str, Any]:
+    """The parameters that the words give; without a struct (an operation that only the server knows) all are text."""
+    taken = [split(word) for word in words]
+    types = types_of(parameters) if parameters else {}
+    encoding = next((word.text for word in taken if word.key == "encoding" and not word.is_json), "")
+    values: dict[str, Any] = {}
+    for word in taken:
+        value = _value(word, types.get(word.key), encoding)
+        values[word.key] = _joined(word.key, values[word.key], value) if word.key in values else value
+    return values
+
+
+def split(word: str) -> Word:
+    """`key=value` or `key:=JSON`; raises Invalid."""
+    key, sign, text = word.partition("=")
+    if not sign or not key.rstrip(":"):
+        raise Invalid(f"{word!r} is not key=value", code="invalid_parameters")
+    return Word(key.removesuffix(":"), text, key.endswith(":"))
+
+
+def types_of(parameters: type[Struct]) -> Types:
+    """The type of each field; of `X | None` it is X."""
+    info = inspect.type_info(parameters)
+    assert isinstance(info, inspect.StructType)  # noqa: S101 - what a struct's type info is
+    return {field.encode_name: _plain(field.type) for field in info.fields}
+
+
+def _plain(kind: inspect.Type) -> inspect.Type:
+    if isinstance(kind, inspect.Metadata):
+        return _plain(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        arms = [arm for arm in kind.types if not isinstance(arm, inspect.NoneType)]
+        return _plain(arms[0]) if len(arms) == 1 else kind
+    return kind
+
+
+def _value(word: Word, kind: inspect.Type | None, encoding: str) -> Any:
+    if word.is_json:
+        try:
+            return msgspec.json.decode(word.text)
+        except msgspec.DecodeError as error:
+            raise _wrong(word.key, f"is not JSON: {error}") from error
+    if word.text == "-" or (word.text.startswith("@") and not word.text.startswith("@@")):
+        return _content(word, encoding)
+    return _typed(word.key, word.text.removeprefix("@") if word.text.startswith("@@") else word.text, kind)
+
+
+def _content(word: Word, encoding: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if word.text == "-" else Path(word.text[1:]).read_bytes()
+    except OSError as error:
+        raise _wrong(word.key, f"{word.text[1:]}: {error.strerror}") from error
+    if encoding == "base64":
+        return base64.b64encode(data).decode()
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise _wrong(word.key, "is not UTF-8 text; bytes go with encoding=base64") from None
+
+
+def _typed(key: str, text: str, kind: inspect.Type | None) -> Any:
+    match kind:
+        case inspect.IntType():
+            return _number(key, text, int, "an integer")
+        case inspect.FloatType():
+            return _number(key, text, float, "a number")
+        case inspect.BoolType():
+            return _switch(key, text)
+        case inspect.ListType():
+            item = _plain(kind.item_type)
+            return [_typed(key, part, item) for part in text.split(",")] if text else []
+        case inspect.DictType():
+            name, sign, value = text.partition("=")
+            if not sign:
+                raise _wrong(key, "takes name=value")
+            return {name: _typed(key, value, _plain(kind.value_type))}
+        case inspect.UnionType():
+            return _first_that_fits(key, text, kind)
+        case inspect.StructType():
+            raise _wrong(key, f"takes a structure: {key}:=JSON")
+        case _:
+            return text
+
+
+def _number(key: str, text: str, kind: Callable[[str], Any], name: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise _wrong(key, f"{text[:40]!r} is not {name}") from None
+
+
+def _switch(key: str, text: str) -> bool:
+    word = text.lower()
+    if word not in _TRUE | _FALSE:
+        raise _wrong(key, f"{text[:40]!r} is neither yes nor no")
+    return word in _TRUE
+
+
+def _first_that_fits(key: str, text: str, kind: inspect.UnionType) -> Any:
+    arms = sorted((_plain(arm) for arm in kind.types), key=lambda arm: isinstance(arm, inspect.StrType))
+    for arm in arms:
+        if isinstance(arm, inspect.NoneType):
+            continue
+        try:
+            return _typed(key, text, arm)
+        except Invalid:
+            continue
+    return text
+
+
+def _joined(key: str, before: Any, value: Any) -> Any:
+    if isinstance(before, list) and isinstance(value, list):
+        return before + value
+    if isinstance(before, dict) and isinstance(value, dict):
+        return before | value
+    raise _wrong(key, "is given twice")
+
+
+def _wrong(key: str, why: str) -> Invalid:
+    return Invalid(f"{key}: {why}", code="invalid_parameters")

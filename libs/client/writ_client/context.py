@@ -1,0 +1,78 @@
+"""How one principal reaches one installation of Writ: address, key file, and the names on the bus that are its own.
+
+`writ context PRINCIPAL -o json` writes it for any NATS client in any language; `Writ.from_context` reads it back.
+"""
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, field
+
+from writ_bus.connection import Options, TlsOptions
+from writ_bus.nats_bus import NatsBus, connect
+from writ_bus.server_config import inbox_prefix
+from writ_contracts import subjects
+from writ_contracts.ids import PrincipalId
+from writ_runtime.config import ConfigError
+
+
+class Subjects(Struct, frozen=True, kw_only=True):
+    """Where a principal publishes its requests and queries, and where it hears of its operations."""
+
+    request: str = ""
+    query: str = ""
+    events: str = ""
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    """Everything that a client needs but the key itself, which stays in its file."""
+
+    principal: PrincipalId
+    url: str
+    key_file: str = ""
+    inbox_prefix: str = ""
+    subjects: Subjects = field(default_factory=Subjects)
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+
+def spelled_out(context: Context) -> Context:
+    """With the names that follow from the principal, for clients that know nothing of Writ."""
+    principal = context.principal
+    return msgspec.structs.replace(
+        context,
+        inbox_prefix=inbox_prefix(principal),
+        subjects=Subjects(
+            request=subjects.request(principal, "OPERATION").replace("OPERATION", "<operation>"),
+            query=subjects.query(principal, "KIND").replace("KIND", "<kind>"),
+            events=subjects.events_of(principal),
+        ),
+    )
+
+
+def read_context(path: Path) -> Context:
+    """The context in a JSON file; its key file may be named relative to it. Raises ConfigError."""
+    try:
+        context = msgspec.json.decode(path.read_bytes(), type=Context)
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path}: is not a context: {error}") from error
+    return msgspec.structs.replace(context, key_file=str(path.parent / context.key_file))
+
+
+async def open_bus(context: Context, seed: bytes, *, wait: float) -> NatsBus:
+    """A connection as this principal. Raises Unreachable, and Forbidden for a key that the server does not know."""
+    tls = None
+    if context.tls_ca is not None:
+        tls = TlsOptions(ca=context.tls_ca, certificate=context.tls_cert, key=context.tls_key)
+    options = Options(
+        name=f"writ-{context.principal}",
+        servers=context.url.split(","),
+        seed=seed,
+        inbox_prefix=context.inbox_prefix or inbox_prefix(context.principal),
+        tls=tls,
+        wait=wait,
+    )
+    return await connect(options)

@@ -1,0 +1,102 @@
+"""What happens to a principal's operations, as it happens: one subscription shared by all who listen.
+
+Events come at most once and may be missed (a reconnect, a slow reader), so nobody may conclude anything from silence:
+`client` asks again after a while.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import msgspec
+from msgspec import Struct
+
+from writ_bus.port import Bus, Message, Subscription
+from writ_contracts import journal, subjects
+from writ_contracts.agents import Progress
+from writ_contracts.errors import Invalid
+from writ_contracts.wire import decode
+
+Event = journal.OperationEvent | Progress
+SEQUENCE = "Nats-Sequence"
+LARGEST_BACKLOG = 1024
+_ENDS = (journal.Refused, journal.Finished, journal.Unknown, journal.Resolved)
+
+
+class Happening(Struct, frozen=True):
+    """One event and its sequence in the journal; 0 for progress, which is not in it."""
+
+    sequence: int
+    event: Event
+
+    @property
+    def ends(self) -> bool:
+        """After it the operation has an outcome."""
+        return isinstance(self.event, _ENDS)
+
+
+class Following:
+    """Hands each event to those who listen for its operation."""
+
+    def __init__(self, bus: Bus, principal: str) -> None:
+        self._bus = bus
+        self._principal = principal
+        self._listeners: dict[str, list[asyncio.Queue[Happening]]] = {}
+        self._starting = asyncio.Lock()
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        """Listen from now on; once is enough. Raises Forbidden, Unreachable."""
+        async with self._starting:
+            if self._subscription is None:
+                subject = subjects.events_of(self._principal)
+                self._subscription = await self._bus.subscribe(subject, self._receive, concurrency=1)
+
+    async def close(self) -> None:
+        """Listen no more."""
+        if self._subscription is not None:
+            await self._subscription.close()
+            self._subscription = None
+
+    @contextmanager
+    def listen(self, operation_id: str) -> Iterator[asyncio.Queue[Happening]]:
+        """A queue of what happens to this operation while the block runs."""
+        queue: asyncio.Queue[Happening] = asyncio.Queue(LARGEST_BACKLOG)
+        self._listeners.setdefault(operation_id, []).append(queue)
+        try:
+            yield queue
+        finally:
+            self._listeners[operation_id].remove(queue)
+            if not self._listeners[operation_id]:
+                del self._listeners[operation_id]
+
+    async def _receive(self, message: Message) -> None:
+        parts = subjects.parse_event(message.subject)
+        if parts is None or parts.operation_id not in self._listeners:
+            return
+        happening = read(parts.event, message.data, message.headers)
+        if happening is None:
+            return
+        for queue in self._listeners.get(parts.operation_id, ()):
+            if not queue.full():
+                queue.put_nowait(happening)
+
+
+def read(kind: str, data: bytes, headers: Mapping[str, str]) -> Happening | None:
+    """The event in a message; None for a kind that this version does not know."""
+    try:
+        if kind == "progress":
+            return Happening(0, decode(data, Progress))
+        sequence = int(headers.get(SEQUENCE, "0"))
+        return Happening(sequence, decode(data, journal.OperationEvent))  # type: ignore[arg-type]
+    except (Invalid, ValueError):
+        return None
+
+
+def of_trace(sequence: int, kind: str, body: Mapping[str, object]) -> Happening | None:
+    """The event in a line of a trace; None for what is not an event of an operation."""
+    try:
+        event: Event = msgspec.convert({**body, "type": kind}, journal.OperationEvent)
+    except msgspec.ValidationError:
+        return None
+    return Happening(sequence, event)

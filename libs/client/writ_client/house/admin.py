@@ -1,0 +1,67 @@
+"""Local administration by the owner of `$WRIT_HOME`: no request, no decision; who may write the folder may do this.
+
+The key pair is made here; only its public half goes into principals.yaml. A running `writ up` takes it in by itself.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+from msgspec import Struct
+
+from writ_client.context import Context, open_bus
+from writ_client.house import lists
+from writ_client.house.founding import found
+from writ_client.house.home import Home
+from writ_client.house.lock import holder
+from writ_client.house.report import read_report
+from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
+from writ_contracts.inventory import Principal
+from writ_runtime.files import read_principals
+
+ADMITTED_WITHIN = 10.0
+PAUSE = 0.1
+
+
+class Added(Struct, frozen=True, kw_only=True):
+    """`admitted`: the running server lets the key in; None where none is running."""
+
+    principal: Principal
+    key_file: str
+    admitted: bool | None
+
+
+async def add_principal(home: Home, name: str, kind: str, roles: list[str], acts_for: str | None) -> Added:
+    """A new principal with a new key. Raises Conflict if there is one, Invalid for a human that isn't there."""
+    found(home)
+    known = {one.id: one for one in read_principals(home.principals).principals}
+    if name in known:
+        raise Conflict(f"there is a principal {name} already")
+    if acts_for is not None and (kind == "human" or acts_for not in known or known[acts_for].kind != "human"):
+        raise Invalid(f"{name} cannot act for {acts_for}: agents and services act for a human of {home.principals}")
+    key = home.make_key(f"principal-{name}")
+    entry: dict[str, Any] = {"id": name, "kind": kind, "roles": roles, "key": key.public}
+    if acts_for is not None:
+        entry["acts_for"] = acts_for
+    lists.append(home.principals, "principals", entry, unique="id")
+    principal = next(one for one in read_principals(home.principals).principals if one.id == name)
+    key_file = str(home.seed_file(f"principal-{name}"))
+    return Added(principal=principal, key_file=key_file, admitted=await _admitted(home, name))
+
+
+async def _admitted(home: Home, name: str) -> bool | None:
+    report = read_report(home.house_file)
+    if report is None or holder(home.lock) is None:
+        return None
+    context = Context(principal=name, url=report.url)
+    seed = home.key(f"principal-{name}").seed
+    deadline = time.monotonic() + ADMITTED_WITHIN
+    while time.monotonic() < deadline:
+        try:
+            bus = await open_bus(context, seed, wait=2.0)
+        except (Denied, Unreachable, TimedOut):
+            await asyncio.sleep(PAUSE)
+        else:
+            await bus.drain(1.0)
+            return True
+    return False

@@ -1,0 +1,148 @@
+"""One process under supervision: started, waited for, started again when it dies, and ended.
+
+It is in a session of its own, so that a Ctrl-C reaches only the supervisor, and it dies when the supervisor does.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from writ_client.house.home import Home
+from writ_client.house.readiness import probe
+from writ_client.house.services import Service
+from writ_contracts.errors import Unreachable
+
+START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+STEADY_SECONDS = 30.0
+"""After that long a death is a new one, and the pause starts small again."""
+LARGEST_LOG = 16 << 20
+POLL_SECONDS = 0.05
+
+Say = Callable[[str], None]
+
+
+def tie() -> list[str]:
+    """What makes a command die with this process."""
+    return [sys.executable, "-S", "-E", str(Path(__file__).with_name("tied.py")), str(os.getpid())]
+
+
+class Child:
+    """`start` it once; from then on it is kept running until `stop`."""
+
+    def __init__(self, service: Service, home: Home, environ: Mapping[str, str], say: Say, pause: float = FIRST_PAUSE):
+        self.service = service
+        self.name = service.name
+        self.state = "starting"
+        self.restarts = 0
+        self.log = home.log / f"{service.name}.log"
+        self.run_file = home.run / f"{service.name}.json"
+        self._environ = environ
+        self._say = say
+        self._first_pause = pause
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Returns when it is ready; raises Unreachable with its last words when it isn't within 30 s, or ended."""
+        await self._spawn()
+        await self._ready()
+        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+
+    async def stop(self, within: float = STOP_SECONDS) -> None:
+        """Asks it to end; after `within` seconds ends it."""
+        self.state = "stopping"
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._process is not None:
+            await self._end(self._process, within)
+        self.state = "stopped"
+        self.run_file.unlink(missing_ok=True)
+
+    async def _end(self, process: asyncio.subprocess.Process, within: float) -> None:
+        if process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), within)
+        except TimeoutError:
+            self._say(f"{self.name} did not end within {within:g} s: killed")
+            process.kill()
+            await process.wait()
+
+    async def _spawn(self) -> None:
+        self.run_file.unlink(missing_ok=True)
+        if self.log.exists() and self.log.stat().st_size > LARGEST_LOG:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        with self.log.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *tie(),
+                *self.service.argv,
+                env={**self._environ, **self.service.env},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    async def _ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not (readiness := await probe(self.run_file, self.pid)).ready:
+            if self.pid is None:
+                raise Unreachable(f"{self.name} {self._how_it_ended()} at its start{self._last_words()}")
+            if time.monotonic() > deadline:
+                why = ", ".join(f"{name}: {reason}" for name, reason in readiness.failing.items()) or readiness.status
+                raise Unreachable(f"{self.name} is not ready after {START_SECONDS:g} s ({why}){self._last_words()}")
+            await asyncio.sleep(POLL_SECONDS)
+        self.state = "ready"
+
+    async def _keep(self) -> None:
+        pause = self._first_pause
+        while self._process is not None:
+            began = time.monotonic()
+            await self._process.wait()
+            pause = self._first_pause if time.monotonic() - began > STEADY_SECONDS else pause
+            self.state = "restarting"
+            self.restarts += 1
+            self._say(f"{self.name} {self._how_it_ended()}: starting it again in {pause:g} s (log: {self.log})")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+            await self._again()
+
+    async def _again(self) -> None:
+        try:
+            await self._spawn()
+            await self._ready()
+            self._say(f"{self.name} is ready again")
+        except (Unreachable, OSError) as error:
+            self._say(str(error))
+
+    def _how_it_ended(self) -> str:
+        code = self._process.returncode if self._process is not None else None
+        if code is None or code >= 0:
+            return f"ended with status {code}"
+        return f"was ended by {signal.Signals(-code).name}"
+
+    def _last_words(self) -> str:
+        return quoted(self.log)
+
+
+def quoted(log: Path, lines: int = 5) -> str:
+    """The last lines of a log, for an error message."""
+    try:
+        text = log.read_bytes()[-8192:].decode(errors="replace")
+    except OSError:
+        return ""
+    last = [line.strip()[:500] for line in text.splitlines() if line.strip()][-lines:]
+    return "".join([f"; the end of {log}:", *(f"\n  {line}" for line in last)]) if last else ""

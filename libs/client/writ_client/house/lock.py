@@ -1,0 +1,56 @@
+"""One `writ up` for each `$WRIT_HOME`: the kernel holds the lock, so a killed one leaves none behind."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from writ_contracts.errors import Conflict
+
+TRIES, PAUSE = 10, 0.02
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Holds it while the block runs; raises Conflict naming the process that has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not _taken(descriptor):
+            raise Conflict(f"Writ is already up on {path.parent.parent} (process {_content(path)})")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    """A few tries: whoever looks whether it is held (`holder`) has it for a moment too."""
+    for _ in range(TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(PAUSE)
+    return False
+
+
+def holder(path: Path) -> int | None:
+    """The process that holds it, or None where nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(_content(path) or 0) or None
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _content(path: Path) -> str:
+    return path.read_text(errors="replace").strip()

@@ -1,0 +1,223 @@
+"""The NATS server of a house: the bundled one, kept running and in step with the files; or one that others run.
+
+Its configuration follows from keys, principals and pools alone; streams and consumers are made by the bootstrap user.
+"""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from writ_bus.connection import Options, TlsOptions
+from writ_bus.errors import BusError, Forbidden
+from writ_bus.nats_bus import connect
+from writ_bus.server_config import ServerPlan, inbox_prefix, render
+from writ_bus.server_process import ServerProcess
+from writ_bus.streams import Sizes, provision
+from writ_client.house.child import FIRST_PAUSE, LONGEST_PAUSE, tie
+from writ_client.house.home import Home
+from writ_contracts.registry import Role
+from writ_runtime.config import ConfigError
+from writ_runtime.files import read_agents, read_principals
+from writ_runtime.service import write_atomically
+
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+MEGABYTE = 1 << 20
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """Where the bundled server listens; the monitor (health, reloads) is on loopback always."""
+
+    host: str
+    port: int
+    monitor_port: int
+
+    @property
+    def url(self) -> str:
+        """For clients on this machine."""
+        return f"nats://{LOOPBACK if self.host in EVERYWHERE else self.host}:{self.port}"
+
+
+def free_port(host: str = LOOPBACK) -> int:
+    """A port that nobody has at the moment."""
+    with socket.socket() as listener:
+        listener.bind((host, 0))
+        return int(listener.getsockname()[1])
+
+
+def configuration(home: Home, address: Address) -> str:
+    """The server's file, as principals.yaml and agents.yaml have it now."""
+    principals = {one.id: [one.key] for one in read_principals(home.principals).principals}
+    pools: dict[str, list[str]] = {}
+    for agent in read_agents(home.agents).agents:
+        pools.setdefault(agent.pool, []).append(agent.key)
+    roles = {role: [home.key(role.value).public] for role in (Role.EXECUTOR, Role.POLICY, Role.AUDIT)}
+    plan = ServerPlan(
+        store_dir=str(home.nats / "jetstream"),
+        host=address.host,
+        port=address.port,
+        monitor_port=address.monitor_port,
+        bootstrap=home.key("bootstrap").public,
+        system=home.key("sys").public,
+        status=home.key("status").public,
+        roles=roles,
+        principals=principals,
+        pools=pools,
+    )
+    return render(plan)
+
+
+def sizes(home: Home) -> Sizes:
+    """How much the streams may hold: chosen once from the disk's free space, then kept in a file that may be edited."""
+    path = home.nats / "sizes.json"
+    if path.exists():
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Sizes)
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{path}: {error}") from error
+    free = shutil.disk_usage(home.nats).free
+    chosen = Sizes(
+        journal=max(min(8 << 30, free // 3), 64 * MEGABYTE),
+        params=max(min(256 * MEGABYTE, free // 32), 16 * MEGABYTE),
+        results=max(min(512 * MEGABYTE, free // 16), 16 * MEGABYTE),
+    )
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(chosen)))
+    return chosen
+
+
+async def make_streams(home: Home, url: str, pools: Iterable[str], tls: TlsOptions | None) -> None:
+    """Everything that Writ stores in, and the consumers of these pools. Raises BusError."""
+    options = Options(
+        name="writ-bootstrap",
+        servers=url.split(","),
+        seed=home.key("bootstrap").seed,
+        inbox_prefix=inbox_prefix("bootstrap"),
+        tls=tls,
+    )
+    bus = await connect(options)
+    try:
+        await provision(bus, pools, sizes(home))
+    finally:
+        await bus.drain(1.0)
+
+
+class BundledServer:
+    """A nats-server of our own: a child that is started again when it dies."""
+
+    def __init__(self, home: Home, address: Address, say: Callable[[str], None]) -> None:
+        self.address = address
+        self.url = address.url
+        self.state = "starting"
+        self.restarts = 0
+        self.log = home.log / "nats.log"
+        self._home = home
+        self._say = say
+        self._server: ServerProcess | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._server.pid if self._server is not None and not self._server.exited.is_set() else None
+
+    async def start(self) -> None:
+        """Returns when it serves. Raises BusError: a port is taken, or in the server's own words."""
+        write_atomically(self._home.server_config, configuration(self._home, self.address).encode())
+        await self._spawn()
+        self._keeper = asyncio.create_task(self._keep(), name="keep nats")
+
+    async def _spawn(self) -> None:
+        address = self.address
+        self._server = await ServerProcess.start(
+            self._home.server_config,
+            self.log,
+            host=address.host,
+            port=address.port,
+            monitor_port=address.monitor_port,
+            through=tie(),
+        )
+        self.state = "ready"
+
+    async def adapt(self) -> bool:
+        """Takes in what changed in the files; whether anything did. Raises ConfigError, BusError."""
+        wanted = configuration(self._home, self.address)
+        if wanted == self._home.server_config.read_text():
+            return False
+        write_atomically(self._home.server_config, wanted.encode())
+        if self._server is not None and self.pid is not None:
+            await self._server.reload()
+        return True
+
+    async def _keep(self) -> None:
+        pause = FIRST_PAUSE
+        while self._server is not None:
+            await self._server.exited.wait()
+            self.state = "restarting"
+            self.restarts += 1
+            self._say(f"nats ended: starting it again in {pause:g} s (log: {self.log})")
+            await asyncio.sleep(pause)
+            try:
+                await self._spawn()
+                self._say("nats is ready again")
+                pause = FIRST_PAUSE
+            except BusError as error:
+                self._say(str(error))
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def stop(self) -> None:
+        """Ends it, after it has synced."""
+        self.state = "stopping"
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop()
+        self.state = "stopped"
+
+
+class ExternalServer:
+    """One that NATS_URL names. It has our configuration (`writ up --write-server-config`), or it lets nobody in."""
+
+    def __init__(self, home: Home, url: str, say: Callable[[str], None]) -> None:
+        self.url = url
+        self.log: Path | None = None
+        self.state = "ready"
+        self.restarts = 0
+        self.pid: int | None = None
+        self._home = home
+        self._say = say
+        self._known = self._names()
+
+    def _names(self) -> set[str]:
+        principals = {one.id + one.key for one in read_principals(self._home.principals).principals}
+        return principals | {one.pool + one.key for one in read_agents(self._home.agents).agents}
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def adapt(self) -> bool:
+        """Says what its operator has to do when principals or pools changed; whether they did."""
+        names = self._names()
+        if names == self._known:
+            return False
+        self._known = names
+        self._say(f"principals or pools changed: {self.url} needs the file of `writ up --write-server-config`")
+        return True
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+
+Server = BundledServer | ExternalServer
+
+
+def hint(error: BusError, server: Server) -> str:
+    """The error, and for an external server that does not know us what to do about it."""
+    if isinstance(server, ExternalServer) and isinstance(error, Forbidden):
+        return f"{error}: give it the file that `writ up --write-server-config FILE` writes"
+    return str(error)

@@ -1,0 +1,156 @@
+"""A running house, seen and told from outside: status, down, and the start of one that goes on by itself."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from writ_bus.connection import Options
+from writ_bus.errors import BusError
+from writ_bus.nats_bus import connect
+from writ_bus.port import Usage
+from writ_bus.server_config import inbox_prefix
+from writ_client.house.child import quoted
+from writ_client.house.home import Home
+from writ_client.house.lock import holder
+from writ_client.house.readiness import probe, read_run_file
+from writ_client.house.report import HouseReport, ProcessReport, read_report
+from writ_contracts.errors import TimedOut, Unreachable
+
+DOWN_WITHIN = 90.0
+UP_WITHIN = 90.0
+PAUSE = 0.05
+
+
+class ProcessStatus(Struct, frozen=True, kw_only=True):
+    """One process as it answers now; `failing` has a reason for each check that is not well."""
+
+    name: str
+    ready: bool
+    state: str
+    pid: int | None
+    restarts: int
+    health_port: int | None = None
+    failing: dict[str, str] = {}
+
+
+class HouseStatus(Struct, frozen=True, kw_only=True):
+    """The whole house. `journal` is None where NATS does not answer."""
+
+    home: str
+    state: str
+    pid: int
+    url: str
+    started_at: float
+    ready: bool
+    processes: list[ProcessStatus]
+    journal: Usage | None
+
+
+def running(home: Home) -> HouseReport:
+    """What the supervisor says of itself; raises Unreachable where none is running."""
+    report = read_report(home.house_file)
+    if holder(home.lock) is None or report is None:
+        raise Unreachable(f"Writ is not up on {home.root}")
+    return report
+
+
+async def status(home: Home) -> HouseStatus:
+    """Every process asked now. Raises Unreachable where no house is running."""
+    report = running(home)
+    processes = await asyncio.gather(*(_status(home, one) for one in report.processes))
+    journal = await _journal(home, report.url)
+    return HouseStatus(
+        home=str(home.root),
+        state=report.state,
+        pid=report.pid,
+        url=report.url,
+        started_at=report.started_at,
+        ready=report.state == "ready" and journal is not None and all(one.ready for one in processes),
+        processes=processes,
+        journal=journal,
+    )
+
+
+async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
+    if process.name == "nats":  # whether it serves is seen by the journal's being read
+        return ProcessStatus(
+            name=process.name,
+            pid=process.pid,
+            restarts=process.restarts,
+            ready=process.pid is not None,
+            state=process.state,
+        )
+    path = home.run / f"{process.name}.json"
+    found, readiness = read_run_file(path, process.pid), await probe(path, process.pid)
+    return ProcessStatus(
+        name=process.name,
+        pid=process.pid,
+        restarts=process.restarts,
+        ready=readiness.ready,
+        state=readiness.status if process.state in ("ready", "starting") else process.state,
+        health_port=found.health_port if found else None,
+        failing=readiness.failing,
+    )
+
+
+async def _journal(home: Home, url: str) -> Usage | None:
+    options = Options(
+        name="writ-status", servers=[url], seed=home.key("status").seed, inbox_prefix=inbox_prefix("status"), wait=3.0
+    )
+    try:
+        bus = await connect(options)
+    except BusError:
+        return None
+    try:
+        return await bus.journal.usage()
+    except BusError:
+        return None
+    finally:
+        await bus.drain(1.0)
+
+
+async def down(home: Home, within: float = DOWN_WITHIN) -> None:
+    """Asks the supervisor to end, and returns when all is gone. Raises Unreachable where none runs, TimedOut."""
+    pid = holder(home.lock)
+    if pid is None:
+        raise Unreachable(f"Writ is not up on {home.root}")
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + within
+    while holder(home.lock) is not None:
+        if time.monotonic() > deadline:
+            raise TimedOut(f"process {pid} is still there after {within:g} s (log: {home.log / 'up.log'})")
+        await asyncio.sleep(PAUSE)
+
+
+async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN) -> HouseReport:
+    """Starts `writ up` in a session of its own, and returns when it is ready; else Unreachable with its last words."""
+    home.make_folders()
+    log = home.log / "up.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
+            [sys.executable, "-m", "writ_client", "up", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + within
+    while (report := read_report(home.house_file)) is None or report.pid != process.pid or report.state != "ready":
+        if process.poll() is not None:
+            raise Unreachable(f"writ up ended with status {process.returncode}{quoted(log)}")
+        if time.monotonic() > deadline:
+            process.terminate()
+            raise Unreachable(f"writ up is not ready after {within:g} s{quoted(log)}")
+        await asyncio.sleep(PAUSE)
+    return report
+
+
+def usage_share(usage: Usage) -> float:
+    """How full the journal is, 0 to 1."""
+    return usage.bytes / usage.max_bytes if usage.max_bytes > 0 else 0.0

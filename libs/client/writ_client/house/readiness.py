@@ -1,0 +1,59 @@
+"""Whether a process of ours is ready: its run file names its health port, `/readyz` there has the checks by name."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from writ_runtime.service import RunFile
+
+PROBE_SECONDS = 3.0
+
+
+class Readiness(Struct, frozen=True):
+    """What `/readyz` said; `checks` has a reason or `ok` for each."""
+
+    status: str
+    checks: dict[str, str] = {}
+
+    @property
+    def ready(self) -> bool:
+        """All checks are well."""
+        return self.status == "ready"
+
+    @property
+    def failing(self) -> dict[str, str]:
+        """The checks that are not well, with their reasons."""
+        return {name: reason for name, reason in self.checks.items() if reason != "ok"}
+
+
+def read_run_file(path: Path, pid: int | None) -> RunFile | None:
+    """What the process left for us; None while it has not, or where it is another's."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=RunFile)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found if found.pid == pid else None
+
+
+async def probe(run_file: Path, pid: int | None, host: str = "127.0.0.1") -> Readiness:
+    """Asks the process itself; whoever does not answer is not ready."""
+    found = read_run_file(run_file, pid)
+    if found is None:
+        return Readiness("starting")
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            return await _ask(host, found.health_port)
+    except (OSError, TimeoutError, msgspec.DecodeError):
+        return Readiness("no answer")
+
+
+async def _ask(host: str, port: int) -> Readiness:
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read(65_536)
+        return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2], type=Readiness)
+    finally:
+        writer.close()

@@ -1,0 +1,241 @@
+"""`writ up`: NATS, then the services, kept running and in step with the files, and all of it down again in order.
+
+Read `House.run` from top to bottom. Nothing that it starts outlives it, however it ends.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from msgspec import Struct
+
+from writ_bus.connection import TlsOptions
+from writ_bus.errors import BusError
+from writ_client.house import services
+from writ_client.house.child import Child
+from writ_client.house.founding import add_missing_pools, found
+from writ_client.house.home import Home, is_here
+from writ_client.house.lock import held
+from writ_client.house.nats import (
+    LOOPBACK,
+    Address,
+    BundledServer,
+    ExternalServer,
+    Server,
+    free_port,
+    hint,
+    make_streams,
+)
+from writ_client.house.report import HouseReport, ProcessReport, write_report
+from writ_client.house.verbose import follow
+from writ_contracts.errors import Unreachable
+from writ_runtime.config import ConfigError
+from writ_runtime.files import read_agents, read_inventory
+from writ_runtime.signals import Stop
+from writ_runtime.watched import stamp
+
+LOOK_SECONDS = 0.5
+Say = Callable[[str], None]
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """How a house is to be. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one."""
+
+    nats_port: int = 4222
+    listen: str = LOOPBACK
+    executors: int = 1
+    nats_url: str | None = None
+    without_agents: frozenset[str] = frozenset()
+    verbose: bool = False
+    look_seconds: float = LOOK_SECONDS
+
+
+class House:
+    """One installation while it is up."""
+
+    def __init__(
+        self, home: Home, options: Options, environ: Mapping[str, str], say: Say, table: services.Table | None = None
+    ) -> None:
+        self._home = home
+        self._options = options
+        self._environ = environ
+        self._say = say
+        self._table = table or services.Table()
+        self._children: list[Child] = []
+        self._server: Server | None = None
+        self._state = "starting"
+        self._began = time.time()
+        self._reported: HouseReport | None = None
+
+    async def run(self, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
+        """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
+        self._home.make_folders()
+        with held(self._home.lock):
+            first = found(self._home)
+            if first:
+                self._say(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
+            self._server = self._make_server()
+            async with _beside(follow(self._home.log, print) if self._options.verbose else None):
+                try:
+                    await self._work(self._server, stop, on_ready)
+                finally:
+                    self._say("stopping")
+                    await self._down()
+
+    async def _work(self, server: Server, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
+        await _unless(stop, self._start(server))
+        if not stop.asked:
+            self._state = "ready"
+            on_ready(self._report())
+            async with _beside(self._follow(server)):
+                await stop.wait()
+
+    def _make_server(self) -> Server:
+        options = self._options
+        if options.nats_url is not None:
+            return ExternalServer(self._home, options.nats_url, self._say)
+        port = options.nats_port or free_port(options.listen)
+        address = Address(host=options.listen, port=port, monitor_port=free_port())
+        return BundledServer(self._home, address, self._say)
+
+    async def _start(self, server: Server) -> None:
+        self._report()
+        await server.start()
+        try:
+            pools = {agent.pool for agent in read_agents(self._home.agents).agents}
+            await make_streams(self._home, server.url, sorted(pools), self._tls())
+        except BusError as error:
+            raise Unreachable(hint(error, server)) from error
+        wanted = services.core(self._table, self._home, server.url, self._options.executors, self._environ)
+        wanted += services.agents(self._table, self._home, server.url, self._pools_here())
+        await self._start_children(wanted)
+
+    async def _start_children(self, wanted: list[services.Service]) -> None:
+        started = [Child(service, self._home, self._environ, self._say) for service in wanted]
+        self._children += started
+        async with asyncio.TaskGroup() as group:
+            for child in started:
+                group.create_task(self._start_child(child))
+
+    async def _start_child(self, child: Child) -> None:
+        await child.start()
+        self._say(f"{child.name} is ready (process {child.pid})")
+        self._report()
+
+    def _pools_here(self) -> list[str]:
+        """The pools of local targets whose host is this machine, unless their agents are run by others."""
+        local = [target for target in read_inventory(self._home.inventory).targets if target.backend == "local"]
+        here = {target.pool for target in local if is_here(str(target.connection.get("host", target.id)))}
+        return sorted(here - self._options.without_agents)
+
+    def _tls(self) -> TlsOptions | None:
+        ca = self._environ.get("WRIT_TLS_CA")
+        if not ca:
+            return None
+        return TlsOptions(
+            ca=ca,
+            certificate=self._environ.get("WRIT_TLS_CERT") or None,
+            key=self._environ.get("WRIT_TLS_KEY") or None,
+        )
+
+    async def _follow(self, server: Server) -> None:
+        paths = (self._home.inventory, self._home.principals, self._home.agents)
+        seen = [stamp(path) for path in paths]
+        while True:
+            await asyncio.sleep(self._options.look_seconds)
+            self._report()
+            now = [stamp(path) for path in paths]
+            if now == seen:
+                continue
+            try:
+                await self._adapt(server)
+                seen = now
+            except ConfigError as error:
+                seen = now
+                self._say(f"nothing changed, since a file is wrong: {error}")
+            except (BusError, Unreachable, OSError, ExceptionGroup) as error:
+                self._say(f"a change could not be taken in, trying again: {_reason(error)}")
+
+    async def _adapt(self, server: Server) -> None:
+        """Users, accounts, consumers and local agents as the files want them."""
+        before = {agent.pool for agent in read_agents(self._home.agents).agents}
+        added = set(add_missing_pools(self._home))
+        if await server.adapt():
+            self._say("principals and pools are as in the files again")
+        await make_streams(self._home, server.url, sorted(before | added), self._tls())
+        wanted = {f"agent-{pool}": pool for pool in self._pools_here()}
+        gone = [child for child in self._children if child.name.startswith("agent-") and child.name not in wanted]
+        for child in gone:
+            self._say(f"{child.name} is not wanted any more: stopping it")
+            await child.stop()
+            self._children.remove(child)
+        running = {child.name for child in self._children}
+        new = [pool for name, pool in wanted.items() if name not in running]
+        await self._start_children(services.agents(self._table, self._home, server.url, new))
+
+    async def _down(self) -> None:
+        self._state = "stopping"
+        self._report()
+        for level in sorted({child.service.stop_at for child in self._children}):
+            children = [child for child in self._children if child.service.stop_at == level]
+            await asyncio.gather(*(child.stop() for child in children))
+        if self._server is not None:
+            await self._server.stop()
+        self._home.house_file.unlink(missing_ok=True)
+
+    def _report(self) -> HouseReport:
+        assert self._server is not None  # noqa: S101 - made before anything is reported
+        bundled = [self._server] if isinstance(self._server, BundledServer) else []
+        report = HouseReport(
+            pid=os.getpid(),
+            state=self._state,
+            url=self._server.url,
+            started_at=self._began,
+            external=isinstance(self._server, ExternalServer),
+            processes=[*map(_process, bundled), *map(_process, self._children)],
+        )
+        if report != self._reported:
+            write_report(self._home.house_file, report)
+            self._reported = report
+        return report
+
+
+def _process(one: BundledServer | Child) -> ProcessReport:
+    name = one.name if isinstance(one, Child) else "nats"
+    return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
+    """Goes on with `work` while the block runs."""
+    task = asyncio.create_task(work) if work is not None else None
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _unless(stop: Stop, starting: Coroutine[Any, Any, None]) -> None:
+    """Waits for the start, but no longer than until somebody asks to stop."""
+    work = asyncio.ensure_future(starting)
+    asked = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            try:
+                work.result()
+            except ExceptionGroup as group:
+                raise group.exceptions[0] from group
+    finally:
+        for task in (work, asked):
+            task.cancel()
+        await asyncio.gather(work, asked, return_exceptions=True)
+
+
+def _reason(error: Exception) -> str:
+    return _reason(error.exceptions[0]) if isinstance(error, ExceptionGroup) else str(error)

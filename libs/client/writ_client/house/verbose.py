@@ -1,0 +1,37 @@
+"""The logs of all processes on one terminal, as they grow: read from their files, so that no process waits for us."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+LOOK_SECONDS = 0.2
+MOST_AT_ONCE = 1 << 20
+
+Print = Callable[[str], None]
+
+
+async def follow(folder: Path, show: Print) -> None:
+    """Prints each whole line that is added to a log from now on, with the process's name; until cancelled."""
+    read = {path: path.stat().st_size for path in folder.glob("*.log")}
+    try:
+        while True:
+            _show_new(folder, read, show)
+            await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        _show_new(folder, read, show)
+
+
+def _show_new(folder: Path, read: dict[Path, int], show: Print) -> None:
+    for path in sorted(folder.glob("*.log")):
+        if path.stem == "up":  # what `writ up --detach` itself prints
+            continue
+        begin = read.get(path, 0)
+        if path.stat().st_size < begin:  # it was put aside, and begins anew
+            begin = 0
+        with path.open("rb") as file:
+            file.seek(begin)
+            data = file.read(MOST_AT_ONCE)
+        whole = data[: data.rfind(b"\n") + 1]
+        read[path] = begin + len(whole)
+        for line in whole.decode(errors="replace").splitlines():
+            show(f"{path.stem:12} {line}")

@@ -1,0 +1,68 @@
+"""What a principal may ask about operations, targets and the record. Nothing here changes anything.
+
+Raises the errors of `writ_contracts.errors`: Invalid (`not_found`, …), Denied, Unreachable, TimedOut.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from writ_bus.port import Bus
+from writ_client.asking import Reply, ask
+from writ_client.failures import raise_for
+from writ_contracts import audit, errors, requests, subjects
+
+QUERY_SECONDS = 10.0
+
+
+class Queries:
+    """The reading half of `Writ`."""
+
+    def __init__(self, bus: Bus, principal: str) -> None:
+        """On a bus that is connected as this principal."""
+        self._bus = bus
+        self.principal = principal
+
+    async def get(self, operation_id: str) -> requests.OperationView:
+        """One operation as it stands."""
+        question = requests.OperationQuery(operation_id=operation_id)
+        answer = await self._query("operation", question, requests.OperationAnswer)
+        if answer.operation is None:
+            raise errors.Invalid(f"no operation {operation_id}, or not yours to read", code="not_found")
+        return answer.operation
+
+    async def open_operations(self) -> list[requests.OperationView]:
+        """One's own operations that have not ended, in the order of their requests."""
+        return (await self._query("operations", requests.OpenQuery(), requests.OperationsAnswer)).operations
+
+    async def result(self, operation_id: str) -> dict[str, Any] | None:
+        """The full output of one's own operation, secret fields included, while it is kept; else None."""
+        question = requests.OperationQuery(operation_id=operation_id)
+        return (await self._query("result", question, requests.ResultAnswer)).output
+
+    async def simulate(
+        self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
+    ) -> requests.SimulateAnswer:
+        """What would be decided, and why."""
+        question = requests.SimulateQuery(
+            operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run
+        )
+        return await self._query("simulate", question, requests.SimulateAnswer)
+
+    async def targets(self) -> list[requests.TargetView]:
+        """The targets that there are."""
+        return (await self._query("targets", requests.TargetsQuery(), requests.TargetsAnswer)).targets
+
+    async def trace(self, *, operation_id: str | None = None, correlation_id: str | None = None) -> audit.TraceAnswer:
+        """All that is on record of an operation, or of all operations of a correlation id: give one of the two."""
+        question = audit.TraceQuery(operation_id=operation_id, correlation_id=correlation_id)
+        return await self._query("trace", question, audit.TraceAnswer)
+
+    async def search(self, query: audit.SearchQuery) -> audit.SearchAnswer:
+        """Operations on record, newest first."""
+        return await self._query("search", query, audit.SearchAnswer)
+
+    async def _query(self, kind: str, question: Any, answer_kind: type[Reply]) -> Reply:
+        subject = subjects.query(self.principal, kind)
+        answer = await ask(self._bus, subject, question, answer_kind, timeout=QUERY_SECONDS)
+        raise_for(answer)
+        return answer

@@ -1,0 +1,59 @@
+"""Requests as a principal makes them: with an idempotency key always, and signed.
+
+Plain functions: time, salt and keys come in as arguments.
+"""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import structs
+
+from writ_contracts.requests import Request, RequestStatement
+from writ_trust.digests import keyed_digest
+from writ_trust.keys import Key
+from writ_trust.statements import sign
+
+
+def new_key() -> str:
+    """An idempotency key that nobody has used (128 random bits)."""
+    return secrets.token_hex(16)
+
+
+def new_salt() -> str:
+    """The key of a statement's digest of its parameters: random, since a short secret's bare hash is guessed."""
+    return secrets.token_hex(32)
+
+
+def unsigned(
+    target: str,
+    parameters: Mapping[str, Any],
+    *,
+    idempotency_key: str,
+    reason: str = "",
+    dry_run: bool = False,
+    correlation_id: str | None = None,
+) -> Request:
+    """A request that the NATS server alone vouches for."""
+    return Request(
+        target=target,
+        parameters=dict(parameters),
+        reason=reason,
+        dry_run=dry_run,
+        idempotency_key=idempotency_key,
+        correlation_id=correlation_id,
+    )
+
+
+def signed(request: Request, key: Key, principal: str, operation: str, *, salt: str, now: float) -> Request:
+    """The same request with the principal's own signature on it; good for five minutes from `now` (Unix seconds)."""
+    statement = RequestStatement(
+        principal=principal,
+        operation=operation,
+        target=request.target,
+        parameters_digest=keyed_digest(salt, request.parameters),
+        idempotency_key=request.idempotency_key or "",
+        dry_run=request.dry_run,
+        issued_at=now,
+    )
+    return structs.replace(request, statement=sign(key, statement), salt=salt)
