@@ -2,14 +2,18 @@
 
 from writ_bus.connection import OnViolation, Options, TlsOptions
 from writ_bus.nats_bus import NatsBus, connect
-from writ_runtime.config import ServiceConfig
+from writ_contracts.errors import Invalid
+from writ_runtime.config import ConfigError, ServiceConfig
 from writ_runtime.files import read_private
 from writ_trust.keys import Key
 
 
 def load_key(config: ServiceConfig) -> Key:
-    """The process's own key. Raises ConfigError or Invalid, never showing it."""
-    return Key(read_private(config.key_file))
+    """The process's own key. Raises ConfigError, naming the file and never showing the key."""
+    try:
+        return Key(read_private(config.key_file))
+    except Invalid as error:
+        raise ConfigError(f"{config.key_file}: {error}") from error
 
 
 async def connect_as(
