@@ -28,7 +28,7 @@ def test_the_key_is_that_of_the_file(seed: Path) -> None:
 
 def test_a_file_that_holds_no_key_is_refused_and_not_shown(seed: Path) -> None:
     seed.write_bytes(b"hunter2")
-    with pytest.raises(ConfigError, match="policy.seed: not an nkey seed") as caught:
+    with pytest.raises(ConfigError, match=r"policy\.seed: not an nkey seed") as caught:
         load_key(config(seed))
     assert "hunter2" not in str(caught.value)
 
