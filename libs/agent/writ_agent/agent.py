@@ -1,13 +1,10 @@
 """An agent: one process that carries out the operations of one pool. It puts the parts together, and takes them apart.
 
-async with Agent(settings, bus, backend, ...) as agent:   # recovers, then pulls
-    ...
-# pulls no more, lets what runs end within its grace, ends the rest, sends the receipts
+`start` recovers, then pulls. `stop` pulls no more, lets what runs end within its grace, ends the rest, and sends the
+receipts.
 """
 
 import asyncio
-from types import TracebackType
-from typing import Self
 
 from msgspec import Struct
 
@@ -46,7 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class Agent:
-    """Enter it to start, leave it to stop in order."""
+    """`start` it once, `stop` it once."""
 
     def __init__(
         self,
@@ -94,33 +91,30 @@ class Agent:
             )
         )
         self._beating: asyncio.Task[None] | None = None
-        self._open: list[Subscription] = []
+        self._serving: Subscription | None = None
+        self._pulling: Subscription | None = None
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Recover what an earlier process left, then take work."""
         await recover(self._spool, self._outbox, self._identity, self._catalogue, self._end, self._settings.kill_grace)
         self._beating = asyncio.create_task(self._heart.beat_for_ever())
-        self._open.append(await self._bus.serve(self._service()))
-        pool = self._identity.pool
-        self._open.append(
-            await self._bus.pull(
-                subjects.consumer(pool), subjects.JOURNAL_STREAM, self._worker.handle, slots=self._settings.slots
-            )
+        self._serving = await self._bus.serve(self._service())
+        durable = subjects.consumer(self._identity.pool)
+        self._pulling = await self._bus.pull(
+            durable, subjects.JOURNAL_STREAM, self._worker.handle, slots=self._settings.slots
         )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def stop(self) -> None:
         """Claim nothing more; what runs has `stop_grace`, then it is ended; then the receipts go out."""
         self._worker.stopping = True
         self._heart.changed()
-        closing = asyncio.gather(*(item.close() for item in reversed(self._open)), return_exceptions=True)
-        await asyncio.wait({closing}, timeout=self._settings.stop_grace)
-        await asyncio.gather(*(hand.stop("shutdown") for hand in self._hands))
-        await asyncio.wait({closing}, timeout=self._settings.kill_grace)
+        if self._pulling is not None:
+            closing = asyncio.ensure_future(self._pulling.close())
+            await asyncio.wait({closing}, timeout=self._settings.stop_grace)
+            await asyncio.gather(*(hand.stop("shutdown") for hand in self._hands))
+            await asyncio.wait({closing}, timeout=self._settings.kill_grace)
+        if self._serving is not None:
+            await self._serving.close()
         await self._outbox.flush(5.0)
         await self._outbox.close()
         if self._beating is not None:

@@ -62,6 +62,7 @@ class Probed(Struct, frozen=True, kw_only=True):
     seen: dict[str, Any] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Handler(Protocol):
     """What carries out an operation, or several."""
 

@@ -84,7 +84,7 @@ class Looks:
 
     async def _look(self, ask: AskLook, look: Look, operation: Operation) -> Looked:
         seconds = min(max(ask.timeout, 0.1), LONGEST_LOOK)
-        task = _task(look, operation, ask.parameters, 0, seconds)
+        task = _task(look, operation, ask.parameters, ask.attempt, seconds)
         try:
             looked = await _within(seconds, look_with(self._backend, ask, task))
         except TimeoutError:

@@ -160,6 +160,8 @@ class AskLook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     action: LookAction
     parameters: dict[str, Any]
     look_key: Hex32
+    attempt: int = 1
+    """Which run a probe is about."""
     baseline: dict[str, Any] = field(default_factory=dict)
     timeout: float = 30.0
 

@@ -1,0 +1,25 @@
+"""What every agent reads from its environment; each kind of agent adds its own."""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from writ_contracts.ids import TOKEN_PATTERN
+from writ_runtime.config import ServiceConfig, env
+
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class AgentConfig(ServiceConfig, frozen=True, kw_only=True):
+    """One process of one pool. Its state folder is its alone: no other process may use it."""
+
+    pool: Annotated[str, Meta(pattern=TOKEN_PATTERN), env("WRIT_POOL", "the pool whose operations it carries out")]
+    policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…; a comma between several")]
+    state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of its spool, mode 0700, on a disk that is kept")]
+    slots: Annotated[int, Meta(ge=1, le=1024), env("WRIT_SLOTS", "operations that may run at once")] = 8
+    heartbeat: Annotated[Seconds, env("WRIT_HEARTBEAT", "seconds between heartbeats; a third of a lease")] = 5.0
+    kill_grace: Annotated[Seconds, env("WRIT_KILL_GRACE", "seconds between being told to stop and being killed")] = 5.0
+    stop_grace: Annotated[
+        Seconds, env("WRIT_STOP_GRACE", "seconds that what runs has to end by itself when the agent stops")
+    ] = 10.0

@@ -1,0 +1,89 @@
+"""The process of any agent: with a backend of its own, this is all that an agent's `__main__` needs."""
+
+import secrets
+import socket
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from writ_agent.agent import Agent, Settings
+from writ_agent.backend import Backend, Handler
+from writ_agent.config import AgentConfig
+from writ_agent.meters import ENDPOINTS
+from writ_agent.receipts import Identity
+from writ_agent.routed import Routed
+from writ_agent.spool import Spool
+from writ_contracts.operations import Catalogue
+from writ_contracts.subjects import printable
+from writ_runtime.config import ConfigError
+from writ_runtime.connecting import connect_as, load_key
+from writ_runtime.metrics import Metrics
+from writ_runtime.plugins import load_catalogue, load_handlers
+from writ_runtime.service import Process, Step
+from writ_trust.digests import derive
+from writ_trust.keys import decode_public
+
+
+def metrics() -> Metrics:
+    """What `running` should be given."""
+    return Metrics(ENDPOINTS)
+
+
+async def serve(process: Process, config: AgentConfig, backend: Backend) -> None:
+    """Work until somebody asks the process to stop; then stop in order."""
+    key, catalogue = load_key(config), load_catalogue()
+    identity = Identity(key=key, pool=config.pool, instance=new_instance())
+    secret = bytes.fromhex(derive(key.seed, "writ.spool", config.pool))
+    routed = Routed(backend, handlers_for(backend.name, catalogue, load_handlers()))
+    with Spool(config.state_dir, secret) as spool:
+        bus = await connect_as(f"agent-{config.pool}", config, key)
+        agent = Agent(
+            _settings(config),
+            identity,
+            policy_keys(config),
+            bus=bus,
+            backend=routed,
+            catalogue=catalogue,
+            spool=spool,
+            metrics=process.metrics,
+        )
+        await agent.start()
+        checks = {"bus": agent.bus_check, "spool": agent.spool_check, backend.name: backend.check}
+        grace = config.stop_grace + 2 * config.kill_grace + 12.0
+        await process.serve_until_stopped(
+            checks, Step("operations", agent.stop, grace), Step("drain", lambda: bus.drain(2.0), 3.0)
+        )
+
+
+def handlers_for(backend: str, catalogue: Catalogue, loaded: Mapping[str, object]) -> dict[str, Handler]:
+    """Those of the plugins' handlers whose operation this backend may have. Raises ConfigError."""
+    chosen: dict[str, Handler] = {}
+    for name, handler in loaded.items():
+        operation = catalogue.get(name)
+        if operation is None or not isinstance(handler, Handler):
+            raise ConfigError(f"a plugin brings a handler of {name} that is no handler, or of no operation")
+        if backend in operation.backends:
+            chosen[name] = handler
+    return chosen
+
+
+def policy_keys(config: AgentConfig) -> frozenset[str]:
+    """The keys that grants are believed from: several while one is being replaced. Raises Invalid."""
+    keys = frozenset(key.strip() for key in config.policy_key.split(","))
+    for key in keys:
+        decode_public(key)
+    return keys
+
+
+def new_instance() -> str:
+    """The id of this process: the host's name for people, the rest for uniqueness."""
+    return f"{printable(socket.gethostname()[:40])}-{secrets.token_hex(6)}"
+
+
+def _settings(config: AgentConfig) -> Settings:
+    return Settings(
+        version=version("writ-agent"),
+        slots=config.slots,
+        heartbeat=config.heartbeat,
+        kill_grace=config.kill_grace,
+        stop_grace=config.stop_grace,
+    )

@@ -1,0 +1,119 @@
+"""Operations for tests, as a plugin would bring them: they do next to nothing, and what they do can be counted.
+
+`handlers` carries them out. Every service of an installation with this package knows them; production has it not.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from writ_contracts.operations import Operation, Risk
+from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
+
+BACKENDS = ("local", "ssh", "docker", "proxmox", "fake")
+Path = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00\n]+(?!\n)$"), PUBLIC]
+Delay = Annotated[float, Meta(ge=0, le=600), PUBLIC]
+
+
+class Noop(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nothing to say."""
+
+    timeout: Annotated[Timeout, Meta(le=60)] = 10
+
+
+class Count(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which file counts, and how many seconds pass before it does."""
+
+    path: Path
+    delay: Delay = 0.0
+    timeout: Annotated[Timeout, Meta(le=600)] = 60
+
+
+class Sleep(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long, with how many processes; `stubborn` ones ignore SIGTERM and leave their session."""
+
+    seconds: Delay = 60.0
+    processes: Annotated[int, Meta(ge=0, le=20), PUBLIC] = 3
+    stubborn: Annotated[bool, PUBLIC] = False
+    timeout: Annotated[Timeout, Meta(le=600)] = 120
+
+
+class Keep(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something that must be found nowhere afterwards."""
+
+    secret: Annotated[str, Meta(max_length=100_000)]
+    label: Annotated[str, Meta(max_length=200), PUBLIC] = ""
+    timeout: Annotated[Timeout, Meta(le=60)] = 10
+
+
+class Fail(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """In which way it fails: refused before any effect, by a defect, or so that nobody can tell."""
+
+    how: Annotated[Literal["refused", "defect", "unknown"], PUBLIC] = "refused"
+    timeout: Annotated[Timeout, Meta(le=60)] = 10
+
+
+class Nothing(Output, frozen=True, kw_only=True):
+    """There is nothing to tell."""
+
+
+class Counted(Output, frozen=True, kw_only=True):
+    """How many lines the file has now."""
+
+    lines: Annotated[int, PUBLIC] = 0
+
+
+class Kept(Output, frozen=True, kw_only=True):
+    """`echo` is the secret again; `digest` its SHA-256."""
+
+    digest: Annotated[str, PUBLIC] = ""
+    echo: str = ""
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="test_noop",
+        summary="Do nothing.",
+        parameters=Noop,
+        output=Nothing,
+        risk=Risk.READ,
+        backends=BACKENDS,
+        idempotent=True,
+    ),
+    Operation(
+        name="test_count",
+        summary="Append this operation's id to a file.",
+        parameters=Count,
+        output=Counted,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="test_sleep",
+        summary="Start a tree of processes that sleep.",
+        parameters=Sleep,
+        output=Nothing,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+    ),
+    Operation(
+        name="test_secret",
+        summary="Take a secret, and give it back in the full output.",
+        parameters=Keep,
+        output=Kept,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+        idempotent=True,
+    ),
+    Operation(
+        name="test_fail",
+        summary="Fail.",
+        parameters=Fail,
+        output=Nothing,
+        risk=Risk.CHANGE,
+        backends=BACKENDS,
+    ),
+)

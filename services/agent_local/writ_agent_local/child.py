@@ -1,0 +1,144 @@
+"""One child process with hostops in it, for one request: started clean, fed, read, and ended with all its kin.
+
+It leads a session of its own, dies when its agent dies, gets no environment but the mark of its operation, and no shell
+is anywhere on the way.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from writ_agent.processes import end, marked
+from writ_runtime.logs import Log
+
+LONGEST_LINE = 16 * 1024 * 1024
+MOST_STDERR = 8 * 1024
+EXIT_SECONDS = 5.0
+_COMMAND = (sys.executable, "-I", "-m", "writ_hostops")
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "WRIT_HOSTOPS_PDEATHSIG": "1",
+}
+_log = Log("writ.agent.hostops")
+
+
+class HostChild:
+    """`ask` it once; `stop` may be called meanwhile."""
+
+    def __init__(self, process: Process, operation_id: str) -> None:
+        self._process = process
+        self._operation_id = operation_id
+
+    @classmethod
+    async def start(cls, operation_id: str) -> "HostChild":
+        """Raises OSError when the system has no process left to give."""
+        process = await asyncio.create_subprocess_exec(
+            *_COMMAND,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd="/",
+            env=marked(operation_id, _ENVIRONMENT),
+            start_new_session=True,
+            limit=LONGEST_LINE,
+        )
+        return cls(process, operation_id)
+
+    async def ask(
+        self, request: Mapping[str, Any], progress: Callable[[str], None], secrets: Collection[str] = ()
+    ) -> dict[str, Any] | None:
+        """The result; None where it ended without one. `secrets` are kept out of the log of what it says on stderr."""
+        stderr = asyncio.create_task(self._errors(secrets))
+        try:
+            await self._feed(msgspec.json.encode(request) + b"\n")
+            return await self._answer(progress)
+        finally:
+            await self._gone()
+            await stderr
+
+    async def stop(self, grace: float) -> bool:
+        """SIGTERM, then SIGKILL to the group and to whoever left it. Whether all of it is seen to be gone."""
+        self._signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(grace):
+                await self._process.wait()
+        except TimeoutError:
+            self._signal(signal.SIGKILL)
+        return await end(self._operation_id, 0.0)
+
+    async def _feed(self, line: bytes) -> None:
+        stdin = self._process.stdin
+        if stdin is None:
+            return
+        try:
+            stdin.write(line)
+            await stdin.drain()
+            stdin.close()
+        except ConnectionError:
+            return  # it has ended already; that it gave no result is what counts
+
+    async def _answer(self, progress: Callable[[str], None]) -> dict[str, Any] | None:
+        stdout = self._process.stdout
+        while stdout is not None and (line := await _line(stdout)):
+            told = _decoded(line)
+            match told.get("event"):
+                case "progress":
+                    progress(str(told.get("message", "")))
+                case "result":
+                    return told
+                case _:
+                    _log.error("hostops.unreadable", operation_id=self._operation_id, bytes=len(line))
+        return None
+
+    async def _gone(self) -> None:
+        """It has no more to say; its end is awaited, so that nothing of it is left when the operation has ended."""
+        try:
+            async with asyncio.timeout(EXIT_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            _log.error("hostops.did_not_exit", operation_id=self._operation_id)
+            self._signal(signal.SIGKILL)
+            await self._process.wait()
+
+    async def _errors(self, secrets: Collection[str]) -> None:
+        stderr = self._process.stderr
+        kept = b""
+        while stderr is not None and (piece := await stderr.read(4096)):
+            kept += piece[: MOST_STDERR - len(kept)]
+        if kept:
+            text = redact(kept.decode(errors="replace"), secrets)
+            _log.warning("hostops.stderr", operation_id=self._operation_id, text=text)
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return  # the whole group is gone
+
+
+def redact(text: str, secrets: Collection[str]) -> str:
+    """The text without the secrets, longest first."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "<secret>")
+    return text
+
+
+async def _line(stdout: asyncio.StreamReader) -> bytes:
+    try:
+        return await stdout.readline()
+    except ValueError:  # longer than the limit
+        return b"{}\n"
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {}
