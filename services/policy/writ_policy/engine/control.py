@@ -1,0 +1,73 @@
+"""What the journal's control events say that every decision must know: for now the stops that are in force."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from writ_contracts.errors import Invalid
+from writ_contracts.journal import ControlEvent
+from writ_contracts.wire import decode
+from writ_policy.engine.patterns import Pattern, glob
+
+
+class Stop(Struct, frozen=True, eq=False):
+    """Nothing may start on these targets until `until` (Unix seconds; None: until it is lifted)."""
+
+    id: str
+    scope: tuple[Pattern, ...]
+    reason: str
+    until: float | None
+
+    def covers(self, target: str, at: float) -> bool:
+        """Whether it stops this target now."""
+        return (self.until is None or at < self.until) and any(one.covers(target) for one in self.scope)
+
+
+class ControlState(Struct, frozen=True, eq=False):
+    """The state after the control event at `sequence` of the journal."""
+
+    sequence: int = 0
+    stops: tuple[Stop, ...] = ()
+
+    def stop_of(self, target: str, at: float) -> Stop | None:
+        """A stop in force for this target, if any."""
+        return next((stop for stop in self.stops if stop.covers(target, at)), None)
+
+
+class _StopBody(Struct, frozen=True, kw_only=True):
+    scope: list[str]
+    reason: str = ""
+    until: float | None = None
+
+
+def apply(state: ControlState, sequence: int, data: bytes) -> ControlState:
+    """The state after the event in `data`. What cannot be read stops everything: it might have been a stop."""
+    if sequence <= state.sequence:
+        return state
+    try:
+        event = decode(data, ControlEvent)
+    except Invalid:
+        return ControlState(sequence, (*state.stops, _everything(f"unreadable-{sequence}")))
+    return ControlState(sequence, tuple(_stops(state.stops, event)))
+
+
+def _stops(stops: Iterable[Stop], event: ControlEvent) -> Iterable[Stop]:
+    if event.kind == "stop_set":
+        return (*stops, _stop(event.id, event.body))
+    if event.kind == "stop_lift":
+        return (stop for stop in stops if stop.id != event.body.get("stop_id"))
+    return stops
+
+
+def _stop(stop_id: str, body: dict[str, Any]) -> Stop:
+    try:
+        read = msgspec.convert(body, _StopBody)
+    except msgspec.ValidationError:
+        return _everything(stop_id)
+    return Stop(stop_id, tuple(glob(text) for text in read.scope), read.reason, read.until)
+
+
+def _everything(stop_id: str) -> Stop:
+    return Stop(stop_id, (glob("*"),), "a control event could not be read", None)

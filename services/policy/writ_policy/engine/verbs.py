@@ -1,0 +1,57 @@
+"""The catalogue's operations as policies see them: their parameters, which are public, and of which types."""
+
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from writ_contracts.operations import Catalogue, Operation
+from writ_contracts.parameters import Class, classes
+
+NAMES = {str: "string", int: "int", float: "float", bool: "bool", list: "list", dict: "dict"}
+ANY = frozenset(NAMES.values())
+
+
+class Verb(Struct, frozen=True, eq=False):
+    """One operation. `types` has the format's names of what each parameter may be."""
+
+    operation: Operation
+    hints: dict[str, Any]
+    types: dict[str, frozenset[str]]
+    public: frozenset[str]
+
+    def refuses(self, parameter: str, value: Any) -> str | None:
+        """Why the operation's own schema refuses the value, if it does."""
+        try:
+            msgspec.convert(value, self.hints[parameter])
+        except msgspec.ValidationError as error:
+            return str(error).partition(" - at `")[0]
+        return None
+
+
+def verbs(catalogue: Catalogue) -> dict[str, Verb]:
+    """All operations of a catalogue."""
+    return {name: _verb(operation) for name, operation in catalogue.items()}
+
+
+def _verb(operation: Operation) -> Verb:
+    hints = get_type_hints(operation.parameters, include_extras=True)
+    hints = {name: hints[name] for name in operation.parameters.__struct_fields__}
+    public = frozenset(name for name, kind in classes(operation.parameters).items() if kind is Class.PUBLIC)
+    return Verb(operation, hints, {name: _types(hint) for name, hint in hints.items()}, public)
+
+
+def _types(hint: Any) -> frozenset[str]:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _types(get_args(hint)[0])
+    if origin in (Union, UnionType):
+        arms = [_types(arm) for arm in get_args(hint) if arm is not NoneType]
+        return frozenset[str]().union(*arms)
+    if origin is Literal:
+        return frozenset(NAMES[type(choice)] for choice in get_args(hint))
+    kind = origin or hint
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return frozenset({"dict"})
+    return frozenset({NAMES[kind]}) if kind in NAMES else ANY
