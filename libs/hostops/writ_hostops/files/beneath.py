@@ -140,17 +140,19 @@ def by_walking(start: int, components: Sequence[str], flags: int, path: str) -> 
 
 
 def _step(folder: int, component: str, flags: int, path: str) -> int:
-    try:
-        return os.open(component, flags | os.O_NOFOLLOW, dir_fd=folder)
-    except OSError as error:
-        # O_DIRECTORY | O_NOFOLLOW says ENOTDIR or ELOOP of a link, by kernel.
-        if error.errno in (errno.ENOTDIR, errno.ELOOP) and _is_link(folder, component):
-            raise HostError("outside_roots", f"the way to {path} goes through a link") from error
-        raise
-
-
-def _is_link(folder: int, component: str) -> bool:
-    return stat.S_ISLNK(os.stat(component, dir_fd=folder, follow_symlinks=False).st_mode)
+    for _ in range(_ATTEMPTS_AT_RENAMES):
+        try:
+            return os.open(component, flags | os.O_NOFOLLOW, dir_fd=folder)
+        except OSError as error:
+            # O_DIRECTORY | O_NOFOLLOW says ENOTDIR or ELOOP of a link, by kernel.
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            there = os.stat(component, dir_fd=folder, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(there):
+                raise HostError("outside_roots", f"the way to {path} goes through a link") from error
+            if not stat.S_ISDIR(there):
+                raise
+    raise OSError(errno.EAGAIN, "folders were renamed all the while")
 
 
 def _open_regular(place: Place) -> int:

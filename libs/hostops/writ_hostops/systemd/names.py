@@ -20,7 +20,7 @@ def full_name(name: str) -> str:
     stem, dot, kind = name.rpartition(".")
     if dot and kind in _OTHER_KINDS:
         raise HostError("invalid_parameter", f"service_name must be one of {', '.join(KINDS)}, not a {kind} unit")
-    full = name if stem and kind in KINDS else f"{name}.service"
+    full = name if dot and kind in KINDS else f"{name}.service"
     stem = full.rpartition(".")[0]
     if len(full) > MAX_NAME or not _NAME.fullmatch(stem):
         raise HostError("invalid_parameter", "service_name is not a unit name of systemd")

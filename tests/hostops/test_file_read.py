@@ -1,0 +1,103 @@
+"""file_read: any piece of a regular file, as text or base64."""
+
+import base64
+import hashlib
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.hostops.conftest import Ask, names
+
+
+def test_the_whole_file_comes_with_its_digest(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("grüße\n")
+    (srv / "a").chmod(0o640)
+    result = ask("file_read", file_path=f"{srv}/a")
+    assert result["outcome"] == "succeeded"
+    assert result["effect"] == "none"
+    assert result["output"] == {
+        "file_path": f"{srv}/a",
+        "content": "grüße\n",
+        "encoding": "utf-8",
+        "offset": 0,
+        "length": 8,
+        "end": True,
+        "size": 8,
+        "digest": hashlib.sha256("grüße\n".encode()).hexdigest(),
+        "mode": "0640",
+    }
+    assert "grüße" not in str(result["state"])
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60), step=st.integers(4, 20))
+def test_pieces_joined_are_the_file(ask: Ask, srv: Path, text: str, step: int) -> None:
+    (srv / "a").write_bytes(text.encode())
+    read, offset = "", 0
+    while True:
+        output = ask("file_read", file_path=f"{srv}/a", offset=offset, max_bytes=step)["output"]
+        read += output["content"]
+        offset += output["length"]
+        if output["end"]:
+            break
+    assert read == text
+
+
+def test_bytes_that_are_no_text_are_read_as_base64(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_bytes(b"\xff\x00\xfe")
+    refused = ask("file_read", file_path=f"{srv}/a")
+    assert (refused["outcome"], refused["code"]) == ("failed", "invalid_parameter")
+    assert "base64" in refused["message"]
+    read = ask("file_read", file_path=f"{srv}/a", encoding="base64")
+    assert base64.b64decode(read["output"]["content"]) == b"\xff\x00\xfe"
+
+
+def test_a_huge_file_is_read_in_pieces_and_not_hashed(ask: Ask, srv: Path) -> None:
+    with (srv / "huge").open("wb") as file:
+        file.truncate(1 << 40)
+    output = ask("file_read", file_path=f"{srv}/huge", offset=(1 << 40) - 3, max_bytes=10, encoding="base64")["output"]
+    assert (output["length"], output["end"], output["size"], output["digest"]) == (3, True, 1 << 40, "")
+
+
+def test_an_offset_behind_the_end_reads_nothing(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("abc")
+    output = ask("file_read", file_path=f"{srv}/a", offset=99)["output"]
+    assert (output["content"], output["length"], output["end"]) == ("", 0, True)
+
+
+def test_the_targets_own_limit_holds(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("abcdef")
+    output = ask("file_read", target={"max_output": 4}, file_path=f"{srv}/a")["output"]
+    assert (output["content"], output["end"]) == ("abcd", False)
+
+
+def test_absent_files_and_folders_are_told_apart(ask: Ask, srv: Path) -> None:
+    (srv / "folder").mkdir()
+    assert ask("file_read", file_path=f"{srv}/none")["code"] == "not_found"
+    assert ask("file_read", file_path=f"{srv}/none/a")["code"] == "not_found"
+    assert ask("file_read", file_path=f"{srv}/folder")["code"] == "not_a_regular_file"
+    assert ask("file_read", file_path=f"{srv}")["code"] == "not_a_regular_file"
+    (srv / "a").touch()
+    assert ask("file_read", file_path=f"{srv}/a/b")["code"] == "not_found"
+
+
+def test_parameters_are_checked_here_too(ask: Ask, srv: Path) -> None:
+    for wrong in (
+        {},
+        {"file_path": 1},
+        {"file_path": f"{srv}/a", "max_bytes": 1024 * 1024 + 1},
+        {"file_path": f"{srv}/a", "max_bytes": True},
+        {"file_path": f"{srv}/a", "offset": -1},
+        {"file_path": f"{srv}/a", "encoding": "latin-1"},
+        {"file_path": f"{srv}/a", "follow": True},
+    ):
+        assert ask("file_read", **wrong)["code"] == "invalid_parameter"
+
+
+def test_no_descriptor_is_left_open(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("x")
+    ask("file_read", file_path=f"{srv}/a")
+    before = len(names(Path("/proc/self/fd")))
+    for name in ("a", "none", "none/a"):
+        ask("file_read", file_path=f"{srv}/{name}")
+    assert len(names(Path("/proc/self/fd"))) == before

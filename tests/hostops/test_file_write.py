@@ -1,0 +1,232 @@
+"""file_write: atomic, only if it is still the file that was meant, and true to owner and mode."""
+
+import base64
+import hashlib
+import os
+import resource
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.hostops.conftest import Ask, litter, names
+
+import writ_hostops
+from writ_hostops.files import replace
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_new_file_is_created_and_told_about(ask: Ask, srv: Path) -> None:
+    result = ask("file_write", file_path=f"{srv}/a", content="new")
+    assert (result["outcome"], result["effect"], result["certain"]) == ("succeeded", "done", True)
+    assert result["output"] == {
+        "changed": True,
+        "file_path": f"{srv}/a",
+        "created": True,
+        "digest_before": "",
+        "digest_after": sha256(b"new"),
+        "size_before": 0,
+        "size_after": 3,
+        "mode": "0644",
+    }
+    assert result["state"]["digest"] == sha256(b"new")
+    assert (srv / "a").read_text() == "new"
+    assert stat.S_IMODE((srv / "a").stat().st_mode) == 0o644
+    assert litter(srv) == []
+
+
+def test_base64_brings_any_bytes(ask: Ask, srv: Path) -> None:
+    content = base64.b64encode(bytes(range(256))).decode()
+    ask("file_write", file_path=f"{srv}/a", content=content, encoding="base64", mode="600")
+    assert (srv / "a").read_bytes() == bytes(range(256))
+    assert stat.S_IMODE((srv / "a").stat().st_mode) == 0o600
+
+
+def test_a_replaced_file_keeps_owner_mode_and_attributes(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("old")
+    (srv / "a").chmod(0o4750)
+    os.setxattr(srv / "a", "user.note", b"kept")
+    if os.geteuid() == 0:
+        os.chown(srv / "a", 1234, 4321)
+    before = (srv / "a").stat()
+    (srv / "a").chmod(0o4750)
+    result = ask("file_write", file_path=f"{srv}/a", content="new")
+    after = (srv / "a").stat()
+    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
+    assert stat.S_IMODE(after.st_mode) == 0o750, "setuid was given to the old content"
+    assert os.getxattr(srv / "a", "user.note") == b"kept"
+    assert result["output"]["digest_before"] == sha256(b"old")
+    assert result["output"]["mode"] == "0750"
+
+
+def test_the_same_content_again_changes_nothing(ask: Ask, srv: Path) -> None:
+    ask("file_write", file_path=f"{srv}/a", content="same")
+    inode = (srv / "a").stat().st_ino
+    again = ask("file_write", file_path=f"{srv}/a", content="same")
+    assert (again["outcome"], again["effect"], again["output"]["changed"]) == ("succeeded", "none", False)
+    assert (srv / "a").stat().st_ino == inode
+    assert ask("file_write", file_path=f"{srv}/a", content="same", mode="0600")["output"]["changed"] is True
+
+
+def test_if_digest_guards_the_file(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("old")
+    refused = ask("file_write", file_path=f"{srv}/a", content="new", if_digest=sha256(b"other"))
+    assert (refused["outcome"], refused["code"], refused["effect"]) == ("failed", "digest_mismatch", "none")
+    assert (srv / "a").read_text() == "old"
+    assert ask("file_write", file_path=f"{srv}/none", content="x", if_digest=sha256(b""))["code"] == "digest_mismatch"
+    assert ask("file_write", file_path=f"{srv}/a", content="new", if_digest=sha256(b"old"))["outcome"] == "succeeded"
+    assert litter(srv) == []
+
+
+def test_a_preview_says_what_would_change_and_changes_nothing(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("old")
+    before = names(srv), (srv / "a").stat().st_ctime_ns, srv.stat().st_ctime_ns
+    replaced = ask("file_write", "preview", file_path=f"{srv}/a", content="new")["output"]
+    assert (replaced["would"], replaced["digest_before"], replaced["digest_after"]) == (
+        "replace",
+        sha256(b"old"),
+        sha256(b"new"),
+    )
+    assert ask("file_write", "preview", file_path=f"{srv}/b", content="new")["output"]["would"] == "create"
+    assert ask("file_write", "preview", file_path=f"{srv}/a", content="old")["output"]["would"] == "nothing"
+    assert ask("file_write", "preview", file_path=f"{srv}/x/b", content="new")["code"] == "not_found"
+    assert (names(srv), (srv / "a").stat().st_ctime_ns, srv.stat().st_ctime_ns) == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"content": "x" * (1024 * 1024 + 1)}, "too_large"),
+        ({"content": "ä" * (512 * 1024 + 1)}, "too_large"),
+        ({"content": "planted-secret!", "encoding": "base64"}, "invalid_parameter"),
+        ({"content": "planted-secret\ud800"}, "invalid_parameter"),
+        ({"content": 5}, "invalid_parameter"),
+        ({}, "invalid_parameter"),
+        ({"content": "x", "mode": "4755"}, "invalid_parameter"),
+        ({"content": "x", "mode": "0644\n"}, "invalid_parameter"),
+        ({"content": "x", "mode": "rw"}, "invalid_parameter"),
+        ({"content": "x", "if_digest": "00"}, "invalid_parameter"),
+        ({"content": "x", "if_digest": "A" * 64}, "invalid_parameter"),
+        ({"content": "x", "planted": "planted-secret"}, "invalid_parameter"),
+    ],
+)
+def test_wrong_parameters_are_refused_without_showing_them(
+    ask: Ask, srv: Path, wrong: dict[str, str], code: str
+) -> None:
+    result = ask("file_write", file_path=f"{srv}/a", **wrong)
+    assert (result["outcome"], result["code"], result["effect"]) == ("failed", code, "none")
+    assert "planted-secret" not in str(result)
+    assert not (srv / "a").exists()
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """A limit on the size of files, which the kernel enforces in the middle of a write, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_files")
+def test_no_room_leaves_the_old_file_and_no_part_of_the_new(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("old")
+    result = ask("file_write", file_path=f"{srv}/a", content="x" * 200_000)
+    assert (result["outcome"], result["code"], result["effect"]) == ("failed", "no_space", "none")
+    assert (srv / "a").read_text() == "old"
+    assert litter(srv) == []
+
+
+def test_a_cancelled_write_leaves_the_old_file_and_is_certain(
+    ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (srv / "a").write_text("old")
+    with writ_hostops.Stop(60) as stop:
+        real = os.fsync
+
+        def cancelled_meanwhile(fd: int) -> None:
+            stop.cancel()
+            real(fd)
+
+        monkeypatch.setattr(os, "fsync", cancelled_meanwhile)
+        result = ask("file_write", stop=stop, file_path=f"{srv}/a", content="new")
+    assert (result["outcome"], result["code"], result["effect"], result["certain"]) == (
+        "cancelled",
+        "cancelled",
+        "none",
+        True,
+    )
+    assert (srv / "a").read_text() == "old"
+    assert litter(srv) == []
+
+
+def test_a_write_whose_time_is_up_fails_and_changes_nothing(ask: Ask, srv: Path) -> None:
+    result = ask("file_write", request={"timeout": 1e-9}, file_path=f"{srv}/a", content="new")
+    assert (result["outcome"], result["code"], result["effect"]) == ("failed", "timeout", "none")
+    assert names(srv) == []
+
+
+def test_a_folder_that_cannot_be_synced_leaves_it_open(ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def folder_fails(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", folder_fails)
+    result = ask("file_write", file_path=f"{srv}/a", content="new")
+    assert (result["outcome"], result["effect"]) == ("unknown", "maybe")
+
+
+def test_a_default_acl_of_the_folder_does_not_open_the_replaced_file(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("old")
+    # version 2, user::rwx, user:1234:rwx, group::r-x, mask::rwx, other::r-x (acl(5), linux/posix_acl_xattr.h)
+    entries = [(1, 7, -1), (2, 7, 1234), (4, 5, -1), (16, 7, -1), (32, 5, -1)]
+    acl = b"\2\0\0\0" + b"".join(
+        tag.to_bytes(2, "little") + perm.to_bytes(2, "little") + who.to_bytes(4, "little", signed=True)
+        for tag, perm, who in entries
+    )
+    os.setxattr(srv, "system.posix_acl_default", acl)
+    ask("file_write", file_path=f"{srv}/a", content="new")
+    assert "system.posix_acl_access" not in os.listxattr(srv / "a")
+
+
+def test_a_probe_compares_with_baseline_and_content(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("old")
+    baseline = ask("file_write", "baseline", file_path=f"{srv}/a")["output"]
+    assert baseline["digest"] == sha256(b"old")
+
+    def verdict(**parameters: str) -> str:
+        asked = ask("file_write", "probe", request={"baseline": baseline}, file_path=f"{srv}/a", **parameters)
+        return str(asked["output"]["verdict"])
+
+    assert verdict(content="new") == "not_done"
+    assert verdict() == "not_done"
+    ask("file_write", file_path=f"{srv}/a", content="new")
+    assert verdict(content="new") == "succeeded"
+    assert verdict() == "unknown"
+    assert verdict(content="newer") == "unknown"
+    assert verdict(content="new", mode="0600") == "unknown"
+
+
+def test_writers_through_writ_take_turns(ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one holds the file, the other waits, and gives up when its time is up."""
+    (srv / "a").write_text("old")
+    inner: list[str] = []
+    real = replace.put
+
+    def meanwhile(*arguments: object) -> os.stat_result:
+        if not inner:
+            inner.append("")
+            inner[0] = ask("file_write", request={"timeout": 0.1}, file_path=f"{srv}/a", content="second")["code"]
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("writ_hostops.files.write.put", meanwhile)
+    assert ask("file_write", file_path=f"{srv}/a", content="first")["outcome"] == "succeeded"
+    assert inner == ["timeout"]
+    assert (srv / "a").read_text() == "first"
+    assert litter(srv) == []

@@ -1,0 +1,92 @@
+"""SIGKILL at each system call of a write or delete: the old file or the new, and the next write cleans up."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.hostops.conftest import Ask, litter, names
+
+OLD = "old " * 10_000
+NEW = "new " * 12_000
+MOST_CALLS = 60
+
+CHILD = """
+import json, os, signal, sys
+from writ_hostops import run, syscalls
+
+left = int(sys.argv[1])
+
+def deadly(module, name):
+    real = getattr(module, name)
+    def call(*arguments, **keywords):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **keywords)
+    setattr(module, name, call)
+
+for name in ("open", "write", "fsync", "fchmod", "fchown", "unlink", "close"):
+    deadly(os, name)
+deadly(syscalls, "renameat2")
+result = run(json.loads(sys.argv[2]))
+os._exit(0 if result["outcome"] == "succeeded" else 3)
+"""
+
+
+def killed_at(step: int, request: dict[str, object]) -> int:
+    command = [sys.executable, "-c", CHILD, str(step), json.dumps(request)]
+    return subprocess.run(command, check=False, timeout=30).returncode
+
+
+def request(operation: str, srv: Path, **parameters: str) -> dict[str, object]:
+    return {
+        "id": "op-1",
+        "action": "run",
+        "operation": operation,
+        "parameters": {"file_path": f"{srv}/a", **parameters},
+        "target": {"file_roots": [str(srv)]},
+    }
+
+
+@pytest.mark.parametrize("before", [OLD, None])
+def test_a_write_killed_anywhere_leaves_the_old_file_or_the_new(ask: Ask, srv: Path, before: str | None) -> None:
+    contents = set()
+    for step in range(MOST_CALLS):
+        (srv / "a").unlink(missing_ok=True)
+        if before:
+            (srv / "a").write_text(before)
+        code = killed_at(step, request("file_write", srv, content=NEW))
+        content = (srv / "a").read_text() if (srv / "a").exists() else None
+        assert content in (before, NEW)
+        assert {name.rpartition(".")[2] for name in litter(srv)} <= {"lock", "tmp"}
+        contents.add(content)
+        assert ask("file_write", file_path=f"{srv}/a", content="after")["outcome"] == "succeeded"
+        assert names(srv) == ["a"], "the next write has removed what was left"
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    else:
+        pytest.fail("it was still being killed")
+    assert contents == {before, NEW}, "both sides of the rename were tried"
+
+
+def test_a_delete_killed_anywhere_leaves_the_file_or_nothing(ask: Ask, srv: Path) -> None:
+    seen = set()
+    for step in range(MOST_CALLS):
+        (srv / "a").write_text(OLD)
+        code = killed_at(step, request("file_delete", srv))
+        there = (srv / "a").exists()
+        assert not there or (srv / "a").read_text() == OLD
+        seen.add(there)
+        assert ask("file_write", file_path=f"{srv}/a", content="after")["outcome"] == "succeeded"
+        assert names(srv) == ["a"]
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    else:
+        pytest.fail("it was still being killed")
+    assert seen == {True, False}
