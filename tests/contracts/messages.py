@@ -1,0 +1,154 @@
+"""Every struct that crosses the wire, found through the registry and the signed statements, with one sample of each.
+
+A sample has every field set, made from the types alone, so that a new field shows in the golden files at once. After a
+change of the contracts: `python -m tests.contracts.messages` writes the golden files anew; review what changed.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec import inspect as types
+
+from writ_contracts import agents, audit, decisions, inventory, journal, requests, signing
+from writ_contracts.ids import (
+    TOKEN_PATTERN,
+    CorrelationId,
+    Digest,
+    IdempotencyKey,
+    OperationId,
+    OperationName,
+    PublicKey,
+)
+from writ_contracts.registry import CHANNELS
+from writ_contracts.wire import encode
+
+GOLDEN = Path(__file__).with_name("golden")
+MODULES = (agents, audit, decisions, inventory, journal, requests, signing)
+
+
+def _pattern(alias: Any) -> str:
+    return str(get_args(alias)[1].pattern)
+
+
+TEXTS = {
+    None: "text",
+    TOKEN_PATTERN: "token-1",
+    _pattern(OperationName): "service_restart",
+    _pattern(OperationId): "abcdefghijklmnopqrstuvwxy2",
+    _pattern(CorrelationId): "correlation:1",
+    _pattern(IdempotencyKey): "key!1",
+    _pattern(PublicKey): "U" + "A2" * 27 + "B",
+    _pattern(Digest): "0123456789abcdef" * 4,
+    r"^/": "/srv/app",
+    r"^[a-z][a-z0-9_]{0,31}(?!\n)$": "local",
+}
+"""One text that fits, by pattern."""
+
+LEFT_OUT: dict[type[Struct], tuple[str, ...]] = {audit.TraceQuery: ("correlation_id",)}
+"""Fields that exclude another one."""
+
+
+def statements() -> list[type[Struct]]:
+    """The structs that travel inside a signature: those whose tag begins with `writ.`."""
+    found = {kind for module in MODULES for kind in vars(module).values() if isinstance(kind, type)}
+    return sorted((kind for kind in found if str(_tag(kind)).startswith("writ.")), key=file_name)
+
+
+def messages() -> list[type[Struct]]:
+    """Every struct that some channel carries, by itself, inside a signature or inside another."""
+    found: dict[str, type[Struct]] = {}
+    waiting = [*statements(), *(kind for channel in CHANNELS for kind in carried(channel.message, channel.answer))]
+    while waiting:
+        kind = waiting.pop()
+        if file_name(kind) not in found:
+            found[file_name(kind)] = kind
+            waiting += _inside(types.type_info(kind), skip=kind)
+    return [found[name] for name in sorted(found)]
+
+
+def carried(*sides: Any) -> Iterator[type[Struct]]:
+    """The structs of a message or answer, which may be a union, or bytes, or absent."""
+    for side in sides:
+        for kind in get_args(side) or (side,):
+            if isinstance(kind, type) and issubclass(kind, Struct):
+                yield kind
+
+
+def file_name(kind: type[Struct]) -> str:
+    """Of the golden file: by tag where the tag has a version, else by module and class."""
+    tag = str(_tag(kind))
+    module = kind.__module__.rpartition(".")[2]
+    return f"{tag}.json" if tag.startswith("writ.") else f"{module}.{kind.__name__}.json"
+
+
+def sample(kind: type[Struct]) -> Struct:
+    """The same one every time."""
+    made = _value(types.type_info(kind))
+    assert isinstance(made, Struct)
+    return made
+
+
+def _tag(kind: Any) -> object:
+    return kind.__struct_config__.tag if isinstance(kind, type) and issubclass(kind, Struct) else None
+
+
+def _inside(info: Any, skip: type[Struct]) -> Iterator[type[Struct]]:
+    if isinstance(info, types.StructType) and info.cls is not skip:
+        yield info.cls
+    elif isinstance(info, types.StructType):
+        for field in info.fields:
+            yield from _inside(field.type, skip)
+    elif isinstance(info, types.UnionType):
+        for part in info.types:
+            yield from _inside(part, skip)
+    elif isinstance(info, types.ListType):
+        yield from _inside(info.item_type, skip)
+    elif isinstance(info, types.DictType):
+        yield from _inside(info.value_type, skip)
+    elif isinstance(info, types.Metadata):
+        yield from _inside(info.type, skip)
+
+
+def _value(info: Any) -> Any:  # noqa: C901 - one line for each type there is
+    match info:
+        case types.Metadata():
+            return _value(info.type)
+        case types.StructType():
+            left_out = LEFT_OUT.get(info.cls, ())
+            return info.cls(**{one.name: _value(one.type) for one in info.fields if one.name not in left_out})
+        case types.UnionType():
+            return _value(next(part for part in info.types if not isinstance(part, types.NoneType)))
+        case types.ListType():
+            return [_value(info.item_type)]
+        case types.DictType():
+            return {"name": _value(info.value_type)}
+        case types.StrType():
+            return TEXTS[info.pattern]
+        case types.LiteralType():
+            return info.values[0]
+        case types.BoolType():
+            return True
+        case types.IntType():
+            return 7
+        case types.FloatType():
+            return 7.25
+        case types.AnyType():
+            return "anything"
+        case types.RawType():
+            return Raw(b'{"type":"writ.sample.v1"}')
+    raise AssertionError(f"no sample of {info}")
+
+
+def text(kind: type[Struct]) -> str:
+    """The golden file's content: the sample as it goes over the wire, laid out for people."""
+    return msgspec.json.format(encode(sample(kind)), indent=2).decode() + "\n"
+
+
+if __name__ == "__main__":
+    for stale in GOLDEN.glob("*.json"):
+        stale.unlink()
+    for one in messages():
+        (GOLDEN / file_name(one)).write_text(text(one))

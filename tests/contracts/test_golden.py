@@ -1,0 +1,97 @@
+"""The wire form of every message: as the golden files have it, read back the same, and what unknown fields do."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+from tests.contracts.messages import GOLDEN, carried, file_name, messages, sample, statements, text
+
+from writ_contracts import decisions, journal
+from writ_contracts.errors import Invalid
+from writ_contracts.registry import CHANNELS, Style
+from writ_contracts.wire import MSGPACK, decode, decode_event, encode
+
+EVERY = messages()
+every_message = pytest.mark.parametrize("kind", EVERY, ids=file_name)
+STRICT = {
+    kind for channel in CHANNELS if channel.style in (Style.REQUEST, Style.PUBLISH) for kind in carried(channel.message)
+}
+STRICT |= set(statements()) - {decisions.Decision}
+TOLERANT: set[type[Struct]] = {kind for channel in CHANNELS for kind in carried(channel.answer)} | {decisions.Decision}
+TOLERANT |= set(carried(journal.JournalEvent))
+
+
+def in_order(kinds: set[type[Struct]]) -> list[type[Struct]]:
+    return sorted(kinds, key=file_name)
+
+
+def golden(kind: type[Struct]) -> bytes:
+    """As it goes over the wire: without the white space that is there for people."""
+    return msgspec.json.format((GOLDEN / file_name(kind)).read_bytes(), indent=-1)
+
+
+def test_there_is_a_golden_file_of_every_message_and_of_nothing_else() -> None:
+    assert {path.name for path in GOLDEN.iterdir()} == {file_name(kind) for kind in EVERY}
+
+
+def test_the_messages_are_found() -> None:
+    names = {kind.__name__ for kind in EVERY}
+    assert {"Request", "Grant", "Receipt", "Started", "SecurityEvent", "Signed", "FileRoot", "TraceEntry"} <= names
+    assert len(EVERY) > 60
+
+
+@every_message
+def test_it_is_written_as_in_the_golden_file(kind: type[Struct]) -> None:
+    assert (GOLDEN / file_name(kind)).read_text() == text(kind)
+
+
+@every_message
+def test_the_golden_file_is_read_as_what_was_written(kind: type[Struct]) -> None:
+    assert encode(decode(golden(kind), kind)) == encode(sample(kind))
+
+
+@every_message
+def test_messagepack_carries_the_same(kind: type[Struct]) -> None:
+    if kind in STRICT and kind not in set(statements()):
+        plain = msgspec.json.decode(encode(sample(kind)))
+        if "payload" not in json.dumps(plain):
+            assert encode(decode(msgspec.msgpack.encode(plain), kind, content_type=MSGPACK)) == encode(sample(kind))
+
+
+def with_unknown_field(kind: type[Struct]) -> bytes:
+    known: dict[str, Any] = json.loads(golden(kind))
+    return msgspec.json.encode({**known, "field_of_tomorrow": {"x": [1]}})
+
+
+@pytest.mark.parametrize("kind", in_order(STRICT), ids=file_name)
+def test_commands_claims_and_grants_refuse_an_unknown_field(kind: type[Struct]) -> None:
+    with pytest.raises(Invalid, match="field_of_tomorrow"):
+        decode(with_unknown_field(kind), kind)
+
+
+@pytest.mark.parametrize("kind", in_order(TOLERANT), ids=file_name)
+def test_events_and_answers_tolerate_a_field_of_a_newer_writer(kind: type[Struct]) -> None:
+    assert encode(decode(with_unknown_field(kind), kind)) == encode(sample(kind))
+
+
+@every_message
+def test_a_missing_required_field_is_named(kind: type[Struct]) -> None:
+    known: dict[str, Any] = json.loads(golden(kind))
+    for name in [field.name for field in msgspec.structs.fields(kind) if field.required]:
+        with pytest.raises(Invalid, match=f"missing required field `{name}`"):
+            decode(json.dumps({key: value for key, value in known.items() if key != name}).encode(), kind)
+
+
+def test_one_kind_of_statement_is_never_read_as_another() -> None:
+    for kind in statements():
+        for other in statements():
+            if other is not kind:
+                with pytest.raises(Invalid):
+                    decode(golden(kind), other)
+
+
+def test_every_event_of_the_journal_is_told_apart_by_its_tag() -> None:
+    for kind in carried(journal.JournalEvent):
+        assert type(decode_event(golden(kind))) is kind

@@ -1,0 +1,78 @@
+"""Identifiers: their grammars to the very end of the string, and operation ids that the same wish always gets."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from writ_contracts import ids
+
+EXAMPLES = {
+    "PrincipalId": ("alice", "A-1_b", "x" * 64),
+    "TargetId": ("web-1",),
+    "PoolId": ("local-web-1",),
+    "InstanceId": ("i-0",),
+    "OperationName": ("service_restart", "a"),
+    "OperationId": ("a" * 26, "abcdefghijklmnopqrstuvwxy7"),
+    "CorrelationId": ("a.b:c-d_e", "x" * 128),
+    "IdempotencyKey": ("k!", "~" * 128),
+    "PublicKey": ("U" + "A" * 55,),
+    "Hex32": ("0f" * 32,),
+    "Digest": ("0f" * 32,),
+}
+NEVER = ("", " ", "a b", "a\n", "a\0", "a\t", "é" * 3, "x" * 129, "\n")
+TOKENS = ("PrincipalId", "TargetId", "PoolId", "InstanceId")
+
+
+def holds(name: str, value: str) -> bool:
+    alias: Any = getattr(ids, name)
+    try:
+        msgspec.convert(value, alias)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in EXAMPLES.items() for value in values])
+def test_what_fits_is_taken_and_a_trailing_newline_is_not(name: str, value: str) -> None:
+    assert holds(name, value)
+    assert not holds(name, value + "\n")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_never_fits_is_refused(name: str) -> None:
+    assert [value for value in NEVER if holds(name, value)] == []
+
+
+@pytest.mark.parametrize("name", TOKENS)
+@given(text=st.text(max_size=80))
+def test_a_subject_token_has_no_dot_wildcard_or_space(name: str, text: str) -> None:
+    if holds(name, text):
+        assert not set(text) & set(".*> \t\r\n\0")
+        assert 1 <= len(text) <= 64
+
+
+@given(st.text(), st.text())
+def test_the_same_wish_has_the_same_id_of_the_right_form(principal: str, key: str) -> None:
+    first = ids.operation_id(principal, key)
+    assert first == ids.operation_id(principal, key)
+    assert holds("OperationId", first)
+
+
+wishes = st.tuples(st.text(alphabet="ab-_", max_size=3), st.text(alphabet="ab-_", max_size=3))
+
+
+@given(wishes, wishes)
+def test_different_wishes_have_different_ids(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert (one == other) is (ids.operation_id(*one) == ids.operation_id(*other))
+
+
+def test_an_operation_id_stays_what_it_was() -> None:
+    assert ids.operation_id("alice", "deploy-42") == "wscoaost34xg66tslloyjcw36q"
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_sixteen_bytes_are_twenty_six_characters(raw: bytes) -> None:
+    assert holds("OperationId", ids.encode_id(raw))

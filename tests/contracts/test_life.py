@@ -1,0 +1,131 @@
+"""The life of an operation: every pair of state and event, every path, and what holds on all of them."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+from tests.contracts.messages import sample
+
+from writ_contracts import journal
+from writ_contracts.errors import Conflict
+from writ_contracts.life import OPEN, TABLE, Life, State, advance, apply, fold
+
+EVENTS: dict[str, journal.OperationEvent] = {
+    str(kind.__struct_config__.tag): sample(kind)  # type: ignore[misc]
+    for kind in get_args(journal.OperationEvent)
+}
+ENDS = ("refused", "finished", "unknown")
+LONGEST = 12
+
+
+def paths(state: State = State.ABSENT, so_far: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every history that the table allows, up to a length; a retry goes round only so often."""
+    yield so_far
+    if len(so_far) < LONGEST:
+        for (before, event), after in TABLE.items():
+            if before is state:
+                yield from paths(after, (*so_far, event))
+
+
+PATHS = sorted(set(paths()))
+
+
+def numbered(path: Sequence[str]) -> list[tuple[int, journal.OperationEvent]]:
+    """The events with sequences that have gaps, as in a shared journal."""
+    return [(10 * number, EVENTS[name]) for number, name in enumerate(path, 1)]
+
+
+@pytest.mark.parametrize(("state", "event"), list(product(State, EVENTS)))
+def test_a_pair_is_in_the_table_or_a_conflict(state: State, event: str) -> None:
+    if (state, event) in TABLE:
+        assert advance(state, event) is TABLE[state, event]
+    else:
+        with pytest.raises(Conflict, match=f"an operation that is {state} takes no '{event}'"):
+            advance(state, event)
+
+
+def test_the_table_names_only_events_that_exist_and_reaches_every_state() -> None:
+    assert {event for _, event in TABLE} == set(EVENTS)
+    assert set(TABLE.values()) | {State.ABSENT} == set(State)
+
+
+def test_every_open_state_can_come_to_an_end() -> None:
+    for state in OPEN:
+        ends = {event for (before, event) in TABLE if before is state}
+        assert ends & {"finished", "awaiting_approval", "dispatched", "started", "unknown"}
+        assert any(path[-1] in ENDS for path in PATHS if state in walk(path))
+
+
+def walk(path: Sequence[str]) -> list[State]:
+    """The states along a path."""
+    states = [State.ABSENT]
+    for event in path:
+        states.append(TABLE[states[-1], event])
+    return states
+
+
+def test_there_are_many_paths() -> None:
+    assert len(PATHS) > 100
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if len(path) <= 6], ids=">".join)
+def test_a_history_is_folded_to_the_state_that_the_table_tells(path: tuple[str, ...]) -> None:
+    life = fold(numbered(path))
+    assert life.state is walk(path)[-1]
+    assert life.sequence == 10 * len(path)
+    assert life.first_sequence == (10 if path else 0)
+    assert life.open is (life.state in OPEN)
+    assert (life.requested is not None) is ("requested" in path)
+    assert (life.started is not None) is ("started" in path)
+    assert (life.dispatched is not None) is ("dispatched" in path)
+    assert (life.cancel is not None) is ("cancel_requested" in path)
+
+
+def test_nothing_follows_an_end_except_the_one_resolution_of_unknown() -> None:
+    for path in PATHS:
+        for before, after in pairwise(path):
+            assert before not in ("refused", "finished", "resolved")
+            assert before != "unknown" or after == "resolved"
+
+
+def test_each_path_has_at_most_one_outcome_besides_unknown() -> None:
+    for path in PATHS:
+        assert sum(event in ("refused", "finished", "resolved") for event in path) <= 1
+        assert path.count("unknown") <= 1
+        life = fold(numbered(path))
+        assert (life.outcome is not None) is (life.state in (State.ENDED, State.UNKNOWN))
+
+
+def test_an_unknown_that_is_resolved_has_the_outcome_that_it_turned_out_to_have() -> None:
+    path = ["requested", "dispatched", "started", "unknown"]
+    assert fold(numbered(path)).outcome == "unknown"
+    resolved = structs.replace(EVENTS["resolved"], outcome="failed")
+    assert apply(fold(numbered(path)), resolved, 99).outcome == "failed"
+
+
+def test_a_retry_knows_its_own_attempt() -> None:
+    first = fold(numbered(["requested", "dispatched", "started"]))
+    again = structs.replace(EVENTS["dispatched"], attempt=2)
+    life = apply(first, again, 99)
+    assert life.state is State.DISPATCHED
+    assert life.dispatched is not None
+    assert life.dispatched.attempt == 2
+
+
+@given(st.lists(st.sampled_from(sorted(EVENTS)), max_size=12))
+def test_any_sequence_of_events_folds_or_is_a_conflict(names: list[str]) -> None:
+    known: Any = Life()
+    for number, name in enumerate(names, 1):
+        before = known.state
+        try:
+            known = apply(known, EVENTS[name], number)
+        except Conflict:
+            assert (before, name) not in TABLE
+            return
+        if before is State.ENDED:
+            pytest.fail(f"{name} followed an end")
+    assert known == fold(list(enumerate((EVENTS[name] for name in names), 1)))

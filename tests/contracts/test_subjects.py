@@ -1,0 +1,154 @@
+"""Subjects: built and taken apart, and nothing that a caller sends can add a token or a wildcard."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from writ_contracts import subjects
+from writ_contracts.errors import Invalid
+from writ_contracts.registry import CHANNELS
+
+ID = "a" * 26
+token = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
+
+BUILDERS: dict[str, tuple[Callable[..., str], int]] = {
+    "request": (subjects.request, 2),
+    "query": (subjects.query, 2),
+    "operation_event": (subjects.operation_event, 3),
+    "operation_filter": (subjects.operation_filter, 2),
+    "any_operation_filter": (subjects.any_operation_filter, 1),
+    "dispatched_filter": (subjects.dispatched_filter, 1),
+    "target_lock": (subjects.target_lock, 1),
+    "security_event": (subjects.security_event, 1),
+    "refused_summary": (subjects.refused_summary, 1),
+    "control_event": (subjects.control_event, 1),
+    "consumer": (subjects.consumer, 1),
+    "events_of": (subjects.events_of, 1),
+    "progress_event": (subjects.progress_event, 2),
+    "params": (subjects.params, 1),
+    "result": (subjects.result, 2),
+    "claim": (subjects.claim, 1),
+    "receipt": (subjects.receipt, 1),
+    "report": (subjects.report, 1),
+    "heartbeat": (subjects.heartbeat, 1),
+    "progress": (subjects.progress, 1),
+    "look": (subjects.look, 1),
+    "cancel": (subjects.cancel, 2),
+}
+every_builder = pytest.mark.parametrize(("build", "count"), BUILDERS.values(), ids=BUILDERS)
+
+
+@every_builder
+@given(data=st.data())
+def test_no_text_can_add_a_token_or_a_wildcard(build: Callable[..., str], count: int, data: Any) -> None:
+    texts = [data.draw(st.one_of(st.text(max_size=80), token)) for _ in range(count)]
+    try:
+        built = build(*texts)
+    except Invalid:
+        return
+    plain = build(*["x"] * count)
+    assert built.count(".") == plain.count(".")
+    assert (built.count("*"), built.count(">")) == (plain.count("*"), plain.count(">"))
+    assert not set(built) & set(" \t\r\n\0")
+
+
+@every_builder
+@pytest.mark.parametrize("text", ["", "a.b", "*", ">", "a b", "a\n", "a" * 65, "é", "a\0"])
+def test_what_is_no_token_is_refused_in_every_place(build: Callable[..., str], count: int, text: str) -> None:
+    for place in range(count):
+        texts = ["x"] * count
+        texts[place] = text
+        if build is subjects.events_of and not text:
+            continue
+        with pytest.raises(Invalid, match="cannot be a subject token"):
+            build(*texts)
+
+
+@given(token, token)
+def test_a_request_is_read_as_it_was_built(principal: str, operation: str) -> None:
+    assert subjects.parse_request(subjects.request(principal, operation)) == (principal, operation)
+    assert subjects.parse_query(subjects.query(principal, operation)) == (principal, operation)
+
+
+@given(token, token, token)
+def test_an_event_is_read_as_it_was_built(principal: str, operation: str, event: str) -> None:
+    stored = subjects.operation_event(principal, operation, event)
+    for subject in (stored, stored.replace("writ.journal.", "writ.event.")):
+        parsed = subjects.parse_event(subject)
+        assert parsed == subjects.EventSubject(principal=principal, operation_id=operation, event=event)
+
+
+def test_a_dispatched_event_names_pool_and_target() -> None:
+    subject = subjects.operation_event("alice", ID, "dispatched", pool="local-a", target="web-1")
+    assert subject == f"writ.journal.op.alice.{ID}.dispatched.local-a.web-1"
+    parsed = subjects.EventSubject(principal="alice", operation_id=ID, event="dispatched")
+    assert subjects.parse_event(subject) == parsed
+
+
+@pytest.mark.parametrize("kind", ["claim", "receipt", "report", "heartbeat", "progress"])
+@given(pool=token)
+def test_a_pool_is_read_as_it_was_built(kind: str, pool: str) -> None:
+    assert subjects.parse_pool(getattr(subjects, kind)(pool)) == pool
+
+
+@given(st.text(max_size=120))
+@example("writ.request.alice")
+@example("writ.request.alice.a.b")
+@example("writ.request..a")
+@example("writ.query.*.x")
+@example("writ.claim.*")
+def test_a_subject_that_is_none_of_ours_is_invalid(subject: str) -> None:
+    for parse in (subjects.parse_request, subjects.parse_query, subjects.parse_pool):
+        try:
+            parse(subject)
+        except Invalid:
+            continue
+        assert subject.startswith("writ.")
+
+
+@given(st.text(max_size=200))
+def test_what_is_claimed_is_made_safe_to_store(claimed: str) -> None:
+    shown = subjects.printable(claimed)
+    assert len(shown) <= 64
+    assert set(shown) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+
+
+QUERIES = ("operation", "operations", "result", "simulate", "targets", "trace", "search")
+BUILT = [
+    subjects.request("p", "o"),
+    *(subjects.query("p", kind) for kind in QUERIES),
+    subjects.POLICY_DECIDE,
+    subjects.POLICY_GRANT,
+    subjects.operation_event("p", ID, "finished"),
+    subjects.operation_event("p", ID, "dispatched", pool="l", target="t"),
+    subjects.target_lock("t"),
+    subjects.security_event("flood"),
+    subjects.control_event("stop_set"),
+    subjects.refused_summary("p"),
+    subjects.progress_event("p", ID),
+    subjects.params(ID),
+    subjects.result("p", ID),
+    *(getattr(subjects, kind)("l") for kind in ("claim", "receipt", "report", "heartbeat", "progress", "look")),
+    subjects.cancel("l", "i"),
+]
+
+
+def covers(pattern: str, subject: str) -> bool:
+    wanted, given_ = pattern.split("."), subject.split(".")
+    if wanted[-1] == ">":
+        return len(given_) >= len(wanted) and covers(".".join(wanted[:-1]), ".".join(given_[: len(wanted) - 1]))
+    return len(wanted) == len(given_) and all(a in ("*", b) for a, b in zip(wanted, given_, strict=True))
+
+
+@pytest.mark.parametrize("subject", BUILT)
+def test_what_is_built_is_in_the_registry(subject: str) -> None:
+    assert [channel.name for channel in CHANNELS if covers(channel.subject(), subject)]
+
+
+@pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
+def test_the_registry_has_no_channel_that_nothing_is_built_for(channel: Any) -> None:
+    republished = [subject.replace("writ.journal.", "writ.event.") for subject in BUILT]
+    assert any(covers(channel.subject(), subject) for subject in [*BUILT, *republished])

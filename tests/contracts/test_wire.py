@@ -1,0 +1,130 @@
+"""Bytes from anybody: a struct comes out, or Invalid does, whatever they are."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.contracts.messages import file_name, messages, sample
+
+from writ_contracts.errors import Invalid
+from writ_contracts.journal import JournalEvent
+from writ_contracts.requests import Request
+from writ_contracts.wire import JSON, MSGPACK, canonical, decode, decode_event, encode
+
+REQUEST = b'{"target":"web-1","parameters":{"service_name":"nginx"}}'
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("kind", messages(), ids=file_name)
+@pytest.mark.parametrize("content_type", [JSON, MSGPACK])
+@given(data=st.one_of(st.binary(max_size=200), values.map(lambda value: json.dumps(value).encode())))
+def test_raw_bytes_raise_nothing_but_invalid(kind: Any, content_type: str, data: bytes) -> None:
+    try:
+        decode(data, kind, content_type=content_type)
+    except Invalid:
+        return
+
+
+@given(values)
+def test_any_messagepack_value_is_a_request_or_invalid(value: Any) -> None:
+    try:
+        decode(msgspec.msgpack.encode(value), Request, content_type=MSGPACK)
+    except Invalid:
+        return
+
+
+@given(st.integers(0, len(REQUEST) - 1), st.integers(0, 255))
+def test_a_request_with_a_changed_byte_is_a_request_or_invalid(place: int, byte: int) -> None:
+    changed = REQUEST[:place] + bytes([byte]) + REQUEST[place + 1 :]
+    try:
+        assert isinstance(decode(changed, Request), Request)
+    except Invalid:
+        return
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [b"[" * 100_000, b'{"a":' * 100_000, b'{"target":"t","parameters":' + b'{"a":' * 50_000, b"[" * 500 + b"]" * 500],
+)
+def test_nesting_bombs_are_invalid(bomb: bytes) -> None:
+    for kind in (Request, JournalEvent):
+        with pytest.raises(Invalid):
+            decode(bomb, kind)  # type: ignore[arg-type]
+    nested = b"\x91" * 100_000
+    for kind in (Request, JournalEvent):
+        with pytest.raises(Invalid):
+            decode(nested, kind, content_type=MSGPACK)  # type: ignore[arg-type]
+
+
+def test_a_nested_parameter_bomb_in_messagepack_is_invalid() -> None:
+    bomb = b"\x82\xa6target\xa1t\xaaparameters" + b"\x81\xa1a" * 50_000
+    with pytest.raises(Invalid):
+        decode(bomb, Request, content_type=MSGPACK)
+
+
+def test_what_is_too_large_is_not_even_read() -> None:
+    with pytest.raises(Invalid, match="101 bytes, at most 100") as caught:
+        decode(b"\xff" * 101, Request, limit=100)
+    assert caught.value.code == "oversize"
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "", "Application/JSON; charset=utf-8"])
+def test_json_is_what_is_meant_when_nothing_is_said(content_type: str) -> None:
+    assert decode(REQUEST, Request, content_type=content_type).target == "web-1"
+
+
+def test_messagepack_says_the_same_as_json() -> None:
+    packed = msgspec.msgpack.encode(msgspec.json.decode(REQUEST))
+    assert decode(packed, Request, content_type=MSGPACK) == decode(REQUEST, Request)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "x", "application/json5"])
+def test_another_content_type_is_invalid_and_named(content_type: str) -> None:
+    with pytest.raises(Invalid, match="content type"):
+        decode(REQUEST, Request, content_type=content_type)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"target": "web-1\n"}, r"\$\.target"),
+        ({"target": 7}, r"\$\.target"),
+        ({"dry_run": 1}, r"\$\.dry_run"),
+        ({"parameters": []}, r"\$\.parameters"),
+        ({"reason": "x" * 1001}, r"\$\.reason"),
+        ({"principal": "mallory"}, "unknown field `principal`"),
+        ({"idempotency_key": ""}, r"\$\.idempotency_key"),
+    ],
+)
+def test_an_error_names_the_place(changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(Invalid, match=told):
+        decode(json.dumps({"target": "web-1", **changed}).encode(), Request)
+
+
+def test_an_error_never_shows_a_value() -> None:
+    with pytest.raises(Invalid) as caught:
+        decode(b'{"target":"hunter2 hunter2","parameters":{}}', Request)
+    assert "hunter2" not in str(caught.value)
+
+
+@given(values)
+def test_canonical_bytes_do_not_depend_on_the_order_of_keys(value: Any) -> None:
+    assert canonical(value) == canonical(json.loads(json.dumps(value, sort_keys=True)))
+    assert json.loads(canonical(value)) == value
+
+
+@pytest.mark.parametrize("kind", messages(), ids=file_name)
+def test_what_is_encoded_is_decoded_as_it_was(kind: Any) -> None:
+    assert decode(encode(sample(kind)), kind) == sample(kind)
+
+
+def test_an_event_of_an_unknown_kind_is_invalid() -> None:
+    with pytest.raises(Invalid):
+        decode_event(b'{"type":"of_tomorrow","id":"x","at":1,"correlation_id":"c"}')
