@@ -1,0 +1,90 @@
+"""Peers in the same run on the same machine: a bare NATS request, and a bare JetStream publish that is fsynced."""
+
+import asyncio
+import multiprocessing
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import nats
+import uvloop
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats_server import get_executable_path  # type: ignore[import-untyped]
+
+from bench.timing import Sample, measure
+
+CONFIG = """
+listen: "127.0.0.1:{port}"
+jetstream {{ store_dir: "{store}", sync_interval: always }}
+"""
+
+
+def _respond(url: str) -> None:
+    """A process of its own, as a service would be."""
+
+    async def serve() -> None:
+        client = await nats.connect(url)
+
+        async def answer(message: Msg) -> None:
+            await message.respond(message.data)
+
+        await client.subscribe("bare.request", cb=answer)
+        await asyncio.Event().wait()
+
+    uvloop.run(serve())
+
+
+@asynccontextmanager
+async def bare_server(port: int) -> AsyncIterator[str]:
+    """A server without accounts, with a file stream that is fsynced on each publish, and a responder process."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "server.conf"
+        config.write_text(CONFIG.format(port=port, store=folder))
+        url = f"nats://127.0.0.1:{port}"
+        server = await asyncio.create_subprocess_exec(
+            str(get_executable_path()), "-c", str(config), stderr=asyncio.subprocess.DEVNULL
+        )
+        responder = multiprocessing.get_context("spawn").Process(target=_respond, args=(url,), daemon=True)
+        responder.start()
+        try:
+            yield url
+        finally:
+            responder.terminate()
+            responder.join(5)
+            server.terminate()
+            await server.wait()
+
+
+async def measure_peers(url: str, in_flight: int, count: int) -> dict[str, Sample]:
+    """Both peers at this concurrency."""
+    client = await nats.connect(url, allow_reconnect=True, connect_timeout=10)
+    stream = client.jetstream()
+    await stream.add_stream(name="BARE", subjects=["bare.event.>"])
+    payload = os.urandom(300)
+    await _until_answered(client)
+    measured = {
+        "bare NATS request": await measure(_request(client, payload), in_flight, count),
+        "bare JetStream publish": await measure(
+            lambda i: stream.publish(f"bare.event.{i % 64}", payload), in_flight, count
+        ),
+    }
+    await stream.delete_stream("BARE")
+    await client.close()
+    return measured
+
+
+def _request(client: Client, payload: bytes) -> Callable[[int], Awaitable[object]]:
+    return lambda _: client.request("bare.request", payload, timeout=10)
+
+
+async def _until_answered(client: Client) -> None:
+    for _ in range(100):
+        try:
+            await client.request("bare.request", b"", timeout=1)
+            return
+        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+            await asyncio.sleep(0.1)
+    raise RuntimeError("the bare responder did not start")

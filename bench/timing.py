@@ -1,0 +1,38 @@
+"""Times of many calls at a given concurrency, and what is told of them."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """Milliseconds a call, and calls a second over all."""
+
+    p50: float
+    p99: float
+    rate: float
+
+
+async def measure(call: Callable[[int], Awaitable[object]], in_flight: int, count: int) -> Sample:
+    """`count` calls, never more than `in_flight` at once."""
+    times: list[float] = []
+    numbers = iter(range(count))
+
+    async def work() -> None:
+        for number in numbers:
+            began = time.perf_counter()
+            await call(number)
+            times.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(in_flight)))
+    return summary(times, time.perf_counter() - began)
+
+
+def summary(times: list[float], elapsed: float) -> Sample:
+    """Of seconds a call, and seconds over all."""
+    cuts = statistics.quantiles(times, n=100)
+    return Sample(p50=round(cuts[49] * 1000, 3), p99=round(cuts[98] * 1000, 3), rate=round(len(times) / elapsed, 1))

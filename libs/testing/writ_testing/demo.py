@@ -1,0 +1,176 @@
+"""`make demo`: Writ's main job for real, on this machine, in a folder that is removed afterwards.
+
+Everything shown comes from a running installation: NATS, policy, executor, audit and an agent, each its own process.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from writ_client.context import Context, open_bus
+from writ_contracts.inventory import Target
+from writ_contracts.journal import SecurityEvent
+from writ_contracts.subjects import security_event
+from writ_contracts.wire import decode_event
+from writ_runtime.files import read_inventory
+from writ_testing.forgery import Forger
+from writ_testing.house import Ended, RunningHouse, local_target, prepare, running_house
+
+TARGET = "web-1"
+POLICY = """\
+policies:
+  version: "v2"
+  name: "demo"
+  description: "The web team writes its own files; nobody deletes them."
+  deny_by_default: true
+  enable_dry_run: true
+  require_approval_for_admin: true
+  global_policies:
+    - name: "web_team_writes"
+      description: "Files of the application, at most half a minute each"
+      operations: [file_write, file_read, file_copy, service_status]
+      target_roles: [development]
+      allowed: true
+      parameter_constraints:
+        timeout: {type: int, max: 30}
+    - name: "nobody_deletes"
+      description: "Files are moved away, never deleted"
+      operations: [file_delete]
+      allowed: false
+"""
+
+
+class Unexpected(Exception):
+    """Something did not go as the demo says that it goes."""
+
+
+def main() -> int:
+    """0 if everything went as it should."""
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="writ-demo-") as folder:
+        try:
+            asyncio.run(show(Path(folder)))
+        except (Unexpected, AssertionError) as error:
+            click.secho(f"\nThe demo went wrong: {error}", fg="red", err=True)
+            return 1
+    click.secho(f"\nAll as it should be, in {time.perf_counter() - began:.1f} s. Nothing is left running.", bold=True)
+    return 0
+
+
+async def show(folder: Path) -> None:
+    """All of it, in order."""
+    root = folder / "files"
+    title("An installation of its own: NATS, policy, executor, audit and an agent")
+    home = prepare(folder, targets=[local_target(TARGET, root)], policy=POLICY)
+    (root / "motd").write_text("old words\n")
+    async with running_house(folder, home=home) as house:
+        for one in house.report.processes:
+            click.echo(f"  {one.name:<28} {one.state}, process {one.pid}")
+        await write(house, root / "motd")
+        await refuse(house, root / "motd")
+        await simulate(house, root / "motd")
+        await invalid(house, root / "motd")
+        await forge(house, root / "motd")
+    title("Stopped, in order")
+
+
+async def write(house: RunningHouse, path: Path) -> None:
+    """A change: decided, granted, done, recorded."""
+    title("1. A change that policy allows")
+    arguments = ["--target", TARGET, f"file_path={path}", "content=new words\n", "--reason", "the old ones were old"]
+    ended = await run(house, 0, "run", "file_write", *arguments)
+    expect(path.read_text() == "new words\n", "the file was not written")
+    click.echo(f"  {path.name} now reads: {path.read_text().strip()!r}")
+    operation_id = json.loads((await run(house, 0, "-o", "json", "audit", "search", "--limit", "1", quiet=True)).out)
+    row = operation_id["rows"][0] if isinstance(operation_id, dict) else operation_id[0]
+    title("   … and its trace, as the journal has it")
+    await run(house, 0, "trace", row["operation_id"])
+    expect("new words" not in ended.out, "the content, which is secret, was shown")
+
+
+async def refuse(house: RunningHouse, path: Path) -> None:
+    """A denial, with the rule and the reason."""
+    title("2. What a rule denies")
+    await run(house, 3, "run", "file_delete", "--target", TARGET, f"file_path={path}")
+    expect(path.exists(), "the file was deleted all the same")
+
+
+async def simulate(house: RunningHouse, path: Path) -> None:
+    """What would be decided."""
+    title("3. What would be decided: nothing is done or recorded")
+    await run(house, 3, "simulate", "file_write", "--target", TARGET, f"file_path={path}", "content=x", "timeout=60")
+
+
+async def invalid(house: RunningHouse, path: Path) -> None:
+    """A request that breaks the operation's own schema."""
+    title("4. A request that is not even valid")
+    await run(house, 2, "run", "file_read", "--target", TARGET, f"file_path={path}", "max_bytes=lots")
+    await run(house, 2, "run", "file_reed", "--target", TARGET, f"file_path={path}")
+
+
+async def forge(house: RunningHouse, path: Path) -> None:
+    """An executor that was taken over."""
+    title("5. An executor in the wrong hands: it dispatches the deletion itself, with a grant that it signed itself")
+    target = next(one for one in read_inventory(house.home.inventory).targets if one.id == TARGET)
+    key = house.home.key("executor")
+    bus = await open_bus(Context(principal="executor", url=house.url), key.seed, wait=10)
+    try:
+        forger = Forger(bus, target, key)
+        await forger.listen()
+        operation_id = await forger.dispatch("file_delete", {"file_path": str(path), "timeout": 10})
+        async with asyncio.timeout(20):
+            record = None
+            while record is None:
+                record = await bus.journal.last(security_event("forged_grant"))
+                await asyncio.sleep(0.05)
+    finally:
+        await bus.close()
+    event = decode_event(record.data)
+    expect(isinstance(event, SecurityEvent) and event.operation_id == operation_id, "the forgery was not recorded")
+    expect(path.exists(), "the agent obeyed a forged grant")
+    click.echo(f"  the agent refused and reported it: {describe(event, target)}")
+    click.echo(f"  {path.name} is still there: {path.read_text().strip()!r}")
+
+
+def describe(event: object, target: Target) -> str:
+    """A security event in a line."""
+    if not isinstance(event, SecurityEvent):
+        return "nothing"
+    return f"{event.kind} on {target.id}: {event.detail}"
+
+
+async def run(house: RunningHouse, status: int, *arguments: str, quiet: bool = False) -> Ended:
+    """Run `writ`, show it as on a terminal, and see that it ends as it should."""
+    ended = await house.writ(*arguments)
+    if not quiet:
+        click.secho(f"  $ writ {' '.join(map(quoted, arguments))}", fg="cyan")
+        for line in (ended.out + ended.err).splitlines():
+            click.echo(f"  {line}")
+        click.secho(f"  (exit status {ended.status})", dim=True)
+    expect(ended.status == status, f"writ {arguments[0]} ended with {ended.status}, not {status}: {ended.err}")
+    return ended
+
+
+def quoted(argument: str) -> str:
+    """As one would type it."""
+    return f"'{argument}'" if any(letter.isspace() for letter in argument) else argument
+
+
+def title(text: str) -> None:
+    """A heading."""
+    click.secho(f"\n{text}", bold=True)
+
+
+def expect(holds: bool, otherwise: str) -> None:
+    """Raise Unexpected unless it holds."""
+    if not holds:
+        raise Unexpected(otherwise)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
