@@ -49,5 +49,5 @@ def slow(writ: Writ, host: Host) -> Iterator[str]:
     host.write("/run/slow", "20")
     yield "slow"
     host.write("/run/slow", "0")
-    host.run("systemctl", "kill", "--signal=KILL", "slow")
+    host.attempt("systemctl", "kill", "--signal=KILL", "slow")
     host.run("systemctl", "stop", "slow")

@@ -75,7 +75,5 @@ def _lab(*arguments: str, stdin: str = "", timeout: float = 60.0) -> subprocess.
 def hosts() -> dict[str, Host]:
     """The hosts of the lab that this process is inside of; an AssertionError when it is in none."""
     listed = os.environ.get("LAB_HOSTS", "")
-    assert listed, (
-        "these tests run inside the lab: `make lab`, or `tests/lab/lab.sh with .venv/bin/pytest -m lab`"
-    )
+    assert listed, "these tests run inside the lab: `make lab`, or `tests/lab/lab.sh with .venv/bin/pytest -m lab`"
     return {name: Host(name, address) for name, _, address in (entry.partition("=") for entry in listed.split())}

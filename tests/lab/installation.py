@@ -1,4 +1,4 @@
-"""One Writ for the lab: `writ up` on the control side, the local agent on a host, both as an operator would set them up."""
+"""One Writ for the lab: `writ up` on the control side, the local agent on a host, set up as an operator would."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The local agent on a real host: from the built wheels, under systemd, asked over NATS from another machine's place."""
+"""The local agent on a real host: from the built wheels, under systemd, asked over NATS from outside."""
 
 import hashlib
 import json
