@@ -8,14 +8,13 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import msgspec
 from msgspec import Struct
 
 from writ_bus.port import Bus, Message, Subscription
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Progress
 from writ_contracts.errors import Invalid
-from writ_contracts.wire import decode
+from writ_contracts.wire import decode, decode_event, encode
 
 Event = journal.OperationEvent | Progress
 SEQUENCE = "Nats-Sequence"
@@ -95,8 +94,14 @@ def read(kind: str, data: bytes, headers: Mapping[str, str]) -> Happening | None
 
 def of_trace(sequence: int, kind: str, body: Mapping[str, object]) -> Happening | None:
     """The event in a line of a trace; None for what is not an event of an operation."""
+    event = read_body(kind, body)
+    return Happening(sequence, event) if isinstance(event, journal.OperationEvent) else None
+
+
+def read_body(kind: str, body: Mapping[str, object]) -> journal.JournalEvent | None:
+    """The event that a trace shows as plain data; None for a kind that this version does not know."""
     try:
-        event: Event = msgspec.convert({**body, "type": kind}, journal.OperationEvent)
-    except msgspec.ValidationError:
+        # By way of bytes: what is signed in it has to be bytes again, and comes out as it went in, being canonical.
+        return decode_event(encode({**body, "type": kind}))
+    except Invalid:
         return None
-    return Happening(sequence, event)

@@ -4,6 +4,7 @@ Events only make the waiting short: what counts is the answer to a query, which 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 
 from writ_client.following import Event, Happening, of_trace
@@ -12,6 +13,8 @@ from writ_contracts import errors, life
 from writ_contracts.requests import OperationView
 
 POLL_SECONDS = 2.0
+SILENCE_SECONDS = 60.0
+"""An executor that answers nothing for that long will not tell us any more."""
 LAG_SECONDS = 0.02
 """An event may be heard before the executor that is asked has read it: so soon is it asked again."""
 
@@ -24,6 +27,7 @@ async def outcome(
 ) -> OperationView:
     """The operation once it has an outcome, else TimedOut. `asked`: it cannot have one before something is heard."""
     view: OperationView | None = None
+    look = Look(queries, operation_id)
     pause = POLL_SECONDS if asked else 0.0
     ended = False
     try:
@@ -31,7 +35,7 @@ async def outcome(
             while True:
                 if await _end_heard(heard, pause, on_event) and not ended:
                     ended, pause = True, LAG_SECONDS / 2
-                view = await _look(queries, operation_id) or view
+                view = await look() or view
                 if view is not None and view.outcome is not None:
                     return view
                 pause = min(pause * 2, POLL_SECONDS) if ended else POLL_SECONDS
@@ -53,12 +57,24 @@ async def _end_heard(heard: Heard, pause: float, on_event: OnEvent) -> bool:
         return False
 
 
-async def _look(queries: Queries, operation_id: str) -> OperationView | None:
-    """None while nobody answers: executors come back."""
-    try:
-        return await queries.get(operation_id)
-    except (errors.Unreachable, errors.TimedOut):
-        return None
+class Look:
+    """How the operation stands: None while nobody answers, since executors come back; an error when they don't."""
+
+    def __init__(self, queries: Queries, operation_id: str) -> None:
+        self._queries = queries
+        self._operation_id = operation_id
+        self._answered = time.monotonic()
+
+    async def __call__(self) -> OperationView | None:
+        """Raises Unreachable or TimedOut after 60 s of silence; Invalid (`not_found`)."""
+        try:
+            view = await self._queries.get(self._operation_id)
+        except (errors.Unreachable, errors.TimedOut):
+            if time.monotonic() - self._answered > SILENCE_SECONDS:
+                raise
+            return None
+        self._answered = time.monotonic()
+        return view
 
 
 class History:
@@ -68,6 +84,7 @@ class History:
         self._queries = queries
         self._operation_id = operation_id
         self._heard = heard
+        self._look = Look(queries, operation_id)
         self._last = 0
         self._state = life.State.ABSENT
 
@@ -82,16 +99,16 @@ class History:
             if happening is None:
                 if view.outcome is not None and pause > POLL_SECONDS / 2:
                     return  # it has ended, and the record of it cannot be had
-                view = await _look(self._queries, self._operation_id) or view
+                view = await self._look() or view
                 pause = min(pause * 2, POLL_SECONDS)
             for event in await self._in_order(happening):
                 yield event
 
     async def _in_order(self, happening: Happening | None) -> list[Event]:
-        """The event after whatever was missed before it: silence and an impossible step are signs of a gap."""
+        """The event after whatever was missed before it: there may be a gap at silence, at an impossible step, at the end."""
         if happening is not None and happening.sequence == 0:
             return [happening.event]
-        gap = happening is None or (self._state, _tag(happening)) not in life.TABLE
+        gap = happening is None or happening.ends or (self._state, _tag(happening)) not in life.TABLE
         passed = [self._passed(missed) for missed in (await self._missed() if gap else ())]
         if happening is not None and happening.sequence > self._last:
             passed.append(self._passed(happening))

@@ -6,11 +6,11 @@ Signatures are shown, not checked: checking the record is `writ audit verify`'s 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
 from rich.text import Text
 
 from writ_client.command import moments
 from writ_client.command.output import Screen, outcome, shown
+from writ_client.following import read_body
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt
 from writ_contracts.audit import TraceAnswer, TraceEvent
@@ -44,18 +44,11 @@ def _heading(screen: Screen, operation_id: str, first: Mapping[str, Any]) -> Non
 
 
 def _show_event(screen: Screen, event: TraceEvent, began: float) -> None:
-    typed = _typed(event)
+    typed = read_body(event.kind, event.body)
     after = f"+{moments.span(max(event.at - began, 0.0))}"
     head = f"  {moments.clock(event.at)}  {after:>10}  "
     screen.line(head, Text(f"{event.kind:18}", style="bold"), _headline(typed, event), f"   #{event.sequence}")
     screen.fields(_details(typed), indent=len(head))
-
-
-def _typed(event: TraceEvent) -> journal.JournalEvent | None:
-    try:
-        return msgspec.convert({**event.body, "type": event.kind}, journal.JournalEvent)  # type: ignore[no-any-return]
-    except msgspec.ValidationError:
-        return None
 
 
 def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text:  # noqa: C901 - a table by type

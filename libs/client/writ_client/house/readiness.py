@@ -53,7 +53,7 @@ async def _ask(host: str, port: int) -> Readiness:
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        answer = await reader.read(65_536)
+        answer = await reader.read(-1)  # the server closes
         return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2], type=Readiness)
     finally:
         writer.close()

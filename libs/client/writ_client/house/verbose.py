@@ -12,13 +12,17 @@ Print = Callable[[str], None]
 
 async def follow(folder: Path, show: Print) -> None:
     """Prints each whole line that is added to a log from now on, with the process's name; until cancelled."""
-    read = {path: path.stat().st_size for path in folder.glob("*.log")}
+    read = _sizes(folder)
     try:
         while True:
             _show_new(folder, read, show)
             await asyncio.sleep(LOOK_SECONDS)
     finally:
         _show_new(folder, read, show)
+
+
+def _sizes(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_size for path in folder.glob("*.log")}
 
 
 def _show_new(folder: Path, read: dict[Path, int], show: Print) -> None:

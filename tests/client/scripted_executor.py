@@ -1,0 +1,266 @@
+"""An executor and an audit service that do as a test tells them: real messages, no policy, no agents.
+
+Operations are kept as lives, events are published as the stream republishes them. `mute` leaves events out, as a
+reconnect would; `script` holds what the next requests get instead of the usual answer.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from writ_bus.port import Bus, Endpoint, Message, Service
+from writ_contracts import audit, journal, life, requests, subjects
+from writ_contracts.agents import Progress
+from writ_contracts.errors import Invalid
+from writ_contracts.ids import operation_id
+from writ_contracts.requests import Answer, Failure, OperationView, Verdict
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode, encode
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
+
+Reaction = Answer | Failure | Callable[[], Awaitable[Answer]]
+POLICY = Key(generate_seed())
+
+
+class ScriptedExecutor:
+    """`outcome` is how every operation ends at once; None leaves it dispatched until `end`."""
+
+    def __init__(self, bus: Bus, outcome: str | None = "succeeded") -> None:
+        self.bus = bus
+        self.outcome = outcome
+        self.script: deque[Reaction] = deque()
+        self.requests: list[tuple[str, requests.Request]] = []
+        self.lives: dict[str, list[tuple[int, journal.OperationEvent]]] = {}
+        self.results: dict[str, dict[str, object]] = {}
+        self.mute = False
+        self.audit_away = False
+        self._asked = asyncio.Condition()
+        self._sequence = 0
+
+    async def serve(self) -> None:
+        """Listen."""
+        asked = {"operation": self._operation, "operations": self._operations, "result": self._result}
+        asked |= {"simulate": self._simulate, "targets": self._targets, "trace": self._trace, "search": self._search}
+        endpoints = [Endpoint(name="request", subject="writ.request.*.*", handler=self._request)]
+        endpoints += [
+            Endpoint(name=kind, subject=f"writ.query.*.{kind}", handler=handler) for kind, handler in asked.items()
+        ]
+        await self.bus.serve(Service(name="executor", version="0.0.0", description="scripted", endpoints=endpoints))
+
+    async def _request(self, message: Message) -> bytes:
+        principal, operation = subjects.parse_request(message.subject)
+        request = decode(message.data, requests.Request)
+        async with self._asked:
+            self.requests.append((operation, request))
+            self._asked.notify_all()
+        if self.script:
+            reaction = self.script.popleft()
+            if isinstance(reaction, Failure):
+                return encode(Answer(error=reaction))
+            return encode(reaction if isinstance(reaction, Answer) else await reaction())
+        return encode(await self.accept(principal, operation, request))
+
+    async def accept(self, principal: str, operation: str, request: requests.Request) -> Answer:
+        """Requested, dispatched, and with `outcome` to its end; the same key again changes nothing."""
+        number = operation_id(principal, request.idempotency_key or "")
+        if number not in self.lives:
+            await self.happen(self._requested(number, principal, operation, request))
+            await self.happen(_dispatched(number, principal, operation, request.target))
+            if self.outcome is not None:
+                await self.end(number, self.outcome)
+        folded = life.fold(self.lives[number])
+        return Answer(
+            operation_id=number, correlation_id="c1", state=folded.state, outcome=folded.outcome, verdict=ALLOWED
+        )
+
+    def _requested(self, number: str, principal: str, operation: str, request: requests.Request) -> journal.Requested:
+        return journal.Requested(
+            **_head(number),
+            principal=principal,
+            operation=operation,
+            target=request.target,
+            pool="local-a",
+            risk="change",
+            idempotent=True,
+            key="",
+            parameters=request.parameters,
+            hidden=[],
+            effective={},
+            parameters_digest="",
+            fingerprint="",
+            verdict=ALLOWED,
+            decision=_signed(),
+            timeout=60,
+            start_by=time.time() + 60,
+            dry_run=request.dry_run,
+            reason=request.reason,
+        )
+
+    async def happen(self, event: journal.OperationEvent) -> None:
+        """Record it, and publish it unless mute."""
+        self._sequence += 1
+        events = self.lives.setdefault(event.operation_id, [])
+        events.append((self._sequence, event))
+        requested = events[0][1]
+        assert isinstance(requested, journal.Requested | journal.Refused)
+        kind = str(event.__struct_config__.tag)
+        subject = subjects.operation_event(requested.principal, event.operation_id, kind)
+        if not self.mute:
+            headers = {"Nats-Sequence": str(self._sequence)}
+            await self.bus.publish(subject.replace("writ.journal.", "writ.event.", 1), encode(event), headers)
+
+    async def progress(self, number: str, message: str) -> None:
+        """As an agent's, relayed."""
+        requested = self.lives[number][0][1]
+        assert isinstance(requested, journal.Requested)
+        told = Progress(operation_id=number, principal=requested.principal, message=message)
+        await self.bus.publish(subjects.progress_event(requested.principal, number), encode(told))
+
+    async def start(self, number: str) -> None:
+        """An agent has it."""
+        started = journal.Started(**_head(number), attempt=1, instance="agent-1", deadline=time.time() + 60)
+        await self.happen(started)
+
+    async def end(self, number: str, outcome: str) -> None:
+        """Start it if it has not, and end it."""
+        if life.fold(self.lives[number]).state is life.State.DISPATCHED:
+            await self.start(number)
+        if outcome == "unknown":
+            await self.happen(journal.Unknown(**_head(number), code="lost", message="the agent fell silent"))
+        else:
+            kind = msgspec.convert(outcome, journal.Outcome)
+            await self.happen(journal.Finished(**_head(number), outcome=kind, output={"state": "active"}))
+
+    def view(self, number: str) -> OperationView:
+        """As a requester sees it; raises Invalid (`not_found`)."""
+        if number not in self.lives:
+            raise Invalid(f"no operation {number}", code="not_found")
+        folded = life.fold(self.lives[number])
+        asked = folded.requested
+        assert asked is not None
+        return OperationView(
+            operation_id=number,
+            principal=asked.principal,
+            operation=asked.operation,
+            target=asked.target,
+            state=folded.state,
+            requested_at=asked.at,
+            updated_at=self.lives[number][-1][1].at,
+            correlation_id="c1",
+            outcome=folded.outcome,
+            code="lost" if folded.outcome == "unknown" else "",
+            output={"state": "active"} if folded.outcome == "succeeded" else {},
+        )
+
+    async def _operation(self, message: Message) -> bytes:
+        wanted = decode(message.data, requests.OperationQuery).operation_id
+        try:
+            return encode(requests.OperationAnswer(operation=self.view(wanted)))
+        except Invalid as error:
+            return encode(requests.OperationAnswer(error=Failure(code=error.code, message=str(error))))
+
+    async def _operations(self, message: Message) -> bytes:
+        views = [self.view(number) for number in self.lives]
+        return encode(requests.OperationsAnswer(operations=[view for view in views if view.outcome is None]))
+
+    async def _result(self, message: Message) -> bytes:
+        wanted = decode(message.data, requests.OperationQuery).operation_id
+        if wanted in self.results:
+            return encode(requests.ResultAnswer(output=self.results[wanted]))
+        return encode(requests.ResultAnswer(error=Failure(code="not_found", message="it is not kept")))
+
+    async def _simulate(self, message: Message) -> bytes:
+        asked = decode(message.data, requests.SimulateQuery)
+        denied = asked.target == "forbidden"
+        entry = {"rule": "r1", "effect": "allow", "matched": not denied, "clause": "targets", "wanted": "a", "got": "b"}
+        verdict = DENIED if denied else ALLOWED
+        return encode(requests.SimulateAnswer(verdict=verdict, trace=[entry], parameters=asked.parameters))
+
+    async def _targets(self, message: Message) -> bytes:
+        target = requests.TargetView(id="a", role="development", backend="local", pool="local-a", agents=1)
+        return encode(requests.TargetsAnswer(targets=[target]))
+
+    async def _trace(self, message: Message) -> bytes:
+        asked = decode(message.data, audit.TraceQuery)
+        if self.audit_away:
+            return encode(audit.TraceAnswer(error=Failure(code="full", message="not now")))
+        events = [
+            audit.TraceEvent(
+                sequence=sequence,
+                subject="",
+                kind=str(event.__struct_config__.tag),
+                at=event.at,
+                body=msgspec.json.decode(encode(event)),
+            )
+            for number, events in self.lives.items()
+            for sequence, event in events
+            if asked.operation_id in (None, number) and asked.correlation_id in (None, event.correlation_id)
+        ]
+        return encode(audit.TraceAnswer(events=events, as_of=self._sequence))
+
+    async def _search(self, message: Message) -> bytes:
+        views = [self.view(number) for number in self.lives]
+        rows = [
+            audit.SearchRow(
+                operation_id=view.operation_id,
+                first_sequence=1,
+                principal=view.principal,
+                operation=view.operation,
+                target=view.target,
+                state=view.state,
+                outcome=view.outcome,
+                code=view.code,
+                requested_at=view.requested_at,
+                updated_at=view.updated_at,
+                correlation_id=view.correlation_id,
+            )
+            for view in views
+        ]
+        return encode(audit.SearchAnswer(rows=rows))
+
+    async def until_asked(self, count: int = 1) -> None:
+        """Until that many requests have come in."""
+        async with asyncio.timeout(10), self._asked:
+            await self._asked.wait_for(lambda: len(self.requests) >= count)
+
+
+ALLOWED = Verdict(decision="allow", rules=["dev"], reason="rule dev allows it", code="allow", policy="p@1")
+DENIED = Verdict(decision="deny", rules=["no"], reason="rule no denies it", code="denied", policy="p@1")
+
+
+def _head(number: str) -> dict[str, Any]:
+    return {"id": f"e{time.monotonic_ns()}", "at": time.time(), "correlation_id": "c1", "operation_id": number}
+
+
+def _dispatched(number: str, principal: str, operation: str, target: str) -> journal.Dispatched:
+    return journal.Dispatched(
+        **_head(number),
+        principal=principal,
+        operation=operation,
+        target=target,
+        pool="local-a",
+        attempt=1,
+        parameters={},
+        start_by=time.time() + 60,
+        timeout=60,
+    )
+
+
+def _signed() -> Signed:
+    return sign(
+        POLICY,
+        requests.RequestStatement(
+            principal="p",
+            operation="o",
+            target="t",
+            parameters_digest="0" * 64,
+            idempotency_key="k",
+            dry_run=False,
+            issued_at=1.0,
+        ),
+    )

@@ -1,0 +1,279 @@
+"""The Python client against a scripted executor: lost answers, lost events, silence, and what each error means."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.client.scripted_executor import ScriptedExecutor
+
+from writ_client import asking, waiting, wishes
+from writ_client.client import Writ
+from writ_client.failures import error_of
+from writ_contracts import errors, journal
+from writ_contracts.agents import Progress
+from writ_contracts.errors import CODES
+from writ_contracts.ids import operation_id
+from writ_contracts.requests import Answer, Failure, RequestStatement
+from writ_testing.memory_bus import MemoryBus
+from writ_trust.digests import keyed_digest
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import open_signed
+
+KEY = Key(generate_seed())
+
+
+@pytest.fixture
+async def executor() -> AsyncIterator[ScriptedExecutor]:
+    bus = MemoryBus()
+    scripted = ScriptedExecutor(bus)
+    await scripted.serve()
+    yield scripted
+    await bus.drain(1.0)
+
+
+@pytest.fixture
+async def writ(executor: ScriptedExecutor) -> AsyncIterator[Writ]:
+    async with Writ(MemoryBus(executor.bus.broker), KEY, "alice", clock=lambda: 1000.0) as client:  # type: ignore[attr-defined]
+        yield client
+
+
+async def test_a_request_carries_the_principals_signature_on_exactly_it(writ: Writ, executor: ScriptedExecutor) -> None:
+    await writ.submit("service_restart", "a", {"service_name": "nginx"}, reason="why", idempotency_key="k1")
+    operation, request = executor.requests[0]
+    assert request.statement is not None
+    assert request.salt is not None
+    statement = open_signed(request.statement, RequestStatement, {KEY.public})
+    assert (statement.principal, statement.operation, statement.target) == ("alice", "service_restart", "a")
+    assert (statement.idempotency_key, statement.dry_run, statement.issued_at) == ("k1", False, 1000.0)
+    assert statement.parameters_digest == keyed_digest(request.salt, {"service_name": "nginx"})
+    assert (operation, request.reason) == ("service_restart", "why")
+
+
+async def test_an_unsigned_request_has_a_key_of_its_own_all_the_same(writ: Writ, executor: ScriptedExecutor) -> None:
+    await writ.submit("service_restart", "a", sign=False)
+    await writ.submit("service_restart", "a", sign=False)
+    first, second = (request for _, request in executor.requests)
+    assert first.statement is None
+    assert first.idempotency_key
+    assert first.idempotency_key != second.idempotency_key
+
+
+async def test_a_lost_answer_is_asked_for_again_with_the_same_key(
+    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "ATTEMPT_SECONDS", 0.1)
+
+    async def lost() -> Answer:
+        _, request = executor.requests[-1]
+        await executor.accept("alice", "service_restart", request)
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    executor.script.append(lost)
+    answer = await writ.submit("service_restart", "a")
+    assert answer.outcome == "succeeded"
+    assert len({request.idempotency_key for _, request in executor.requests}) == 1
+    assert len(executor.requests) == 2
+    assert len(executor.lives) == 1
+
+
+@pytest.mark.parametrize("code", ["unavailable", "behind", "timeout"])
+async def test_what_passes_by_itself_is_asked_again(writ: Writ, executor: ScriptedExecutor, code: str) -> None:
+    executor.script.append(Failure(code=code, message="soon", retry=True))
+    assert (await writ.submit("service_restart", "a")).outcome == "succeeded"
+
+
+async def test_what_does_not_pass_in_time_is_raised(writ: Writ, executor: ScriptedExecutor) -> None:
+    executor.script.extend([Failure(code="unavailable", message="policy is away", retry=True)] * 50)
+    with pytest.raises(errors.Unreachable, match="policy is away"):
+        await writ.submit("service_restart", "a", timeout=0.3)
+
+
+async def test_nobody_there_is_unreachable(executor: ScriptedExecutor) -> None:
+    async with Writ(MemoryBus(), KEY, "alice") as lonely:
+        with pytest.raises(errors.Unreachable):
+            await lonely.submit("service_restart", "a", timeout=0.2)
+
+
+async def test_a_denial_is_an_answer_and_not_an_error(writ: Writ, executor: ScriptedExecutor) -> None:
+    refused = Failure(code="denied", message="rule x denies it")
+    executor.script.append(
+        Answer(operation_id=operation_id("alice", "k"), state="ended", outcome="denied", error=refused)
+    )
+    answer = await writ.submit("service_restart", "a", idempotency_key="k")
+    assert (answer.outcome, answer.error) == ("denied", refused)
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_every_code_of_the_contracts_has_an_error(code: str) -> None:
+    error = error_of(Failure(code=code, message=f"about {code}"))
+    assert error.code == code
+    assert str(error) == f"about {code}"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("invalid_parameters", errors.Invalid),
+        ("no_rule", errors.Denied),
+        ("bad_signature", errors.Untrusted),
+        ("conflict", errors.Conflict),
+        ("rate_limited", errors.Full),
+        ("a_code_of_tomorrow", errors.WritError),
+    ],
+)
+async def test_a_refusal_without_record_is_raised_as_its_kind(
+    writ: Writ, executor: ScriptedExecutor, code: str, kind: type[errors.WritError]
+) -> None:
+    executor.script.append(Failure(code=code, message="because"))
+    with pytest.raises(kind) as caught:
+        await writ.submit("service_restart", "a")
+    assert type(caught.value) is kind
+    assert caught.value.code == code
+
+
+async def test_run_returns_on_the_event_without_waiting_for_a_poll(
+    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 60.0)
+    executor.outcome = None
+    heard: list[str] = []
+    async with asyncio.timeout(5):
+        running = asyncio.create_task(
+            writ.run("service_restart", "a", idempotency_key="k", on_event=lambda event: heard.append(str(event)))
+        )
+        await executor.until_asked()
+        await executor.end(operation_id("alice", "k"), "failed")
+        view = await running
+    assert (view.outcome, view.operation) == ("failed", "service_restart")
+    assert len(heard) == 4
+
+
+async def test_run_finds_the_outcome_though_every_event_was_lost(
+    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
+    executor.mute = True
+    async with asyncio.timeout(5):
+        assert (await writ.run("service_restart", "a")).outcome == "succeeded"
+
+
+async def test_waiting_ends_at_unknown(writ: Writ, executor: ScriptedExecutor) -> None:
+    executor.outcome = "unknown"
+    view = await writ.run("service_restart", "a", timeout=5)
+    assert (view.outcome, view.code) == ("unknown", "lost")
+
+
+async def test_waiting_too_long_says_how_it_stands(writ: Writ, executor: ScriptedExecutor) -> None:
+    executor.outcome = None
+    await writ.submit("service_restart", "a", idempotency_key="k")
+    with pytest.raises(errors.TimedOut, match=r"still dispatched after 0\.1 s"):
+        await writ.wait(operation_id("alice", "k"), timeout=0.1)
+
+
+async def test_waiting_for_what_never_was_is_invalid(writ: Writ) -> None:
+    with pytest.raises(errors.Invalid) as caught:
+        await writ.wait(operation_id("alice", "nothing"), timeout=5)
+    assert caught.value.code == "not_found"
+
+
+async def test_waiting_gives_up_when_nobody_answers_for_long(
+    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "SILENCE_SECONDS", 0.0)
+    monkeypatch.setattr("writ_client.queries.QUERY_SECONDS", 0.05)
+    async with Writ(MemoryBus(), KEY, "alice") as lonely:
+        with pytest.raises(errors.Unreachable):
+            await lonely.wait(operation_id("alice", "k"))
+
+
+async def test_events_come_whole_and_in_order_with_progress_between(writ: Writ, executor: ScriptedExecutor) -> None:
+    executor.outcome = None
+    await writ.submit("service_restart", "a", idempotency_key="k")
+    number = operation_id("alice", "k")
+    seen: list[str] = []
+    async with asyncio.timeout(10):
+        async for event in writ.events(number):
+            seen.append("progress" if isinstance(event, Progress) else str(event.__struct_config__.tag))
+            if seen[-1] == "dispatched":
+                await executor.start(number)
+                await executor.progress(number, "half way")
+            if seen[-1] == "progress":
+                await executor.end(number, "succeeded")
+    assert seen == ["requested", "dispatched", "started", "progress", "finished"]
+
+
+async def test_events_that_were_missed_are_filled_from_the_record(writ: Writ, executor: ScriptedExecutor) -> None:
+    executor.outcome = None
+    await writ.submit("service_restart", "a", idempotency_key="k")
+    number = operation_id("alice", "k")
+    seen: list[str] = []
+    async with asyncio.timeout(10):
+        async for event in writ.events(number):
+            assert not isinstance(event, Progress)
+            seen.append(str(event.__struct_config__.tag))
+            if seen[-1] == "dispatched":
+                executor.mute = True
+                await executor.start(number)  # nobody hears this one
+                executor.mute = False
+                await executor.end(number, "succeeded")
+    assert seen == ["requested", "dispatched", "started", "finished"]
+
+
+async def test_events_end_though_the_record_cannot_be_read(
+    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.1)
+    executor.audit_away = True
+    await writ.submit("service_restart", "a", idempotency_key="k")
+    async with asyncio.timeout(10):
+        assert [event async for event in writ.events(operation_id("alice", "k"))] == []
+
+
+async def test_cancel_is_an_operation_of_its_own(writ: Writ, executor: ScriptedExecutor) -> None:
+    number = operation_id("alice", "k")
+    await writ.cancel(number, reason="wrong host")
+    operation, request = executor.requests[0]
+    assert (operation, request.target, request.parameters) == ("operation_cancel", "writ", {"operation_id": number})
+
+
+async def test_stops_are_set_and_lifted(writ: Writ, executor: ScriptedExecutor) -> None:
+    await writ.stop_set(["prod-*"], reason="incident", until=5000.0)
+    await writ.stop_lift("s1")
+    assert [(operation, request.parameters) for operation, request in executor.requests] == [
+        ("stop_set", {"scope": ["prod-*"], "reason": "incident", "until": 5000.0}),
+        ("stop_lift", {"stop_id": "s1"}),
+    ]
+
+
+async def test_queries_answer_what_was_asked(writ: Writ, executor: ScriptedExecutor) -> None:
+    executor.outcome = None
+    await writ.submit("service_restart", "a", idempotency_key="k")
+    number = operation_id("alice", "k")
+    executor.results[number] = {"content": "secret"}
+    assert [view.operation_id for view in await writ.open_operations()] == [number]
+    assert await writ.result(number) == {"content": "secret"}
+    assert [target.id for target in await writ.targets()] == ["a"]
+    simulated = await writ.simulate("service_restart", "forbidden")
+    assert simulated.verdict is not None
+    assert simulated.verdict.decision == "deny"
+    assert {event.kind for event in (await writ.trace(operation_id=number)).events} == {"requested", "dispatched"}
+
+
+async def test_a_crowd_of_listeners_each_hears_of_its_own_operation(writ: Writ, executor: ScriptedExecutor) -> None:
+    views = await asyncio.gather(
+        *(writ.run("service_restart", "a", idempotency_key=f"k{i}", timeout=10) for i in range(50))
+    )
+    assert [view.operation_id for view in views] == [operation_id("alice", f"k{i}") for i in range(50)]
+
+
+def test_keys_and_salts_are_never_the_same_twice() -> None:
+    assert len({wishes.new_key() for _ in range(100)} | {wishes.new_salt() for _ in range(100)}) == 200
+
+
+def test_an_event_that_is_not_known_is_passed_over() -> None:
+    from writ_client.following import of_trace, read
+
+    assert read("of_tomorrow", b"{}", {}) is None
+    assert of_trace(1, "security", {"id": "1"}) is None
+    assert isinstance(journal.Outcome, object)
