@@ -4,27 +4,25 @@ Whatever is wrong with it, its sender gets one clear answer and the journal an e
 recorded was not accepted.
 """
 
-import os
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 from msgspec import json
 
-from writ_bus import tracing
 from writ_bus.port import Message
 from writ_contracts import parameters as params
 from writ_contracts import wire
 from writ_contracts.decisions import Decide, Subject
 from writ_contracts.errors import Conflict, Invalid
-from writ_contracts.ids import encode_id, operation_id
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life
-from writ_contracts.operations import Catalogue, Operation
+from writ_contracts.operations import Catalogue
 from writ_contracts.requests import MAX_REQUEST_BYTES, Answer, Failure, Request
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission import Admission
+from writ_executor.attempt import Attempt, chosen_id, definition_of, first_look, request_of
 from writ_executor.config import Config
 from writ_executor.lives import Lives
 from writ_executor.policy_client import PolicyClient, Verdicts
@@ -36,33 +34,7 @@ from writ_executor.work import Work
 from writ_runtime.faults import fault
 from writ_trust.digests import keyed_digest, same
 
-REQUEST_INFO = "Nats-Request-Info"
 REFUSED_PARAMETERS_BYTES = 8_192
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """What is known of a request so far; enough to record it, whatever turns out to be wrong with it."""
-
-    principal: str
-    operation: str
-    key: str
-    operation_id: str
-    correlation_id: str
-    request: Request | None = None
-    definition: Operation | None = None
-    given: dict[str, Any] = field(default_factory=dict)
-    owner: str | None = None
-
-    @property
-    def target(self) -> str:
-        """The target as claimed."""
-        return self.request.target if self.request else ""
-
-    @property
-    def dry_run(self) -> bool:
-        """Whether only a preview is asked for."""
-        return self.request is not None and self.request.dry_run
 
 
 class Intake:
@@ -94,13 +66,13 @@ class Intake:
         """The one answer. Raises WritError for what is turned away unrecorded."""
         principal, operation = parse_request(message.subject)
         self._admission.rate(principal)
-        attempt = _attempt(principal, operation, message)
+        attempt = first_look(principal, operation, message)
         try:
             attempt = await self._understand(attempt, message)
             earlier = await self._earlier(attempt)
             if earlier is not None:
                 return earlier
-            self._admission.room(principal, control=_definition(attempt).control)
+            self._admission.room(principal, control=definition_of(attempt).control)
             decided = await self._policy.decide(self._question(attempt))
         except Invalid as error:
             return await self._refuse(attempt, error)
@@ -115,7 +87,7 @@ class Intake:
             attempt,
             request=request,
             correlation_id=request.correlation_id or attempt.correlation_id,
-            operation_id=_chosen_id(attempt, request),
+            operation_id=chosen_id(attempt, request),
         )
         definition = self._catalogue.find(attempt.operation)
         attempt = replace(attempt, definition=definition)
@@ -144,7 +116,7 @@ class Intake:
         return keyed_digest(self._vault.fingerprint_key(attempt.operation_id), what)
 
     def _question(self, attempt: Attempt) -> Decide:
-        request = _request(attempt)
+        request = request_of(attempt)
         subject = Subject(
             operation_id=attempt.operation_id,
             principal=attempt.principal,
@@ -159,7 +131,7 @@ class Intake:
             salt=request.salt,
             owner=attempt.owner,
         )
-        looks = _definition(attempt).baseline and not request.dry_run
+        looks = definition_of(attempt).baseline and not request.dry_run
         return Decide(
             subject=subject,
             control_sequence=self._work.control_sequence(),
@@ -181,7 +153,7 @@ class Intake:
         return await self._accept(attempt, decided)
 
     async def _accept(self, attempt: Attempt, decided: Verdicts) -> Answer:
-        definition = _definition(attempt)
+        definition = definition_of(attempt)
         target = WRIT if definition.control else await self._targets.find(attempt.target)
         event = self._requested(attempt, decided, target)
         if event.hidden:
@@ -196,7 +168,7 @@ class Intake:
         return answer(await self._work.begin(life))
 
     def _requested(self, attempt: Attempt, decided: Verdicts, target: Target) -> Requested:
-        definition, request, decision = _definition(attempt), _request(attempt), decided.decision
+        definition, request, decision = definition_of(attempt), request_of(attempt), decided.decision
         return Requested(
             **self._recorder.stamp(attempt.correlation_id),
             operation_id=attempt.operation_id,
@@ -272,41 +244,3 @@ class Intake:
             "dry_run": attempt.dry_run,
             "statement": request.statement if request else None,
         }
-
-
-def _attempt(principal: str, operation: str, message: Message) -> Attempt:
-    trace = tracing.current() or tracing.root()
-    return Attempt(
-        principal=principal,
-        operation=operation,
-        key=sender_key(message),
-        operation_id=encode_id(os.urandom(16)),
-        correlation_id=trace.correlation_id,
-    )
-
-
-def _chosen_id(attempt: Attempt, request: Request) -> str:
-    if request.idempotency_key is None:
-        return attempt.operation_id
-    return operation_id(attempt.principal, request.idempotency_key)
-
-
-def sender_key(message: Message) -> str:
-    """The user key that the NATS server says sent this (it overwrites a forged header); empty if it says none."""
-    try:
-        info = json.decode(message.headers.get(REQUEST_INFO, "{}"))
-    except msgspec.DecodeError:
-        return ""
-    return str(info.get("user", "")) if isinstance(info, dict) else ""
-
-
-def _request(attempt: Attempt) -> Request:
-    if attempt.request is None:
-        raise Invalid("the request was not understood")
-    return attempt.request
-
-
-def _definition(attempt: Attempt) -> Operation:
-    if attempt.definition is None:
-        raise Invalid("the operation is not known", code="unknown_operation")
-    return attempt.definition

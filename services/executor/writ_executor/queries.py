@@ -24,8 +24,8 @@ from writ_contracts.requests import (
     TargetsQuery,
 )
 from writ_contracts.subjects import parse_query
+from writ_executor.attempt import sender_key
 from writ_executor.index import Index
-from writ_executor.intake import sender_key
 from writ_executor.lives import Lives
 from writ_executor.policy_client import PolicyClient
 from writ_executor.targets import Targets
