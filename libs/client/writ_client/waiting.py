@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from writ_client.following import Event, Happening, of_trace
 from writ_client.queries import Queries
 from writ_contracts import errors, life
+from writ_contracts.agents import Progress
 from writ_contracts.requests import OperationView
 
 POLL_SECONDS = 2.0
@@ -105,8 +106,8 @@ class History:
                 yield event
 
     async def _in_order(self, happening: Happening | None) -> list[Event]:
-        """The event after whatever was missed before it: there may be a gap at silence, at an impossible step, at the end."""
-        if happening is not None and happening.sequence == 0:
+        """The event after what was missed before it: there may be a gap at silence, an impossible step, the end."""
+        if happening is not None and isinstance(happening.event, Progress):
             return [happening.event]
         gap = happening is None or happening.ends or (self._state, _tag(happening)) not in life.TABLE
         passed = [self._passed(missed) for missed in (await self._missed() if gap else ())]
