@@ -1,0 +1,102 @@
+"""Times as people type them, and the exit status of everything that can be the end of a command."""
+
+import click
+import pytest
+
+from writ_bus import errors as bus_errors
+from writ_client.command import moments
+from writ_client.command.exits import Exit, of_error, of_outcome
+from writ_client.command.main import refuse
+from writ_contracts import errors
+from writ_contracts.journal import Outcome
+from writ_runtime.config import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("1.5", 1.5), ("15m", 900), ("2h", 7200), ("7d", 604800), ("1w", 604800)],
+)
+def test_spans(text: str, seconds: float) -> None:
+    assert moments.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "-5", "2 h", "1e99", "nan", "inf", "2h\n", "tomorrow"])
+def test_what_is_no_span_is_refused(text: str) -> None:
+    with pytest.raises(errors.Invalid):
+        moments.seconds(text)
+
+
+def test_instants_are_spans_before_now_or_iso_times() -> None:
+    assert moments.instant("2h", now=10_000.0) == 2800.0
+    assert moments.instant("2026-11-25T14:30:00Z", now=0) == 1795617000.0
+    assert moments.instant("2026-11-25T14:30:00+01:00", now=0) == 1795613400.0
+    assert moments.instant("2026-11-25", now=0) > 0
+    with pytest.raises(errors.Invalid):
+        moments.instant("yesterday", now=0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.00321, "3.21 ms"), (1.44, "1.4 s"), (125, "2 min 5 s"), (12_000, "3 h 20 min")]
+)
+def test_durations_for_people(seconds: float, text: str) -> None:
+    assert moments.span(seconds) == text
+
+
+@pytest.mark.parametrize("outcome", Outcome.__args__)  # type: ignore[attr-defined]
+def test_every_outcome_has_a_status(outcome: str) -> None:
+    good = outcome in ("succeeded", "previewed")
+    assert (of_outcome(outcome) is Exit.DONE) is good
+
+
+def test_an_outcome_of_tomorrow_is_not_taken_for_done() -> None:
+    assert of_outcome("of_tomorrow") is Exit.UNKNOWN
+    assert of_outcome(None) is Exit.PENDING
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.Invalid("x"), 2),
+        (errors.Denied("x"), 3),
+        (errors.Untrusted("x"), 6),
+        (errors.Conflict("x"), 2),
+        (errors.Unreachable("x"), 6),
+        (errors.TimedOut("x"), 4),
+        (errors.Full("x"), 6),
+        (errors.WritError("x"), 1),
+        (bus_errors.Forbidden("x"), 6),
+        (bus_errors.Unreachable("x"), 6),
+        (bus_errors.TimedOut("x"), 4),
+        (bus_errors.Conflict("x"), 2),
+        (bus_errors.Full("x"), 6),
+        (bus_errors.Refused("x"), 1),
+        (ConfigError("x"), 2),
+        (PermissionError(13, "x"), 1),
+    ],
+)
+def test_every_error_is_a_line_and_a_status(error: Exception, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert of_error(error) == status
+    assert refuse(error) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("writ: ")
+    assert err.count("\n") == 1
+
+
+def test_no_error_class_of_ours_is_without_a_case_here() -> None:
+    def below(kind: type[Exception]) -> set[type[Exception]]:
+        children: list[type[Exception]] = kind.__subclasses__()
+        return {kind}.union(*map(below, children))
+
+    ours = {kind.__name__ for kind in below(errors.WritError) if kind.__module__.endswith(".errors")}
+    contracts = {"WritError", "Invalid", "Denied", "Untrusted", "Conflict", "Unreachable", "TimedOut", "Full"}
+    assert ours == contracts | {"BusError", "Forbidden", "Refused"}
+
+
+def test_a_defect_is_a_line_too_and_control_characters_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refuse(ZeroDivisionError("by \x1b[31mzero")) == 1
+    assert refuse(click.UsageError("no such \x07thing")) == 2
+    err = capsys.readouterr().err
+    assert "defect in writ: ZeroDivisionError" in err
+    assert "\x1b" not in err
+    assert "\x07" not in err
