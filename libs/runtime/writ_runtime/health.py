@@ -18,6 +18,13 @@ from writ_runtime.logs import Log
 Check = Callable[[], Awaitable[str | None]]
 """None when all is well, else the reason in a few words."""
 
+
+class Attention(str):
+    """A reason that somebody should look, and none to send no work here: an old version of a file in force, say."""
+
+    __slots__ = ()
+
+
 LARGEST_HEAD = 8192
 REQUEST_SECONDS = 5.0
 CHECK_SECONDS = 2.0
@@ -67,7 +74,7 @@ class Health:
         """Every check by name, in JSON: 200 when all are well, else 503."""
         checks = self._checks
         reasons = await asyncio.gather(*(_judge(name, check) for name, check in checks.items()))
-        ready = not any(reasons)
+        ready = all(reason is None or isinstance(reason, Attention) for reason in reasons)
         body = {
             "status": "ready" if ready else "not ready",
             "checks": {name: reason or "ok" for name, reason in zip(checks, reasons, strict=True)},

@@ -63,6 +63,10 @@ class Metrics:
         """A number that is read whenever somebody asks."""
         prometheus.Gauge(name, text, registry=self._registry).set_function(read)
 
+    def info(self, name: str, text: str) -> "Info":
+        """Words about the present, such as a version; they come from its operator, never from a caller."""
+        return Info(prometheus.Info(name, text, registry=self._registry))
+
     def histogram(self, name: str, text: str, labels: Labels | None = None) -> "Histogram":
         """A distribution of seconds."""
         made = prometheus.Histogram(name, text, list(labels or {}), registry=self._registry, buckets=SECONDS)
@@ -93,6 +97,17 @@ class Gauge:
     def set(self, value: float, /, **labels: str) -> None:
         """Sets the series of these labels."""
         _series(self._metric, self._labels, labels).set(value)
+
+
+class Info:
+    """Words as the labels of one series, `<name>_info`, in place of the last ones."""
+
+    def __init__(self, metric: prometheus.Info) -> None:
+        self._metric = metric
+
+    def set(self, **words: str) -> None:
+        """Says so from now on."""
+        self._metric.info(words)
 
 
 class Histogram:

@@ -6,9 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from writ_contracts.errors import Invalid
 from writ_contracts.journal import ControlEvent
-from writ_contracts.wire import decode
 from writ_policy.engine.patterns import Pattern, glob
 
 
@@ -42,13 +40,11 @@ class _StopBody(Struct, frozen=True, kw_only=True):
     until: float | None = None
 
 
-def apply(state: ControlState, sequence: int, data: bytes) -> ControlState:
-    """The state after the event in `data`. What cannot be read stops everything: it might have been a stop."""
+def apply(state: ControlState, sequence: int, event: ControlEvent | None) -> ControlState:
+    """The state after an event; None is one that can't be read, which stops everything: it might have been a stop."""
     if sequence <= state.sequence:
         return state
-    try:
-        event = decode(data, ControlEvent)
-    except Invalid:
+    if event is None:
         return ControlState(sequence, (*state.stops, _everything(f"unreadable-{sequence}")))
     return ControlState(sequence, tuple(_stops(state.stops, event)))
 

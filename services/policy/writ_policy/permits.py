@@ -1,0 +1,87 @@
+"""What policy signs besides decisions: the grant that binds one decision to one claim, and the look at a host."""
+
+from collections.abc import Iterable
+
+from writ_contracts.agents import Claim
+from writ_contracts.decisions import AskGrant, Decide, Grant, Look, LookAction
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.operations import Operation
+from writ_contracts.parameters import public
+from writ_contracts.signing import Signed
+from writ_policy.rulings import Ruled
+from writ_policy.world import World
+from writ_trust.digests import keyed_digest
+from writ_trust.statements import digest, open_signed
+
+GRANT_SECONDS = 30.0
+"""How long after its claim an agent may still begin, by its own monotonic clock."""
+LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 86_400.0
+
+
+def check_claim(ask: AskGrant, world: World) -> Claim:
+    """The claim, if an agent of the target's own pool signed it for this operation. Raises Untrusted."""
+    pool = world.target(ask.subject.target).pool
+    try:
+        claim = open_signed(ask.claim, Claim, world.agents.get(pool, frozenset()))
+    except Untrusted as error:
+        raise Untrusted(f"the claim is not one of pool {pool}: {error}", code="forged_claim") from error
+    if claim.pool != pool or claim.operation_id != ask.subject.operation_id:
+        raise Untrusted(f"the claim is for {claim.operation_id} in pool {claim.pool}", code="forged_claim")
+    return claim
+
+
+def grant(ask: AskGrant, claim: Claim, ruled: Ruled, decision: Signed) -> Grant:
+    """The writ for this claim, on this decision, which allows."""
+    subject, request, ruling = ask.subject, ruled.request, ruled.ruling
+    if ruling.timeout is None:
+        raise Invalid(f"{request.operation.name} has no timeout, so nothing would end it", code="internal")
+    return Grant(
+        operation_id=subject.operation_id,
+        operation=subject.operation,
+        target=request.target,
+        principal=subject.principal,
+        parameters_digest=keyed_digest(subject.parameters_key, ruling.effective),
+        decision_digest=digest(decision),
+        claim_digest=digest(ask.claim),
+        policy=ruled.decision.policy,
+        control_sequence=ruled.decision.control_sequence,
+        pool=claim.pool,
+        instance=claim.instance,
+        nonce=claim.nonce,
+        lifetime=GRANT_SECONDS,
+        timeout=ruling.timeout,
+        granted_at=ruled.decision.at,
+        acts_for=request.principal.acts_for,
+    )
+
+
+def look(ask: Decide, ruled: Ruled) -> Look | None:
+    """The read-only grant that was asked for, unless the decision denies or the operation has nothing to look at."""
+    request, ruling, now = ruled.request, ruled.ruling, ruled.decision.at
+    actions = sorted({action for action in ask.look if action in _offered(request.operation)})
+    if ruling.effect == "deny" or ask.subject.simulate or not actions:
+        return None
+    if ask.look_key is None:
+        raise Invalid("a look needs a look_key for the digest of its parameters")
+    # A preview shows what would be done with all of them; the others need what identifies the thing to look at.
+    shown = ruling.effective if "preview" in actions else public(request.operation.parameters, ruling.effective)
+    until = now + LOOK_SECONDS if ask.look_until is None else ask.look_until
+    return Look(
+        operation_id=ask.subject.operation_id,
+        operation=ask.subject.operation,
+        target=request.target,
+        pool=request.target.pool,
+        actions=actions,
+        parameters_digest=keyed_digest(ask.look_key, shown),
+        policy=ruled.decision.policy,
+        expires_at=min(until, now + LONGEST_LOOK_SECONDS),
+    )
+
+
+def _offered(operation: Operation) -> Iterable[LookAction]:
+    if operation.baseline:
+        yield "baseline"
+    if operation.probe:
+        yield "probe"
+    if operation.preview:
+        yield "preview"

@@ -1,0 +1,56 @@
+"""Whether a request is signed by the principal itself: exactly this request, and not long ago."""
+
+from writ_contracts.decisions import Subject
+from writ_contracts.errors import Untrusted
+from writ_contracts.ids import operation_id
+from writ_contracts.inventory import Principal
+from writ_contracts.requests import RequestStatement
+from writ_trust.digests import keyed_digest, same
+from writ_trust.statements import open_signed
+
+FRESH_SECONDS = 300.0
+AHEAD_SECONDS = 60.0
+"""How much the principal's clock may be ahead of ours."""
+
+
+def check_statement(subject: Subject, principal: Principal, now: float) -> bool:
+    """True if the principal signed this request, False if nothing is signed. Raises Untrusted for anything else:
+    `bad_signature` where it is signed by another key or says something else, `stale_statement` where it is old.
+    """
+    if subject.statement is None:
+        return False
+    statement = open_signed(subject.statement, RequestStatement, (principal.key,))
+    different = [
+        field
+        for field, signed, asked in (
+            ("principal", statement.principal, subject.principal),
+            ("operation", statement.operation, subject.operation),
+            ("target", statement.target, subject.target),
+            ("idempotency key", statement.idempotency_key, subject.idempotency_key),
+        )
+        if signed != asked
+    ]
+    if statement.dry_run and not subject.dry_run:  # the other way round is less than was signed
+        different.append("dry run")
+    if not _opens(statement, subject):
+        different.append("parameters")
+    if subject.operation_id != operation_id(principal.id, statement.idempotency_key):
+        different.append("operation id")
+    if different:
+        raise Untrusted(f"what {principal.id} signed differs in {', '.join(different)}")
+    _check_age(statement, now if subject.statement_seen_at is None else subject.statement_seen_at)
+    return True
+
+
+def _opens(statement: RequestStatement, subject: Subject) -> bool:
+    if subject.salt is None:
+        return False
+    return same(statement.parameters_digest, keyed_digest(subject.salt, subject.parameters))
+
+
+def _check_age(statement: RequestStatement, seen_at: float) -> None:
+    age = seen_at - statement.issued_at
+    if age > FRESH_SECONDS:
+        raise Untrusted(f"signed {age:.0f} s before it came, at most {FRESH_SECONDS:.0f}", code="stale_statement")
+    if age < -AHEAD_SECONDS:
+        raise Untrusted(f"signed {-age:.0f} s in the future", code="stale_statement")
