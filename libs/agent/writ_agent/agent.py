@@ -133,7 +133,7 @@ class Agent:
     def _service(self) -> Service:
         pool, instance = self._identity.pool, self._identity.instance
         return Service(
-            name="writ-agent",
+            name=f"agent-{pool}",
             version=self._settings.version,
             description=f"Carries out operations of pool {pool}",
             endpoints=[

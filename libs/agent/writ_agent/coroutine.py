@@ -1,7 +1,7 @@
 """A handler from one coroutine function, for plugins: the least to write for an operation of one's own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from writ_agent.backend import Done, Progress, Task
 from writ_agent.processes import end
@@ -18,6 +18,11 @@ class CoroutineHandler:
     def __init__(self, function: Function) -> None:
         self._function = function
         self._runs: dict[str, asyncio.Future[Done]] = {}
+
+    @property
+    def running(self) -> Collection[str]:
+        """The operations under way."""
+        return self._runs.keys()
 
     async def run(self, task: Task, progress: Progress) -> Done:
         """See Handler."""

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from writ_agent.backend import Done, Handler, Progress, Task
+from writ_contracts.agents import ReceiptOutcome
 from writ_contracts.errors import WritError
 from writ_contracts.wire import canonical
 from writ_runtime.logs import Log
@@ -77,7 +78,8 @@ class Running:
             return replace(done, outcome="unknown" if done.outcome == "cancelled" else done.outcome, over=False)
         if done.outcome == "cancelled" and self._cause in _SAID:
             code, message = _SAID[self._cause]
-            return replace(done, outcome="failed", code=code, message=f"{message}. {done.message}".strip())
+            outcome: ReceiptOutcome = "unknown" if done.effect == "maybe" else "failed"
+            return replace(done, outcome=outcome, code=code, message=f"{message}. {done.message}".strip())
         if done.outcome == "cancelled" and self._cause is None:
             return replace(done, outcome="failed", code=done.code or "internal")
         return done

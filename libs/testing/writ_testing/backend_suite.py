@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from writ_agent.backend import Backend, Baselines, Done, Previews, Probes, Task
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.parameters import Output
 
@@ -64,7 +64,7 @@ class BackendSuite:
     async def test_what_is_refused_has_no_effect_and_says_why(self, host: Host) -> None:
         try:
             done = await run(host, host.refused(_id(2)))
-        except Invalid as error:
+        except WritError as error:
             assert error.code  # noqa: PT017 - raising is one of the two ways to refuse
             return
         assert (done.outcome, done.effect, done.over) == ("failed", "none", True)
@@ -120,7 +120,7 @@ async def run(host: Host, task: Task) -> Done:
 async def until(true: Callable[[], Awaitable[bool]], patience: float = PATIENCE) -> None:
     """Until it is so; a TimeoutError if it never is."""
     async with asyncio.timeout(patience):
-        while not await true():
+        while not await true():  # noqa: ASYNC110 - the host sends no event
             await asyncio.sleep(0.01)
 
 

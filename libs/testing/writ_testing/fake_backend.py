@@ -6,6 +6,7 @@ from typing import Any
 
 from writ_agent.backend import Done, Probed, Progress, Task
 from writ_agent.coroutine import CoroutineHandler
+from writ_contracts.errors import Denied
 
 Script = Callable[[Task, Progress], Awaitable[Done]]
 
@@ -69,6 +70,8 @@ class FakeBackend(CoroutineHandler):
                 return await self._sleep(task, progress)
             case "test_count":
                 return await self._count(task, progress)
+            case "test_fail":
+                raise Denied("refused as asked for", code="permission_denied")
             case _:
                 return Done(outcome="succeeded", output=dict(task.parameters), effect="done")
 

@@ -1,0 +1,287 @@
+"""An executor and a policy in one, for tests of agents: it signs for real, and lies when a test tells it to.
+
+One claim of each attempt starts, the same claim gets the same answer again, and every receipt is kept.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from msgspec import Struct
+
+from writ_bus.port import Bus, Endpoint, Entry, Message, Service
+from writ_contracts import subjects
+from writ_contracts.agents import (
+    Acknowledged,
+    AskCancel,
+    AskLook,
+    Cancelled,
+    Claim,
+    ClaimAnswer,
+    ClaimMessage,
+    Heartbeat,
+    Looked,
+    Progress,
+    Receipt,
+    ReceiptMessage,
+    ReportMessage,
+    SealedParameters,
+    SecurityReport,
+)
+from writ_contracts.decisions import Decision, Grant, Look, LookAction, PolicyVersion
+from writ_contracts.ids import encode_id
+from writ_contracts.inventory import Target
+from writ_contracts.journal import Dispatched
+from writ_contracts.operations import Catalogue
+from writ_contracts.parameters import public
+from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode, encode
+from writ_trust.digests import keyed_digest
+from writ_trust.keys import Key, generate_seed
+from writ_trust.sealing import seal
+from writ_trust.statements import digest, read, sign
+
+PRINCIPAL = "alice"
+PATIENCE = 20.0
+VERSION = PolicyVersion(
+    name="scripted", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64
+)
+
+
+class Asked(Struct, kw_only=True):
+    """One operation that was dispatched, and what its grant is made of."""
+
+    work: Dispatched
+    target: Target
+    parameters: dict[str, Any]
+    key: str
+    claims: list[Signed] = []
+    answer: ClaimAnswer | None = None
+
+
+Answering = Callable[[Asked, Claim, Signed], Awaitable[ClaimAnswer | None]]
+
+
+class ScriptedExecutor:
+    """`answering` says what a claim gets; None is no answer at all. `refusing` turns receipts away while it is set."""
+
+    def __init__(self, bus: Bus, catalogue: Catalogue) -> None:
+        self.bus = bus
+        self.key = Key(generate_seed())
+        self.catalogue = catalogue
+        self.answering: Answering = self.grant
+        self.refusing: Failure | None = None
+        self.asked: dict[str, Asked] = {}
+        self.receipts: list[ReceiptMessage] = []
+        self.reports: list[SecurityReport] = []
+        self.heartbeats: list[Heartbeat] = []
+        self.progress: list[Progress] = []
+        self._changed = asyncio.Condition()
+
+    async def serve(self) -> None:
+        """Answer claims, receipts and reports of every pool."""
+        endpoints = [
+            Endpoint(name="claim", subject="writ.claim.*", handler=self._claim),
+            Endpoint(name="receipt", subject="writ.receipt.*", handler=self._receipt),
+            Endpoint(name="report", subject="writ.report.*", handler=self._report),
+        ]
+        await self.bus.serve(Service(name="executor", version="0", description="scripted", endpoints=endpoints))
+        await self.bus.subscribe("writ.heartbeat.*", self._heartbeat)
+        await self.bus.subscribe("writ.progress.*", self._progress)
+
+    async def dispatch(self, operation: str, target: Target, *, attempt: int = 1, again: str = "", **given: Any) -> str:
+        """Have an agent of the target's pool do it; the operation's id. `again`: another attempt at that one."""
+        operation_id = again or encode_id(secrets.token_bytes(16))
+        definition = self.catalogue.find(operation)
+        parameters = definition.check(given)
+        shown = public(definition.parameters, parameters)
+        key = secrets.token_hex(32)
+        look = self.look(operation_id, operation, target, ["baseline"], shown, key) if definition.baseline else None
+        work = Dispatched(
+            id=secrets.token_hex(8),
+            at=time.time(),
+            correlation_id="scripted",
+            operation_id=operation_id,
+            principal=PRINCIPAL,
+            operation=operation,
+            target=target.id,
+            pool=target.pool,
+            attempt=attempt,
+            parameters=shown,
+            start_by=time.time() + 60,
+            timeout=int(parameters["timeout"]),
+            look=look,
+            look_key=key if look else "",
+        )
+        self.asked[operation_id] = Asked(work=work, target=target, parameters=parameters, key=key, claims=[])
+        await self.append(work)
+        return operation_id
+
+    async def append(self, work: Dispatched) -> None:
+        """Store the event where agents pull it."""
+        await self.append_raw(work, encode(work))
+
+    async def append_raw(self, work: Dispatched, data: bytes) -> None:
+        """Store these bytes there."""
+        where = {"pool": work.pool, "target": work.target}
+        own = subjects.operation_filter(work.principal, work.operation_id)
+        last = await self.bus.journal.last(own)
+        await self.bus.journal.append(
+            Entry(
+                subject=subjects.operation_event(work.principal, work.operation_id, "dispatched", **where),
+                data=data,
+                event_id=secrets.token_hex(8),
+                filter=own,
+                expected=last.sequence if last else 0,
+            )
+        )
+
+    async def grant(self, asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer:
+        """What an honest executor answers."""
+        return self.sealed(asked, claim, sign(self.key, self.honest_grant(asked, claim, signed)))
+
+    def honest_grant(self, asked: Asked, claim: Claim, signed: Signed) -> Grant:
+        """The grant that holds."""
+        return Grant(
+            operation_id=asked.work.operation_id,
+            operation=asked.work.operation,
+            target=asked.target,
+            principal=asked.work.principal,
+            parameters_digest=keyed_digest(asked.key, asked.parameters),
+            decision_digest="0" * 64,
+            claim_digest=digest(signed),
+            policy=VERSION,
+            control_sequence=0,
+            pool=claim.pool,
+            instance=claim.instance,
+            nonce=claim.nonce,
+            lifetime=30.0,
+            timeout=asked.work.timeout,
+            granted_at=time.time(),
+        )
+
+    def sealed(
+        self, asked: Asked, claim: Claim, grant: Signed, parameters: dict[str, Any] | None = None
+    ) -> ClaimAnswer:
+        """An answer with this grant."""
+        inside = SealedParameters(parameters=parameters or asked.parameters, parameters_key=asked.key)
+        return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)))
+
+    def look(
+        self,
+        operation_id: str,
+        operation: str,
+        target: Target,
+        actions: list[LookAction],
+        parameters: dict[str, Any],
+        key: str,
+        **changed: Any,
+    ) -> Signed:
+        """A look that holds for a minute, unless `changed`."""
+        fields: dict[str, Any] = {
+            "operation_id": operation_id,
+            "operation": operation,
+            "target": target,
+            "pool": target.pool,
+            "actions": actions,
+            "parameters_digest": keyed_digest(key, parameters),
+            "policy": VERSION,
+            "expires_at": time.time() + 60,
+        }
+        return sign(changed.pop("signer", self.key), Look(**{**fields, **changed}))
+
+    async def ask_look(self, ask: AskLook, pool: str) -> Looked:
+        """The agent's answer."""
+        message = await self.bus.request(subjects.look(pool), encode(ask), timeout=PATIENCE)
+        return decode(message.data, Looked)
+
+    def decision(self, operation_id: str, parameters: dict[str, Any], key: str, **changed: Any) -> Signed:
+        """An allowed operation_cancel, unless `changed`."""
+        fields: dict[str, Any] = {
+            "operation_id": encode_id(secrets.token_bytes(16)),
+            "principal": PRINCIPAL,
+            "operation": "operation_cancel",
+            "target": "writ",
+            "effect": "allow",
+            "code": "allowed",
+            "rules": ["own"],
+            "reason": f"cancels {operation_id}",
+            "parameters_digest": keyed_digest(key, parameters),
+            "policy": VERSION,
+            "control_sequence": 0,
+            "at": time.time(),
+            "authenticated": "server",
+        }
+        return sign(changed.pop("signer", self.key), Decision(**{**fields, **changed}))
+
+    async def cancel(self, operation_id: str, **changed: Any) -> Cancelled:
+        """Tell the instance that claimed it to stop."""
+        asked, key = self.asked[operation_id], secrets.token_hex(32)
+        parameters = {"operation_id": operation_id, "timeout": 30}
+        ask = AskCancel(
+            operation_id=operation_id,
+            decision=self.decision(operation_id, parameters, key, **changed),
+            parameters=parameters,
+            parameters_key=key,
+        )
+        instance = read(asked.claims[-1], Claim).instance
+        subject = subjects.cancel(asked.work.pool, instance)
+        return decode((await self.bus.request(subject, encode(ask), timeout=PATIENCE)).data, Cancelled)
+
+    async def ended(self, operation_id: str) -> Receipt:
+        """Its receipt, once it is there."""
+        await self.until(lambda: any(read(one.receipt, Receipt).operation_id == operation_id for one in self.receipts))
+        return next(one for one in self.signed_receipts() if one.operation_id == operation_id)
+
+    def signed_receipts(self) -> list[Receipt]:
+        """All that came, in their order."""
+        return [read(one.receipt, Receipt) for one in self.receipts]
+
+    async def until(self, true: Callable[[], bool], patience: float = PATIENCE) -> None:
+        """Until it is so after some message; a TimeoutError if it never is."""
+        async with asyncio.timeout(patience), self._changed:
+            await self._changed.wait_for(true)
+
+    async def _claim(self, message: Message) -> bytes:
+        told = decode(message.data, ClaimMessage)
+        claim = read(told.claim, Claim)
+        asked = self.asked[claim.operation_id]
+        first = asked.claims[0] if asked.claims else told.claim
+        asked.claims.append(told.claim)
+        await self._notify()
+        if first != told.claim or claim.attempt != asked.work.attempt:
+            return encode(ClaimAnswer(error=Failure(code="gone", message="somebody else started it")))
+        answer = asked.answer or await self.answering(asked, claim, told.claim)
+        if answer is None:
+            await asyncio.Event().wait()
+        elif answer.error is None:
+            asked.answer = answer
+        return encode(answer)
+
+    async def _receipt(self, message: Message) -> bytes:
+        told = decode(message.data, ReceiptMessage)
+        if self.refusing is not None:
+            return encode(Acknowledged(error=self.refusing))
+        self.receipts.append(told)
+        await self._notify()
+        return encode(Acknowledged(stored=True))
+
+    async def _report(self, message: Message) -> bytes:
+        self.reports.append(read(decode(message.data, ReportMessage).report, SecurityReport))
+        await self._notify()
+        return encode(Acknowledged(stored=True))
+
+    async def _heartbeat(self, message: Message) -> None:
+        self.heartbeats.append(decode(message.data, Heartbeat))
+        await self._notify()
+
+    async def _progress(self, message: Message) -> None:
+        self.progress.append(decode(message.data, Progress))
+        await self._notify()
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()

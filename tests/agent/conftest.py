@@ -1,0 +1,82 @@
+"""Agents on a memory bus, with a backend that only remembers, and an executor that does as it is told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from writ_agent import claiming, outbox
+from writ_agent.agent import Agent, Settings
+from writ_agent.backend import Backend
+from writ_agent.receipts import Identity
+from writ_agent.service import metrics, new_instance
+from writ_agent.spool import Spool
+from writ_bus.port import Bus
+from writ_contracts.inventory import Target
+from writ_contracts.operations import Catalogue
+from writ_runtime.plugins import load_catalogue
+from writ_testing.fake_backend import FakeBackend
+from writ_testing.memory_broker import Broker
+from writ_testing.memory_bus import MemoryBus
+from writ_testing.scripted_executor import ScriptedExecutor
+from writ_trust.keys import Key, generate_seed
+
+POOL = "pool-1"
+TARGET = Target(id="host-1", role="testing", backend="fake", agent=POOL)
+SECRET = b"s" * 32
+
+
+class World:
+    """What a test acts on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.broker = Broker(ack_wait=1.0)
+        self.catalogue: Catalogue = load_catalogue()
+        self.executor = ScriptedExecutor(MemoryBus(self.broker), self.catalogue)
+        self.backend = FakeBackend()
+        self.key = Key(generate_seed())
+        self.stack = AsyncExitStack()
+
+    def bus(self) -> Bus:
+        """Another connection."""
+        return MemoryBus(self.broker)
+
+    async def agent(
+        self, *, backend: Backend | None = None, pool: str = POOL, state: str = "state", slots: int = 8
+    ) -> Agent:
+        """One more agent, stopped at the end of the test."""
+        spool = self.stack.enter_context(Spool(self.folder / state, SECRET))
+        agent = Agent(
+            Settings(version="0", slots=slots, heartbeat=0.3, kill_grace=0.3, stop_grace=0.3),
+            Identity(key=self.key, pool=pool, instance=new_instance()),
+            frozenset({self.executor.key.public}),
+            bus=self.bus(),
+            backend=backend or self.backend,
+            catalogue=self.catalogue,
+            spool=spool,
+            metrics=metrics(),
+        )
+        await agent.start()
+        self.stack.push_async_callback(agent.stop)
+        return agent
+
+
+@pytest.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(claiming, "ASK_SECONDS", 0.2)
+    monkeypatch.setattr(claiming, "PATIENCE", 2.0)
+    monkeypatch.setattr(outbox, "LONGEST_PAUSE", 0.2)
+    world = World(tmp_path)
+    await world.executor.serve()
+    async with world.stack:
+        yield world
+
+
+async def until(true: Callable[[], bool], patience: float = 10.0) -> None:
+    """Until it is so; a TimeoutError if it never is."""
+    async with asyncio.timeout(patience):
+        while not true():  # noqa: ASYNC110 - what is waited for sends no event
+            await asyncio.sleep(0.01)

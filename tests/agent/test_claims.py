@@ -1,0 +1,107 @@
+"""What an agent makes of answers that do not come, or do not say yes."""
+
+import pytest
+from tests.agent.conftest import POOL, TARGET, World, until
+
+from writ_contracts.agents import Claim, ClaimAnswer
+from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed
+from writ_testing.memory_bus import MemoryBus
+from writ_testing.scripted_executor import Asked
+
+
+async def test_after_a_lost_answer_the_same_claim_is_sent_again_and_it_runs_once(world: World) -> None:
+    lost = 2
+
+    async def forget(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer | None:
+        nonlocal lost
+        lost -= 1
+        return None if lost >= 0 else await world.executor.grant(asked, claim, signed)
+
+    world.executor.answering = forget
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    receipt = await world.executor.ended(operation_id)
+    assert receipt.outcome == "succeeded"
+    claims = world.executor.asked[operation_id].claims
+    assert len(claims) == 3
+    assert all(claim == claims[0] for claim in claims)
+    assert world.backend.effects == [operation_id]
+
+
+async def test_when_no_answer_ever_comes_nothing_is_run_and_that_is_said(world: World) -> None:
+    async def never(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer | None:
+        return None
+
+    world.executor.answering = never
+    await world.agent()
+    receipt = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
+    assert (receipt.outcome, receipt.effect, receipt.code) == ("failed", "none", "not_begun")
+    assert receipt.grant_digest is None
+    assert world.backend.tasks == []
+
+
+async def test_a_final_no_is_the_end_of_the_delivery(world: World) -> None:
+    async def gone(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer:
+        return ClaimAnswer(error=Failure(code="gone", message="too late"))
+
+    world.executor.answering = gone
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
+    await until(lambda: world.broker.disk.consumer(f"agent-{POOL}").next_due() is None)
+    assert len(world.executor.asked[operation_id].claims) == 1
+    assert world.executor.receipts == []
+
+
+@pytest.mark.parametrize("code", ["behind", "timeout", "internal"])
+async def test_a_no_for_now_is_asked_again_with_the_same_claim(code: str, world: World) -> None:
+    turns = 0
+
+    async def later(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer:
+        nonlocal turns
+        turns += 1
+        return await world.executor.grant(asked, claim, signed)
+
+    async def not_yet(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer:
+        world.executor.answering = later
+        return ClaimAnswer(error=Failure(code=code, message="not yet", retry=True))
+
+    world.executor.answering = not_yet
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    assert (await world.executor.ended(operation_id)).outcome == "succeeded"
+    assert turns == 1
+
+
+async def test_while_nobody_answers_claims_the_work_waits_and_is_done_when_somebody_does(world: World) -> None:
+    alone = World(world.folder / "alone")
+    alone.executor.bus = MemoryBus(alone.broker)
+    async with alone.stack:
+        await alone.agent()
+        operation_id = await alone.executor.dispatch("test_count", TARGET, path="/x")
+        consumer = alone.broker.disk.consumer(f"agent-{POOL}")
+        await until(lambda: consumer.next_due() is not None)
+        await alone.executor.serve()
+        assert (await alone.executor.ended(operation_id)).outcome == "succeeded"
+        assert alone.backend.effects == [operation_id]
+
+
+async def test_a_receipt_is_sent_until_it_is_stored(world: World) -> None:
+    world.executor.refusing = Failure(code="unavailable", message="later", retry=True)
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await until(lambda: world.backend.effects == [operation_id])
+    beats = world.executor.heartbeats
+    await world.executor.until(lambda: beats[-1].running == [operation_id] and beats[-1].free_slots == 8)
+    world.executor.refusing = None
+    assert (await world.executor.ended(operation_id)).outcome == "succeeded"
+    await world.executor.until(lambda: beats[-1].running == [])
+
+
+async def test_a_receipt_that_will_never_be_taken_is_set_aside(world: World) -> None:
+    world.executor.refusing = Failure(code="forged_receipt", message="no", retry=False)
+    await world.agent()
+    await world.executor.dispatch("test_count", TARGET, path="/x")
+    folder = world.folder / "state"
+    await until(lambda: any(path.name.startswith("rejected-") for path in folder.iterdir()))

@@ -1,0 +1,89 @@
+"""What an agent makes of what an earlier process of it left behind."""
+
+import asyncio
+from pathlib import Path
+
+from tests.agent.conftest import POOL, SECRET, TARGET, World, until
+
+from writ_agent import processes
+from writ_agent.backend import Done
+from writ_agent.receipts import Identity, Run, receipt_message
+from writ_agent.spool import Asked, Intent, Parcel, Spool
+from writ_contracts.ids import encode_id
+
+ID = encode_id(b"\x01" * 16)
+
+
+async def left(folder: Path, entry: Asked | Intent | Parcel) -> None:
+    with Spool(folder, SECRET) as spool:
+        await spool.keep(f"{ID}.1", entry)
+
+
+def intent(operation: str) -> Intent:
+    return Intent(
+        operation_id=ID, attempt=1, principal="alice", instance="earlier", operation=operation, grant_digest="5" * 64
+    )
+
+
+async def test_what_was_begun_is_unknown_by_the_instance_that_began_it(world: World) -> None:
+    await left(world.folder / "state", intent("test_count"))
+    await world.agent()
+    receipt = await world.executor.ended(ID)
+    assert (receipt.outcome, receipt.effect, receipt.over) == ("unknown", "maybe", True)
+    assert (receipt.code, receipt.instance, receipt.grant_digest) == ("agent_restarted", "earlier", "5" * 64)
+
+
+async def test_what_changes_nothing_has_had_no_effect(world: World) -> None:
+    await left(world.folder / "state", intent("test_noop"))
+    await world.agent()
+    assert (await world.executor.ended(ID)).effect == "none"
+
+
+async def test_what_was_only_claimed_was_never_begun(world: World) -> None:
+    await left(world.folder / "state", Asked(operation_id=ID, attempt=1, principal="alice", instance="earlier"))
+    await world.agent()
+    receipt = await world.executor.ended(ID)
+    assert (receipt.outcome, receipt.effect, receipt.grant_digest) == ("failed", "none", None)
+
+
+async def test_a_receipt_that_was_not_acknowledged_is_sent_as_it_was(world: World) -> None:
+    run = Run(operation_id=ID, attempt=1, principal="alice", instance="earlier", grant_digest="5" * 64)
+    identity = Identity(key=world.key, pool=POOL, instance="earlier")
+    body = receipt_message(identity, run, Done(outcome="succeeded", effect="done"), None, 0.1)
+    await left(world.folder / "state", Parcel(subject=f"writ.receipt.{POOL}", body=body))
+    await world.agent()
+    assert (await world.executor.ended(ID)).outcome == "succeeded"
+
+
+async def test_it_is_told_once_and_then_forgotten(world: World) -> None:
+    await left(world.folder / "state", intent("test_count"))
+    agent = await world.agent()
+    await world.executor.ended(ID)
+    await until(lambda: world.executor.heartbeats[-1].running == [])
+    await agent.stop()
+    await world.stack.aclose()
+    with Spool(world.folder / "state", SECRET) as spool:
+        assert spool.live == {}
+
+
+async def test_processes_that_were_left_are_ended_first_wherever_they_went(world: World) -> None:
+    left_over = await asyncio.create_subprocess_exec(
+        "sh", "-c", "trap '' TERM; setsid sleep 300 & sleep 300", env=processes.marked(ID), start_new_session=True
+    )
+    await until(lambda: len(processes.living(ID)) == 3)
+    await left(world.folder / "state", intent("test_count"))
+    await world.agent()
+    receipt = await world.executor.ended(ID)
+    assert receipt.over
+    assert processes.living(ID) == []
+    await left_over.wait()
+
+
+async def test_a_new_attempt_after_that_is_a_new_claim_and_runs(world: World) -> None:
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.ended(operation_id)
+    await world.executor.dispatch("test_count", TARGET, attempt=2, again=operation_id, path="/x")
+    await world.executor.until(lambda: len(world.executor.receipts) == 2)
+    assert world.executor.signed_receipts()[1].attempt == 2
+    assert world.backend.effects == [operation_id, operation_id]

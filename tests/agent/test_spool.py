@@ -1,0 +1,151 @@
+"""The spool: what it keeps survives, what is damaged is moved aside, and no two processes share it."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from writ_agent import spool as module
+from writ_agent.spool import Asked, Entry, Intent, Parcel, Spool
+from writ_contracts.errors import Conflict
+
+SECRET = b"k" * 32
+ASKED = Asked(operation_id="a", attempt=1, principal="alice", instance="i")
+INTENT = Intent(operation_id="a", attempt=1, principal="alice", instance="i", operation="test_count", grant_digest="0")
+PARCEL = Parcel(subject="writ.receipt.p", body=b"the receipt with a planted-secret")
+
+
+async def test_the_last_word_of_each_key_is_there_again(tmp_path: Path) -> None:
+    with Spool(tmp_path, SECRET) as spool:
+        await spool.keep("a", ASKED)
+        await spool.keep("a", INTENT)
+        await spool.keep("b", PARCEL, durable=False)
+        await spool.keep("c", PARCEL)
+        spool.clear("c")
+    with Spool(tmp_path, SECRET) as spool:
+        assert dict(spool.live) == {"a": INTENT, "b": PARCEL}
+
+
+async def test_messages_do_not_lie_on_the_disk_in_the_clear(tmp_path: Path) -> None:
+    with Spool(tmp_path, SECRET) as spool:
+        await spool.keep("b", PARCEL)
+    assert all(b"planted-secret" not in path.read_bytes() for path in tmp_path.iterdir())
+    assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o600
+
+
+async def test_many_who_wait_share_few_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs = 0
+    real = os.fdatasync
+
+    def counted(file: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        real(file)
+
+    monkeypatch.setattr(os, "fdatasync", counted)
+    with Spool(tmp_path, SECRET) as spool:
+        await asyncio.gather(*(spool.keep(f"k{number}", INTENT) for number in range(100)))
+        assert len(spool.live) == 100
+    assert 1 <= syncs <= 3
+
+
+async def test_a_line_that_was_being_written_is_as_if_never_begun(tmp_path: Path) -> None:
+    with Spool(tmp_path, SECRET) as spool:
+        await spool.keep("a", INTENT)
+        await spool.keep("b", INTENT)
+    path = tmp_path / "spool"
+    path.write_bytes(path.read_bytes()[:-20])
+    with Spool(tmp_path, SECRET) as spool:
+        assert list(spool.live) == ["a"]
+    assert not list(tmp_path.glob("corrupt-*"))
+
+
+async def test_a_damaged_line_is_moved_aside_loudly_and_the_others_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Spool(tmp_path, SECRET) as spool:
+        await spool.keep("a", INTENT)
+        await spool.keep("b", INTENT)
+    path = tmp_path / "spool"
+    damaged = bytearray(path.read_bytes())
+    damaged[30] ^= 1
+    path.write_bytes(bytes(damaged))
+    with Spool(tmp_path, SECRET) as spool:
+        assert list(spool.live) == ["b"]
+    (aside,) = tmp_path.glob("corrupt-*")
+    assert aside.read_bytes() == bytes(damaged)
+    assert "spool.corrupt" in caplog.text
+    with Spool(tmp_path, SECRET) as spool:
+        assert list(spool.live) == ["b"]
+    assert len(list(tmp_path.glob("corrupt-*"))) == 1
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=60, deadline=None)
+def test_no_bytes_whatever_keep_an_agent_from_starting(data: bytes) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "spool").write_bytes(data)
+        with Spool(Path(folder), SECRET) as spool:
+            assert dict(spool.live) == {}
+
+
+async def test_another_process_cannot_have_the_same_folder(tmp_path: Path) -> None:
+    code = f"from pathlib import Path; from writ_agent.spool import Spool; Spool(Path({str(tmp_path)!r}), b'k' * 32)"
+    with Spool(tmp_path, SECRET):
+        with pytest.raises(Conflict, match=f"in use by another agent \\(process {os.getpid()}\\)"):
+            Spool(tmp_path, SECRET)
+        ended = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], capture_output=True)
+        assert b"in use by another agent" in ended.stderr
+    Spool(tmp_path, SECRET).close()
+
+
+async def test_a_full_disk_refuses_and_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    with Spool(tmp_path, SECRET) as spool:
+        await spool.keep("a", INTENT)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", lambda file, data: real(file, bytes(data)[: len(data) // 2]))
+            with pytest.raises(OSError, match="the disk is full"):
+                await spool.keep("b", INTENT)
+        assert list(spool.live) == ["a"]
+        await spool.keep("c", INTENT)
+    with Spool(tmp_path, SECRET) as spool:
+        assert list(spool.live) == ["a", "c"]
+
+
+async def test_after_a_failed_sync_nothing_is_believed_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(file: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with Spool(tmp_path, SECRET) as spool:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fdatasync", broken)
+            with pytest.raises(OSError, match="Input/output"):
+                await spool.keep("a", INTENT)
+        assert spool.live == {}
+        assert spool.problem is not None
+        with pytest.raises(OSError, match="failed"):
+            await spool.keep("b", INTENT)
+
+
+async def test_it_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REWRITE_BYTES", 10_000)
+    kept: dict[str, Entry] = {"stays": INTENT}
+    with Spool(tmp_path, SECRET) as spool:
+        await spool.keep("stays", INTENT)
+        for number in range(500):
+            await spool.keep(f"k{number}", PARCEL, durable=False)
+            spool.clear(f"k{number}")
+        assert dict(spool.live) == kept
+        assert (tmp_path / "spool").stat().st_size < 12_000
+    with Spool(tmp_path, SECRET) as spool:
+        assert dict(spool.live) == kept

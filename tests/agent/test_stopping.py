@@ -1,0 +1,136 @@
+"""Cancel, timeout and shutdown: what is told to stop ends, and what is said of it is true."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.agent.conftest import TARGET, World, until
+
+from writ_agent.backend import Done, Progress, Task
+from writ_contracts.agents import Claim, ClaimAnswer
+from writ_contracts.signing import Signed
+from writ_testing.scripted_executor import Asked
+from writ_trust.keys import Key, generate_seed
+
+
+async def asleep(world: World, **given: Any) -> str:
+    """A test_sleep that is under way."""
+    operation_id = await world.executor.dispatch("test_sleep", TARGET, **given)
+    await until(lambda: bool(world.backend.tasks))
+    return operation_id
+
+
+async def test_a_cancelled_operation_has_stopped_when_the_answer_says_so(world: World) -> None:
+    await world.agent()
+    operation_id = await asleep(world)
+    cancelled = await world.executor.cancel(operation_id)
+    assert cancelled.result == "stopped"
+    receipt = await world.executor.ended(operation_id)
+    assert (receipt.outcome, receipt.over) == ("cancelled", True)
+
+
+async def test_a_cancel_of_what_has_ended_says_that_nothing_runs(world: World) -> None:
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_noop", TARGET)
+    await world.executor.ended(operation_id)
+    beats = len(world.executor.heartbeats)
+    await world.executor.until(lambda: len(world.executor.heartbeats) > beats + 1)  # the receipt is acknowledged
+    assert (await world.executor.cancel(operation_id)).result == "not_running"
+
+
+async def test_what_does_not_stop_is_not_confirmed_and_unknown(world: World) -> None:
+    world.backend.deaf = True
+    await world.agent()
+    operation_id = await asleep(world, timeout=1)
+    assert (await world.executor.cancel(operation_id)).result == "not_confirmed"
+    receipt = await world.executor.ended(operation_id)
+    assert (receipt.outcome, receipt.effect, receipt.over) == ("unknown", "maybe", False)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"signer": Key(generate_seed())},
+        {"effect": "deny"},
+        {"operation": "audit_read"},
+        {"dry_run": True},
+        {"parameters_digest": "0" * 64},
+    ],
+    ids=["forged", "denied", "another operation", "simulated", "about another operation id"],
+)
+async def test_a_cancel_that_policy_did_not_allow_is_refused_and_reported(changed: Any, world: World) -> None:
+    await world.agent()
+    operation_id = await asleep(world, seconds=0.5)
+    cancelled = await world.executor.cancel(operation_id, **changed)
+    assert cancelled.error is not None
+    await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_cancel"])
+    assert (await world.executor.ended(operation_id)).outcome == "succeeded"
+
+
+async def test_a_cancel_between_claim_and_grant_means_that_it_never_begins(world: World) -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slowly(work: Asked, claim: Claim, signed: Signed) -> ClaimAnswer:
+        asked.set()
+        await may_answer.wait()
+        return await world.executor.grant(work, claim, signed)
+
+    world.executor.answering = slowly
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await asked.wait()
+    assert (await world.executor.cancel(operation_id)).result == "stopped"
+    may_answer.set()
+    receipt = await world.executor.ended(operation_id)
+    assert (receipt.outcome, receipt.effect) == ("cancelled", "none")
+    assert world.backend.tasks == []
+
+
+async def test_what_takes_too_long_is_ended_at_its_timeout(world: World) -> None:
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x", delay=60, timeout=1)
+    receipt = await world.executor.ended(operation_id)
+    assert (receipt.outcome, receipt.code, receipt.effect, receipt.over) == ("failed", "timeout", "none", True)
+    assert world.backend.effects == []
+    assert 900 < receipt.duration_ms < 3000
+
+
+async def test_what_may_have_had_an_effect_when_its_time_was_up_is_unknown(world: World) -> None:
+    await world.agent()
+    receipt = await world.executor.ended(await world.executor.dispatch("test_sleep", TARGET, timeout=1))
+    assert (receipt.outcome, receipt.code, receipt.effect, receipt.over) == ("unknown", "timeout", "maybe", True)
+
+
+async def test_what_succeeded_while_it_was_told_to_stop_has_succeeded(world: World) -> None:
+    async def finish(task: Task, progress: Progress) -> Done:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return Done(outcome="succeeded", effect="done")
+        raise AssertionError("it is always stopped")
+
+    world.backend.scripts["test_sleep"] = finish
+    await world.agent()
+    operation_id = await asleep(world)
+    assert (await world.executor.cancel(operation_id)).result == "stopped"
+    assert (await world.executor.ended(operation_id)).outcome == "succeeded"
+
+
+async def test_a_stopping_agent_lets_what_is_short_end_and_takes_nothing_new(world: World) -> None:
+    agent = await world.agent()
+    operation_id = await asleep(world, seconds=0.2)
+    stopping = asyncio.create_task(agent.stop())
+    late = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await stopping
+    assert (await world.executor.ended(operation_id)).outcome == "succeeded"
+    assert world.executor.asked[late].claims == []
+    assert world.executor.heartbeats[-1].leaving
+
+
+async def test_a_stopping_agent_ends_what_is_long_and_its_receipt_is_there(world: World) -> None:
+    agent = await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x", delay=60)
+    await until(lambda: bool(world.backend.tasks))
+    await agent.stop()
+    receipt = next(one for one in world.executor.signed_receipts() if one.operation_id == operation_id)
+    assert (receipt.outcome, receipt.code, receipt.effect) == ("failed", "agent_stopped", "none")
