@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import sys
-from asyncio.subprocess import Process
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,14 @@ async def sleep(task: Task, progress: Progress) -> Done:
 
 async def _start(script: str, operation_id: str) -> Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, env=marked(operation_id), start_new_session=True
+        sys.executable,
+        "-c",
+        script,
+        env=marked(operation_id),
+        start_new_session=True,
+        stdin=DEVNULL,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
     )
 
 

@@ -1,0 +1,105 @@
+"""The local backend on this very host: files for effects, processes for what is slow."""
+
+from pathlib import Path
+
+import pytest
+
+from writ_agent.backend import Done, Task
+from writ_agent.processes import living
+from writ_agent.routed import Routed
+from writ_agent.service import handlers_for
+from writ_agent_local.backend import LocalBackend
+from writ_agent_local.child import HostChild, redact
+from writ_contracts.inventory import Target
+from writ_runtime.plugins import load_catalogue, load_handlers
+from writ_testing.backend_suite import BackendSuite, Heard, task
+
+CATALOGUE = load_catalogue()
+
+
+class LocalHost:
+    """This host, with a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "root"
+        self.root.mkdir()
+        self.target = Target(id="here", role="testing", backend="local", file_roots=[str(self.root)])
+        local = LocalBackend([folder / "home"], folder / "markers")
+        self.backend = Routed(local, handlers_for("local", CATALOGUE, load_handlers()))
+
+    def change(self, operation_id: str) -> Task:
+        return task(
+            CATALOGUE["file_write"], self.target, operation_id, file_path=f"{self.root}/{operation_id}", content="new\n"
+        )
+
+    def slow(self, operation_id: str) -> Task:
+        return task(CATALOGUE["test_sleep"], self.target, operation_id, stubborn=True)
+
+    def refused(self, operation_id: str) -> Task:
+        return task(CATALOGUE["file_write"], self.target, operation_id, file_path="/etc/passwd", content="x")
+
+    async def changed(self, operation_id: str) -> bool:
+        path = self.root / operation_id
+        return path.exists() and path.read_text() == "new\n"
+
+    async def busy(self, operation_id: str) -> bool:
+        return bool(living(operation_id))
+
+
+class TestLocalBackend(BackendSuite):
+    @pytest.fixture
+    def host(self, tmp_path: Path) -> LocalHost:
+        return LocalHost(tmp_path)
+
+
+ID = "c" * 26
+
+
+async def run(host: LocalHost, name: str, **given: object) -> Done:
+    return await host.backend.run(task(CATALOGUE[name], host.target, ID, **given), Heard())
+
+
+async def test_a_secret_content_reaches_the_file_and_no_argument_or_environment(tmp_path: Path) -> None:
+    host = LocalHost(tmp_path)
+    content = "$(touch /tmp/pwned); `id`\n' \"\x00" * 3
+    done = await run(host, "file_write", file_path=f"{host.root}/x", content=content)
+    assert done.outcome == "succeeded"
+    assert (host.root / "x").read_bytes() == content.encode()
+
+
+async def test_what_is_writs_own_is_out_of_bounds(tmp_path: Path) -> None:
+    host = LocalHost(tmp_path)
+    host.target = Target(id="here", role="testing", backend="local", file_roots=[str(tmp_path)])
+    (tmp_path / "home").mkdir()
+    done = await run(host, "file_write", file_path=f"{tmp_path}/home/policy.seed", content="x")
+    assert (done.outcome, done.code, done.effect) == ("failed", "outside_roots", "none")
+
+
+async def test_a_hostops_that_dies_leaves_a_change_unknown_and_a_read_cancelled(tmp_path: Path) -> None:
+    host = LocalHost(tmp_path)
+    local = LocalBackend([], tmp_path / "markers")
+    killed = HostChild.ask
+
+    async def kill_first(self: HostChild, *given: object) -> dict[str, object] | None:
+        self._process.kill()
+        return await killed(self, *given)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(HostChild, "ask", kill_first)
+        change = await local.run(host.change(ID), Heard())
+        reading = await local.run(task(CATALOGUE["file_read"], host.target, ID, file_path=f"{host.root}/x"), Heard())
+    assert (change.outcome, change.effect, change.over) == ("unknown", "maybe", True)
+    assert (reading.outcome, reading.effect) == ("cancelled", "none")
+
+
+async def test_an_operation_that_was_done_here_before_is_not_done_again(tmp_path: Path) -> None:
+    host = LocalHost(tmp_path)
+    await host.backend.run(host.change(ID), Heard())
+    (host.root / ID).write_text("changed since\n")
+    again = await host.backend.run(host.change(ID), Heard())
+    assert again.code == "already_seen"
+    assert (host.root / ID).read_text() == "changed since\n"
+
+
+def test_secrets_are_cut_out_of_what_is_logged() -> None:
+    assert redact("a hunter2 and hunter22", ["hunter2", "hunter22", ""]) == "a <secret> and <secret>"

@@ -1,0 +1,60 @@
+"""kill -9 of the agent at every step: the operation ends once, its effect happens at most once."""
+
+from pathlib import Path
+
+import pytest
+from tests.agent_local.conftest import House
+
+from writ_agent.processes import living
+from writ_contracts.agents import Receipt
+
+MOMENTS: dict[str, tuple[str, int]] = {
+    "agent.pulled": ("succeeded", 1),
+    "agent.claimed": ("failed", 0),
+    "agent.intent": ("unknown", 0),
+    "agent.ran": ("unknown", 1),
+    "agent.receipt_spooled": ("succeeded", 1),
+    "agent.receipt_sent": ("succeeded", 1),
+}
+"""What the first receipt says, and how often the effect happened."""
+
+
+@pytest.mark.parametrize(("moment", "outcome", "effects"), [(key, *value) for key, value in MOMENTS.items()])
+async def test_killed_at(moment: str, outcome: str, effects: int, house: House, tmp_path: Path) -> None:
+    once = {"WRIT_FAULT": moment, "WRIT_FAULT_ONCE": str(tmp_path / "once")}
+    first = await house.agent(**once)
+    counted = house.folder / "root" / "counted"
+    operation_id = await house.executor.dispatch("test_count", house.target(), path=str(counted))
+    assert await first.ended() == -9
+    await house.agent(**once)
+    receipt = await house.executor.ended(operation_id)
+    await _quiet(house, operation_id)
+    assert receipt.outcome == outcome
+    assert {one.outcome for one in _receipts(house, operation_id)} == {outcome}
+    lines = counted.read_text().splitlines() if counted.exists() else []
+    assert lines == [operation_id] * effects
+    assert receipt.effect == {"succeeded": "done", "failed": "none", "unknown": "maybe"}[outcome]
+
+
+async def test_killed_while_it_runs_its_processes_end_with_the_next_start(house: House) -> None:
+    first = await house.agent()
+    operation_id = await house.executor.dispatch("test_sleep", house.target(), stubborn=True)
+    await house.executor.until(lambda: bool(house.executor.progress))
+    first.process.kill()
+    await first.ended()
+    assert living(operation_id)
+    await house.agent()
+    receipt = await house.executor.ended(operation_id)
+    assert (receipt.outcome, receipt.over) == ("unknown", True)
+    assert living(operation_id) == []
+
+
+def _receipts(house: House, operation_id: str) -> list[Receipt]:
+    return [one for one in house.executor.signed_receipts() if one.operation_id == operation_id]
+
+
+async def _quiet(house: House, operation_id: str) -> None:
+    """Until the agent says that it has nothing in hand, and has done another operation since."""
+    await house.executor.ended(await house.executor.dispatch("test_noop", house.target()))
+    beats = house.executor.heartbeats
+    await house.executor.until(lambda: operation_id not in beats[-1].running)
