@@ -15,7 +15,7 @@ from writ_contracts.parameters import PUBLIC
 _END = r"(?!\n)$"
 
 # No leading `-` (an option), no other unit types: starting `reboot.target` is no service.
-_OTHER_UNITS = "device|mount|automount|swap|target|path|slice|scope"
+_OTHER_UNITS = "device|mount|automount|swap|target|path|slice|scope|snapshot|busname"
 UNIT_PATTERN = rf"^(?!.*\.(?:{_OTHER_UNITS})$)[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*" + _END
 UnitName = Annotated[
     str, Meta(pattern=UNIT_PATTERN, max_length=255, description="systemd service, timer or socket; .service is implied")

@@ -33,10 +33,17 @@ class ServiceRestart(Parameters, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class ServiceState(Output, frozen=True, kw_only=True):
-    """The unit as systemd sees it; names as in org.freedesktop.systemd1(5). Times are Unix seconds."""
+    """The unit as systemd sees it; names as in org.freedesktop.systemd1(5). Times are Unix seconds.
+
+    `service_name` is its primary name, `requested` the alias or bare name that was asked for. `would`: what a dry run
+    saw to do. `job_result`: systemd's word for how the job ended.
+    """
 
     service_name: Annotated[str, PUBLIC] = ""
-    """The unit's primary name, aliases resolved."""
+    requested: Annotated[str, PUBLIC] = ""
+    would: Annotated[str, PUBLIC] = ""
+    changed: Annotated[bool, PUBLIC] = False
+    job_result: Annotated[str, PUBLIC] = ""
     load_state: Annotated[str, PUBLIC] = ""
     active_state: Annotated[str, PUBLIC] = ""
     sub_state: Annotated[str, PUBLIC] = ""
@@ -46,6 +53,8 @@ class ServiceState(Output, frozen=True, kw_only=True):
     main_pid: Annotated[int, PUBLIC] = 0
     exec_main_status: Annotated[int, PUBLIC] = 0
     active_since: Annotated[float | None, PUBLIC] = None
+    restarts: Annotated[int, PUBLIC] = 0
+    needs_reload: Annotated[bool, PUBLIC] = False
     boot_id: Annotated[str, PUBLIC] = ""
     description: Annotated[str, PUBLIC] = ""
 

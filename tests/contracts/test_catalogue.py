@@ -1,0 +1,161 @@
+"""The catalogue as data: each operation against the table of the design, and what each parameter takes and refuses."""
+
+from typing import Any
+
+import pytest
+
+from writ_contracts import parameters as params
+from writ_contracts.catalogue import BUILT_IN, CONTROL
+from writ_contracts.errors import Invalid
+from writ_contracts.operations import Catalogue, Operation
+from writ_contracts.parameters import Class
+
+CATALOGUE = Catalogue(BUILT_IN)
+HOSTS, ENGINES, ALL = ("local", "ssh"), ("local", "ssh", "docker"), ("local", "ssh", "docker", "proxmox")
+
+# name: risk, idempotent, default and maximum timeout, backends, whether an agent can tell that it took effect
+TABLE: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
+    "service_status": ("read", True, 10, 60, HOSTS, False),
+    "service_start": ("change", True, 30, 300, HOSTS, True),
+    "service_stop": ("change", True, 30, 300, HOSTS, True),
+    "service_restart": ("change", False, 60, 300, HOSTS, True),
+    "container_create": ("change", False, 180, 900, ALL, True),
+    "container_delete": ("admin", False, 60, 300, ALL, True),
+    "container_start": ("change", True, 60, 300, ALL, True),
+    "container_stop": ("change", True, 60, 300, ALL, True),
+    "container_restart": ("change", False, 90, 300, ALL, True),
+    "container_inspect": ("read", True, 30, 60, ALL, False),
+    "stack_deploy": ("change", True, 300, 1800, ENGINES, True),
+    "stack_update": ("change", True, 300, 1800, ENGINES, True),
+    "stack_remove": ("admin", True, 180, 900, ENGINES, True),
+    "backup_create": ("change", False, 1800, 21600, ALL, True),
+    "backup_list": ("read", True, 60, 300, ALL, False),
+    "backup_restore": ("admin", False, 3600, 43200, ALL, False),
+    "backup_delete": ("admin", True, 300, 3600, ALL, True),
+    "snapshot_create": ("change", False, 120, 900, ALL, True),
+    "snapshot_list": ("read", True, 30, 60, ALL, False),
+    "snapshot_restore": ("admin", False, 180, 1800, ALL, False),
+    "snapshot_delete": ("admin", True, 60, 900, ALL, True),
+    "file_read": ("read", True, 30, 60, HOSTS, False),
+    "file_write": ("change", True, 60, 300, HOSTS, True),
+    "file_copy": ("change", True, 60, 900, HOSTS, True),
+    "file_delete": ("admin", True, 30, 60, HOSTS, True),
+    "network_status": ("read", True, 15, 60, ENGINES, False),
+    "network_test": ("read", True, 30, 120, HOSTS, False),
+    "network_scan": ("read", False, 120, 900, HOSTS, False),
+    "package_list": ("read", True, 60, 120, HOSTS, False),
+    "package_update": ("change", True, 300, 3600, HOSTS, True),
+    "package_install": ("change", True, 300, 3600, HOSTS, True),
+    "package_remove": ("admin", True, 180, 900, HOSTS, True),
+}
+# name: risk, whether the principal's own signature is demanded by definition
+CONTROLS: dict[str, tuple[str, bool]] = {
+    "operation_cancel": ("change", False),
+    "audit_read": ("read", False),
+    "approval_decide": ("change", True),
+    "policy_publish": ("admin", True),
+    "policy_rollback": ("admin", True),
+    "emergency_declare": ("change", True),
+    "emergency_confirm": ("change", True),
+    "stop_set": ("change", True),
+    "stop_lift": ("admin", True),
+    "principal_manage": ("admin", True),
+}
+SECRET = {
+    ("container_create", "command"),
+    ("container_create", "env"),
+    ("stack_deploy", "compose"),
+    ("stack_deploy", "env"),
+    ("stack_update", "compose"),
+    ("stack_update", "env"),
+    ("file_write", "content"),
+}
+SECRET_OUTPUT = {
+    *((name, field) for name in ("container_inspect",) for field in ("env", "command", "labels")),
+    *((name, "log") for name in ("stack_deploy", "stack_update", "stack_remove", "backup_create", "backup_restore")),
+    *((name, "log") for name in ("snapshot_create", "snapshot_restore")),
+    *((name, "log") for name in ("package_update", "package_install", "package_remove")),
+    ("file_read", "content"),
+    ("network_test", "detail"),
+}
+every_operation = pytest.mark.parametrize("operation", BUILT_IN, ids=lambda operation: operation.name)
+
+
+def maximum(operation: Operation) -> int:
+    return int(operation.schema()["$defs"][operation.parameters.__name__]["properties"]["timeout"]["maximum"])
+
+
+def test_these_are_all_of_them() -> None:
+    assert len(TABLE) == 32
+    assert set(CATALOGUE) == set(TABLE) | set(CONTROLS)
+    assert {operation.name for operation in CONTROL} == set(CONTROLS)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_each_is_as_the_table_says(name: str) -> None:
+    one = CATALOGUE[name]
+    row = (one.risk.value, one.idempotent, one.default_timeout, maximum(one), one.backends, one.probe)
+    assert row == TABLE[name]
+    assert not one.control
+    assert not one.own_signature
+    assert one.preview is not one.read_only or name == "network_scan"
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_each_control_operation_is_as_the_table_says(name: str) -> None:
+    one = CATALOGUE[name]
+    assert (one.risk.value, one.own_signature) == CONTROLS[name]
+    assert one.control
+    assert one.backends == ("writ",)
+    assert not one.baseline
+
+
+def test_only_these_are_not_public() -> None:
+    hidden = {
+        (operation.name, name): kind
+        for operation in BUILT_IN
+        for name, kind in params.classes(operation.parameters).items()
+        if kind is not Class.PUBLIC
+    }
+    assert {pair for pair, kind in hidden.items() if kind is Class.SECRET} == SECRET
+    assert {pair for pair, kind in hidden.items() if kind is Class.SENSITIVE} == {("policy_publish", "document")}
+
+
+def test_only_these_outputs_are_not_public() -> None:
+    hidden = {
+        (operation.name, name)
+        for operation in BUILT_IN
+        for name, kind in params.classes(operation.output).items()
+        if kind is not Class.PUBLIC
+    }
+    assert hidden == SECRET_OUTPUT
+
+
+@every_operation
+def test_it_has_a_schema_a_summary_and_a_timeout(operation: Operation) -> None:
+    schema = operation.schema()["$defs"][operation.parameters.__name__]
+    assert schema["additionalProperties"] is False
+    assert operation.summary.endswith(".")
+    assert 1 <= operation.default_timeout <= maximum(operation)
+
+
+@every_operation
+def test_an_unknown_parameter_is_refused(operation: Operation) -> None:
+    with pytest.raises(Invalid, match=r"unknown field|missing required field|give exactly"):
+        operation.check({"privileged": True})
+
+
+@every_operation
+def test_every_text_is_bounded_and_matches_to_its_very_end(operation: Operation) -> None:
+    for name, kind in operation.schema()["$defs"][operation.parameters.__name__]["properties"].items():
+        for part in texts(kind):
+            assert part.get("maxLength") or "{" in part.get("pattern", ""), name
+            assert part.get("pattern", "(?!\\n)$").endswith("(?!\\n)$"), name
+
+
+def texts(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of free texts in a schema."""
+    found = [schema] if schema.get("type") == "string" and "enum" not in schema else []
+    for part in (*schema.get("anyOf", ()), schema.get("items"), schema.get("additionalProperties")):
+        found += texts(part) if isinstance(part, dict) else []
+    return found

@@ -1,0 +1,162 @@
+"""How parameters are checked and classed, whatever the operation."""
+
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Meta, field
+
+from writ_contracts import parameters as params
+from writ_contracts.errors import Invalid
+from writ_contracts.operations import Catalogue, Operation, Risk, offers
+from writ_contracts.parameters import PUBLIC, SENSITIVE, Class, Output, Parameters, Timeout
+
+
+class Example(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(pattern=r"^[a-z]+(?!\n)$", max_length=8), PUBLIC]
+    count: Annotated[int, Meta(ge=1, le=9), PUBLIC] = 3
+    ratio: Annotated[float | None, PUBLIC] = None
+    account: Annotated[str, SENSITIVE] = "nobody"
+    password: str | None = None
+    tags: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    timeout: Annotated[Timeout, Meta(le=60)] = 10
+
+    def __post_init__(self) -> None:
+        if self.count == 7:
+            raise ValueError("count is seven")
+
+
+class Result(Output, frozen=True, kw_only=True):
+    state: Annotated[str, PUBLIC] = ""
+    log: str = ""
+
+
+EXAMPLE = Operation(
+    name="example",
+    summary="An example.",
+    parameters=Example,
+    output=Result,
+    risk=Risk.CHANGE,
+    backends=("local",),
+)
+
+
+def test_defaults_are_applied_and_an_absent_optional_stays_absent() -> None:
+    assert EXAMPLE.check({"name": "web"}) == {"name": "web", "count": 3, "account": "nobody", "tags": [], "timeout": 10}
+    assert EXAMPLE.default_timeout == 10
+    assert params.defaults(Example) == {"count": 3, "account": "nobody", "tags": [], "timeout": 10}
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({}, "missing required field `name`"),
+        ({"name": "web\n"}, "name"),
+        ({"name": "WEB"}, "name"),
+        ({"name": "x" * 9}, "name"),
+        ({"name": "x" * 65_536}, "name"),
+        ({"name": None}, "name"),
+        ({"name": 7}, "name"),
+        ({"name": "web", "count": True}, "count"),
+        ({"name": "web", "count": "3"}, "count"),
+        ({"name": "web", "count": 3.5}, "count"),
+        ({"name": "web", "count": 0}, "count"),
+        ({"name": "web", "count": 10}, "count"),
+        ({"name": "web", "count": 7}, "count is seven"),
+        ({"name": "web", "ratio": True}, "ratio"),
+        ({"name": "web", "ratio": "0.5"}, "ratio"),
+        ({"name": "web", "tags": "a"}, "tags"),
+        ({"name": "web", "tags": [True]}, "tags"),
+        ({"name": "web", "timeout": 61}, "timeout"),
+        ({"name": "web", "timeout": 0}, "timeout"),
+        ({"name": "web", "Count": 3}, "unknown field `Count`"),
+    ],
+)
+def test_what_breaks_the_schema_is_refused_by_name(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(Invalid, match=told) as caught:
+        EXAMPLE.check(values)
+    assert caught.value.code == "invalid_parameters"
+    assert str(caught.value).startswith("example: ")
+
+
+def test_a_refusal_never_shows_a_value() -> None:
+    for field_name in ("name", "password", "account", "count"):
+        with pytest.raises(Invalid) as caught:
+            EXAMPLE.check({"name": "web", field_name: ["hunter2"]})
+        assert "hunter2" not in str(caught.value)
+
+
+def test_a_whole_number_is_a_float() -> None:
+    assert EXAMPLE.check({"name": "web", "ratio": 2})["ratio"] == 2.0
+
+
+def test_a_field_without_a_class_is_secret() -> None:
+    assert params.classes(Example) == {
+        "name": Class.PUBLIC,
+        "count": Class.PUBLIC,
+        "ratio": Class.PUBLIC,
+        "account": Class.SENSITIVE,
+        "password": Class.SECRET,
+        "tags": Class.PUBLIC,
+        "timeout": Class.PUBLIC,
+    }
+    assert params.classes(Result) == {"state": Class.PUBLIC, "log": Class.SECRET}
+
+
+def test_only_public_fields_are_shown_and_the_others_are_named() -> None:
+    values = {"name": "web", "account": "root", "password": "hunter2", "of_a_newer_agent": 1}
+    assert params.public(Example, values) == {"name": "web"}
+    assert params.hidden(Example, values) == ["account", "of_a_newer_agent", "password"]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*Example.__struct_fields__, "x"]), st.none() | st.text() | st.integers() | st.booleans()
+    )
+)
+def test_any_values_are_checked_or_invalid(values: dict[str, Any]) -> None:
+    try:
+        effective = EXAMPLE.check(values)
+    except Invalid:
+        return
+    assert EXAMPLE.check(effective) == effective
+
+
+def test_a_nesting_bomb_is_invalid() -> None:
+    bomb: list[Any] = []
+    for _ in range(100_000):
+        bomb = [bomb]
+    with pytest.raises(Invalid):
+        EXAMPLE.check({"name": "web", "tags": bomb})
+
+
+def test_a_catalogue_is_closed_and_has_no_doubles() -> None:
+    catalogue = Catalogue([EXAMPLE])
+    assert catalogue.find("example") is EXAMPLE
+    assert list(catalogue) == ["example"]
+    with pytest.raises(Invalid, match="no operation 'exampl'") as caught:
+        catalogue.find("exampl")
+    assert caught.value.code == "unknown_operation"
+    with pytest.raises(Invalid, match="example is defined twice"):
+        Catalogue([EXAMPLE, EXAMPLE])
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "backend", "offered"),
+    [
+        (None, "local", True),
+        (None, "ssh", False),
+        ([], "local", False),
+        (["example"], "local", True),
+        (["exam*"], "local", True),
+        (["*"], "local", True),
+        (["exam"], "local", False),
+        (["xample", "example_*"], "local", False),
+        (["*"], "ssh", False),
+    ],
+)
+def test_a_target_offers_what_it_declares_of_what_its_backend_has(
+    capabilities: list[str] | None, backend: str, offered: bool
+) -> None:
+    assert offers(capabilities, backend, EXAMPLE) is offered
