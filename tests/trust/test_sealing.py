@@ -1,0 +1,72 @@
+"""Sealing to one reader and encrypting among holders of a key: nobody else reads it, and no changed bit goes by."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from writ_contracts.errors import Untrusted
+from writ_trust.sealing import SealKey, decrypt, encrypt, seal
+
+READER = SealKey()
+KEY = b"k" * 32
+
+
+@given(st.binary(max_size=200))
+def test_what_is_sealed_is_opened_by_its_reader_alone(data: bytes) -> None:
+    sealed = seal(READER.public, data)
+    assert READER.open(sealed) == data
+    assert not data or data not in base64.b64decode(sealed) or len(data) < 4
+    with pytest.raises(Untrusted):
+        SealKey().open(sealed)
+
+
+def test_the_same_words_look_different_each_time() -> None:
+    assert seal(READER.public, b"x") != seal(READER.public, b"x")
+    assert encrypt(KEY, b"x") != encrypt(KEY, b"x")
+
+
+@given(st.data())
+def test_a_changed_byte_of_what_is_sealed_is_noticed(data: st.DataObject) -> None:
+    sealed = bytearray(base64.b64decode(seal(READER.public, b"parameters")))
+    sealed[data.draw(st.integers(0, len(sealed) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(Untrusted):
+        READER.open(base64.b64encode(bytes(sealed)).decode())
+
+
+@given(st.text(max_size=80))
+def test_any_text_as_sealed_is_refused(text: str) -> None:
+    with pytest.raises(Untrusted):
+        READER.open(text)
+
+
+@pytest.mark.parametrize("public", ["", "x", "AAAA", base64.b64encode(b"k" * 31).decode(), "é", READER.public + "A"])
+def test_sealing_to_what_is_no_key_is_refused(public: str) -> None:
+    with pytest.raises(Untrusted, match="not an X25519 public key"):
+        seal(public, b"data")
+
+
+@given(st.binary(max_size=200))
+def test_what_is_encrypted_is_decrypted_under_the_same_key_alone(data: bytes) -> None:
+    hidden = encrypt(KEY, data)
+    assert decrypt(KEY, hidden) == data
+    with pytest.raises(Untrusted):
+        decrypt(b"l" * 32, hidden)
+
+
+@given(st.data())
+def test_a_changed_or_missing_byte_of_what_is_encrypted_is_noticed(data: st.DataObject) -> None:
+    hidden = bytearray(encrypt(KEY, b"parameters"))
+    place = data.draw(st.integers(0, len(hidden) - 1))
+    with pytest.raises(Untrusted):
+        decrypt(KEY, bytes(hidden[:place]))
+    hidden[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(Untrusted):
+        decrypt(KEY, bytes(hidden))
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_as_encrypted_are_refused(data: bytes) -> None:
+    with pytest.raises(Untrusted):
+        decrypt(KEY, data)

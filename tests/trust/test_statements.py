@@ -1,0 +1,131 @@
+"""Signed words: opened only as what they are, by whom they are trusted for, and byte for byte."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw, Struct, structs
+from nacl.signing import VerifyKey
+from tests.contracts.messages import file_name, sample, statements
+
+from writ_contracts.agents import Claim, Receipt
+from writ_contracts.decisions import Decision, Grant
+from writ_contracts.errors import Untrusted
+from writ_contracts.signing import Signed
+from writ_contracts.wire import canonical, decode, encode
+from writ_trust.keys import Key, decode_public, generate_seed
+from writ_trust.statements import digest, open_signed, read, sign
+
+KEY, OTHER = Key(generate_seed()), Key(generate_seed())
+CLAIM = sample(Claim)
+every_statement = pytest.mark.parametrize("kind", statements(), ids=file_name)
+
+
+@every_statement
+def test_what_was_signed_is_opened_as_it_was(kind: type[Struct]) -> None:
+    signed = sign(KEY, sample(kind))
+    assert open_signed(signed, kind, {KEY.public}) == sample(kind)
+    assert signed.key == KEY.public
+
+
+@every_statement
+def test_it_survives_the_wire(kind: type[Struct]) -> None:
+    signed = decode(encode(sign(KEY, sample(kind))), Signed)
+    assert open_signed(signed, kind, [OTHER.public, KEY.public]) == sample(kind)
+
+
+@every_statement
+def test_one_kind_is_never_opened_as_another(kind: type[Struct]) -> None:
+    for other in statements():
+        if other is not kind:
+            with pytest.raises(Untrusted, match="what is signed is not a"):
+                open_signed(sign(KEY, sample(kind)), other, {KEY.public})
+
+
+def test_a_key_that_is_not_trusted_for_this_opens_nothing() -> None:
+    for trusted in (set[str](), {OTHER.public}):
+        with pytest.raises(Untrusted, match="not trusted for this"):
+            open_signed(sign(KEY, CLAIM), Claim, trusted)
+
+
+def test_somebody_elses_signature_under_a_trusted_name_does_not_hold() -> None:
+    forged = structs.replace(sign(OTHER, CLAIM), key=KEY.public)
+    with pytest.raises(Untrusted, match="does not hold"):
+        open_signed(forged, Claim, {KEY.public})
+
+
+@given(st.data())
+def test_any_changed_byte_is_noticed(data: Any) -> None:
+    signed = sign(KEY, CLAIM)
+    payload = bytearray(bytes(signed.payload))
+    place = data.draw(st.integers(0, len(payload) - 1))
+    payload[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(Untrusted):
+        open_signed(structs.replace(signed, payload=Raw(bytes(payload))), Claim, {KEY.public})
+
+
+def test_white_space_between_the_same_words_is_another_statement() -> None:
+    signed = sign(KEY, CLAIM)
+    spaced = json.dumps(json.loads(bytes(signed.payload)), sort_keys=True).encode()
+    with pytest.raises(Untrusted, match="does not hold"):
+        open_signed(structs.replace(signed, payload=Raw(spaced)), Claim, {KEY.public})
+
+
+@given(st.text(max_size=100))
+def test_any_text_as_signature_is_refused(text: str) -> None:
+    with pytest.raises(Untrusted):
+        open_signed(structs.replace(sign(KEY, CLAIM), signature=text), Claim, {KEY.public})
+
+
+@pytest.mark.parametrize("key", ["", "U", "U" + "A" * 55, "X" * 56, "é"])
+def test_a_key_that_is_none_opens_nothing_even_if_it_is_trusted(key: str) -> None:
+    with pytest.raises(Untrusted):
+        open_signed(structs.replace(sign(KEY, CLAIM), key=key), Claim, {key})
+
+
+def test_a_statement_with_a_field_that_nobody_knows_is_refused() -> None:
+    payload = canonical({**msgspec.to_builtins(CLAIM), "type": "writ.claim.v1", "more": 1})
+    signed = sign_bytes(KEY, payload)
+    with pytest.raises(Untrusted, match="unknown field `more`"):
+        open_signed(signed, Claim, {KEY.public})
+
+
+def test_what_is_signed_is_canonical_and_can_be_checked_with_any_ed25519() -> None:
+    signed = sign(KEY, sample(Grant))
+    payload = bytes(signed.payload)
+    assert payload == canonical(json.loads(payload))
+    raw = msgspec.json.decode(encode({"signature": signed.signature}))["signature"]
+    VerifyKey(decode_public(signed.key)).verify(payload, unbase64(raw))
+
+
+def test_the_digest_names_these_very_bytes() -> None:
+    signed = sign(KEY, sample(Decision))
+    assert digest(signed) == digest(decode(encode(signed), Signed))
+    assert digest(signed) == digest(sign(OTHER, sample(Decision)))
+    assert digest(signed) != digest(sign(KEY, structs.replace(sample(Decision), code="other")))
+    assert len(digest(signed)) == 64
+
+
+def test_reading_without_checking_still_refuses_another_kind() -> None:
+    assert read(sign(OTHER, CLAIM), Claim) == CLAIM
+    with pytest.raises(Untrusted, match="not a receipt"):
+        read(sign(OTHER, CLAIM), Receipt)
+
+
+def sign_bytes(key: Key, payload: bytes) -> Signed:
+    """These very bytes, signed."""
+    made = sign(key, CLAIM)
+    signature = msgspec.json.decode(msgspec.json.encode(key.sign(payload)))
+    return structs.replace(made, payload=Raw(payload), signature=signature.translate(URLSAFE).rstrip("="))
+
+
+URLSAFE = str.maketrans("+/", "-_")
+
+
+def unbase64(text: str) -> bytes:
+    """base64url without padding, undone by another implementation."""
+    back = text.translate(str.maketrans("-_", "+/"))
+    return msgspec.json.decode(f'"{back}{"=" * (-len(back) % 4)}"'.encode(), type=bytes)
