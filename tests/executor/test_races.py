@@ -148,3 +148,13 @@ async def test_a_receipt_for_a_grant_that_was_never_given_ends_nothing(world: Wo
     assert (await world.life(answer.operation_id or "")).state == "started"
     kinds = [event.kind for event in await world.events(subjects.SECURITY) if isinstance(event, SecurityEvent)]
     assert kinds == ["forged_receipt"]
+
+
+async def test_an_agent_that_ran_nothing_may_say_so_without_naming_a_grant(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    held = await world.hands.claim(work)
+    lost = structs.replace(held, answer=ClaimAnswer())
+    await world.hands.finish(work, lost, outcome="failed", effect="none", code="not_begun")
+    assert await world.outcome(answer.operation_id or "") == "failed"

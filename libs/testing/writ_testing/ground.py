@@ -22,9 +22,6 @@ class Ground(Protocol):
     async def restart(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
         """The server goes away, `meanwhile` happens, and it is there again with what it had stored."""
 
-    async def ask_with_reply(self, bus: Bus, subject: str, reply: str) -> None:
-        """Publish a request whose answer is to go to `reply`."""
-
     def lose_answers(self, bus: Bus, number: int) -> None:
         """The next appends of this bus are stored, and their answers get lost."""
 

@@ -120,3 +120,22 @@ async def writ_server(
         yield server
     finally:
         await server.stop()
+
+
+@asynccontextmanager
+async def open_server(directory: Path, *extra: str) -> AsyncIterator[tuple[ServerProcess, str]]:
+    """A server that lets everybody do everything, and its address; `extra` are lines of its configuration."""
+    config, port, monitor_port = directory / "open.conf", free_port(), free_port()
+    lines = ("host: 127.0.0.1", f"port: {port}", f"http: 127.0.0.1:{monitor_port}", *extra)
+    config.write_text("\n".join(lines))
+    process = await ServerProcess.start(config, directory / "open.log", port=port, monitor_port=monitor_port)
+    try:
+        yield process, f"nats://127.0.0.1:{port}"
+    finally:
+        await process.stop()
+
+
+def anybody(url: str, **changed: object) -> Options:
+    """Options for a server that asks nobody who they are."""
+    options = Options(name="anybody", servers=[url], seed=generate_seed(), inbox_prefix="_INBOX_anybody")
+    return replace(options, **changed)

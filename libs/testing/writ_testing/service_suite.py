@@ -7,7 +7,7 @@ import pytest
 
 from writ_bus.errors import Full, Refused, TimedOut, Unreachable
 from writ_bus.port import Answer, Message
-from writ_testing.ground import ASK, REQUESTS, SOON, Ground, echo, eventually, service
+from writ_testing.ground import ASK, REQUESTS, SOON, Ground, echo, service
 
 
 class ServiceSuite:
@@ -84,24 +84,6 @@ class ServiceSuite:
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         assert sum(isinstance(outcome, Full) for outcome in outcomes) == 5
         assert sum(isinstance(outcome, Message) for outcome in outcomes) == 65
-
-    async def test_a_reply_that_is_no_inbox_gets_no_answer(self, ground: Ground) -> None:
-        executor, alice = await ground.bus("executor"), await ground.bus("policy")
-        handled: list[bytes] = []
-
-        async def answer(message: Message) -> bytes:
-            handled.append(message.data)
-            return b""
-
-        serving = await alice.serve(service("policy", "writ.policy.decide", answer))
-        await ground.ask_with_reply(executor, "writ.policy.decide", "writ.journal.control.stop")
-
-        async def refused() -> bool:
-            return serving.refused_replies == 1
-
-        await eventually(refused)
-        assert handled == []
-        assert await executor.journal.read("writ.journal.>") == []
 
     @pytest.mark.parametrize("name", ["", ".policy"])
     async def test_a_service_can_be_discovered(self, ground: Ground, name: str) -> None:

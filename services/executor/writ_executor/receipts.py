@@ -6,7 +6,7 @@ from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agents import Acknowledged, Progress, Receipt, ReceiptMessage, ReportMessage, SecurityReport
 from writ_contracts.errors import Conflict, Untrusted
-from writ_contracts.journal import Requested, Resolved
+from writ_contracts.journal import Requested, Resolved, Started
 from writ_contracts.life import Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
@@ -89,15 +89,16 @@ class Receipts:
         """Whether it still says something new, by the right pool on the grant that it got."""
         if life.state not in (State.STARTED, State.CANCELLING, State.UNKNOWN, State.DISPATCHED):
             return False
-        granted = life.started.grant if life.started else None
-        if requested.pool == receipt.pool and granted is not None and digest(granted) == receipt.grant_digest:
-            return life.state is not State.DISPATCHED or receipt.outcome == "succeeded"
-        if life.state is State.DISPATCHED and receipt.grant_digest is not None:
-            return False  # of an attempt before the last one
-        detail = f"a receipt for {receipt.operation_id} that names no grant of it"
+        if requested.pool == receipt.pool and life.started is not None:
+            if life.started.grant is not None and digest(life.started.grant) == receipt.grant_digest:
+                return life.state is not State.DISPATCHED or receipt.outcome == "succeeded"
+            if _not_begun(life.started, receipt):
+                return life.state is not State.DISPATCHED
+        if life.state is State.DISPATCHED:
+            return False  # of an earlier attempt, or of a start that was never stored
         await self._recorder.security(
             "forged_receipt",
-            detail,
+            f"a receipt for {receipt.operation_id} that names no grant of it",
             operation_id=requested.operation_id,
             principal=requested.principal,
             pool=receipt.pool,
@@ -162,3 +163,9 @@ class Receipts:
         life = self._lives.known(progress.operation_id)
         requested = life.requested if life else None
         return requested is not None and requested.pool == pool and requested.principal == progress.principal
+
+
+def _not_begun(started: Started, receipt: Receipt) -> bool:
+    """The instance that claimed says that it ran nothing: the answer got lost, or what it got was no grant of policy."""
+    same = (started.instance, started.attempt) == (receipt.instance, receipt.attempt)
+    return same and receipt.outcome == "failed" and receipt.effect == "none"

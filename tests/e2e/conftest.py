@@ -1,0 +1,46 @@
+"""One real installation for each test module: `writ up` with two executors, and a client of its operator."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from writ_client.client import Writ
+from writ_testing.house import RunningHouse, local_target, open_policy, prepare, running_house
+
+ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_RATE": "100000", "WRIT_BURST": "100000"}
+RULES: list[dict[str, Any]] = [
+    {"name": "nobody_fails", "operations": ["test_fail"], "allowed": False, "target_roles": ["production"]},
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+    """It has `web-1` (this machine) and `db-1` (a production target of a pool of its own, also here)."""
+    folder = tmp_path_factory.mktemp("house")
+    root = folder / "files"
+    targets = [
+        local_target("web-1", root),
+        local_target("db-1", root, role="production", agent="local-db"),
+    ]
+    home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=[("alice", {}), ("bob", {})])
+    async with running_house(folder, home=home, executors=2, environ=ENVIRON) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
+    """The operator's client."""
+    async with await house.client() as client:
+        yield client
+
+
+@pytest.fixture
+def files(house: RunningHouse) -> Path:
+    """The folder that the targets may write in."""
+    return house.home.root.parent / "files"
+
+
+Connect = Callable[[str], Any]

@@ -1,0 +1,207 @@
+"""One operation from end to end through real processes, and what each party sees of it."""
+
+import asyncio
+import hashlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from msgspec import json
+
+from writ_client.client import Writ
+from writ_client.house.home import host_token
+from writ_contracts.agents import Claim, Receipt
+from writ_contracts.audit import SearchQuery
+from writ_contracts.decisions import Decision, Grant
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import AgentKey
+from writ_contracts.requests import OperationView
+from writ_contracts.signing import Signed
+from writ_runtime.files import read_agents
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse
+from writ_trust.statements import digest, open_signed
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+CANARY = "canary-5f0c2e"
+README = Path(__file__).parents[2] / "README.md"
+
+
+async def write(writ: Writ, path: Path, content: str, **more: object) -> OperationView:
+    return await writ.run("file_write", "web-1", {"file_path": str(path), "content": content, **more}, timeout=30)
+
+
+async def test_a_file_is_written_and_the_trace_tells_all_of_it(house: RunningHouse, writ: Writ, files: Path) -> None:
+    path = files / "a"
+    path.write_text("before")
+    done = await write(writ, path, "after")
+    assert (done.outcome, path.read_text()) == ("succeeded", "after")
+    trace = await writ.trace(operation_id=done.operation_id)
+    assert [event.kind for event in trace.events] == ["requested", "dispatched", "lock_taken", "started", "finished"]
+    text = json.encode(trace).decode()
+    assert hashlib.sha256(b"before").hexdigest() in text
+    assert hashlib.sha256(b"after").hexdigest() in text
+
+
+async def test_the_signatures_of_a_trace_hold_and_name_each_other(house: RunningHouse, writ: Writ, files: Path) -> None:
+    done = await write(writ, files / "b", "x")
+    bodies = {event.kind: event.body for event in (await writ.trace(operation_id=done.operation_id)).events}
+    policy = {house.home.key("policy").public}
+    agents = {one.key for one in _agents(house)}
+
+    def signed(kind: str, name: str) -> Signed:
+        return json.decode(json.encode(bodies[kind][name]), type=Signed)
+
+    decision = open_signed(signed("requested", "decision"), Decision, policy)
+    claim = open_signed(signed("started", "claim"), Claim, agents)
+    grant = open_signed(signed("started", "grant"), Grant, policy)
+    receipt = open_signed(signed("finished", "receipt"), Receipt, agents)
+    assert decision.authenticated == "signature"
+    assert grant.claim_digest == digest(signed("started", "claim"))
+    assert grant.decision_digest == digest(signed("started", "decision"))
+    assert receipt.grant_digest == digest(signed("started", "grant"))
+    assert (grant.nonce, grant.instance) == (claim.nonce, claim.instance)
+    assert claim.baseline
+
+
+def _agents(house: RunningHouse) -> list[AgentKey]:
+    return read_agents(house.home.agents).agents
+
+
+async def test_a_secret_is_found_nowhere(house: RunningHouse, writ: Writ, files: Path) -> None:
+    done = await write(writ, files / "secret", CANARY)
+    kept = await writ.run("test_secret", "web-1", {"secret": CANARY, "label": "here"}, timeout=30)
+    assert (done.outcome, kept.outcome) == ("succeeded", "succeeded")
+    assert (await writ.result(kept.operation_id))["echo"] == CANARY
+    read = await writ.run("file_read", "web-1", {"file_path": str(files / "secret")}, timeout=30)
+    assert (await writ.result(read.operation_id))["content"] == CANARY
+    wrong = await writ.submit("test_secret", "web-1", {"secret": [CANARY]})
+    assert wrong.error
+    assert CANARY not in wrong.error.message
+    assert CANARY not in house.logs()
+    stored = [path for path in house.home.root.rglob("*") if path.is_file()]
+    assert [path for path in stored if CANARY.encode() in path.read_bytes()] == []
+    assert CANARY not in await _metrics(house)
+
+
+async def _metrics(house: RunningHouse) -> str:
+    texts = []
+    for path in house.home.run.glob("*.json"):
+        facts = json.decode(path.read_bytes())
+        if "health_port" not in facts:
+            continue
+        reader, writer = await asyncio.open_connection("127.0.0.1", facts["health_port"])
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        texts.append((await reader.read()).decode())
+        writer.close()
+    assert len(texts) >= 5
+    assert all("writ_handled_total" in text or "writ_" in text for text in texts)
+    return "\n".join(texts)
+
+
+async def test_two_local_agents_never_get_each_others_work(house: RunningHouse, writ: Writ, files: Path) -> None:
+    counts = {name: files / f"count-{name}" for name in ("web-1", "db-1")}
+    runs = [
+        writ.run("test_count", target, {"path": str(path)}, timeout=60)
+        for _ in range(4)
+        for target, path in counts.items()
+    ]
+    done = await asyncio.gather(*runs)
+    assert {view.outcome for view in done} == {"succeeded"}
+    for view in done:
+        trace = await writ.trace(operation_id=view.operation_id)
+        started = next(event.body for event in trace.events if event.kind == "started")
+        claim = json.decode(json.encode(started["claim"]["payload"]), type=Claim)
+        assert claim.pool == ("local-db" if view.target == "db-1" else f"local-{host_token()}")
+        assert view.operation_id in counts[view.target].read_text()
+
+
+async def test_the_bare_client_of_the_readme_works_as_it_stands(house: RunningHouse, files: Path) -> None:
+    text = README.read_text()
+    script = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "import nats" in block)
+    assert "import writ" not in script
+    assert "from writ" not in script
+    assert len(script.splitlines()) <= 25
+    (files / "bare").write_text("x")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        script,
+        house.url,
+        str(house.home.seed_file("principal-alice")),
+        "alice",
+        "file_copy",
+        "web-1",
+        f"source_path={files / 'bare'}",
+        f"dest_path={files / 'bare-copy'}",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, err.decode()
+    assert "finished" in out.decode()
+    assert (files / "bare-copy").read_text() == "x"
+
+
+async def test_one_principal_cannot_speak_or_listen_as_another(house: RunningHouse) -> None:
+    async with await house.client("alice") as alice, await house.client("bob") as bob:
+        mine = await alice.run("test_noop", "web-1", timeout=30)
+        with pytest.raises(Invalid, match="has no operation"):
+            await bob.get(mine.operation_id)
+        found = await bob.search(SearchQuery(principal="bob"))
+        assert mine.operation_id not in {row.operation_id for row in found.rows}
+
+
+async def test_the_same_way_is_found_by_its_correlation_id(writ: Writ) -> None:
+    for _ in range(2):
+        await writ.run("test_noop", "web-1", correlation_id="change-4711", timeout=30)
+    trace = await writ.trace(correlation_id="change-4711")
+    assert [event.kind for event in trace.events].count("finished") == 2
+
+
+async def test_a_simulation_records_nothing(writ: Writ, files: Path) -> None:
+    before = (await writ.search(SearchQuery(limit=1))).as_of
+    answer = await writ.simulate("file_write", "web-1", {"file_path": str(files / "zz"), "content": "x"})
+    assert answer.verdict
+    assert answer.verdict.decision == "allow"
+    assert answer.hidden == ["content"]
+    assert not (files / "zz").exists()
+    assert (await writ.search(SearchQuery(limit=1))).as_of == before
+
+
+async def test_a_preview_says_what_would_change_and_changes_nothing(writ: Writ, files: Path) -> None:
+    path = files / "previewed"
+    path.write_text("old")
+    done = await writ.run("file_write", "web-1", {"file_path": str(path), "content": "new"}, dry_run=True, timeout=30)
+    assert done.outcome == "previewed"
+    assert hashlib.sha256(b"old").hexdigest() in json.encode(done.output).decode()
+    assert path.read_text() == "old"
+
+
+async def test_a_cancel_ends_the_whole_process_tree(house: RunningHouse, writ: Writ) -> None:
+    answer = await writ.submit("test_sleep", "web-1", {"seconds": 120, "processes": 3})
+    assert answer.operation_id
+    operation_id = answer.operation_id
+
+    async def runs() -> bool:
+        return (await writ.get(operation_id)).state == "started" and len(_marked(operation_id)) >= 6
+
+    await eventually(runs)
+    cancel = await writ.cancel(operation_id)
+    assert cancel.outcome == "succeeded"
+    done = await writ.wait(operation_id, timeout=30)
+    assert done.outcome == "cancelled"
+    assert _marked(operation_id) == []
+
+
+def _marked(operation_id: str) -> list[int]:
+    """Processes whose environment names the operation."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if operation_id.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,128 @@
+"""kill -9 of one process at one named step of an operation: one outcome, at most one effect, in bounded time.
+
+The process kills itself at the step (`WRIT_FAULT`), once; `writ up` starts it again, as systemd would. The operation
+is `test_count`, which may not be run twice and whose effects can be counted in a file.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from writ_client.client import Writ
+from writ_contracts.errors import WritError
+from writ_contracts.ids import operation_id as id_of
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, running_house
+
+ENVIRON = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "1", "WRIT_SWEEP": "0.3", "WRIT_START_WINDOW": "15"}
+TIMEOUT = 4
+BOUND = (
+    TIMEOUT + 5 + 1 + 5 + 15
+)  # the operation's own, the kill's grace, one lease plus 5 s, and a slow machine's restarts
+
+AT_EXECUTOR = (
+    "executor.params_kept",
+    "executor.requested",
+    "executor.before_dispatch",
+    "executor.granted",
+    "executor.started",
+    "executor.receipt",
+    "executor.finished",
+)
+AT_AGENT = (
+    "agent.pulled",
+    "agent.claimed",
+    "agent.intent",
+    "agent.ran",
+    "agent.receipt_spooled",
+    "agent.receipt_sent",
+)
+
+
+async def outcome(writ: Writ, counted: Path, key: str) -> str:
+    """Of one `test_count`, asked again under the same key as a client would, whatever dies meanwhile."""
+    began = time.monotonic()
+    while True:
+        try:
+            left = BOUND - (time.monotonic() - began)
+            parameters = {"path": str(counted), "timeout": TIMEOUT}
+            view = await writ.run("test_count", "web-1", parameters, idempotency_key=key, timeout=max(1.0, left))
+            if view.outcome is not None:
+                return view.outcome
+        except WritError:
+            pass  # it died while it was asked: the same key asks again
+        assert time.monotonic() - began < BOUND, "no outcome in time"
+        await asyncio.sleep(0.2)
+
+
+async def settled(writ: Writ, operation_id: str) -> str | None:
+    """Its outcome after a while in which an `unknown` may be resolved."""
+
+    async def look() -> str | None:
+        view = await writ.get(operation_id)
+        return view.outcome if view.outcome != "unknown" else None
+
+    return await eventually(look, what="an outcome other than unknown")
+
+
+async def check(house: RunningHouse, counted: Path, key: str) -> None:
+    async with await house.client() as writ:
+        said = await outcome(writ, counted, key)
+        operation_id = id_of("operator", key)
+        final = await settled(writ, operation_id)
+        effects = counted.read_text().split() if counted.exists() else []
+        trace = [event.kind for event in (await writ.trace(operation_id=operation_id)).events]
+    assert len(effects) <= 1, f"{len(effects)} effects: {trace}"
+    assert trace.count("finished") + trace.count("unknown") + trace.count("refused") == 1, trace
+    if final == "succeeded":
+        assert effects == [operation_id]
+    else:
+        assert (final, effects) in [("failed", []), ("expired", [])], (said, final, effects, trace)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("fault", [*AT_EXECUTOR, *AT_AGENT])
+async def test_a_process_killed_at_any_step_leaves_one_outcome_and_at_most_one_effect(
+    tmp_path: Path, fault: str
+) -> None:
+    environ = {**ENVIRON, "WRIT_FAULT": fault, "WRIT_FAULT_ONCE": str(tmp_path / "died")}
+    async with running_house(tmp_path, executors=2, environ=environ) as house:
+        await check(house, tmp_path / "files" / "counted", f"key-{fault}")
+        if fault != "executor.params_kept" or (tmp_path / "died").exists():
+            assert (tmp_path / "died").exists(), "the step was never reached"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("victim", ["policy", "audit", "nats"])
+async def test_a_killed_service_delays_and_changes_nothing(tmp_path: Path, victim: str) -> None:
+    async with running_house(tmp_path, executors=2, environ=ENVIRON) as house:
+        counted = tmp_path / "files" / "counted"
+        async with await house.client() as writ:
+            await writ.run("test_noop", "web-1", timeout=20)
+        work = asyncio.create_task(check(house, counted, f"key-{victim}"))
+        await asyncio.sleep(0.01)
+        pid = house.kill(victim)
+        await work
+        await house.until(victim, other_than=pid)
+
+
+@pytest.mark.timeout(240)
+async def test_processes_killed_all_the_time_still_leave_one_outcome_each(tmp_path: Path) -> None:
+    async with running_house(tmp_path, executors=2, environ=ENVIRON) as house:
+        stop = asyncio.Event()
+        killer = asyncio.create_task(_kill_in_turn(house, stop))
+        folder = tmp_path / "files"
+        await asyncio.gather(*(check(house, folder / f"counted-{number}", f"key-{number}") for number in range(6)))
+        stop.set()
+        await killer
+
+
+async def _kill_in_turn(house: RunningHouse, stop: asyncio.Event) -> None:
+    agent = next(one.name for one in house.report.processes if one.name.startswith("agent-"))
+    for name in ("executor-1", agent, "policy", "executor-2", "audit"):
+        if stop.is_set():
+            return
+        pid = house.kill(name)
+        await house.until(name, other_than=pid)
