@@ -78,10 +78,9 @@ def carried(*sides: Any) -> Iterator[type[Struct]]:
 
 
 def file_name(kind: type[Struct]) -> str:
-    """Of the golden file: by tag where the tag has a version, else by module and class."""
+    """Of the golden file: the tag where that has a version, else the class."""
     tag = str(_tag(kind))
-    module = kind.__module__.rpartition(".")[2]
-    return f"{tag}.json" if tag.startswith("writ.") else f"{module}.{kind.__name__}.json"
+    return f"{tag if tag.startswith('writ.') else kind.__name__}.json"
 
 
 def sample(kind: type[Struct]) -> Struct:
