@@ -10,7 +10,7 @@ import writ_contracts.agents
 import writ_contracts.decisions
 import writ_contracts.journal
 import writ_contracts.requests
-from writ_contracts.registry import CHANNELS, Channel, Style
+from writ_contracts.registry import CHANNELS, Channel, Role, Style
 
 SIGNED_IN: tuple[ModuleType, ...] = (
     writ_contracts.agents,
@@ -31,6 +31,8 @@ TOKENS = {
 ABOUT = """\
 Every subject that Writ uses. Requests from outside may be JSON or MessagePack, as their Content-Type says (JSON if it
 says nothing); everything else is JSON. `Signed.payload` is one of the structs whose `type` is named writ.….v1.
+Operations are told from the side of those who serve a channel (`x-receivers`): they receive, and reply to the NATS
+reply subject. `send` is what the server itself publishes once the journal has stored it.
 """
 
 
@@ -90,6 +92,8 @@ def _operation(item: Channel) -> dict[str, Any]:
         "x-senders": [role.value for role in item.senders],
         "x-receivers": [role.value for role in item.receivers],
     }
+    if item.style is Style.REQUEST and Role.AGENT not in item.receivers:
+        operation["bindings"] = {"nats": {"queue": f"q-{item.receivers[0].value}", "bindingVersion": "0.1.0"}}
     if item.answer:
         answers = [_in_channel(item, name) for name in _names(item.answer)]
         operation["reply"] = {"channel": channel, "messages": answers}
