@@ -159,6 +159,25 @@ def test_sigterm_cancels_what_runs_and_says_that_nothing_was_done(start: Start, 
     assert [name for name in names(srv) if name.endswith(".tmp")] == []
 
 
+def test_sigterm_counts_after_the_end_of_the_input_and_in_the_middle_of_a_line(start: Start, srv: Path) -> None:
+    waiting, halfway = start(), start()
+    with holding_the_turn(srv, "a"):
+        request = {**read(srv, "op-1"), "operation": "file_write"}
+        waiting.send({**request, "parameters": {"file_path": f"{srv}/a", "content": "x"}}, read(srv, "op-2"))
+        waiting.stdin.close()
+        assert waiting.receive()["id"] == "op-2"
+        waiting.popen.send_signal(signal.SIGTERM)
+        assert waiting.receive()["outcome"] == "cancelled"
+        assert waiting.popen.wait(WAIT) == 0
+    halfway.send({})
+    halfway.receive()
+    halfway.stdin.write(b'{"id":')
+    halfway.stdin.flush()
+    halfway.popen.send_signal(signal.SIGTERM)
+    assert halfway.receive()["code"] == "invalid_parameter"
+    assert halfway.popen.wait(WAIT) == 0
+
+
 def test_pdeathsig_ends_it_with_the_one_who_started_it(tmp_path: Path) -> None:
     """Killed, whoever started it cannot tell it to stop: the kernel does."""
     starter = (

@@ -14,7 +14,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
-from typing import Any, Dict, Iterator, List, Optional, Set
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 from writ_hostops import syscalls
 from writ_hostops.errors import HostError
@@ -24,6 +24,7 @@ from writ_hostops.stop import Stop
 
 AT_ONCE = 16
 _READ = 1 << 16
+_FINISHED = b"\0"
 
 
 def live_alone(environ: Dict[str, str]) -> None:
@@ -49,35 +50,48 @@ def take_over_stdout() -> int:
 
 def serve(source: int, output: int) -> None:
     """Read requests from `source`, write answers to `output`, until the input ends or a signal comes. Main thread."""
-    with _signals() as wakeup, ThreadPoolExecutor(AT_ONCE) as workers, selectors.DefaultSelector() as ready:
-        requests = _Requests(output)
-        lines = _Lines()
+    with _wakeups() as (woken, wake), ThreadPoolExecutor(AT_ONCE) as workers, selectors.PollSelector() as ready:
+        requests, lines = _Requests(output), _Lines(source)
         ready.register(source, selectors.EVENT_READ)
-        ready.register(wakeup, selectors.EVENT_READ)
-        while not lines.ended:
-            if any(key.fd == wakeup for key, _ in ready.select()):
-                requests.cancel()
-                os.set_blocking(source, False)
-            for line in lines.read(source):
-                workers.submit(requests.answer, line)
-            if requests.cancelled:
-                return
+        ready.register(woken, selectors.EVENT_READ)
+        unfinished = 0
+        # A signal counts after the end of the input, too: whoever asked has often said all there is to say.
+        while unfinished or not lines.ended:
+            events = {key.fd for key, _ in ready.select()}
+            if woken in events:
+                wakeups = os.read(woken, _READ)
+                unfinished -= wakeups.count(_FINISHED)
+                if wakeups.strip(_FINISHED):
+                    requests.cancel()
+                    lines.no_more()
+            while source in events or (requests.cancelled and not lines.ended):
+                for line in lines.read():
+                    unfinished += 1
+                    workers.submit(requests.answer, line).add_done_callback(lambda _: os.write(wake, _FINISHED))
+                events.discard(source)
+                if lines.ended:
+                    ready.unregister(source)
 
 
 class _Lines:
     """Cuts what is read into lines; one that is too long becomes None, and does not fill the memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: int) -> None:
         self.ended = False
+        self._source = source
         self._buffer = bytearray()
         self._skipping = False
 
-    def read(self, source: int) -> List[Optional[bytes]]:
+    def no_more(self) -> None:
+        """What is here already is still read; nothing is waited for."""
+        os.set_blocking(self._source, False)
+
+    def read(self) -> List[Optional[bytes]]:
         """The lines that are complete after one read."""
         try:
-            data = os.read(source, _READ)
+            data = os.read(self._source, _READ)
         except BlockingIOError:
-            return []
+            data = b""
         self.ended = not data
         lines: List[Optional[bytes]] = []
         for piece in data.splitlines(keepends=True) if data else [b"\n"]:
@@ -156,20 +170,20 @@ class _Requests:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[int]:
-    """A descriptor that becomes readable at SIGTERM and SIGINT; SIGPIPE is an error of the write instead."""
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    signal.set_wakeup_fd(write)
+def _wakeups() -> Iterator[Tuple[int, int]]:
+    """A pipe whose reading end tells of SIGTERM and SIGINT (by their numbers), and of what is written to the other."""
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _noted)
     try:
-        yield read
+        yield woken, wake
     finally:
         signal.set_wakeup_fd(-1)
-        os.close(read)
-        os.close(write)
+        os.close(woken)
+        os.close(wake)
 
 
 def _noted(number: int, frame: Optional[FrameType]) -> None:
-    """The wakeup descriptor has told the loop."""
+    """The wakeup pipe has told the loop."""
