@@ -5,7 +5,7 @@ import sys
 
 import uvloop
 
-NAMES = ("end_to_end",)
+NAMES = ("end_to_end", "audit")
 
 
 def main() -> None:

@@ -1,0 +1,110 @@
+"""The audit index alone: events taken in a second, the start on a full index, and searches of 100,000 events.
+
+The journal is not part of it: what a fsynced journal gives is in `end_to_end`.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from msgspec import Raw
+
+from bench.timing import Sample, measure
+from writ_audit.following import BATCH
+from writ_audit.index import Index, Place
+from writ_audit.projection import Change, project
+from writ_contracts import journal
+from writ_contracts.audit import SearchQuery
+from writ_contracts.ids import operation_id
+from writ_contracts.requests import Verdict
+from writ_contracts.signing import Signed
+from writ_contracts.subjects import operation_event
+from writ_contracts.wire import encode
+
+EVENTS = 100_000
+SEARCHES = 500
+SIGNED = Signed(payload=Raw(b'{"text":"' + b"x" * 600 + b'"}'), key="U" + "A" * 55, signature="x" * 86)
+QUERIES = {
+    "newest 50": SearchQuery(),
+    "of one principal": SearchQuery(principal="principal-7"),
+    "on one target": SearchQuery(target="target-77"),
+    "a rare outcome": SearchQuery(outcome="failed"),
+    "principal and target": SearchQuery(principal="principal-7", target="target-77"),
+}
+
+
+def records() -> Iterator[tuple[int, str, bytes]]:
+    """Operations of four events each, as an executor writes them."""
+    for number in range(EVENTS // 4):
+        principal = f"principal-{number % 20}"
+        operation = operation_id(principal, str(number))
+        for place, event in enumerate(_events(number, principal, operation), 1):
+            kind = str(event.__struct_config__.tag)
+            where = {"pool": "local-a", "target": "t"} if kind == "dispatched" else {}
+            yield number * 4 + place, operation_event(principal, operation, kind, **where), encode(event)
+
+
+def _events(number: int, principal: str, operation: str) -> Iterator[journal.OperationEvent]:
+    stamp: dict[str, Any] = {"at": float(number), "correlation_id": f"c{number}"}
+    target = f"target-{number % 1000}"
+    yield journal.Requested(
+        id=uuid.uuid4().hex, **stamp, operation_id=operation, principal=principal, operation="service_restart",
+        target=target, pool="local-a", risk="change", idempotent=False, key=SIGNED.key, parameters={}, effective={},
+        hidden=[], parameters_digest="0" * 64, fingerprint="0" * 64, decision=SIGNED, timeout=60, start_by=0.0,
+        verdict=Verdict(decision="allow", rules=["r"], reason="r", code="allowed"),
+    )  # fmt: skip
+    yield journal.Dispatched(
+        id=uuid.uuid4().hex, **stamp, operation_id=operation, principal=principal, operation="service_restart",
+        target=target, pool="local-a", attempt=1, parameters={}, start_by=0.0, timeout=60, look=SIGNED,
+    )  # fmt: skip
+    yield journal.Started(
+        id=uuid.uuid4().hex, **stamp, operation_id=operation, attempt=1, instance="i", deadline=0.0, grant=SIGNED,
+        claim=SIGNED, decision=SIGNED,
+    )  # fmt: skip
+    outcome: journal.Outcome = "failed" if number % 5_000 == 0 else "succeeded"
+    yield journal.Finished(id=uuid.uuid4().hex, **stamp, operation_id=operation, outcome=outcome, receipt=SIGNED)
+
+
+async def run() -> dict[str, float | Sample]:
+    """Each figure by its name."""
+    every = list(records())
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "audit.sqlite"
+        index = Index(path)
+        found: dict[str, float | Sample] = {"events taken in a second": EVENTS / _fill(index, every)}
+        index.close()
+        began = time.perf_counter()
+        index = Index(path)
+        found["start, ms"] = (time.perf_counter() - began) * 1000
+        for name, query in QUERIES.items():
+            found[name] = await measure(_searching(index, query), 1, SEARCHES)
+        found["megabytes"] = path.stat().st_size / 1e6
+        index.close()
+    return found
+
+
+def _searching(index: Index, query: SearchQuery) -> Callable[[int], Awaitable[object]]:
+    return lambda _: asyncio.to_thread(index.search, query, None)
+
+
+def _fill(index: Index, every: list[tuple[int, str, bytes]]) -> float:
+    began = time.perf_counter()
+    for start in range(0, len(every), BATCH):
+        changes: list[Change] = [project(*record, 0.0) for record in every[start : start + BATCH]]
+        index.apply(changes, Place(every[start][0] + len(changes) - 1, "o", "l"))
+    return time.perf_counter() - began
+
+
+def table(found: dict[str, float | Sample]) -> str:
+    """As Markdown."""
+    rows = ["| audit index, 100,000 events | | p99 ms |", "|---|---|---|"]
+    for name, value in found.items():
+        if isinstance(value, Sample):
+            rows.append(f"| search: {name} | p50 {value.p50} ms | {value.p99} |")
+        else:
+            rows.append(f"| {name} | {value:,.1f} | |")
+    return "\n".join(rows)
