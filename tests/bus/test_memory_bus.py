@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from writ_bus.port import Bus, Message
+from writ_bus.port import Bus
 from writ_testing.bus_suite import BusSuite
 from writ_testing.memory_broker import Broker
 from writ_testing.memory_bus import MemoryBus
@@ -29,9 +29,6 @@ class MemoryGround:
         self.broker.stop()
         await meanwhile()
         self.broker.start()
-
-    async def ask_with_reply(self, bus: Bus, subject: str, reply: str) -> None:
-        self.broker.deliver(Message(subject, b"", {}, reply))
 
     def lose_answers(self, bus: Bus, number: int) -> None:
         self.broker.disk.lost_answers = number

@@ -31,10 +31,6 @@ class NatsGround:
         await meanwhile()
         await self.server.start()
 
-    async def ask_with_reply(self, bus: Bus, subject: str, reply: str) -> None:
-        assert isinstance(bus, NatsBus)
-        await bus.connection.publish(subject, b"", reply)
-
     def lose_answers(self, bus: Bus, number: int) -> None:
         assert isinstance(bus, NatsBus)
         ask, left = bus.replies.one, number

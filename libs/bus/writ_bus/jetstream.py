@@ -87,9 +87,14 @@ def stored(message: Msg, about: str) -> int:
 
 async def call(replies: Replies, verb: str, request: Mapping[str, Any], *, timeout: float = 5.0) -> dict[str, Any]:
     """One request of the JetStream API, such as `STREAM.INFO.NAME`."""
-    message = await replies.one(API + verb, msgspec.json.encode(request) if request else b"", timeout=timeout)
+    return await ask(replies, API + verb, request, timeout=timeout)
+
+
+async def ask(replies: Replies, subject: str, request: Mapping[str, Any], *, timeout: float = 5.0) -> dict[str, Any]:
+    """One request of the API where it is known under another subject."""
+    message = await replies.one(subject, msgspec.json.encode(request) if request else b"", timeout=timeout)
     if error := _answer.decode(message.data).error:
-        raise error_of(error, verb)
+        raise error_of(error, subject)
     return _anything.decode(message.data)
 
 

@@ -15,7 +15,7 @@ from writ_bus import tracing
 from writ_bus.connection import Connection
 from writ_bus.errors import Conflict, TimedOut, Unreachable
 from writ_bus.grammar import check_filter, check_subject
-from writ_bus.jetstream import call, direct_get, direct_get_batch, stored
+from writ_bus.jetstream import ask, direct_get, direct_get_batch, stored
 from writ_bus.patience import backoff
 from writ_bus.port import Entry, Record, Usage
 from writ_bus.replies import Replies
@@ -24,6 +24,8 @@ from writ_bus.tail import NatsTail
 PATIENCE = 10.0
 """How long an append goes on while no stream answers: a cluster elects a new leader in up to 8 s."""
 ANSWER = 5.0
+USAGE = "writ.api.journal"
+"""Where STREAM.INFO of the journal is asked for, in every account that may (see server_config)."""
 PAGE = 256
 
 
@@ -161,6 +163,6 @@ class NatsJournal:
 
     async def usage(self) -> Usage:
         """See Journal."""
-        info = await call(self._replies, f"STREAM.INFO.{self._stream}", {})
+        info = await ask(self._replies, USAGE, {})
         state = info["state"]
         return Usage(state["bytes"], info["config"]["max_bytes"], state["last_seq"], state["messages"])

@@ -1,27 +1,33 @@
 """The NATS server's configuration, made from the registry of subjects: who may publish and listen to what.
 
-One account for each party that is not trusted: every principal, every pool of agents. A reply subject is not checked
-against permissions, but an answer stays within the account of who asked; so nobody can have an answer delivered to, or
-stored in the name of, somebody else. JetStream is in CORE alone, with Writ's own services.
+Every party has an account of its own: each principal, each pool of agents, policy, audit, status; executors are in
+CORE, with JetStream. A reply subject is not checked against anybody's permissions: within one account, whoever may ask
+can have the answer (JetStream's as well) published on any subject. Across accounts it stays with who asked. What passes
+between two accounts is exactly what the registry says.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
 
-from writ_bus.streams import consumer
+from writ_bus.journal import USAGE
 from writ_contracts import subjects
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
 
 CORE = "CORE"
+STATUS = "STATUS"
 SYSTEM = "SYS"
 ANSWER_WITHIN = "60s"
 MAX_PAYLOAD = 2 * 1024 * 1024
 
-SERVICES = (Role.EXECUTOR, Role.POLICY, Role.AUDIT)
+SERVICES = {Role.EXECUTOR: CORE, Role.POLICY: "POLICY", Role.AUDIT: "AUDIT"}
 DISCOVERY = ("$SRV.PING", "$SRV.INFO", "$SRV.STATS")
+JOURNAL_INFO = f"$JS.API.STREAM.INFO.{subjects.JOURNAL_STREAM}"
+USAGE_READERS = (CORE, "POLICY", "AUDIT", STATUS)
+"""Accounts that may see how full the journal is, under its own name (`journal.USAGE`): an account without JetStream
+asks its own, empty one when it says $JS.API."""
 
 
 class TlsFiles(Struct, frozen=True, kw_only=True):
@@ -75,32 +81,90 @@ def pool_account(pool: str) -> str:
     return f"AGENT_{pool}"
 
 
-def service_rights(role: Role) -> Rights:
-    """Executor, policy, audit."""
-    publish = [one.subject() for one in CHANNELS if role in one.senders]
-    listen = [one.subject() for one in CHANNELS if role in one.receivers and one.style != Style.STREAM]
-    publish += _journal_reads(role)
-    subscribe = [*listen, *_discovered(role.value), f"{inbox_prefix(role.value)}.>"]
-    return Rights(sorted(set(publish)), sorted(set(subscribe)), answers=True)
+class Party(Struct, frozen=True, kw_only=True):
+    """Those who share an account and its rights. `name` is that of their service and inbox."""
+
+    role: Role
+    account: str
+    name: str
+    keys: Sequence[str]
+    tokens: dict[str, str] = field(default_factory=dict)
+    """What stands for `{principal}` or `{pool}` in their subjects."""
+
+    def subjects(self, channels: Iterable[Channel]) -> list[str]:
+        """Theirs, of these families."""
+        return [one.subject(**self.tokens) for one in channels]
+
+    @property
+    def sent(self) -> list[str]:
+        """What they publish."""
+        return self.subjects(one for one in CHANNELS if self.role in one.senders)
+
+    @property
+    def heard(self) -> list[str]:
+        """What they listen to; streams are read otherwise."""
+        return self.subjects(one for one in CHANNELS if self.role in one.receivers and one.style is not Style.STREAM)
+
+    @property
+    def is_service(self) -> bool:
+        """Whether they answer, and can be discovered."""
+        return self.role is not Role.PRINCIPAL
 
 
-def _journal_reads(role: Role) -> list[str]:
-    reads = [f"$JS.API.DIRECT.GET.{subjects.JOURNAL_STREAM}", f"$JS.API.STREAM.INFO.{subjects.JOURNAL_STREAM}"]
-    if role is Role.EXECUTOR:
+def parties(plan: ServerPlan) -> list[Party]:
+    """Everybody whom the registry knows."""
+    services = [
+        Party(role=role, account=account, name=role.value, keys=plan.roles.get(role, ()))
+        for role, account in SERVICES.items()
+    ]
+    principals = [
+        Party(role=Role.PRINCIPAL, account=principal_account(who), name=who, keys=keys, tokens={"principal": who})
+        for who, keys in plan.principals.items()
+    ]
+    pools = [
+        Party(role=Role.AGENT, account=pool_account(pool), name=f"agent-{pool}", keys=keys, tokens={"pool": pool})
+        for pool, keys in plan.pools.items()
+    ]
+    return services + principals + pools
+
+
+def api_of(party: Party) -> list[str]:
+    """What of JetStream's own subjects a party may use."""
+    if party.role is Role.PRINCIPAL:
+        return []
+    if party.role is Role.AGENT:
+        return _work_of(party.tokens["pool"])
+    reads = [f"$JS.API.DIRECT.GET.{subjects.JOURNAL_STREAM}"]
+    if party.role is Role.EXECUTOR:
         for stream, prefix in ((subjects.PARAMS_STREAM, subjects.PARAMS), (subjects.RESULTS_STREAM, subjects.RESULTS)):
             reads += [f"$JS.API.DIRECT.GET.{stream}.{prefix}", f"$JS.API.STREAM.PURGE.{stream}"]
     return reads
+
+
+def _work_of(pool: str) -> list[str]:
+    """To pull and to ack; the ack subject has two forms, and which one a server uses is its choice."""
+    stream, durable = subjects.JOURNAL_STREAM, subjects.consumer(pool)
+    return [
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}",
+        f"$JS.ACK.{stream}.{durable}.>",
+        f"$JS.ACK.*.*.{stream}.{durable}.>",
+    ]
 
 
 def _discovered(service: str) -> list[str]:
     return [subject for verb in DISCOVERY for subject in (verb, f"{verb}.{service}", f"{verb}.{service}.*")]
 
 
+def rights(party: Party) -> Rights:
+    """What each key of the party may do."""
+    listen = [*party.heard, f"{inbox_prefix(party.name)}.>", *(_discovered(party.name) if party.is_service else ())]
+    usage = [USAGE] if party.account in USAGE_READERS else []
+    return Rights(_unique([*party.sent, *api_of(party), *usage]), _unique(listen), answers=party.is_service)
+
+
 def status_rights() -> Rights:
-    """Sees what is there: services, streams, consumers. Reads no message of any of them."""
-    info = ["$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES", "$JS.API.CONSUMER.INFO.*.*"]
-    publish = [*info, "$JS.API.CONSUMER.NAMES.*", *DISCOVERY, *(f"{verb}.>" for verb in DISCOVERY)]
-    return Rights(publish, [f"{inbox_prefix('status')}.>"])
+    """Sees which services are there, and how full the journal is."""
+    return Rights([USAGE, *DISCOVERY, *(f"{verb}.>" for verb in DISCOVERY)], [f"{inbox_prefix('status')}.>"])
 
 
 def bootstrap_rights() -> Rights:
@@ -108,36 +172,8 @@ def bootstrap_rights() -> Rights:
     return Rights(["$JS.API.>"], [f"{inbox_prefix('bootstrap')}.>"])
 
 
-def principal_rights(principal: str) -> Rights:
-    """Its own requests, queries and events."""
-    publish = [one.subject(principal=principal) for one in _sent_by(Role.PRINCIPAL)]
-    return Rights(publish, [subjects.events_of(principal), f"{inbox_prefix(principal)}.>"])
-
-
-def agent_rights(pool: str) -> Rights:
-    """Its pool's work, claims and receipts; answers looks and cancels."""
-    publish = [one.subject(pool=pool) for one in _sent_by(Role.AGENT)] + _work_of(pool)
-    listen = [one.subject(pool=pool) for one in _asked_of_agents()]
-    name = f"agent-{pool}"
-    return Rights(publish, [*listen, *_discovered(name), f"{inbox_prefix(name)}.>"], answers=True)
-
-
-def _sent_by(role: Role) -> list[Channel]:
-    return [one for one in CHANNELS if role in one.senders]
-
-
-def _asked_of_agents() -> list[Channel]:
-    return [one for one in CHANNELS if Role.AGENT in one.receivers and one.style is Style.REQUEST]
-
-
-def _work_of(pool: str) -> list[str]:
-    """To pull and to ack; the ack subject has two forms, and which one a server uses is its choice."""
-    stream, durable = subjects.JOURNAL_STREAM, consumer(pool)["durable_name"]
-    return [
-        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}",
-        f"$JS.ACK.{stream}.{durable}.>",
-        f"$JS.ACK.*.*.{stream}.{durable}.>",
-    ]
+def _unique(subjects: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(subjects))
 
 
 def render(plan: ServerPlan) -> str:
@@ -171,57 +207,74 @@ def _tls(files: TlsFiles) -> dict[str, Any]:
     }
 
 
+class _Accounts:
+    """Accounts under construction: what crosses from one to another is exported here and imported there."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[str, dict[str, Any]] = {}
+
+    def add(self, account: str, *users: Mapping[str, Any]) -> None:
+        block = self.blocks.setdefault(account, {"exports": [], "imports": [], "users": []})
+        block["users"] += users
+
+    def service(
+        self, owner: str, to: str, subject: str, *, many: bool = False, share: bool = False, known_as: str = ""
+    ) -> None:
+        """`to` may ask `owner` on that subject. `many`: a question brings more than one answer."""
+        export = {"service": subject, "accounts": [to], **({"response_type": "stream"} if many else {})}
+        # share: the server itself adds Nats-Request-Info, which names the key; a forged one is overwritten.
+        taken = {"service": {"account": owner, "subject": subject}, **({"share": True} if share else {})}
+        self._cross(owner, to, export, {**taken, "to": known_as} if known_as else taken)
+
+    def stream(self, owner: str, to: str, subject: str) -> None:
+        """`to` hears what is published in `owner` on that subject."""
+        taken = {"stream": {"account": owner, "subject": subject}}
+        self._cross(owner, to, {"stream": subject, "accounts": [to]}, taken)
+
+    def _cross(self, owner: str, to: str, export: Mapping[str, Any], taken: Mapping[str, Any]) -> None:
+        if owner == to and "to" not in taken:
+            return
+        exports, imports = self.blocks[owner]["exports"], self.blocks[to]["imports"]
+        kind = "service" if "service" in export else "stream"
+        known = next((one for one in exports if one.get(kind) == export[kind]), None)
+        if known is None:
+            exports.append(dict(export))
+        elif to not in known["accounts"]:
+            known["accounts"].append(to)
+        if taken not in imports:
+            imports.append(dict(taken))
+
+
 def _accounts(plan: ServerPlan) -> dict[str, Any]:
-    accounts = {CORE: _core(plan), SYSTEM: {"users": [{"nkey": plan.system}]}}
-    for principal, keys in plan.principals.items():
-        accounts[principal_account(principal)] = _principal(principal, keys)
-    for pool, keys in plan.pools.items():
-        accounts[pool_account(pool)] = _pool(pool, keys)
-    return accounts
+    accounts, everybody = _Accounts(), parties(plan)
+    accounts.add(CORE, _user(plan.bootstrap, bootstrap_rights()))
+    accounts.add(STATUS, _user(plan.status, status_rights()))
+    for party in everybody:
+        accounts.add(party.account, *(_user(key, rights(party)) for key in party.keys))
+    for party in everybody:
+        _connect(accounts, party, everybody)
+    for account in USAGE_READERS:
+        accounts.service(CORE, account, JOURNAL_INFO, share=True, known_as=USAGE)
+    accounts.blocks[CORE]["jetstream"] = {"max_file": plan.max_file, "max_memory": 0}
+    return {**accounts.blocks, SYSTEM: {"users": [{"nkey": plan.system}]}}
 
 
-def _core(plan: ServerPlan) -> dict[str, Any]:
-    users = [_user(plan.bootstrap, bootstrap_rights()), _user(plan.status, status_rights())]
-    for role in SERVICES:
-        users += [_user(key, service_rights(role)) for key in plan.roles.get(role, ())]
-    exports = [export for principal in plan.principals for export in _exports_to_principal(principal)]
-    exports += [export for pool in plan.pools for export in _exports_to_pool(pool)]
-    imports = [_import(pool_account(pool), one.subject(pool=pool)) for pool in plan.pools for one in _asked_of_agents()]
-    limits = {"max_file": plan.max_file, "max_memory": 0}
-    return {"jetstream": limits, "exports": exports, "imports": imports, "users": users}
-
-
-def _exports_to_principal(principal: str) -> list[dict[str, Any]]:
-    to = [principal_account(principal)]
-    asked = [{"service": one.subject(principal=principal), "accounts": to} for one in _sent_by(Role.PRINCIPAL)]
-    return [*asked, {"stream": subjects.events_of(principal), "accounts": to}]
-
-
-def _exports_to_pool(pool: str) -> list[dict[str, Any]]:
-    to = [pool_account(pool)]
-    told = [{"service": one.subject(pool=pool), "accounts": to} for one in _sent_by(Role.AGENT)]
-    # One pull request brings many messages, one ack at most one answer.
-    work = [{"service": subject, "response_type": "stream", "accounts": to} for subject in _work_of(pool)]
-    return told + work
-
-
-def _principal(principal: str, keys: Sequence[str]) -> dict[str, Any]:
-    # share: the server itself adds Nats-Request-Info, which names the key; a forged one is overwritten.
-    imports = [_import(CORE, one.subject(principal=principal), share=True) for one in _sent_by(Role.PRINCIPAL)]
-    imports.append({"stream": {"account": CORE, "subject": subjects.events_of(principal)}})
-    return {"imports": imports, "users": [_user(key, principal_rights(principal)) for key in keys]}
-
-
-def _pool(pool: str, keys: Sequence[str]) -> dict[str, Any]:
-    asked = [{"service": one.subject(pool=pool), "accounts": [CORE]} for one in _asked_of_agents()]
-    imports = [_import(CORE, one.subject(pool=pool), share=True) for one in _sent_by(Role.AGENT)]
-    imports += [_import(CORE, subject) for subject in _work_of(pool)]
-    return {"exports": asked, "imports": imports, "users": [_user(key, agent_rights(pool)) for key in keys]}
-
-
-def _import(account: str, subject: str, *, share: bool = False) -> dict[str, Any]:
-    taken: dict[str, Any] = {"service": {"account": account, "subject": subject}}
-    return {**taken, "share": True} if share else taken
+def _connect(accounts: _Accounts, party: Party, everybody: Sequence[Party]) -> None:
+    """Let the others reach `party` as the registry says, and the party its part of JetStream."""
+    outsider = party.role in (Role.PRINCIPAL, Role.AGENT)
+    for channel in CHANNELS:
+        if channel.style is Style.REPUBLISH and party.role in channel.receivers:
+            accounts.stream(CORE, party.account, channel.subject(**party.tokens))
+        if channel.style in (Style.REQUEST, Style.PUBLISH) and party.role in channel.senders:
+            for other in everybody:
+                if other.role in channel.receivers:
+                    subject = channel.subject(**{**party.tokens, **other.tokens})
+                    accounts.service(other.account, party.account, subject, share=outsider)
+    for subject in api_of(party):
+        accounts.service(CORE, party.account, subject, many=True)
+    if party.is_service:
+        for subject in _discovered(party.name):
+            accounts.service(party.account, STATUS, subject, many=True)
 
 
 def _user(key: str, rights: Rights) -> dict[str, Any]:

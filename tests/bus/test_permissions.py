@@ -1,0 +1,232 @@
+"""The real server, with the generated configuration, refuses everybody what the registry does not give them.
+
+What they may do is worked out here from the registry and from a table of JetStream's subjects, not by the code that
+renders the configuration.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from writ_bus.errors import Forbidden
+from writ_bus.grammar import matches
+from writ_bus.nats_bus import NatsBus
+from writ_bus.port import Message
+from writ_contracts.registry import CHANNELS, Channel, Role, Style
+from writ_testing.ground import SOON, echo, service
+from writ_testing.nats_server import WritServer, writ_server
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+USERS = ("executor", "policy", "audit", "status", "bootstrap", "alice", "bob", "agent-a", "agent-b")
+TOKENS = {"principal": ("alice", "bob"), "pool": ("a", "b"), "rest": ("x", "op.alice.o1.started")}
+STREAMS = ("WRIT_JOURNAL", "WRIT_PARAMS", "WRIT_RESULTS")
+
+
+def role_of(user: str) -> Role | None:
+    if user in ("alice", "bob"):
+        return Role.PRINCIPAL
+    if user.startswith("agent-"):
+        return Role.AGENT
+    return Role(user) if user in tuple(Role) else None
+
+
+def mine(user: str, channel: Channel) -> str:
+    """The channel's filter as far as this user may use it."""
+    tokens = {Role.PRINCIPAL: {"principal": user}, Role.AGENT: {"pool": user.removeprefix("agent-")}}
+    role = role_of(user)
+    return channel.subject(**tokens.get(role, {})) if role else channel.subject()
+
+
+def concrete(channel: Channel) -> Iterator[str]:
+    """Subjects of the channel, for every principal and pool."""
+    found = [""]
+    for part in channel.address.split("."):
+        values = TOKENS.get(part[1:-1], (f"{part[1:-1]}1",)) if part.startswith("{") else (part,)
+        found = [f"{head}.{value}" for head in found for value in values]
+    return (subject.removeprefix(".") for subject in found)
+
+
+JETSTREAM = [
+    *(
+        f"$JS.API.{what}"
+        for what in ("INFO", "STREAM.LIST", "STREAM.NAMES", "ACCOUNT.PURGE.CORE", "META.LEADER.STEPDOWN")
+    ),
+    *(
+        f"$JS.API.{verb}.{stream}"
+        for stream in STREAMS
+        for verb in (
+            *("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.INFO", "STREAM.PURGE", "STREAM.MSG.DELETE"),
+            *("STREAM.MSG.GET", "STREAM.SNAPSHOT", "STREAM.RESTORE", "STREAM.LEADER.STEPDOWN", "DIRECT.GET"),
+            *("CONSUMER.CREATE", "CONSUMER.LIST", "CONSUMER.NAMES"),
+        )
+    ),
+    *(
+        f"$JS.API.{verb}.WRIT_JOURNAL.{durable}"
+        for durable in ("agent-a", "agent-b", "mine")
+        for verb in (
+            *("CONSUMER.CREATE", "CONSUMER.DURABLE.CREATE", "CONSUMER.DELETE", "CONSUMER.INFO", "CONSUMER.MSG.NEXT"),
+            *("CONSUMER.PAUSE", "CONSUMER.LEADER.STEPDOWN", "CONSUMER.UNPIN", "CONSUMER.RESET"),
+        )
+    ),
+    "$JS.API.CONSUMER.CREATE.WRIT_JOURNAL.mine.writ.journal.>",
+    "$JS.API.DIRECT.GET.WRIT_JOURNAL.writ.journal.control.stop",
+    *(f"$JS.API.DIRECT.GET.{stream}" for stream in ("WRIT_PARAMS.writ.params.o1", "WRIT_RESULTS.writ.result.alice.o1")),
+    *(f"$JS.ACK.WRIT_JOURNAL.agent-{pool}.1.1.1.1.1" for pool in "ab"),
+    *(f"$JS.ACK._.hash.WRIT_JOURNAL.agent-{pool}.1.1.1.1.1.x" for pool in "ab"),
+]
+OTHERS = [
+    *("$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.ACCOUNT.CORE.CONNZ", "$SYS.ACCOUNT.CORE.CONNECT"),
+    *(f"_INBOX_{user}.guess" for user in USERS),
+    *("_INBOX.guess", "_R_.guess.x", "$KV.bucket.key", "$O.bucket.C.x", "anything", "writ.unheard.of"),
+    *("writ.api.journal", "writ.api.params"),
+    *("$SRV.PING", "$SRV.INFO.policy", "$SRV.STATS.policy.x"),
+]
+
+READS_JOURNAL = ("$JS.API.DIRECT.GET.WRIT_JOURNAL", "writ.api.journal")
+ALLOWED_BESIDES: dict[str, tuple[str, ...]] = {
+    "executor": (
+        *READS_JOURNAL,
+        *("$JS.API.STREAM.PURGE.WRIT_PARAMS", "$JS.API.STREAM.PURGE.WRIT_RESULTS"),
+        *("$JS.API.DIRECT.GET.WRIT_PARAMS.writ.params.>", "$JS.API.DIRECT.GET.WRIT_RESULTS.writ.result.>"),
+    ),
+    "policy": READS_JOURNAL,
+    "audit": READS_JOURNAL,
+    "status": ("writ.api.journal", "$SRV.PING", "$SRV.INFO.*", "$SRV.STATS.*.*"),
+    "bootstrap": ("$JS.API.>",),
+    **{
+        f"agent-{pool}": (
+            f"$JS.API.CONSUMER.MSG.NEXT.WRIT_JOURNAL.agent-{pool}",
+            f"$JS.ACK.WRIT_JOURNAL.agent-{pool}.>",
+            f"$JS.ACK.*.*.WRIT_JOURNAL.agent-{pool}.>",
+        )
+        for pool in "ab"
+    },
+}
+UNIVERSE = sorted({*(one for channel in CHANNELS for one in concrete(channel)), *JETSTREAM, *OTHERS})
+
+
+def may_publish(user: str, subject: str) -> bool:
+    filters = [mine(user, one) for one in CHANNELS if role_of(user) in one.senders] + [*ALLOWED_BESIDES.get(user, ())]
+    return any(matches(one, subject) for one in filters)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[WritServer]:
+    async with writ_server(Path(tmp_path_factory.mktemp("nats"))) as server:
+        yield server
+
+
+@pytest.mark.parametrize("user", USERS)
+async def test_publishing_is_refused_wherever_it_is_not_granted(server: WritServer, user: str) -> None:
+    refused: set[str] = set()
+    bus = await server.bus(user, on_violation=lambda verb, subject: refused.add(subject))
+    for subject in UNIVERSE:
+        if not (user == "bootstrap" and may_publish(user, subject)):  # it could, and then the streams would be gone
+            await bus.connection.publish(subject, b"")
+    await bus.connection.round_trip(SOON)
+    assert refused == {subject.lower() for subject in UNIVERSE if not may_publish(user, subject)}
+
+
+FILTERS = sorted(
+    {
+        *(channel.subject() for channel in CHANNELS),
+        *(
+            channel.subject(principal=who, pool=pool)
+            for channel in CHANNELS
+            for who, pool in (("alice", "a"), ("bob", "b"))
+        ),
+        *(">", "*", "*.>", "writ.>", "writ.*.>", "writ.event.>", "writ.event.op.>", "writ.journal.>", "writ.request.>"),
+        *("$JS.>", "$JS.API.>", "$JS.ACK.>", "$JS.EVENT.>", "$SYS.>", "$SYS.ACCOUNT.>", "_R_.>", "_INBOX.>"),
+        *(f"_INBOX_{user}.>" for user in USERS),
+        *("$SRV.>", "$SRV.PING", "$SRV.PING.policy", "$SRV.PING.policy.x", "$SRV.INFO.agent-a", "$SRV.STATS.executor"),
+        *("$KV.>", "$O.>"),
+    }
+)
+
+
+def may_listen(user: str, wanted: str) -> bool:
+    heard = [mine(user, one) for one in CHANNELS if role_of(user) in one.receivers and one.style is not Style.STREAM]
+    heard.append(f"_INBOX_{user}.>")
+    if user in ("executor", "policy", "audit") or user.startswith("agent-"):
+        for verb in ("PING", "INFO", "STATS"):
+            heard += [f"$SRV.{verb}", f"$SRV.{verb}.{user}", f"$SRV.{verb}.{user}.*"]
+    return any(covers(one, wanted) for one in heard)
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether every subject of `narrow` is one of `wide`."""
+    wanted, given = wide.split("."), narrow.split(".")
+    if wanted[-1] == ">":
+        wanted.pop()
+        given, rest = given[: len(wanted)], given[len(wanted) :]
+        if not rest:
+            return False
+    return len(wanted) == len(given) and all(
+        a == b or (a == "*" and b != ">") for a, b in zip(wanted, given, strict=True)
+    )
+
+
+@pytest.mark.parametrize("user", USERS)
+async def test_listening_is_refused_wherever_it_is_not_granted(server: WritServer, user: str) -> None:
+    bus = await server.bus(user)
+    heard: set[str] = set()
+    for wanted in FILTERS:
+        try:
+            await bus.connection.unlisten(await bus.connection.listen(wanted, lambda message: None))
+        except Forbidden:
+            continue
+        heard.add(wanted)
+    assert heard == {wanted for wanted in FILTERS if may_listen(user, wanted)}
+
+
+def users_of(roles: tuple[Role, ...]) -> list[str]:
+    """One user of each of these roles."""
+    names = {Role.PRINCIPAL: "alice", Role.AGENT: "agent-a"}
+    return [names.get(role, role.value) for role in roles]
+
+
+@pytest.mark.parametrize("channel", [one for one in CHANNELS if one.style is Style.REQUEST], ids=lambda one: one.name)
+async def test_who_may_ask_gets_an_answer(server: WritServer, channel: Channel) -> None:
+    for receiver in users_of(channel.receivers):
+        serving = await (await server.bus(receiver)).serve(service(receiver, mine(receiver, channel), echo))
+        for sender in users_of(channel.senders):
+            subject = next(one for one in concrete(channel) if may_publish(sender, one))
+            answer = await (await server.bus(sender)).request(subject, b"asked", timeout=SOON)
+            assert answer.data == b"asked"
+        await serving.close()
+
+
+@pytest.mark.parametrize("channel", [one for one in CHANNELS if one.style is Style.PUBLISH], ids=lambda one: one.name)
+async def test_what_is_published_is_heard_by_whom_it_is_for(server: WritServer, channel: Channel) -> None:
+    for receiver in users_of(channel.receivers):
+        heard: asyncio.Queue[str] = asyncio.Queue()
+
+        async def hear(message: Message, heard: asyncio.Queue[str] = heard) -> None:
+            heard.put_nowait(message.subject)
+
+        subscription = await (await server.bus(receiver)).subscribe(mine(receiver, channel), hear)
+        for sender in users_of(channel.senders):
+            subject = next(one for one in concrete(channel) if may_publish(sender, one))
+            await (await server.bus(sender)).publish(subject, b"")
+            async with asyncio.timeout(SOON):
+                assert await heard.get() == subject
+        await subscription.close()
+
+
+async def test_a_refused_request_fails_at_once_and_is_reported(server: WritServer) -> None:
+    reported: list[tuple[str, str]] = []
+    alice: NatsBus = await server.bus("alice", on_violation=lambda verb, subject: reported.append((verb, subject)))
+    async with asyncio.timeout(1.0):
+        with pytest.raises(Forbidden, match=r"writ\.request\.bob\.x"):
+            await alice.request("writ.request.bob.x", b"", timeout=30.0)
+        with pytest.raises(Forbidden):
+            await alice.subscribe("writ.event.op.bob.>", _unheard)
+    assert reported == [("publish", "writ.request.bob.x"), ("subscription", "writ.event.op.bob.>")]
+
+
+async def _unheard(message: Message) -> None:
+    raise AssertionError(message.subject)

@@ -1,0 +1,217 @@
+"""Nobody gets an answer, an acknowledgement or a delivery published on a subject that they may not publish on.
+
+The server checks who publishes, not where an answer is to go. That the answer stays in the account of who asked, and
+there reaches nobody, is shown here for requesters, agents and the services, against the real server.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from writ_bus.nats_bus import NatsBus
+from writ_bus.port import Delivery, Message, Service
+from writ_contracts import subjects
+from writ_testing.ground import SOON, service
+from writ_testing.nats_server import WritServer, writ_server
+from writ_testing.work_suite import DURABLE, STREAM, dispatch
+
+TARGETS = (
+    "writ.journal.op.alice.aaaaaaaaaaaaaaaaaaaaaaaaaa.cancelled",
+    "writ.journal.control.stop",
+    "writ.params.o1",
+    "writ.result.bob.o1",
+    "writ.request.bob.service_restart",
+    "writ.query.bob.operation",
+    "writ.policy.decide",
+    "writ.claim.b",
+    "writ.receipt.b",
+    "writ.event.op.bob.o1.finished",
+    "writ.agent.b.look",
+    "$JS.API.STREAM.DELETE.WRIT_RESULTS",
+    "$JS.API.CONSUMER.DELETE.WRIT_JOURNAL.agent-b",
+    "$JS.ACK.WRIT_JOURNAL.agent-b.1.1.1.1.1",
+    "_INBOX_bob.known",
+    "_INBOX_executor.known",
+)
+
+
+class Watch:
+    """Everything that somebody could be made to believe: what each service handled, each listener heard, was stored."""
+
+    def __init__(self, server: WritServer) -> None:
+        self.server = server
+        self.handled: list[str] = []
+        self.heard: list[str] = []
+        self.executor: NatsBus
+
+    async def open(self) -> None:
+        """Serve and listen wherever the roles may."""
+        self.executor = await self.server.bus("executor")
+        policy, agent = await self.server.bus("policy"), await self.server.bus("agent-b")
+        for subject in ("writ.request.*.*", "writ.query.*.operation", "writ.claim.*", "writ.receipt.*"):
+            await self.executor.serve(self._recording("executor", subject))
+        await policy.serve(self._recording("policy", "writ.policy.decide"))
+        await agent.serve(self._recording("agent-b", "writ.agent.b.look"))
+        bob = await self.server.bus("bob")
+        for bus, subject in (
+            (bob, "writ.event.op.bob.>"),
+            (bob, "_INBOX_bob.known"),
+            (self.executor, "_INBOX_executor.known"),
+        ):
+            await bus.subscribe(subject, self._hear)
+
+    def _recording(self, name: str, subject: str) -> Service:
+        async def answer(message: Message) -> bytes:
+            self.handled.append(message.subject)
+            return b'{"target":"web-1"}'
+
+        return service(name, subject, answer)
+
+    async def _hear(self, message: Message) -> None:
+        self.heard.append(message.subject)
+
+    async def settle(self) -> None:
+        """Wait until what was sent so far has had every chance to arrive."""
+        for user, subject in (("alice", "writ.request.alice.settle"), ("agent-a", "writ.receipt.a")):
+            async with self.server.connected(user) as bus:
+                for _ in range(3):
+                    await bus.request(subject, b"", timeout=SOON)
+        await self.executor.request("writ.policy.decide", b"", timeout=SOON)
+        self.handled = [one for one in self.handled if not one.endswith((".settle", "writ.receipt.a", ".decide"))]
+
+    async def stored(self) -> list[str]:
+        """Subjects of everything in the journal and, by number, in the other streams."""
+        found = [record.subject for record in await self.executor.journal.read("writ.journal.>")]
+        async with self.server.connected("bootstrap") as bus:
+            for stream in (subjects.PARAMS_STREAM, subjects.RESULTS_STREAM):
+                info = json.loads((await bus.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=SOON)).data)
+                found += [stream] * info["state"]["messages"]
+            consumer = f"$JS.API.CONSUMER.INFO.{STREAM}.agent-b"
+            assert "error" not in json.loads((await bus.request(consumer, b"", timeout=SOON)).data)
+        return found
+
+
+@pytest.fixture
+async def watch(tmp_path: Path) -> AsyncIterator[Watch]:
+    async with writ_server(tmp_path) as server:
+        watch = Watch(server)
+        await watch.open()
+        yield watch
+
+
+async def ask(bus: NatsBus, subject: str, data: bytes, reply: str) -> None:
+    await bus.connection.publish(subject, data, reply)
+    await bus.connection.round_trip(SOON)
+
+
+async def test_a_requester_cannot_direct_an_answer(watch: Watch) -> None:
+    alice = await watch.server.bus("alice")
+    for reply in TARGETS:
+        await ask(alice, "writ.request.alice.test_noop", b"{}", reply)
+        await ask(alice, "writ.query.alice.operation", b"{}", reply)
+    await watch.settle()
+    assert set(watch.handled) == {"writ.request.alice.test_noop", "writ.query.alice.operation"}
+    assert len(watch.handled) == 2 * (len(TARGETS) - 1)  # the server itself refuses $JS.ACK as a reply
+    assert watch.heard == []
+    assert await watch.stored() == []
+
+
+async def test_an_agent_cannot_direct_an_answer(watch: Watch) -> None:
+    agent = await watch.server.bus("agent-a")
+    for reply in TARGETS:
+        await ask(agent, "writ.claim.a", b"{}", reply)
+    await watch.settle()
+    assert watch.handled == ["writ.claim.a"] * (len(TARGETS) - 1)
+    assert watch.heard == []
+    assert await watch.stored() == []
+
+
+async def test_an_agent_cannot_direct_a_delivery(watch: Watch) -> None:
+    agent = await watch.server.bus("agent-a")
+    for number, reply in enumerate(TARGETS):
+        await dispatch(watch.executor, number)
+        await ask(agent, f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}", b'{"batch":1,"no_wait":true}', reply)
+    await watch.settle()
+    assert watch.handled == []
+    assert watch.heard == []
+    assert [one.rsplit(".")[5] for one in await watch.stored()] == ["dispatched"] * len(TARGETS)
+
+
+async def test_an_agent_cannot_direct_the_answer_to_an_ack(watch: Watch) -> None:
+    agent = await watch.server.bus("agent-a")
+    taken: asyncio.Queue[Delivery] = asyncio.Queue()
+
+    async def take(delivery: Delivery) -> None:
+        taken.put_nowait(delivery)
+
+    await agent.pull(DURABLE, STREAM, take, slots=1)
+    for number, reply in enumerate(TARGETS):
+        await dispatch(watch.executor, number)
+        async with asyncio.timeout(SOON):
+            delivery = await taken.get()
+        await ask(agent, delivery.message.reply, b"+ACK", reply)
+    await watch.settle()
+    assert watch.handled == []
+    assert watch.heard == []
+    assert len(await watch.stored()) == len(TARGETS)
+
+
+@pytest.mark.parametrize(
+    ("user", "subject", "data"),
+    [
+        ("audit", "$JS.API.DIRECT.GET.WRIT_JOURNAL", b'{"seq":1}'),
+        ("audit", "writ.api.journal", b""),
+        ("policy", "$JS.API.DIRECT.GET.WRIT_JOURNAL", b'{"seq":1}'),
+        ("policy", "writ.api.journal", b""),
+        ("status", "writ.api.journal", b""),
+        ("status", "$SRV.PING", b""),
+    ],
+)
+async def test_a_service_cannot_direct_an_answer(watch: Watch, user: str, subject: str, data: bytes) -> None:
+    await dispatch(watch.executor)
+    bus = await watch.server.bus(user)
+    for reply in TARGETS:
+        await ask(bus, subject, data, reply)
+    await watch.settle()
+    assert watch.handled == []
+    assert watch.heard == []
+    assert len(await watch.stored()) == 1
+
+
+async def informed(watch: Watch, subject: str) -> list[dict[str, Any]]:
+    """What the server says of who sent each request that arrives there from now on."""
+    told: list[dict[str, Any]] = []
+
+    async def answer(message: Message) -> bytes:
+        told.append(json.loads(message.headers["Nats-Request-Info"]) | {"reply": message.reply})
+        return b""
+
+    await (await watch.server.bus("executor")).serve(service("executor", subject, answer))
+    return told
+
+
+async def test_the_server_names_the_key_whatever_the_client_claims(watch: Watch) -> None:
+    told = await informed(watch, "writ.query.*.simulate")
+    alice = await watch.server.bus("alice")
+    forged = json.dumps({"user": watch.server.keys["bob"].public, "acc": "REQ_bob"})
+    await alice.request("writ.query.alice.simulate", b"", timeout=SOON)
+    await alice.request("writ.query.alice.simulate", b"", timeout=SOON, headers={"Nats-Request-Info": forged})
+    assert [one["user"] for one in told] == [watch.server.keys["alice"].public] * 2
+    assert [one["acc"] for one in told] == ["REQ_alice"] * 2
+
+
+async def test_an_answer_sent_on_as_ones_own_request_does_not_bear_ones_key(watch: Watch) -> None:
+    """The server does pass an answer on through an import of the same account: it then names who answered.
+
+    Within the account of one principal that reaches nobody else's subjects; services compare the key all the same.
+    """
+    told = await informed(watch, "writ.query.*.simulate")
+    alice = await watch.server.bus("alice")
+    await ask(alice, "writ.request.alice.test_noop", b"{}", "writ.query.alice.simulate")
+    await watch.settle()
+    assert [one["user"] for one in told] == [watch.server.keys["executor"].public]
+    assert [one["reply"] for one in told] == [""]
