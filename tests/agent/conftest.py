@@ -1,6 +1,5 @@
 """Agents on a memory bus, with a backend that only remembers, and an executor that does as it is told."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from writ_bus.port import Bus
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
 from writ_runtime.plugins import load_catalogue
+from writ_testing.eventually import eventually
 from writ_testing.fake_backend import FakeBackend
 from writ_testing.memory_broker import Broker
 from writ_testing.memory_bus import MemoryBus
@@ -75,8 +75,10 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         yield world
 
 
-async def until(true: Callable[[], bool], patience: float = 10.0) -> None:
-    """Until it is so; a TimeoutError if it never is."""
-    async with asyncio.timeout(patience):
-        while not true():  # noqa: ASYNC110 - what is waited for sends no event
-            await asyncio.sleep(0.01)
+async def until(true: Callable[[], bool]) -> None:
+    """Until it is so."""
+
+    async def look() -> bool:
+        return true()
+
+    await eventually(look)

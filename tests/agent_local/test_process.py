@@ -10,6 +10,7 @@ from tests.agent_local.conftest import House
 
 from writ_agent.processes import living
 from writ_contracts.agents import Claim
+from writ_testing.eventually import eventually
 from writ_trust.statements import read
 
 
@@ -41,7 +42,7 @@ async def test_an_agent_with_the_key_of_one_pool_cannot_work_for_another(house: 
     house.server.keys["agent-local-b"] = house.server.keys["agent-local-a"]
     starting = asyncio.create_task(house.agent("local-b"))
     operation_id = await house.executor.dispatch("test_noop", house.target("local-b"))
-    done, _ = await asyncio.wait({starting}, timeout=4)
+    await asyncio.wait({starting}, timeout=4)
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
     assert house.executor.asked[operation_id].claims == []
@@ -51,7 +52,7 @@ async def test_a_cancel_ends_a_whole_tree_of_stubborn_processes(house: House) ->
     await house.agent()
     operation_id = await house.executor.dispatch("test_sleep", house.target(), processes=4, stubborn=True)
     await house.executor.until(lambda: bool(house.executor.progress))
-    assert len(living(operation_id)) >= 4
+    await eventually(lambda: _many(operation_id, 4))
     assert (await house.executor.cancel(operation_id)).result == "stopped"
     assert living(operation_id) == []
     assert (await house.executor.ended(operation_id)).over
@@ -109,9 +110,24 @@ async def test_a_secret_is_found_in_no_log_spool_or_environment(house: House, tm
         assert not file.is_file() or secret.encode() not in file.read_bytes()
 
 
+async def _many(operation_id: str, wanted: int) -> bool:
+    return len(living(operation_id)) >= wanted
+
+
 async def _get(port: int, path: str) -> bytes:
     def fetch() -> bytes:
         with urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as response:
             return bytes(response.read())
 
     return await asyncio.to_thread(fetch)
+
+
+async def test_a_path_outside_the_roots_is_refused_on_the_host_and_reported(house: House) -> None:
+    await house.agent()
+    (house.folder / "root").mkdir()
+    (house.folder / "root" / "way-out").symlink_to("/etc")
+    path = f"{house.folder}/root/way-out/passwd"
+    operation_id = await house.executor.dispatch("file_read", house.target(), file_path=path)
+    receipt = await house.executor.ended(operation_id)
+    assert (receipt.outcome, receipt.code, receipt.effect) == ("failed", "outside_roots", "none")
+    await house.executor.until(lambda: [report.kind for report in house.executor.reports] == ["path_escape"])

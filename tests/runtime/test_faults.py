@@ -1,29 +1,26 @@
-"""Faults: the named moment kills the process, once if asked; any other moment is nothing."""
+"""A named moment ends the process by kill -9, once if so asked, and never without being asked."""
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = "from writ_runtime.faults import fault; fault('before'); print('on'); fault('claimed'); print('past')"
+CODE = "from writ_runtime.faults import fault; fault('a.moment'); print('alive')"
 
 
-def run(**environ: str) -> tuple[int, list[str]]:
-    result = subprocess.run(
-        [sys.executable, "-u", "-c", SCRIPT], env=environ, check=False, capture_output=True, text=True, timeout=30
-    )
-    return result.returncode, result.stdout.split()
+def run(**environ: str) -> int:
+    ended = subprocess.run([sys.executable, "-c", CODE], env=environ, timeout=30, capture_output=True, check=False)
+    return ended.returncode
 
 
-def test_nothing_happens_without_the_variable() -> None:
-    assert run() == (0, ["on", "past"])
+def test_without_the_variable_nothing_happens() -> None:
+    assert run() == 0
+    assert run(WRIT_FAULT="another.moment") == 0
 
 
-def test_the_named_moment_is_as_kill_9() -> None:
-    assert run(WRIT_FAULT="claimed") == (-signal.SIGKILL, ["on"])
+def test_the_process_ends_at_its_moment() -> None:
+    assert run(WRIT_FAULT="a.moment") == -9
 
 
-def test_only_the_first_to_get_there_dies_if_asked(tmp_path: Path) -> None:
-    once = str(tmp_path / "once")
-    assert run(WRIT_FAULT="claimed", WRIT_FAULT_ONCE=once)[0] == -signal.SIGKILL
-    assert run(WRIT_FAULT="claimed", WRIT_FAULT_ONCE=once) == (0, ["on", "past"])
+def test_only_the_first_process_ends_there(tmp_path: Path) -> None:
+    once = {"WRIT_FAULT": "a.moment", "WRIT_FAULT_ONCE": str(tmp_path / "once")}
+    assert [run(**once), run(**once)] == [-9, 0]

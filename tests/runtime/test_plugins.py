@@ -1,67 +1,62 @@
-"""Plugins: what installed packages add, and a clear word when two add the same or one is broken."""
+"""Operations and handlers of plugins: all are found, and nothing is there twice."""
 
-import sys
-from collections.abc import Iterator
-from importlib.metadata import EntryPoint
-from pathlib import Path
+from importlib.metadata import EntryPoint, entry_points
 
 import pytest
 
 from writ_contracts.catalogue import BUILT_IN
 from writ_runtime.config import ConfigError
-from writ_runtime.plugins import load_backends, load_catalogue, load_handlers
+from writ_runtime.plugins import HANDLERS, OPERATIONS, load_backends, load_catalogue, load_handlers
 
-PLUGIN = """
-import msgspec
-from writ_contracts.catalogue import BUILT_IN
-EXTRA = msgspec.structs.replace(BUILT_IN[0], name="wake_up")
-OPERATIONS = (EXTRA,)
-AGAIN = (BUILT_IN[0],)
-HANDLERS = {"wake_up": print}
-NUMBER = 3
-def backend(): return "a backend"
-"""
-
-
-@pytest.fixture(autouse=True)
-def _plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    (tmp_path / "wake_plugin.py").write_text(PLUGIN)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield
-    sys.modules.pop("wake_plugin", None)
-
-
-def entry(attribute: str, group: str = "writ.operations", name: str = "wake") -> EntryPoint:
-    return EntryPoint(name, f"wake_plugin:{attribute}", group)
+TESTING = EntryPoint("one", "writ_testing.operations:OPERATIONS", OPERATIONS)
+AGAIN = EntryPoint("two", "writ_testing.operations:OPERATIONS", OPERATIONS)
+BUILT = EntryPoint("three", "writ_contracts.catalogue:BUILT_IN", OPERATIONS)
 
 
 def test_the_catalogue_has_the_built_in_operations_and_those_of_plugins() -> None:
-    catalogue = load_catalogue([entry("OPERATIONS")])
-    assert set(catalogue) == {"wake_up", *(operation.name for operation in BUILT_IN)}
-    assert len(load_catalogue([])) == len(BUILT_IN)
+    catalogue = load_catalogue([TESTING])
+    assert set(catalogue) == {operation.name for operation in BUILT_IN} | {
+        "test_noop",
+        "test_count",
+        "test_sleep",
+        "test_secret",
+        "test_fail",
+    }
 
 
-def test_two_that_bring_the_same_operation_are_both_named() -> None:
-    twice = f"operation {BUILT_IN[0].name} comes from Writ itself and from entry point wake"
-    with pytest.raises(ConfigError, match=twice):
-        load_catalogue([entry("AGAIN")])
+def test_what_is_installed_is_found() -> None:
+    assert "test_noop" in load_catalogue()
+    assert "test_noop" in load_handlers()
+    assert load_backends() == {}
 
 
 @pytest.mark.parametrize(
-    ("attribute", "told"),
-    [("NUMBER", "is not a tuple of operations"), ("MISSING", r"cannot be loaded \(AttributeError")],
+    ("found", "said"),
+    [
+        ([TESTING, AGAIN], "operation test_noop comes from entry point one and from entry point two"),
+        ([BUILT], "operation service_status comes from Writ itself and from entry point three"),
+    ],
 )
-def test_a_broken_plugin_is_named(attribute: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=f"entry point wake: wake_plugin:{attribute} {told}"):
-        load_catalogue([entry(attribute)])
+def test_an_operation_that_two_bring_names_both(found: list[EntryPoint], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_catalogue(found)
 
 
-def test_handlers_and_backends_come_by_their_names() -> None:
-    assert load_handlers([entry("HANDLERS", "writ.handlers")]) == {"wake_up": print}
-    assert load_backends([entry("backend", "writ.backends", "ether")])["ether"]() == "a backend"
-    with pytest.raises(ConfigError, match="is not a mapping from operation to handler"):
-        load_handlers([entry("NUMBER", "writ.handlers")])
-    with pytest.raises(ConfigError, match="makes no backend"):
-        load_backends([entry("NUMBER", "writ.backends")])
-    with pytest.raises(ConfigError, match="backend wake comes from"):
-        load_backends([entry("backend", "writ.backends"), entry("backend", "writ.backends")])
+def test_a_handler_that_two_bring_names_both() -> None:
+    one = EntryPoint("one", "writ_testing.handlers:HANDLERS", HANDLERS)
+    with pytest.raises(ConfigError, match="handler of test_noop comes from entry point one and from entry point two"):
+        load_handlers([one, EntryPoint("two", one.value, HANDLERS)])
+
+
+@pytest.mark.parametrize("value", ["no.such.module:X", "writ_testing.operations:NONE", "writ_testing.operations:Noop"])
+def test_a_plugin_that_brings_nothing_good_is_named(value: str) -> None:
+    with pytest.raises(ConfigError, match="bad"):
+        load_catalogue([EntryPoint("bad", value, OPERATIONS)])
+    with pytest.raises(ConfigError, match="bad"):
+        load_handlers([EntryPoint("bad", value, HANDLERS)])
+
+
+def test_the_source_of_an_installed_plugin_is_its_distribution() -> None:
+    (installed,) = [entry for entry in entry_points(group=OPERATIONS) if entry.name == "testing"]
+    with pytest.raises(ConfigError, match=r"test_noop comes from writ-testing 0\.1\.0 and from entry point two"):
+        load_catalogue([installed, AGAIN])

@@ -30,7 +30,7 @@ async def end(operation_id: str, grace: float, force: float = 2.0) -> bool:
     """SIGTERM to all of them, SIGKILL to those that live after `grace` seconds. Whether all are seen to be gone."""
     began = asyncio.get_running_loop().time()
     told: set[int] = set()
-    while left := living(operation_id):  # again and again, since one may fork while the others are killed
+    while left := await asyncio.to_thread(living, operation_id):  # one may fork while the others are killed
         seconds = asyncio.get_running_loop().time() - began
         if seconds > grace + force:
             return False

@@ -74,8 +74,8 @@ class Running:
 
     def _judge(self, done: Done) -> Done:
         """`done`, with the reason that the backend cannot know."""
-        if not done.over or not self._certain:
-            return replace(done, outcome="unknown" if done.outcome == "cancelled" else done.outcome, over=False)
+        if done.outcome == "cancelled" and not (done.over and self._certain):
+            return replace(done, outcome="unknown", code=done.code or "not_confirmed", over=False)
         if done.outcome == "cancelled" and self._cause in _SAID:
             code, message = _SAID[self._cause]
             outcome: ReceiptOutcome = "unknown" if done.effect == "maybe" else "failed"

@@ -74,6 +74,7 @@ class Spool:
     def __init__(self, folder: Path, secret: bytes) -> None:
         """`secret`: 32 bytes that encrypt the messages. Raises Conflict when another process has the folder."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
         self._folder = folder
         self._secret = secret
         self._lock = _take(folder / "lock")

@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 
 from msgspec import Struct
 
@@ -23,7 +23,7 @@ from writ_agent.spool import Asked, Intent, Parcel, Spool
 from writ_agent.verification import Claimed, Order, Refused, Trust, verify_grant
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
-from writ_contracts.agents import ClaimAnswer
+from writ_contracts.agents import ClaimAnswer, SecurityKind
 from writ_contracts.errors import Invalid, TimedOut, WritError
 from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Operation
@@ -34,6 +34,8 @@ from writ_runtime.metrics import Handled
 from writ_trust.statements import digest
 
 LONGEST_DELAY = 10.0
+ALARMS: Mapping[str, SecurityKind] = {"outside_roots": "path_escape"}
+"""Codes of what was refused on the host, and the security events that they are."""
 _log = Log("writ.agent")
 
 
@@ -95,6 +97,7 @@ class Worker:
             await self._intend(order)
             done = await self._perform(hand, order)
             fault("agent.ran")
+            await self._watch(order, done)
             await self._tell(_run(claimed, answer), done, order.operation, began)
         except (WritError, OSError) as error:
             await self._refuse(claimed, answer, error, began)
@@ -166,6 +169,12 @@ class Worker:
             return await hand.running.wait()
         finally:
             relay.close()
+
+    async def _watch(self, order: Order, done: Done) -> None:
+        """Some failures on a host are attempts that people should hear of."""
+        if kind := ALARMS.get(done.code):
+            seen = Refused(kind, f"{order.operation.name} on {order.grant.target.id} ended with {done.code}")
+            await self._parts.reporter.tell(seen, order.grant.operation_id, order.grant.principal)
 
     async def _refuse(self, claimed: Claimed, answer: ClaimAnswer, error: WritError | OSError, began: float) -> None:
         """Nothing was run: end the operation, and tell of what should not happen."""

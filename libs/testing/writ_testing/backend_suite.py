@@ -4,7 +4,6 @@ A subclass gives the fixture `host`: the backend, with tasks that mean something
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -13,6 +12,7 @@ from writ_agent.backend import Backend, Baselines, Done, Previews, Probes, Task
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.parameters import Output
+from writ_testing.eventually import eventually
 
 PATIENCE = 20.0
 
@@ -74,7 +74,7 @@ class BackendSuite:
     async def test_what_is_stopped_ends_with_all_that_belongs_to_it(self, host: Host) -> None:
         task, heard = host.slow(_id(3)), Heard()
         under_way = asyncio.create_task(host.backend.run(task, heard))
-        await until(lambda: host.busy(_id(3)))
+        await eventually(lambda: host.busy(_id(3)))
         assert await host.backend.stop(_id(3), 1.0)
         done = await asyncio.wait_for(under_way, PATIENCE)
         assert not await host.busy(_id(3))
@@ -83,7 +83,7 @@ class BackendSuite:
 
     async def test_stopping_one_leaves_the_others_alone(self, host: Host) -> None:
         slow = asyncio.create_task(host.backend.run(host.slow(_id(4)), Heard()))
-        await until(lambda: host.busy(_id(4)))
+        await eventually(lambda: host.busy(_id(4)))
         other = asyncio.create_task(run(host, host.change(_id(5))))
         assert (await other).outcome == "succeeded"
         assert await host.busy(_id(4))
@@ -115,13 +115,6 @@ class BackendSuite:
 async def run(host: Host, task: Task) -> Done:
     """Run it to its end."""
     return await asyncio.wait_for(host.backend.run(task, Heard()), PATIENCE)
-
-
-async def until(true: Callable[[], Awaitable[bool]], patience: float = PATIENCE) -> None:
-    """Until it is so; a TimeoutError if it never is."""
-    async with asyncio.timeout(patience):
-        while not await true():  # noqa: ASYNC110 - the host sends no event
-            await asyncio.sleep(0.01)
 
 
 def _id(number: int) -> str:

@@ -1,0 +1,170 @@
+"""Agents with real executors: what both sides say of one operation fits together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.executor.conftest import POOL, World
+
+from writ_agent import claiming
+from writ_agent.agent import Agent, Settings
+from writ_agent.receipts import Identity
+from writ_agent.service import metrics, new_instance
+from writ_agent.spool import Asked, Spool
+from writ_contracts.decisions import AskGrant, Decision, Grant
+from writ_contracts.journal import Finished, SecurityEvent
+from writ_contracts.life import Life
+from writ_contracts.signing import Signed
+from writ_runtime.plugins import load_catalogue
+from writ_testing.fake_backend import FakeBackend
+from writ_testing.memory_bus import MemoryBus
+from writ_testing.scripted import ScriptedPolicy
+
+SECRET = b"s" * 32
+
+
+class LocalFake(FakeBackend):
+    name = "local"
+
+
+class House:
+    def __init__(self, world: World, folder: Path, stack: AsyncExitStack) -> None:
+        self.world = world
+        self.folder = folder
+        self.backend = LocalFake()
+        self._stack = stack
+
+    async def agent(self, state: str = "state") -> Agent:
+        spool = self._stack.enter_context(Spool(self.folder / state, SECRET))
+        agent = Agent(
+            Settings(version="0", heartbeat=0.1, kill_grace=0.3, stop_grace=0.3),
+            Identity(key=self.world.hands.key, pool=POOL, instance=new_instance()),
+            frozenset({self.world.policy.key.public}),
+            bus=MemoryBus(self.world.broker),
+            backend=self.backend,
+            catalogue=self.world.catalogue,
+            spool=spool,
+            metrics=metrics(),
+        )
+        await agent.start()
+        self._stack.push_async_callback(agent.stop)
+        return agent
+
+    async def ask(self, operation: str, **parameters: Any) -> str:
+        answer = await self.world.ask(operation, parameters=parameters)
+        assert answer.operation_id is not None, answer
+        return answer.operation_id
+
+    async def end(self, operation_id: str) -> Life:
+        await self.world.outcome(operation_id)
+        return await self.world.life(operation_id)
+
+    async def alarms(self) -> list[str]:
+        return [event.kind for event in await self.world.events() if isinstance(event, SecurityEvent)]
+
+
+@pytest.fixture
+async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    monkeypatch.setattr(claiming, "ASK_SECONDS", 0.3)
+    world = World(tmp_path)
+    world.catalogue = load_catalogue()
+    world.policy = ScriptedPolicy(world.catalogue, {"web-1": world.policy.target("web-1")})
+    await world.policy.serve(world.bus)
+    async with AsyncExitStack() as stack:
+        yield House(world, tmp_path, stack)
+    await world.close()
+
+
+async def test_an_operation_goes_all_the_way(house: House) -> None:
+    await house.world.executor()
+    await house.agent()
+    operation_id = await house.ask("test_count", path="/x")
+    life = await house.end(operation_id)
+    assert life.outcome == "succeeded"
+    assert house.backend.effects == [operation_id]
+    assert await house.world.kinds(operation_id) == ["requested", "dispatched", "started", "finished"]
+    assert await house.alarms() == []
+
+
+async def test_eight_executors_and_eight_agents_run_each_once(house: House) -> None:
+    for number in range(8):
+        await house.world.executor()
+        await house.agent(f"state-{number}")
+    ids = [await house.ask("test_count", path="/x") for _ in range(10)]
+    assert [(await house.end(operation_id)).outcome for operation_id in ids] == ["succeeded"] * 10
+    assert sorted(house.backend.effects) == sorted(ids)
+    assert await house.alarms() == []
+
+
+async def test_a_cancel_reaches_the_agent_and_ends_it(house: House) -> None:
+    await house.world.executor()
+    await house.agent()
+    operation_id = await house.ask("test_sleep", seconds=60)
+    await _started(house, operation_id)
+    await house.world.ask("operation_cancel", target="writ", parameters={"operation_id": operation_id})
+    assert (await house.end(operation_id)).outcome == "cancelled"
+
+
+async def test_a_grant_that_the_agent_refuses_ends_the_operation_and_leaves_an_alarm(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest: Callable[..., Grant] = house.world.policy.grant
+
+    def another_instance(ask: AskGrant, decision: Decision, signed: Signed, effective: dict[str, Any]) -> Grant:
+        return structs.replace(honest(ask, decision, signed, effective), instance="somebody-else")
+
+    monkeypatch.setattr(house.world.policy, "grant", another_instance)
+    await house.world.executor()
+    await house.agent()
+    life = await house.end(await house.ask("test_count", path="/x"))
+    assert isinstance(life.end, Finished)
+    assert (life.outcome, life.end.code) == ("failed", "grant_refused")
+    assert house.backend.effects == []
+    await _alarm(house, "mismatched_grant")
+    assert await house.alarms() == ["mismatched_grant"]
+
+
+async def test_what_an_agent_says_of_a_claim_that_never_arrived_is_no_alarm(house: House) -> None:
+    await house.world.executor()
+    operation_id = await house.ask("test_count", path="/x")
+    await house.world.work(operation_id)
+    with Spool(house.folder / "state", SECRET) as spool:
+        asked = Asked(operation_id=operation_id, attempt=1, principal="alice", instance="earlier")
+        await spool.keep(f"{operation_id}.1", asked)
+    await house.agent()
+    assert (await house.end(operation_id)).outcome == "succeeded"
+    assert await house.alarms() == []
+
+
+async def test_an_agent_that_ended_between_grant_and_effect_says_that_nothing_was_run(house: House) -> None:
+    await house.world.executor()
+    operation_id = await house.ask("test_count", path="/x")
+    await house.world.hands.claim(await house.world.work(operation_id))
+    with Spool(house.folder / "state", SECRET) as spool:
+        instance = house.world.hands.instance
+        asked = Asked(operation_id=operation_id, attempt=1, principal="alice", instance=instance)
+        await spool.keep(f"{operation_id}.1", asked)
+    await house.agent()
+    life = await house.end(operation_id)
+    assert isinstance(life.end, Finished)
+    assert (life.outcome, life.end.code) == ("failed", "agent_restarted")
+    assert house.backend.effects == []
+    assert await house.alarms() == []
+
+
+async def _started(house: House, operation_id: str) -> None:
+    async def look() -> bool | None:
+        return (await house.world.life(operation_id)).started is not None or None
+
+    await house.world.until(look)
+
+
+async def _alarm(house: House, kind: str) -> None:
+    async def look() -> bool | None:
+        return kind in await house.alarms() or None
+
+    await asyncio.wait_for(house.world.until(look), 10)
