@@ -1,0 +1,178 @@
+"""Each known way in which implementations of this format went wrong is a test: ours doesn't."""
+
+import pytest
+from tests.policy.asking import World, loaded, policy, refused, rule
+
+from writ_policy.engine.decide import Ruling
+
+RESTARTS = rule("restarts", "service_restart")
+
+
+def decided(ruling: Ruling) -> tuple[str, str, list[str]]:
+    return ruling.effect, ruling.code, ruling.rules
+
+
+def test_min_and_max_are_kept() -> None:
+    limits = {"timeout": {"type": "int", "min": 10, "max": 20}}
+    world = World(policy(global_policies=[{**RESTARTS, "parameter_constraints": limits}]))
+    assert [world.ask(timeout=seconds).effect for seconds in (9, 10, 20, 21)] == ["deny", "allow", "allow", "deny"]
+
+
+def test_a_default_reaches_what_runs() -> None:
+    limits = {"timeout": {"type": "int", "default": 45, "max": 60}}
+    ruling = World(policy(global_policies=[{**RESTARTS, "parameter_constraints": limits}])).ask()
+    assert ruling.effective["timeout"] == 45
+    assert ruling.timeout == 45
+
+
+def test_the_callers_value_wins_over_a_default() -> None:
+    limits = {"timeout": {"type": "int", "default": 45}}
+    ruling = World(policy(global_policies=[{**RESTARTS, "parameter_constraints": limits}])).ask(timeout=30)
+    assert ruling.effective["timeout"] == 30
+
+
+def test_a_typo_is_an_error_with_its_place_and_the_nearest_key() -> None:
+    text = """
+policies:
+  name: typo
+  global_policies:
+    - name: a
+      operations: [service_restart]
+      allowed: true
+      requires_aproval: true
+"""
+    assert refused(text) == ["policy.yaml:8:7: unknown key 'requires_aproval'; did you mean 'requires_approval'?"]
+    assert refused(text, "permissive") == refused(text)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_later_deny_beats_the_first_allow(order: int) -> None:
+    rules = [RESTARTS, rule("no", "service_restart", allowed=False)][::order]
+    assert decided(World(policy(global_policies=rules)).ask()) == ("deny", "denied", ["no"])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_approval_is_not_voided_by_another_allow(order: int) -> None:
+    rules = [rule("asks", "service_restart", requires_approval=True), RESTARTS][::order]
+    ruling = World(policy(global_policies=rules)).ask()
+    assert decided(ruling) == ("require_approval", "approval_required", ["asks", "restarts"])
+
+
+def test_an_approval_is_not_voided_by_an_open_default() -> None:
+    rules = [rule("asks", "service_restart", requires_approval=True)]
+    assert World(policy(deny_by_default=False, global_policies=rules)).ask().effect == "require_approval"
+
+
+def test_an_open_default_lets_through_only_what_no_rule_covers() -> None:
+    asks = rule("asks", "service_restart", parameter_constraints={"timeout": {"max": 10}}, requires_approval=True)
+    world = World(policy(deny_by_default=False, global_policies=[asks]))
+    assert decided(world.ask(timeout=20)) == ("deny", "no_rule", [])
+    open_one = world.ask("service_stop")
+    assert decided(open_one) == ("allow", "allowed_by_default", [])
+    assert "deny_by_default: false" in open_one.reason
+
+
+def test_emergency_rules_are_inert_outside_an_emergency() -> None:
+    world = World(policy(emergency_policies=[RESTARTS]))
+    assert decided(world.ask()) == ("deny", "no_rule", [])
+    assert world.ask().trace == []
+
+
+def test_an_emergency_deny_is_inert_too() -> None:
+    rules = {"global_policies": [RESTARTS], "emergency_policies": [rule("no", "service_restart", allowed=False)]}
+    assert World(policy(**rules)).ask().effect == "allow"
+
+
+def test_the_time_zone_of_a_window_counts() -> None:
+    window = {"start_time": "08:00", "end_time": "10:00", "timezone": "America/New_York"}
+    world = World(policy(global_policies=[{**RESTARTS, "time_restrictions": [window]}]))
+    assert world.ask(now="2026-11-24T09:00:00Z").effect == "deny"
+    assert world.ask(now="2026-11-24T14:00:00Z").effect == "allow"
+
+
+def test_monday_to_friday_is_monday_to_friday() -> None:
+    window = {"start_time": "00:00", "end_time": "24:00", "days_of_week": [1, 2, 3, 4, 5]}
+    world = World(policy(global_policies=[{**RESTARTS, "time_restrictions": [window]}]))
+    days = [world.ask(now=f"2026-11-{day}T12:00:00Z").effect for day in range(23, 30)]  # the 23rd is a Monday
+    assert days == ["allow"] * 5 + ["deny"] * 2
+
+
+@pytest.mark.parametrize("sunday", [0, 7])
+def test_sunday_has_two_numbers(sunday: int) -> None:
+    world = World(policy(global_policies=[{**RESTARTS, "time_restrictions": [{"days_of_week": [sunday]}]}]))
+    assert world.ask(now="2026-11-29T12:00:00Z").effect == "allow"
+    assert world.ask(now="2026-11-30T12:00:00Z").effect == "deny"
+
+
+def test_an_overnight_window_keeps_its_morning_and_its_day() -> None:
+    window = {"start_time": "22:00", "end_time": "06:00", "days_of_week": [5]}
+    world = World(policy(global_policies=[{**RESTARTS, "time_restrictions": [window]}]))
+    moments = {"27T21:59": "deny", "27T22:00": "allow", "28T05:59": "allow", "28T06:00": "deny", "28T23:00": "deny"}
+    assert {moment: world.ask(now=f"2026-11-{moment}:00Z").effect for moment in moments} == moments
+
+
+def test_nothing_is_shared_between_targets_parameters_or_dry_and_real_runs() -> None:
+    limits = {"service_name": {"allowed_values": ["nginx"]}}
+    rules = [rule("one", "service_restart", targets=["web-1"], parameter_constraints=limits)]
+    world = World(policy(enable_dry_run=False, global_policies=rules))
+    assert world.ask().effect == "allow"
+    assert world.ask(target={"id": "web-2"}).effect == "deny"
+    assert world.ask(service_name="ssh").effect == "deny"
+    assert world.ask(dry_run=True).code == "dry_run_disabled"
+    assert world.ask().effect == "allow"
+
+
+def test_an_invalid_parameter_changes_the_decision() -> None:
+    limits = {"service_name": {"type": "string", "pattern": "^[a-z]+$"}}
+    ruling = World(policy(global_policies=[{**RESTARTS, "parameter_constraints": limits}])).ask(service_name="x1")
+    assert ruling.effect == "deny"
+    assert "service_name.pattern" in ruling.reason
+
+
+def test_required_is_checked() -> None:
+    limits = {"version": {"type": "string", "required": True}}
+    rules = [rule("pinned", "package_install", parameter_constraints=limits)]
+    world = World(policy(global_policies=rules))
+    assert world.ask("package_install", package_name="nginx").effect == "deny"
+    assert world.ask("package_install", package_name="nginx", version="1.2").effect == "allow"
+
+
+def test_the_role_is_the_targets_own() -> None:
+    world = World(policy(role_policies={"development": [RESTARTS]}))
+    assert world.ask(role="development").effect == "allow"
+    assert world.ask(role="production").effect == "deny"
+
+
+def test_rules_are_known_by_their_own_names_at_every_load() -> None:
+    text = "policies: {global_policies: [{name: a, operations: [service_restart], allowed: true}]}"
+    assert [World(loaded(text)).ask().rules for _ in range(2)] == [["a"], ["a"]]
+
+
+def test_a_pattern_covers_the_whole_string() -> None:
+    limits = {"content": {"pattern": "^[a-z]+$"}}
+    world = World(policy(global_policies=[rule("words", "file_write", parameter_constraints=limits)]))
+    assert world.ask("file_write", file_path="/srv/a", content="nginx").effect == "allow"
+    assert world.ask("file_write", file_path="/srv/a", content="nginx\n").effect == "deny"
+    assert world.ask("file_write", file_path="/srv/a", content="0nginx0").effect == "deny"
+
+
+def test_a_newline_does_not_slip_by_a_deny() -> None:
+    no_keys = rule("no", "file_write", allowed=False, parameter_constraints={"content": {"pattern": ".*PRIVATE.*"}})
+    world = World(policy(global_policies=[rule("yes", "file_write"), no_keys]))
+    assert world.ask("file_write", file_path="/srv/a", content="a\nPRIVATE\nb").rules == ["no"]
+
+
+def test_the_order_of_defaults_and_denies_leaves_no_gap() -> None:
+    """A default that one rule fills in is seen by the deny that forbids it."""
+    fills = rule("fills", "service_restart", parameter_constraints={"timeout": {"default": 200}})
+    no_long = rule("no-long", "service_restart", allowed=False, parameter_constraints={"timeout": {"min": 100}})
+    assert decided(World(policy(global_policies=[fills, no_long])).ask()) == ("deny", "denied", ["no-long"])
+
+
+def test_two_defaults_that_disagree_deny() -> None:
+    rules = [
+        rule(name, "service_restart", parameter_constraints={"timeout": {"default": seconds}})
+        for name, seconds in (("a", 10), ("b", 20))
+    ]
+    assert decided(World(policy(global_policies=rules)).ask()) == ("deny", "rule_error", ["a", "b"])
+    assert World(policy(global_policies=rules)).ask(timeout=5).effect == "allow"
