@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from writ_bus.port import Bus, Endpoint, Message, Service
+from writ_bus.port import Bus, Endpoint, Message, Responder, Service
 from writ_contracts import audit, journal, life, requests, subjects
 from writ_contracts.agents import Progress
 from writ_contracts.errors import Invalid
@@ -39,18 +39,26 @@ class ScriptedExecutor:
         self.results: dict[str, dict[str, object]] = {}
         self.mute = False
         self.audit_away = False
+        self.security: list[journal.SecurityEvent] = []
         self._asked = asyncio.Condition()
         self._sequence = 0
 
-    async def serve(self) -> None:
-        """Listen."""
+    async def serve(self, audit: Bus | None = None) -> None:
+        """Listen; over NATS the audit half needs the audit service's own connection."""
         asked = {"operation": self._operation, "operations": self._operations, "result": self._result}
-        asked |= {"simulate": self._simulate, "targets": self._targets, "trace": self._trace, "search": self._search}
+        asked |= {"simulate": self._simulate, "targets": self._targets}
+        await self._serve_on(audit or self.bus, "audit", {"trace": self._trace, "search": self._search})
         endpoints = [Endpoint(name="request", subject="writ.request.*.*", handler=self._request)]
         endpoints += [
             Endpoint(name=kind, subject=f"writ.query.*.{kind}", handler=handler) for kind, handler in asked.items()
         ]
         await self.bus.serve(Service(name="executor", version="0.0.0", description="scripted", endpoints=endpoints))
+
+    async def _serve_on(self, bus: Bus, name: str, asked: dict[str, Responder]) -> None:
+        endpoints = [
+            Endpoint(name=kind, subject=f"writ.query.*.{kind}", handler=handler) for kind, handler in asked.items()
+        ]
+        await bus.serve(Service(name=name, version="0.0.0", description="scripted", endpoints=endpoints))
 
     async def _request(self, message: Message) -> bytes:
         principal, operation = subjects.parse_request(message.subject)
@@ -152,6 +160,7 @@ class ScriptedExecutor:
             requested_at=asked.at,
             updated_at=self.lives[number][-1][1].at,
             correlation_id="c1",
+            reason=asked.reason,
             outcome=folded.outcome,
             code="lost" if folded.outcome == "unknown" else "",
             output={"state": "active"} if folded.outcome == "succeeded" else {},
@@ -195,11 +204,16 @@ class ScriptedExecutor:
                 subject="",
                 kind=str(event.__struct_config__.tag),
                 at=event.at,
-                body=msgspec.json.decode(encode(event)),
+                body=_plain(event),
             )
             for number, events in self.lives.items()
             for sequence, event in events
             if asked.operation_id in (None, number) and asked.correlation_id in (None, event.correlation_id)
+        ]
+        events += [
+            audit.TraceEvent(sequence=0, subject="", kind="security", at=event.at, body=_plain(event))
+            for event in self.security
+            if asked.correlation_id in (None, event.correlation_id)
         ]
         return encode(audit.TraceAnswer(events=events, as_of=self._sequence))
 
@@ -231,6 +245,10 @@ class ScriptedExecutor:
 
 ALLOWED = Verdict(decision="allow", rules=["dev"], reason="rule dev allows it", code="allow", policy="p@1")
 DENIED = Verdict(decision="deny", rules=["no"], reason="rule no denies it", code="denied", policy="p@1")
+
+
+def _plain(event: Any) -> dict[str, Any]:
+    return msgspec.json.decode(encode(event), type=dict[str, Any])
 
 
 def _head(number: str) -> dict[str, Any]:

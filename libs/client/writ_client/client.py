@@ -103,7 +103,7 @@ class Writ(Queries):
         idempotency_key: str | None = None,
         correlation_id: str | None = None,
         sign: bool = True,
-        timeout: float = SUBMIT_SECONDS,
+        timeout: float | None = None,
     ) -> requests.Answer:
         """Ask, and return once the decision is on record; a denial or an invalid request is an Answer as well.
 
@@ -124,7 +124,7 @@ class Writ(Queries):
             request = wishes.signed(request, self._key, self.principal, operation, salt=salt, now=now)
         subject = subjects.request(self.principal, operation)
         with tracing.within(tracing.root(correlation_id or "")):
-            answer = await ask(self._bus, subject, request, requests.Answer, timeout=timeout)
+            answer = await ask(self._bus, subject, request, requests.Answer, timeout=timeout or SUBMIT_SECONDS)
         if answer.outcome is None:
             raise_for(answer)
         return answer

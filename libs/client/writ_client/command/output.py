@@ -46,7 +46,7 @@ class Screen:
     @property
     def live(self) -> bool:
         """Whether a person watches, so that progress may be shown."""
-        return self.err.is_terminal and not self.json
+        return self.err.is_terminal and not self.err.is_dumb_terminal and not self.err.no_color and not self.json
 
     def data(self, value: Any) -> None:
         """The result for programs: one JSON document, indented."""

@@ -20,6 +20,8 @@ from writ_contracts.errors import Invalid, Unreachable
 from writ_runtime.config import ConfigError
 from writ_runtime.files import read_principals, read_private
 
+CONNECT_SECONDS = 3.0
+
 
 class Settings(Struct, frozen=True, kw_only=True):
     """What the options before and after the subcommand say."""
@@ -71,4 +73,4 @@ class Settings(Struct, frozen=True, kw_only=True):
     async def connect(self) -> Writ:
         """As that principal."""
         context = self.where()
-        return await Writ.within(context, read_private(Path(context.key_file)))
+        return await Writ.within(context, read_private(Path(context.key_file)), wait=CONNECT_SECONDS)

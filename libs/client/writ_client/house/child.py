@@ -35,7 +35,16 @@ def tie() -> list[str]:
 class Child:
     """`start` it once; from then on it is kept running until `stop`."""
 
-    def __init__(self, service: Service, home: Home, environ: Mapping[str, str], say: Say, pause: float = FIRST_PAUSE):
+    def __init__(
+        self,
+        service: Service,
+        home: Home,
+        environ: Mapping[str, str],
+        say: Say,
+        *,
+        start_seconds: float = START_SECONDS,
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:
         self.service = service
         self.name = service.name
         self.state = "starting"
@@ -44,7 +53,8 @@ class Child:
         self.run_file = home.run / f"{service.name}.json"
         self._environ = environ
         self._say = say
-        self._first_pause = pause
+        self._start_seconds = start_seconds
+        self._stop_seconds = stop_seconds
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -59,25 +69,25 @@ class Child:
         await self._ready()
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
 
-    async def stop(self, within: float = STOP_SECONDS) -> None:
-        """Asks it to end; after `within` seconds ends it."""
+    async def stop(self) -> None:
+        """Asks it to end; after 15 s ends it."""
         self.state = "stopping"
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
         if self._process is not None:
-            await self._end(self._process, within)
+            await self._end(self._process)
         self.state = "stopped"
         self.run_file.unlink(missing_ok=True)
 
-    async def _end(self, process: asyncio.subprocess.Process, within: float) -> None:
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is not None:
             return
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), within)
+            await asyncio.wait_for(process.wait(), self._stop_seconds)
         except TimeoutError:
-            self._say(f"{self.name} did not end within {within:g} s: killed")
+            self._say(f"{self.name} did not end within {self._stop_seconds:g} s: killed")
             process.kill()
             await process.wait()
 
@@ -97,22 +107,24 @@ class Child:
             )
 
     async def _ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._start_seconds
         while not (readiness := await probe(self.run_file, self.pid)).ready:
             if self.pid is None:
                 raise Unreachable(f"{self.name} {self._how_it_ended()} at its start{self._last_words()}")
             if time.monotonic() > deadline:
                 why = ", ".join(f"{name}: {reason}" for name, reason in readiness.failing.items()) or readiness.status
-                raise Unreachable(f"{self.name} is not ready after {START_SECONDS:g} s ({why}){self._last_words()}")
+                raise Unreachable(
+                    f"{self.name} is not ready after {self._start_seconds:g} s ({why}){self._last_words()}"
+                )
             await asyncio.sleep(POLL_SECONDS)
         self.state = "ready"
 
     async def _keep(self) -> None:
-        pause = self._first_pause
+        pause = FIRST_PAUSE
         while self._process is not None:
             began = time.monotonic()
             await self._process.wait()
-            pause = self._first_pause if time.monotonic() - began > STEADY_SECONDS else pause
+            pause = FIRST_PAUSE if time.monotonic() - began > STEADY_SECONDS else pause
             self.state = "restarting"
             self.restarts += 1
             self._say(f"{self.name} {self._how_it_ended()}: starting it again in {pause:g} s (log: {self.log})")

@@ -15,7 +15,7 @@ from msgspec import Struct
 from writ_bus.connection import TlsOptions
 from writ_bus.errors import BusError
 from writ_client.house import services
-from writ_client.house.child import Child
+from writ_client.house.child import START_SECONDS, STOP_SECONDS, Child
 from writ_client.house.founding import add_missing_pools, found
 from writ_client.house.home import Home, is_here
 from writ_client.house.lock import held
@@ -51,6 +51,8 @@ class Options(Struct, frozen=True, kw_only=True):
     without_agents: frozenset[str] = frozenset()
     verbose: bool = False
     look_seconds: float = LOOK_SECONDS
+    start_seconds: float = START_SECONDS
+    stop_seconds: float = STOP_SECONDS
 
 
 class House:
@@ -114,11 +116,15 @@ class House:
         await self._start_children(wanted)
 
     async def _start_children(self, wanted: list[services.Service]) -> None:
-        started = [Child(service, self._home, self._environ, self._say) for service in wanted]
+        started = [self._child(service) for service in wanted]
         self._children += started
         async with asyncio.TaskGroup() as group:
             for child in started:
                 group.create_task(self._start_child(child))
+
+    def _child(self, service: services.Service) -> Child:
+        start, stop = self._options.start_seconds, self._options.stop_seconds
+        return Child(service, self._home, self._environ, self._say, start_seconds=start, stop_seconds=stop)
 
     async def _start_child(self, child: Child) -> None:
         await child.start()

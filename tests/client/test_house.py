@@ -1,0 +1,305 @@
+"""`writ up` with a real nats-server and stand-ins for the services: what it makes, keeps running, takes in and ends."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.client import standin
+
+from writ_client.context import Context, open_bus
+from writ_client.house import child, lists
+from writ_client.house.admin import add_principal
+from writ_client.house.home import Home, host_token
+from writ_client.house.outside import down, status
+from writ_client.house.report import HouseReport, read_report
+from writ_client.house.supervisor import Options
+from writ_contracts.errors import Conflict, Invalid, Unreachable
+from writ_runtime import yamlfile
+from writ_runtime.files import read_agents, read_principals
+
+WITHIN = 30.0
+AGENT = f"agent-local-{host_token()}"
+
+
+class Up:
+    """A house in a process of its own."""
+
+    def __init__(self, home: Home, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.home = home
+        self.process = process
+        self._log = log
+
+    @property
+    def said(self) -> str:
+        """What it printed."""
+        return self._log.read_text()
+
+    @property
+    def report(self) -> HouseReport:
+        """What it says of itself."""
+        report = read_report(self.home.house_file)
+        assert report is not None
+        return report
+
+    def pid(self, name: str) -> int | None:
+        """Of one of its processes, while that is ready."""
+        return next((one.pid for one in self.report.processes if one.name == name and one.state == "ready"), None)
+
+    def pids(self) -> list[int]:
+        """Of all of them."""
+        return [one.pid for one in self.report.processes if one.pid is not None]
+
+    async def until(self, holds: Callable[[], Any], within: float = WITHIN) -> None:
+        """Until it does."""
+        try:
+            async with asyncio.timeout(within):
+                while not holds():  # noqa: ASYNC110 - another process does it
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            pytest.fail(f"not within {within:g} s; it said:\n{self.said}")
+
+
+async def start(home: Home, log: Path, environ: Mapping[str, str] | None = None, **options: Any) -> Up:
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, standin.__file__, "house", str(home.root), json.dumps(options)),
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(environ or {})},
+        )
+    return Up(home, process, log)
+
+
+@asynccontextmanager
+async def up(tmp_path: Path, environ: Mapping[str, str] | None = None, **options: Any) -> AsyncIterator[Up]:
+    one = await start(Home(tmp_path / "home"), tmp_path / "said", environ, **options)
+    try:
+        await one.until(lambda: "READY" in one.said or one.process.returncode is not None)
+        assert "READY" in one.said, one.said
+        yield one
+    finally:
+        if one.process.returncode is None:
+            one.process.terminate()
+        await asyncio.wait_for(one.process.wait(), WITHIN)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+async def test_an_empty_folder_becomes_an_installation_for_its_owner_alone(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in [one.home.root, *one.home.root.rglob("*")]}
+        assert {oct(mode) for path, mode in modes.items() if path.is_dir()} == {"0o700"}
+        assert {oct(mode) for path, mode in modes.items() if path.is_file()} == {"0o600"}
+        names = {path.stem for path in one.home.keys.glob("*.seed")}
+        services = {"bootstrap", "sys", "status", "policy", "executor", "audit"}
+        assert names == services | {AGENT, "principal-operator"}
+        assert [agent.pool for agent in read_agents(one.home.agents).agents] == [f"local-{host_token()}"]
+        assert "key" not in one.home.server_config.read_text().replace("nkey", "")
+        seeds = [path.read_text().strip() for path in one.home.keys.iterdir()]
+        assert not any(seed in one.home.server_config.read_text() for seed in seeds)
+
+
+async def test_everything_is_ready_and_said_to_be(tmp_path: Path) -> None:
+    async with up(tmp_path, executors=2) as one:
+        seen = await status(one.home)
+        assert seen.ready
+        assert {process.name for process in seen.processes} == {
+            *("nats", "policy", "audit", "executor-1", "executor-2"),
+            AGENT,
+        }
+        assert seen.journal is not None
+        assert seen.journal.messages == 0
+
+
+async def test_a_sulking_service_is_named_with_its_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with up(tmp_path) as one:
+        pid = one.pid("audit")
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr("writ_client.house.readiness.PROBE_SECONDS", 0.2)
+        seen = await status(one.home)
+        os.kill(pid, signal.SIGCONT)
+        assert not seen.ready
+        assert [(process.name, process.state) for process in seen.processes if not process.ready] == [
+            ("audit", "no answer")
+        ]
+
+
+@pytest.mark.parametrize("name", ["policy", "executor", "nats", AGENT])
+async def test_a_killed_process_is_started_again(tmp_path: Path, name: str) -> None:
+    async with up(tmp_path) as one:
+        before = one.pid(name)
+        assert before is not None
+        os.kill(before, signal.SIGKILL)
+        await one.until(lambda: one.pid(name) not in (None, before))
+        assert next(process.restarts for process in one.report.processes if process.name == name) == 1
+        assert f"{name} is ready again" in one.said
+        assert (await status(one.home)).ready
+
+
+async def test_sigterm_ends_all_in_order(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        pids = one.pids()
+        one.process.terminate()
+        assert await asyncio.wait_for(one.process.wait(), WITHIN) == 0
+        assert not any(alive(pid) for pid in pids)
+        order = [line.split()[0] for line in (one.home.run / "order").read_text().splitlines()]
+        assert order == ["agent", "executor", "audit", "policy"]
+        assert not one.home.house_file.exists()
+
+
+async def test_a_deaf_service_does_not_hold_up_the_end_for_ever(tmp_path: Path) -> None:
+    async with up(tmp_path, {"WRIT_STANDIN_AUDIT": "stay"}, stop_seconds=0.5) as one:
+        pids = one.pids()
+        one.process.terminate()
+        assert await asyncio.wait_for(one.process.wait(), WITHIN) == 0
+        assert "audit did not end within 0.5 s: killed" in one.said
+        assert not any(alive(pid) for pid in pids)
+
+
+async def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    async with up(tmp_path, executors=2) as one:
+        pids = one.pids()
+        assert len(pids) == 6
+        one.process.kill()
+        await one.process.wait()
+        await one.until(lambda: not any(alive(pid) for pid in pids))
+        again = await start(one.home, tmp_path / "again")
+        await again.until(lambda: "READY" in again.said)
+        await down(one.home)
+        assert await asyncio.wait_for(again.process.wait(), WITHIN) == 0
+
+
+async def test_a_second_one_on_the_same_folder_refuses_and_names_the_first(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        second = await start(one.home, tmp_path / "second")
+        assert await asyncio.wait_for(second.process.wait(), WITHIN) == 2
+        assert second.said == f"writ: Writ is already up on {one.home.root} (process {one.process.pid})\n"
+        assert (await status(one.home)).ready
+
+
+async def test_a_service_that_dies_at_its_start_ends_it_with_its_last_words(tmp_path: Path) -> None:
+    one = await start(Home(tmp_path / "home"), tmp_path / "said", {"WRIT_STANDIN_EXECUTOR": "die"})
+    assert await asyncio.wait_for(one.process.wait(), WITHIN) == 6
+    assert "executor ended with status 1 at its start" in one.said
+    assert "executor cannot go on" in one.said
+    assert "Traceback" not in one.said
+
+
+async def test_a_service_that_is_never_ready_ends_it_with_the_check(tmp_path: Path) -> None:
+    one = await start(Home(tmp_path / "home"), tmp_path / "said", {"WRIT_STANDIN_POLICY": "sulk"}, start_seconds=1.0)
+    assert await asyncio.wait_for(one.process.wait(), WITHIN) == 6
+    assert "policy is not ready after 1 s (mood: will not" in one.said
+
+
+async def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        one = await start(Home(tmp_path / "home"), tmp_path / "said", nats_port=port)
+        assert await asyncio.wait_for(one.process.wait(), WITHIN) == 6
+    assert f"port {port} on 127.0.0.1 is taken" in one.said
+    assert "Traceback" not in one.said
+
+
+async def test_a_principal_that_is_added_is_let_in_at_once(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        operator = Context(principal="operator", url=one.report.url)
+        bus = await open_bus(operator, one.home.key("principal-operator").seed, wait=5)
+        added = await add_principal(one.home, "copilot", "agent", ["assistant"], "operator")
+        assert added.admitted is True
+        assert bus.connected
+        await bus.drain(1.0)
+        known = read_principals(one.home.principals).principals
+        assert [(who.id, who.kind, who.acts_for) for who in known] == [
+            ("operator", "human", None),
+            ("copilot", "agent", "operator"),
+        ]
+        assert "# Who may ask" in one.home.principals.read_text()
+        assert stat.S_IMODE(Path(added.key_file).stat().st_mode) == 0o600
+        assert stat.S_IMODE(one.home.principals.stat().st_mode) == 0o600
+
+
+async def test_two_principals_added_at_once_both_count(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        added = await asyncio.gather(*(add_principal(one.home, f"p{i}", "human", [], None) for i in range(4)))
+        assert all(item.admitted for item in added)
+
+
+async def test_principals_can_be_added_while_nothing_runs(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    assert (await add_principal(home, "bob", "human", ["operator"], None)).admitted is None
+    with pytest.raises(Conflict):
+        await add_principal(home, "bob", "human", [], None)
+    with pytest.raises(Invalid, match="human"):
+        await add_principal(home, "bot", "agent", [], "nobody")
+    assert [who.id for who in read_principals(home.principals).principals] == ["operator", "bob"]
+
+
+async def test_new_pools_get_keys_accounts_and_here_an_agent(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        for name, more in (
+            ("web-9", {"connection": {"host": "elsewhere"}}),
+            ("second", {"connection": {"host": host_token()}, "agent": "local-second"}),
+        ):
+            entry: dict[str, object] = {"id": name, "role": "staging", "backend": "local"}
+            lists.append(one.home.inventory, "targets", {**entry, **more}, unique="id")
+        await one.until(lambda: one.pid("agent-local-second") is not None)
+        pools = {agent.pool for agent in read_agents(one.home.agents).agents}
+        assert pools == {f"local-{host_token()}", "local-elsewhere", "local-second"}
+        assert "agent-local-elsewhere" not in {process.name for process in one.report.processes}
+        pool = Context(principal="agent-local-elsewhere", url=one.report.url)
+        bus = await open_bus(pool, one.home.key("agent-local-elsewhere").seed, wait=5)
+        await bus.drain(1.0)
+        await _without(one.home, "second")
+        await one.until(lambda: "agent-local-second" not in {process.name for process in one.report.processes})
+
+
+async def _without(home: Home, target: str) -> None:
+    data = yamlfile.read(home.inventory).data
+    data["targets"] = [entry for entry in data["targets"] if entry["id"] != target]
+    lists.write(home.inventory, "", data)
+
+
+async def test_a_wrong_file_changes_nothing_and_is_named(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        good = one.home.principals.read_text()
+        one.home.principals.write_text(good + "- id: broken\n")
+        await one.until(lambda: "a file is wrong" in one.said)
+        assert "principals.yaml" in one.said
+        one.home.principals.write_text(good)
+        assert (await add_principal(one.home, "after", "human", [], None)).admitted is True
+
+
+async def test_pools_of_others_get_no_process(tmp_path: Path) -> None:
+    async with up(tmp_path, without_agents=[f"local-{host_token()}"]) as one:
+        assert AGENT not in {process.name for process in one.report.processes}
+        assert one.home.seed_file(AGENT).exists()
+
+
+async def test_down_and_status_say_when_nothing_runs(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    for act in (down, status):
+        with pytest.raises(Unreachable, match="is not up"):
+            await act(home)
+
+
+def test_the_pauses_between_restarts_grow_and_are_bounded() -> None:
+    assert 0 < child.FIRST_PAUSE < child.LONGEST_PAUSE <= 30
+    assert Options().nats_port == 4222
