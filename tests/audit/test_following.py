@@ -9,7 +9,8 @@ from tests.audit.history import History
 from tests.audit.replica import kinds, policy, replica, search, trace
 
 from writ_audit import following
-from writ_testing.memory_bus import Broker, MemoryBus
+from writ_testing.memory_broker import Broker
+from writ_testing.memory_bus import MemoryBus
 
 SECONDS = 10.0
 

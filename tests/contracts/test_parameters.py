@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec import Meta, field
 
 from writ_contracts import parameters as params
+from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue, Operation, Risk, offers
 from writ_contracts.parameters import PUBLIC, SENSITIVE, Class, Output, Parameters, Timeout
@@ -85,6 +86,17 @@ def test_a_refusal_never_shows_a_value() -> None:
         with pytest.raises(Invalid) as caught:
             EXAMPLE.check({"name": "web", field_name: ["hunter2"]})
         assert "hunter2" not in str(caught.value)
+
+
+def test_a_text_of_the_wrong_form_is_told_without_regular_expressions() -> None:
+    catalogue = Catalogue(BUILT_IN)
+    with pytest.raises(Invalid) as caught:
+        catalogue["network_scan"].check({"cidr": "all"})
+    assert str(caught.value) == "network_scan: `cidr` does not fit; wanted: network in CIDR form, no host bits"
+    with pytest.raises(Invalid, match=r"`ports\[1\]` does not fit; wanted: \[address:\]\[host port:\]container port"):
+        catalogue["container_create"].check({"container_name": "web", "image": "nginx", "ports": ["80", "x"]})
+    with pytest.raises(Invalid, match="`name` does not fit; wanted: another form"):
+        EXAMPLE.check({"name": "WEB"})
 
 
 def test_a_whole_number_is_a_float() -> None:

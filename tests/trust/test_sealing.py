@@ -41,7 +41,7 @@ def test_any_text_as_sealed_is_refused(text: str) -> None:
         READER.open(text)
 
 
-@pytest.mark.parametrize("public", ["", "x", "AAAA", base64.b64encode(b"k" * 31).decode(), "é", READER.public + "A"])
+@pytest.mark.parametrize("public", ["", "x", "AAAA", base64.b64encode(b"k" * 31).decode(), "é", "A" * 45])
 def test_sealing_to_what_is_no_key_is_refused(public: str) -> None:
     with pytest.raises(Untrusted, match="not an X25519 public key"):
         seal(public, b"data")

@@ -4,7 +4,8 @@ A field's class is public, sensitive or secret, and secret unless it says otherw
 class stays out of the journal. Unknown fields are refused, `bool` is no `int`, and strings match to their very end.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -24,6 +25,8 @@ class Class(StrEnum):
 
 PUBLIC = Meta(extra={"writ_class": Class.PUBLIC})
 SENSITIVE = Meta(extra={"writ_class": Class.SENSITIVE})
+
+_MISMATCH = re.compile(r"Expected `str` matching regex .* - at `\$\.(?P<path>(?P<field>\w+).*)`$", re.DOTALL)
 
 Timeout = Annotated[int, Meta(ge=1, description="seconds until the operation is ended on the host"), PUBLIC]
 
@@ -69,9 +72,29 @@ def check(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         built = msgspec.to_builtins(msgspec.convert(dict(values), struct, strict=True))
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise Invalid(str(error) or "nested too deeply", code="invalid_parameters") from error
+    except msgspec.ValidationError as error:
+        raise Invalid(_readable(struct, str(error)), code="invalid_parameters") from error
+    except RecursionError as error:
+        raise Invalid("nested too deeply", code="invalid_parameters") from error
     return {name: value for name, value in built.items() if value is not None}
+
+
+def _readable(struct: type[Struct], told: str) -> str:
+    """What msgspec told, but instead of a regular expression what the field's description says that it must be."""
+    match = _MISMATCH.match(told)
+    if match is None:
+        return told
+    schema = msgspec.json.schema(struct)["$defs"][struct.__name__]["properties"].get(match["field"], {})
+    return f"`{match['path']}` does not fit; wanted: {next(_described(schema), 'another form')}"
+
+
+def _described(schema: Any) -> Iterator[str]:
+    """Descriptions of the patterns in a schema, those of the inner ones first."""
+    if isinstance(schema, Mapping):
+        for part in (*schema.get("anyOf", ()), schema.get("items"), schema.get("additionalProperties")):
+            yield from _described(part)
+        if "description" in schema:
+            yield schema["description"]
 
 
 def defaults(struct: type[Struct]) -> dict[str, Any]:

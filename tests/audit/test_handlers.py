@@ -1,0 +1,82 @@
+"""The endpoints against anything that may be sent: one answer that says what is wrong, and the service lives on."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from writ_audit.handlers import Handlers, sender_key
+from writ_audit.permission import Reader
+from writ_bus.port import Message
+from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceQuery
+from writ_contracts.errors import Unreachable
+from writ_contracts.subjects import query
+from writ_contracts.wire import MSGPACK, decode, encode
+from writ_runtime.metrics import Handled
+
+
+class Nothing:
+    """A record in which nothing ever happened."""
+
+    async def trace(self, reader: Reader, asked: TraceQuery) -> TraceAnswer:
+        return TraceAnswer()
+
+    async def search(self, reader: Reader, asked: SearchQuery) -> SearchAnswer:
+        return SearchAnswer()
+
+
+class Away(Nothing):
+    """A record that cannot be reached."""
+
+    async def trace(self, reader: Reader, asked: TraceQuery) -> TraceAnswer:
+        raise Unreachable("the server is away")
+
+
+def told(reading: Any, endpoint: str, message: Message) -> tuple[Any, Handled]:
+    """The answer, and what was recorded of it."""
+    records: list[Handled] = []
+    handlers = Handlers(reading, records.append)  # type: ignore[arg-type]
+    data = asyncio.run(getattr(handlers, endpoint)(message))
+    (record,) = records
+    return decode(data, TraceAnswer if endpoint == "trace" else SearchAnswer), record
+
+
+@pytest.mark.parametrize("endpoint", ["trace", "search"])
+@given(data=st.binary(max_size=200), content_type=st.sampled_from(["", MSGPACK, "text/plain", "\x00"]))
+def test_any_bytes_get_an_answer(endpoint: str, data: bytes, content_type: str) -> None:
+    answer, record = told(Nothing(), endpoint, Message(query("alice", endpoint), data, {"Content-Type": content_type}))
+    assert (answer.error is None) is (record.outcome == "ok")
+    assert answer.error is None or (answer.error.code, answer.error.retry) == ("invalid", False)
+
+
+@given(st.text(max_size=60))
+def test_any_subject_gets_an_answer(subject: str) -> None:
+    answer, _ = told(Nothing(), "search", Message(subject, b"{}"))
+    assert answer.error is None or answer.error.code == "invalid"
+
+
+def test_a_query_may_be_messagepack() -> None:
+    data = msgspec.msgpack.encode({"correlation_id": "c-1"})
+    answer, record = told(Nothing(), "trace", Message(query("alice", "trace"), data, {"Content-Type": MSGPACK}))
+    assert answer.error is None
+    assert (record.endpoint, record.outcome, record.fields["principal"]) == ("trace", "ok", "alice")
+
+
+def test_what_cannot_be_reached_is_said_to_be_worth_another_try() -> None:
+    message = Message(query("alice", "trace"), encode(TraceQuery(correlation_id="c")))
+    answer, record = told(Away(), "trace", message)
+    assert (answer.error.code, answer.error.retry) == ("unavailable", True)
+    assert (record.outcome, record.code) == ("failed", "unavailable")
+
+
+@given(st.text(max_size=60))
+def test_the_senders_key_is_what_the_server_says_or_nothing(info: str) -> None:
+    assert isinstance(sender_key(Message("s", b"", {"Nats-Request-Info": info})), str)
+
+
+def test_the_senders_key_is_read() -> None:
+    assert sender_key(Message("s", b"", {"Nats-Request-Info": '{"acc":"REQ","user":"UABC"}'})) == "UABC"
+    assert sender_key(Message("s", b"")) == ""
