@@ -86,6 +86,8 @@ def shown(value: object, indent: int = 0) -> str:
     if isinstance(value, str):
         lines = visible(value, newlines=True).rstrip("\n").split("\n")
         return f"\n{' ' * indent}".join(["", *lines] if len(lines) > 1 else lines)
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        return f"\n{' ' * indent}".join(["", *(shown(item) for item in value)])
     return visible(msgspec.json.encode(value).decode())
 
 

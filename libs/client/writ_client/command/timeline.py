@@ -71,6 +71,8 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
             return f"by {event.quorum} of {', '.join(event.approvers)}"
         case journal.ControlEvent():
             return event.kind
+        case journal.LockTaken():
+            return f"of {event.target}"
         case None:
             return shown(raw.body)
         case _:

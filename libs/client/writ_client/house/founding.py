@@ -19,8 +19,8 @@ SYSTEM_FOLDERS = ("/etc", "/proc", "/sys", "/dev", "/boot", "/root")
 
 
 def found(home: Home) -> bool:
-    """Makes whatever is missing; True where there was nothing at all."""
-    new = not home.inventory.exists() and not home.principals.exists()
+    """Makes whatever is missing; True where this is a new installation."""
+    new = not home.principals.exists()
     os.umask(0o077)
     home.make_folders()
     for name in SERVICES:
@@ -30,6 +30,7 @@ def found(home: Home) -> bool:
     if not home.policy.exists():
         write_atomically(home.policy, default_policy())
     if not home.inventory.exists():
+        home.sandbox.mkdir(mode=0o700, exist_ok=True)
         lists.write(home.inventory, INVENTORY_HEAD, {"targets": [this_machine(home)]})
     if not home.principals.exists():
         key = home.make_key(f"principal-{OPERATOR}").public

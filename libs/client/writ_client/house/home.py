@@ -24,7 +24,8 @@ class Home:
         self.run = self.root / "run"
         self.state = self.root / "state"
         self.nats = self.root / "nats"
-        self.sandbox = self.root / "sandbox"
+        self.sandbox = self.root.parent / "writ-sandbox"
+        """What file operations may use at first; no folder of Writ itself may be that."""
         self.policy = self.root / "policy.yaml"
         self.inventory = self.root / "inventory.yaml"
         self.principals = self.root / "principals.yaml"
@@ -36,7 +37,7 @@ class Home:
 
     def make_folders(self) -> None:
         """Every folder, for the owner alone."""
-        folders = (self.root, self.keys, self.log, self.run, self.state, self.nats, self.sandbox)
+        folders = (self.root, self.keys, self.log, self.run, self.state, self.nats)
         for folder in folders:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)

@@ -1,0 +1,122 @@
+"""The first files of an installation, and entries that are added to files which people edit."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from writ_client.house import lists
+from writ_client.house.founding import add_missing_pools, default_policy, found
+from writ_client.house.home import Home, host_token, is_here
+from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.ids import TOKEN_PATTERN
+from writ_runtime import yamlfile
+from writ_runtime.config import ConfigError
+from writ_runtime.files import read_agents, read_inventory, read_principals
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_policy_of_a_new_installation_is_the_shipped_one() -> None:
+    assert default_policy() == (ROOT / "policies" / "development-flexible.yaml").read_bytes()
+
+
+def test_founding_again_changes_nothing(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    assert found(home)
+    before = {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
+    assert not found(home)
+    assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
+
+
+def test_an_operators_own_files_are_kept(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.root.mkdir()
+    home.inventory.write_text("targets:\n  - {id: web-1, role: production, backend: ssh}\n")
+    assert found(home)
+    assert [target.id for target in read_inventory(home.inventory).targets] == ["web-1"]
+    assert [agent.pool for agent in read_agents(home.agents).agents] == ["ssh"]
+
+
+def test_this_machine_is_a_target_with_a_folder_of_its_own(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    found(home)
+    (target,) = read_inventory(home.inventory).targets
+    assert (target.id, target.role, target.pool) == (host_token(), "development", f"local-{host_token()}")
+    assert [root.path for root in target.roots()] == [str(home.sandbox)]
+    assert is_here(str(target.connection["host"]))
+    assert not is_here("elsewhere")
+
+
+def test_a_host_name_always_makes_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    import re
+
+    for name in ("web-1.example.org", "büro", "", "a" * 200, "-"):
+        monkeypatch.setattr("socket.gethostname", lambda name=name: name)
+        assert re.search(TOKEN_PATTERN, host_token())
+
+
+def test_a_key_is_made_once_and_never_shown(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    key = home.make_key("policy")
+    assert home.make_key("policy").public == key.public
+    assert stat.S_IMODE(home.seed_file("policy").stat().st_mode) == 0o600
+    for name in ("../etc", "a.b", "", "a" * 65):
+        with pytest.raises(Invalid):
+            home.seed_file(name)
+    home.seed_file("policy").write_text("SUNOTAKEY")
+    with pytest.raises(ConfigError) as caught:
+        home.key("policy")
+    assert "SUNOTAKEY" not in str(caught.value)
+
+
+def test_pools_that_are_new_in_the_inventory_get_keys_once(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    found(home)
+    lists.append(home.inventory, "targets", {"id": "d", "role": "testing", "backend": "docker"}, unique="id")
+    assert add_missing_pools(home) == ["docker"]
+    assert add_missing_pools(home) == []
+
+
+FORMS = {
+    "empty": "principals: []\n",
+    "dumped": "# who\nprincipals:\n- id: a\n  roles:\n  - x\n",
+    "indented": "# who\nprincipals:\n  # the first\n  - id: a   # she\n    roles: [x]\n",
+    "nested": "principals:\n    - id: a\n      roles:\n          - x\n",
+    "flow": "# who\nprincipals: [{id: a, roles: [x]}]\n",
+    "without an end": "principals:\n- id: a\n  roles: [x]",
+    "more after it": "principals:\n- id: a\n  roles: [x]\nother: 1\n",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_entry_is_added_to_every_form_of_list(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text(FORMS[form])
+    before = yamlfile.read(path).data
+    lists.append(path, "principals", {"id": "b", "roles": ["y", "z"]}, unique="id")
+    after = yamlfile.read(path).data
+    assert after == {**before, "principals": [*before["principals"], {"id": "b", "roles": ["y", "z"]}]}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for comment in ("# who", "# the first", "# she"):
+        assert (comment in path.read_text()) == (comment in FORMS[form])
+    with pytest.raises(Conflict, match="'b' is there already"):
+        lists.append(path, "principals", {"id": "b"}, unique="id")
+
+
+@given(st.text(max_size=40))
+def test_whatever_a_value_is_it_is_read_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("lists") / "file.yaml"
+    path.write_text("targets:\n- id: a\n")
+    lists.append(path, "targets", {"id": "b", "note": text}, unique="id")
+    assert yamlfile.read(path).data["targets"][1] == {"id": "b", "note": text}
+
+
+def test_principals_of_a_new_installation(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    found(home)
+    (operator,) = read_principals(home.principals).principals
+    assert (operator.id, operator.kind, operator.roles) == ("operator", "human", ["operator", "admin"])
+    assert operator.key == home.key("principal-operator").public
