@@ -41,12 +41,12 @@ ExecStartPost=/bin/sh -c 'echo started >> /srv/slow-starts'
 
 @pytest.fixture
 def slow(writ: Writ, host: Host) -> Iterator[str]:
-    """A running unit whose restart takes 20 s."""
+    """A running unit whose restart takes 10 s."""
     host.write("/etc/systemd/system/slow.service", SLOW)
     host.write("/run/slow", "0")
     host.run("systemctl", "daemon-reload")
     host.run("systemctl", "start", "slow")
-    host.write("/run/slow", "20")
+    host.write("/run/slow", "10")
     yield "slow"
     host.write("/run/slow", "0")
     host.attempt("systemctl", "kill", "--signal=KILL", "slow")

@@ -54,8 +54,8 @@ class Host:
         return self.run("systemctl", "show", "--value", "--property", key, unit)
 
     def boot_id(self) -> str:
-        """Which boot this is."""
-        return self.run("cat", "/proc/sys/kernel/random/boot_id")
+        """Which boot this is; "" while it is down."""
+        return self.attempt("cat", "/proc/sys/kernel/random/boot_id")[1].strip()
 
     def wait(self) -> None:
         """Until it has booted."""

@@ -17,6 +17,20 @@ ROOT = "/srv/data"
 WRIT = str(Path(sys.executable).with_name("writ"))
 
 
+POLICY = """policies:
+  version: "v1"
+  name: lab
+  deny_by_default: true
+  require_approval_for_admin: false
+  role_policies:
+    development:
+      - name: operators_work_on_the_lab
+        operations: [service_status, service_start, service_stop, service_restart, file_read, file_write, file_delete,
+          network_status]
+        allowed: true
+"""
+
+
 class Writ:
     """The command line, on one `$WRIT_HOME`."""
 
@@ -79,6 +93,7 @@ def start(home: Path, listen: str, targets: dict[str, Host]) -> Writ:
         for name in targets
     ]
     (home / "inventory.yaml").write_text(yaml.safe_dump({"targets": inventory}))
+    (home / "policy.yaml").write_text(POLICY)
     writ = Writ(home)
     writ.json("up", "--detach", "--listen", listen)
     return writ

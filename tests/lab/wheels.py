@@ -90,7 +90,7 @@ def ours(distribution: str, folder: Path) -> None:
     for project in sorted([*REPOSITORY.glob("libs/*"), *REPOSITORY.glob("services/*")]):
         if OURS + project.name.replace("_", "-") in names:
             command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-            subprocess.run(command, cwd=project, check=True, timeout=60, stdout=subprocess.DEVNULL)
+            subprocess.run(command, cwd=project, check=True, timeout=60, capture_output=True)
 
 
 if __name__ == "__main__":
