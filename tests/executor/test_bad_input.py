@@ -22,7 +22,7 @@ GOOD = {"target": "web-1", "parameters": {"service_name": "nginx"}}
         (json.encode({**GOOD, "principal": "root"}), "invalid", "`principal`"),
         (json.encode({**GOOD, "target": "a.b"}), "invalid", "$.target"),
         (json.encode({**GOOD, "target": "web-1\n"}), "invalid", "$.target"),
-        (json.encode({**GOOD, "parameters": {"service_name": "nginx\n"}}), "invalid_parameters", "$.service_name"),
+        (json.encode({**GOOD, "parameters": {"service_name": "nginx\n"}}), "invalid_parameters", "`service_name`"),
         (
             json.encode({**GOOD, "parameters": {"service_name": "nginx", "timeout": True}}),
             "invalid_parameters",

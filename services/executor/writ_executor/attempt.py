@@ -29,7 +29,6 @@ class Attempt:
     request: Request | None = None
     definition: Operation | None = None
     given: dict[str, Any] = field(default_factory=dict)
-    owner: str | None = None
 
     @property
     def target(self) -> str:

@@ -84,9 +84,14 @@ class Claims:
             )
             raise Denied("it has expired", code="gone")
         given = await self._vault.parameters(requested)
-        granted = await self._grant(requested, given, signed)
+        try:
+            granted = await self._grant(requested, given, signed)
+        except Invalid as error:  # what was a valid request is none any more: its principal or target is gone
+            await self._recorder.security_of(error, requested.operation_id, requested.principal)
+            raise await self._denied(life, error.code, str(error)) from error
         if granted.grant is None or granted.grant_body is None:
-            return await self._deny(life, granted)
+            code = "approval_unavailable" if granted.decision.effect == "require_approval" else granted.decision.code
+            raise await self._denied(life, code, granted.decision.reason, granted.signed)
         fault("executor.granted")
         event = self._started(requested, claim, signed, granted, granted.grant_body)
         try:
@@ -105,18 +110,13 @@ class Claims:
             claim=signed,
             control_sequence=control.sequence if control else 0,
         )
-        try:
-            return await self._policy.grant(ask)
-        except Invalid as error:
-            raise Denied(str(error), code=error.code) from error
+        return await self._policy.grant(ask)
 
-    async def _deny(self, life: Life, granted: Verdicts) -> ClaimAnswer:
-        decision = granted.decision
-        code = "approval_unavailable" if decision.effect == "require_approval" else decision.code
-        await self._endings.finish(
-            life, outcome="denied", code=code, message=f"at its start: {decision.reason}", decision=granted.signed
-        )
-        raise Denied(decision.reason, code=code)
+    async def _denied(self, life: Life, code: str, reason: str, decision: Signed | None = None) -> Denied:
+        """End it as denied; the error for the agent."""
+        message = f"at its start: {reason}"
+        await self._endings.finish(life, outcome="denied", code=code, message=message, decision=decision)
+        return Denied(reason, code=code)
 
     def _started(self, requested: Requested, claim: Claim, signed: Signed, granted: Verdicts, grant: Grant) -> Started:
         definition = self._catalogue.find(requested.operation)

@@ -68,34 +68,40 @@ class Intake:
         self._admission.rate(principal)
         attempt = first_look(principal, operation, message)
         try:
-            attempt = await self._understand(attempt, message)
-            earlier = await self._earlier(attempt)
+            attempt = self._decode(attempt, message)
+            attempt = self._define(attempt)
+            attempt = self._check(attempt)
+            owner = await self._work.owner(definition_of(attempt), attempt.given)
+            earlier = self._earlier(attempt)
             if earlier is not None:
                 return earlier
             self._admission.room(principal, control=definition_of(attempt).control)
-            decided = await self._policy.decide(self._question(attempt))
+            decided = await self._policy.decide(self._question(attempt, owner))
         except Invalid as error:
             return await self._refuse(attempt, error)
         return await self._proceed(attempt, decided)
 
-    async def _understand(self, attempt: Attempt, message: Message) -> Attempt:
+    def _decode(self, attempt: Attempt, message: Message) -> Attempt:
         content_type = message.headers.get("Content-Type", wire.JSON)
         request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
         if self._config.dry_run_only and not request.dry_run:
             request = msgspec.structs.replace(request, dry_run=True)
-        attempt = replace(
+        return replace(
             attempt,
             request=request,
             correlation_id=request.correlation_id or attempt.correlation_id,
             operation_id=chosen_id(attempt, request),
         )
-        definition = self._catalogue.find(attempt.operation)
-        attempt = replace(attempt, definition=definition)
-        effective = definition.check(request.parameters)
-        given = {name: effective[name] for name in request.parameters if name in effective}
-        return replace(attempt, given=given, owner=await self._work.owner(definition, given))
 
-    async def _earlier(self, attempt: Attempt) -> Answer | None:
+    def _define(self, attempt: Attempt) -> Attempt:
+        return replace(attempt, definition=self._catalogue.find(attempt.operation))
+
+    def _check(self, attempt: Attempt) -> Attempt:
+        given = request_of(attempt).parameters  # exactly as sent: the principal's signature is over these values
+        definition_of(attempt).check(given)
+        return replace(attempt, given=given)
+
+    def _earlier(self, attempt: Attempt) -> Answer | None:
         """The answer of the same request sent before, if its operation is known here without asking the journal."""
         life = self._lives.known(attempt.operation_id)
         return None if life is None else self._again(attempt, life)
@@ -115,7 +121,7 @@ class Intake:
         what = [attempt.operation, attempt.target, attempt.given, attempt.dry_run]
         return keyed_digest(self._vault.fingerprint_key(attempt.operation_id), what)
 
-    def _question(self, attempt: Attempt) -> Decide:
+    def _question(self, attempt: Attempt, owner: str | None) -> Decide:
         request = request_of(attempt)
         subject = Subject(
             operation_id=attempt.operation_id,
@@ -129,7 +135,7 @@ class Intake:
             idempotency_key=request.idempotency_key,
             statement=request.statement,
             salt=request.salt,
-            owner=attempt.owner,
+            owner=owner,
         )
         looks = definition_of(attempt).baseline and not request.dry_run
         return Decide(

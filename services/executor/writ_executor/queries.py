@@ -86,8 +86,8 @@ class Queries:
         """The very path of a request up to the decision."""
         principal, query = _asked(message, SimulateQuery)
         definition = self._catalogue.find(query.operation)
-        effective = definition.check(query.parameters)
-        given = {name: effective[name] for name in query.parameters if name in effective}
+        definition.check(query.parameters)
+        given = dict(query.parameters)
         operation_id = encode_id(os.urandom(16))
         subject = Subject(
             operation_id=operation_id,

@@ -166,6 +166,6 @@ class Receipts:
 
 
 def _not_begun(started: Started, receipt: Receipt) -> bool:
-    """The instance that claimed says that it ran nothing: the answer got lost, or what it got was no grant of policy."""
+    """The instance that claimed says that it ran nothing: its answer got lost, or was no grant of policy."""
     same = (started.instance, started.attempt) == (receipt.instance, receipt.attempt)
     return same and receipt.outcome == "failed" and receipt.effect == "none"
