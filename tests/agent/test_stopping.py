@@ -104,7 +104,7 @@ async def test_what_may_have_had_an_effect_when_its_time_was_up_is_unknown(world
 async def test_what_succeeded_while_it_was_told_to_stop_has_succeeded(world: World) -> None:
     async def finish(task: Task, progress: Progress) -> Done:
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             return Done(outcome="succeeded", effect="done")
         raise AssertionError("it is always stopped")

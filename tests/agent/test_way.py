@@ -1,7 +1,5 @@
 """One operation's way through an agent, as it should go."""
 
-import asyncio
-
 from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backend import Done, Progress, Task
@@ -90,17 +88,20 @@ async def test_heartbeats_tell_what_runs_and_what_ended(world: World) -> None:
 
 async def test_progress_is_relayed_at_most_twice_a_second(world: World) -> None:
     async def chatty(task: Task, progress: Progress) -> Done:
+        progress("first" + "." * 1000)
+        await world.executor.until(lambda: len(words) == 1)
         for number in range(100):
             progress(f"{number} of 100" + "." * 1000)
-            await asyncio.sleep(0.005)
+        await world.executor.until(lambda: len(words) == 2)
         return Done(outcome="succeeded")
+
+    words = world.executor.progress
 
     world.backend.scripts["test_noop"] = chatty
     await world.agent()
     operation_id = await world.executor.dispatch("test_noop", TARGET)
     await world.executor.ended(operation_id)
-    words = world.executor.progress
-    assert 1 <= len(words) <= 3
+    assert [word.message.rstrip(".") for word in words] == ["first", "99 of 100"]
     assert {word.operation_id for word in words} == {operation_id}
     assert all(len(word.message) <= 500 for word in words)
 

@@ -71,25 +71,10 @@ class Agent:
         self._heart = Heart(bus, settings.heartbeat, self._heartbeat)
         self._meters = Meters(metrics, catalogue, self._free_slots)
         self._outbox = Outbox(bus, spool, lambda _: self._heart.changed())
-        reporter = Reporter(self._outbox, identity, self._meters)
-        self._looks = Looks(backend, trust, reporter, self._meters)
-        self._cancels = Cancels(trust, self._hands, self._untold, reporter, self._meters)
-        self._worker = Worker(
-            Parts(
-                bus=bus,
-                backend=backend,
-                trust=trust,
-                identity=identity,
-                spool=spool,
-                outbox=self._outbox,
-                reporter=reporter,
-                looks=self._looks,
-                meters=self._meters,
-                hands=self._hands,
-                kill_grace=settings.kill_grace,
-                changed=self._heart.changed,
-            )
-        )
+        self._reporter = Reporter(self._outbox, identity, self._meters)
+        self._looks = Looks(backend, trust, self._reporter, self._meters)
+        self._cancels = Cancels(trust, self._hands, self._untold, self._reporter, self._meters)
+        self._worker = Worker(self._parts(trust))
         self._beating: asyncio.Task[None] | None = None
         self._serving: Subscription | None = None
         self._pulling: Subscription | None = None
@@ -129,6 +114,22 @@ class Agent:
     async def bus_check(self) -> str | None:
         """For `/readyz`."""
         return None if self._bus.connected else "not connected to NATS"
+
+    def _parts(self, trust: Trust) -> Parts:
+        return Parts(
+            bus=self._bus,
+            backend=self._backend,
+            trust=trust,
+            identity=self._identity,
+            spool=self._spool,
+            outbox=self._outbox,
+            reporter=self._reporter,
+            looks=self._looks,
+            meters=self._meters,
+            hands=self._hands,
+            kill_grace=self._settings.kill_grace,
+            changed=self._heart.changed,
+        )
 
     def _service(self) -> Service:
         pool, instance = self._identity.pool, self._identity.instance
