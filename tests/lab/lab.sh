@@ -7,7 +7,7 @@
 #   lab.sh run HOST CMD...    CMD inside HOST, as root
 #   lab.sh put HOST FROM TO   copies a file or folder into HOST (TO is its new name there)
 #   lab.sh wait HOST          until HOST has booted
-#   lab.sh reset HOST         HOST loses its power and boots again
+#   lab.sh reset HOST         HOST ends at once, as in a power cut (what it wrote stays), and boots again
 #   lab.sh status             what is there
 #
 # Rules: nothing is attached to the machine's own network. Everything of one lab is beneath one cgroup, one tmpfs and
