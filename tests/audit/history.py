@@ -81,7 +81,7 @@ class History:
         await self.append(principal, operation, event)
         return operation
 
-    async def refused(self, principal: str, key: str, correlation: str = "") -> str:
+    async def refused(self, principal: str, key: str, correlation: str = "", message: str = "no rule") -> str:
         """An attempt that policy denied."""
         operation = operation_id(principal, key)
         event = journal.Refused(
@@ -92,7 +92,7 @@ class History:
             target="web-2",
             outcome="denied",
             code="no_rule",
-            message="no rule allows it",
+            message=message,
         )
         await self.append(principal, operation, event)
         return operation

@@ -13,6 +13,7 @@ import pytest
 from tests.audit.history import History
 from tests.audit.replica import kinds, policy, replica, search, trace
 
+from writ_client.client import Writ
 from writ_runtime.service import RunFile
 from writ_testing.nats_server import WritServer, writ_server
 
@@ -91,3 +92,17 @@ async def test_a_killed_service_loses_nothing_and_stops_in_order(server: WritSer
         second.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):
             assert await second.wait() == 0
+
+
+async def test_the_client_gathers_all_pages_of_a_long_trace(server: WritServer, tmp_path: Path) -> None:
+    executor, audit = await server.bus("executor"), await server.bus("audit")
+    history = History(executor)
+    for number in range(120):
+        await history.refused("alice", f"k{number}", correlation="c-1", message="x" * 30_000)
+    async with (
+        replica(audit, tmp_path / "state"),
+        await Writ.connect(server.url, seed=server.keys["alice"].seed, principal="alice") as writ,
+    ):
+        answer = await writ.trace(correlation_id="c-1")
+    assert [event.sequence for event in answer.events] == list(range(1, 121))
+    assert not answer.more

@@ -6,6 +6,8 @@ Raises the errors of `writ_contracts.errors`: Invalid (`not_found`, …), Denied
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import structs
+
 from writ_bus.port import Bus
 from writ_client.asking import Reply, ask
 from writ_client.failures import raise_for
@@ -55,7 +57,13 @@ class Queries:
     async def trace(self, *, operation_id: str | None = None, correlation_id: str | None = None) -> audit.TraceAnswer:
         """All that is on record of an operation, or of all operations of a correlation id: give one of the two."""
         question = audit.TraceQuery(operation_id=operation_id, correlation_id=correlation_id)
-        return await self._query("trace", question, audit.TraceAnswer)
+        answer = await self._query("trace", question, audit.TraceAnswer)
+        events = answer.events
+        while answer.more:
+            question = structs.replace(question, after=events[-1].sequence)
+            answer = await self._query("trace", question, audit.TraceAnswer)
+            events = [*events, *answer.events]
+        return structs.replace(answer, events=events)
 
     async def search(self, query: audit.SearchQuery) -> audit.SearchAnswer:
         """Operations on record, newest first."""

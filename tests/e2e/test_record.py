@@ -1,0 +1,102 @@
+"""Who may read the record: one's own always, one's agents' too, anybody else's by the policy that is in force."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from writ_contracts.audit import SearchQuery
+from writ_contracts.errors import WritError
+from writ_testing.house import RunningHouse, open_policy, prepare, running_house
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+AUDITORS = {"name": "auditors_read", "operations": ["audit_read"], "allowed": True, "user_roles": ["auditor"]}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+    folder = tmp_path_factory.mktemp("record")
+    people: list[tuple[str, dict[str, Any]]] = [
+        ("alice", {}),
+        ("bob", {}),
+        ("carol", {"roles": ["auditor"]}),
+        ("copilot", {"kind": "agent", "acts_for": "alice"}),
+    ]
+    home = prepare(folder, policy=open_policy(AUDITORS), principals=people)
+    async with running_house(folder, home=home) as running:
+        yield running
+
+
+async def run(house: RunningHouse, principal: str, correlation_id: str | None = None) -> str:
+    """One operation of this principal's; its id."""
+    async with await house.client(principal) as writ:
+        done = await writ.run("test_noop", "web-1", correlation_id=correlation_id)
+    assert done.outcome == "succeeded"
+    return done.operation_id
+
+
+async def reads(house: RunningHouse, principal: str, operation_id: str) -> str:
+    """`whole`, or why not."""
+    async with await house.client(principal) as writ:
+        try:
+            answer = await writ.trace(operation_id=operation_id)
+        except WritError as error:
+            return error.code
+    return "whole" if {"requested", "finished"} <= {event.kind for event in answer.events} else "in part"
+
+
+async def test_own_and_agents_records_are_open_and_others_by_policy(house: RunningHouse) -> None:
+    own, agents = await run(house, "alice"), await run(house, "copilot")
+    assert [await reads(house, who, own) for who in ("alice", "bob", "carol", "copilot")] == [
+        "whole",
+        "not_found",
+        "whole",
+        "not_found",
+    ]
+    assert [await reads(house, who, agents) for who in ("alice", "bob", "carol", "copilot")] == [
+        "whole",
+        "not_found",
+        "whole",
+        "whole",
+    ]
+
+
+async def test_a_search_stays_among_what_one_may_read(house: RunningHouse) -> None:
+    for principal in ("alice", "bob", "copilot"):
+        await run(house, principal)
+
+    async def seen(principal: str) -> set[str]:
+        async with await house.client(principal) as writ:
+            return {row.principal for row in (await writ.search(SearchQuery(limit=1000))).rows}
+
+    assert await seen("bob") == {"bob"}
+    assert await seen("alice") == {"alice", "copilot"}
+    assert await seen("carol") >= {"alice", "bob", "copilot"}
+    async with await house.client("bob") as writ:
+        with pytest.raises(WritError) as caught:
+            await writ.search(SearchQuery(principal="alice"))
+    assert caught.value.code == "denied"
+
+
+async def test_an_audit_service_that_is_killed_answers_again_with_all_of_it(house: RunningHouse) -> None:
+    before = await run(house, "alice")
+    gone = house.kill("audit")
+    after = await run(house, "alice")
+    await house.until("audit", other_than=gone)
+    assert [await reads(house, "alice", one) for one in (before, after)] == ["whole", "whole"]
+
+
+async def test_an_index_that_was_deleted_is_made_again(house: RunningHouse) -> None:
+    operation = await run(house, "alice", correlation_id="lost-index")
+    (index,) = Path(house.home.root).rglob("audit.sqlite")
+    gone = house.kill("audit")
+    await asyncio.to_thread(index.unlink)
+    await house.until("audit", other_than=gone)
+    async with await house.client("alice") as writ:
+        assert operation in [row.operation_id for row in (await writ.search(SearchQuery(principal="alice"))).rows]
+        kinds = [event.kind for event in (await writ.trace(correlation_id="lost-index")).events]
+    assert kinds[0] == "requested"
+    assert kinds[-1] == "finished"
