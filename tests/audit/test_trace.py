@@ -7,6 +7,7 @@ import pytest
 from tests.audit.history import History
 from tests.audit.replica import ask, kinds, policy, replica, trace
 
+from writ_audit import reading
 from writ_contracts.audit import SearchAnswer, TraceAnswer
 from writ_contracts.ids import operation_id
 from writ_testing.memory_bus import MemoryBus
@@ -108,14 +109,15 @@ async def test_events_of_others_under_a_shared_correlation_id_are_withheld(bus: 
     assert answer.withheld == 1
 
 
-async def test_a_long_trace_comes_in_pages(bus: MemoryBus, history: History) -> None:
-    for number in range(2_100):
+async def test_a_long_trace_comes_in_pages(bus: MemoryBus, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_EVENTS", 100)
+    for number in range(130):
         await history.refused("alice", f"k{number}", correlation="c-1")
     first = await trace(bus, "alice", correlation_id="c-1")
     assert first.more
     rest = await trace(bus, "alice", correlation_id="c-1", after=first.events[-1].sequence)
     assert not rest.more
-    assert [event.sequence for event in [*first.events, *rest.events]] == list(range(1, 2_101))
+    assert [event.sequence for event in [*first.events, *rest.events]] == list(range(1, 131))
 
 
 async def test_a_record_that_cannot_be_read_is_shown_as_such(bus: MemoryBus, history: History) -> None:
