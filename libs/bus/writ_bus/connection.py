@@ -6,55 +6,30 @@ is handed to its callback from within the parser, without a queue and a task in 
 
 import asyncio
 import logging
-import random
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-import msgspec
 import nats.errors
-from nats.aio.client import Client, Server
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
 from writ_bus.errors import BusError, Forbidden, Refused, TimedOut, Unreachable
+from writ_bus.options import OnViolation as OnViolation
+from writ_bus.options import Options as Options
+from writ_bus.options import TlsOptions as TlsOptions
+from writ_bus.options import next_server, tls_context
+from writ_bus.patience import backoff
 from writ_bus.watchdog import Watchdog, limit_silence, send_ping
 
 _logger = logging.getLogger("writ.bus")
-_jitter = random.SystemRandom()
-
 _violation = re.compile(r'permissions violation for (publish|subscription)(?: to)? "([^"]+)"').search
 
+HIGH_WATER = 8 << 20
+"""Bytes that may wait for the socket before a sender has to."""
+
 OnMessage = Callable[[Msg], None]
-OnViolation = Callable[[str, str], None]
-
-
-class TlsOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Paths of PEM files; `certificate` and `key` where the server asks for the client's own."""
-
-    ca: str
-    certificate: str | None = None
-    key: str | None = None
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach the server, and as whom."""
-
-    name: str
-    servers: list[str]
-    seed: bytes
-    """The nkey seed (SU…) of the user."""
-    inbox_prefix: str
-    """Where this user may listen for answers, without the last dot."""
-    tls: TlsOptions | None = None
-    wait: float = 5.0
-    """How long the first connect may take, in all."""
-    probe_every: float = 5.0
-    probe_patience: float = 10.0
-    """A connection on which a probe gets no answer for that long is dead, whatever TCP says; together below 30 s."""
-    on_violation: OnViolation | None = None
-    """Called with `publish` or `subscription` and the subject (in lower case, as nats-py hands it on)."""
 
 
 class Connection:
@@ -147,6 +122,9 @@ class Connection:
 
     async def _on_disconnected(self) -> None:
         self.up.clear()
+        # What was not sent is not sent later: its senders have given up, or will be told now.
+        self.client._pending.clear()
+        self.client._pending_data_size = 0
         for callback in list(self.on_lost):
             callback()
 
@@ -194,7 +172,9 @@ class Connection:
     async def publish(
         self, subject: str, data: bytes, reply: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
-        """Hand it to the socket. Raises Unreachable when there is none."""
+        """Hand it to the socket. Raises Unreachable when there is none, or it takes no more."""
+        if self.client._pending_data_size > HIGH_WATER:
+            await self._until_flowing()
         try:
             await self.client.publish(subject, data, reply, cast("dict[str, str] | None", headers))
         except nats.errors.MaxPayloadError:
@@ -202,6 +182,14 @@ class Connection:
             raise Refused(f"{len(data)} bytes, the server takes at most {limit}", code="oversize") from None
         except (nats.errors.Error, OSError) as error:
             raise Unreachable(f"not connected: {error}") from error
+
+    async def _until_flowing(self) -> None:
+        """nats-py buffers without limit what the socket does not take; wait here instead, for a moment."""
+        for pause in backoff(12, first=0.001):
+            if not self.connected or self.client._pending_data_size <= HIGH_WATER:
+                return
+            await asyncio.sleep(pause)
+        raise Unreachable("the server takes no more data")
 
     async def listen(self, subject: str, on_message: OnMessage, queue: str = "") -> NatsSubscription:
         """Call `on_message` for each message from now on. Raises Forbidden, Unreachable."""
@@ -273,19 +261,3 @@ async def open_connection(options: Options) -> Connection:
     connection = Connection(options)
     await connection.open()
     return connection
-
-
-def next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
-    """Any of the servers that failed least, after a pause that grows to 2 s, with jitter: fleets must not march."""
-    least = min(server.reconnects for server in servers)
-    server = _jitter.choice([server for server in servers if server.reconnects == least])
-    return server, min(2.0, 0.05 * 2 ** min(server.reconnects, 6)) * _jitter.uniform(0.5, 1.0)
-
-
-def tls_context(options: TlsOptions) -> ssl.SSLContext:
-    """TLS 1.3, the server verified against `ca`, our own certificate if there is one."""
-    context = ssl.create_default_context(cafile=options.ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    if options.certificate:
-        context.load_cert_chain(options.certificate, options.key)
-    return context

@@ -18,6 +18,7 @@ from writ_bus.errors import Refused, TimedOut, Unreachable
 
 READY_WITHIN = 15.0
 STOP_WITHIN = 15.0
+MONITOR_ANSWERS_WITHIN = 2.0
 _POLL = 0.02
 
 
@@ -116,7 +117,7 @@ class ServerProcess:
             before = await self._loaded_at()
 
             async def loaded(before: str = before) -> bool:
-                return await self._loaded_at() != before
+                return await self._loaded_at() not in (before, "")
 
             self._process.send_signal(signal.SIGHUP)
             await self._until(loaded, READY_WITHIN, "did not reload its configuration")
@@ -161,15 +162,18 @@ async def _must_be_free(host: str, port: int) -> None:
 async def _get(port: int, path: str) -> dict[str, Any]:
     """What the monitor says; empty while it does not answer."""
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
+        async with asyncio.timeout(MONITOR_ANSWERS_WITHIN):
+            return await _fetch(port, path)
+    except (OSError, TimeoutError, msgspec.DecodeError):
         return {}
+
+
+async def _fetch(port: int, path: str) -> dict[str, Any]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
         answer = await reader.read()
         return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2], type=dict[str, Any])
-    except (OSError, msgspec.DecodeError):
-        return {}
     finally:
         writer.close()
 

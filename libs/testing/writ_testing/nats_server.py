@@ -4,6 +4,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -77,6 +78,13 @@ class WritServer:
         self.config.write_text(render(self.plan))
         await self.process.reload()
 
+    async def add_pool(self, pool: str) -> None:
+        """A new pool's agents, while the server runs; their consumer is `provision`'s."""
+        key = self.keys[f"agent-{pool}"] = Key(generate_seed())
+        self.plan = replace(self.plan, pools={**self.plan.pools, pool: [key.public]})
+        self.config.write_text(render(self.plan))
+        await self.process.reload()
+
     def options(self, name: str, **changed: object) -> Options:
         """How `name` connects."""
         options = Options(name=name, servers=[self.url], seed=self.keys[name].seed, inbox_prefix=inbox_prefix(name))
@@ -139,3 +147,10 @@ def anybody(url: str, **changed: object) -> Options:
     """Options for a server that asks nobody who they are."""
     options = Options(name="anybody", servers=[url], seed=generate_seed(), inbox_prefix="_INBOX_anybody")
     return replace(options, **changed)
+
+
+def transport_info(bus: NatsBus, what: str) -> Any:
+    """What asyncio knows of the bus's connection: `socket`, `cipher`."""
+    writer = getattr(bus.connection.client._transport, "_io_writer", None)
+    assert writer is not None
+    return writer.get_extra_info(what)

@@ -1,0 +1,68 @@
+"""A TCP proxy on loopback that can stop forwarding without closing: a network that fell silent."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class TcpProxy:
+    """Forwards to one port while `flowing`; a connection that stalls stays open."""
+
+    def __init__(self, to_port: int) -> None:
+        self._to_port = to_port
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.accepted = 0
+        self.port = 0
+
+    def stall(self) -> None:
+        """From now on nothing passes, on the connections that are there and on new ones."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """New connections pass again; old ones stay silent for ever, as after a router forgot them."""
+        for task in self._tasks:
+            task.cancel()
+        self._flowing.set()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One client."""
+        self.accepted += 1
+        await self._flowing.wait()
+        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
+        for source, sink in ((reader, to_writer), (to_reader, writer)):
+            task = asyncio.create_task(self._forward(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65_536):
+                await self._flowing.wait()
+                sink.write(data)
+                await sink.drain()
+        except ConnectionError:
+            return
+        finally:
+            if self._flowing.is_set():
+                sink.close()
+
+    async def close(self) -> None:
+        """End all forwarding."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def tcp_proxy(to_port: int) -> AsyncIterator[TcpProxy]:
+    """A proxy that flows."""
+    proxy = TcpProxy(to_port)
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
+        await proxy.close()

@@ -1,0 +1,198 @@
+"""What the connection does when the server is away, silent, or does not want us."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from writ_bus.errors import Forbidden, Refused, TimedOut, Unreachable
+from writ_bus.nats_bus import NatsBus, connect
+from writ_bus.options import Options, next_server
+from writ_bus.port import Message
+from writ_bus.watchdog import UNACKNOWLEDGED_MS
+from writ_testing.ground import ASK, REQUESTS, SOON, echo, eventually, service
+from writ_testing.nats_server import WritServer, anybody, free_port, open_server, transport_info, writ_server
+from writ_testing.tcp_proxy import TcpProxy, tcp_proxy
+from writ_trust.keys import generate_seed
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
+    async with writ_server(tmp_path, pools=()) as server:
+        yield server
+
+
+async def test_a_key_that_the_server_does_not_know_is_forbidden_at_once(server: WritServer) -> None:
+    async with asyncio.timeout(2.0):
+        with pytest.raises(Forbidden) as forbidden:
+            await connect(server.options("alice", seed=generate_seed(), wait=30.0))
+    assert str(forbidden.value) == f"{server.url} does not know the key of alice"
+
+
+async def test_somebody_elses_inbox_is_forbidden_at_once(server: WritServer) -> None:
+    with pytest.raises(Forbidden, match="_inbox_bob"):
+        await connect(server.options("alice", inbox_prefix="_INBOX_bob"))
+
+
+async def test_a_server_that_is_not_there_is_unreachable_in_the_time_given() -> None:
+    started = time.monotonic()
+    with pytest.raises(Unreachable, match="cannot be reached") as unreachable:
+        await connect(anybody(f"nats://127.0.0.1:{free_port()}", wait=0.5))
+    assert time.monotonic() - started < 2.0
+    assert "\n" not in str(unreachable.value)
+
+
+async def test_a_server_that_says_nothing_is_unreachable_in_the_time_given() -> None:
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with listener, asyncio.timeout(SOON):
+        with pytest.raises(Unreachable):
+            await connect(anybody(f"nats://127.0.0.1:{port}", wait=0.5))
+
+
+async def test_connecting_waits_for_a_server_that_comes_later(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (process, url):
+        await process.stop()
+        connecting = asyncio.create_task(connect(anybody(url, wait=SOON)))
+        await asyncio.wait({connecting}, timeout=0.2)
+        port, monitor = int(url.rpartition(":")[2]), free_port()
+        (tmp_path / "later.conf").write_text(f"host: 127.0.0.1\nport: {port}\nhttp: 127.0.0.1:{monitor}\n")
+        later = await type(process).start(
+            tmp_path / "later.conf", tmp_path / "later.log", port=port, monitor_port=monitor
+        )
+        bus = await connecting
+        assert bus.connected
+        await bus.close()
+        await later.stop()
+
+
+async def test_while_the_server_is_away_nothing_is_buffered_and_after_it_everything_works(server: WritServer) -> None:
+    executor, alice = await server.bus("executor"), await server.bus("alice")
+    await executor.serve(service("executor", REQUESTS, echo))
+    await server.process.kill()
+
+    async def away() -> bool:
+        return not alice.connected
+
+    await eventually(away)
+    with pytest.raises(Unreachable):
+        await alice.publish(ASK, b"")
+    await server.start()
+    assert (await alice.request(ASK, b"again", timeout=SOON)).data == b"again"
+
+
+async def test_a_request_in_flight_when_the_connection_breaks_fails_at_once(server: WritServer) -> None:
+    executor, alice = await server.bus("executor"), await server.bus("alice")
+    began = asyncio.Event()
+
+    async def never(message: Message) -> bytes:
+        began.set()
+        await asyncio.Event().wait()
+        return b""
+
+    await executor.serve(service("executor", REQUESTS, never))
+    asked = asyncio.create_task(alice.request(ASK, b"", timeout=60.0))
+    await began.wait()
+    await server.process.kill()
+    async with asyncio.timeout(SOON):
+        with pytest.raises(TimedOut, match="connection was lost"):
+            await asked
+    await server.start()
+
+
+async def test_more_than_the_server_takes_is_refused_before_it_is_sent(server: WritServer) -> None:
+    alice = await server.bus("alice")
+    with pytest.raises(Refused) as refused:
+        await alice.request(ASK, b"x" * 3_000_000, timeout=SOON)
+    assert refused.value.code == "oversize"
+    assert alice.connected
+
+
+async def test_a_user_that_is_taken_out_of_the_configuration_is_cut_off(server: WritServer) -> None:
+    from msgspec.structs import replace
+
+    from writ_bus.server_config import render
+
+    bob = await server.bus("bob")
+    plan = replace(server.plan, principals={"alice": server.plan.principals["alice"]})
+    server.config.write_text(render(plan))
+    await server.process.reload()
+
+    async def gone() -> bool:
+        return not bob.connected
+
+    await eventually(gone)
+
+
+@pytest.fixture
+async def proxied(tmp_path: Path) -> AsyncIterator[tuple[TcpProxy, NatsBus, NatsBus]]:
+    """A bus that goes through a proxy, and one that does not."""
+    async with open_server(tmp_path) as (_, url), tcp_proxy(int(url.rpartition(":")[2])) as proxy:
+        # The real intervals are 5 s and 10 s; a fifth of them keeps the test short.
+        through = f"nats://127.0.0.1:{proxy.port}"
+        bus = await connect(anybody(through, probe_every=1.0, probe_patience=2.0))
+        direct = await connect(anybody(url))
+        yield proxy, bus, direct
+        await bus.close()
+        await direct.close()
+
+
+def test_a_silent_connection_is_noticed_within_thirty_seconds() -> None:
+    options = Options(name="", servers=[], seed=b"", inbox_prefix="")
+    assert options.probe_every + options.probe_patience <= 20.0
+    assert UNACKNOWLEDGED_MS <= 20_000
+
+
+@pytest.mark.parametrize("writing", [False, True], ids=["idle", "writing"])
+async def test_a_half_open_connection_is_replaced(proxied: tuple[TcpProxy, NatsBus, NatsBus], writing: bool) -> None:
+    proxy, bus, direct = proxied
+    await direct.serve(service("executor", REQUESTS, echo))
+    stop = asyncio.Event()
+
+    async def write() -> None:
+        while not stop.is_set():
+            try:
+                await bus.publish("some.where", b"x" * 100_000)
+            except Unreachable:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+
+    writer = asyncio.create_task(write()) if writing else None
+    proxy.stall()
+
+    async def noticed() -> bool:
+        return not bus.connected
+
+    await eventually(noticed, within=6.0)
+    stop.set()
+    proxy.flow()
+    assert (await bus.request(ASK, b"through", timeout=10.0)).data == b"through"
+    assert proxy.accepted >= 2
+    if writer:
+        await writer
+
+
+async def test_unacknowledged_data_has_a_limit_in_the_kernel(proxied: tuple[TcpProxy, NatsBus, NatsBus]) -> None:
+    _, bus, _ = proxied
+    sock = transport_info(bus, "socket")
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNACKNOWLEDGED_MS
+
+
+def test_reconnecting_prefers_the_server_that_failed_least_and_waits_longer_each_time() -> None:
+    from nats.aio.client import Server
+
+    class Uri:
+        netloc = "x"
+
+    tired, fresh = Server(Uri(), 9), Server(Uri(), 0)  # type: ignore[arg-type]
+    assert all(next_server([tired, fresh], {})[0] is fresh for _ in range(20))
+    assert max(next_server([fresh], {})[1] for _ in range(50)) <= 0.05
+    pauses = [next_server([tired], {})[1] for _ in range(50)]
+    assert 1.0 <= min(pauses) < max(pauses) <= 2.0

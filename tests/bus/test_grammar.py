@@ -1,0 +1,53 @@
+"""The grammar of subjects, tried with anything."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from writ_bus.grammar import check_filter, check_subject, matches
+
+tokens = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=5)
+subjects = st.lists(tokens, min_size=1, max_size=6).map(".".join)
+
+
+@given(subjects)
+def test_what_is_made_of_tokens_is_a_subject_and_matches_itself(subject: str) -> None:
+    assert check_subject(subject) == check_filter(subject) == subject
+    assert matches(subject, subject)
+    assert matches(">", subject)
+
+
+@given(st.text(max_size=20))
+def test_nothing_that_could_break_the_protocol_passes(text: str) -> None:
+    try:
+        check_subject(text)
+    except ValueError:
+        return
+    assert not any(char in text for char in "*> \t\r\n\0")
+    assert all(text.split("."))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "expected"),
+    [
+        ("a.*", "a.b", True),
+        ("a.*", "a", False),
+        ("a.*", "a.b.c", False),
+        ("a.>", "a.b.c", True),
+        ("a.>", "a", False),
+        ("*.b", "a.b", True),
+        ("*.>", "a", False),
+        ("a.b", "a.c", False),
+        ("a.*.c", "a.b.c", True),
+        ("a.*.c.>", "a.b.c", False),
+    ],
+)
+def test_wildcards(pattern: str, subject: str, expected: bool) -> None:
+    assert check_filter(pattern)
+    assert matches(pattern, subject) is expected
+
+
+@pytest.mark.parametrize("wrong", ["", ".", "a.", ".a", "a..b", "a.>.b", "a*", "a.b>", "> ", "a b", "a\n", "a\x00"])
+def test_what_is_no_filter_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="not a subject"):
+        check_filter(wrong)

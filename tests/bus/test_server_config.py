@@ -1,0 +1,205 @@
+"""The rendered configuration, read by the server that it is for; and its reload while everybody is at work."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from writ_bus.errors import Refused, TimedOut, Unreachable
+from writ_bus.nats_bus import NatsBus, connect
+from writ_bus.options import TlsOptions
+from writ_bus.server_config import TlsFiles, parties, render
+from writ_bus.server_process import check_config
+from writ_bus.streams import provision
+from writ_testing.ground import ASK, REQUESTS, SOON, echo, service
+from writ_testing.nats_server import WritServer, transport_info, writ_server
+from writ_testing.work_suite import STREAM, dispatch
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
+    async with writ_server(tmp_path) as server:
+        yield server
+
+
+async def test_the_server_takes_it_with_any_number_of_parties(tmp_path: Path) -> None:
+    principals = [f"someone_{number}-x" for number in range(40)]
+    server = WritServer(tmp_path, principals, ["local-web_1", "ssh", "docker"])
+    server.config.write_text(render(server.plan))
+    await check_config(server.config)
+
+
+async def test_a_file_that_is_wrong_is_refused_with_the_servers_words(tmp_path: Path) -> None:
+    config = tmp_path / "wrong.conf"
+    config.write_text("port: four\n")
+    with pytest.raises(Refused, match=r"wrong\.conf"):
+        await check_config(config)
+
+
+def test_what_keeps_the_record_safe_is_in_it(tmp_path: Path) -> None:
+    text = render(WritServer(tmp_path, ["alice"], ["a"]).plan)
+    assert '"sync_interval": "always"' in text
+    assert 'host: "127.0.0.1"' in text
+    assert 'http: "127.0.0.1:' in text
+    assert "max_payload: 2097152" in text
+    assert text.count('"share": true') >= 8
+
+
+def test_no_seed_is_in_it(tmp_path: Path) -> None:
+    server = WritServer(tmp_path, ["alice"], ["a"])
+    text = render(server.plan)
+    assert all(key.public in text for key in server.keys.values())
+    assert not any(key.seed.decode() in text for key in server.keys.values())
+
+
+def test_nobody_shares_an_account_with_somebody_else(tmp_path: Path) -> None:
+    plan = WritServer(tmp_path, ["alice", "bob"], ["a", "b"]).plan
+    accounts = [party.account for party in parties(plan)]
+    assert len(accounts) == len(set(accounts)) == 3 + 2 + 2
+
+
+async def keep_asking(bus: NatsBus, subject: str, stop: asyncio.Event) -> int:
+    """How many requests were answered; each may be asked again once after a lost answer, none may be refused."""
+    answered = 0
+    while not stop.is_set():
+        try:
+            await bus.request(subject, b"", timeout=SOON)
+        except TimedOut:
+            await bus.request(subject, b"", timeout=SOON)
+        answered += 1
+    return answered
+
+
+async def test_principals_are_added_while_everybody_is_at_work(server: WritServer) -> None:
+    executor, policy, audit, alice = [await server.bus(name) for name in ("executor", "policy", "audit", "alice")]
+    await executor.serve(service("executor", REQUESTS, echo))
+    await policy.serve(service("policy", "writ.policy.decide", echo))
+    await audit.serve(service("audit", "writ.query.*.trace", echo))
+    stop = asyncio.Event()
+    busy = [
+        asyncio.create_task(keep_asking(alice, ASK, stop)),
+        asyncio.create_task(keep_asking(alice, "writ.query.alice.trace", stop)),
+        asyncio.create_task(keep_asking(executor, "writ.policy.decide", stop)),
+    ]
+    lost: list[str] = []
+    for bus in (executor, policy, audit, alice):
+        bus.connection.on_lost.append(lambda bus=bus: lost.append(bus.connection.options.name))  # type: ignore[misc]
+    for name in ("carol", "dave"):
+        await server.add_principal(name)
+        newcomer = await server.bus(name)
+        assert (await newcomer.request(f"writ.request.{name}.x", b"new", timeout=SOON)).data == b"new"
+        assert (await newcomer.request(f"writ.query.{name}.trace", b"new", timeout=SOON)).data == b"new"
+    stop.set()
+    assert all(count > 10 for count in await asyncio.gather(*busy))
+    assert lost == []
+
+
+async def test_after_a_reload_services_that_come_back_are_found_by_everybody(server: WritServer) -> None:
+    first = await server.bus("executor")
+    await first.serve(service("executor", REQUESTS, echo))
+    await server.add_principal("carol")
+    await first.close()
+    second = await server.bus("executor")
+    await second.serve(service("executor", REQUESTS, echo))
+    for name in ("alice", "bob", "carol"):
+        bus = await server.bus(name)
+        assert (await bus.request(f"writ.request.{name}.x", b"still", timeout=SOON)).data == b"still"
+
+
+async def test_a_new_principal_hears_its_events(server: WritServer) -> None:
+    executor = await server.bus("executor")
+    await server.add_principal("carol")
+    carol = await server.bus("carol")
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def hear(message: object) -> None:
+        heard.put_nowait(message.subject)  # type: ignore[attr-defined]
+
+    await carol.subscribe("writ.event.op.carol.>", hear)
+    await executor.publish("writ.event.op.alice.o1.progress", b"")
+    await executor.publish("writ.event.op.carol.o1.progress", b"")
+    async with asyncio.timeout(SOON):
+        assert await heard.get() == "writ.event.op.carol.o1.progress"
+
+
+async def test_a_pool_is_added_while_the_server_runs(server: WritServer) -> None:
+    executor = await server.bus("executor")
+    await server.add_pool("new")
+    async with server.connected("bootstrap") as bootstrap:
+        await provision(bootstrap, server.plan.pools)
+    done: asyncio.Queue[int] = asyncio.Queue()
+
+    async def work(delivery: object) -> None:
+        await delivery.ack()  # type: ignore[attr-defined]
+        done.put_nowait(delivery.sequence)  # type: ignore[attr-defined]
+
+    agent = await server.bus("agent-new")
+    await agent.pull("agent-new", STREAM, work, slots=1)
+    await agent.serve(service("agent-new", "writ.agent.new.look", echo))
+    sent = await dispatch(executor, pool="new")
+    async with asyncio.timeout(SOON):
+        assert await done.get() == sent
+    assert (await executor.request("writ.agent.new.look", b"look", timeout=SOON)).data == b"look"
+
+
+async def test_status_finds_every_service_and_agent(server: WritServer) -> None:
+    subjects = {
+        "executor": REQUESTS,
+        "policy": "writ.policy.decide",
+        "audit": "writ.query.*.trace",
+        "agent-a": "writ.agent.a.look",
+        "agent-b": "writ.agent.b.look",
+    }
+    for name, subject in subjects.items():
+        await (await server.bus(name)).serve(service(name, subject, echo))
+    status = await server.bus("status")
+    pongs = await status.request_many("$SRV.PING", b"", timeout=0.5)
+    assert sorted(json.loads(pong.data)["name"] for pong in pongs) == sorted(subjects)
+    assert (await status.journal.usage()).messages == 0
+
+
+def openssl(*arguments: str, cwd: Path) -> None:
+    binary = shutil.which("openssl")
+    assert binary, "openssl makes the certificates of this test"
+    subprocess.run([binary, *arguments], cwd=cwd, check=True, capture_output=True, timeout=30)
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A CA, and certificates of it for the server and a client."""
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", cwd=tmp_path)
+    (tmp_path / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
+    for name in ("server", "client"):
+        openssl(
+            "req", *curve[:-2], "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}", cwd=tmp_path
+        )
+        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "ext")
+        openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem", cwd=tmp_path)
+    return tmp_path
+
+
+async def test_tls_both_ways(certificates: Path) -> None:
+    def path(name: str) -> str:
+        return str(certificates / name)
+
+    server = WritServer(certificates, ["alice"], [])
+    files = TlsFiles(ca=path("ca.pem"), certificate=path("server.pem"), key=path("server.key"))
+    server.plan = replace(server.plan, tls=files)
+    await server.start()
+    try:
+        mine = TlsOptions(ca=path("ca.pem"), certificate=path("client.pem"), key=path("client.key"))
+        bus = await server.bus("alice", tls=mine)
+        cipher = transport_info(bus, "cipher")
+        assert cipher[1] == "TLSv1.3"
+        with pytest.raises(Unreachable):
+            await connect(server.options("alice", tls=TlsOptions(ca=path("ca.pem")), wait=1.0))
+        with pytest.raises(Unreachable):
+            await connect(server.options("alice", wait=1.0))
+    finally:
+        await server.stop()

