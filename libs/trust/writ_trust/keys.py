@@ -9,6 +9,7 @@ import os
 import nacl.signing
 import nkeys
 from nacl.exceptions import CryptoError
+
 from writ_contracts.errors import Invalid
 
 

@@ -6,6 +6,7 @@ import binascii
 import nacl.public
 import nacl.secret
 from nacl.exceptions import CryptoError
+
 from writ_contracts.errors import Untrusted
 
 

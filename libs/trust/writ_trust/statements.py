@@ -11,10 +11,10 @@ from collections.abc import Collection
 from typing import TypeVar
 
 from msgspec import Raw, Struct
+
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, decode
-
 from writ_trust.keys import Key, verify
 
 T = TypeVar("T", bound=Struct)
