@@ -43,7 +43,7 @@ def test_a_window_holds_exactly_when_a_clock_on_the_wall_says_so(zone: str, chan
     st.integers(0, 1439), st.integers(1, 1440), st.sets(st.integers(0, 7), min_size=1), st.integers(0, 2_000_000_000)
 )
 def test_the_next_opening_is_one_and_nothing_opens_before_it(start: int, end: int, days: set[int], now: int) -> None:
-    entry = WindowEntry(start_time=_clock(start), end_time=_clock(end), days_of_week=sorted(days), timezone="UTC")
+    entry = WindowEntry(start_time=_clock(start), end_time=_clock(end), days_of_week=[*sorted(days)], timezone="UTC")
     made = window(entry)
     opening = made.opens(now)
     assert opening is not None

@@ -1,6 +1,7 @@
 """The parts of the policy service, put together; what runs beside the endpoints, and its health checks."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from importlib.metadata import version
 
@@ -8,7 +9,7 @@ from writ_bus.port import Bus, Serving
 from writ_contracts.operations import Catalogue
 from writ_policy.config import Config
 from writ_policy.follower import Follower
-from writ_policy.handlers import Handlers
+from writ_policy.handlers import Clock, Handlers
 from writ_policy.measures import Measures
 from writ_policy.sources import Sources
 from writ_runtime.health import Attention, Check
@@ -20,8 +21,11 @@ from writ_trust.keys import Key
 class PolicyService:
     """One replica: reads its files, follows the control events, decides."""
 
-    def __init__(self, config: Config, catalogue: Catalogue, key: Key, measured: Metrics) -> None:
+    def __init__(
+        self, config: Config, catalogue: Catalogue, key: Key, measured: Metrics, clock: Clock = time.time
+    ) -> None:
         """Raises ConfigError with all that is wrong with the files."""
+        self._clock = clock
         self._config, self._catalogue, self._key = config, catalogue, key
         self._observe = Observer(Log("writ.policy"), measured)
         self._measures = Measures(measured, catalogue)
@@ -42,6 +46,7 @@ class PolicyService:
             self._measures,
             self._observe,
             dry_run_only=self._config.dry_run_only,
+            clock=self._clock,
         )
         self._serving = await bus.serve(handlers.service(version("writ-policy")))
 

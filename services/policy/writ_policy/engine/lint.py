@@ -5,8 +5,9 @@ Each check is a generator over one rule, so that all findings of a file come at 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from typing import Any
 
-from writ_policy.engine.checks import checks
+from writ_policy.engine.checks import Check, Unanswerable, checks
 from writ_policy.engine.findings import Finding, Keys, Severity
 from writ_policy.engine.format import Constraint, Placed, PolicyFile, present
 from writ_policy.engine.verbs import ANY, Verb
@@ -133,13 +134,19 @@ def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Itera
         yield Finding(Severity.LINT, keys, f"{verb.operation.name}.{name} can't be this: {refusal}")
         return
     try:
-        made = checks(constraint, deny=False)
+        broken = [check for check in checks(constraint, deny=False) if _breaks(check, constraint.default)]
     except ValueError:
         return  # the pattern is no pattern, which is an error of its own
-    for check in made:
-        if check.clause in ("allowlist_source", "type") or check.holds(constraint.default):
-            continue
+    for check in broken:
         yield Finding(Severity.LINT, keys, f"the default itself breaks {check.clause} ({check.wanted})")
+
+
+def _breaks(check: Check, default: Any) -> bool:
+    """Certainly, that is; a check that can't judge the type of the parameter is found elsewhere."""
+    try:
+        return not check.holds(default)
+    except Unanswerable:
+        return False
 
 
 def _said(types: Iterable[str]) -> str:

@@ -1,0 +1,18 @@
+"""A running policy service over a bus within this process."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.policy.replica import Asking, files, replica
+
+from writ_testing.memory_broker import Broker
+from writ_testing.memory_bus import MemoryBus
+
+
+@pytest.fixture
+async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
+    """Somebody who asks it."""
+    broker = Broker()
+    async with replica(MemoryBus(broker), MemoryBus(broker), files(tmp_path)) as one:
+        yield one

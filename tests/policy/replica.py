@@ -1,0 +1,210 @@
+"""A policy service under test: its files in a folder, its keys made up, and questions as an executor asks them."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, structs
+from tests.policy.asking import CATALOGUE, NOON, at
+
+from writ_bus.port import Bus, Entry
+from writ_contracts import subjects
+from writ_contracts.agents import Claim
+from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, Granted, Subject
+from writ_contracts.ids import operation_id
+from writ_contracts.journal import ControlEvent
+from writ_contracts.requests import RequestStatement
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode, encode
+from writ_policy.config import Config
+from writ_policy.measures import metrics
+from writ_policy.service import PolicyService
+from writ_runtime import yamlfile
+from writ_runtime.metrics import Metrics
+from writ_trust.digests import keyed_digest
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import open_signed, sign
+
+KEY, SALT, NONCE, LOOK_KEY = "ab" * 32, "cd" * 32, "ef" * 32, "12" * 32
+RULES = [
+    {"name": "services", "operations": ["service_restart", "service_status"], "allowed": True},
+    {"name": "files", "operations": ["file_write", "file_delete"], "allowed": True},
+    {"name": "stops", "operations": ["stop_set", "stop_lift"], "allowed": True},
+]
+
+
+class Files(Struct, frozen=True):
+    """The four files in a folder, and the keys that they name."""
+
+    folder: Path
+    keys: dict[str, Key]
+
+    def path(self, name: str) -> Path:
+        return self.folder / f"{name}.yaml"
+
+    def write(self, name: str, data: object) -> None:
+        """Whole and at once, as an operator should: by renaming."""
+        draft = self.folder / f".{name}"
+        draft.write_text(data if isinstance(data, str) else yamlfile.dump(data))
+        draft.replace(self.path(name))
+
+    def policy(self, *rules: dict[str, Any], **keys: Any) -> None:
+        policy = {"name": "test", "require_approval_for_admin": False, "global_policies": [*rules], **keys}
+        self.write("policy", {"policies": policy})
+
+    def config(self, **changed: Any) -> Config:
+        paths: dict[str, Any] = {name: self.path(name) for name in ("policy", "inventory", "principals", "agents")}
+        return Config(nats_url="nats://127.0.0.1", key_file=self.folder / "policy.seed", **{**paths, **changed})
+
+
+def files(folder: Path) -> Files:
+    """Alice, her agent, bob, an executor's and two agents' keys; one target for each pool."""
+    names = ("alice", "copilot", "bob", "agent-a", "agent-b", "policy", "stranger")
+    made = Files(folder, {name: Key(generate_seed()) for name in names})
+    made.policy(*RULES)
+    target = {"role": "development", "backend": "local", "file_roots": ["/srv"]}
+    made.write(
+        "inventory",
+        {
+            "targets": [
+                {"id": "web-a", "agent": "a", **target},
+                {"id": "web-b", "agent": "b", **target},
+                {"id": "narrow", "agent": "a", **target, "capabilities": ["file_*"]},
+                {"id": "box", "role": "development", "backend": "docker"},
+            ]
+        },
+    )
+    people = [
+        {"id": "alice", "kind": "human", "roles": ["operator"], "key": made.keys["alice"].public},
+        {"id": "bob", "kind": "human", "roles": ["approver"], "key": made.keys["bob"].public},
+        {"id": "copilot", "kind": "agent", "acts_for": "alice", "key": made.keys["copilot"].public},
+    ]
+    made.write("principals", {"principals": people})
+    made.write("agents", {"agents": [{"pool": pool, "key": made.keys[f"agent-{pool}"].public} for pool in "ab"]})
+    return made
+
+
+class Clock:
+    """The service's clock, which stands still."""
+
+    now = at(NOON)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Asking:
+    """An executor's side."""
+
+    def __init__(self, bus: Bus, files: Files, service: PolicyService, measured: Metrics, clock: Clock) -> None:
+        self.bus, self.files, self.service, self.measured, self.clock = bus, files, service, measured, clock
+        self._numbers = itertools.count()
+
+    def subject(self, operation: str = "service_restart", target: str = "web-a", **changed: Any) -> Subject:
+        principal = changed.pop("principal", "alice")
+        number = f"key-{next(self._numbers)}"
+        parameters = {"service_name": "nginx"} if operation.startswith("service_") else {}
+        subject = Subject(
+            operation_id=operation_id(principal, number),
+            principal=principal,
+            key=self.files.keys[principal].public if principal in self.files.keys else "UNKNOWN",
+            operation=operation,
+            target=target,
+            parameters=parameters,
+            parameters_key=KEY,
+            idempotency_key=number,
+        )
+        return structs.replace(subject, **changed)
+
+    def signed(self, subject: Subject, *, by: str | None = None, **changed: Any) -> Subject:
+        """The subject with its principal's statement; `changed` is what the statement says otherwise."""
+        statement = RequestStatement(
+            principal=subject.principal,
+            operation=subject.operation,
+            target=subject.target,
+            parameters_digest=keyed_digest(SALT, subject.parameters),
+            idempotency_key=subject.idempotency_key or "",
+            dry_run=subject.dry_run,
+            issued_at=self.clock.now,
+        )
+        made = sign(self.files.keys[by or subject.principal], structs.replace(statement, **changed))
+        return structs.replace(subject, statement=made, salt=SALT)
+
+    async def decide(self, subject: Subject, *, control_sequence: int = 0, **look: Any) -> Decided:
+        ask = Decide(subject=subject, control_sequence=control_sequence, **look)
+        return decode((await self.bus.request(subjects.POLICY_DECIDE, encode(ask), timeout=10)).data, Decided)
+
+    async def decision(self, subject: Subject, **more: Any) -> Decision:
+        """The decision, whose signature holds."""
+        decided = await self.decide(subject, **more)
+        assert decided.error is None, decided.error
+        assert decided.decision is not None
+        return open_signed(decided.decision, Decision, (self.files.keys["policy"].public,))
+
+    async def code(self, subject: Subject, **more: Any) -> str:
+        """The code of the error, or of the decision."""
+        decided = await self.decide(subject, **more)
+        return decided.error.code if decided.error else (await self.decision(subject, **more)).code
+
+    def claim(self, subject: Subject, *, by: str = "agent-a", **changed: Any) -> Signed:
+        claim = Claim(operation_id=subject.operation_id, attempt=1, pool="a", instance="one", nonce=NONCE, seal_to="x")
+        return sign(self.files.keys[by], structs.replace(claim, **changed))
+
+    async def granted(self, subject: Subject, claim: Signed | None = None, *, control_sequence: int = 0) -> Granted:
+        ask = AskGrant(subject=subject, claim=claim or self.claim(subject), control_sequence=control_sequence)
+        return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, Granted)
+
+    async def grant(self, subject: Subject, claim: Signed | None = None) -> Grant:
+        """The grant, whose signature holds."""
+        granted = await self.granted(subject, claim)
+        assert granted.grant is not None, granted
+        return open_signed(granted.grant, Grant, (self.files.keys["policy"].public,))
+
+    async def control(self, kind: str, body: dict[str, Any], decision: Signed | None = None, **more: Any) -> int:
+        """Stores a control event, as an executor does; its sequence."""
+        number = next(self._numbers)
+        event = ControlEvent(
+            **{
+                "id": f"control-{number}",
+                "at": self.clock.now,
+                "correlation_id": "c",
+                "kind": kind,
+                "principal": "alice",
+                "operation_id": "a" * 26,
+                "body": body,
+                "decision": decision,
+                **more,
+            }
+        )
+        return await self.store(kind, encode(event))
+
+    async def store(self, kind: str, data: bytes) -> int:
+        last = await self.bus.journal.last(subjects.CONTROL)
+        entry = Entry(
+            subject=subjects.control_event(kind),
+            data=data,
+            event_id=f"event-{next(self._numbers)}",
+            filter=subjects.CONTROL,
+            expected=last.sequence if last else 0,
+        )
+        return await self.bus.journal.append(entry)
+
+
+@asynccontextmanager
+async def replica(bus: Bus, asking_bus: Bus, known: Files, **changed: Any) -> AsyncIterator[Asking]:
+    """A running policy service, and somebody who asks it; its clock is the asker's."""
+    measured = metrics()
+    clock = Clock()
+    service = PolicyService(known.config(**changed), CATALOGUE, known.keys["policy"], measured, clock)
+    asking = Asking(asking_bus, known, service, measured, clock)
+    await service.serve(bus)
+    following = asyncio.create_task(service.follow())
+    try:
+        yield asking
+    finally:
+        await service.stop()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)

@@ -1,0 +1,245 @@
+"""The service: who asks what is checked, decisions are signed, files and control events count from their moment on."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+from tests.policy.replica import KEY, LOOK_KEY, RULES, Asking, files, replica
+
+from writ_contracts import subjects
+from writ_contracts.decisions import Decided, Granted, Look
+from writ_contracts.wire import decode
+from writ_runtime.config import ConfigError
+from writ_testing.memory_broker import Broker
+from writ_testing.memory_bus import MemoryBus
+from writ_trust.digests import keyed_digest, plain_digest
+from writ_trust.statements import open_signed
+
+
+async def test_a_decision_names_everything_that_it_stands_on(asking: Asking) -> None:
+    subject = asking.subject()
+    decision = await asking.decision(subject)
+    assert (decision.effect, decision.code, decision.rules) == ("allow", "allowed", ["services"])
+    assert decision.operation_id == subject.operation_id
+    assert decision.parameters_digest == keyed_digest(KEY, {"service_name": "nginx", "timeout": 60})
+    assert decision.policy.name == "test"
+    assert decision.policy.digest == plain_digest(asking.files.path("policy").read_bytes())
+    assert decision.policy.inventory_digest == plain_digest(asking.files.path("inventory").read_bytes())
+    assert decision.policy.principals_digest == plain_digest(asking.files.path("principals").read_bytes())
+    assert (decision.at, decision.authenticated, decision.timeout) == (asking.clock.now, "server", 60)
+    assert decision.trace[0].matched
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"operation": "service_burn"}, "unknown_operation"),
+        ({"target": "nowhere"}, "unknown_target"),
+        ({"principal": "mallory"}, "unknown_principal"),
+        ({"key": "UNKNOWN"}, "key_mismatch"),
+        ({"parameters": {}}, "invalid_parameters"),
+        ({"parameters": {"service_name": "nginx", "shell": "sh"}}, "invalid_parameters"),
+        ({"parameters": {"service_name": "nginx\n"}}, "invalid_parameters"),
+        ({"target": "narrow"}, "unsupported"),
+        ({"target": "box"}, "unsupported"),
+        ({"target": "writ"}, "unsupported"),
+        ({"operation": "stop_set", "parameters": {"reason": "x"}}, "unsupported"),
+    ],
+)
+async def test_what_is_not_even_a_question_is_an_error(asking: Asking, changed: dict[str, str], code: str) -> None:
+    decided = await asking.decide(structs.replace(asking.subject(), **changed))
+    assert decided.decision is None
+    assert decided.error is not None
+    assert (decided.error.code, decided.error.retry) == (code, False)
+
+
+async def test_a_denial_is_signed_too(asking: Asking) -> None:
+    decision = await asking.decision(asking.subject("service_stop"))
+    assert (decision.effect, decision.code, decision.rules) == ("deny", "no_rule", [])
+
+
+async def test_an_agent_carries_its_human(asking: Asking) -> None:
+    assert (await asking.decision(asking.subject(principal="copilot"))).acts_for == "alice"
+
+
+async def test_one_may_cancel_ones_own_and_what_ones_agent_did(asking: Asking) -> None:
+    def cancel(principal: str, owner: str | None) -> object:
+        parameters = {"operation_id": "a" * 26}
+        return asking.subject("operation_cancel", "writ", principal=principal, owner=owner, parameters=parameters)
+
+    codes = {
+        (principal, owner): await asking.code(cancel(principal, owner))  # type: ignore[arg-type]
+        for principal in ("alice", "copilot")
+        for owner in ("alice", "copilot", "bob", None)
+    }
+    own = [("alice", "alice"), ("alice", "copilot"), ("copilot", "copilot")]
+    assert codes == {who: "own" if who in own else "no_rule" for who in codes}
+
+
+async def test_a_changed_policy_counts_for_the_next_decision(asking: Asking) -> None:
+    assert await asking.code(asking.subject()) == "allowed"
+    asking.files.policy({**RULES[0], "allowed": False})
+    assert await asking.code(asking.subject()) == "denied"
+    asking.files.policy(*RULES)
+    assert await asking.code(asking.subject()) == "allowed"
+
+
+async def test_so_do_changed_people_and_targets(asking: Asking) -> None:
+    asking.files.write("inventory", {"targets": []})
+    asking.files.write("principals", {"principals": []})
+    assert await asking.code(asking.subject()) == "unknown_principal"
+
+
+async def test_a_policy_that_does_not_load_leaves_the_last_good_one_in_force_loudly(
+    asking: Asking, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = await asking.decision(asking.subject())
+    asking.files.write("policy", "policies: {global_policies: [{nmae: x}]}")
+    after = await asking.decision(asking.subject())
+    assert (after.effect, after.policy) == ("allow", before.policy)
+    check = await asking.service.checks()["policy"]()
+    assert check is not None
+    assert "unknown key 'nmae'; did you mean 'name'?" in check
+    assert "file.refused" in [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert b'writ_policy_load_errors_total{file="policy"} 1.0' in asking.measured.exposition()
+
+
+async def test_without_a_good_policy_it_does_not_start_and_says_all_that_is_wrong(tmp_path: Path) -> None:
+    known = files(tmp_path)
+    known.write("policy", "policies: {global_policies: [{nmae: x}], version: 7}")
+    known.write("agents", "agents: 7")
+    with pytest.raises(ConfigError) as caught:
+        async with replica(MemoryBus(), MemoryBus(), known):
+            pass
+    said = str(caught.value)
+    assert all(word in said for word in ("'nmae'", "is missing", "policy.yaml:1:", "agents.yaml:1:"))
+
+
+async def test_lint_refuses_in_strict_and_warns_in_permissive(tmp_path: Path) -> None:
+    known = files(tmp_path)
+    known.policy({**RULES[0], "operations": ["service_restart", "service_burn"]})
+    with pytest.raises(ConfigError, match="there is no operation 'service_burn'"):
+        async with replica(MemoryBus(), MemoryBus(), known):
+            pass
+    broker = Broker()
+    async with replica(MemoryBus(broker), MemoryBus(broker), known, mode="permissive") as asking:
+        assert await asking.code(asking.subject()) == "allowed"
+
+
+async def test_a_stop_counts_from_the_moment_it_is_stored(asking: Asking) -> None:
+    sequence = await asking.control("stop_set", {"scope": ["web-a"], "reason": "it burns", "until": None})
+    decision = await asking.decision(asking.subject(), control_sequence=sequence)
+    assert (decision.code, decision.control_sequence) == ("stopped", sequence)
+    assert await asking.code(asking.subject(target="web-b")) == "allowed"
+
+
+async def test_a_stop_between_decision_and_claim_counts(asking: Asking) -> None:
+    subject = asking.subject()
+    assert await asking.code(subject) == "allowed"
+    sequence = await asking.control("stop_set", {"scope": ["*"], "reason": "it burns", "until": None})
+    granted = await asking.granted(subject, control_sequence=sequence)
+    assert granted.grant is None
+    assert granted.decision is not None
+
+
+async def test_a_lift_counts_only_if_policy_decided_it(asking: Asking) -> None:
+    await asking.control("stop_set", {"scope": ["*"], "reason": "it burns", "until": None}, id="stop-1")
+    forged = await asking.control("stop_lift", {"stop_id": "stop-1"})
+    assert await asking.code(asking.subject(), control_sequence=forged) == "stopped"
+    lift = asking.signed(asking.subject("stop_lift", "writ", parameters={"stop_id": "stop-1"}))
+    decided = await asking.decide(lift)
+    real = await asking.control(
+        "stop_lift", {"stop_id": "stop-1"}, decision=decided.decision, operation_id=lift.operation_id
+    )
+    assert await asking.code(asking.subject(), control_sequence=real) == "allowed"
+
+
+async def test_a_control_event_that_cannot_be_read_stops_everything(asking: Asking) -> None:
+    sequence = await asking.store("stop_set", b'{"type":"control","kind":7}')
+    assert await asking.code(asking.subject(), control_sequence=sequence) == "stopped"
+
+
+async def test_a_replica_that_has_not_seen_the_latest_event_says_so(asking: Asking) -> None:
+    decided = await asking.decide(asking.subject(), control_sequence=1_000)
+    assert decided.error is not None
+    assert (decided.error.code, decided.error.retry) == ("behind", True)
+
+
+async def test_a_new_replica_knows_the_stops_of_before(asking: Asking) -> None:
+    await asking.control("stop_set", {"scope": ["*"], "reason": "it burns", "until": None})
+    broker = asking.bus.broker  # type: ignore[attr-defined]
+    await asking.service.stop()
+    async with replica(MemoryBus(broker), MemoryBus(broker), asking.files) as second:
+        assert await second.code(second.subject()) == "stopped"
+
+
+async def test_a_look_is_signed_where_it_is_asked_for_and_not_denied(asking: Asking) -> None:
+    subject = asking.subject()
+    decided = await asking.decide(subject, look=["baseline"], look_key=LOOK_KEY, look_until=asking.clock.now + 9)
+    assert decided.look is not None
+    look = open_signed(decided.look, Look, (asking.files.keys["policy"].public,))
+    assert (look.actions, look.expires_at, look.target.id) == (["baseline"], asking.clock.now + 9, "web-a")
+    assert look.parameters_digest == keyed_digest(LOOK_KEY, {"service_name": "nginx", "timeout": 60})
+    denied = await asking.decide(asking.subject("service_stop"), look=["baseline"], look_key=LOOK_KEY)
+    assert denied.look is None
+    assert (await asking.decide(asking.subject("service_status"), look=["probe"], look_key=LOOK_KEY)).look is None
+    without_key = await asking.decide(subject, look=["baseline"])
+    assert without_key.error is not None
+
+
+async def test_a_look_covers_hidden_parameters_only_for_a_preview(asking: Asking) -> None:
+    parameters = {"file_path": "/srv/a", "content": "hunter2"}
+    subject = asking.subject("file_write", parameters=parameters)
+    effective = {**parameters, "encoding": "utf-8", "timeout": 60}
+    for actions, shown in (
+        (["baseline"], {"file_path": "/srv/a", "encoding": "utf-8", "timeout": 60}),
+        (["preview"], effective),
+    ):
+        decided = await asking.decide(subject, look=actions, look_key=LOOK_KEY)
+        assert decided.look is not None
+        look = open_signed(decided.look, Look, (asking.files.keys["policy"].public,))
+        assert look.parameters_digest == keyed_digest(LOOK_KEY, shown)
+
+
+async def test_the_dry_run_switches_mean_what_they_say(tmp_path: Path, asking: Asking) -> None:
+    asking.files.policy(*RULES, enable_dry_run=False)
+    assert await asking.code(asking.subject(dry_run=True)) == "dry_run_disabled"
+    (tmp_path / "dry").mkdir()
+    broker = Broker()
+    async with replica(MemoryBus(broker), MemoryBus(broker), files(tmp_path / "dry"), dry_run_only=True) as dry:
+        assert (await dry.decision(dry.subject())).dry_run
+        granted = await dry.granted(dry.subject())
+        assert granted.grant is None
+        assert granted.decision is not None
+
+
+async def test_a_secret_is_in_no_log_no_metric_and_no_error(asking: Asking, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for content in ("hunter2", 7):
+        subject = asking.subject("file_write", parameters={"file_path": "/srv/a", "content": content})
+        decided = await asking.decide(subject)
+        assert decided.error is None or "hunter2" not in decided.error.message
+        assert decided.decision is None or b"hunter2" not in bytes(decided.decision.payload)
+    logged = "".join(str(vars(record)) for record in caplog.records)
+    assert "hunter2" not in logged
+    assert b"hunter2" not in asking.measured.exposition()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200) | st.sampled_from([b"{}", b"null", b'{"subject":{}}', b"[" * 9000, b'"\\ud800"']))
+def test_any_bytes_get_an_answer(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    async def ask() -> None:
+        broker = Broker()
+        bus = MemoryBus(broker)
+        async with replica(MemoryBus(broker), bus, files(tmp_path_factory.mktemp("raw"))):
+            decided = decode((await bus.request(subjects.POLICY_DECIDE, data, timeout=5)).data, Decided)
+            granted = decode((await bus.request(subjects.POLICY_GRANT, data, timeout=5)).data, Granted)
+            assert decided.error is not None
+            assert granted.error is not None
+            assert decided.error.code == granted.error.code == "invalid"
+
+    asyncio.run(ask())

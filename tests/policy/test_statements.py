@@ -1,0 +1,89 @@
+"""The principal's own signature: where it is demanded, and what makes it hold."""
+
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.policy.replica import Asking
+
+DELETE: dict[str, Any] = {"parameters": {"file_path": "/srv/a"}}
+
+
+async def test_risk_admin_and_control_operations_need_it(asking: Asking) -> None:
+    for subject in (
+        asking.subject("file_delete", **DELETE),
+        asking.subject("stop_set", "writ", parameters={"reason": "it burns"}),
+    ):
+        decision = await asking.decision(subject)
+        assert (decision.effect, decision.code) == ("deny", "signature_required")
+        signed = await asking.decision(asking.signed(subject))
+        assert (signed.effect, signed.authenticated) == ("allow", "signature")
+
+
+async def test_other_operations_may_have_it_and_the_decision_says_so(asking: Asking) -> None:
+    assert (await asking.decision(asking.signed(asking.subject()))).authenticated == "signature"
+    assert (await asking.decision(asking.subject())).authenticated == "server"
+
+
+async def test_a_simulation_needs_none(asking: Asking) -> None:
+    assert await asking.code(asking.subject("file_delete", simulate=True, **DELETE)) == "allowed"
+
+
+async def test_cancelling_ones_own_needs_none(asking: Asking) -> None:
+    cancel = asking.subject("operation_cancel", "writ", owner="alice", parameters={"operation_id": "a" * 26})
+    assert await asking.code(cancel) == "own"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"principal": "bob"},
+        {"operation": "file_write"},
+        {"target": "web-b"},
+        {"idempotency_key": "another"},
+        {"dry_run": True},
+        {"parameters_digest": "0" * 64},
+    ],
+)
+async def test_a_statement_for_something_else_is_refused(asking: Asking, changed: dict[str, Any]) -> None:
+    signed = asking.signed(asking.subject("file_delete", **DELETE), **changed)
+    assert await asking.code(signed) == "bad_signature"
+
+
+async def test_a_statement_of_another_key_is_refused(asking: Asking) -> None:
+    for by in ("bob", "stranger", "policy", "agent-a"):
+        assert await asking.code(asking.signed(asking.subject("file_delete", **DELETE), by=by)) == "bad_signature"
+
+
+async def test_a_statement_opens_only_with_its_salt_and_its_parameters(asking: Asking) -> None:
+    signed = asking.signed(asking.subject("file_delete", **DELETE))
+    for changed in (
+        structs.replace(signed, salt=None),
+        structs.replace(signed, salt="00" * 32),
+        structs.replace(signed, parameters={"file_path": "/srv/b"}),
+    ):
+        assert await asking.code(changed) == "bad_signature"
+
+
+async def test_a_statement_is_for_one_operation(asking: Asking) -> None:
+    signed = asking.signed(asking.subject("file_delete", **DELETE))
+    assert await asking.code(structs.replace(signed, operation_id="b" * 26)) == "bad_signature"
+
+
+async def test_a_statement_is_good_for_five_minutes(asking: Asking) -> None:
+    signed = asking.signed(asking.subject("file_delete", **DELETE))
+    asking.clock.now += 299
+    assert await asking.code(signed) == "allowed"
+    asking.clock.now += 2
+    assert await asking.code(signed) == "stale_statement"
+    assert await asking.code(structs.replace(signed, statement_seen_at=asking.clock.now - 10)) == "allowed"
+
+
+async def test_a_statement_from_the_future_is_refused(asking: Asking) -> None:
+    signed = asking.signed(asking.subject("file_delete", **DELETE), issued_at=asking.clock.now + 61)
+    assert await asking.code(signed) == "stale_statement"
+
+
+async def test_a_real_statement_covers_its_dry_run(asking: Asking) -> None:
+    signed = asking.signed(asking.subject("file_delete", **DELETE))
+    assert await asking.code(structs.replace(signed, dry_run=True)) == "allowed"
