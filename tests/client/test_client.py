@@ -66,7 +66,7 @@ async def test_a_lost_answer_is_asked_for_again_with_the_same_key(
     async def lost() -> Answer:
         _, request = executor.requests[-1]
         await executor.accept("alice", "service_restart", request)
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
         raise AssertionError
 
     executor.script.append(lost)

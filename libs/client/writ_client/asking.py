@@ -17,7 +17,8 @@ from writ_contracts.wire import decode, encode
 
 Reply = TypeVar("Reply", bound=Struct)
 
-ATTEMPT_SECONDS = 10.0
+ATTEMPT_SECONDS = 6.0
+"""Longer than any executor takes that lives, policy's absence included; then another replica is asked."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 

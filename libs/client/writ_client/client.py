@@ -177,7 +177,7 @@ class Writ(Queries):
     async def stop_set(
         self, scope: list[str], *, reason: str, until: float | None = None, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Deny everything on these targets (globs) from now on, until `until` (Unix seconds) or a `stop_lift`."""
+        """Let nothing that changes these targets (globs) start, until `until` (Unix seconds) or a `stop_lift`."""
         wanted = {"scope": scope, "reason": reason} | ({} if until is None else {"until": until})
         return await self.run("stop_set", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
 

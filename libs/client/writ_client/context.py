@@ -3,6 +3,7 @@
 `writ context PRINCIPAL -o json` writes it for any NATS client in any language; `Writ.from_context` reads it back.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -60,6 +61,15 @@ def read_context(path: Path) -> Context:
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: is not a context: {error}") from error
     return msgspec.structs.replace(context, key_file=str(path.parent / context.key_file))
+
+
+def tls_of(environ: Mapping[str, str]) -> TlsOptions | None:
+    """As WRIT_TLS_CA, WRIT_TLS_CERT and WRIT_TLS_KEY have it."""
+    ca = environ.get("WRIT_TLS_CA")
+    if not ca:
+        return None
+    certificate, key = environ.get("WRIT_TLS_CERT"), environ.get("WRIT_TLS_KEY")
+    return TlsOptions(ca=ca, certificate=certificate or None, key=key or None)
 
 
 async def open_bus(context: Context, seed: bytes, *, wait: float) -> NatsBus:

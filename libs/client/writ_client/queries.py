@@ -13,7 +13,7 @@ from writ_client.asking import Reply, ask
 from writ_client.failures import raise_for
 from writ_contracts import audit, errors, requests, subjects
 
-QUERY_SECONDS = 10.0
+QUERY_SECONDS = 20.0
 
 
 class Queries:

@@ -4,12 +4,14 @@ The key pair is made here; only its public half goes into principals.yaml. A run
 """
 
 import asyncio
+import os
 import time
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from writ_client.context import Context, open_bus
+from writ_client.context import Context, open_bus, tls_of
 from writ_client.house import lists
 from writ_client.house.founding import found
 from writ_client.house.home import Home
@@ -53,7 +55,10 @@ async def _admitted(home: Home, name: str) -> bool | None:
     report = read_report(home.house_file)
     if report is None or holder(home.lock) is None:
         return None
+    tls = tls_of(os.environ)
     context = Context(principal=name, url=report.url)
+    if tls is not None:
+        context = replace(context, tls_ca=tls.ca, tls_cert=tls.certificate, tls_key=tls.key)
     seed = home.key(f"principal-{name}").seed
     deadline = time.monotonic() + ADMITTED_WITHIN
     while time.monotonic() < deadline:

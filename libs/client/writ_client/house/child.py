@@ -93,8 +93,7 @@ class Child:
 
     async def _spawn(self) -> None:
         self.run_file.unlink(missing_ok=True)
-        if self.log.exists() and self.log.stat().st_size > LARGEST_LOG:
-            self.log.replace(self.log.with_suffix(".log.1"))
+        put_aside(self.log)
         with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *tie(),
@@ -148,6 +147,12 @@ class Child:
 
     def _last_words(self) -> str:
         return quoted(self.log)
+
+
+def put_aside(log: Path) -> None:
+    """Lets a log that has grown too large begin anew, keeping the old one beside it."""
+    if log.exists() and log.stat().st_size > LARGEST_LOG:
+        log.replace(log.with_suffix(".log.1"))
 
 
 def quoted(log: Path, lines: int = 5) -> str:

@@ -18,7 +18,7 @@ from writ_bus.nats_bus import connect
 from writ_bus.server_config import ServerPlan, inbox_prefix, render
 from writ_bus.server_process import ServerProcess
 from writ_bus.streams import Sizes, provision
-from writ_client.house.child import FIRST_PAUSE, LONGEST_PAUSE, tie
+from writ_client.house.child import FIRST_PAUSE, LONGEST_PAUSE, put_aside, tie
 from writ_client.house.home import Home
 from writ_contracts.registry import Role
 from writ_runtime.config import ConfigError
@@ -90,16 +90,21 @@ def sizes(home: Home) -> Sizes:
     return chosen
 
 
+def options_of(home: Home, name: str, url: str, tls: TlsOptions | None, wait: float = 5.0) -> Options:
+    """How `bootstrap` or `status` connects."""
+    return Options(
+        name=f"writ-{name}",
+        servers=url.split(","),
+        seed=home.key(name).seed,
+        inbox_prefix=inbox_prefix(name),
+        tls=tls,
+        wait=wait,
+    )
+
+
 async def make_streams(home: Home, url: str, pools: Iterable[str], tls: TlsOptions | None) -> None:
     """Everything that Writ stores in, and the consumers of these pools. Raises BusError."""
-    options = Options(
-        name="writ-bootstrap",
-        servers=url.split(","),
-        seed=home.key("bootstrap").seed,
-        inbox_prefix=inbox_prefix("bootstrap"),
-        tls=tls,
-    )
-    bus = await connect(options)
+    bus = await connect(options_of(home, "bootstrap", url, tls))
     try:
         await provision(bus, pools, sizes(home))
     finally:
@@ -118,6 +123,7 @@ class BundledServer:
         self._home = home
         self._say = say
         self._server: ServerProcess | None = None
+        self._loaded = ""
         self._keeper: asyncio.Task[None] | None = None
 
     @property
@@ -127,12 +133,13 @@ class BundledServer:
 
     async def start(self) -> None:
         """Returns when it serves. Raises BusError: a port is taken, or in the server's own words."""
-        write_atomically(self._home.server_config, configuration(self._home, self.address).encode())
         await self._spawn()
         self._keeper = asyncio.create_task(self._keep(), name="keep nats")
 
     async def _spawn(self) -> None:
-        address = self.address
+        address, wanted = self.address, configuration(self._home, self.address)
+        write_atomically(self._home.server_config, wanted.encode())
+        put_aside(self.log)
         self._server = await ServerProcess.start(
             self._home.server_config,
             self.log,
@@ -141,16 +148,18 @@ class BundledServer:
             monitor_port=address.monitor_port,
             through=tie(),
         )
+        self._loaded = wanted
         self.state = "ready"
 
     async def adapt(self) -> bool:
         """Takes in what changed in the files; whether anything did. Raises ConfigError, BusError."""
         wanted = configuration(self._home, self.address)
-        if wanted == self._home.server_config.read_text():
+        if wanted == self._loaded:
             return False
-        write_atomically(self._home.server_config, wanted.encode())
-        if self._server is not None and self.pid is not None:
+        if self._server is not None and self.pid is not None:  # else it reads its new file when it is started again
+            write_atomically(self._home.server_config, wanted.encode())
             await self._server.reload()
+            self._loaded = wanted
         return True
 
     async def _keep(self) -> None:
@@ -165,7 +174,7 @@ class BundledServer:
                 await self._spawn()
                 self._say("nats is ready again")
                 pause = FIRST_PAUSE
-            except BusError as error:
+            except (BusError, ConfigError, OSError) as error:
                 self._say(str(error))
                 pause = min(pause * 2, LONGEST_PAUSE)
 

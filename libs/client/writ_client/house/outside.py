@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from writ_bus.connection import Options
 from writ_bus.errors import BusError
 from writ_bus.nats_bus import connect
 from writ_bus.port import Usage
-from writ_bus.server_config import inbox_prefix
+from writ_client.context import tls_of
 from writ_client.house.child import quoted
 from writ_client.house.home import Home
 from writ_client.house.lock import holder
+from writ_client.house.nats import options_of
 from writ_client.house.readiness import probe, read_run_file
 from writ_client.house.report import HouseReport, ProcessReport, read_report
 from writ_contracts.errors import TimedOut, Unreachable
@@ -100,11 +100,8 @@ async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
 
 
 async def _journal(home: Home, url: str) -> Usage | None:
-    options = Options(
-        name="writ-status", servers=[url], seed=home.key("status").seed, inbox_prefix=inbox_prefix("status"), wait=3.0
-    )
     try:
-        bus = await connect(options)
+        bus = await connect(options_of(home, "status", url, tls_of(os.environ), wait=3.0))
     except BusError:
         return None
     try:

@@ -12,8 +12,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from writ_bus.connection import TlsOptions
 from writ_bus.errors import BusError
+from writ_client.context import tls_of
 from writ_client.house import services
 from writ_client.house.child import START_SECONDS, STOP_SECONDS, Child
 from writ_client.house.founding import add_missing_pools, found
@@ -100,6 +100,8 @@ class House:
         if options.nats_url is not None:
             return ExternalServer(self._home, options.nats_url, self._say)
         port = options.nats_port or free_port(options.listen)
+        if options.listen != LOOPBACK:
+            self._say(f"NATS listens on {options.listen} without TLS: let that be a network of your own, or a tunnel")
         address = Address(host=options.listen, port=port, monitor_port=free_port())
         return BundledServer(self._home, address, self._say)
 
@@ -108,7 +110,7 @@ class House:
         await server.start()
         try:
             pools = {agent.pool for agent in read_agents(self._home.agents).agents}
-            await make_streams(self._home, server.url, sorted(pools), self._tls())
+            await make_streams(self._home, server.url, sorted(pools), tls_of(self._environ))
         except BusError as error:
             raise Unreachable(hint(error, server)) from error
         wanted = services.core(self._table, self._home, server.url, self._options.executors, self._environ)
@@ -118,9 +120,17 @@ class House:
     async def _start_children(self, wanted: list[services.Service]) -> None:
         started = [self._child(service) for service in wanted]
         self._children += started
-        async with asyncio.TaskGroup() as group:
-            for child in started:
-                group.create_task(self._start_child(child))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for child in started:
+                    group.create_task(self._start_child(child))
+        except BaseException:
+            await self._stop_children(started)
+            raise
+
+    async def _stop_children(self, children: list[Child]) -> None:
+        await asyncio.gather(*(child.stop() for child in children))
+        self._children = [child for child in self._children if child not in children]
 
     def _child(self, service: services.Service) -> Child:
         start, stop = self._options.start_seconds, self._options.stop_seconds
@@ -136,16 +146,6 @@ class House:
         local = [target for target in read_inventory(self._home.inventory).targets if target.backend == "local"]
         here = {target.pool for target in local if is_here(str(target.connection.get("host", target.id)))}
         return sorted(here - self._options.without_agents)
-
-    def _tls(self) -> TlsOptions | None:
-        ca = self._environ.get("WRIT_TLS_CA")
-        if not ca:
-            return None
-        return TlsOptions(
-            ca=ca,
-            certificate=self._environ.get("WRIT_TLS_CERT") or None,
-            key=self._environ.get("WRIT_TLS_KEY") or None,
-        )
 
     async def _follow(self, server: Server) -> None:
         paths = (self._home.inventory, self._home.principals, self._home.agents)
@@ -171,13 +171,12 @@ class House:
         added = set(add_missing_pools(self._home))
         if await server.adapt():
             self._say("principals and pools are as in the files again")
-        await make_streams(self._home, server.url, sorted(before | added), self._tls())
+        await make_streams(self._home, server.url, sorted(before | added), tls_of(self._environ))
         wanted = {f"agent-{pool}": pool for pool in self._pools_here()}
         gone = [child for child in self._children if child.name.startswith("agent-") and child.name not in wanted]
         for child in gone:
             self._say(f"{child.name} is not wanted any more: stopping it")
-            await child.stop()
-            self._children.remove(child)
+        await self._stop_children(gone)
         running = {child.name for child in self._children}
         new = [pool for name, pool in wanted.items() if name not in running]
         await self._start_children(services.agents(self._table, self._home, server.url, new))
@@ -187,7 +186,7 @@ class House:
         self._report()
         for level in sorted({child.service.stop_at for child in self._children}):
             children = [child for child in self._children if child.service.stop_at == level]
-            await asyncio.gather(*(child.stop() for child in children))
+            await self._stop_children(children)
         if self._server is not None:
             await self._server.stop()
         self._home.house_file.unlink(missing_ok=True)
