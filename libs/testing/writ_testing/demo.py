@@ -5,12 +5,11 @@ Everything shown comes from a running installation: NATS, policy, executor, audi
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
 from pathlib import Path
-
-import click
 
 from writ_client.context import Context, open_bus
 from writ_contracts.inventory import Target
@@ -22,6 +21,7 @@ from writ_testing.forgery import Forger
 from writ_testing.house import Ended, RunningHouse, local_target, prepare, running_house
 
 TARGET = "web-1"
+BOLD, DIM, CYAN = "1", "2", "36"
 POLICY = """\
 policies:
   version: "v2"
@@ -56,9 +56,9 @@ def main() -> int:
         try:
             asyncio.run(show(Path(folder)))
         except (Unexpected, AssertionError) as error:
-            click.secho(f"\nThe demo went wrong: {error}", fg="red", err=True)
+            print(f"\nThe demo went wrong: {error}", file=sys.stderr)
             return 1
-    click.secho(f"\nAll as it should be, in {time.perf_counter() - began:.1f} s. Nothing is left running.", bold=True)
+    title(f"All as it should be, in {time.perf_counter() - began:.1f} s. Nothing is left running.")
     return 0
 
 
@@ -70,7 +70,7 @@ async def show(folder: Path) -> None:
     (root / "motd").write_text("old words\n")
     async with running_house(folder, home=home) as house:
         for one in house.report.processes:
-            click.echo(f"  {one.name:<28} {one.state}, process {one.pid}")
+            print(f"  {one.name:<28} {one.state}, process {one.pid}")
         await write(house, root / "motd")
         await refuse(house, root / "motd")
         await simulate(house, root / "motd")
@@ -85,7 +85,7 @@ async def write(house: RunningHouse, path: Path) -> None:
     arguments = ["--target", TARGET, f"file_path={path}", "content=new words", "--reason", "the old ones were old"]
     ended = await run(house, 0, "run", "file_write", *arguments)
     expect(path.read_text() == "new words", "the file was not written")
-    click.echo(f"  {path.name} now reads: {path.read_text().strip()!r}")
+    print(f"  {path.name} now reads: {path.read_text().strip()!r}")
     searched = json.loads((await run(house, 0, "audit", "search", "--limit", "1", "-o", "json", quiet=True)).out)
     [row] = searched["rows"]
     title("   … and its trace, as the journal has it")
@@ -133,8 +133,8 @@ async def forge(house: RunningHouse, path: Path) -> None:
     event = decode_event(record.data)
     expect(isinstance(event, SecurityEvent) and event.operation_id == operation_id, "the forgery was not recorded")
     expect(path.exists(), "the agent obeyed a forged grant")
-    click.echo(f"  the agent refused and reported it: {describe(event, target)}")
-    click.echo(f"  {path.name} is still there: {path.read_text().strip()!r}")
+    print(f"  the agent refused and reported it: {describe(event, target)}")
+    print(f"  {path.name} is still there: {path.read_text().strip()!r}")
 
 
 def describe(event: object, target: Target) -> str:
@@ -148,10 +148,10 @@ async def run(house: RunningHouse, status: int, *arguments: str, quiet: bool = F
     """Run `writ`, show it as on a terminal, and see that it ends as it should."""
     ended = await house.writ(*arguments)
     if not quiet:
-        click.secho(f"  $ writ {' '.join(map(quoted, arguments))}", fg="cyan")
+        styled(f"  $ writ {' '.join(map(quoted, arguments))}", CYAN)
         for line in (ended.out + ended.err).splitlines():
-            click.echo(f"  {line}")
-        click.secho(f"  (exit status {ended.status})", dim=True)
+            print(f"  {line}")
+        styled(f"  (exit status {ended.status})", DIM)
     expect(ended.status == status, f"writ {arguments[0]} ended with {ended.status}, not {status}: {ended.err}")
     return ended
 
@@ -163,7 +163,12 @@ def quoted(argument: str) -> str:
 
 def title(text: str) -> None:
     """A heading."""
-    click.secho(f"\n{text}", bold=True)
+    styled(f"\n{text}", BOLD)
+
+
+def styled(text: str, style: str) -> None:
+    """A line that stands out on a terminal."""
+    print(f"\x1b[{style}m{text}\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text, flush=True)
 
 
 def expect(holds: bool, otherwise: str) -> None:

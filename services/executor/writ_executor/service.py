@@ -1,4 +1,4 @@
-"""The executor put together: every part is given what it needs, and the endpoints say which message goes where."""
+"""The executor as a service: which message goes to which part, and one answer and one record on every path."""
 
 import asyncio
 import time
@@ -24,30 +24,9 @@ from writ_contracts.requests import (
     TargetsAnswer,
 )
 from writ_executor import __version__
-from writ_executor.admission import Admission
-from writ_executor.agent_keys import AgentKeys
-from writ_executor.cancels import Cancels
-from writ_executor.chores import Chores
-from writ_executor.claims import Claims
 from writ_executor.config import Config
-from writ_executor.control import Controls
-from writ_executor.dispatch import Dispatcher
-from writ_executor.endings import Endings
-from writ_executor.follower import Follower
-from writ_executor.index import Index
-from writ_executor.intake import Intake
-from writ_executor.lives import Lives
-from writ_executor.looks import Looks
-from writ_executor.policy_client import PolicyClient
-from writ_executor.presence import Presence
-from writ_executor.queries import Queries
-from writ_executor.receipts import Receipts
-from writ_executor.recorder import Recorder
-from writ_executor.sweep import Sweep
-from writ_executor.targets import Targets
-from writ_executor.vault import Vault
+from writ_executor.parts import compose
 from writ_executor.views import failure
-from writ_executor.work import Work
 from writ_runtime.health import Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Metrics, Observer
@@ -85,37 +64,28 @@ class Executor:
         self._bus = bus
         self._observe = Observer(log, measured)
         self._files = (inventory, agents)
-        self.index = Index()
-        self.chores = Chores()
-        self.presence = Presence(config.lease)
-        self.follower = Follower(bus, self.index, key)
         outcomes = measured.counter(
             "writ_operations_total",
             "Operations that ended, by outcome.",
             {"outcome": OUTCOMES, "operation": tuple(catalogue)},
         )
+        parts = compose(config, bus, key, catalogue, inventory, agents, outcomes)
+        self.index, self.chores, self.presence, self.follower = (
+            parts.index,
+            parts.chores,
+            parts.presence,
+            parts.follower,
+        )
+        self.recorder, self.admission, self.sweep = parts.recorder, parts.admission, parts.sweep
+        self.intake, self.claims, self.receipts, self.queries = (
+            parts.intake,
+            parts.claims,
+            parts.receipts,
+            parts.queries,
+        )
         measured.measure("writ_operations_open", "Operations that have not ended.", self.index.count)
-        measured.measure("writ_journal_damaged_total", "Records that cannot be read.", lambda: self.follower.damaged)
-        recorder = Recorder(bus.journal, self.index)
-        lives, vault = Lives(bus, self.index), Vault(bus, key)
-        targets, keys = Targets(inventory, catalogue, self.presence), AgentKeys(agents)
-        policy, cancels = PolicyClient(bus, config.policy_key), Cancels(bus)
-        dispatcher = Dispatcher(bus, recorder, self.index, self.follower, config.start_window)
-        endings = Endings(recorder, vault, dispatcher, self.presence, self.chores, outcomes)
-        looks = Looks(bus, catalogue, self.index, vault, policy, endings)
-        controls = Controls(recorder, lives, vault, endings, cancels)
-        work = Work(self.index, lives, dispatcher, looks, controls, self.chores)
-        self.recorder = recorder
-        self.admission = Admission(config, bus, self.index, recorder)
+        measured.measure("writ_journal_damaged", "Records that cannot be read.", lambda: self.follower.damaged)
         measured.measure("writ_journal_fill_ratio", "Share of the journal that is used.", lambda: self.admission.fill)
-        self.sweep = Sweep(
-            config, catalogue, self.index, self.presence, dispatcher, endings, work, controls, looks, cancels,
-            self.admission, self.chores,
-        )  # fmt: skip
-        self.intake = Intake(config, catalogue, targets, self.admission, recorder, lives, vault, policy, work)
-        self.claims = Claims(bus, catalogue, keys, lives, recorder, vault, policy, endings, self.presence)
-        self.receipts = Receipts(keys, lives, recorder, vault, dispatcher, endings)
-        self.queries = Queries(catalogue, self.index, lives, targets, vault, policy, work)
 
     async def serve(self) -> None:
         """Catch up with the journal, then answer; what goes on for ever is in `run`."""
