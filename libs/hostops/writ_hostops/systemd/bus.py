@@ -6,14 +6,17 @@ if it comes from systemd's own connection, since anybody on the bus can send a s
 
 from __future__ import annotations
 
+import itertools
 import select
+import socket
 import time
 from collections import deque
 from contextlib import contextmanager
-from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple, Union
 
-from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, message_bus, new_method_call
-from jeepney.io.blocking import DBusConnection, open_dbus_connection
+from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, Parser, message_bus, new_method_call
+from jeepney.bus import get_bus
+from jeepney.io.blocking import prep_socket
 
 from writ_hostops.errors import HostError
 from writ_hostops.stop import Stop
@@ -21,6 +24,7 @@ from writ_hostops.systemd.unit import PROPERTIES, JobEnd, Unit, unit_from
 
 REPLY_TIMEOUT = 10.0
 CANCEL_TIMEOUT = 5.0
+_RECEIVE = 65536
 _NAME = "org.freedesktop.systemd1"
 _MANAGER = DBusAddress("/org/freedesktop/systemd1", _NAME, f"{_NAME}.Manager")
 _VERBS = {"start": "StartUnit", "stop": "StopUnit", "restart": "RestartUnit"}
@@ -49,23 +53,33 @@ class NoBus(Exception):
 @contextmanager
 def system_bus() -> Iterator[SystemdOnBus]:
     """A connection to the system bus (DBUS_SYSTEM_BUS_ADDRESS, or its usual place); NoBus if there is none."""
+    # Not jeepney's own DBusConnection: that waits without end for the bus to greet it.
     try:
-        connection = open_dbus_connection(bus="SYSTEM")
+        connection = prep_socket(get_bus("SYSTEM"), timeout=REPLY_TIMEOUT)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NoBus from error
-    except Exception as error:  # jeepney has several kinds of its own for an address or greeting it does not like
+    except (OSError, RuntimeError, ValueError) as error:  # jeepney: an address or a greeting that it does not like
         raise HostError("unavailable", f"the system bus does not let us in ({type(error).__name__})") from error
     with connection:
-        yield SystemdOnBus(connection)
+        connection.settimeout(REPLY_TIMEOUT)
+        systemd = SystemdOnBus(connection)
+        systemd.greet()
+        yield systemd
 
 
 class SystemdOnBus:
     """Systemd (see unit.py) on one connection, for one thread."""
 
-    def __init__(self, connection: DBusConnection) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._parser = Parser()
+        self._serials = itertools.count(1)
         self._rule: Optional[MatchRule] = None
         self._signals: Deque[Message] = deque()
+
+    def greet(self) -> None:
+        """What the bus wants to hear first."""
+        _body(self._ask([message_bus.Hello()], effect="none")[0])
 
     def unit(self, name: str) -> Unit:
         """All properties in one exchange: the questions are sent together, and the answers picked up."""
@@ -123,11 +137,11 @@ class SystemdOnBus:
                 _, job, _, result = self._signals.popleft().body
                 if job == path:
                     return str(result)
-            try:
-                self._keep(self._connection.receive(timeout=0))  # what is in its buffer is not seen by select
-            except TimeoutError:
-                select.select([self._connection.sock, stop], [], [], stop.remaining())
+            message = self._receive(stop.remaining(), stop)
+            if message is None:
                 stop.check()
+            else:
+                self._keep(message)
 
     def _call(
         self, address: DBusAddress, method: str, signature: str, body: Tuple[Any, ...], effect: str = "none"
@@ -137,18 +151,32 @@ class SystemdOnBus:
     def _ask(self, questions: List[Message], effect: str) -> List[Message]:
         """The replies, in order. `effect` is what may have happened if the connection breaks."""
         with _lost_connections(effect):
-            serials = []
-            for question in questions:
-                serials.append(next(self._connection.outgoing_serial))
-                self._connection.send(question, serial=serials[-1])
+            serials = [next(self._serials) for _ in questions]
+            self._connection.sendall(b"".join(q.serialise(serial=n) for q, n in zip(questions, serials)))
             replies: Dict[int, Message] = {}
             deadline = time.monotonic() + REPLY_TIMEOUT
             while len(replies) < len(serials):
-                message = self._connection.receive(timeout=max(0.0, deadline - time.monotonic()))
+                message = self._receive(max(0.0, deadline - time.monotonic()))
+                if message is None:
+                    raise TimeoutError
                 replies[message.header.fields.get(HeaderFields.reply_serial, 0)] = message
                 replies.pop(0, None)
                 self._keep(message)
         return [replies[serial] for serial in serials]
+
+    def _receive(self, timeout: float, stop: Optional[Stop] = None) -> Optional[Message]:
+        """The next message; None once the time is up or `stop` is cancelled."""
+        awaited: List[Union[socket.socket, Stop]] = [self._connection] if stop is None else [self._connection, stop]
+        while True:
+            message: Optional[Message] = self._parser.get_next_message()
+            if message is not None:
+                return message
+            if self._connection not in select.select(awaited, [], [], timeout)[0]:
+                return None
+            data = self._connection.recv(_RECEIVE)
+            if not data:
+                raise ConnectionResetError
+            self._parser.add_data(data)
 
     def _keep(self, message: Message) -> None:
         """Put aside a signal that a job has ended; whatever else comes is nobody's."""
