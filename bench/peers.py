@@ -12,9 +12,10 @@ import nats
 import uvloop
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats_server import get_executable_path  # type: ignore[import-untyped]
+from nats_server import get_executable_path
 
 from bench.timing import Sample, measure
+from writ_testing.eventually import eventually
 
 CONFIG = """
 listen: "127.0.0.1:{port}"
@@ -81,10 +82,11 @@ def _request(client: Client, payload: bytes) -> Callable[[int], Awaitable[object
 
 
 async def _until_answered(client: Client) -> None:
-    for _ in range(100):
+    async def answers() -> bool:
         try:
             await client.request("bare.request", b"", timeout=1)
-            return
         except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
-            await asyncio.sleep(0.1)
-    raise RuntimeError("the bare responder did not start")
+            return False
+        return True
+
+    await eventually(answers, what="an answer of the bare responder")

@@ -73,9 +73,9 @@ async def test_a_secret_is_found_nowhere(house: RunningHouse, writ: Writ, files:
     done = await write(writ, files / "secret", CANARY)
     kept = await writ.run("test_secret", "web-1", {"secret": CANARY, "label": "here"}, timeout=30)
     assert (done.outcome, kept.outcome) == ("succeeded", "succeeded")
-    assert (await writ.result(kept.operation_id))["echo"] == CANARY
+    assert (await writ.result(kept.operation_id) or {})["echo"] == CANARY
     read = await writ.run("file_read", "web-1", {"file_path": str(files / "secret")}, timeout=30)
-    assert (await writ.result(read.operation_id))["content"] == CANARY
+    assert (await writ.result(read.operation_id) or {})["content"] == CANARY
     wrong = await writ.submit("test_secret", "web-1", {"secret": [CANARY]})
     assert wrong.error
     assert CANARY not in wrong.error.message

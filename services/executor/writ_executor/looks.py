@@ -59,7 +59,7 @@ class Looks:
         definition = self._catalogue.find(requested.operation)
         if not definition.preview:
             return {"note": "decided as it would be for real; this operation has no preview on the host"}
-        looked = await self._ask(requested, "preview", {})
+        looked = await self._ask(requested, "preview", {}, attempt=1)
         return looked.seen
 
     async def probe(self, life: Life) -> None:
@@ -67,7 +67,7 @@ class Looks:
         requested, started = life.requested, life.started
         if requested is None or started is None or started.claim is None:
             return
-        looked = await self._ask(requested, "probe", read(started.claim, Claim).baseline)
+        looked = await self._ask(requested, "probe", read(started.claim, Claim).baseline, attempt=started.attempt)
         if looked.verdict == "took_effect":
             await self._settle(life, "succeeded", "the probe saw its effect", looked)
         elif looked.verdict == "no_effect" and life.state is State.UNKNOWN:
@@ -92,7 +92,7 @@ class Looks:
         else:
             await self._endings.finish(life, outcome=outcome, code="probed", message=message, state=state)
 
-    async def _ask(self, requested: Requested, action: LookAction, baseline: dict[str, Any]) -> Looked:
+    async def _ask(self, requested: Requested, action: LookAction, baseline: dict[str, Any], *, attempt: int) -> Looked:
         given = await self._vault.parameters(requested)
         key = self._vault.look_key(requested.operation_id)
         question = Decide(
@@ -108,7 +108,9 @@ class Looks:
         definition = self._catalogue.find(requested.operation)
         effective = dict(decided.effective)
         shown = effective if action == "preview" else params.public(definition.parameters, effective)
-        ask = AskLook(look=decided.look, action=action, parameters=shown, look_key=key, baseline=baseline)
+        ask = AskLook(
+            look=decided.look, action=action, parameters=shown, look_key=key, baseline=baseline, attempt=attempt
+        )
         message = await self._bus.request(subjects.look(requested.pool), encode(ask), timeout=ASK_SECONDS)
         looked = decode(message.data, Looked)
         if looked.error is not None:
