@@ -161,7 +161,7 @@ async def test_a_half_open_connection_is_replaced(proxied: tuple[TcpProxy, NatsB
             try:
                 await bus.publish("some.where", b"x" * 100_000)
             except Unreachable:
-                await asyncio.sleep(0.01)
+                await bus.connection.wait_up(0.01)
             await asyncio.sleep(0)
 
     writer = asyncio.create_task(write()) if writing else None
