@@ -34,7 +34,20 @@ class Request(Struct, frozen=True, kw_only=True):
 class Case:
     """A request made ready for many rules; made anew for each decision."""
 
-    __slots__ = ("_local", "_shown", "at", "effective", "given", "public", "request", "roles", "tags", "target", "who")
+    __slots__ = (
+        "_local",
+        "_shown",
+        "answers",
+        "at",
+        "effective",
+        "given",
+        "public",
+        "request",
+        "roles",
+        "tags",
+        "target",
+        "who",
+    )
 
     def __init__(self, request: Request, public: frozenset[str]) -> None:
         self.request = request
@@ -46,6 +59,7 @@ class Case:
         self.roles = frozenset(request.principal.roles)
         self.target = request.target.id
         self.tags = frozenset(request.target.tags)
+        self.answers: dict[Any, Any] = {}
         self._shown: dict[str, str] = {}
         self._local: dict[ZoneInfo, datetime] = {}
 

@@ -108,7 +108,7 @@ class Tags(Struct, frozen=True):
         return None
 
 
-class Times(Struct, frozen=True):
+class Times(Struct, frozen=True, eq=False):
     """One of the windows is open."""
 
     windows: tuple[Window, ...]
@@ -128,7 +128,7 @@ class Times(Struct, frozen=True):
         return when_text(min(openings)) if openings else ""
 
 
-class Parameter(Struct, frozen=True):
+class Parameter(Struct, frozen=True, eq=False):
     """One parameter's constraint, judged on the caller's value, else `default`, else the catalogue's default."""
 
     name: str
@@ -154,7 +154,7 @@ class Parameter(Struct, frozen=True):
         return check.wanted if self.name in case.public or not check.tells else SECRET
 
 
-class Unevaluated(Struct, frozen=True):
+class Unevaluated(Struct, frozen=True, eq=False):
     """Something that the rule says and that nobody evaluates yet: it errs, so that it is never passed over."""
 
     clause: str

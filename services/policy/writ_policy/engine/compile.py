@@ -11,6 +11,7 @@ from writ_policy.engine import lint
 from writ_policy.engine.clauses import InEffect
 from writ_policy.engine.findings import Finding, Severity
 from writ_policy.engine.format import Placed, PolicyFile, placed
+from writ_policy.engine.judge import Shortlists
 from writ_policy.engine.rules import Rule, Workshop
 from writ_policy.engine.verbs import Verb, verbs
 
@@ -33,6 +34,7 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     emergency: tuple[Rule, ...]
     verbs: Mapping[str, Verb]
     rules: int
+    shortlists: Shortlists
 
     def roles_with(self, operation: str) -> list[str]:
         """The target roles for which some rule allows the operation."""
@@ -62,6 +64,7 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
         emergency=tuple(rule for item, rule in ready if item.section == "emergency_policies"),
         verbs=MappingProxyType(workshop.verbs),
         rules=len(ready),
+        shortlists=Shortlists(),
     )
     return policy, findings
 

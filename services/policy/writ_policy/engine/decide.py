@@ -16,12 +16,21 @@ from writ_policy.engine import reasons
 from writ_policy.engine.case import Case, Request
 from writ_policy.engine.compile import Policy
 from writ_policy.engine.control import ControlState
-from writ_policy.engine.judge import Judged, judge
+from writ_policy.engine.judge import Judged, judge, tell
 from writ_policy.engine.rules import ADMIN_DEMAND, Demand, Rule
 
 People = Mapping[str, tuple[str, ...]]
 """Who could approve: the humans of each role."""
+INHERITED = "role_policies.gateway, inherited"
 STRICTNESS: dict[Effect, int] = {"allow": 0, "require_approval": 1, "deny": 2}
+
+
+class Considered(Struct, frozen=True, eq=False):
+    """The rules of one place: judged ones, and those that are not about the principal, with what is told of them."""
+
+    judged: list[Judged]
+    others: tuple[Judged, ...]
+    told: tuple[TraceEntry, ...]
 
 
 class Ruling(Struct, frozen=True, kw_only=True):
@@ -80,32 +89,38 @@ def _with_defaults(policy: Policy, request: Request, first: Ruling, people: Peop
 
 
 def _by_rules(policy: Policy, request: Request, people: People) -> Ruling:
-    operation, target = request.operation.name, request.target
+    operation, role = request.operation.name, request.target.role
     case = Case(request, policy.verbs[operation].public)
-    judged = [judge(rule, operation, case) for rule in policy.index.get((operation, target.role), ())]
-    gateway: list[Judged] = []
-    if target.gateway is not None and target.role != "gateway":
-        gateway = [judge(rule, operation, case) for rule in policy.inherited.get(operation, ())]
-    ruling = _weigh(policy, request, judged, gateway, people)
-    trace = [_told(each, each.rule.section) for each in judged]
-    trace += [_told(each, "role_policies.gateway, inherited") for each in gateway]
-    return structs.replace(ruling, trace=trace)
+    own = _judge(policy, (operation, role), policy.index.get((operation, role), ()), "", case)
+    gateway = Considered([], (), ())
+    if request.target.gateway is not None and role != "gateway":
+        gateway = _judge(policy, (operation, INHERITED), policy.inherited.get(operation, ()), INHERITED, case)
+    ruling = _weigh(policy, request, own, gateway, people)
+    trace = [tell(each, "") for each in own.judged]
+    trace += [tell(each, INHERITED) for each in gateway.judged]
+    return structs.replace(ruling, trace=[*trace, *own.told, *gateway.told])
 
 
-def _weigh(policy: Policy, request: Request, judged: list[Judged], gateway: list[Judged], people: People) -> Ruling:
-    every = [*judged, *gateway]
-    denying = _names(each for each in every if each.miss is None and each.rule.effect == "deny")
+def _judge(policy: Policy, place: tuple[str, str], rules: tuple[Rule, ...], section: str, case: Case) -> Considered:
+    shortlist = policy.shortlists.of(place, rules, section, case)
+    judged = [judge(rule, place[0], case) for rule in shortlist.rules]
+    return Considered(judged, shortlist.others, shortlist.told)
+
+
+def _weigh(policy: Policy, request: Request, own: Considered, gateway: Considered, people: People) -> Ruling:
+    every = [*own.judged, *gateway.judged]
+    denying = [each for each in every if each.miss is None and each.rule.effect == "deny"]
     if denying:
-        return _deny(request, "denied", reasons.denied(every, denying), denying)
-    erring = _names(each for each in every if each.miss is not None and each.miss.erred)
+        return _deny(request, "denied", reasons.denied(denying), _names(denying))
+    erring = [each for each in every if each.miss is not None and each.miss.erred]
     if erring:
-        return _deny(request, "rule_error", reasons.erred(every, erring), erring)
-    allowing = [each.rule for each in judged if each.miss is None]
+        return _deny(request, "rule_error", reasons.erred(erring), _names(erring))
+    allowing = [each.rule for each in own.judged if each.miss is None]
     if not allowing:
         if policy.deny_by_default or any(each.covers for each in every):
-            return _deny(request, "no_rule", reasons.no_rule(policy, request, judged), [])
+            return _deny(request, "no_rule", reasons.no_rule(policy, request, [*own.judged, *own.others]), [])
         return _allow(policy, request, [], people)
-    limits = [each for each in gateway if each.covers and each.rule.effect != "deny"]
+    limits = [each for each in gateway.judged if each.covers and each.rule.effect != "deny"]
     within = [each.rule for each in limits if each.miss is None]
     if limits and not within:
         return _deny(request, "outside_gateway_limits", reasons.outside_gateway(limits, request.at), [])
@@ -158,18 +173,3 @@ def _defaults(request: Request, rules: Iterable[Rule]) -> tuple[dict[str, Any], 
 
 def _names(judged: Iterable[Judged]) -> list[str]:
     return sorted({each.rule.name for each in judged})
-
-
-def _told(judged: Judged, section: str) -> TraceEntry:
-    rule, miss = judged.rule, judged.miss
-    if miss is None:
-        return TraceEntry(rule=rule.name, section=section, effect=rule.effect, matched=True)
-    return TraceEntry(
-        rule=rule.name,
-        section=section,
-        effect=rule.effect,
-        matched=False,
-        clause=miss.clause,
-        wanted=miss.wanted,
-        got=miss.got,
-    )

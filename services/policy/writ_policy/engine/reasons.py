@@ -12,15 +12,17 @@ LONGEST = 1000
 MOST_NAMES = 5
 
 
-def denied(judged: Iterable[Judged], names: list[str]) -> str:
+def denied(denying: list[Judged]) -> str:
     """A deny, with what the rule's author said of it."""
-    said = next(each.rule.description for each in judged if each.rule.name == names[0])
+    names = _names(denying)
+    said = next(each.rule.description for each in denying if each.rule.name == names[0])
     return _cut(f"{_rules(names)} {'denies' if len(names) == 1 else 'deny'} it" + (f": {said}" if said else ""))
 
 
-def erred(judged: Iterable[Judged], names: list[str]) -> str:
+def erred(erring: list[Judged]) -> str:
     """A rule that can't be judged."""
-    miss = next(each.miss for each in judged if each.rule.name == names[0])
+    names = _names(erring)
+    miss = next(each.miss for each in erring if each.rule.name == names[0])
     what = f": {miss.clause} ({miss.wanted}) {miss.got}" if miss else ""
     return _cut(f"{_rules(names)} could not be judged, which denies{what}")
 
@@ -69,6 +71,10 @@ def _nearest(judged: list[Judged], at: float) -> str:
     opens = times.opens(at) if times is not None and miss.clause == "time_restrictions" else ""
     then = f" (opens {opens})" if opens else ""
     return f"nearest is '{near.rule.name}': {miss.clause} is {miss.got}, wanted {miss.wanted}{then}"
+
+
+def _names(judged: Iterable[Judged]) -> list[str]:
+    return sorted({each.rule.name for each in judged})
 
 
 def _rules(names: list[str]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from msgspec import Struct
+from msgspec.json import encode
 
 from writ_contracts.decisions import Effect
 from writ_policy.engine import clauses, times
@@ -36,7 +37,9 @@ ADMIN_DEMAND = Demand("require_approval_for_admin", (APPROVER,), 1, APPROVAL_MIN
 
 
 class Rule(Struct, frozen=True, eq=False, kw_only=True):
-    """A rule in force. `conditions` and `defaults` are by operation, since only parameters that it has bind it."""
+    """A rule in force. `people` are the clauses of its scope that ask about the principal alone, `scope` the others.
+    `conditions` and `defaults` are by operation, since only parameters that it has bind it.
+    """
 
     name: str
     section: str
@@ -45,6 +48,7 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
     operations: tuple[str, ...]
     roles: frozenset[str] | None
     inherited: bool
+    people: tuple[Clause, ...]
     scope: tuple[Clause, ...]
     times: clauses.Times | None
     conditions: Mapping[str, tuple[Clause, ...]]
@@ -59,6 +63,7 @@ class Workshop:
     def __init__(self, verbs: Mapping[str, Verb]) -> None:
         self.verbs = verbs
         self.findings: list[Finding] = []
+        self._shared: dict[bytes, Any] = {}
 
     def rule(self, placed: Placed) -> Rule:
         """The rule; what can't be made of it is in `findings` as an error, and the rule is not to be used."""
@@ -74,6 +79,7 @@ class Workshop:
             operations=operations,
             roles=_roles(placed),
             inherited=placed.role == "gateway" and entry.inherit,
+            people=_people(entry),
             scope=self._scope(placed),
             times=window,
             conditions={name: self._conditions(name, window, parameters, entry) for name in operations},
@@ -86,13 +92,6 @@ class Workshop:
         entry, found = placed.entry, list[Clause]()
         if entry.effective_from is not None or entry.expires_at is not None:
             found.append(self.in_effect(placed.keys, entry.effective_from, entry.expires_at))
-        if entry.users is not None:
-            found.append(clauses.Users(frozenset(present(entry.users)), listed(present(entry.users))))
-        if entry.user_roles is not None:
-            found.append(clauses.UserRoles(frozenset(present(entry.user_roles)), listed(present(entry.user_roles))))
-        if entry.principal_kinds is not None:
-            kinds = present(entry.principal_kinds)
-            found.append(clauses.Kinds(frozenset(kinds), listed(kinds)))
         if entry.targets is not None:
             found.append(_targets(present(entry.targets)))
         if entry.target_tags is not None:
@@ -113,7 +112,8 @@ class Workshop:
             for at, entry in enumerate(entries)
         ]
         windows = tuple(window for window in made if window is not None)
-        return clauses.Times(windows, " or ".join(map(str, windows))[:300]) if windows else None
+        text = " or ".join(map(str, windows))
+        return self._share(["times", text], clauses.Times(windows, text[:300])) if windows else None
 
     def _parameters(self, placed: Placed) -> list[Parameter]:
         found = []
@@ -122,8 +122,14 @@ class Workshop:
             constraint = constraint or Constraint()
             keys = (*placed.keys, "parameter_constraints", name, "pattern")
             made = self._try(keys, tuple[Check, ...](), lambda entry: checks(entry, deny=deny), constraint)
-            found.append(Parameter(name, constraint.default, constraint.required, made))
+            parameter = Parameter(name, constraint.default, constraint.required, made)
+            found.append(self._share(["parameter", name, deny, constraint], parameter))
         return found
+
+    def _share(self, what: object, clause: Made) -> Made:
+        """The clause that another rule already has for the same words, if there is one."""
+        shared: Made = self._shared.setdefault(encode(what, order="sorted"), clause)
+        return shared
 
     def _conditions(
         self, operation: str, window: clauses.Times | None, parameters: Iterable[Parameter], entry: RuleEntry
@@ -165,6 +171,18 @@ def _roles(placed: Placed) -> frozenset[str] | None:
     if placed.entry.target_roles is not None:
         return frozenset(present(placed.entry.target_roles))
     return None if placed.role is None else frozenset({placed.role})
+
+
+def _people(entry: RuleEntry) -> tuple[Clause, ...]:
+    found: list[Clause] = []
+    if entry.users is not None:
+        found.append(clauses.Users(frozenset(present(entry.users)), listed(present(entry.users))))
+    if entry.user_roles is not None:
+        found.append(clauses.UserRoles(frozenset(present(entry.user_roles)), listed(present(entry.user_roles))))
+    if entry.principal_kinds is not None:
+        kinds = present(entry.principal_kinds)
+        found.append(clauses.Kinds(frozenset(kinds), listed(kinds)))
+    return tuple(found)
 
 
 def _targets(ids: list[str]) -> clauses.Targets:
