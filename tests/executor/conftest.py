@@ -23,7 +23,8 @@ from writ_executor.config import Config
 from writ_executor.follower import read_life
 from writ_executor.service import Executor, metrics
 from writ_runtime.watched import Watched
-from writ_testing.memory_bus import Broker, MemoryBus
+from writ_testing.memory_broker import Broker
+from writ_testing.memory_bus import MemoryBus
 from writ_testing.scripted import AgentHands, ScriptedPolicy
 
 T = TypeVar("T")
