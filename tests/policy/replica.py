@@ -26,7 +26,7 @@ from writ_runtime import yamlfile
 from writ_runtime.metrics import Metrics
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
-from writ_trust.statements import open_signed, sign
+from writ_trust.statements import open_signed, read, sign
 
 KEY, SALT, NONCE, LOOK_KEY = "ab" * 32, "cd" * 32, "ef" * 32, "12" * 32
 RULES = [
@@ -147,7 +147,10 @@ class Asking:
     async def code(self, subject: Subject, **more: Any) -> str:
         """The code of the error, or of the decision."""
         decided = await self.decide(subject, **more)
-        return decided.error.code if decided.error else (await self.decision(subject, **more)).code
+        if decided.error is not None:
+            return decided.error.code
+        assert decided.decision is not None
+        return read(decided.decision, Decision).code
 
     def claim(self, subject: Subject, *, by: str = "agent-a", **changed: Any) -> Signed:
         claim = Claim(operation_id=subject.operation_id, attempt=1, pool="a", instance="one", nonce=NONCE, seal_to="x")

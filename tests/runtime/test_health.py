@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from writ_runtime import health as health_module
-from writ_runtime.health import MOST_CONNECTIONS, Health, listening
+from writ_runtime.health import MOST_CONNECTIONS, Attention, Health, listening
 from writ_runtime.metrics import Metrics
 
 
@@ -84,6 +84,17 @@ async def test_readiness_names_each_check_and_its_reason(
         "index": "the check itself failed (ValueError)",
         "disk": "no answer within 0.05 s",
     }
+
+
+async def test_what_wants_attention_is_told_and_stays_ready(health: Health, port: int) -> None:
+    async def old() -> str | None:
+        return Attention("an old version is in force")
+
+    health.watch({"bus": fine, "policy": old})
+    status, _, body = await get(port, "/readyz")
+    assert (status, json.loads(body)["checks"]) == (200, {"bus": "ok", "policy": "an old version is in force"})
+    health.watch({"bus": disconnected, "policy": old})
+    assert (await get(port, "/readyz"))[0] == 503
 
 
 async def test_metrics_are_in_the_text_format_of_prometheus(port: int) -> None:

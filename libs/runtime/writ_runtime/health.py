@@ -77,7 +77,7 @@ class Health:
         ready = all(reason is None or isinstance(reason, Attention) for reason in reasons)
         body = {
             "status": "ready" if ready else "not ready",
-            "checks": {name: reason or "ok" for name, reason in zip(checks, reasons, strict=True)},
+            "checks": {name: str(reason or "ok") for name, reason in zip(checks, reasons, strict=True)},
         }
         return Answer(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, msgspec.json.encode(body))
 
