@@ -23,6 +23,14 @@ OWNER = ":1.7"
 CLIENT = ":1.42"
 
 
+_SIMPLE: dict[str, tuple[tuple[Any, ...], str]] = {
+    "Hello": (("s", (CLIENT,)), "org.freedesktop.DBus"),
+    "GetNameOwner": (("s", (OWNER,)), "org.freedesktop.DBus"),
+    "AddMatch": ((), "org.freedesktop.DBus"),
+    "Subscribe": ((), OWNER),
+}
+
+
 @dataclass
 class FakeUnit:
     """A unit; `jobs` is what becomes of the next ones, the last for ever."""
@@ -38,7 +46,7 @@ class FakeUnit:
     can_stop: bool = True
     jobs: list[str] = field(default_factory=lambda: ["done"])
     then: str = ""
-    """The state after a job, if not what the verb says: "failed", "auto-restart", "activating", "oneshot"."""
+    """After a job, if not what the verb says: "failed", "auto-restart", "activating", "oneshot", "forgotten"."""
     job: int = 0
 
     def properties(self, interface: str) -> dict[str, tuple[str, Any]]:
@@ -73,11 +81,13 @@ class FakeUnit:
         elif verb == "RestartUnit" or (verb == "StartUnit" and self.active != "active"):
             self.invocation += 1
             self.active, self.sub = "active", "running"
+        if self.then == "forgotten":
+            self.invocation -= 1
         if self.then == "failed":
             self.active, self.sub, self.result, self.status = "failed", "failed", "exit-code", 3
         elif self.then in ("auto-restart", "activating"):
             self.active, self.sub, self.result = "activating", self.then, "exit-code"
-        elif self.then == "oneshot":
+        elif self.then in ("oneshot", "forgotten"):
             self.active, self.sub = "inactive", "dead"
 
 
@@ -140,15 +150,15 @@ class FakeSystemd:
         fields = message.header.fields
         path, member, body = fields[HeaderFields.path], fields[HeaderFields.member], message.body
         self.calls.append((member, *body))
-        if member == "Hello":
-            yield new_method_return(message, "s", (CLIENT,)), "org.freedesktop.DBus"
-        elif member == "GetNameOwner":
-            yield new_method_return(message, "s", (OWNER,)), "org.freedesktop.DBus"
-        elif member == "AddMatch":
-            yield new_method_return(message), "org.freedesktop.DBus"
-        elif member == "Subscribe":
-            self._subscribed = True
-            yield new_method_return(message), OWNER
+        if member in _SIMPLE:
+            self._subscribed |= member == "Subscribe"
+            answer, sender = _SIMPLE[member]
+            yield new_method_return(message, *answer), sender
+        elif member == "RefUnit":
+            yield _error(message, "org.freedesktop.DBus.Error.AccessDenied", "not for you"), OWNER
+        elif member == "GetAll":
+            unit = next(unit for unit in self.units.values() if _path_of(unit) == path)
+            yield new_method_return(message, "a{sv}", (unit.properties(body[0]),)), OWNER
         elif member == "LoadUnit":
             self.units.setdefault(body[0], FakeUnit(body[0], load="not-found", active="inactive", sub="dead"))
             yield new_method_return(message, "o", (_path_of(self.units[body[0]]),)), OWNER

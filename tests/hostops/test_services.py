@@ -46,7 +46,7 @@ def test_the_status_of_a_service(ask: Ask, systemd: FakeSystemd) -> None:
         "needs_reload": False,
         "boot_id": boot_id,
     }
-    assert [call[0] for call in systemd.calls if call[0] not in ("Hello", "LoadUnit", "Get")] == []
+    assert [call[0] for call in systemd.calls if call[0] not in ("Hello", "LoadUnit", "Get", "GetAll")] == []
 
 
 def test_a_timer_has_no_process(ask: Ask, systemd: FakeSystemd) -> None:
@@ -95,6 +95,12 @@ def test_a_oneshot_that_went_well_has_succeeded(ask: Ask, systemd: FakeSystemd) 
     systemd.add("once.service", active="inactive", sub="dead", then="oneshot")
     result = ask("service_start", service_name="once")
     assert (result["outcome"], result["effect"]) == ("succeeded", "done")
+
+
+def test_a_oneshot_that_systemd_has_forgotten_again_has_run_all_the_same(ask: Ask, systemd: FakeSystemd) -> None:
+    systemd.add("once.service", active="inactive", sub="dead", then="forgotten")
+    result = ask("service_start", service_name="once")
+    assert (result["outcome"], result["effect"], result["output"]["changed"]) == ("succeeded", "done", True)
 
 
 @pytest.mark.parametrize("job", ["failed", "timeout", "dependency", "skipped", "assert"])
@@ -255,7 +261,7 @@ def test_a_preview_says_what_would_be_asked(ask: Ask, systemd: FakeSystemd, verb
     systemd.add("nginx.service", active=active)
     result = ask(f"service_{verb}", "preview", service_name="nginx")
     assert (result["output"]["would"], result["output"]["active_state"]) == (would, active)
-    assert not [call for call in systemd.calls if call[0].endswith("Unit") and call[0] != "LoadUnit"]
+    assert {call[0] for call in systemd.calls} == {"Hello", "LoadUnit", "Get", "GetAll"}
 
 
 @pytest.mark.parametrize("facts", [{"load": "masked"}, {"can_start": False}, {"can_stop": False}])

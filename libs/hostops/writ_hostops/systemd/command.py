@@ -12,9 +12,10 @@ from typing import Any, Callable, Dict, Sequence, Tuple
 
 from writ_hostops.errors import HostError
 from writ_hostops.stop import Stop
-from writ_hostops.systemd.unit import PROPERTIES, JobEnd, Unit, unit_from
+from writ_hostops.systemd.unit import KIND_PROPERTIES, UNIT_PROPERTIES, JobEnd, Unit, unit_from
 
 _POLL = 0.1
+_PROPERTIES = ",".join((*UNIT_PROPERTIES, *KIND_PROPERTIES))
 _SHOW_TIMEOUT = 10.0
 # LSB exit statuses, as systemctl(1) uses them.
 _STATUS_NO_PRIVILEGE = 4
@@ -35,7 +36,7 @@ class SystemdByCommand:
     def unit(self, name: str) -> Unit:
         """See Systemd. `active_since` stays 0: systemctl shows it as local time only."""
         with Stop(_SHOW_TIMEOUT) as stop:
-            status, out, _ = self._run(["show", f"--property={','.join(PROPERTIES)}", "--", name], stop)
+            status, out, _ = self._run(["show", f"--property={_PROPERTIES}", "--", name], stop)
         if status or not out:
             raise HostError("unavailable", "systemd does not answer on this host")
         values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)

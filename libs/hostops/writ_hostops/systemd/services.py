@@ -55,10 +55,8 @@ def preview(call: Call) -> Answer:
         raise HostError("job_failed", f"{unit.id} cannot be used: it is {unit.load_state}", state=_state(unit))
     if (verb != "stop" and not unit.can_start) or (verb != "start" and not unit.can_stop):
         raise HostError("job_failed", f"{unit.id} refuses a {verb} by hand", state=_state(unit))
-    if (verb == "start" and unit.active_state in _RUNS) or (verb == "stop" and unit.active_state in _RESTS):
-        would = "nothing"
-    else:
-        would = "start" if unit.active_state in _RESTS else verb
+    asked = "start" if unit.active_state in _RESTS else verb
+    would = "nothing" if _is_there(verb, unit) else asked
     return Answer(output={"would": would, **_output(name, unit)}, state=_state(unit))
 
 
@@ -99,7 +97,7 @@ def _change(verb: str, call: Call) -> Answer:
             after = systemd.unit(before.id)
         except HostError as error:
             raise HostError(error.code, error.message, effect="maybe") from error
-    changed = _identity(after) != _identity(before)
+    changed = _identity(after) != _identity(before) or (end.result == "done" and not _is_there(verb, before))
     output = {"job_result": end.result, "changed": changed, **_output(name, after)}
     effect = "done" if changed else "none"
     if end.result == "done" and _reached(verb, after):
@@ -114,6 +112,11 @@ def _change(verb: str, call: Call) -> Answer:
         output=output,
         state=_state(after),
     )
+
+
+def _is_there(verb: str, unit: Unit) -> bool:
+    """Whether a job has nothing to do; a oneshot that was run again looks as before."""
+    return (verb == "start" and unit.active_state in _RUNS) or (verb == "stop" and unit.active_state in _RESTS)
 
 
 def _reached(verb: str, unit: Unit) -> bool:

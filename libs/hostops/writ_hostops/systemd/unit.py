@@ -10,26 +10,29 @@ from writ_hostops.stop import Stop
 SETTLED = ("active", "inactive", "failed")
 """Active states in which nothing goes on by itself."""
 
-PROPERTIES: Mapping[str, str] = {
-    "Id": "Unit",
-    "Description": "Unit",
-    "LoadState": "Unit",
-    "ActiveState": "Unit",
-    "SubState": "Unit",
-    "UnitFileState": "Unit",
-    "InvocationID": "Unit",
-    "ActiveEnterTimestamp": "Unit",
-    "ActiveEnterTimestampMonotonic": "Unit",
-    "Job": "Unit",
-    "CanStart": "Unit",
-    "CanStop": "Unit",
-    "NeedDaemonReload": "Unit",
+UNIT_PROPERTIES = (
+    "Id",
+    "Description",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "InvocationID",
+    "ActiveEnterTimestamp",
+    "ActiveEnterTimestampMonotonic",
+    "Job",
+    "CanStart",
+    "CanStop",
+    "NeedDaemonReload",
+)
+"""What is read of every unit: properties of org.freedesktop.systemd1.Unit."""
+KIND_PROPERTIES: Mapping[str, str] = {
     "Result": "",
     "MainPID": "Service",
     "ExecMainStatus": "Service",
     "NRestarts": "Service",
 }
-"""What is read, and from which interface of org.freedesktop.systemd1; "" is the one of the unit's own kind."""
+"""What is read of a unit of one kind; "" is every kind."""
 
 
 @dataclass(frozen=True)
