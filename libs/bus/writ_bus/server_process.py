@@ -109,8 +109,8 @@ class ServerProcess:
     async def reload(self) -> None:
         """Let it read its file again: users and accounts come and go, connections stay.
 
-        Twice, since nats-server 2.15 does not connect the service imports of a new account until the reload after the
-        one that brought it (tests/bus/test_server_config.py shows it). Raises Refused for a file that it does not take.
+        Twice: nats-server 2.15 connects the service imports of a new account only at the reload after the one that
+        brought it. An answer in flight may be lost. Raises Refused for a file that the server does not take.
         """
         await check_config(self._config)
         for _ in range(2):
