@@ -13,7 +13,7 @@ from writ_contracts import agents, audit, decisions, journal, requests
 
 
 class Role(StrEnum):
-    """Who connects to NATS. Principals share the account REQ, each agent pool has its own, the rest are in CORE."""
+    """Who connects to NATS. Each principal, pool and service has an account of its own; executors have CORE."""
 
     PRINCIPAL = "principal"
     EXECUTOR = "executor"
