@@ -6,14 +6,14 @@ reconnect would; `script` holds what the next requests get instead of the usual 
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from writ_bus.port import Bus, Endpoint, Message, Responder, Service
-from writ_contracts import audit, journal, life, requests, subjects
+from writ_contracts import audit, journal, life, requests, subjects, views
 from writ_contracts.agents import Progress
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import operation_id
@@ -37,10 +37,11 @@ class ScriptedExecutor:
         self.requests: list[tuple[str, requests.Request]] = []
         self.lives: dict[str, list[tuple[int, journal.OperationEvent]]] = {}
         self.results: dict[str, dict[str, object]] = {}
+        self.asked: Counter[str] = Counter()
         self.mute = False
         self.audit_away = False
         self.security: list[journal.SecurityEvent] = []
-        self._asked = asyncio.Condition()
+        self._requested_one = asyncio.Condition()
         self._sequence = 0
 
     async def serve(self, audit: Bus | None = None) -> None:
@@ -63,9 +64,9 @@ class ScriptedExecutor:
     async def _request(self, message: Message) -> bytes:
         principal, operation = subjects.parse_request(message.subject)
         request = decode(message.data, requests.Request)
-        async with self._asked:
+        async with self._requested_one:
             self.requests.append((operation, request))
-            self._asked.notify_all()
+            self._requested_one.notify_all()
         if self.script:
             reaction = self.script.popleft()
             if isinstance(reaction, Failure):
@@ -146,28 +147,15 @@ class ScriptedExecutor:
 
     def view(self, number: str) -> OperationView:
         """As a requester sees it; raises Invalid (`not_found`)."""
-        if number not in self.lives:
+        folded = life.fold(self.lives.get(number, []))
+        view = views.view(folded, views.latest(folded))
+        if view is None:
             raise Invalid(f"no operation {number}", code="not_found")
-        folded = life.fold(self.lives[number])
-        asked = folded.requested
-        assert asked is not None
-        return OperationView(
-            operation_id=number,
-            principal=asked.principal,
-            operation=asked.operation,
-            target=asked.target,
-            state=folded.state,
-            requested_at=asked.at,
-            updated_at=self.lives[number][-1][1].at,
-            correlation_id="c1",
-            reason=asked.reason,
-            outcome=folded.outcome,
-            code="lost" if folded.outcome == "unknown" else "",
-            output={"state": "active"} if folded.outcome == "succeeded" else {},
-        )
+        return view
 
     async def _operation(self, message: Message) -> bytes:
         wanted = decode(message.data, requests.OperationQuery).operation_id
+        self.asked["operation"] += 1
         try:
             return encode(requests.OperationAnswer(operation=self.view(wanted)))
         except Invalid as error:
@@ -239,8 +227,8 @@ class ScriptedExecutor:
 
     async def until_asked(self, count: int = 1) -> None:
         """Until that many requests have come in."""
-        async with asyncio.timeout(10), self._asked:
-            await self._asked.wait_for(lambda: len(self.requests) >= count)
+        async with asyncio.timeout(10), self._requested_one:
+            await self._requested_one.wait_for(lambda: len(self.requests) >= count)
 
 
 ALLOWED = Verdict(decision="allow", rules=["dev"], reason="rule dev allows it", code="allow", policy="p@1")

@@ -147,6 +147,8 @@ async def test_run_returns_on_the_event_without_waiting_for_a_poll(
         view = await running
     assert (view.outcome, view.operation) == ("failed", "service_restart")
     assert len(heard) == 4
+    assert executor.asked["operation"] == 0
+    assert await writ.get(view.operation_id) == view
 
 
 async def test_run_finds_the_outcome_though_every_event_was_lost(
@@ -156,6 +158,18 @@ async def test_run_finds_the_outcome_though_every_event_was_lost(
     executor.mute = True
     async with asyncio.timeout(5):
         assert (await writ.run("service_restart", "a")).outcome == "succeeded"
+
+
+async def test_run_asks_when_an_event_in_the_middle_was_lost(writ: Writ, executor: ScriptedExecutor) -> None:
+    executor.outcome = None
+    async with asyncio.timeout(5):
+        running = asyncio.create_task(writ.run("service_restart", "a", idempotency_key="k"))
+        await executor.until_asked()
+        executor.mute = True
+        await executor.start(operation_id("alice", "k"))
+        executor.mute = False
+        await executor.end(operation_id("alice", "k"), "succeeded")
+        assert (await running).outcome == "succeeded"
 
 
 async def test_waiting_ends_at_unknown(writ: Writ, executor: ScriptedExecutor) -> None:

@@ -19,6 +19,7 @@ from writ_contracts.wire import decode, decode_event, encode
 Event = journal.OperationEvent | Progress
 SEQUENCE = "Nats-Sequence"
 LARGEST_BACKLOG = 1024
+AT_ONCE = 256
 _ENDS = (journal.Refused, journal.Finished, journal.Unknown, journal.Resolved)
 
 
@@ -49,7 +50,9 @@ class Following:
         async with self._starting:
             if self._subscription is None:
                 subject = subjects.events_of(self._principal)
-                self._subscription = await self._bus.subscribe(subject, self._receive, concurrency=1)
+                # The handler never waits, so that handlers run in order though many may; with one at a time the bus
+                # would drop what a burst brings.
+                self._subscription = await self._bus.subscribe(subject, self._receive, concurrency=AT_ONCE)
 
     async def close(self) -> None:
         """Listen no more."""

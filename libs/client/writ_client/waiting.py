@@ -1,6 +1,7 @@
 """Waiting for an outcome, and the events on the way to it.
 
-Events only make the waiting short: what counts is the answer to a query, which is asked again after each silence.
+Events may get lost, so silence means nothing: after a while a query is asked. Only a history without a gap, from the
+first event to the last, stands for its answer.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 
 from writ_client.following import Event, Happening, of_trace
 from writ_client.queries import Queries
-from writ_contracts import errors, life
+from writ_contracts import errors, life, views
 from writ_contracts.agents import Progress
 from writ_contracts.requests import OperationView
 
@@ -28,13 +29,15 @@ async def outcome(
 ) -> OperationView:
     """The operation once it has an outcome, else TimedOut. `asked`: it cannot have one before something is heard."""
     view: OperationView | None = None
-    look = Look(queries, operation_id)
+    look, told = Look(queries, operation_id), Told(heard, on_event)
     pause = POLL_SECONDS if asked else 0.0
     ended = False
     try:
         async with asyncio.timeout(timeout):
             while True:
-                if await _end_heard(heard, pause, on_event) and not ended:
+                if await told.end(pause):
+                    if told.whole:
+                        return told.view()
                     ended, pause = True, LAG_SECONDS / 2
                 view = await look() or view
                 if view is not None and view.outcome is not None:
@@ -45,17 +48,45 @@ async def outcome(
         raise errors.TimedOut(f"operation {operation_id} {state} after {timeout:g} s") from None
 
 
-async def _end_heard(heard: Heard, pause: float, on_event: OnEvent) -> bool:
-    """Whether an event that ends it comes within `pause` seconds; what comes before is passed on."""
-    try:
-        async with asyncio.timeout(pause):
-            while True:
-                happening = await heard.get()
-                on_event(happening.event)
-                if happening.ends:
-                    return True
-    except TimeoutError:
-        return False
+class Told:
+    """What the events say. `whole`: none is missing, so that they are as good as an answer."""
+
+    def __init__(self, heard: Heard, on_event: OnEvent) -> None:
+        self._heard = heard
+        self._on_event = on_event
+        self._gap = False
+        self.life = life.Life()
+
+    @property
+    def whole(self) -> bool:
+        """From the first event to the one that ends it, as the table of an operation's life has it."""
+        return not self._gap and self.life.outcome is not None
+
+    def view(self) -> OperationView:
+        """The operation, if `whole`."""
+        view = views.view(self.life, views.latest(self.life))
+        assert view is not None  # noqa: S101 - a life that has an outcome began with something
+        return view
+
+    async def end(self, pause: float) -> bool:
+        """Whether an event that ends it comes within `pause` seconds; what comes before is passed on."""
+        try:
+            async with asyncio.timeout(pause):
+                while True:
+                    if self._take(await self._heard.get()):
+                        return True
+        except TimeoutError:
+            return False
+
+    def _take(self, happening: Happening) -> bool:
+        self._on_event(happening.event)
+        if isinstance(happening.event, Progress):
+            return False
+        try:
+            self.life = life.apply(self.life, happening.event, happening.sequence)
+        except errors.Conflict:
+            self._gap = True
+        return happening.ends
 
 
 class Look:

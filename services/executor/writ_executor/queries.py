@@ -24,13 +24,14 @@ from writ_contracts.requests import (
     TargetsQuery,
 )
 from writ_contracts.subjects import parse_query
+from writ_contracts.views import latest, view
 from writ_executor.attempt import sender_key
 from writ_executor.index import Index
 from writ_executor.lives import Lives
 from writ_executor.policy_client import PolicyClient
 from writ_executor.targets import Targets
 from writ_executor.vault import Vault
-from writ_executor.views import latest, verdict, view
+from writ_executor.views import verdict
 from writ_executor.work import Work
 
 Query = TypeVar("Query")

@@ -1,0 +1,46 @@
+"""How an operation looks to its requester, made from its life alone by whoever knows it: executor or client. Pure."""
+
+from typing import Any
+
+from writ_contracts import journal
+from writ_contracts.life import Life
+from writ_contracts.requests import OperationView
+
+
+def view(life: Life, updated_at: float) -> OperationView | None:
+    """The whole operation for its requester; None for one that never was."""
+    what = life.requested or life.refused
+    if what is None:
+        return None
+    return OperationView(
+        operation_id=what.operation_id,
+        principal=what.principal,
+        operation=what.operation,
+        target=what.target,
+        state=life.state,
+        requested_at=what.at,
+        updated_at=updated_at,
+        correlation_id=what.correlation_id,
+        dry_run=what.dry_run,
+        reason=what.reason,
+        outcome=life.outcome,
+        parameters=what.parameters,
+        rules=what.verdict.rules if what.verdict else [],
+        **_ended(life),
+    )
+
+
+def _ended(life: Life) -> dict[str, Any]:
+    match life.end:
+        case journal.Finished() | journal.Resolved():
+            return {"code": life.end.code, "message": life.end.message, "output": life.end.output}
+        case journal.Refused() | journal.Unknown():
+            return {"code": life.end.code, "message": life.end.message}
+        case None:
+            return {}
+
+
+def latest(life: Life) -> float:
+    """When its latest event that a life keeps was written (Unix seconds)."""
+    events = (life.requested, life.refused, life.dispatched, life.started, life.cancel, life.end)
+    return max((event.at for event in events if event is not None), default=0.0)
