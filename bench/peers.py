@@ -12,9 +12,9 @@ import nats
 import uvloop
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats_server import get_executable_path
 
 from bench.timing import Sample, measure
+from writ_bus.server_process import find_binary
 from writ_testing.eventually import eventually
 
 CONFIG = """
@@ -46,7 +46,7 @@ async def bare_server(port: int) -> AsyncIterator[str]:
         config.write_text(CONFIG.format(port=port, store=folder))
         url = f"nats://127.0.0.1:{port}"
         server = await asyncio.create_subprocess_exec(
-            str(get_executable_path()), "-c", str(config), stderr=asyncio.subprocess.DEVNULL
+            find_binary(), "-c", str(config), stderr=asyncio.subprocess.DEVNULL
         )
         responder = multiprocessing.get_context("spawn").Process(target=_respond, args=(url,), daemon=True)
         responder.start()

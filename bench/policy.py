@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from bench.policy_over_nats import over_nats
+from bench.timing import Sample
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue, Operation
@@ -27,15 +29,18 @@ NOON = 1_795_521_600.0
 Row = tuple[int, float, float, float, float]
 
 
-async def run() -> list[Row]:
-    """p50 and p99 in microseconds of ours, p50 of the plain scan, seconds to load; by number of rules."""
-    return [_measured(size) for size in SIZES]
+async def run() -> tuple[list[Row], dict[str, Sample]]:
+    """p50 and p99 in microseconds of ours, p50 of the plain scan, seconds to load; by number of rules. And by NATS."""
+    return [_measured(size) for size in SIZES], await over_nats()
 
 
-def table(rows: list[Row]) -> str:
+def table(measured: tuple[list[Row], dict[str, Sample]]) -> str:
     """As Markdown."""
+    rows, samples = measured
     lines = ["| rules | p50 µs | p99 µs | plain scan p50 µs | load s |", "|---|---|---|---|---|"]
     lines += [f"| {size} | {p50:.1f} | {p99:.1f} | {plain:.1f} | {load:.2f} |" for size, p50, p99, plain, load in rows]
+    lines += ["", "| one at a time | p50 ms | p99 ms | a second |", "|---|---|---|---|"]
+    lines += [f"| {name} | {one.p50:.3f} | {one.p99:.3f} | {one.rate:.0f} |" for name, one in samples.items()]
     return "\n".join(lines)
 
 
