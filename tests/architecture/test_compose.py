@@ -36,6 +36,7 @@ def compose(home: Home) -> dict[str, Any]:
     """The file with its variables filled in, as compose would; this reads the few forms that it uses."""
     values = {"WRIT_HOME": str(home.root), "WRIT_POOL": POOL, "WRIT_POLICY_KEY": home.key("policy").public}
     text = COMPOSE.read_text().replace("${WRIT_HOME:-${PWD}/.writ}", str(home.root))
+    text = text.replace("${WRIT_SANDBOX:-${PWD}/writ-sandbox}", str(home.sandbox))
     text = re.sub(r"\$\{(\w+)(?::?[-?]([^}]*))?\}", lambda found: values.get(found[1], found[2] or ""), text)
     return dict(yaml.safe_load(text))
 
@@ -87,7 +88,7 @@ def test_every_key_and_file_is_one_that_writ_up_makes(compose: dict[str, Any], h
     for service in compose["services"].values():
         for volume in service.get("volumes", []):
             folder = Path(volume.split(":")[0])
-            assert folder.parent in (home.state, home.root), volume
+            assert folder in (home.nats, home.sandbox) or folder.parent == home.state, volume
 
 
 def test_each_service_has_its_own_key_and_no_other(compose: dict[str, Any]) -> None:
