@@ -65,6 +65,12 @@ def test_an_offset_behind_the_end_reads_nothing(ask: Ask, srv: Path) -> None:
     assert (output["content"], output["length"], output["end"]) == ("", 0, True)
 
 
+def test_a_root_may_be_written_with_a_slash_at_its_end(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("abc")
+    for root in (f"{srv}/", {"path": f"{srv}//"}):
+        assert ask("file_read", target={"file_roots": [root]}, file_path=f"{srv}/a")["outcome"] == "succeeded"
+
+
 def test_the_targets_own_limit_holds(ask: Ask, srv: Path) -> None:
     (srv / "a").write_text("abcdef")
     output = ask("file_read", target={"max_output": 4}, file_path=f"{srv}/a")["output"]

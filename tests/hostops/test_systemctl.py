@@ -72,6 +72,15 @@ def test_a_restart_is_an_argument_vector(ask: Ask, systemctl: Install) -> None:
     assert calls.read_text().splitlines()[1] == "restart --no-ask-password -- nginx.service"
 
 
+def test_what_is_started_carries_the_mark_of_its_operation(
+    ask: Ask, systemctl: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WRIT_OPERATION_ID", "op-1")
+    systemctl("echo $WRIT_OPERATION_ID >{tmp}/mark")
+    ask("service_restart", service_name="nginx")
+    assert (tmp_path / "mark").read_text() == "op-1\n"
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(1, "job_failed"), (4, "permission_denied"), (5, "unit_not_found"), (42, "job_failed")]
 )

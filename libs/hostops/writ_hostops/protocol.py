@@ -179,11 +179,16 @@ def parse_target(raw: object) -> Target:
 
 def _file_root(raw: object) -> FileRoot:
     if isinstance(raw, str):
-        return FileRoot(_absolute(raw, "target.file_roots"))
+        return FileRoot(_folder(raw))
     fields = Fields(raw, "target.file_roots")
-    root = FileRoot(_absolute(fields.text("path"), "target.file_roots"), fields.flag("allow_system_root", False))
+    root = FileRoot(_folder(fields.text("path")), fields.flag("allow_system_root", False))
     fields.end()
     return root
+
+
+def _folder(value: str) -> str:
+    """A root may be written with a slash at its end."""
+    return _absolute(value, "target.file_roots").rstrip("/") or "/"
 
 
 def _absolute(value: object, name: str) -> str:
