@@ -3,7 +3,7 @@
 import socket
 import struct
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.hostops.conftest import Ask
 
@@ -56,6 +56,7 @@ def test_the_addresses_of_proc_are_read_in_the_machines_order() -> None:
     assert len(word) == 8
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_of_netlink_are_survived(data: bytes) -> None:
     for _, body in netlink.parse_messages(data):
@@ -64,6 +65,7 @@ def test_any_bytes_of_netlink_are_survived(data: bytes) -> None:
         assert value in data
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.integers(1, 0x3FFF), st.binary(max_size=20), max_size=8))
 def test_attributes_are_read_as_they_were_written(attributes: dict[int, bytes]) -> None:
     data = b""

@@ -3,7 +3,7 @@
 import posixpath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from writ_hostops.errors import HostError
@@ -24,11 +24,13 @@ def refusal(path: str) -> str:
     return ""
 
 
+@settings(deadline=None)
 @given(PATH)
 def test_every_path_in_its_one_spelling_is_taken(path: str) -> None:
     assert refusal(path) == ""
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_what_is_taken_is_absolute_and_normal(text: str) -> None:
     if refusal(text) == "":
@@ -37,6 +39,7 @@ def test_what_is_taken_is_absolute_and_normal(text: str) -> None:
         assert ".." not in text.split("/")
 
 
+@settings(deadline=None)
 @given(PATH, st.sampled_from(["/..", "/../x", "/a/../b"]))
 def test_dots_that_climb_count_as_a_way_out(path: str, climb: str) -> None:
     assert refusal(path + climb) == "outside_roots"
@@ -78,6 +81,7 @@ def test_names_that_only_look_dangerous_are_taken(path: str) -> None:
     assert refusal(path) == ""
 
 
+@settings(deadline=None)
 @given(PATH, st.lists(PATH, max_size=5))
 def test_the_longest_root_that_holds_the_path_is_chosen(path: str, others: list[str]) -> None:
     ancestors = [path.rsplit("/", n)[0] for n in range(1, path.count("/"))]

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from writ_hostops.errors import HostError
@@ -64,6 +64,7 @@ def test_what_is_no_service_is_refused(name: str) -> None:
     assert refused.value.code == "invalid_parameter"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | st.from_regex(r"[A-Za-z0-9:_.\\@-]{0,30}(\.service)?", fullmatch=True))
 def test_whatever_is_taken_is_a_unit_name_and_stays_so(name: str) -> None:
     try:
