@@ -41,7 +41,7 @@ class ScriptedExecutor:
         self.mute = False
         self.audit_away = False
         self.security: list[journal.SecurityEvent] = []
-        self._requested_one = asyncio.Condition()
+        self._changed = asyncio.Condition()
         self._sequence = 0
 
     async def serve(self, audit: Bus | None = None) -> None:
@@ -64,9 +64,9 @@ class ScriptedExecutor:
     async def _request(self, message: Message) -> bytes:
         principal, operation = subjects.parse_request(message.subject)
         request = decode(message.data, requests.Request)
-        async with self._requested_one:
+        async with self._changed:
             self.requests.append((operation, request))
-            self._requested_one.notify_all()
+            self._changed.notify_all()
         if self.script:
             reaction = self.script.popleft()
             if isinstance(reaction, Failure):
@@ -155,7 +155,9 @@ class ScriptedExecutor:
 
     async def _operation(self, message: Message) -> bytes:
         wanted = decode(message.data, requests.OperationQuery).operation_id
-        self.asked["operation"] += 1
+        async with self._changed:
+            self.asked["operation"] += 1
+            self._changed.notify_all()
         try:
             return encode(requests.OperationAnswer(operation=self.view(wanted)))
         except Invalid as error:
@@ -225,10 +227,15 @@ class ScriptedExecutor:
         ]
         return encode(audit.SearchAnswer(rows=rows))
 
+    async def until_queried(self, kind: str) -> None:
+        """Until a query of that kind has come in."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: self.asked[kind] > 0)
+
     async def until_asked(self, count: int = 1) -> None:
         """Until that many requests have come in."""
-        async with asyncio.timeout(10), self._requested_one:
-            await self._requested_one.wait_for(lambda: len(self.requests) >= count)
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: len(self.requests) >= count)
 
 
 ALLOWED = Verdict(decision="allow", rules=["dev"], reason="rule dev allows it", code="allow", policy="p@1")

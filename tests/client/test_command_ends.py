@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -179,6 +180,22 @@ async def test_an_answer_that_never_comes_says_how_to_ask_again(
     done = await command("run", "service_restart", "-t", "a", "--idempotency-key", "mine")
     assert done.exit_code == 4
     assert "--idempotency-key mine" in done.stderr
+
+
+async def test_an_interrupt_leaves_the_operation_and_says_how_to_find_it(
+    served: ScriptedExecutor, environ: dict[str, str]
+) -> None:
+    served.outcome = None
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "writ_client", "run", "service_restart", "-t", "a", "--idempotency-key", "k"),
+        env={**os.environ, **environ},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await served.until_queried("operation")
+    process.send_signal(signal.SIGINT)
+    _, err = await asyncio.wait_for(process.communicate(), 30)
+    number = operation_id("alice", "k")
+    assert (process.returncode, err.decode()) == (4, f"writ: operation {number} goes on: `writ op watch {number}`\n")
 
 
 async def test_a_pipe_gets_no_colours_and_its_early_end_is_no_traceback(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.client.houses import AGENT, WITHIN, alive, start, up
 
+from writ_bus.errors import Forbidden
 from writ_client.context import Context, open_bus
 from writ_client.house import child, lists
 from writ_client.house.admin import add_principal
@@ -155,6 +156,19 @@ async def test_a_principal_that_is_added_is_let_in_at_once(tmp_path: Path) -> No
         assert "# Who may ask" in one.home.principals.read_text()
         assert stat.S_IMODE(Path(added.key_file).stat().st_mode) == 0o600
         assert stat.S_IMODE(one.home.principals.stat().st_mode) == 0o600
+
+
+async def test_a_principal_that_is_removed_is_shut_out(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        assert (await add_principal(one.home, "bob", "human", [], None)).admitted is True
+        bob = Context(principal="bob", url=one.report.url)
+        bus = await open_bus(bob, one.home.key("principal-bob").seed, wait=5)
+        data = yamlfile.read(one.home.principals).data
+        lists.write(one.home.principals, "", {"principals": data["principals"][:1]})
+        await one.until(lambda: "as in the files again" in one.said.rpartition("bob")[2] and not bus.connected)
+        with pytest.raises(Forbidden):
+            await open_bus(bob, one.home.key("principal-bob").seed, wait=5)
+        await bus.close()
 
 
 async def test_two_principals_added_at_once_both_count(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ async def _wait(screen: Screen, writ: Writ, wish: Wish, patience: float | None) 
             answer = await _submit(writ, wish)
             view = await writ.wait(answer.operation_id or number, timeout=patience, on_event=live.show)
     except asyncio.CancelledError:
-        screen.err.print(f"writ: operation {number} goes on: `writ op watch {number}`")
+        click.echo(f"writ: operation {number} goes on: `writ op watch {number}`", err=True)
         return Exit.PENDING
     return show_view(screen, await with_full_output(writ, view), answer.verdict)
 

@@ -3,7 +3,6 @@
 What is already there is never touched: an operator's file outlives every `writ up`.
 """
 
-import os
 import secrets
 from importlib import resources
 from typing import Any
@@ -21,7 +20,6 @@ SYSTEM_FOLDERS = ("/etc", "/proc", "/sys", "/dev", "/boot", "/root")
 def found(home: Home) -> bool:
     """Makes whatever is missing; True where this is a new installation."""
     new = not home.principals.exists()
-    os.umask(0o077)
     home.make_folders()
     for name in SERVICES:
         home.make_key(name)

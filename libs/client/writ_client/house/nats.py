@@ -40,12 +40,13 @@ class Address(Struct, frozen=True, kw_only=True):
     @property
     def url(self) -> str:
         """For clients on this machine."""
-        return f"nats://{LOOPBACK if self.host in EVERYWHERE else self.host}:{self.port}"
+        host = LOOPBACK if self.host in EVERYWHERE else self.host
+        return f"nats://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 def free_port(host: str = LOOPBACK) -> int:
     """A port that nobody has at the moment."""
-    with socket.socket() as listener:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         listener.bind((host, 0))
         return int(listener.getsockname()[1])
 

@@ -74,6 +74,7 @@ class House:
 
     async def run(self, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
         """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
+        os.umask(0o077)  # what any of its processes writes is for the owner alone, unless it says otherwise
         self._home.make_folders()
         with held(self._home.lock):
             first = found(self._home)
