@@ -52,14 +52,23 @@ class Receipts:
         except Untrusted as error:
             await self._recorder.security("forged_receipt", str(error), pool=pool)
             raise Untrusted(str(error), code="forged_receipt") from error
+        life = self._as_expected(receipt)
         for _ in range(ATTEMPTS):
-            life = await self._lives.fresh(asked.principal, receipt.operation_id)
+            life = life or await self._lives.fresh(asked.principal, receipt.operation_id)
             try:
                 await self._take(life, receipt, asked)
             except Conflict:
-                continue  # somebody else wrote: see what it is now
+                life = None  # somebody else wrote: see what it is now
+                continue
             return Acknowledged(stored=True)
         raise Conflict(f"{receipt.operation_id} moved on {ATTEMPTS} times")
+
+    def _as_expected(self, receipt: Receipt) -> Life | None:
+        """The life as the index has it, if this is the receipt that it waits for; whatever else needs the journal."""
+        life = self._lives.known(receipt.operation_id)
+        granted = life.started.grant if life and life.started else None
+        waits = life is not None and life.state is State.STARTED
+        return life if waits and granted is not None and digest(granted) == receipt.grant_digest else None
 
     async def _take(self, life: Life, receipt: Receipt, asked: ReceiptMessage) -> None:
         requested = life.requested
