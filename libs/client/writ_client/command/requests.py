@@ -153,8 +153,9 @@ def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = Non
     if screen.json:
         screen.data(view)
         return of_outcome(view.outcome)
-    took = f" in {moments.span(view.updated_at - view.requested_at)}" if view.outcome else ""
-    screen.line(outcome(view.outcome or view.state), f"  {view.operation} on {view.target}{took}")
+    took = view.updated_at - view.requested_at
+    after = f" in {moments.span(took)}" if view.outcome and took else ""
+    screen.line(outcome(view.outcome or view.state), f"  {view.operation} on {view.target}{after}")
     screen.fields([("operation", view.operation_id), ("correlation", view.correlation_id)])
     screen.fields(_reasons(verdict) if verdict else [("rules", ", ".join(view.rules))])
     if not (verdict and verdict.reason == view.message):
