@@ -85,6 +85,33 @@ def test_messagepack_says_the_same_as_json() -> None:
     assert decode(packed, Request, content_type=MSGPACK) == decode(REQUEST, Request)
 
 
+@pytest.mark.parametrize("payload", [b'"\xff\xfe"', b"1e999999", b'"\xed\xa0\x80"', b"[" * 5000 + b"]" * 5000])
+def test_a_statement_that_would_spoil_the_record_is_invalid(payload: bytes) -> None:
+    signed = b'"statement":{"payload":%b,"key":"U%b","signature":"x"}' % (payload, b"A" * 55)
+    with pytest.raises(Invalid):
+        decode(b'{"target":"web-1",%b}' % signed, Request)
+
+
+@given(values | st.binary(max_size=8) | st.floats())
+def test_a_statement_in_messagepack_is_kept_as_json(payload: Any) -> None:
+    signed = {"payload": payload, "key": "U" + "A" * 55, "signature": "x"}
+    try:
+        request = decode(
+            msgspec.msgpack.encode({"target": "web-1", "statement": signed}), Request, content_type=MSGPACK
+        )
+    except Invalid:
+        return
+    assert decode(encode(request), Request) == request
+
+
+def test_messagepack_that_is_no_json_is_invalid() -> None:
+    for wrong in (msgspec.msgpack.Ext(5, b"x"), {(1, 2): 3}):
+        with pytest.raises(Invalid, match="JSON"):
+            decode(
+                msgspec.msgpack.encode({"target": "web-1", "parameters": {"a": wrong}}), Request, content_type=MSGPACK
+            )
+
+
 @pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "x", "application/json5"])
 def test_another_content_type_is_invalid_and_named(content_type: str) -> None:
     with pytest.raises(Invalid, match="content type"):

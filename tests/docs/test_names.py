@@ -27,6 +27,7 @@ VARIABLE = re.compile(r"\b((?:WRIT|SYSTEMMANAGER)_[A-Z][A-Z_]*|NATS_URL)\b")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 SUBJECT = re.compile(r"(?<![\w.$])writ(?:\.(?:[a-z_]+|<[a-z_]+>|\{[a-z_]+\}|\*))+(?:\.>)?")
 TAG = re.compile(r"writ\.[a-z]+\.v\d+")
+COMMAND = ("git", "ls-files", "-co", "--exclude-standard")
 EXAMPLES = {"bare.py"}
 OTHERS = {"writ.api.journal", "writ.operations", "writ.handlers", "writ.backends"}
 """The journal's size, and groups of entry points."""
@@ -35,7 +36,7 @@ every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path:
 
 @cache
 def files() -> tuple[str, ...]:
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    listed = subprocess.run(COMMAND, cwd=ROOT, check=True, capture_output=True, text=True)
     return tuple(f"/{name}" for name in listed.stdout.splitlines() if (ROOT / name).exists())
 
 

@@ -6,6 +6,7 @@ Any NATS client can send `{"target": "web-1", "parameters": {"service_name": "ng
 
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta, Struct, field
 
 from writ_contracts.ids import (
@@ -35,6 +36,19 @@ class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     correlation_id: CorrelationId | None = None
     statement: Signed | None = None
     salt: Hex32 | None = None
+
+    def __post_init__(self) -> None:
+        # A statement is recorded with its request before anybody has believed it, so it must not spoil the record.
+        if self.statement is not None and not _readable(self.statement):
+            raise ValueError("`statement.payload` is not JSON")
+
+
+def _readable(statement: Signed) -> bool:
+    try:
+        msgspec.json.decode(statement.payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 class RequestStatement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.request.v1"):

@@ -1,6 +1,7 @@
 """Bytes to structs and back: JSON inside Writ, JSON or MessagePack from outside.
 
-One decoder per type, made once. Whatever is wrong with the bytes (syntax, schema, size, depth) is one
+MessagePack is taken as the JSON that it stands for, so that what is kept as it came (a signed statement) is JSON in any
+case. One decoder per type, made once. Whatever is wrong with the bytes (syntax, schema, size, depth) is one
 error, Invalid.
 """
 
@@ -36,30 +37,28 @@ def _json(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-@lru_cache(maxsize=64)
-def _msgpack(kind: Any) -> msgspec.msgpack.Decoder[Any]:
-    return msgspec.msgpack.Decoder(kind)
-
-
 def decode(data: bytes, kind: type[T], *, content_type: str = JSON, limit: int = 2_000_000) -> T:
     """The struct in `data`. Raises Invalid: `oversize`, or `invalid` with the path to what is wrong."""
     if len(data) > limit:
         raise Invalid(f"{len(data)} bytes, at most {limit} are read", code="oversize")
     try:
-        return _decoder(kind, content_type).decode(data)  # type: ignore[no-any-return]
+        return _json(kind).decode(_as_json(data, content_type))  # type: ignore[arg-type, no-any-return]
     except RecursionError as error:
         raise Invalid("nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(str(error)) from error
 
 
-def _decoder(kind: Any, content_type: str) -> Any:
+def _as_json(data: bytes, content_type: str) -> bytes:
     base = content_type.partition(";")[0].strip().lower()
     if base in ("", JSON):
-        return _json(kind)
-    if base == MSGPACK:
-        return _msgpack(kind)
-    raise Invalid(f"content type {base!r} is not {JSON} or {MSGPACK}")
+        return data
+    if base != MSGPACK:
+        raise Invalid(f"content type {base!r} is not {JSON} or {MSGPACK}")
+    try:
+        return _encoder.encode(msgspec.msgpack.decode(data))
+    except TypeError as error:  # an extension, or a key that is no text
+        raise Invalid("MessagePack with what JSON does not have") from error
 
 
 def decode_event(data: bytes) -> JournalEvent:
