@@ -82,6 +82,14 @@ async def test_a_grant_that_policy_did_not_sign_is_refused(
     await refused(house, writ, stolen, files, "forged_grant", key, lambda grant: grant)
 
 
+async def forged(house: RunningHouse, forger: Forger, parameters: dict[str, Any]) -> str:
+    """The id of an operation that the forger dispatched, and whose claim it has answered."""
+    with house.paused("executor"):
+        operation_id = await forger.dispatch("test_count", parameters)
+        await eventually(lambda: forger.answered(operation_id), what="a claim")
+    return operation_id
+
+
 async def refused(
     house: RunningHouse, writ: Writ, bus: Bus, files: Path, kind: str, signer: Key, change: Change
 ) -> None:
@@ -89,7 +97,7 @@ async def refused(
     forger = Forger(bus, target(house), signer, change)
     await forger.listen()
     parameters: dict[str, Any] = {"path": str(counted), "delay": 0.0, "timeout": 10}
-    operation_id = await forger.dispatch("test_count", parameters)
+    operation_id = await forged(house, forger, parameters)
     event = await security(bus, operation_id)
     assert event.kind == kind
     assert not counted.exists()
@@ -110,7 +118,8 @@ async def test_a_true_grant_is_obeyed_once_and_its_replay_is_refused(
     counted = files / "obeyed"
     forger = Forger(stolen, target(house), house.home.key("policy"))
     await forger.listen()
-    first = await forger.dispatch("test_count", {"path": str(counted), "delay": 0.0, "timeout": 10})
+    parameters: dict[str, Any] = {"path": str(counted), "delay": 0.0, "timeout": 10}
+    first = await forged(house, forger, parameters)
 
     async def counts() -> bool:
         return counted.exists()
@@ -118,7 +127,7 @@ async def test_a_true_grant_is_obeyed_once_and_its_replay_is_refused(
     await eventually(counts)
     assert counted.read_text().split() == [first]
     forger.replay = True
-    second = await forger.dispatch("test_count", {"path": str(counted), "delay": 0.0, "timeout": 10})
+    second = await forged(house, forger, parameters)
     event = await security(stolen, second)
     assert event.kind in ("replayed_grant", "mismatched_grant")
     assert counted.read_text().split() == [first]

@@ -17,6 +17,7 @@ from writ_contracts.journal import SecurityEvent
 from writ_contracts.subjects import security_event
 from writ_contracts.wire import decode_event
 from writ_runtime.files import read_inventory
+from writ_testing.eventually import eventually
 from writ_testing.forgery import Forger
 from writ_testing.house import Ended, RunningHouse, local_target, prepare, running_house
 
@@ -122,12 +123,10 @@ async def forge(house: RunningHouse, path: Path) -> None:
     try:
         forger = Forger(bus, target, key)
         await forger.listen()
-        operation_id = await forger.dispatch("file_delete", {"file_path": str(path), "timeout": 10})
-        async with asyncio.timeout(20):
-            record = None
-            while record is None:
-                record = await bus.journal.last(security_event("forged_grant"))
-                await asyncio.sleep(0.05)
+        with house.paused("executor"):
+            operation_id = await forger.dispatch("file_delete", {"file_path": str(path), "timeout": 10})
+            await eventually(lambda: forger.answered(operation_id), what="a claim for what was forged")
+        record = await eventually(lambda: bus.journal.last(security_event("forged_grant")), what="its refusal")
     finally:
         await bus.close()
     event = decode_event(record.data)

@@ -1,6 +1,7 @@
 """An executor in the wrong hands: it has the executor's key, may write the journal, and cannot make an agent act.
 
-It dispatches what nobody decided, and answers claims faster than the true executors do, with grants of its own making.
+It dispatches what nobody decided, and answers claims with grants of its own making. Pause the true executors meanwhile:
+an agent believes the first answer, and this way the forger's is the first.
 """
 
 import secrets
@@ -45,10 +46,15 @@ class Forger:
         self.replay = False
         """Answer every claim with the first answer that was given."""
         self.claims: list[Claim] = []
+        """Those that were answered."""
 
     async def listen(self) -> None:
         """Answer the pool's claims, before the true executors do."""
         await self._bus.subscribe(subjects.claim(self._target.pool), self._claimed)
+
+    async def answered(self, operation_id: str) -> bool:
+        """Whether it has answered a claim for that operation."""
+        return any(claim.operation_id == operation_id for claim in self.claims)
 
     async def dispatch(self, operation: str, parameters: dict[str, Any], *, principal: str = "operator") -> str:
         """Write what looks like an accepted operation into the journal; its id."""
@@ -121,10 +127,11 @@ class Forger:
     async def _claimed(self, message: Message) -> None:
         asked = decode(message.data, ClaimMessage)
         claim = decode(bytes(asked.claim.payload), Claim)
-        self.claims.append(claim)
         if self._answers is None or not self.replay:
             self._answers = self._answer(asked, claim)
         await self._bus.publish(message.reply, encode(self._answers))
+        await self._bus.journal.usage()  # the server has seen the answer, too
+        self.claims.append(claim)
 
     def _answer(self, asked: ClaimMessage, claim: Claim) -> ClaimAnswer:
         grant = Grant(

@@ -9,8 +9,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,18 @@ class RunningHouse:
         assert pid is not None, f"{name} does not run"
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    @contextmanager
+    def paused(self, prefix: str) -> Iterator[None]:
+        """The processes whose names begin so stand still (SIGSTOP) within the block."""
+        pids = [one.pid for one in self.report.processes if one.name.startswith(prefix) and one.pid is not None]
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     async def until(self, name: str, *, other_than: int | None = None, within: float = 20.0) -> int:
         """The pid of that process once it is ready (and another than before)."""
