@@ -7,6 +7,8 @@ class stays out of the journal. Unknown fields are refused, `bool` is no `int`, 
 import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -39,10 +41,11 @@ class Output(Struct, frozen=True, kw_only=True):
     """Base of every operation's output; tolerant, so that an older reader reads a newer agent's."""
 
 
-def classes(struct: type[Struct]) -> dict[str, Class]:
+@cache
+def classes(struct: type[Struct]) -> Mapping[str, Class]:
     """The class of each field, by name."""
     hints = get_type_hints(struct, include_extras=True)
-    return {name: _class_of(hints[name]) for name in struct.__struct_fields__}
+    return MappingProxyType({name: _class_of(hints[name]) for name in struct.__struct_fields__})
 
 
 def _class_of(hint: Any) -> Class:

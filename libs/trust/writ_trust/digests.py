@@ -9,12 +9,12 @@ from writ_contracts.wire import canonical
 
 def derive(key: bytes, purpose: str, operation_id: str) -> str:
     """A key of 32 bytes (hex) for one operation and purpose, from the executors' shared key (HMAC-SHA-256)."""
-    return hmac.new(key, f"{purpose}\0{operation_id}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, f"{purpose}\0{operation_id}".encode(), "sha256").hex()
 
 
 def keyed_digest(key: str, value: Any) -> str:
     """HMAC-SHA-256 under the hex `key` of the value's canonical JSON, in hex."""
-    return hmac.new(bytes.fromhex(key), canonical(value), hashlib.sha256).hexdigest()
+    return hmac.digest(bytes.fromhex(key), canonical(value), "sha256").hex()
 
 
 def plain_digest(data: bytes) -> str:

@@ -5,6 +5,7 @@ A seed (`SU…`) is private; it is read from a file of mode 0600 by the runtime 
 
 import base64
 import os
+from functools import lru_cache
 
 import nacl.signing
 import nkeys
@@ -56,10 +57,15 @@ def decode_public(public: str) -> bytes:
     return data[1:33]
 
 
+@lru_cache(maxsize=4096)
+def _verifier(public: str) -> nacl.signing.VerifyKey:
+    return nacl.signing.VerifyKey(decode_public(public))
+
+
 def verify(public: str, data: bytes, signature: bytes) -> bool:
     """Whether `signature` over `data` was made with the private half of `public`."""
     try:
-        nacl.signing.VerifyKey(decode_public(public)).verify(data, signature)
+        _verifier(public).verify(data, signature)
     except (CryptoError, Invalid, ValueError):
         return False
     return True
