@@ -55,8 +55,10 @@ async def test_what_does_not_stop_is_not_confirmed_and_unknown(world: World) -> 
         {"operation": "audit_read"},
         {"dry_run": True},
         {"parameters_digest": "0" * 64},
+        {"authenticated": "nobody"},
+        {"principal": "mallory"},
     ],
-    ids=["forged", "denied", "another operation", "simulated", "about another operation id"],
+    ids=["forged", "denied", "another operation", "dry", "about another operation id", "simulated", "not theirs"],
 )
 async def test_a_cancel_that_policy_did_not_allow_is_refused_and_reported(changed: Any, world: World) -> None:
     await world.agent()

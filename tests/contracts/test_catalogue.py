@@ -50,7 +50,7 @@ TABLE: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
 }
 # name: risk, whether the principal's own signature is demanded by definition
 CONTROLS: dict[str, tuple[str, bool]] = {
-    "operation_cancel": ("change", False),
+    "operation_cancel": ("change", True),
     "audit_read": ("read", False),
     "approval_decide": ("change", True),
     "policy_publish": ("admin", True),

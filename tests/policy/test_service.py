@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -152,10 +153,34 @@ async def test_a_lift_counts_only_if_policy_decided_it(asking: Asking) -> None:
     assert await asking.code(asking.subject(), control_sequence=forged) == "stopped"
     lift = asking.signed(asking.subject("stop_lift", "writ", parameters={"stop_id": "stop-1"}))
     decided = await asking.decide(lift)
-    real = await asking.control(
-        "stop_lift", {"stop_id": "stop-1"}, decision=decided.decision, operation_id=lift.operation_id
+    simulated = await asking.decide(structs.replace(lift, statement=None, salt=None, simulate=True))
+    true: dict[str, Any] = {"decision": decided.decision, "operation_id": lift.operation_id, "parameters_key": KEY}
+    body = decided.effective
+    wrongs: tuple[dict[str, Any], ...] = (
+        {"decision": simulated.decision},
+        {"body": {**body, "stop_id": "stop-2"}},
+        {"parameters_key": "0" * 64},
+        {"parameters_key": "no key"},
+        {"operation_id": "a" * 26},
     )
+    for wrong in wrongs:
+        sequence = await asking.control("stop_lift", **{"body": body, **true, **wrong})
+        assert await asking.code(asking.subject(), control_sequence=sequence) == "stopped", wrong
+    real = await asking.control("stop_lift", {**body, "reason": "it is out"}, **true)
     assert await asking.code(asking.subject(), control_sequence=real) == "allowed"
+
+
+async def test_a_lift_of_another_stop_than_was_decided_lifts_nothing(asking: Asking) -> None:
+    for number in ("stop-1", "stop-2"):
+        await asking.control("stop_set", {"scope": ["*"], "reason": "it burns", "until": None}, id=number)
+    lift = asking.signed(asking.subject("stop_lift", "writ", parameters={"stop_id": "stop-1"}))
+    decided = await asking.decide(lift)
+    true: dict[str, Any] = {"decision": decided.decision, "operation_id": lift.operation_id, "parameters_key": KEY}
+    sequence = await asking.control("stop_lift", decided.effective, **true)
+    for _ in range(2):  # the other one stays, however often the same decision is shown
+        assert await asking.code(asking.subject(), control_sequence=sequence) == "stopped"
+        sequence = await asking.control("stop_lift", {**decided.effective, "stop_id": "stop-2"}, **true)
+    assert await asking.code(asking.subject(), control_sequence=sequence) == "stopped"
 
 
 async def test_a_control_event_that_cannot_be_read_stops_everything(asking: Asking) -> None:

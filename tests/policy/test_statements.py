@@ -25,13 +25,23 @@ async def test_other_operations_may_have_it_and_the_decision_says_so(asking: Ask
     assert (await asking.decision(asking.subject())).authenticated == "server"
 
 
-async def test_a_simulation_needs_none(asking: Asking) -> None:
-    assert await asking.code(asking.subject("file_delete", simulate=True, **DELETE)) == "allowed"
+async def test_a_simulation_needs_none_and_never_passes_for_a_decision(asking: Asking) -> None:
+    subject = asking.subject("file_delete", simulate=True, **DELETE)
+    for one in (subject, asking.signed(subject)):
+        decision = await asking.decision(one)
+        assert (decision.code, decision.authenticated) == ("allowed", "nobody")
 
 
 async def test_cancelling_ones_own_needs_none(asking: Asking) -> None:
     cancel = asking.subject("operation_cancel", "writ", owner="alice", parameters={"operation_id": "a" * 26})
     assert await asking.code(cancel) == "own"
+
+
+async def test_cancelling_what_is_somebody_elses_needs_it(asking: Asking) -> None:
+    asking.files.policy({"name": "cancels", "operations": ["operation_cancel"], "allowed": True})
+    cancel = asking.subject("operation_cancel", "writ", owner="bob", parameters={"operation_id": "a" * 26})
+    assert await asking.code(cancel) == "signature_required"
+    assert await asking.code(asking.signed(cancel)) == "allowed"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +87,9 @@ async def test_a_statement_is_good_for_five_minutes(asking: Asking) -> None:
     asking.clock.now += 2
     assert await asking.code(signed) == "stale_statement"
     assert await asking.code(structs.replace(signed, statement_seen_at=asking.clock.now - 10)) == "allowed"
+    seen_at = asking.clock.now
+    asking.clock.now += 86_401  # no executor keeps a signature for a day when it would suit it
+    assert await asking.code(structs.replace(signed, statement_seen_at=seen_at)) == "stale_statement"
 
 
 async def test_a_statement_from_the_future_is_refused(asking: Asking) -> None:

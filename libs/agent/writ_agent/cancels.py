@@ -47,12 +47,12 @@ class Cancels:
         return encode(cancelled)
 
     async def _cancel(self, ask: AskCancel) -> Cancelled:
-        try:
-            verify_cancel(self._trust, ask)
-        except Refused as refused:
-            await self._reporter.tell(refused, ask.operation_id)
-            raise
         hand = self._hands.find(ask.operation_id)
         if hand is None:
             return Cancelled(result="stopped" if ask.operation_id in self._ended() else "not_running")
+        try:
+            verify_cancel(self._trust, ask, hand.owners)
+        except Refused as refused:
+            await self._reporter.tell(refused, ask.operation_id)
+            raise
         return Cancelled(result="stopped" if await hand.stop("cancel") else "not_confirmed")

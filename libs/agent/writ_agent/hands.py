@@ -14,6 +14,8 @@ class Hand:
 
     def __init__(self, work: Dispatched) -> None:
         self.work = work
+        self.owners = {work.principal}
+        """Whose it is: may cancel it without a signature. Before the grant, as the event says."""
         self.running: Running | None = None
         self.stopped: Cause | None = None
 

@@ -158,14 +158,20 @@ def verify_look(
     return look
 
 
-def verify_cancel(trust: Trust, ask: AskCancel) -> Decision:
-    """Policy's decision that this operation may be cancelled. Raises Refused."""
+def verify_cancel(trust: Trust, ask: AskCancel, owners: Collection[str]) -> Decision:
+    """Policy's decision that this operation, which is that of `owners`, may be cancelled. Raises Refused.
+
+    Whoever did not sign the cancel must be one of them: policy has it from the executor alone whose operation it is.
+    """
     decision = _signed_by_policy(trust, ask.decision, Decision, "forged_cancel")
     if decision.effect != "allow" or decision.operation != CANCEL or decision.dry_run:
         raise Refused("forged_cancel", "the decision does not allow a cancel")
     about = ask.parameters.get("operation_id") == ask.operation_id
     if not about or not _digest_holds(ask.parameters_key, ask.parameters, decision.parameters_digest):
         raise Refused("forged_cancel", "the decision is about another operation")
+    asked_by_owner = decision.authenticated == "server" and decision.principal in owners
+    if decision.authenticated != "signature" and not asked_by_owner:
+        raise Refused("forged_cancel", f"{decision.principal} did not sign it, and it is not theirs")
     return decision
 
 

@@ -94,6 +94,7 @@ class Worker:
         try:
             order = verify_grant(self._parts.trust, claimed, answer, used=self._nonces, now=time.monotonic())
             self._nonces.add(order.grant.nonce)
+            hand.owners = {order.grant.principal, order.grant.acts_for or order.grant.principal}
             await self._intend(order)
             done = await self._perform(hand, order)
             fault("agent.ran")

@@ -45,7 +45,8 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     """Policy's word on one request at one instant (`at`, Unix seconds).
 
     `rules` made it, sorted; `trace` is bounded (`trace_omitted` counts the rest). `authenticated` says what stands for
-    who asked: the principal's own `signature`, or the NATS `server`.
+    who asked: the principal's own `signature`, or the NATS `server`; `nobody` where it is only a simulation, so that it
+    never passes for the decision that it shows.
     """
 
     operation_id: OperationId
@@ -60,7 +61,7 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     policy: PolicyVersion
     control_sequence: int
     at: float
-    authenticated: Literal["signature", "server"]
+    authenticated: Literal["signature", "server", "nobody"]
     acts_for: PrincipalId | None = None
     dry_run: bool = False
     timeout: int | None = None

@@ -217,7 +217,10 @@ class LockTaken(Event, frozen=True, kw_only=True, tag="lock_taken"):
 
 
 class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
-    """Something that all decisions after it must know. `kind`: stop_set, stop_lift, policy, emergency."""
+    """Something that all decisions after it must know. `kind`: stop_set, stop_lift, policy, emergency.
+
+    `parameters_key` opens the decision's digest of the effective parameters, which are all in `body`.
+    """
 
     kind: str
     principal: str
@@ -225,6 +228,7 @@ class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
     body: dict[str, Any]
     decision: Signed | None = None
     statement: Signed | None = None
+    parameters_key: str = ""
 
 
 OperationEvent = (

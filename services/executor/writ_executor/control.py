@@ -78,6 +78,7 @@ class Controls:
             body={**requested.effective, "reason": requested.effective.get("reason") or requested.reason},
             decision=requested.decision,
             statement=requested.statement,
+            parameters_key=self._vault.digest_key(requested.operation_id),
         )
         sequence = await self._recorder.append_last(subjects.control_event(kind), event)
         return "succeeded", "", "", {"control_sequence": sequence, "stop_id": requested.operation_id}

@@ -10,12 +10,14 @@ from msgspec import structs
 
 from writ_bus.port import Journal, Record
 from writ_contracts import subjects
+from writ_contracts.catalogue.control import StopLift
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted, WritError
 from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import decode
 from writ_policy.engine.control import ControlState, apply
 from writ_runtime.logs import Log
+from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import open_signed
 
 INTERVAL = 1.0
@@ -70,12 +72,23 @@ class Follower:
         _log.info("control.event", sequence=record.sequence, kind=event.kind, stops=len(self.state.stops))
 
     def _decided(self, event: ControlEvent) -> bool:
-        """Whether policy itself allowed this lift: an executor alone can set a stop, and not lift one."""
+        """Whether policy allowed exactly this lift on its asker's signature: an executor alone can only set a stop."""
         if event.decision is None:
             return False
         try:
             decision = open_signed(event.decision, Decision, (self._own_key,))
         except Untrusted:
             return False
-        asked = (decision.operation, decision.operation_id, decision.principal, decision.effect)
-        return asked == ("stop_lift", event.operation_id, event.principal, "allow")
+        asked = (decision.operation, decision.operation_id, decision.principal, decision.effect, decision.authenticated)
+        if asked != ("stop_lift", event.operation_id, event.principal, "allow", "signature") or decision.dry_run:
+            return False
+        return _lifts(event, decision)
+
+
+def _lifts(event: ControlEvent, decision: Decision) -> bool:
+    """Whether the decision is about the stop that the event names: its digest covers the parameters alone."""
+    parameters = {name: event.body[name] for name in StopLift.__struct_fields__ if name in event.body}
+    try:
+        return same(keyed_digest(event.parameters_key, parameters), decision.parameters_digest)
+    except ValueError:  # the key is any string
+        return False

@@ -1,7 +1,5 @@
 """From the executor's question to a ruling: who asks, for what, on which target, and what the engine says of it."""
 
-from typing import Literal
-
 from msgspec import Struct, structs
 
 from writ_contracts.decisions import Decision, Subject, TraceEntry
@@ -67,7 +65,6 @@ class Judge(Struct, frozen=True, kw_only=True):
         return request, check_statement(subject, principal, self.now)
 
     def _decision(self, subject: Subject, request: Request, ruling: Ruling, signed: bool) -> Decision:
-        authenticated: Literal["signature", "server"] = "signature" if signed else "server"
         more = len(ruling.rules) - MOST_RULES
         return Decision(
             operation_id=subject.operation_id,
@@ -82,7 +79,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             policy=self.world.version,
             control_sequence=self.control.sequence,
             at=self.now,
-            authenticated=authenticated,
+            authenticated="nobody" if subject.simulate else "signature" if signed else "server",
             acts_for=request.principal.acts_for,
             dry_run=self._is_dry(subject, request),
             timeout=ruling.timeout,

@@ -9,6 +9,8 @@ from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import open_signed
 
 FRESH_SECONDS = 300.0
+LONGEST_WAIT_SECONDS = 86_400.0
+"""How long ago an executor may say that it saw a statement first: an operation waits, and not for ever."""
 AHEAD_SECONDS = 60.0
 """How much the principal's clock may be ahead of ours."""
 
@@ -38,7 +40,10 @@ def check_statement(subject: Subject, principal: Principal, now: float) -> bool:
         different.append("operation id")
     if different:
         raise Untrusted(f"what {principal.id} signed differs in {', '.join(different)}")
-    _check_age(statement, now if subject.statement_seen_at is None else subject.statement_seen_at)
+    seen_at = now if subject.statement_seen_at is None else subject.statement_seen_at
+    if now - seen_at > LONGEST_WAIT_SECONDS:
+        raise Untrusted(f"signed for an operation of {now - seen_at:.0f} s ago", code="stale_statement")
+    _check_age(statement, seen_at)
     return True
 
 

@@ -1,7 +1,7 @@
 """Writ's own operations, on the target `writ`: carried out by an executor, decided and recorded like all others.
 
-All but reading the record and cancelling need the principal's own signature; for those two policy looks at whose
-operation or record it is.
+All but reading the record need the principal's own signature; cancelling what is one's own does not, and whose it is
+the agent that runs it knows for itself.
 """
 
 from typing import Annotated, Literal
@@ -138,7 +138,7 @@ class Controlled(Output, frozen=True, kw_only=True):
 def _control(
     name: str, summary: str, parameters: type[Parameters], risk: Risk, *, output: type[Output] = Controlled
 ) -> Operation:
-    own_signature = name not in ("operation_cancel", "audit_read")
+    own_signature = name != "audit_read"
     return Operation(
         name=name,
         summary=summary,
