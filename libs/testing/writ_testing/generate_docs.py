@@ -5,6 +5,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from writ_contracts import errors
 from writ_runtime.config import Variable, describe
 from writ_runtime.yamlfile import dump
 from writ_testing import asyncapi
@@ -18,6 +19,18 @@ Each service reads its environment once, when it starts. A mistake is one line t
 2. An empty variable counts as unset. `writ up` sets all of these for the services that it starts.
 
 *Made from the `Config` structs by `make docs`.*
+"""
+
+CODES = """\
+# Codes
+
+Why something was refused, decided or ended as it was: `code` in errors, verdicts and outcomes. An agent's backend adds
+its own for what failed on the host. Whether asking again can help is told by `retry` of the error itself.
+
+*Made from `writ_contracts.errors.CODES` by `make docs`.*
+
+| code | meaning |
+|---|---|
 """
 
 
@@ -36,9 +49,15 @@ def subjects() -> str:
     return "# Made from the registry of subjects by `make docs`.\n" + dump(asyncapi.document())
 
 
+def codes() -> str:
+    """docs/codes.md."""
+    return CODES + "".join(f"| `{code}` | {meaning} |\n" for code, meaning in errors.CODES.items())
+
+
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "docs/configuration.md": configuration,
     "docs/asyncapi.yaml": subjects,
+    "docs/codes.md": codes,
 }
 
 
