@@ -26,6 +26,10 @@ class Dispatcher:
         self._follower = follower
         self._start_window = start_window
 
+    async def request(self, requested: Requested) -> Life:
+        """Store `requested` and `dispatched` of what takes no lock, in one write. Raises Conflict if it is there."""
+        return await self._recorder.append_both(Life(), requested, self._event(requested, attempt=1))
+
     async def start(self, life: Life) -> Life:
         """Dispatch it, or leave it waiting for its target; the life as it is then."""
         requested = _requested(life)

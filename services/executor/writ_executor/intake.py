@@ -167,11 +167,11 @@ class Intake:
             await self._vault.keep(attempt.operation_id, attempt.given, keep)
         fault("executor.params_kept")
         try:
-            life = await self._recorder.append(Life(), event)
+            life = await self._work.accept(event)
         except Conflict:
-            return self._again(attempt, await self._lives.fresh(attempt.principal, attempt.operation_id))
-        fault("executor.requested")
-        return answer(await self._work.begin(life))
+            life = await self._lives.fresh(attempt.principal, attempt.operation_id)
+            return self._again(attempt, life)
+        return answer(life)
 
     def _requested(self, attempt: Attempt, decided: Verdicts, target: Target) -> Requested:
         definition, request, decision = definition_of(attempt), request_of(attempt), decided.decision

@@ -68,7 +68,7 @@ def compose(
     endings = Endings(recorder, vault, dispatcher, presence, chores, outcomes)
     looks, cancels = Looks(bus, catalogue, index, vault, policy, endings), Cancels(bus)
     controls = Controls(recorder, lives, vault, endings, cancels)
-    work = Work(index, lives, dispatcher, looks, controls, chores)
+    work = Work(index, recorder, lives, dispatcher, looks, controls, chores)
     return Parts(
         index=index,
         chores=chores,

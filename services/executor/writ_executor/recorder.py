@@ -48,6 +48,14 @@ class Recorder:
         sequence = await self._journal.append(self._entry(life, after, event))
         return self._remember(life, event, sequence)
 
+    async def append_both(self, life: Life, event: journal.OperationEvent, following: journal.OperationEvent) -> Life:
+        """Store both or neither, in one write. In a batch, both expect the sequence before it. Raises as `append`."""
+        between = apply(life, event, life.sequence + 1)
+        after = apply(between, following, life.sequence + 2)
+        entries = [self._entry(life, between, event), self._entry(life, after, following)]
+        last = await self._journal.append_together(entries)
+        return self._remember(self._remember(life, event, last - 1), following, last)
+
     async def append_with_lock(self, life: Life, event: journal.Dispatched, lock: Lock | None) -> Life:
         """Store `dispatched` and take its target in one atomic batch, if nobody took it since `lock`."""
         after = apply(life, event, life.sequence + 1)

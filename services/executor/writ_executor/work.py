@@ -5,6 +5,7 @@ from typing import Any
 
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.journal import Requested
 from writ_contracts.life import Life
 from writ_contracts.operations import Operation
 from writ_executor.chores import Chores
@@ -13,15 +14,25 @@ from writ_executor.dispatch import Dispatcher
 from writ_executor.index import Index
 from writ_executor.lives import Lives
 from writ_executor.looks import Looks
+from writ_executor.recorder import Recorder
+from writ_runtime.faults import fault
 
 
 class Work:
     """The first step after `requested`; the sweep takes it again where a replica died before."""
 
     def __init__(
-        self, index: Index, lives: Lives, dispatcher: Dispatcher, looks: Looks, controls: Controls, chores: Chores
+        self,
+        index: Index,
+        recorder: Recorder,
+        lives: Lives,
+        dispatcher: Dispatcher,
+        looks: Looks,
+        controls: Controls,
+        chores: Chores,
     ) -> None:
         self._index = index
+        self._recorder = recorder
         self._lives = lives
         self._dispatcher = dispatcher
         self._looks = looks
@@ -42,6 +53,14 @@ class Work:
             return None
         principal, _ = await self._lives.anybodys(str(given["operation_id"]))
         return principal
+
+    async def accept(self, requested: Requested) -> Life:
+        """Record the request and set it going, in one write where that can be. Raises Conflict if it is there."""
+        if requested.risk == "read" and not requested.dry_run and requested.target != WRIT_TARGET:
+            return await self._dispatcher.request(requested)
+        life = await self._recorder.append(Life(), requested)
+        fault("executor.requested")
+        return await self.begin(life)
 
     async def begin(self, life: Life) -> Life:
         """Set it going; the life as it is when the requester may be answered."""
