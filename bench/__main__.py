@@ -5,7 +5,7 @@ import sys
 
 import uvloop
 
-NAMES = ("end_to_end", "audit")
+NAMES = ("end_to_end", "audit", "policy")
 
 
 def main() -> None:
