@@ -68,7 +68,7 @@ def _rule(chance: random.Random, number: int, operations: list[str]) -> RuleEntr
         name=f"rule-{number}",
         allowed=chance.random() < 0.9,
         operations=[chance.choice(operations)],
-        target_roles=[chance.choice(ROLES)],  # type: ignore[list-item]
+        target_roles=[chance.choice(ROLES)],
         user_roles=[chance.choice(CALLERS)],
         parameter_constraints={**limit, **name},
         time_restrictions=[*window],

@@ -13,7 +13,7 @@ from writ_policy.world import World
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, open_signed
 
-GRANT_SECONDS = 30.0
+GRANT_SECONDS = 15.0
 """How long after its claim an agent may still begin, by its own monotonic clock."""
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 86_400.0
 

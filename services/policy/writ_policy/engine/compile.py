@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import get_args
 
 from msgspec import Struct
 
+from writ_contracts.inventory import Role
 from writ_contracts.operations import Catalogue
 from writ_policy.engine import lint
 from writ_policy.engine.clauses import InEffect
@@ -15,7 +17,7 @@ from writ_policy.engine.judge import Shortlists
 from writ_policy.engine.rules import Rule, Workshop
 from writ_policy.engine.verbs import Verb, verbs
 
-ROLES = ("gateway", "production", "development", "staging", "testing", "maintenance")
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Policy(Struct, frozen=True, eq=False, kw_only=True):
