@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +62,26 @@ class ServerProcess:
         monitor_port: int,
         host: str = "127.0.0.1",
         through: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
     ) -> "ServerProcess":
         """Start it, and return when it serves clients. Raises Refused (bad file), Unreachable (port taken, it died).
 
-        `through` is a command that becomes the server (nice, a tie to its parent).
+        `through` is a command that becomes the server (nice, a tie to its parent); `environ` is its environment, ours
+        if it is None.
         """
         await check_config(config)
         for wanted in (port, monitor_port):
             await _must_be_free(host, wanted)
+        command = [*through, str(find_binary()), "-c", str(config)]
         with log.open("ab") as output:
             # A session of its own: a Ctrl-C on the terminal must not stop it before those who use it.
             process = await asyncio.create_subprocess_exec(
-                *through, find_binary(), "-c", config, stdout=output, stderr=output, start_new_session=True
+                *command,
+                env=environ,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         server = cls(process, config, log, monitor_port)
         try:

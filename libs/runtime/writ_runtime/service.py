@@ -14,6 +14,7 @@ Exit status: 0 after an orderly stop, 1 when it could not start or broke, 2 when
 
 import asyncio
 import os
+import resource
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -125,6 +126,7 @@ def run(
         _refuse(name, error)
     logs.configure(name, config.log_level, config.log_format, context=context)
     log = Log(f"writ.{name}")
+    no_core_files()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(main(config))
@@ -140,6 +142,11 @@ def run(
         log.error("service.crashed", exception=error)
         sys.exit(1)
     sys.exit(0)
+
+
+def no_core_files() -> None:
+    """Keys and parameters are in the memory of this process and of those that it starts: no crash writes them down."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -28,8 +28,11 @@ START_SECONDS = 60.0
 class RunningHouse:
     """What a test does with it."""
 
-    def __init__(self, home: Home, environ: Mapping[str, str], arguments: Sequence[str]) -> None:
+    def __init__(
+        self, home: Home, environ: Mapping[str, str], arguments: Sequence[str], cwd: Path | None = None
+    ) -> None:
         self.home = home
+        self._cwd = cwd
         self._environ = {**os.environ, **environ, "WRIT_HOME": str(home.root)}
         self._arguments = arguments
         self._process: asyncio.subprocess.Process | None = None
@@ -41,6 +44,7 @@ class RunningHouse:
             self._process = await asyncio.create_subprocess_exec(
                 *(str(Path(sys.executable).with_name("writ")), "up", "--nats-port", "0", *self._arguments),
                 env=self._environ,
+                cwd=self._cwd,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -207,11 +211,12 @@ async def running_house(
     environ: Mapping[str, str] | None = None,
     arguments: Sequence[str] = (),
     home: Home | None = None,
+    cwd: Path | None = None,
     **prepared: Any,
 ) -> AsyncIterator[RunningHouse]:
     """It runs within the block, and nothing of it after."""
     made = home or prepare(folder, **prepared)
-    house = RunningHouse(made, environ or {}, ["--executors", str(executors), *arguments])
+    house = RunningHouse(made, environ or {}, ["--executors", str(executors), *arguments], cwd)
     try:
         await house.start()
         yield house

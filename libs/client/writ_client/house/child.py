@@ -13,7 +13,7 @@ from pathlib import Path
 
 from writ_client.house.home import Home
 from writ_client.house.readiness import probe
-from writ_client.house.services import Service
+from writ_client.house.services import Service, passed_on
 from writ_contracts.errors import Unreachable
 
 START_SECONDS = 30.0
@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 def tie() -> list[str]:
     """What makes a command die with this process."""
-    return [sys.executable, "-S", "-E", str(Path(__file__).with_name("tied.py")), str(os.getpid())]
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("tied.py")), str(os.getpid())]
 
 
 class Child:
@@ -98,7 +98,7 @@ class Child:
             self._process = await asyncio.create_subprocess_exec(
                 *tie(),
                 *self.service.argv,
-                env={**self._environ, **self.service.env},
+                env={**passed_on(self._environ), **self.service.env},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

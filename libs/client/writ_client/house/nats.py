@@ -6,7 +6,7 @@ Its configuration follows from keys, principals and pools alone; streams and con
 import asyncio
 import shutil
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from writ_bus.server_process import ServerProcess
 from writ_bus.streams import Sizes, provision
 from writ_client.house.child import FIRST_PAUSE, LONGEST_PAUSE, put_aside, tie
 from writ_client.house.home import Home
+from writ_client.house.services import passed_on
 from writ_contracts.registry import Role
 from writ_runtime.config import ConfigError
 from writ_runtime.files import read_agents, read_principals
@@ -115,7 +116,7 @@ async def make_streams(home: Home, url: str, pools: Iterable[str], tls: TlsOptio
 class BundledServer:
     """A nats-server of our own: a child that is started again when it dies."""
 
-    def __init__(self, home: Home, address: Address, say: Callable[[str], None]) -> None:
+    def __init__(self, home: Home, address: Address, say: Callable[[str], None], environ: Mapping[str, str]) -> None:
         self.address = address
         self.url = address.url
         self.state = "starting"
@@ -123,6 +124,7 @@ class BundledServer:
         self.log = home.log / "nats.log"
         self._home = home
         self._say = say
+        self._environ = passed_on(environ)
         self._server: ServerProcess | None = None
         self._loaded = ""
         self._keeper: asyncio.Task[None] | None = None
@@ -148,6 +150,7 @@ class BundledServer:
             port=address.port,
             monitor_port=address.monitor_port,
             through=tie(),
+            environ=self._environ,
         )
         self._loaded = wanted
         self.state = "ready"

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
@@ -20,6 +19,7 @@ from writ_client.house.lock import holder
 from writ_client.house.nats import options_of
 from writ_client.house.readiness import probe, read_run_file
 from writ_client.house.report import HouseReport, ProcessReport, read_report
+from writ_client.house.services import MODULE
 from writ_contracts.errors import TimedOut, Unreachable
 
 DOWN_WITHIN = 90.0
@@ -131,7 +131,7 @@ async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN
     log = home.log / "up.log"
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
-            [sys.executable, "-m", "writ_client", "up", *arguments],
+            [*MODULE, "writ_client", "up", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -20,13 +20,29 @@ class Service(Struct, frozen=True, kw_only=True):
     stop_at: int
 
 
+MODULE = (sys.executable, "-P", "-m")
+"""Runs an installed module; without -P it would be looked for in the current directory first, whoever writes there."""
+
+
 class Table(Struct, frozen=True, kw_only=True):
     """The command of each kind of service; tests put tiny ones in their place."""
 
-    policy: Argv = (sys.executable, "-m", "writ_policy")
-    executor: Argv = (sys.executable, "-m", "writ_executor")
-    audit: Argv = (sys.executable, "-m", "writ_audit")
-    agent: Argv = (sys.executable, "-m", "writ_agent_local")
+    policy: Argv = (*MODULE, "writ_policy")
+    executor: Argv = (*MODULE, "writ_executor")
+    audit: Argv = (*MODULE, "writ_audit")
+    agent: Argv = (*MODULE, "writ_agent_local")
+
+
+_OURS = ("WRIT_", "SYSTEMMANAGER_", "LC_")
+_NEEDED = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+    | {"GOMAXPROCS", "GOMEMLIMIT"}
+)
+
+
+def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the caller's environment a process of the house gets: other programs' secrets are in there too."""
+    return {name: value for name, value in environ.items() if name in _NEEDED or name.startswith(_OURS)}
 
 
 def core(table: Table, home: Home, url: str, executors: int, environ: Mapping[str, str]) -> list[Service]:

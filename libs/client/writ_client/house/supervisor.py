@@ -34,6 +34,7 @@ from writ_client.house.verbose import follow
 from writ_contracts.errors import Unreachable
 from writ_runtime.config import ConfigError
 from writ_runtime.files import read_agents, read_inventory
+from writ_runtime.service import no_core_files
 from writ_runtime.signals import Stop
 from writ_runtime.watched import stamp
 
@@ -75,6 +76,7 @@ class House:
     async def run(self, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
         """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
         os.umask(0o077)  # what any of its processes writes is for the owner alone, unless it says otherwise
+        no_core_files()
         self._home.make_folders()
         with held(self._home.lock):
             first = found(self._home)
@@ -104,7 +106,7 @@ class House:
         if options.listen != LOOPBACK:
             self._say(f"NATS listens on {options.listen} without TLS: let that be a network of your own, or a tunnel")
         address = Address(host=options.listen, port=port, monitor_port=free_port())
-        return BundledServer(self._home, address, self._say)
+        return BundledServer(self._home, address, self._say, self._environ)
 
     async def _start(self, server: Server) -> None:
         self._report()
