@@ -6,7 +6,7 @@ that no caller, however hostile, can grow the number of series.
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import prometheus_client as prometheus
 from msgspec import Struct
@@ -77,26 +77,44 @@ class Metrics:
         return prometheus.generate_latest(self._registry)
 
 
+class Series(Generic[Metric]):
+    """The series of one metric by their labels, each looked up once: there are few, since labels have closed sets."""
+
+    def __init__(self, metric: Metric, labels: Labels) -> None:
+        self._metric = metric
+        self._allowed = {name: frozenset(values) for name, values in labels.items()}
+        self._found: dict[tuple[str, ...], Metric] = {}
+
+    def of(self, labels: Mapping[str, str]) -> Metric:
+        """The one with these labels."""
+        if not self._allowed:
+            return self._metric
+        key = tuple(labels[name] if labels[name] in values else OTHER for name, values in self._allowed.items())
+        if key not in self._found:
+            self._found[key] = self._metric.labels(*key)
+        return self._found[key]
+
+
 class Counter:
     """A count of things that happened."""
 
     def __init__(self, metric: prometheus.Counter, labels: Labels) -> None:
-        self._metric, self._labels = metric, labels
+        self._series = Series(metric, labels)
 
     def add(self, amount: float = 1, /, **labels: str) -> None:
         """Adds to the series of these labels."""
-        _series(self._metric, self._labels, labels).inc(amount)
+        self._series.of(labels).inc(amount)
 
 
 class Gauge:
     """A present state."""
 
     def __init__(self, metric: prometheus.Gauge, labels: Labels) -> None:
-        self._metric, self._labels = metric, labels
+        self._series = Series(metric, labels)
 
     def set(self, value: float, /, **labels: str) -> None:
         """Sets the series of these labels."""
-        _series(self._metric, self._labels, labels).set(value)
+        self._series.of(labels).set(value)
 
 
 class Info:
@@ -114,11 +132,11 @@ class Histogram:
     """How long things took."""
 
     def __init__(self, metric: prometheus.Histogram, labels: Labels) -> None:
-        self._metric, self._labels = metric, labels
+        self._series = Series(metric, labels)
 
     def observe(self, seconds: float, /, **labels: str) -> None:
         """Adds one observation to the series of these labels."""
-        _series(self._metric, self._labels, labels).observe(seconds)
+        self._series.of(labels).observe(seconds)
 
 
 class Observer:
@@ -134,9 +152,3 @@ class Observer:
         code = {"code": record.code} if record.code else {}
         told = {"outcome": record.outcome, **code, "ms": round(record.seconds * 1000, 3)}
         self._log.write(level, f"{record.endpoint}.handled", {**record.fields, **told})
-
-
-def _series(metric: Metric, allowed: Labels, labels: Mapping[str, str]) -> Metric:
-    if not allowed:
-        return metric
-    return metric.labels(**{name: labels[name] if labels[name] in allowed[name] else OTHER for name in allowed})

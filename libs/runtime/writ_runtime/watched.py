@@ -4,6 +4,7 @@ A change is another modification time, size or inode. Reading happens in a threa
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -54,7 +55,7 @@ class Watched(Generic[Reading]):
 def stamp(path: Path) -> Stamp | None:
     """What changes when a file does; None where there is none."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, and it is asked before every decision
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
