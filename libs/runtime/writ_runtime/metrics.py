@@ -81,7 +81,7 @@ class Series(Generic[Metric]):
     """The series of one metric by their labels, each looked up once: there are few, since labels have closed sets."""
 
     def __init__(self, metric: Metric, labels: Labels) -> None:
-        self._metric = metric
+        self._metric: Metric = metric
         self._allowed = {name: frozenset(values) for name, values in labels.items()}
         self._found: dict[tuple[str, ...], Metric] = {}
 
