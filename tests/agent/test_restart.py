@@ -47,7 +47,14 @@ async def test_what_was_only_claimed_was_never_begun(world: World) -> None:
 
 
 async def test_a_receipt_that_was_not_acknowledged_is_sent_as_it_was(world: World) -> None:
-    run = Run(operation_id=ID, attempt=1, principal="alice", instance="earlier", grant_digest="5" * 64)
+    run = Run(
+        operation_id=ID,
+        attempt=1,
+        principal="alice",
+        instance="earlier",
+        grant_digest="5" * 64,
+        claim_digest="6" * 64,
+    )
     identity = Identity(key=world.key, pool=POOL, instance="earlier")
     body = receipt_message(identity, run, Done(outcome="succeeded", effect="done"), None, 0.1)
     await left(world.folder / "state", Parcel(subject=f"writ.receipt.{POOL}", body=body))

@@ -23,6 +23,7 @@ from writ_runtime.plugins import load_catalogue
 from writ_testing.fake_backend import FakeBackend
 from writ_testing.memory_bus import MemoryBus
 from writ_testing.scripted import ScriptedPolicy
+from writ_trust.statements import digest
 
 SECRET = b"s" * 32
 
@@ -143,10 +144,15 @@ async def test_what_an_agent_says_of_a_claim_that_never_arrived_is_no_alarm(hous
 async def test_an_agent_that_ended_between_grant_and_effect_says_that_nothing_was_run(house: House) -> None:
     await house.world.executor()
     operation_id = await house.ask("test_count", path="/x")
-    await house.world.hands.claim(await house.world.work(operation_id))
+    held = await house.world.hands.claim(await house.world.work(operation_id))
     with Spool(house.folder / "state", SECRET) as spool:
-        instance = house.world.hands.instance
-        asked = Asked(operation_id=operation_id, attempt=1, principal="alice", instance=instance)
+        asked = Asked(
+            operation_id=operation_id,
+            attempt=1,
+            principal="alice",
+            instance=house.world.hands.instance,
+            claim_digest=digest(held.claim),
+        )
         await spool.keep(f"{operation_id}.1", asked)
     await house.agent()
     life = await house.end(operation_id)

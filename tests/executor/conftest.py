@@ -42,6 +42,7 @@ class World:
         self.bus = MemoryBus(self.broker)
         self.catalogue = Catalogue(BUILT_IN)
         self.policy = ScriptedPolicy(self.catalogue, {"web-1": WEB})
+        self.policy.lifetime = 0.0  # these hands do not look at it, and what falls silent is to be over soon
         self.hands = AgentHands(self.bus, POOL)
         self.executors: list[Executor] = []
         self._stack = AsyncExitStack()

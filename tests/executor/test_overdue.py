@@ -71,9 +71,12 @@ def life(state: State, **changed: Any) -> Life:
         (State.STARTED, 140.0, 15.0, Due.NOTHING),
         (State.STARTED, 140.0, 15.1, Due.PROBE),
         (State.STARTED, 165.0, 0, Due.NOTHING),
-        (State.STARTED, 165.1, 0, Due.LOSE),
+        (State.STARTED, 165.1, 0, Due.NOTHING),  # an agent says that it still has it
+        (State.STARTED, 165.1, 15.1, Due.LOSE),
+        (State.STARTED, 225.1, 0, Due.LOSE),
+        (State.STARTED, 114.9, 99.0, Due.NOTHING),  # whoever has it may not have been heard yet
         (State.CANCELLING, 140.0, 0, Due.CANCEL),
-        (State.CANCELLING, 165.1, 0, Due.LOSE),
+        (State.CANCELLING, 165.1, 15.1, Due.LOSE),
         (State.UNKNOWN, 200.0, 0, Due.PROBE),
         (State.UNKNOWN, 1001.0, 0, Due.NOTHING),
         (State.ENDED, 9999.0, 999.0, Due.NOTHING),

@@ -79,13 +79,16 @@ async def test_a_secret_parameter_reaches_the_agent_and_nothing_else(world: Worl
     parameters = {"file_path": "/srv/app/a", "content": SECRET}
     answer = await world.ask("file_write", parameters=parameters)
     assert answer.operation_id
-    assert await world.bus.params.get(answer.operation_id)
+    requested = (await world.life(answer.operation_id)).requested
+    assert requested
+    kept_as = f"{answer.operation_id}.{requested.fingerprint}"
+    assert await world.bus.params.get(kept_as)
     work = await world.work(answer.operation_id)
     held = await world.hands.claim(work)
     assert held.parameters["content"] == SECRET
     await world.hands.finish(work, held, full={"echo": SECRET})
     await asyncio.gather(*(one.chores.settle() for one in world.executors))
-    assert await world.bus.params.get(answer.operation_id) is None
+    assert await world.bus.params.get(kept_as) is None
     stored = b"".join(record.data for record in await world.records())
     assert SECRET.encode() not in stored
     kept = await world.bus.results.get(f"alice.{answer.operation_id}")

@@ -22,7 +22,7 @@ async def test_a_grant_is_bound_to_everything(asking: Asking) -> None:
     assert (grant.claim_digest, grant.decision_digest) == (digest(claim), digest(granted.decision))
     assert grant.parameters_digest == keyed_digest(KEY, granted.effective)
     assert grant.target.file_roots == ["/srv"]
-    assert (grant.lifetime, grant.timeout, grant.granted_at) == (30.0, 60, asking.clock.now)
+    assert (grant.lifetime, grant.timeout, grant.granted_at) == (15.0, 60, asking.clock.now)
 
 
 async def test_the_rules_limit_caps_the_time_that_it_may_take(asking: Asking) -> None:

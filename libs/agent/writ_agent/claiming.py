@@ -25,7 +25,8 @@ from writ_trust.sealing import SealKey
 from writ_trust.statements import sign
 
 ASK_SECONDS = 5.0
-PATIENCE = 60.0
+PATIENCE = 12.0
+"""Less than a grant is good for: an answer that comes later than that is of no use."""
 _PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
 _UNCERTAIN = frozenset({"timeout", "internal"})
 """Codes after which `started` may be stored all the same."""

@@ -36,6 +36,7 @@ class Run(Struct, frozen=True, kw_only=True):
     principal: str
     instance: str
     grant_digest: str | None
+    claim_digest: str | None
 
 
 def receipt_message(identity: Identity, run: Run, done: Done, operation: Operation | None, duration: float) -> bytes:
@@ -59,6 +60,7 @@ def receipt_message(identity: Identity, run: Run, done: Done, operation: Operati
         effect=done.effect,
         duration_ms=round(duration * 1000, 3),
         over=done.over,
+        claim_digest=run.claim_digest,
     )
     return encode(ReceiptMessage(receipt=sign(identity.key, receipt), principal=run.principal, full_output=full))
 

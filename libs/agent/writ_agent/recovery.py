@@ -54,4 +54,5 @@ def _run(entry: Asked | Intent) -> Run:
         principal=entry.principal,
         instance=entry.instance,
         grant_digest=entry.grant_digest if isinstance(entry, Intent) else None,
+        claim_digest=entry.claim_digest if isinstance(entry, Asked) else None,
     )

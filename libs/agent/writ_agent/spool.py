@@ -32,6 +32,7 @@ class Asked(Struct, frozen=True, kw_only=True, tag="asked"):
     attempt: int
     principal: str
     instance: str
+    claim_digest: str | None = None
 
 
 class Intent(Struct, frozen=True, kw_only=True, tag="intent"):

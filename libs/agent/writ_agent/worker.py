@@ -70,7 +70,7 @@ class Worker:
         work = self._read(delivery)
         if work is None or self._parts.hands.begun(work):
             await _settle(delivery.ack())
-        elif self.stopping or self._parts.hands.find(work.operation_id):
+        elif self.stopping or self._parts.hands.find(work.operation_id) or _key(work) in self._parts.outbox.pending:
             await _settle(delivery.nak(LONGEST_DELAY / 2))
         else:
             hand = self._parts.hands.take(work)
@@ -214,6 +214,7 @@ def _asked(claimed: Claimed) -> Asked:
         attempt=work.attempt,
         principal=work.principal,
         instance=claimed.claim.instance,
+        claim_digest=digest(claimed.signed),
     )
 
 
@@ -225,6 +226,7 @@ def _run(claimed: Claimed, answer: ClaimAnswer | None) -> Run:
         principal=claimed.work.principal,
         instance=claimed.claim.instance,
         grant_digest=digest(answer.grant) if answer and answer.grant else None,
+        claim_digest=digest(claimed.signed),
     )
 
 

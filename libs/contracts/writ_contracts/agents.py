@@ -60,7 +60,8 @@ class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     """The agent's account. `output` and `state` hold public fields only; `output_digest` covers the full output.
 
     `effect`: `none` (nothing was changed), `done`, or `maybe`. `certain` false with `cancelled` never happens: that is
-    `unknown`. `over`: nothing of it runs any more. `grant_digest` is None when it never got one.
+    `unknown`. `over`: nothing of it runs any more. `grant_digest` is None when it never got one; `claim_digest` says
+    which of its claims it is about.
     """
 
     operation_id: OperationId
@@ -78,6 +79,7 @@ class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     effect: Literal["none", "done", "maybe"] = "maybe"
     duration_ms: float = 0.0
     over: bool = True
+    claim_digest: Digest | None = None
 
 
 class ReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

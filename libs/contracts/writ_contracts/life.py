@@ -43,6 +43,7 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
         (S.APPROVED, "finished"): S.ENDED,
         (S.DISPATCHED, "started"): S.STARTED,
         (S.DISPATCHED, "finished"): S.ENDED,
+        (S.DISPATCHED, "unknown"): S.UNKNOWN,  # nobody took the next attempt, and an earlier one may have run
         (S.STARTED, "finished"): S.ENDED,
         (S.STARTED, "unknown"): S.UNKNOWN,
         (S.STARTED, "dispatched"): S.DISPATCHED,  # again, for what may be run again

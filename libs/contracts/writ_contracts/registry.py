@@ -269,7 +269,7 @@ CHANNELS: tuple[Channel, ...] = (
     ),
     Channel(
         name="params",
-        address="writ.params.{operation_id}",
+        address="writ.params.{rest}",
         summary="Parameters that must not be in the journal, encrypted, until the outcome.",
         style=S.STREAM,
         senders=(R.EXECUTOR,),

@@ -61,6 +61,7 @@ class ScriptedPolicy:
         self.errors: dict[str, Failure] = {}
         self.decides: list[Decide] = []
         self.grants: list[AskGrant] = []
+        self.lifetime = 30.0
         self._catalogue = catalogue
         self._targets = targets
 
@@ -143,7 +144,7 @@ class ScriptedPolicy:
             pool=claim.pool,
             instance=claim.instance,
             nonce=claim.nonce,
-            lifetime=30.0,
+            lifetime=self.lifetime,
             timeout=int(effective["timeout"]),
             granted_at=time.time(),
         )
@@ -218,6 +219,7 @@ class AgentHands:
             pool=self.pool,
             instance=self.instance,
             grant_digest=digest(held.answer.grant) if held.answer.grant else None,
+            claim_digest=digest(held.claim),
             outcome="succeeded",
             code="",
             message="",

@@ -53,8 +53,11 @@ class Admission:
             raise Full(f"{principal} has {self._config.most_open} operations that have not ended", code="too_many_open")
 
     def records(self, principal: str, code: str) -> bool:
-        """Whether one more refusal of this principal is recorded by itself; otherwise it is counted."""
-        if self._refusals.take(principal, time.monotonic()):
+        """Whether one more refusal of this principal is recorded by itself; otherwise it is counted.
+
+        What is left of a nearly full journal is not for those.
+        """
+        if self.fill < self._config.full_at and self._refusals.take(principal, time.monotonic()):
             return True
         self.turned_away(principal, code)
         return False

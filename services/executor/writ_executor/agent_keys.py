@@ -10,10 +10,10 @@ class AgentKeys:
     def __init__(self, agents: Watched[Agents]) -> None:
         self._agents = agents
 
-    async def of(self, pool: str) -> frozenset[str]:
-        """The keys of a pool; the file is looked at again for a pool that has none."""
+    async def of(self, pool: str, key: str) -> frozenset[str]:
+        """The keys of a pool; the file is looked at again if `key`, which somebody signed with, is not among them."""
         keys = self._now(pool)
-        if not keys and await self._agents.refresh():
+        if key not in keys and await self._agents.refresh():
             keys = self._now(pool)
         return keys
 

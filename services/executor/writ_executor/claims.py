@@ -9,10 +9,10 @@ from writ_bus.port import Bus, Message
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParameters
 from writ_contracts.decisions import AskGrant, Grant
-from writ_contracts.errors import Conflict, Denied, Invalid, Untrusted
+from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.journal import Dispatched, Requested, Started
 from writ_contracts.life import Life, State
-from writ_contracts.operations import Catalogue
+from writ_contracts.operations import Catalogue, Operation
 from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
@@ -23,7 +23,7 @@ from writ_executor.policy_client import PolicyClient, Verdicts
 from writ_executor.presence import Presence
 from writ_executor.questions import subject_of
 from writ_executor.recorder import Recorder
-from writ_executor.vault import Vault
+from writ_executor.vault import Gone, Vault
 from writ_runtime.faults import fault
 from writ_trust.sealing import seal
 from writ_trust.statements import open_signed
@@ -61,14 +61,16 @@ class Claims:
         asked = decode(message.data, ClaimMessage)
         claim = await self._checked(asked, subjects.parse_pool(message.subject))
         life = await self._lives.find(asked.principal, claim.operation_id)
-        if life.state in (State.STARTED, State.CANCELLING):
+        if _to_start(life, claim) is None:  # as far as we know: only the journal may say that it is gone
             life = await self._lives.fresh(asked.principal, claim.operation_id)
+        wanted = _to_start(life, claim)
+        if wanted is None:
             return await self._repeat(life, asked.claim, claim)
-        return await self._start(life, asked.claim, claim)
+        return await self._start(life, *wanted, asked.claim, claim)
 
     async def _checked(self, asked: ClaimMessage, pool: str) -> Claim:
         try:
-            claim = open_signed(asked.claim, Claim, await self._keys.of(pool))
+            claim = open_signed(asked.claim, Claim, await self._keys.of(pool, asked.claim.key))
             if claim.pool != pool:
                 raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}")
         except Untrusted as error:
@@ -76,14 +78,14 @@ class Claims:
             raise Untrusted(str(error), code="forged_claim") from error
         return claim
 
-    async def _start(self, life: Life, signed: Signed, claim: Claim) -> ClaimAnswer:
-        requested, dispatched = _startable(life, claim)
+    async def _start(
+        self, life: Life, requested: Requested, dispatched: Dispatched, signed: Signed, claim: Claim
+    ) -> ClaimAnswer:
         if self._recorder.clock() > dispatched.start_by:
-            await self._endings.finish(
-                life, outcome="expired", code="not_claimed", message="claimed after its deadline"
-            )
+            await self._endings.not_started(life, "expired", "not_claimed", "claimed after its deadline")
             raise Denied("it has expired", code="gone")
-        given = await self._vault.parameters(requested)
+        definition = self._definition(requested)
+        given = await self._given(life, requested)
         try:
             granted = await self._grant(requested, given, signed)
         except Invalid as error:  # what was a valid request is none any more: its principal or target is gone
@@ -93,7 +95,7 @@ class Claims:
             code = "approval_unavailable" if granted.decision.effect == "require_approval" else granted.decision.code
             raise await self._denied(life, code, granted.decision.reason, granted.signed)
         fault("executor.granted")
-        event = self._started(requested, claim, signed, granted, granted.grant_body)
+        event = self._started(requested, definition, claim, signed, granted, granted.grant_body)
         try:
             life = await self._recorder.append(life, event)
         except Conflict:
@@ -110,22 +112,45 @@ class Claims:
             claim=signed,
             control_sequence=control.sequence if control else 0,
         )
-        return await self._policy.grant(ask)
+        try:
+            return await self._policy.grant(ask)
+        except TimedOut as error:  # nothing was stored: the agent may be sure that nothing has started
+            raise Unreachable(f"policy did not answer: {error}") from error
+
+    async def _given(self, life: Life, requested: Requested) -> dict[str, Any]:
+        try:
+            return await self._vault.parameters(requested)
+        except Gone as error:
+            await self._endings.not_started(life, "failed", error.code, f"nothing was run: {error}")
+            raise Denied(str(error), code="gone") from error
+
+    def _definition(self, requested: Requested) -> Operation:
+        try:
+            return self._catalogue.find(requested.operation)
+        except Invalid as error:  # another replica took the request: it has the plugin
+            raise Unreachable(f"this executor has no operation {requested.operation}") from error
 
     async def _denied(self, life: Life, code: str, reason: str, decision: Signed | None = None) -> Denied:
         """End it as denied; the error for the agent."""
         message = f"at its start: {reason}"
-        await self._endings.finish(life, outcome="denied", code=code, message=message, decision=decision)
+        await self._endings.not_started(life, "denied", code, message, decision)
         return Denied(reason, code=code)
 
-    def _started(self, requested: Requested, claim: Claim, signed: Signed, granted: Verdicts, grant: Grant) -> Started:
-        definition = self._catalogue.find(requested.operation)
+    def _started(
+        self,
+        requested: Requested,
+        definition: Operation,
+        claim: Claim,
+        signed: Signed,
+        granted: Verdicts,
+        grant: Grant,
+    ) -> Started:
         return Started(
             **self._recorder.stamp(requested.correlation_id),
             operation_id=requested.operation_id,
             attempt=claim.attempt,
             instance=claim.instance,
-            deadline=self._recorder.clock() + grant.timeout + KILL_GRACE,
+            deadline=self._recorder.clock() + grant.lifetime + grant.timeout + KILL_GRACE,
             parameters=public(definition.parameters, granted.effective),
             claim=signed,
             grant=granted.grant,
@@ -135,10 +160,11 @@ class Claims:
     async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> ClaimAnswer:
         """The grant that this very claim got already; anybody else's is gone."""
         started, requested = life.started, life.requested
-        if started is None or requested is None or started.grant is None or started.claim != signed:
+        under_way = life.state in (State.STARTED, State.CANCELLING)
+        if not under_way or started is None or requested is None or started.grant is None or started.claim != signed:
             raise Denied(f"{claim.operation_id} is {life.state}: nothing is left to start", code="gone")
         given = await self._vault.parameters(requested)
-        effective = self._catalogue.find(requested.operation).check({**started.parameters, **given})
+        effective = self._definition(requested).check({**started.parameters, **given})
         return self._sealed(started.grant, claim, requested, effective)
 
     def _sealed(self, grant: Signed, claim: Claim, requested: Requested, effective: dict[str, Any]) -> ClaimAnswer:
@@ -146,9 +172,10 @@ class Claims:
         return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)))
 
 
-def _startable(life: Life, claim: Claim) -> tuple[Requested, Dispatched]:
+def _to_start(life: Life, claim: Claim) -> tuple[Requested, Dispatched] | None:
+    """What the claim is about, if it is waiting for just this claim."""
     if life.state is not State.DISPATCHED or life.requested is None or life.dispatched is None:
-        raise Denied(f"{claim.operation_id} is {life.state}: nothing is left to start", code="gone")
+        return None
     if life.dispatched.attempt != claim.attempt or life.requested.pool != claim.pool:
-        raise Denied(f"attempt {claim.attempt} of {claim.operation_id} is over", code="gone")
+        return None
     return life.requested, life.dispatched

@@ -80,7 +80,9 @@ class Controls:
             statement=requested.statement,
             parameters_key=self._vault.digest_key(requested.operation_id),
         )
-        sequence = await self._recorder.append_last(subjects.control_event(kind), event)
+        life = await self._lives.find(requested.principal, requested.operation_id)
+        sequence = await self._recorder.append_once(subjects.control_event(kind), event, after=life.first_sequence)
+        fault("executor.control_stored")
         return "succeeded", "", "", {"control_sequence": sequence, "stop_id": requested.operation_id}
 
     async def _cancel(self, requested: Requested) -> Done:
@@ -99,10 +101,9 @@ class Controls:
     async def _cancel_now(self, requested: Requested, life: Life) -> Done:
         if life.state in (State.STARTED, State.CANCELLING):
             return await self._cancel_running(requested, life)
-        await self._endings.finish(
-            life, outcome="cancelled", code="cancelled", message=f"cancelled by {requested.principal} before it started"
-        )
-        return "succeeded", "", "", {"result": "cancelled"}
+        message = f"cancelled by {requested.principal} before it started"
+        ended = await self._endings.not_started(life, "cancelled", "cancelled", message)
+        return "succeeded", "", "", {"result": "cancelled" if ended.outcome == "cancelled" else "not_confirmed"}
 
     async def _cancel_running(self, requested: Requested, life: Life) -> Done:
         victim = life.requested

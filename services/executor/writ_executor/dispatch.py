@@ -8,7 +8,7 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict
 from writ_contracts.journal import Dispatched, LockTaken, Requested
-from writ_contracts.life import Life, State
+from writ_contracts.life import Life
 from writ_contracts.wire import decode_event
 from writ_executor.follower import Follower
 from writ_executor.index import Index, Lock, changes
@@ -59,8 +59,9 @@ class Dispatcher:
         return await self._recorder.append(life, self._event(_requested(life), attempt=attempt))
 
     def _holds(self, lock: Lock) -> bool:
+        """Whoever took it and has not ended has it; one that we do not know has ended, unless it is news to us."""
         holder = self._index.get(lock.operation_id)
-        return holder is not None and holder.state in (State.DISPATCHED, State.STARTED, State.CANCELLING)
+        return lock.sequence > self._index.sequence if holder is None else holder.open
 
     async def _lock(self, target: str) -> Lock | None:
         known = self._index.locks.get(target)

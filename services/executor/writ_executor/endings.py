@@ -74,6 +74,14 @@ class Endings:
         )
         return self._after(await self._recorder.append(life, event), requested, outcome)
 
+    async def not_started(
+        self, life: Life, outcome: Outcome, code: str, message: str, decision: Signed | None = None
+    ) -> Life:
+        """Its end before this attempt began: `unknown` where an earlier one may have taken effect."""
+        if earlier_effect(life):
+            return await self.lose(life, code, f"{message}; an earlier attempt may have taken effect")
+        return await self.finish(life, outcome=outcome, code=code, message=message, decision=decision)
+
     async def lose(self, life: Life, code: str, message: str, receipt: Signed | None = None) -> Life:
         """`unknown`: it may have run, and nobody can tell yet."""
         requested = _requested(life)
@@ -99,6 +107,13 @@ class Endings:
             await self._vault.forget(requested)
         except WritError as error:
             _log.warning("parameters.not_deleted", operation_id=requested.operation_id, error=str(error))
+
+
+def earlier_effect(life: Life) -> bool:
+    """Whether an attempt before the latest dispatched one was started: what may be run again may have run before."""
+    if life.requested is None or life.dispatched is None or life.requested.risk == "read":
+        return False
+    return life.started is not None and life.dispatched.attempt > 1
 
 
 def _requested(life: Life) -> Requested:

@@ -126,9 +126,16 @@ class Follower:
             _log.warning("snapshot.of_another_journal", sequence=snapshot.sequence, last=usage.last_sequence)
             return
         for principal, operation_id in snapshot.open:
-            self._index.put(await read_life(self._bus, principal, operation_id))
+            await self._recall(principal, operation_id)
         self._index.sequence = self._snapshot_at = snapshot.sequence
         self._index.control_sequence = snapshot.control_sequence
+
+    async def _recall(self, principal: str, operation_id: str) -> None:
+        try:
+            self._index.put(await read_life(self._bus, principal, operation_id))
+        except (Invalid, Conflict) as error:  # one damaged history must not keep a replica from starting
+            self.damaged += 1
+            _log.error("journal.unreadable", operation_id=operation_id, error=str(error))
 
 
 async def read_life(bus: Bus, principal: str, operation_id: str) -> Life:

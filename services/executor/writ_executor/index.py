@@ -16,6 +16,7 @@ from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event
 
 RECENTLY_ENDED = 512
+MOST_UNKNOWN = 4_096
 _FIRST = ("requested", "refused")
 _WAITING = (State.REQUESTED, State.APPROVED)
 _HOLDING = (State.DISPATCHED, State.STARTED, State.CANCELLING)
@@ -37,12 +38,13 @@ class Index:
         self.locks: dict[str, Lock] = {}
         self._open: dict[str, Life] = {}
         self._ended: OrderedDict[str, Life] = OrderedDict()
+        self._unknown: OrderedDict[str, Life] = OrderedDict()
         self._lines: dict[str, dict[str, Life]] = {}
         self._by_principal: dict[str, set[str]] = {}
 
     def get(self, operation_id: str) -> Life | None:
         """The life, if it is open or ended lately."""
-        return self._open.get(operation_id) or self._ended.get(operation_id)
+        return self._open.get(operation_id) or self._unknown.get(operation_id) or self._ended.get(operation_id)
 
     def open(self) -> Iterator[Life]:
         """All that have not ended; safe against changes while one iterates."""
@@ -50,7 +52,7 @@ class Index:
 
     def unknown(self) -> Iterator[Life]:
         """Those that ended `unknown` lately and may still be resolved."""
-        return iter([life for life in self._ended.values() if life.state is State.UNKNOWN])
+        return iter(tuple(self._unknown.values()))
 
     def count(self) -> int:
         """How many have not ended."""
@@ -66,11 +68,15 @@ class Index:
         return len(self._by_principal.get(principal, ()))
 
     def next_on(self, target: str) -> Life | None:
-        """The change that is next on this target; None while one is under way, or none waits."""
+        """The change that is next on this target; None while one is under way, or none waits.
+
+        Only what the journal has been read up to is in line: before what came later there may be one we do not know.
+        """
         line = self._lines.get(target, {})
         if any(life.state in _HOLDING for life in line.values()):
             return None
-        return min((life for life in line.values() if life.state in _WAITING), key=_first, default=None)
+        waiting = (life for life in line.values() if life.state in _WAITING and life.first_sequence <= self.sequence)
+        return min(waiting, key=_first, default=None)
 
     def targets_waiting(self) -> list[str]:
         """Targets with a waiting line."""
@@ -89,7 +95,9 @@ class Index:
     def _lock(self, sequence: int, data: bytes) -> None:
         event = decode_event(data)
         if isinstance(event, LockTaken):
-            self.locks[event.target] = Lock(event.operation_id, sequence)
+            known = self.locks.get(event.target)
+            if known is None or known.sequence < sequence:
+                self.locks[event.target] = Lock(event.operation_id, sequence)
 
     def _event(self, sequence: int, subject: str, data: bytes) -> None:
         where = parse_event(subject)
@@ -117,9 +125,11 @@ class Index:
         else:
             self._open.pop(operation_id, None)
             self._leave(self._by_principal, principal, operation_id)
-            self._ended[operation_id] = life
-            while len(self._ended) > RECENTLY_ENDED:
-                self._ended.popitem(last=False)
+            self._unknown.pop(operation_id, None)
+            if life.state is State.UNKNOWN:
+                _remember(self._unknown, operation_id, life, MOST_UNKNOWN)
+            else:
+                _remember(self._ended, operation_id, life, RECENTLY_ENDED)
         if life.requested is not None and changes(life.requested):
             self._queue(life.requested.target, operation_id, life)
 
@@ -143,6 +153,12 @@ class Index:
         """(principal, operation id) of all that may still get an event: what a new replica needs, with `sequence`."""
         lives: Iterable[Life] = (*self.open(), *self.unknown())
         return [(life.requested.principal, life.requested.operation_id) for life in lives if life.requested]
+
+
+def _remember(lives: OrderedDict[str, Life], operation_id: str, life: Life, most: int) -> None:
+    lives[operation_id] = life
+    while len(lives) > most:
+        lives.popitem(last=False)
 
 
 def _first(life: Life) -> int:

@@ -77,9 +77,9 @@ class Intake:
                 return earlier
             self._admission.room(principal, control=definition_of(attempt).control)
             decided = await self._policy.decide(self._question(attempt, owner))
+            return await self._proceed(attempt, decided)
         except Invalid as error:
             return await self._refuse(attempt, error)
-        return await self._proceed(attempt, decided)
 
     def _decode(self, attempt: Attempt, message: Message) -> Attempt:
         content_type = message.headers.get("Content-Type", wire.JSON)
@@ -164,14 +164,19 @@ class Intake:
         event = self._requested(attempt, decided, target)
         if event.hidden:
             keep = self._config.queue_window + 3 * (self._config.start_window + event.timeout) + 3600
-            await self._vault.keep(attempt.operation_id, attempt.given, keep)
+            await self._vault.keep(event, attempt.given, keep)
         fault("executor.params_kept")
         try:
             life = await self._work.accept(event)
         except Conflict:
-            life = await self._lives.fresh(attempt.principal, attempt.operation_id)
-            return self._again(attempt, life)
+            return await self._was_there(attempt, event)
         return answer(life)
+
+    async def _was_there(self, attempt: Attempt, event: Requested) -> Answer:
+        life = await self._lives.fresh(attempt.principal, attempt.operation_id)
+        if life.requested is None or not life.open or life.requested.fingerprint != event.fingerprint:
+            await self._vault.forget(event)  # what we kept is nobody's
+        return self._again(attempt, life)
 
     def _requested(self, attempt: Attempt, decided: Verdicts, target: Target) -> Requested:
         definition, request, decision = definition_of(attempt), request_of(attempt), decided.decision

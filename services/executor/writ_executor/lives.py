@@ -2,8 +2,10 @@
 
 from writ_bus.port import Bus
 from writ_contracts.errors import Invalid
+from writ_contracts.journal import Started
 from writ_contracts.life import Life, State
-from writ_contracts.subjects import any_operation_filter, parse_event
+from writ_contracts.subjects import any_operation_filter, operation_filter, parse_event
+from writ_contracts.wire import decode_event
 from writ_executor.follower import read_life
 from writ_executor.index import Index
 
@@ -33,6 +35,14 @@ class Lives:
             raise Invalid(f"{principal} has no operation {operation_id}", code="not_found")
         self._index.put(life)
         return life
+
+    async def start_of(self, principal: str, operation_id: str, attempt: int) -> Started | None:
+        """How an earlier attempt of it was started, if it was."""
+        for record in await self._bus.journal.read(operation_filter(principal, operation_id)):
+            event = decode_event(record.data)
+            if isinstance(event, Started) and event.attempt == attempt:
+                return event
+        return None
 
     async def anybodys(self, operation_id: str) -> tuple[str, Life]:
         """(principal, operation), whoever asked for it. Raises Invalid (`not_found`)."""

@@ -41,12 +41,20 @@ class Looks:
         self._vault = vault
         self._policy = policy
         self._endings = endings
+        self._previewing: set[str] = set()
 
     async def preview(self, life: Life) -> None:
         """End a dry run: `previewed` with what would change as the target stands now, or `failed` with why not."""
         requested = life.requested
-        if requested is None:
+        if requested is None or requested.operation_id in self._previewing:
             return
+        self._previewing.add(requested.operation_id)
+        try:
+            await self._preview_once(life, requested)
+        finally:
+            self._previewing.discard(requested.operation_id)
+
+    async def _preview_once(self, life: Life, requested: Requested) -> None:
         try:
             seen = await self._preview(requested)
         except WritError as error:

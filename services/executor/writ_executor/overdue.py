@@ -8,6 +8,8 @@ from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.life import Life, State
 
 RESOLVE_SECONDS = 900.0
+STUBBORN_LEASES = 5
+"""After so many past its deadline it is lost, even if an agent still says that it has it."""
 
 
 class Due(StrEnum):
@@ -69,11 +71,13 @@ def _running(life: Life, now: float, silence: float, patience: Patience) -> Due:
         return Due.NOTHING
     if life.requested and life.requested.target == WRIT_TARGET:
         return Due.CONTROL if now - started.at > patience.lease else Due.NOTHING
-    if now > started.deadline + patience.lease:
+    silent = silence > patience.lease
+    overtime = now - started.deadline
+    if overtime > (patience.lease if silent else STUBBORN_LEASES * patience.lease):
         return Due.LOSE
     if life.state is State.CANCELLING:
         return Due.CANCEL
-    if silence > patience.lease:
+    if silent and now - started.at > patience.lease:  # a replica may not have heard of it yet
         return Due.PROBE
     return Due.NOTHING
 

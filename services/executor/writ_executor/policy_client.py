@@ -15,7 +15,8 @@ from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_trust.statements import digest, open_signed
 
-TIMEOUT = 5.0
+TIMEOUT = 4.0
+"""Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
 Answered = TypeVar("Answered", Decided, Granted)
 BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 

@@ -43,6 +43,11 @@ class Presence:
         """Seconds since anybody said that it runs this, counted from our own start at the earliest."""
         return self._clock() - max(self._running.get(operation_id, self._began), self._began)
 
+    def tidy(self) -> None:
+        """Forget what nobody has said for a lease: silent it is either way."""
+        horizon = self._clock() - self._lease
+        self._running = {operation_id: at for operation_id, at in self._running.items() if at >= horizon}
+
     def began(self, operation_id: str) -> None:
         """It was granted just now: its lease begins."""
         self._running[operation_id] = self._clock()

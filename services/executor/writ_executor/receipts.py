@@ -12,7 +12,7 @@ from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_executor.agent_keys import AgentKeys
 from writ_executor.dispatch import Dispatcher
-from writ_executor.endings import Endings
+from writ_executor.endings import Endings, earlier_effect
 from writ_executor.lives import Lives
 from writ_executor.recorder import ATTEMPTS, Recorder
 from writ_executor.vault import Vault
@@ -20,6 +20,7 @@ from writ_runtime.faults import fault
 from writ_trust.statements import digest, open_signed
 
 MOST_ATTEMPTS = 3
+_HEARD = (State.DISPATCHED, State.STARTED, State.CANCELLING, State.UNKNOWN)
 
 
 class Receipts:
@@ -46,7 +47,7 @@ class Receipts:
         asked = decode(message.data, ReceiptMessage)
         pool = subjects.parse_pool(message.subject)
         try:
-            receipt = open_signed(asked.receipt, Receipt, await self._keys.of(pool))
+            receipt = open_signed(asked.receipt, Receipt, await self._keys.of(pool, asked.receipt.key))
             if receipt.pool != pool:
                 raise Untrusted(f"a receipt of pool {receipt.pool}, sent by pool {pool}")
         except Untrusted as error:
@@ -79,6 +80,9 @@ class Receipts:
         fault("executor.receipt")
         if receipt.outcome == "unknown":
             await self._unclear(life, receipt, asked.receipt)
+        elif _ran_nothing(receipt) and earlier_effect(life):  # this attempt; nobody knows of the one before
+            if life.state is not State.UNKNOWN:
+                await self._endings.lose(life, receipt.code, receipt.message, receipt=asked.receipt)
         elif life.state is State.UNKNOWN:
             await self._endings.resolve(life, self._resolved(requested, receipt, receipt.outcome, asked.receipt))
         else:
@@ -96,15 +100,17 @@ class Receipts:
 
     async def _belongs(self, life: Life, requested: Requested, receipt: Receipt) -> bool:
         """Whether it still says something new, by the right pool on the grant that it got."""
-        if life.state not in (State.STARTED, State.CANCELLING, State.UNKNOWN, State.DISPATCHED):
+        if life.dispatched is None or life.state not in _HEARD:
             return False
-        if requested.pool == receipt.pool and life.started is not None:
-            if life.started.grant is not None and digest(life.started.grant) == receipt.grant_digest:
-                return life.state is not State.DISPATCHED or receipt.outcome == "succeeded"
-            if _not_begun(life.started, receipt):
-                return life.state is not State.DISPATCHED
+        over = life.state is State.DISPATCHED or receipt.attempt < life.dispatched.attempt
+        started = await self._start_of(life, requested, receipt) if requested.pool == receipt.pool else None
+        if started is not None and _names_grant(started, receipt):
+            # Of an attempt that another one follows only a success is news, and not while that one runs.
+            return not over or (receipt.outcome == "succeeded" and life.state in (State.DISPATCHED, State.UNKNOWN))
+        if started is not None and _not_begun(started, receipt):
+            return not over
         if life.state is State.DISPATCHED:
-            return False  # of an earlier attempt, or of a start that was never stored
+            return False  # of a start that was never stored
         await self._recorder.security(
             "forged_receipt",
             f"a receipt for {receipt.operation_id} that names no grant of it",
@@ -114,6 +120,11 @@ class Receipts:
             correlation_id=requested.correlation_id,
         )
         return False
+
+    async def _start_of(self, life: Life, requested: Requested, receipt: Receipt) -> Started | None:
+        if life.started is None or life.started.attempt <= receipt.attempt:
+            return life.started
+        return await self._lives.start_of(requested.principal, requested.operation_id, receipt.attempt)
 
     async def _unclear(self, life: Life, receipt: Receipt, signed: Signed) -> None:
         """The agent cannot tell. What may be run again is, once nothing of it runs any more; the rest is `unknown`."""
@@ -151,7 +162,7 @@ class Receipts:
         """A security event that an agent saw."""
         asked = decode(message.data, ReportMessage)
         pool = subjects.parse_pool(message.subject)
-        report = open_signed(asked.report, SecurityReport, await self._keys.of(pool))
+        report = open_signed(asked.report, SecurityReport, await self._keys.of(pool, asked.report.key))
         await self._recorder.security(
             report.kind,
             report.detail,
@@ -174,7 +185,15 @@ class Receipts:
         return requested is not None and requested.pool == pool and requested.principal == progress.principal
 
 
+def _names_grant(started: Started, receipt: Receipt) -> bool:
+    return started.grant is not None and digest(started.grant) == receipt.grant_digest
+
+
 def _not_begun(started: Started, receipt: Receipt) -> bool:
-    """The instance that claimed says that it ran nothing: its answer got lost, or was no grant of policy."""
-    same = (started.instance, started.attempt) == (receipt.instance, receipt.attempt)
+    """Whoever made that very claim says that it ran nothing: its answer got lost, or was no grant of policy."""
+    same = started.claim is not None and digest(started.claim) == receipt.claim_digest
     return same and receipt.outcome == "failed" and receipt.effect == "none"
+
+
+def _ran_nothing(receipt: Receipt) -> bool:
+    return receipt.effect == "none" and receipt.outcome != "succeeded"

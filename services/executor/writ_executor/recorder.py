@@ -16,7 +16,7 @@ from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.life import Life, apply
 from writ_contracts.signing import Signed
-from writ_contracts.wire import encode
+from writ_contracts.wire import decode_event, encode
 from writ_executor.index import Index, Lock
 
 ATTEMPTS = 8
@@ -120,13 +120,28 @@ class Recorder:
         """Store an event that depends on nothing before it; its subject is its own filter. Returns its sequence."""
         for _ in range(ATTEMPTS):
             last = await self._journal.last(subject)
-            expected = last.sequence if last else 0
-            entry = Entry(subject=subject, data=_bytes(event), event_id=event.id, filter=subject, expected=expected)
             try:
-                return await self._journal.append(entry)
+                return await self._append_after(last.sequence if last else 0, subject, event)
             except Conflict:
                 continue
         raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
+
+    async def append_once(self, subject: str, event: journal.JournalEvent, *, after: int) -> int:
+        """As `append_last`, unless this event (by its id) is there already, behind `after`: then its sequence."""
+        for _ in range(ATTEMPTS):
+            last = await self._journal.last(subject)
+            there = await self._journal.read(subject, after=after)
+            if found := [record.sequence for record in there if decode_event(record.data).id == event.id]:
+                return found[0]
+            try:
+                return await self._append_after(last.sequence if last else 0, subject, event)
+            except Conflict:
+                continue
+        raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
+
+    async def _append_after(self, expected: int, subject: str, event: journal.JournalEvent) -> int:
+        entry = Entry(subject=subject, data=_bytes(event), event_id=event.id, filter=subject, expected=expected)
+        return await self._journal.append(entry)
 
     def _remember(self, life: Life, event: journal.OperationEvent, sequence: int) -> Life:
         after = apply(life, event, sequence)

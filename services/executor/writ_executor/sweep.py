@@ -76,21 +76,23 @@ class Sweep:
         """Look at everything once."""
         await self._admission.weigh()
         await self._admission.summarise()
+        self._presence.tidy()
         now = self._endings.now()
         for life in (*self._index.open(), *self._index.unknown()):
             operation_id = _id(life)
             what = due(life, now, self._presence.silence(operation_id), self._patience)
-            if what is not Due.NOTHING and operation_id not in self._busy:
-                self._busy.add(operation_id)
-                self._chores.spawn(f"sweep {what}", self._do(what, life, operation_id))
+            about = f"target {_target(life)}" if what is Due.ADVANCE else operation_id  # one step for a whole line
+            if what is not Due.NOTHING and about not in self._busy:
+                self._busy.add(about)
+                self._chores.spawn(f"sweep {what}", self._do(what, life, operation_id, about))
 
-    async def _do(self, what: Due, life: Life, operation_id: str) -> None:
+    async def _do(self, what: Due, life: Life, operation_id: str, about: str) -> None:
         try:
             await self._act(what, life, operation_id)
         except Conflict:
             _log.debug("sweep.superseded", operation_id=operation_id, due=what)
         finally:
-            self._busy.discard(operation_id)
+            self._busy.discard(about)
 
     async def _act(self, what: Due, life: Life, operation_id: str) -> None:
         match what:
@@ -99,7 +101,7 @@ class Sweep:
             case Due.BEGIN:
                 await self._work.begin(life)
             case Due.ADVANCE:
-                await self._dispatcher.advance(life.requested.target if life.requested else "")
+                await self._dispatcher.advance(_target(life))
             case Due.EXPIRE:
                 await self._expire(life)
             case Due.CONTROL:
@@ -109,7 +111,7 @@ class Sweep:
             case Due.PROBE:
                 await self._probe(life, operation_id)
             case Due.LOSE:
-                await self._lose(life)
+                await self._lose(life, operation_id)
 
     async def _expire(self, life: Life) -> None:
         pool = life.requested.pool if life.requested else ""
@@ -119,13 +121,14 @@ class Sweep:
             code, message = "not_claimed", f"no agent of pool {pool} had a free slot in time"
         else:
             code, message = "no_agent", f"no agent of pool {pool} was there in time"
-        await self._endings.finish(life, outcome="expired", code=code, message=message)
+        await self._endings.not_started(life, "expired", code, message)
 
-    async def _lose(self, life: Life) -> None:
+    async def _lose(self, life: Life, operation_id: str) -> None:
         """Its time and the kill's are over, and nobody said what became of it."""
         attempt = life.dispatched.attempt if life.dispatched else 1
         again = life.requested is not None and life.requested.idempotent and attempt < MOST_ATTEMPTS
-        if again and life.state is State.STARTED:
+        silent = self._presence.silence(operation_id) > self._config.lease  # whoever still has it must not have company
+        if again and silent and life.state is State.STARTED:
             await self._dispatcher.again(life)
         else:
             await self._endings.lose(life, "lost", "its agent fell silent; whether it took effect is not known")
@@ -147,3 +150,7 @@ class Sweep:
 def _id(life: Life) -> str:
     what = life.requested or life.refused
     return what.operation_id if what else ""
+
+
+def _target(life: Life) -> str:
+    return life.requested.target if life.requested else ""

@@ -16,6 +16,13 @@ from writ_trust.sealing import decrypt, encrypt
 RESULT_SECONDS = 3600.0
 
 
+class Gone(Unreachable):
+    """What was kept is not there any more, and never will be again."""
+
+    default_code = "lost"
+    retry = False
+
+
 class Vault:
     """By operation id."""
 
@@ -35,23 +42,23 @@ class Vault:
         """Keys the digest in a look; it becomes known to agents, and opens nothing but that."""
         return derive(self._key, "look", operation_id)
 
-    async def keep(self, operation_id: str, parameters: dict[str, Any], seconds: float) -> None:
+    async def keep(self, requested: Requested, parameters: dict[str, Any], seconds: float) -> None:
         """Keep the caller's parameters until the operation's outcome, at the most for `seconds`."""
-        await self._bus.params.put(operation_id, encrypt(self._key, msgspec.json.encode(parameters)), ttl=seconds)
+        await self._bus.params.put(_place(requested), encrypt(self._key, msgspec.json.encode(parameters)), ttl=seconds)
 
     async def parameters(self, requested: Requested) -> dict[str, Any]:
-        """The caller's parameters, whole. Raises Unreachable (`lost`) when they are gone."""
+        """The caller's parameters, whole. Raises Gone."""
         if not requested.hidden:
             return dict(requested.parameters)
-        data = await self._bus.params.get(requested.operation_id)
+        data = await self._bus.params.get(_place(requested))
         if data is None:
-            raise Unreachable(f"the parameters of {requested.operation_id} are gone", code="lost")
+            raise Gone(f"the parameters of {requested.operation_id} are not kept any more")
         return dict(msgspec.json.decode(decrypt(self._key, data)))
 
     async def forget(self, requested: Requested) -> None:
         """Its outcome is there: the parameters go."""
         if requested.hidden:
-            await self._bus.params.delete(requested.operation_id)
+            await self._bus.params.delete(_place(requested))
 
     async def keep_result(self, principal: str, operation_id: str, output: dict[str, Any]) -> None:
         """Keep a full output for its requester."""
@@ -62,3 +69,8 @@ class Vault:
         """A full output, while it is kept."""
         data = await self._bus.results.get(f"{principal}.{operation_id}")
         return None if data is None else dict(msgspec.json.decode(decrypt(self._key, data)))
+
+
+def _place(requested: Requested) -> str:
+    """Not by the id alone: another request with the same idempotency key must not overwrite what is kept for this."""
+    return f"{requested.operation_id}.{requested.fingerprint}"

@@ -1,6 +1,5 @@
 """How an operation looks to its requester: lives and decisions as answers. Pure."""
 
-
 from writ_contracts import journal
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import WritError

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Requested
 from writ_contracts.life import Life
@@ -16,6 +16,9 @@ from writ_executor.lives import Lives
 from writ_executor.looks import Looks
 from writ_executor.recorder import Recorder
 from writ_runtime.faults import fault
+from writ_runtime.logs import Log
+
+_log = Log("writ.executor")
 
 
 class Work:
@@ -60,7 +63,11 @@ class Work:
             return await self._dispatcher.request(requested)
         life = await self._recorder.append(Life(), requested)
         fault("executor.requested")
-        return await self.begin(life)
+        try:
+            return await self.begin(life)
+        except WritError as error:  # it is accepted: an error here must not look like a refusal
+            _log.warning("operation.not_begun", code=error.code, error=str(error), effect="the sweep takes it up")
+            return life
 
     async def begin(self, life: Life) -> Life:
         """Set it going; the life as it is when the requester may be answered."""
