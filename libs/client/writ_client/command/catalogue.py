@@ -44,7 +44,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         "idempotent": operation.idempotent,
         "control": operation.control,
         "own_signature": operation.own_signature,
-        "classes": classes(operation.parameters),
+        "classes": dict(classes(operation.parameters)),
         "parameters": operation.schema(),
     }
 
