@@ -1,0 +1,187 @@
+"""What may be run again: late news of an earlier attempt counts for what it is; no end hides what may have happened."""
+
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.executor.conftest import World
+from tests.executor.test_ends import heartbeat
+
+from writ_contracts import subjects
+from writ_contracts.agents import ClaimAnswer
+from writ_contracts.errors import TimedOut
+from writ_contracts.journal import Dispatched, Unknown
+from writ_contracts.operations import Catalogue
+from writ_testing.scripted import Held
+from writ_trust.sealing import SealKey
+
+START = {"parameters": {"service_name": "nginx", "timeout": 1}}
+
+
+async def second_attempt(world: World) -> tuple[Dispatched, Held, Dispatched]:
+    """A service_start whose first attempt ended in the dark: (first, what it held, second)."""
+    answer = await world.ask("service_start", **START)
+    work = await world.work(answer.operation_id or "")
+    held = await world.hands.claim(work)
+    await world.hands.finish(work, held, outcome="unknown", code="agent_restarted", over=True)
+    again = await world.work(work.operation_id)
+    assert (work.attempt, again.attempt) == (1, 2)
+    return work, held, again
+
+
+async def code_of(world: World, operation_id: str) -> str:
+    end = (await world.life(operation_id)).end
+    assert isinstance(end, Unknown)
+    return end.code
+
+
+async def test_a_second_attempt_that_nobody_takes_leaves_unknown_and_the_firsts_receipt_settles_it(
+    world: World,
+) -> None:
+    await world.executor(start_window=0.3)
+    first, held, _ = await second_attempt(world)
+    assert await world.outcome(first.operation_id) == "unknown"
+    assert await code_of(world, first.operation_id) == "no_agent"
+    assert (await world.hands.finish(first, held)).stored
+    assert (await world.life(first.operation_id)).outcome == "succeeded"
+
+
+async def test_a_second_attempt_that_policy_denies_leaves_unknown(world: World) -> None:
+    await world.executor()
+    first, _, again = await second_attempt(world)
+    world.policy.grant_effects["service_start"] = "deny"
+    assert (await world.hands.claim(again)).answer.grant is None
+    assert await world.outcome(first.operation_id) == "unknown"
+    assert await code_of(world, first.operation_id) == "denied"
+
+
+async def test_a_cancel_before_a_second_attempt_does_not_claim_that_nothing_happened(world: World) -> None:
+    await world.executor()
+    first, _, _ = await second_attempt(world)
+    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": first.operation_id})
+    assert await world.outcome(cancel.operation_id or "") == "succeeded"
+    assert await world.outcome(first.operation_id) == "unknown"
+
+
+async def test_a_second_attempt_that_ran_nothing_says_nothing_of_the_first(world: World) -> None:
+    await world.executor()
+    first, _, again = await second_attempt(world)
+    held = await world.hands.claim(again)
+    await world.hands.finish(again, held, outcome="failed", code="grant_refused", effect="none")
+    assert await world.outcome(first.operation_id) == "unknown"
+
+
+async def test_a_second_attempt_that_did_something_and_failed_has_failed(world: World) -> None:
+    await world.executor()
+    first, _, again = await second_attempt(world)
+    await world.hands.finish(again, await world.hands.claim(again), outcome="failed", code="exit", effect="done")
+    assert await world.outcome(first.operation_id) == "failed"
+
+
+@pytest.mark.parametrize("how", [{}, {"outcome": "unknown"}, {"outcome": "failed", "effect": "none"}])
+async def test_a_late_receipt_of_the_first_attempt_neither_ends_the_second_nor_is_an_alarm(
+    world: World, how: dict[str, Any]
+) -> None:
+    await world.executor()
+    first, held, again = await second_attempt(world)
+    await world.hands.claim(again)
+    assert (await world.hands.finish(first, held, **how)).stored
+    assert (await world.kinds(first.operation_id))[-1] == "started"
+    assert await world.events(subjects.SECURITY) == []
+
+
+async def test_a_late_success_of_the_first_attempt_settles_what_three_attempts_left_unknown(world: World) -> None:
+    await world.executor()
+    first, held, again = await second_attempt(world)
+    await world.hands.finish(again, await world.hands.claim(again), outcome="unknown", over=True)
+    third = await world.work(first.operation_id)
+    assert third.attempt == 3
+    await world.hands.finish(third, await world.hands.claim(third), outcome="unknown", over=True)
+    assert await world.outcome(first.operation_id) == "unknown"
+    assert (await world.hands.finish(first, held)).stored
+    assert (await world.life(first.operation_id)).outcome == "succeeded"
+
+
+async def test_that_nothing_was_run_holds_for_the_claim_that_it_names_and_for_no_later_one(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
+    work = await world.work(answer.operation_id or "")
+    held = await world.hands.claim(work)
+    lost = Held(world.hands.claim_for(work, SealKey()), ClaimAnswer(), {})
+    nothing: dict[str, Any] = {"outcome": "failed", "effect": "none", "code": "not_begun"}
+    await world.hands.finish(work, lost, **nothing)
+    assert (await world.life(work.operation_id)).state == "started"
+    await world.hands.finish(work, structs.replace(held, answer=ClaimAnswer()), **nothing)
+    assert await world.outcome(work.operation_id) == "failed"
+
+
+async def test_an_operation_whose_parameters_are_gone_ends_and_says_so(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("file_write", parameters={"file_path": "/srv/app/a", "content": "x"})
+    work = await world.work(answer.operation_id or "")
+    requested = (await world.life(work.operation_id)).requested
+    assert requested
+    await world.bus.params.delete(f"{work.operation_id}.{requested.fingerprint}")
+    held = await world.hands.claim(work)
+    assert held.answer.error
+    assert (held.answer.error.code, held.answer.error.retry) == ("gone", False)
+    assert await world.outcome(work.operation_id) == "failed"
+
+
+async def test_a_replica_without_the_operations_plugin_leaves_it_to_another(world: World) -> None:
+    one = await world.executor()
+    answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
+    work = await world.work(answer.operation_id or "")
+    whole, one.claims._catalogue = one.claims._catalogue, Catalogue(())
+    held = await world.hands.claim(work)
+    assert held.answer.error
+    assert (held.answer.error.code, held.answer.error.retry) == ("unavailable", True)
+    one.claims._catalogue = whole
+    assert (await world.hands.claim(work)).answer.grant
+
+
+async def test_a_policy_that_is_silent_is_no_uncertainty_about_a_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: object) -> None:
+        raise TimedOut("no answer in time")
+
+    await world.executor()
+    answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
+    work = await world.work(answer.operation_id or "")
+    monkeypatch.setattr("writ_executor.policy_client.PolicyClient.grant", silent)
+    held = await world.hands.claim(work)
+    assert held.answer.error
+    assert (held.answer.error.code, held.answer.error.retry) == ("unavailable", True)
+
+
+async def test_what_an_agent_still_has_in_hand_is_not_given_to_another_at_its_deadline(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_executor.claims.KILL_GRACE", -1.0)
+    one = await world.executor(lease=1.0, sweep=1000.0)
+    answer = await world.ask("service_start", **START)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.claim(work)
+    started = (await world.life(work.operation_id)).started
+    assert started
+    one.sweep._endings._recorder.clock = lambda: started.deadline + 2.0
+    await heartbeat(world, work.operation_id)
+    await one.sweep.round()
+    await one.chores.settle()
+    assert (await world.kinds(work.operation_id))[-1] == "started"
+
+
+async def test_a_clock_that_jumps_ahead_makes_nothing_run_twice(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    answer = await world.ask("service_start", **START)
+    work = await world.work(answer.operation_id or "")
+    held = await world.hands.claim(work)
+    await heartbeat(world, work.operation_id)
+    clock = one.sweep._endings._recorder.clock
+    one.sweep._endings._recorder.clock = lambda: clock() + 86_400
+    await one.sweep.round()
+    await one.chores.settle()
+    assert (await world.life(work.operation_id)).outcome == "unknown"
+    await world.hands.finish(work, held)
+    assert (await world.life(work.operation_id)).outcome == "succeeded"

@@ -1,0 +1,202 @@
+"""A replica that has not read all of the journal yet, or has slept: it may lose a race, and never breaks a rule."""
+
+import asyncio
+
+import pytest
+from msgspec import json, structs
+from tests.executor.conftest import World
+
+from writ_bus.errors import Unreachable
+from writ_bus.port import Entry, Message
+from writ_contracts import subjects
+from writ_contracts.agents import ClaimAnswer, ClaimMessage
+from writ_contracts.journal import Dispatched, Requested
+from writ_contracts.life import Life, State, fold
+from writ_contracts.requests import Answer
+from writ_contracts.wire import decode_event, encode
+from writ_executor.index import Index, Lock
+from writ_executor.presence import Presence
+from writ_executor.service import Executor
+from writ_trust.sealing import SealKey
+
+RESTART = {"parameters": {"service_name": "nginx"}}
+
+
+async def asleep(world: World, operation_id: str = "", events: int = 0) -> Executor:
+    """A replica that knows the first `events` of one operation, and reads on no more."""
+    one = await world.executor(sweep=1000.0)
+    one.index.read = lambda *_: None  # type: ignore[method-assign]
+    one.index.__init__()  # type: ignore[misc]
+    one.index.put(await first(world, operation_id, events))
+    return one
+
+
+async def first(world: World, operation_id: str, events: int) -> Life:
+    records = (await world.records(subjects.any_operation_filter(operation_id)))[:events] if events else []
+    return fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]
+
+
+async def claim_at(one: Executor, world: World, work: Dispatched) -> ClaimAnswer:
+    claim = world.hands.claim_for(work, SealKey())
+    message = Message(subjects.claim(world.hands.pool), encode(ClaimMessage(claim=claim, principal="alice")))
+    return await one.claims.answer(message)
+
+
+async def ask_at(one: Executor, operation: str, **wish: object) -> Answer:
+    data = json.encode({"target": "web-1", **wish})
+    return await one.intake.answer(Message(subjects.request("alice", operation), data))
+
+
+async def test_a_claim_at_a_replica_that_has_not_seen_the_dispatch_is_granted(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    one = await asleep(world, work.operation_id, events=1)
+    assert (await claim_at(one, world, work)).grant
+
+
+async def test_a_claim_of_the_second_attempt_at_a_replica_that_knows_the_first_is_granted(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_start", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.finish(work, await world.hands.claim(work), outcome="unknown", over=True)
+    again = await world.work(work.operation_id)
+    assert again.attempt == 2
+    one = await asleep(world, work.operation_id, events=3)
+    assert one.index.get(work.operation_id) == await first(world, work.operation_id, 3)
+    assert (await claim_at(one, world, again)).grant
+
+
+async def test_another_request_with_the_same_key_never_reaches_the_parameters_of_the_first(world: World) -> None:
+    await world.executor()
+    mine = {"parameters": {"file_path": "/srv/app/a", "content": "mine"}, "idempotency_key": "k"}
+    answer = await world.ask("file_write", **mine)
+    one = await asleep(world)
+    other = await ask_at(one, "file_write", parameters={**mine["parameters"], "content": "other"}, idempotency_key="k")  # type: ignore[dict-item]
+    assert other.error
+    assert other.error.code == "conflict"
+    held = await world.hands.claim(await world.work(answer.operation_id or ""))
+    assert held.parameters["content"] == "mine"
+
+
+async def test_a_repeat_long_after_the_end_leaves_no_secret_behind(world: World) -> None:
+    await world.executor()
+    wish = {"parameters": {"file_path": "/srv/app/a", "content": "mine"}, "idempotency_key": "k"}
+    answer = await world.ask("file_write", **wish)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.finish(work, await world.hands.claim(work))
+    await asyncio.gather(*(one.chores.settle() for one in world.executors))
+    requested = (await world.life(work.operation_id)).requested
+    assert requested
+    again = await ask_at(await asleep(world), "file_write", **wish)
+    assert (again.operation_id, again.outcome) == (work.operation_id, "succeeded")
+    assert await world.bus.params.get(f"{work.operation_id}.{requested.fingerprint}") is None
+
+
+async def test_what_is_recorded_is_answered_as_accepted_though_its_first_step_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down(_: object, __: Life) -> Life:
+        raise Unreachable("NATS is away for a moment")
+
+    monkeypatch.setattr("writ_executor.dispatch.Dispatcher.start", down)
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    assert (answer.error, answer.state) == (None, "requested")
+    assert (await world.work(answer.operation_id or "")).attempt == 1
+
+
+async def test_nobody_that_came_earlier_is_overtaken_by_one_that_is_known_early(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    life = await first(world, answer.operation_id or "", 1)
+    index = Index()
+    index.put(life)
+    assert index.next_on("web-1") is None
+    index.sequence = life.sequence
+    assert index.next_on("web-1") == life
+
+
+async def test_a_lock_that_is_news_is_not_taken_for_a_free_one(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    dispatcher = one.intake._work._dispatcher
+    one.index.sequence = 10
+    assert dispatcher._holds(Lock("b" * 26, 11))
+    assert not dispatcher._holds(Lock("b" * 26, 10))
+
+
+async def test_a_damaged_history_keeps_no_replica_from_starting(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    life = await world.life(work.operation_id)
+    subject = subjects.operation_event("alice", work.operation_id, "started")
+    own = subjects.operation_filter("alice", work.operation_id)
+    poison = Entry(subject=subject, data=b"\xff", event_id="x", filter=own, expected=life.sequence)
+    last = await world.bus.journal.append(poison)
+    assert await one.follower.reached(last)
+    assert one.follower.damaged == 1
+    await one.follower.save()
+    other = await world.executor(sweep=1000.0)
+    assert other.follower.damaged == 1
+    assert (await ask_at(other, "service_status", **RESTART)).error is None
+
+
+async def test_a_stop_carried_out_twice_is_set_once(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    stop = await world.ask("stop_set", target="writ", parameters={"reason": "something is wrong"})
+    operation_id = stop.operation_id or ""
+    assert await world.outcome(operation_id) == "succeeded"
+    started = await first(world, operation_id, 2)
+    assert started.state is State.STARTED
+    work = one.intake._work
+    await asyncio.gather(*(work._controls.carry_out(started) for _ in range(3)), return_exceptions=True)
+    assert len(await world.records(subjects.CONTROL)) == 1
+
+
+async def test_a_preview_that_is_under_way_is_not_begun_again(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    one.intake._work._looks.preview = _nothing  # type: ignore[method-assign]
+    answer = await world.ask("service_restart", **RESTART, dry_run=True)
+    life = await world.life(answer.operation_id or "")
+    del one.intake._work._looks.preview
+    asked = len(world.policy.decides)
+    await asyncio.gather(*(one.intake._work._looks.preview(life) for _ in range(5)))
+    assert len(world.policy.decides) == asked + 1
+
+
+async def _nothing(_: Life) -> None:
+    return None
+
+
+async def test_unknown_operations_are_not_forgotten_over_those_that_ended_well(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.finish(work, await world.hands.claim(work), outcome="unknown", code="lost")
+    life = await world.life(work.operation_id)
+    assert life.state is State.UNKNOWN
+    index = Index()
+    index.put(life)
+    for number in range(2_000):
+        index.put(_ended(life, f"{number:026d}"))
+    assert list(index.unknown()) == [life]
+    assert index.get(work.operation_id) == life
+    assert (("alice", work.operation_id)) in index.snapshot()
+
+
+def _ended(life: Life, operation_id: str) -> Life:
+    requested = life.requested
+    assert isinstance(requested, Requested)
+    return structs.replace(life, state=State.ENDED, requested=structs.replace(requested, operation_id=operation_id))
+
+
+def test_what_nobody_says_any_more_is_forgotten_and_stays_silent() -> None:
+    now = [100.0]
+    presence = Presence(lease=10.0, clock=lambda: now[0])
+    for number in range(1000):
+        presence.began(f"op-{number}")
+    now[0] = 111.0
+    presence.tidy()
+    assert presence._running == {}
+    assert presence.silence("op-1") > 10.0
