@@ -156,7 +156,7 @@ async def test_a_stop_carried_out_twice_is_set_once(world: World) -> None:
 
 async def test_a_preview_that_is_under_way_is_not_begun_again(world: World) -> None:
     one = await world.executor(sweep=1000.0)
-    one.intake._work._looks.preview = _nothing  # type: ignore[method-assign]
+    one.intake._work._looks.preview = _nothing  # type: ignore[method-assign, assignment]
     answer = await world.ask("service_restart", **RESTART, dry_run=True)
     life = await world.life(answer.operation_id or "")
     del one.intake._work._looks.preview
