@@ -59,7 +59,9 @@ def incoming(headers: Mapping[str, str]) -> Trace:
     if match is None:
         return root(correlation)
     trace_id, parent, flags = match.groups()
-    cause = headers.get(EVENT_ID, parent)
+    cause = headers.get(EVENT_ID, "")
+    if not _correlation(cause):
+        cause = parent
     return Trace(trace_id, os.urandom(8).hex(), flags, correlation or trace_id, cause)
 
 

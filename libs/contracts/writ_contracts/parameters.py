@@ -28,6 +28,8 @@ class Class(StrEnum):
 PUBLIC = Meta(extra={"writ_class": Class.PUBLIC})
 SENSITIVE = Meta(extra={"writ_class": Class.SENSITIVE})
 
+LONGEST_MESSAGE = 1000
+
 _MISMATCH = re.compile(r"Expected `str` matching regex .* - at `\$\.(?P<path>(?P<field>\w+).*)`$", re.DOTALL)
 
 Timeout = Annotated[int, Meta(ge=1, description="seconds until the operation is ended on the host"), PUBLIC]
@@ -76,7 +78,7 @@ def check(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
     try:
         built = msgspec.to_builtins(msgspec.convert(dict(values), struct, strict=True))
     except msgspec.ValidationError as error:
-        raise Invalid(_readable(struct, str(error)), code="invalid_parameters") from error
+        raise Invalid(_readable(struct, str(error))[:LONGEST_MESSAGE], code="invalid_parameters") from error
     except RecursionError as error:
         raise Invalid("nested too deeply", code="invalid_parameters") from error
     return {name: value for name, value in built.items() if value is not None}

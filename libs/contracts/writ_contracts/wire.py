@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
+LONGEST_MESSAGE = 1000
+"""Of what is wrong: it may quote a name of any length."""
 
 _encoder = msgspec.json.Encoder()
 _canonical = msgspec.json.Encoder(order="sorted")
@@ -46,7 +48,7 @@ def decode(data: bytes, kind: type[T], *, content_type: str = JSON, limit: int =
     except RecursionError as error:
         raise Invalid("nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(str(error)) from error
+        raise Invalid(str(error)[:LONGEST_MESSAGE]) from error
 
 
 def _as_json(data: bytes, content_type: str) -> bytes:
@@ -54,7 +56,7 @@ def _as_json(data: bytes, content_type: str) -> bytes:
     if base in ("", JSON):
         return data
     if base != MSGPACK:
-        raise Invalid(f"content type {base!r} is not {JSON} or {MSGPACK}")
+        raise Invalid(f"content type {base[:80]!r} is not {JSON} or {MSGPACK}")
     try:
         return _encoder.encode(msgspec.msgpack.decode(data))
     except TypeError as error:  # an extension, or a key that is no text

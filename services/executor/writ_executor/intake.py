@@ -20,6 +20,7 @@ from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
 from writ_contracts.requests import MAX_REQUEST_BYTES, Answer, Failure, Request
+from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission import Admission
 from writ_executor.attempt import Attempt, chosen_id, definition_of, first_look, request_of
@@ -35,6 +36,8 @@ from writ_runtime.faults import fault
 from writ_trust.digests import keyed_digest, same
 
 REFUSED_PARAMETERS_BYTES = 8_192
+STATEMENT_BYTES = 4_096
+"""No true one is longer."""
 
 
 class Intake:
@@ -253,5 +256,11 @@ class Intake:
             "hidden": params.hidden(definition.parameters, attempt.given) if definition else [],
             "reason": request.reason if request else "",
             "dry_run": attempt.dry_run,
-            "statement": request.statement if request else None,
+            "statement": _kept(request.statement) if request else None,
         }
+
+
+def _kept(statement: Signed | None) -> Signed | None:
+    """What somebody signed, unless it is of a size to keep the refusal itself out of the record."""
+    small = statement is not None and len(bytes(statement.payload)) + len(statement.signature) <= STATEMENT_BYTES
+    return statement if small else None
