@@ -1,0 +1,53 @@
+"""`make check` is the one definition of clean, and continuous integration calls the same targets as people do."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.architecture.tree import ROOT, files_of_tests, shown
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+CI = (ROOT / ".ci/run").read_text()
+CLEAN = ("ruff check", "ruff format --check", "mypy", "lint-imports", "generate_docs --check")
+SKIPS = re.compile(r"\b(pytest\.skip|mark\.skip|skipif|importorskip|mark\.xfail|pytest\.xfail)\b")
+
+SKIPPED_ELSEWHERE = {
+    "tests/architecture/test_compose.py": "where there is no docker compose; .ci/run installs it",
+    "tests/runtime/test_files.py": "where one isn't root, who alone can give files away; .ci/run is",
+    "tests/runtime/test_metrics.py": "where there is no Linux",
+}
+
+
+def recipe(target: str) -> str:
+    found = re.search(rf"^{target}:.*\n((?:\t.*\n|    .*\n)+)", MAKEFILE, re.MULTILINE)
+    assert found, f"make has no {target}"
+    return found[0]
+
+
+def test_check_is_lint_format_types_layers_and_documents() -> None:
+    assert [part for part in CLEAN if part not in recipe("check")] == []
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "check", "lab", "bench"])
+def test_every_target_sets_itself_up(target: str) -> None:
+    assert re.match(rf"{target}: setup\b", recipe(target))
+
+
+def test_make_explains_its_targets() -> None:
+    told = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for target in ("setup", "demo", "test", "check", "lab", "bench"):
+        assert re.search(rf"^make {target}\s+\S", told, re.MULTILINE)
+
+
+def test_continuous_integration_runs_all_of_it() -> None:
+    steps = re.findall(r"^step .*; make (\w+)$", CI, re.MULTILINE)
+    assert steps == ["setup", "check", "test", "lab"]
+    assert "set -euo pipefail" in CI
+
+
+def test_no_test_is_skipped_where_continuous_integration_runs() -> None:
+    mine = shown(Path(__file__))
+    skipping = {shown(path) for path in files_of_tests() if shown(path) != mine and SKIPS.search(path.read_text())}
+    assert skipping == set(SKIPPED_ELSEWHERE)
+    assert "docker-compose" in CI

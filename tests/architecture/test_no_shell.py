@@ -1,0 +1,48 @@
+"""Parameters never reach a shell: nothing here starts one, whatever it is given."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from tests.architecture.tree import code, parsed, shown
+
+SHELLS = {
+    "os.system",
+    "os.popen",
+    "asyncio.create_subprocess_shell",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+}
+STARTERS = {"run", "Popen", "call", "check_call", "check_output", "create_subprocess_exec", "execv", "execve", "execvp"}
+INTERPRETERS = {"sh", "bash", "dash", "zsh", "/bin/sh", "/bin/bash", "/usr/bin/env"}
+
+
+def started(path: Path) -> list[str]:
+    """Calls that start a shell, or a program with `shell=True`, or a shell by its name."""
+    return [
+        f"{shown(path)}:{node.lineno}"
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call) and (ast.unparse(node.func) in SHELLS or _asks_for_one(node))
+    ]
+
+
+def _asks_for_one(call: ast.Call) -> bool:
+    by_option = any(word.arg == "shell" and ast.unparse(word.value) != "False" for word in call.keywords)
+    first = call.args[0] if call.args else None
+    command = first.elts[0] if isinstance(first, ast.List | ast.Tuple) and first.elts else first
+    by_name = isinstance(command, ast.Constant) and command.value in INTERPRETERS
+    starts = ast.unparse(call.func).rsplit(".", 1)[-1] in STARTERS
+    return by_option or (by_name and starts)
+
+
+def test_nothing_is_run_by_a_shell() -> None:
+    assert [place for path in code() for place in started(path)] == []
+
+
+@pytest.mark.parametrize(
+    "call", ["os.system(x)", "subprocess.run(x, shell=True)", "asyncio.create_subprocess_exec('sh', '-c', x)"]
+)
+def test_a_shell_would_be_seen(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "module.py").write_text(call)
+    monkeypatch.setattr("tests.architecture.tree.ROOT", tmp_path)
+    assert started(tmp_path / "module.py") == ["module.py:1"]

@@ -1,0 +1,31 @@
+"""The kinds of security events are a closed list: what is in it can be stored, anything else is no event."""
+
+from typing import get_args
+
+import pytest
+from msgspec import json
+
+from writ_contracts import subjects
+from writ_contracts.agents import SecurityKind, SecurityReport
+from writ_contracts.errors import Invalid
+from writ_contracts.journal import SecurityEvent
+from writ_contracts.wire import decode, decode_event, encode
+
+KINDS: tuple[str, ...] = get_args(SecurityKind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_can_be_stored(kind: SecurityKind) -> None:
+    event = SecurityEvent(id="e", at=1.0, correlation_id="c", kind=kind, detail="seen")
+    assert decode_event(encode(event)) == event
+    assert subjects.security_event(kind) == f"writ.journal.security.{kind}"
+
+
+@pytest.mark.parametrize("kind", ["", "surprise", "forged_grant ", "FORGED_GRANT"])
+def test_a_kind_that_is_not_in_the_list_is_no_event(kind: str) -> None:
+    event = {"type": "security", "id": "e", "at": 1.0, "correlation_id": "c", "kind": kind, "detail": "seen"}
+    with pytest.raises(Invalid):
+        decode_event(json.encode(event))
+    report = {"type": "writ.security.v1", "kind": kind, "pool": "p", "instance": "i", "detail": "seen"}
+    with pytest.raises(Invalid):
+        decode(json.encode(report), SecurityReport)

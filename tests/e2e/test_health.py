@@ -1,0 +1,32 @@
+"""Every process of an installation says how it is, and that on loopback only."""
+
+import asyncio
+import urllib.request
+
+import pytest
+from msgspec import json
+
+from writ_client.house.readiness import read_run_file
+from writ_testing.house import RunningHouse
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+KINDS = ("policy", "audit", "executor-1", "executor-2", "agent-")
+
+
+def get(port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+        return bytes(answer.read())
+
+
+async def test_every_process_says_how_it_is(house: RunningHouse) -> None:
+    services = [one for one in house.report.processes if one.name != "nats"]
+    assert all(any(one.name.startswith(kind) for one in services) for kind in KINDS)
+    for one in services:
+        found = read_run_file(house.home.run / f"{one.name}.json", one.pid)
+        assert found is not None, one.name
+        assert await asyncio.to_thread(get, found.health_port, "healthz") == b'{"status":"ok"}'
+        ready = json.decode(await asyncio.to_thread(get, found.health_port, "readyz"))
+        assert ready["status"] == "ready", one.name
+        metrics = (await asyncio.to_thread(get, found.health_port, "metrics")).decode()
+        assert "writ_handled_total" in metrics, one.name
+        assert "process_resident_memory_bytes" in metrics, one.name

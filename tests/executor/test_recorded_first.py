@@ -1,0 +1,66 @@
+"""Recorded before it happens: where the journal takes nothing, nothing goes on."""
+
+import pytest
+from tests.executor.conftest import World
+
+RESTART = {"parameters": {"service_name": "nginx"}, "idempotency_key": "restart-1"}
+
+
+@pytest.fixture
+async def full(world: World) -> World:
+    """An executor that does not know yet how full the journal is."""
+    one = await world.executor()
+    one.admission.weigh = _nothing  # type: ignore[method-assign]
+    return world
+
+
+async def _nothing() -> None:
+    return None
+
+
+def fill(world: World) -> int:
+    """No room for one more event; how many there were allowed to be."""
+    disk = world.broker.disk
+    before, disk.max_bytes = disk.max_bytes, disk.bytes
+    return before
+
+
+async def test_a_request_that_cannot_be_recorded_is_not_accepted(full: World) -> None:
+    room = fill(full)
+    answer = await full.ask("service_restart", **RESTART)
+    assert answer.error
+    assert (answer.error.code, answer.error.retry, answer.outcome) == ("full", True, None)
+    assert await full.records() == []
+    full.broker.disk.max_bytes = room
+    again = await full.ask("service_restart", **RESTART)
+    assert (again.error, await full.kinds(again.operation_id or "")) == (None, ["requested", "dispatched"])
+
+
+async def test_a_refusal_that_cannot_be_recorded_is_no_outcome(full: World) -> None:
+    fill(full)
+    answer = await full.ask("no_such_operation")
+    assert answer.error
+    assert (answer.error.code, answer.outcome) == ("full", None)
+
+
+async def test_a_start_that_cannot_be_recorded_gives_no_grant(full: World) -> None:
+    answer = await full.ask("service_restart", **RESTART)
+    work = await full.work(answer.operation_id or "")
+    room = fill(full)
+    held = await full.hands.claim(work)
+    assert held.answer.error
+    assert (held.answer.grant, held.answer.sealed, held.answer.error.code) == (None, "", "full")
+    full.broker.disk.max_bytes = room
+    assert (await full.hands.claim(work)).answer.grant
+
+
+async def test_an_end_that_cannot_be_recorded_is_not_acknowledged(full: World) -> None:
+    answer = await full.ask("service_restart", **RESTART)
+    work = await full.work(answer.operation_id or "")
+    held = await full.hands.claim(work)
+    room = fill(full)
+    told = await full.hands.finish(work, held)
+    assert (told.stored, told.error and told.error.code) == (False, "full")
+    full.broker.disk.max_bytes = room
+    assert (await full.hands.finish(work, held)).stored
+    assert await full.outcome(work.operation_id) == "succeeded"
