@@ -9,7 +9,7 @@ from tests.executor.conftest import World
 from writ_bus.errors import Unreachable
 from writ_bus.port import Entry, Message
 from writ_contracts import subjects
-from writ_contracts.agents import ClaimAnswer, ClaimMessage
+from writ_contracts.agents import ClaimAnswer, ClaimMessage, Heartbeat
 from writ_contracts.journal import Dispatched, Requested
 from writ_contracts.life import Life, State, fold
 from writ_contracts.requests import Answer
@@ -195,8 +195,20 @@ def test_what_nobody_says_any_more_is_forgotten_and_stays_silent() -> None:
     now = [100.0]
     presence = Presence(lease=10.0, clock=lambda: now[0])
     for number in range(1000):
-        presence.began(f"op-{number}")
+        presence.began("a", f"op-{number}")
     now[0] = 111.0
     presence.tidy()
     assert presence._running == {}
-    assert presence.silence("op-1") > 10.0
+    assert presence.silence("a", "op-1") > 10.0
+
+
+def test_what_another_pool_says_that_it_runs_keeps_nothing_alive() -> None:
+    now = [100.0]
+    presence = Presence(lease=10.0, clock=lambda: now[0])
+    presence.began("a", "op-1")
+    now[0] = 111.0
+    beat = Heartbeat(pool="b", instance="i", running=["op-1"], free_slots=1, operations=[], version="1")
+    presence.heard(beat)
+    assert (presence.silence("a", "op-1"), presence.silence("b", "op-1")) == (11.0, 0.0)
+    presence.heard(structs.replace(beat, pool="a"))
+    assert presence.silence("a", "op-1") == 0.0

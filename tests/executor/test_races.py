@@ -2,12 +2,14 @@
 
 import asyncio
 
+import pytest
 from msgspec import structs
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimAnswer
 from writ_contracts.journal import SecurityEvent
+from writ_executor import alarms
 from writ_testing.scripted import AgentHands
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import SealKey
@@ -126,6 +128,19 @@ async def test_a_claim_signed_by_a_key_of_no_agent_is_refused_and_recorded(world
     assert isinstance(event, SecurityEvent)
     assert (event.kind, event.pool) == ("forged_claim", world.hands.pool)
     assert (await world.life(answer.operation_id or "")).state == "dispatched"
+
+
+async def test_a_flood_of_forged_claims_does_not_fill_the_journal(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alarms.Alarms.__init__, "__defaults__", (0.001, 10.0))
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    stranger = AgentHands(world.bus, world.hands.pool, Key(generate_seed()))
+    codes = [held.answer.error.code for held in [await stranger.claim(work) for _ in range(30)] if held.answer.error]
+    assert codes == ["forged_claim"] * 10 + ["rate_limited"] * 20
+    assert len(await world.events(subjects.SECURITY)) == 10
 
 
 async def test_a_claim_of_one_pool_sent_as_another_is_refused(world: World) -> None:

@@ -17,6 +17,7 @@ from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_executor.agent_keys import AgentKeys
+from writ_executor.alarms import Alarms
 from writ_executor.endings import Endings
 from writ_executor.lives import Lives
 from writ_executor.policy_client import PolicyClient, Verdicts
@@ -45,6 +46,7 @@ class Claims:
         policy: PolicyClient,
         endings: Endings,
         presence: Presence,
+        alarms: Alarms,
     ) -> None:
         self._bus = bus
         self._catalogue = catalogue
@@ -55,6 +57,7 @@ class Claims:
         self._policy = policy
         self._endings = endings
         self._presence = presence
+        self._alarms = alarms
 
     async def answer(self, message: Message) -> ClaimAnswer:
         """The grant with its sealed parameters, or why not. Raises WritError for what is wrong with the claim."""
@@ -74,7 +77,7 @@ class Claims:
             if claim.pool != pool:
                 raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}")
         except Untrusted as error:
-            await self._recorder.security("forged_claim", str(error), pool=pool)
+            await self._alarms.raised(pool, "forged_claim", str(error))
             raise Untrusted(str(error), code="forged_claim") from error
         return claim
 
@@ -102,7 +105,7 @@ class Claims:
             life = await self._lives.fresh(requested.principal, requested.operation_id)
             return await self._repeat(life, signed, claim)
         fault("executor.started")
-        self._presence.began(requested.operation_id)
+        self._presence.began(requested.pool, requested.operation_id)
         return self._sealed(granted.grant, claim, requested, dict(granted.effective))
 
     async def _grant(self, requested: Requested, given: dict[str, Any], signed: Signed) -> Verdicts:

@@ -96,7 +96,7 @@ class Endings:
 
     def _after(self, life: Life, requested: Requested, outcome: str) -> Life:
         self._outcomes.add(outcome=outcome, operation=requested.operation)
-        self._presence.forget(requested.operation_id)
+        self._presence.forget(requested.pool, requested.operation_id)
         self._chores.spawn("clean up", self._clean_up(requested))
         return life
 

@@ -7,6 +7,7 @@ from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.operations import Catalogue
 from writ_executor.admission import Admission
 from writ_executor.agent_keys import AgentKeys
+from writ_executor.alarms import Alarms
 from writ_executor.cancels import Cancels
 from writ_executor.chores import Chores
 from writ_executor.claims import Claims
@@ -63,6 +64,7 @@ def compose(
     follower, recorder = Follower(bus, index, key), Recorder(bus.journal, index)
     lives, vault, policy = Lives(bus, index), Vault(bus, key), PolicyClient(bus, config.policy_key)
     targets, keys = Targets(inventory, catalogue, presence), AgentKeys(agents)
+    alarms = Alarms(recorder)
     admission = Admission(config, bus, index, recorder)
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)
     endings = Endings(recorder, vault, dispatcher, presence, chores, outcomes)
@@ -80,7 +82,7 @@ def compose(
             config, catalogue, index, presence, dispatcher, endings, work, controls, looks, cancels, admission, chores
         ),
         intake=Intake(config, catalogue, targets, admission, recorder, lives, vault, policy, work),
-        claims=Claims(bus, catalogue, keys, lives, recorder, vault, policy, endings, presence),
-        receipts=Receipts(keys, lives, recorder, vault, dispatcher, endings),
+        claims=Claims(bus, catalogue, keys, lives, recorder, vault, policy, endings, presence, alarms),
+        receipts=Receipts(keys, lives, recorder, vault, dispatcher, endings, alarms),
         queries=Queries(catalogue, index, lives, targets, vault, policy, work),
     )

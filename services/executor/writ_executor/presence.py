@@ -26,7 +26,8 @@ class Presence:
         self._clock = clock
         self._began = clock()
         self._seen: dict[tuple[str, str], Seen] = {}
-        self._running: dict[str, float] = {}
+        self._running: dict[tuple[str, str], float] = {}
+        """By pool too: what another pool says that it runs, it does not."""
 
     def heard(self, heartbeat: Heartbeat) -> None:
         """Take in one heartbeat."""
@@ -37,28 +38,28 @@ class Presence:
         else:
             self._seen[key] = Seen(heartbeat, now)
         for operation_id in heartbeat.running:
-            self._running[operation_id] = now
+            self._running[heartbeat.pool, operation_id] = now
 
-    def silence(self, operation_id: str) -> float:
-        """Seconds since anybody said that it runs this, counted from our own start at the earliest."""
-        return self._clock() - max(self._running.get(operation_id, self._began), self._began)
+    def silence(self, pool: str, operation_id: str) -> float:
+        """Seconds since anybody of the pool said that it runs this, counted from our own start at the earliest."""
+        return self._clock() - max(self._running.get((pool, operation_id), self._began), self._began)
 
     def tidy(self) -> None:
         """Forget what nobody has said for a lease: silent it is either way."""
         horizon = self._clock() - self._lease
-        self._running = {operation_id: at for operation_id, at in self._running.items() if at >= horizon}
+        self._running = {key: at for key, at in self._running.items() if at >= horizon}
 
-    def began(self, operation_id: str) -> None:
+    def began(self, pool: str, operation_id: str) -> None:
         """It was granted just now: its lease begins."""
-        self._running[operation_id] = self._clock()
+        self._running[pool, operation_id] = self._clock()
 
     def agents(self, pool: str) -> list[Heartbeat]:
         """The instances of a pool that were heard within a lease."""
         return [seen.heartbeat for seen in self._alive() if seen.heartbeat.pool == pool]
 
-    def forget(self, operation_id: str) -> None:
+    def forget(self, pool: str, operation_id: str) -> None:
         """It has ended."""
-        self._running.pop(operation_id, None)
+        self._running.pop((pool, operation_id), None)
 
     def _alive(self) -> list[Seen]:
         horizon = self._clock() - self._lease

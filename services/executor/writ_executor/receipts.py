@@ -11,6 +11,7 @@ from writ_contracts.life import Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_executor.agent_keys import AgentKeys
+from writ_executor.alarms import Alarms
 from writ_executor.dispatch import Dispatcher
 from writ_executor.endings import Endings, earlier_effect
 from writ_executor.lives import Lives
@@ -34,6 +35,7 @@ class Receipts:
         vault: Vault,
         dispatcher: Dispatcher,
         endings: Endings,
+        alarms: Alarms,
     ) -> None:
         self._keys = keys
         self._lives = lives
@@ -41,6 +43,7 @@ class Receipts:
         self._vault = vault
         self._dispatcher = dispatcher
         self._endings = endings
+        self._alarms = alarms
 
     async def answer(self, message: Message) -> Acknowledged:
         """Stored, or no longer wanted. Raises WritError where the agent must keep it or has no right to say it."""
@@ -51,7 +54,7 @@ class Receipts:
             if receipt.pool != pool:
                 raise Untrusted(f"a receipt of pool {receipt.pool}, sent by pool {pool}")
         except Untrusted as error:
-            await self._recorder.security("forged_receipt", str(error), pool=pool)
+            await self._alarms.raised(pool, "forged_receipt", str(error))
             raise Untrusted(str(error), code="forged_receipt") from error
         life = self._as_expected(receipt)
         for _ in range(ATTEMPTS):
@@ -111,12 +114,12 @@ class Receipts:
             return not over
         if life.state is State.DISPATCHED:
             return False  # of a start that was never stored
-        await self._recorder.security(
+        await self._alarms.raised(
+            receipt.pool,
             "forged_receipt",
             f"a receipt for {receipt.operation_id} that names no grant of it",
             operation_id=requested.operation_id,
             principal=requested.principal,
-            pool=receipt.pool,
             correlation_id=requested.correlation_id,
         )
         return False
@@ -163,12 +166,12 @@ class Receipts:
         asked = decode(message.data, ReportMessage)
         pool = subjects.parse_pool(message.subject)
         report = open_signed(asked.report, SecurityReport, await self._keys.of(pool, asked.report.key))
-        await self._recorder.security(
+        await self._alarms.raised(
+            pool,
             report.kind,
             report.detail,
             operation_id=report.operation_id,
             principal=report.principal,
-            pool=pool,
             correlation_id=self._correlation(report.operation_id),
             report=asked.report,
         )

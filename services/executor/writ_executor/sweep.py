@@ -80,7 +80,7 @@ class Sweep:
         now = self._endings.now()
         for life in (*self._index.open(), *self._index.unknown()):
             operation_id = _id(life)
-            what = due(life, now, self._presence.silence(operation_id), self._patience)
+            what = due(life, now, self._presence.silence(_pool(life), operation_id), self._patience)
             about = f"target {_target(life)}" if what is Due.ADVANCE else operation_id  # one step for a whole line
             if what is not Due.NOTHING and about not in self._busy:
                 self._busy.add(about)
@@ -114,7 +114,7 @@ class Sweep:
                 await self._lose(life, operation_id)
 
     async def _expire(self, life: Life) -> None:
-        pool = life.requested.pool if life.requested else ""
+        pool = _pool(life)
         if life.state is not State.DISPATCHED:
             code, message = "not_claimed", "its target did not become free in time"
         elif self._presence.agents(pool):
@@ -127,7 +127,8 @@ class Sweep:
         """Its time and the kill's are over, and nobody said what became of it."""
         attempt = life.dispatched.attempt if life.dispatched else 1
         again = life.requested is not None and life.requested.idempotent and attempt < MOST_ATTEMPTS
-        silent = self._presence.silence(operation_id) > self._config.lease  # whoever still has it must not have company
+        silence = self._presence.silence(_pool(life), operation_id)
+        silent = silence > self._config.lease  # whoever still has it must not have company
         if again and silent and life.state is State.STARTED:
             await self._dispatcher.again(life)
         else:
@@ -145,6 +146,10 @@ class Sweep:
         self._probed = {key: at for key, at in self._probed.items() if now - at < 10 * PROBE_EVERY}
         self._probed[operation_id] = now
         await self._looks.probe(life)
+
+
+def _pool(life: Life) -> str:
+    return life.requested.pool if life.requested else ""
 
 
 def _id(life: Life) -> str:
