@@ -25,6 +25,7 @@ AT_EXECUTOR = (
     "executor.params_kept",
     "executor.requested",
     "executor.before_dispatch",
+    "executor.locked",
     "executor.granted",
     "executor.started",
     "executor.receipt",

@@ -209,7 +209,7 @@ class RefusedSummary(Event, frozen=True, kw_only=True, tag="refused_summary"):
 
 
 class LockTaken(Event, frozen=True, kw_only=True, tag="lock_taken"):
-    """One changing operation holds its target, until it has ended; written in one batch with `dispatched`."""
+    """One changing operation holds its target, until it has ended; written before its `dispatched`."""
 
     target: str
     operation_id: str

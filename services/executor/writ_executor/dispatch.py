@@ -1,7 +1,8 @@
 """Handing work to a pool: at once for what only reads, one after the other for what changes a target.
 
-A change goes out in one atomic batch with its target's lock. Whoever was requested first goes first: the line is
-looked at only when the index has read past the request, so nobody that came earlier can be missing from it.
+A change first takes its target's lock, then goes out; whoever finds a lock whose holder was not dispatched dispatches
+that holder. Whoever was requested first goes first: the line is looked at only when the index has read past the
+request, so nobody that came earlier can be missing from it.
 """
 
 from writ_bus.port import Bus
@@ -26,10 +27,6 @@ class Dispatcher:
         self._follower = follower
         self._start_window = start_window
 
-    async def request(self, requested: Requested) -> Life:
-        """Store `requested` and `dispatched` of what takes no lock, in one write. Raises Conflict if it is there."""
-        return await self._recorder.append_both(Life(), requested, self._event(requested, attempt=1))
-
     async def start(self, life: Life) -> Life:
         """Dispatch it, or leave it waiting for its target; the life as it is then."""
         requested = _requested(life)
@@ -44,12 +41,16 @@ class Dispatcher:
         life = self._index.next_on(target)
         if life is None:
             return
-        lock = await self._lock(target)
-        if lock is not None and self._holds(lock):
+        requested, lock = _requested(life), await self._lock(target)
+        its_own = lock is not None and lock.operation_id == requested.operation_id
+        if lock is not None and not its_own and self._holds(lock):
             return
         fault("executor.before_dispatch")
         try:
-            await self._recorder.append_with_lock(life, self._event(_requested(life), attempt=1), lock)
+            if not its_own:
+                await self._recorder.take_lock(requested, lock)
+            fault("executor.locked")
+            await self._recorder.append(life, self._event(requested, attempt=1))
         except Conflict:
             self._index.locks.pop(target, None)  # what we knew of it was old: read it again next time
 

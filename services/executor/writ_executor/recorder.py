@@ -48,37 +48,19 @@ class Recorder:
         sequence = await self._journal.append(self._entry(life, after, event))
         return self._remember(life, event, sequence)
 
-    async def append_both(self, life: Life, event: journal.OperationEvent, following: journal.OperationEvent) -> Life:
-        """Store both or neither, in one write. In a batch, both expect the sequence before it. Raises as `append`."""
-        between = apply(life, event, life.sequence + 1)
-        after = apply(between, following, life.sequence + 2)
-        entries = [self._entry(life, between, event), self._entry(life, after, following)]
-        last = await self._journal.append_together(entries)
-        return self._remember(self._remember(life, event, last - 1), following, last)
-
-    async def append_with_lock(self, life: Life, event: journal.Dispatched, lock: Lock | None) -> Life:
-        """Store `dispatched` and take its target in one atomic batch, if nobody took it since `lock`."""
-        after = apply(life, event, life.sequence + 1)
+    async def take_lock(self, requested: journal.Requested, lock: Lock | None) -> None:
+        """Let this operation have its target, if nobody took it since `lock`. Raises as `append`."""
         taken = journal.LockTaken(
-            **self.stamp(event.correlation_id),
-            target=event.target,
-            operation_id=event.operation_id,
-            principal=event.principal,
+            **self.stamp(requested.correlation_id),
+            target=requested.target,
+            operation_id=requested.operation_id,
+            principal=requested.principal,
         )
-        subject = subjects.target_lock(event.target)
-        entries = [
-            self._entry(life, after, event),
-            Entry(
-                subject=subject,
-                data=encode(taken),
-                event_id=taken.id,
-                filter=subject,
-                expected=lock.sequence if lock else 0,
-            ),
-        ]
-        last = await self._journal.append_together(entries)
-        self._index.locks[event.target] = Lock(event.operation_id, last)
-        return self._remember(life, event, last - 1)
+        subject = subjects.target_lock(requested.target)
+        expected = lock.sequence if lock else 0
+        entry = Entry(subject=subject, data=_bytes(taken), event_id=taken.id, filter=subject, expected=expected)
+        sequence = await self._journal.append(entry)
+        self._index.locks[requested.target] = Lock(requested.operation_id, sequence)
 
     async def security(
         self,

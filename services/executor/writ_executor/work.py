@@ -58,9 +58,7 @@ class Work:
         return principal
 
     async def accept(self, requested: Requested) -> Life:
-        """Record the request and set it going, in one write where that can be. Raises Conflict if it is there."""
-        if requested.risk == "read" and not requested.dry_run and requested.target != WRIT_TARGET:
-            return await self._dispatcher.request(requested)
+        """Record the request and set it going. Raises Conflict if it is there."""
         life = await self._recorder.append(Life(), requested)
         fault("executor.requested")
         try:
