@@ -1,0 +1,59 @@
+"""What the journal and the requester hear: one correlation, bounded events, progress of one's own and nobody else's."""
+
+import asyncio
+
+from msgspec import json
+from tests.executor.conftest import World
+
+from writ_bus.port import Message
+from writ_contracts import subjects
+from writ_contracts.agents import Progress
+from writ_contracts.journal import MAX_EVENT_BYTES
+from writ_contracts.wire import decode, encode
+
+RESTART = {"target": "web-1", "parameters": {"service_name": "nginx"}}
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+async def test_all_events_of_an_operation_bear_its_requests_correlation_and_begin_in_its_trace(world: World) -> None:
+    await world.executor()
+    headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "Writ-Correlation-Id": "change-7"}
+    answer = await world.ask_raw(subjects.request("alice", "service_restart"), json.encode(RESTART), headers)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.finish(work, await world.hands.claim(work))
+    assert await world.outcome(work.operation_id) == "succeeded"
+    assert answer.correlation_id == "change-7"
+    events = await world.events(subjects.any_operation_filter(work.operation_id))
+    assert {event.correlation_id for event in events} == {"change-7"}
+    assert {event.traceparent.split("-")[1] for event in events[:2]} == {TRACE}
+
+
+async def test_no_event_is_larger_than_a_journal_event_may_be(world: World) -> None:
+    await world.executor()
+    key = f"U{'A' * 55}"
+    for statement in (None, {"payload": {"x": "y" * 200_000}, "key": key, "signature": "z" * 200_000}):
+        scope = [f"{number:03}-{'x' * 59}*" for number in range(256)]
+        wish = {"target": "writ", "parameters": {"reason": "r" * 1000, "scope": scope}, "reason": "w" * 1000}
+        await world.ask("stop_set", **wish, statement=statement)
+        await world.ask("no_such_operation", **wish, statement=statement)
+    records = await world.records()
+    assert len(records) >= 4
+    assert max(len(record.data) for record in records) <= MAX_EVENT_BYTES
+
+
+async def test_progress_goes_to_its_requester_from_the_pool_that_runs_it_and_from_no_other(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    heard: asyncio.Queue[Message] = asyncio.Queue()
+    await world.bus.subscribe(subjects.progress_event("alice", work.operation_id), heard.put)
+    for pool, principal, words in (
+        ("local-other", "alice", "of a pool that does not run it"),
+        (world.hands.pool, "bob", "to somebody else"),
+        (world.hands.pool, "alice", "half done"),
+    ):
+        told = Progress(operation_id=work.operation_id, principal=principal, message=words)
+        await world.bus.publish(subjects.progress(pool), encode(told))
+    async with asyncio.timeout(5):
+        assert decode((await heard.get()).data, Progress).message == "half done"
+    assert heard.empty()
