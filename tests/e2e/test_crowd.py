@@ -24,7 +24,10 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runni
     folder = tmp_path_factory.mktemp("crowd")
     targets = [local_target(f"web-{number}", folder / "files") for number in range(TARGETS)]
     home = prepare(folder, targets=targets, principals=[("alice", {})])
-    async with running_house(folder, home=home, executors=8, environ=ENVIRON) as running, more_agents(running, 7):
+    async with (
+        running_house(folder, home=home, executors=8, environ=ENVIRON) as running,
+        more_agents(running, 7, ENVIRON),
+    ):
         yield running
 
 

@@ -55,11 +55,12 @@ async def ask(bus: Bus, claimed: Claimed, delivery: Delivery, gave_up: Callable[
     `gave_up` tells that this process has no more time for it.
     """
     body = encode(ClaimMessage(claim=claimed.signed, principal=claimed.work.principal))
-    uncertain = False
+    uncertain = False  # a certain no is worth a few more tries soon (a policy replica that is behind, say)
     for turn in range(1000):
         answer, perhaps = await _once(bus, claimed, body, uncertain)
         uncertain = uncertain or perhaps
-        if answer is not None and not (_again(answer.error, turn) or (uncertain and _retry(answer.error))):
+        soon = turn < 3 and time.monotonic() - claimed.sent_at < PATIENCE / 2
+        if answer is not None and not (_retry(answer.error) and (uncertain or soon)):
             return answer
         if gave_up() or time.monotonic() - claimed.sent_at > PATIENCE:
             break
@@ -81,11 +82,6 @@ async def _once(bus: Bus, claimed: Claimed, body: bytes, uncertain: bool) -> tup
         _log.warning("agent.claim_unanswered", operation_id=claimed.work.operation_id, error=str(error))
         return None, True
     return answer, answer.error is not None and answer.error.code in _UNCERTAIN
-
-
-def _again(error: Failure | None, turn: int) -> bool:
-    """Soon is better than by a new delivery, a few times (a policy replica that is behind, say)."""
-    return _retry(error) and turn < 3
 
 
 def _retry(error: Failure | None) -> bool:

@@ -1,0 +1,145 @@
+"""What changes between dispatch and claim counts: a policy, a stop, a policy service that is silent, a deadline."""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.e2e.agents import POOL, more_agents
+
+from writ_client.client import Writ
+from writ_runtime.service import write_atomically
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, open_policy, prepare, running_house
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_START_WINDOW": "18", "WRIT_RATE": "10000"}
+STOPS: dict[str, Any] = {"name": "stops", "operations": ["stop_set", "stop_lift", "operation_cancel"], "allowed": True}
+NO_COUNTING: dict[str, Any] = {"name": "nobody_counts", "operations": ["test_count"], "allowed": False}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+    """Without an agent: each test starts one when it is time."""
+    folder = tmp_path_factory.mktemp("between")
+    home = prepare(folder, policy=open_policy(STOPS))
+    async with running_house(
+        folder, home=home, executors=2, environ=ENVIRON, arguments=["--no-agent", POOL]
+    ) as running:
+        yield running
+
+
+async def dispatched(writ: Writ, path: Path) -> str:
+    answer = await writ.submit("test_count", "web-1", {"path": str(path)})
+    assert (answer.state, answer.error) == ("dispatched", None)
+    return answer.operation_id or ""
+
+
+async def kinds(writ: Writ, operation_id: str) -> list[str]:
+    return [event.kind for event in (await writ.trace(operation_id=operation_id)).events]
+
+
+@contextmanager
+def paused(house: RunningHouse, name: str) -> Iterator[None]:
+    pid = house.pid(name)
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_policy_changed_before_the_claim_denies_the_claim(house: RunningHouse, writ: Writ, files: Path) -> None:
+    operation_id = await dispatched(writ, files / "changed")
+    write_atomically(house.home.policy, open_policy(STOPS, NO_COUNTING).encode())
+
+    async def in_force() -> bool:
+        verdict = (await writ.simulate("test_count", "web-1", {"path": "/x"})).verdict
+        return verdict is not None and verdict.decision == "deny"
+
+    try:
+        await eventually(in_force, what="the changed policy")
+        async with more_agents(house, environ=ENVIRON):
+            done = await writ.wait(operation_id, timeout=30)
+    finally:
+        write_atomically(house.home.policy, open_policy(STOPS).encode())
+    assert (done.outcome, done.code) == ("denied", "denied")
+    assert "started" not in await kinds(writ, operation_id)
+    assert not (files / "changed").exists()
+
+    async def again() -> bool:
+        return not await in_force()
+
+    await eventually(again, what="the policy as it was")
+
+
+async def test_a_stop_before_the_claim_denies_the_claim_until_it_is_lifted(
+    house: RunningHouse, writ: Writ, files: Path
+) -> None:
+    operation_id = await dispatched(writ, files / "stopped")
+    stop = await writ.stop_set(["web-*"], reason="something is wrong")
+    assert stop.outcome == "succeeded"
+    async with more_agents(house, environ=ENVIRON):
+        done = await writ.wait(operation_id, timeout=30)
+        assert (done.outcome, done.code) == ("denied", "stopped")
+        refused = await writ.submit("test_count", "web-1", {"path": str(files / "stopped")})
+        assert refused.outcome == "denied"
+        assert refused.error
+        assert refused.error.code == "stopped"
+        assert (await writ.stop_lift((stop.output or {})["stop_id"])).outcome == "succeeded"
+        last = await writ.run("test_count", "web-1", {"path": str(files / "stopped")}, timeout=30)
+    assert last.outcome == "succeeded"
+    assert (files / "stopped").read_text().split() == [last.operation_id]
+
+
+async def test_while_policy_does_not_answer_nothing_starts_and_then_it_does(
+    house: RunningHouse, writ: Writ, files: Path
+) -> None:
+    operation_id = await dispatched(writ, files / "waited")
+    async with AsyncExitStack() as stack:
+        with paused(house, "policy"):
+            await stack.enter_async_context(more_agents(house, environ=ENVIRON))
+            before = _claims_refused(house)
+
+            async def refused_again() -> bool:
+                return _claims_refused(house) >= before + 2
+
+            await eventually(refused_again, what="two claims without an answer")
+            assert "started" not in await kinds(writ, operation_id)
+            assert not (files / "waited").exists()
+        done = await writ.wait(operation_id, timeout=40)
+    assert (done.outcome, done.code) == ("succeeded", "")
+    assert (files / "waited").read_text().split() == [operation_id]
+    assert "security" not in await kinds(writ, operation_id)
+
+
+def _claims_refused(house: RunningHouse) -> int:
+    return sum("claim.handled" in line and "unavailable" in line for line in house.logs().splitlines())
+
+
+async def test_while_policy_never_answers_it_expires(house: RunningHouse, writ: Writ, files: Path) -> None:
+    operation_id = await dispatched(writ, files / "expired")
+    with paused(house, "policy"):
+        async with more_agents(house, environ=ENVIRON):
+            done = await writ.wait(operation_id, timeout=60)
+    assert (done.outcome, done.code) == ("expired", "not_claimed")
+    assert not (files / "expired").exists()
+
+
+async def test_an_agent_that_sleeps_over_its_deadline_runs_nothing(
+    house: RunningHouse, writ: Writ, files: Path
+) -> None:
+    async with more_agents(house, environ=ENVIRON) as [agent]:
+        agent.send_signal(signal.SIGSTOP)
+        operation_id = await dispatched(writ, files / "slept")
+        done = await writ.wait(operation_id, timeout=60)
+        assert (done.outcome, done.code) in [("expired", "no_agent"), ("expired", "not_claimed")]
+        agent.send_signal(signal.SIGCONT)
+        last = await writ.run("test_count", "web-1", {"path": str(files / "slept")}, timeout=30)
+    assert last.outcome == "succeeded"
+    assert (files / "slept").read_text().split() == [last.operation_id]
