@@ -1,4 +1,4 @@
-"""Keeps the index in step with the journal: batches while it catches up, small groups as events come.
+"""Keeps the index in step with the journal: pages while it catches up, then what came since the last look.
 
 The journal is believed over the index: if the index turns out damaged, or made from another journal, it is thrown
 away and built anew, and nobody but the log notices.
@@ -7,9 +7,7 @@ away and built anew, and nobody but the log notices.
 import asyncio
 import hashlib
 from collections.abc import Callable
-from contextlib import aclosing, suppress
-
-from msgspec import Struct
+from contextlib import suppress
 
 from writ_audit.index import Index, IndexDamaged, Place
 from writ_audit.projection import Change, project
@@ -19,6 +17,8 @@ from writ_contracts.subjects import JOURNAL
 from writ_runtime.logs import Log
 
 BATCH = 1_000
+PAUSE = 0.25
+"""Seconds between looks at the journal while nobody asks; whoever asks is not kept waiting."""
 RETRY_AFTER = 1.0
 LOOK_EVERY = 5.0
 """Seconds between looks at how long the journal is, for the lag, and whether it still is the same one."""
@@ -30,14 +30,6 @@ class JournalReplaced(WritError):
     """The journal is not the one that the index was made from."""
 
 
-class _Gathered(Struct):
-    """Records that wait to be taken in."""
-
-    records: list[Record]
-    arrived: asyncio.Event
-    taken: asyncio.Event
-
-
 class Follower:
     """Reads the journal into the index. `seen` is told the kind of each event that was taken in."""
 
@@ -46,6 +38,7 @@ class Follower:
         self._index = index
         self._seen = seen
         self._moved = asyncio.Condition()
+        self._wanted = asyncio.Event()
         self._last = 0
 
     @property
@@ -74,6 +67,7 @@ class Follower:
 
     async def reached(self, sequence: int, timeout: float) -> bool:
         """Wait until the index has this sequence; False if it does not in time."""
+        self._wanted.set()
         try:
             async with asyncio.timeout(timeout), self._moved:
                 await self._moved.wait_for(lambda: self.position >= sequence)
@@ -108,29 +102,15 @@ class Follower:
             await asyncio.sleep(LOOK_EVERY)
 
     async def _follow(self) -> None:
-        """One task gathers what comes, the other takes in all that has gathered: the slower the disk, the larger the
-        groups."""
-        gathered = _Gathered([], asyncio.Event(), asyncio.Event())
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._gather(gathered))
-            tasks.create_task(self._take(gathered))
-
-    async def _gather(self, gathered: _Gathered) -> None:
-        async with aclosing(self._journal.tail(self.position)) as tail:
-            async for record in tail:
-                gathered.records.append(record)
-                gathered.arrived.set()
-                if len(gathered.records) >= BATCH:
-                    gathered.taken.clear()
-                    await gathered.taken.wait()
-
-    async def _take(self, gathered: _Gathered) -> None:
+        """Page by page; at the end wait a little for more, so that what comes meanwhile is one group and one commit."""
         while True:
-            await gathered.arrived.wait()
-            gathered.arrived.clear()
-            records, gathered.records = gathered.records, []
-            gathered.taken.set()
-            await self._apply(records)
+            self._wanted.clear()
+            records = await self._journal.read(JOURNAL, after=self.position, limit=BATCH)
+            if records:
+                await self._apply(records)
+            if len(records) < BATCH:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wanted.wait(), PAUSE)
 
     async def _apply(self, records: list[Record]) -> None:
         changes = [project(record.sequence, record.subject, record.data, record.time) for record in records]

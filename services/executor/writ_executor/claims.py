@@ -3,7 +3,10 @@
 The same claim sent twice gets the same grant twice, since an answer may get lost; two claims never both start.
 """
 
+import asyncio
 from typing import Any
+
+from msgspec import structs
 
 from writ_bus.port import Bus, Message
 from writ_contracts import subjects
@@ -19,6 +22,7 @@ from writ_contracts.wire import decode, encode
 from writ_executor.agent_keys import AgentKeys
 from writ_executor.alarms import Alarms
 from writ_executor.endings import Endings
+from writ_executor.index import Index
 from writ_executor.lives import Lives
 from writ_executor.policy_client import PolicyClient, Verdicts
 from writ_executor.presence import Presence
@@ -38,6 +42,7 @@ class Claims:
     def __init__(
         self,
         bus: Bus,
+        index: Index,
         catalogue: Catalogue,
         keys: AgentKeys,
         lives: Lives,
@@ -49,6 +54,7 @@ class Claims:
         alarms: Alarms,
     ) -> None:
         self._bus = bus
+        self._index = index
         self._catalogue = catalogue
         self._keys = keys
         self._lives = lives
@@ -109,14 +115,14 @@ class Claims:
         return self._sealed(granted.grant, claim, requested, dict(granted.effective))
 
     async def _grant(self, requested: Requested, given: dict[str, Any], signed: Signed) -> Verdicts:
-        control = await self._bus.journal.last(subjects.CONTROL)
-        ask = AskGrant(
-            subject=subject_of(requested, given, self._vault.digest_key(requested.operation_id)),
-            claim=signed,
-            control_sequence=control.sequence if control else 0,
-        )
+        """Policy's word as of the last control event that is stored now, which is looked up while policy is asked."""
+        subject = subject_of(requested, given, self._vault.digest_key(requested.operation_id))
+        ask = AskGrant(subject=subject, claim=signed, control_sequence=self._index.control_sequence)
         try:
-            return await self._policy.grant(ask)
+            granted, control = await asyncio.gather(self._policy.grant(ask), self._bus.journal.last(subjects.CONTROL))
+            if control is None or control.sequence <= granted.decision.control_sequence:
+                return granted
+            return await self._policy.grant(structs.replace(ask, control_sequence=control.sequence))
         except TimedOut as error:  # nothing was stored: the agent may be sure that nothing has started
             raise Unreachable(f"policy did not answer: {error}") from error
 

@@ -82,7 +82,7 @@ def compose(
             config, catalogue, index, presence, dispatcher, endings, work, controls, looks, cancels, admission, chores
         ),
         intake=Intake(config, catalogue, targets, admission, recorder, lives, vault, policy, work),
-        claims=Claims(bus, catalogue, keys, lives, recorder, vault, policy, endings, presence, alarms),
+        claims=Claims(bus, index, catalogue, keys, lives, recorder, vault, policy, endings, presence, alarms),
         receipts=Receipts(keys, lives, recorder, vault, dispatcher, endings, alarms),
         queries=Queries(catalogue, index, lives, targets, vault, policy, work),
     )

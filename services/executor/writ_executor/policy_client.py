@@ -13,7 +13,7 @@ from writ_contracts.errors import Invalid, Unreachable, Untrusted
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
-from writ_trust.statements import digest, open_signed
+from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
 """Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
@@ -62,11 +62,12 @@ class PolicyClient:
         answer = await _until_caught_up(once)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
-        decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
         body = None
-        if answer.grant is not None:
+        if answer.grant is None:
+            decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
+        else:
             body = open_signed(answer.grant, Grant, self._trusted)
-            _bound(body, decision, ask)
+            decision = _bound(body, answer.decision, ask)
         return Verdicts(
             decision=decision, signed=answer.decision, effective=answer.effective, grant=answer.grant, grant_body=body
         )
@@ -78,9 +79,13 @@ class PolicyClient:
         return decision
 
 
-def _bound(grant: Grant, decision: Decision, ask: AskGrant) -> None:
-    if grant.operation_id != decision.operation_id or grant.claim_digest != digest(ask.claim):
+def _bound(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
+    """The decision that the grant names by its digest, so that one signature holds for both."""
+    if grant.operation_id != ask.subject.operation_id or grant.claim_digest != digest(ask.claim):
         raise Untrusted("policy's grant is for another claim")
+    if grant.decision_digest != digest(signed):
+        raise Untrusted("policy's grant is by another decision")
+    return read(signed, Decision)
 
 
 async def _until_caught_up(ask: Callable[[], Awaitable[Answered]]) -> Answered:
