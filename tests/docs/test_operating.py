@@ -37,6 +37,6 @@ def test_the_lines_of_the_plugin_example_are_those_of_the_test_plugin() -> None:
         (ROOT / "libs/testing" / name).read_text()
         for name in ("pyproject.toml", "writ_testing/operations.py", "writ_testing/handlers.py")
     ]
-    blocks = re.findall(r"^```(?:python|toml)\n(.*?)^```$", PLUGINS, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(?:python|toml|text)\n(.*?)^```$", PLUGINS, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 4
     assert [block for block in blocks if not any(block in source for source in sources)] == []
