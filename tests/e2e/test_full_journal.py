@@ -1,0 +1,60 @@
+"""A journal that is nearly full, on the real server: what is new is refused clearly, what has begun still ends."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import json
+
+from writ_bus.streams import Sizes
+from writ_client.client import Writ
+from writ_contracts.errors import Full
+from writ_testing.eventually import eventually
+from writ_testing.house import open_policy, prepare, running_house
+
+STOPS: dict[str, Any] = {"name": "stops", "operations": ["stop_set", "operation_cancel"], "allowed": True}
+ENVIRON = {"WRIT_SWEEP": "0.2", "WRIT_RATE": "10000", "WRIT_BURST": "10000", "WRIT_REFUSAL_BURST": "10000"}
+
+
+async def started(writ: Writ, operation_id: str) -> None:
+    async def look() -> bool:
+        return (await writ.get(operation_id)).state == "started"
+
+    await eventually(look, what="its start")
+
+
+async def fill(writ: Writ) -> Full:
+    for _ in range(1000):
+        try:
+            await asyncio.gather(*(writ.submit("test_noop", "web-1") for _ in range(8)))
+        except Full as full:
+            return full
+    raise AssertionError("it never filled up")
+
+
+@pytest.mark.timeout(120)
+async def test_a_nearly_full_journal_refuses_what_is_new_and_keeps_the_ends(tmp_path: Path) -> None:
+    home = prepare(tmp_path, policy=open_policy(STOPS))
+    sizes = Sizes(journal=3_000_000, params=4_000_000, results=4_000_000)
+    (home.nats / "sizes.json").write_bytes(json.encode(sizes))
+    async with running_house(tmp_path, home=home, executors=2, environ=ENVIRON) as house, await house.client() as writ:
+        sleeper = (await writ.submit("test_sleep", "web-1", {"seconds": 100, "processes": 1})).operation_id or ""
+        await started(writ, sleeper)
+        full = await fill(writ)
+        assert (full.code, full.retry) == ("full", True)
+        assert "archived" in str(full)
+        stored = await _events(writ, sleeper)
+        for _ in range(50):  # an invalid one is refused as such, and takes nothing of what is left
+            answer = await writ.submit("test_noop", "web-1", {"nonsense": 1})
+            assert (answer.outcome, answer.operation_id) == ("invalid", None)
+        assert (await writ.cancel(sleeper)).outcome == "succeeded"
+        assert (await writ.wait(sleeper, timeout=30)).outcome == "cancelled"
+        assert (await writ.stop_set(["*"], reason="it is full")).outcome == "succeeded"
+        assert await _events(writ, sleeper) >= stored + 2
+        with pytest.raises(Full):
+            await writ.submit("test_noop", "web-1")
+
+
+async def _events(writ: Writ, operation_id: str) -> int:
+    return len((await writ.trace(operation_id=operation_id)).events)
