@@ -81,7 +81,8 @@ async def _once(bus: Bus, claimed: Claimed, body: bytes, uncertain: bool) -> tup
     except (WritError, Invalid) as error:
         _log.warning("agent.claim_unanswered", operation_id=claimed.work.operation_id, error=str(error))
         return None, True
-    return answer, answer.error is not None and answer.error.code in _UNCERTAIN
+    perhaps = answer.error is not None and answer.error.code in _UNCERTAIN
+    return None if perhaps else answer, perhaps
 
 
 def _retry(error: Failure | None) -> bool:

@@ -1,0 +1,93 @@
+"""kill -9 in the middle of what may be run again, and of control operations: each ends, once, as it should."""
+
+from pathlib import Path
+
+import pytest
+from tests.faults.test_kills import AT_AGENT, BOUND, ENVIRON
+
+from writ_client.client import Writ
+from writ_contracts.errors import WritError
+from writ_contracts.requests import OperationView
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, open_policy, running_house
+
+pytestmark = pytest.mark.timeout(180)
+CONTROLS = {"name": "controls", "operations": ["operation_cancel", "stop_set", "stop_lift"], "allowed": True}
+
+
+async def ended(writ: Writ, operation: str, target: str, parameters: dict[str, object], key: str) -> OperationView:
+    """Asked again under the same key as a client would, whoever dies meanwhile."""
+
+    async def ask() -> OperationView | None:
+        try:
+            return await writ.run(operation, target, parameters, idempotency_key=key, timeout=BOUND)
+        except WritError:
+            return None
+
+    return await eventually(ask, within=2 * BOUND, what=f"the end of {operation}")
+
+
+async def kinds(writ: Writ, operation_id: str) -> list[str]:
+    return [event.kind for event in (await writ.trace(operation_id=operation_id)).events]
+
+
+def dying(tmp_path: Path, fault: str) -> dict[str, str]:
+    return {**ENVIRON, "WRIT_FAULT": fault, "WRIT_FAULT_ONCE": str(tmp_path / "died")}
+
+
+@pytest.mark.parametrize("fault", AT_AGENT)
+async def test_an_agent_killed_at_any_step_of_what_may_be_run_again_still_succeeds(tmp_path: Path, fault: str) -> None:
+    async with running_house(tmp_path, executors=2, environ=dying(tmp_path, fault)) as house:
+        async with await house.client() as writ:
+            path = tmp_path / "files" / "written"
+            wish: dict[str, object] = {"file_path": str(path), "content": "once\n", "timeout": 4}
+            done = await ended(writ, "file_write", "web-1", wish, "write")
+            told = await kinds(writ, done.operation_id)
+        assert (tmp_path / "died").exists(), "the step was never reached"
+        if fault == "agent.claimed":  # it knows that nothing was run, and says so
+            assert (done.outcome, done.code, path.exists()) == ("failed", "agent_restarted", False), told
+        else:
+            assert (done.outcome, path.read_text()) == ("succeeded", "once\n"), told
+        assert told.count("finished") == 1
+        assert [one.name for one in path.parent.iterdir() if one != path] == []
+
+
+@pytest.mark.parametrize("fault", ["executor.control_started", "executor.control_stored"])
+async def test_a_stop_whose_executor_is_killed_is_set_once_and_lifted_once(tmp_path: Path, fault: str) -> None:
+    environ, policy = dying(tmp_path, fault), open_policy(CONTROLS)
+    async with running_house(tmp_path, executors=2, environ=environ, policy=policy) as house:  # noqa: SIM117
+        async with await house.client() as writ:
+            stop = await ended(writ, "stop_set", "writ", {"scope": ["web-*"], "reason": "it burns"}, "stop")
+            assert (tmp_path / "died").exists(), "the step was never reached"
+            assert stop.outcome == "succeeded"
+            refused = await writ.submit("test_count", "web-1", {"path": str(tmp_path / "files" / "x")})
+            assert (refused.outcome, refused.error and refused.error.code) == ("denied", "stopped")
+            lift = await ended(writ, "stop_lift", "writ", {"stop_id": stop.operation_id}, "lift")
+            assert lift.outcome == "succeeded"
+            done = await writ.run("test_count", "web-1", {"path": str(tmp_path / "files" / "x")}, timeout=20)
+            assert done.outcome == "succeeded"
+            assert (await kinds(writ, stop.operation_id)).count("finished") == 1
+
+
+@pytest.mark.parametrize("fault", ["executor.control_started", "executor.cancel_requested"])
+async def test_a_cancel_whose_executor_is_killed_still_ends_what_runs(tmp_path: Path, fault: str) -> None:
+    async with running_house(tmp_path, executors=2, environ=dying(tmp_path, fault)) as house:  # noqa: SIM117
+        async with await house.client() as writ:
+            victim = await running(house, writ)
+            cancel = await ended(writ, "operation_cancel", "writ", {"operation_id": victim}, "cancel")
+            assert (tmp_path / "died").exists(), "the step was never reached"
+            done = await writ.wait(victim, timeout=BOUND)
+            assert (cancel.outcome, done.outcome) in [("succeeded", "cancelled"), ("failed", "cancelled")]
+            told = await kinds(writ, victim)
+            assert (told.count("cancel_requested"), told.count("finished")) == (1, 1)
+
+
+async def running(house: RunningHouse, writ: Writ) -> str:
+    answer = await writ.submit("test_sleep", "web-1", {"seconds": 100, "processes": 1})
+    operation_id = answer.operation_id or ""
+
+    async def runs() -> bool:
+        return (await writ.get(operation_id)).state == "started"
+
+    await eventually(runs, what="its start")
+    return operation_id
