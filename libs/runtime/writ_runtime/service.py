@@ -152,7 +152,7 @@ def no_core_files() -> None:
 
 
 def _settle_memory() -> None:
-    """What is loaded by now stays: the collector need not look at it again, nor so often at what messages leave behind."""
+    """What is loaded by now stays: the collector need not look at it again, nor often at what messages leave."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
