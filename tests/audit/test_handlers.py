@@ -39,9 +39,10 @@ def told(reading: Any, endpoint: str, message: Message) -> tuple[Any, Handled]:
     """The answer, and what was recorded of it."""
     records: list[Handled] = []
     handlers = Handlers(reading, records.append)  # type: ignore[arg-type]
-    data = asyncio.run(getattr(handlers, endpoint)(message))
+    answer = asyncio.run(getattr(handlers, endpoint)(message))
     (record,) = records
-    return decode(data, TraceAnswer if endpoint == "trace" else SearchAnswer), record
+    kind: type = TraceAnswer if endpoint == "trace" else SearchAnswer
+    return decode(answer.data, kind, content_type=answer.headers["Content-Type"]), record
 
 
 @pytest.mark.parametrize("endpoint", ["trace", "search"])
@@ -58,9 +59,12 @@ def test_any_subject_gets_an_answer(subject: str) -> None:
     assert answer.error is None or answer.error.code == "invalid"
 
 
-def test_a_query_may_be_messagepack() -> None:
+def test_a_query_may_be_messagepack_and_is_answered_in_kind() -> None:
     data = msgspec.msgpack.encode({"correlation_id": "c-1"})
-    answer, record = told(Nothing(), "trace", Message(query("alice", "trace"), data, {"Content-Type": MSGPACK}))
+    message = Message(query("alice", "trace"), data, {"Content-Type": MSGPACK})
+    answered = asyncio.run(Handlers(Nothing(), lambda _: None).trace(message))  # type: ignore[arg-type]
+    assert answered.headers["Content-Type"] == MSGPACK
+    answer, record = told(Nothing(), "trace", message)
     assert answer.error is None
     assert (record.endpoint, record.outcome, record.fields["principal"]) == ("trace", "ok", "alice")
 

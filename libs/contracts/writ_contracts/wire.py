@@ -29,6 +29,13 @@ def encode(message: Any) -> bytes:
     return _encoder.encode(message)
 
 
+def encode_as(message: Any, content_type: str) -> tuple[bytes, str]:
+    """In the encoding that its asker used, and that encoding's name; JSON where it used none that we know."""
+    if _base(content_type) == MSGPACK:
+        return msgspec.msgpack.encode(message), MSGPACK
+    return encode(message), JSON
+
+
 def canonical(value: Any) -> bytes:
     """JSON with sorted keys and no white space; RFC 8785 for strings, booleans, null, integers and short decimals."""
     return _canonical.encode(value)
@@ -52,7 +59,7 @@ def decode(data: bytes, kind: type[T], *, content_type: str = JSON, limit: int =
 
 
 def _as_json(data: bytes, content_type: str) -> bytes:
-    base = content_type.partition(";")[0].strip().lower()
+    base = _base(content_type)
     if base in ("", JSON):
         return data
     if base != MSGPACK:
@@ -61,6 +68,10 @@ def _as_json(data: bytes, content_type: str) -> bytes:
         return _encoder.encode(msgspec.msgpack.decode(data))
     except TypeError as error:  # an extension, or a key that is no text
         raise Invalid("MessagePack with what JSON does not have") from error
+
+
+def _base(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def decode_event(data: bytes) -> JournalEvent:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from writ_audit.permission import Reader
 from writ_audit.reading import Reading
-from writ_bus.port import Endpoint, Message, Service
+from writ_bus.port import Answer, Endpoint, Message, Service
 from writ_contracts import wire
 from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceQuery
 from writ_contracts.errors import Denied, Invalid, WritError
@@ -45,11 +45,11 @@ class Handlers:
         self._reading = reading
         self._observe = observe
 
-    async def trace(self, message: Message) -> bytes:
+    async def trace(self, message: Message) -> Answer:
         """Answers TraceQuery."""
         return await self._handle("trace", message, TraceQuery, self._reading.trace, TraceAnswer)
 
-    async def search(self, message: Message) -> bytes:
+    async def search(self, message: Message) -> Answer:
         """Answers SearchQuery."""
         return await self._handle("search", message, SearchQuery, self._reading.search, SearchAnswer)
 
@@ -60,13 +60,13 @@ class Handlers:
         kind: type[Query],
         read: Callable[[Reader, Query], Awaitable[Struct]],
         answer: Callable[..., Struct],
-    ) -> bytes:
+    ) -> Answer:
         started = time.perf_counter()
         principal = code = ""
         outcome = "ok"
+        content_type = message.headers.get("Content-Type", wire.JSON)
         try:
             principal, _ = parse_query(message.subject)
-            content_type = message.headers.get("Content-Type", wire.JSON)
             query = wire.decode(message.data, kind, content_type=content_type, limit=QUERY_BYTES)
             reply = await read(Reader(principal, sender_key(message)), query)
         except WritError as error:
@@ -76,7 +76,8 @@ class Handlers:
         seconds = time.perf_counter() - started
         fields = {"principal": principal}
         self._observe(Handled(endpoint=endpoint, outcome=outcome, seconds=seconds, code=code, fields=fields))
-        return wire.encode(reply)
+        data, name = wire.encode_as(reply, content_type)
+        return Answer(data, {"Content-Type": name})
 
 
 def sender_key(message: Message) -> str:
