@@ -1,0 +1,81 @@
+"""Processes that stop for a while and go on (SIGSTOP, SIGCONT), and a NATS server that is killed under load."""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.faults.test_kills import ENVIRON, settled
+
+from writ_client.client import Writ
+from writ_contracts.errors import WritError
+from writ_contracts.ids import operation_id as id_of
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, local_target, prepare, running_house
+
+pytestmark = pytest.mark.timeout(240)
+TARGETS = 10
+KEYS = [f"key-{number}" for number in range(40)]
+
+
+async def count(writ: Writ, path: Path, number: int, key: str) -> None:
+    """Asked again under the same key, as a client would, until it has an outcome."""
+
+    async def ask() -> bool:
+        try:
+            parameters = {"path": str(path), "timeout": 10}
+            await writ.run("test_count", f"web-{number % TARGETS}", parameters, idempotency_key=key, timeout=90)
+        except WritError:
+            return False
+        return True
+
+    await eventually(ask, within=120, what=f"an outcome of {key}")
+
+
+async def check(house: RunningHouse, path: Path) -> Counter[str]:
+    """Each succeeded has its one effect, no other has any; the outcomes."""
+    async with await house.client() as writ:
+        found = {id_of("operator", key): await settled(writ, id_of("operator", key)) for key in KEYS}
+        counted = Counter(path.read_text().split())
+        assert set(counted.values()) <= {1}, counted
+        assert {one for one, outcome in found.items() if outcome == "succeeded"} == set(counted)
+        for operation_id in found:
+            told = Counter(event.kind for event in (await writ.trace(operation_id=operation_id)).events)
+            assert told["finished"] + told["unknown"] + told["refused"] == 1, told
+    return Counter(str(outcome) for outcome in found.values())
+
+
+@pytest.mark.parametrize("victim", ["executor-1", "agent", "nats", "policy"])
+async def test_whoever_sleeps_or_dies_under_load_every_operation_has_one_outcome(tmp_path: Path, victim: str) -> None:
+    files = tmp_path / "files"
+    targets = [local_target(f"web-{number}", files) for number in range(TARGETS)]
+    home = prepare(tmp_path, targets=targets)
+    async with running_house(tmp_path, home=home, executors=2, environ=ENVIRON) as house, await house.client() as writ:
+        path = files / "counted"
+        work = [asyncio.create_task(count(writ, path, number, key)) for number, key in enumerate(KEYS)]
+        await eventually(lambda: _begun(path), what="the first effects")
+        if victim == "nats":
+            pid = house.kill("nats")
+            await house.until("nats", other_than=pid)
+        else:
+            await _sleep(house, victim, seconds=3.0)
+        await asyncio.gather(*work)
+        outcomes = await check(house, path)
+    assert outcomes["succeeded"] >= len(KEYS) // 2, outcomes
+    assert set(outcomes) <= {"succeeded", "failed", "expired"}
+
+
+async def _begun(path: Path) -> bool:
+    return path.exists() and len(path.read_text().split()) >= 3
+
+
+async def _sleep(house: RunningHouse, victim: str, seconds: float) -> None:
+    """Longer than a lease."""
+    name = next(one.name for one in house.report.processes if one.name.startswith(victim))
+    pid = house.pid(name)
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    await asyncio.sleep(seconds)  # this is no waiting: the time that it sleeps is what is tried
+    os.kill(pid, signal.SIGCONT)
