@@ -1,0 +1,96 @@
+"""A house with two pools whose keys a test takes, and the words of whoever has the executors' key."""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from writ_bus.port import Bus
+from writ_client.context import Context, open_bus
+from writ_contracts import subjects
+from writ_contracts.decisions import Decide, Decided, Subject
+from writ_contracts.ids import operation_id
+from writ_contracts.journal import Started
+from writ_contracts.wire import decode, decode_event, encode
+from writ_runtime.plugins import load_catalogue
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, local_target, open_policy, prepare, running_house
+
+CATALOGUE = load_catalogue()
+CONTROLS = {"name": "all_control", "operations": [o.name for o in CATALOGUE.values() if o.control], "allowed": True}
+KEY = secrets.token_hex(32)
+ENVIRON = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "2"}
+
+
+@asynccontextmanager
+async def robbed(folder: Path, *rules: Mapping[str, Any]) -> AsyncIterator[RunningHouse]:
+    """`web-1` is of pool a, `db-1` of pool b; alice and bob may all that the rules do not deny."""
+    targets = [local_target(name, folder / "files", agent=pool) for name, pool in (("web-1", "a"), ("db-1", "b"))]
+    people: list[tuple[str, dict[str, Any]]] = [("alice", {}), ("bob", {})]
+    home = prepare(folder, targets=targets, policy=open_policy(CONTROLS, *rules), principals=people)
+    async with running_house(folder, home=home, environ=ENVIRON) as running:
+        yield running
+
+
+@asynccontextmanager
+async def holding(house: RunningHouse, key: str) -> AsyncIterator[Bus]:
+    """A bus of whoever has that key of the house."""
+    name = key.removeprefix("principal-")
+    bus = await open_bus(Context(principal=name, url=house.url), house.home.key(key).seed, wait=10)
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+def subject(house: RunningHouse, operation: str, target: str, parameters: dict[str, Any], **changed: Any) -> Subject:
+    """What a true executor would ask about a request of alice's that she never made."""
+    number = secrets.token_hex(8)
+    asked = Subject(
+        operation_id=operation_id("alice", number),
+        principal="alice",
+        key=house.home.key("principal-alice").public,
+        operation=operation,
+        target=target,
+        parameters=parameters,
+        parameters_key=KEY,
+        idempotency_key=number,
+    )
+    return structs.replace(asked, **changed)
+
+
+async def decided(bus: Bus, asked: Subject, **look: Any) -> Decided:
+    message = await bus.request(
+        subjects.POLICY_DECIDE, encode(Decide(subject=asked, control_sequence=0, **look)), timeout=10
+    )
+    return decode(message.data, Decided)
+
+
+GIVEN: dict[str, dict[str, Any]] = {
+    "file_delete": {"file_path": "/x"},
+    "stop_set": {"reason": "none"},
+    "stop_lift": {"stop_id": "s"},
+    "operation_cancel": {"operation_id": "a" * 26},
+    "policy_publish": {"document": "x", "reason": "none"},
+    "policy_rollback": {"version": 1, "reason": "none"},
+    "emergency_declare": {"scope": ["*"], "reason": "none", "until": 1.0},
+    "emergency_confirm": {"emergency_id": "e"},
+    "principal_manage": {"action": "remove", "principal_id": "bob"},
+    "approval_decide": {"operation_id": "a" * 26, "decision_digest": "0" * 64, "verdict": "approve"},
+}
+
+
+async def started(bus: Bus, principal: str, number: str) -> str:
+    """The instance that runs it."""
+
+    async def look() -> str | None:
+        for record in await bus.journal.read(subjects.operation_filter(principal, number)):
+            event = decode_event(record.data)
+            if isinstance(event, Started):
+                return event.instance
+        return None
+
+    return await eventually(look)

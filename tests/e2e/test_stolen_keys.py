@@ -1,0 +1,282 @@
+"""One key of a real house in the wrong hands: what it opens is what DESIGN allows it, and nothing else.
+
+Whoever has the executors' key asks policy whatever it likes; what policy signs then is not enough for any agent.
+"""
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from msgspec import json, structs
+from tests.e2e.robbed import CATALOGUE, GIVEN, KEY, decided, holding, robbed, started, subject
+
+from writ_bus.errors import Forbidden
+from writ_bus.port import Bus
+from writ_client import wishes
+from writ_client.client import Writ
+from writ_contracts import subjects
+from writ_contracts.agents import (
+    AskCancel,
+    AskLook,
+    Cancelled,
+    Claim,
+    ClaimAnswer,
+    ClaimMessage,
+    Heartbeat,
+    Looked,
+    Progress,
+)
+from writ_contracts.decisions import AskGrant, Decision, Granted, Look, Subject
+from writ_contracts.ids import encode_id, operation_id
+from writ_contracts.journal import SecurityEvent
+from writ_contracts.operations import Operation, Risk
+from writ_contracts.requests import Answer, Request
+from writ_contracts.wire import decode, decode_event, encode
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse
+from writ_trust.sealing import SealKey
+from writ_trust.statements import read, sign
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+DEMANDING = [o for o in CATALOGUE.values() if o.own_signature or o.risk is Risk.ADMIN]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+    async with robbed(tmp_path_factory.mktemp("robbed")) as running:
+        yield running
+
+
+@pytest.fixture
+def files(house: RunningHouse) -> Path:
+    return house.home.root.parent / "files"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def executor(house: RunningHouse) -> AsyncIterator[Bus]:
+    async with holding(house, "executor") as bus:
+        yield bus
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def alice(house: RunningHouse) -> AsyncIterator[Writ]:
+    async with await house.client("alice") as client:
+        yield client
+
+
+@pytest.mark.parametrize("operation", DEMANDING, ids=lambda one: one.name)
+@pytest.mark.parametrize("key", ["executor", "audit"])
+async def test_what_demands_a_signature_is_not_had_without_one(
+    house: RunningHouse, operation: Operation, key: str
+) -> None:
+    target = "writ" if operation.control else "web-1"
+    plain = subject(house, operation.name, target, GIVEN.get(operation.name, {}))
+    async with holding(house, key) as bus:
+        for asked in (plain, structs.replace(plain, owner="bob"), structs.replace(plain, dry_run=True)):
+            answer = await decided(bus, asked, look=["preview", "baseline", "probe"], look_key=KEY)
+            if answer.decision is None:  # what this house has no backend for, or breaks its schema
+                assert operation.name not in GIVEN, answer
+                continue
+            decision = read(answer.decision, Decision)
+            assert (decision.effect, decision.code) == ("deny", "signature_required"), asked
+            assert answer.look is None
+        simulated = await decided(bus, structs.replace(plain, simulate=True), look=["preview"], look_key=KEY)
+        assert simulated.look is None
+        if simulated.decision is not None:
+            assert read(simulated.decision, Decision).authenticated == "nobody"
+
+
+async def test_no_grant_comes_of_a_simulation_or_for_a_claim_that_no_agent_made(
+    house: RunningHouse, executor: Bus
+) -> None:
+    asked = subject(house, "test_count", "web-1", {"path": "/x"})
+
+    async def granted(about: Subject, signer: str, **changed: Any) -> Granted:
+        claim = Claim(
+            operation_id=asked.operation_id, attempt=1, pool="a", instance="i", nonce="0" * 64, seal_to=SealKey().public
+        )
+        signed = sign(house.home.key(signer), structs.replace(claim, **changed))
+        ask = AskGrant(subject=about, claim=signed, control_sequence=0)
+        return decode((await executor.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, Granted)
+
+    assert (await granted(asked, "agent-a")).grant  # the harness works: an agent's key and the executors' together
+    assert (await granted(structs.replace(asked, simulate=True), "agent-a")).grant is None
+    for signer in ("executor", "agent-b", "audit", "principal-alice"):
+        assert (await granted(asked, signer)).grant is None, signer
+    for wrong in ({"pool": "b"}, {"operation_id": "b" * 26}):
+        assert (await granted(asked, "agent-a", **wrong)).grant is None, wrong
+    for other in ({"principal": "bob"}, {"key": house.home.key("principal-bob").public}, {"target": "nowhere"}):
+        assert (await granted(structs.replace(asked, **other), "agent-a")).grant is None, other
+
+
+async def test_a_running_operation_is_cancelled_by_its_owner_or_on_a_signature_and_by_nothing_else(
+    house: RunningHouse, executor: Bus, alice: Writ
+) -> None:
+    answer = await alice.submit("test_sleep", "web-1", {"seconds": 60, "processes": 0})
+    number = answer.operation_id or ""
+    instance = await started(executor, "alice", number)
+
+    async def cancel(asked: Subject) -> Cancelled:
+        answer = await decided(executor, asked)
+        assert answer.decision is not None
+        ask = AskCancel(operation_id=number, decision=answer.decision, parameters=answer.effective, parameters_key=KEY)
+        reply = await executor.request(subjects.cancel("a", instance), encode(ask), timeout=20)
+        return decode(reply.data, Cancelled)
+
+    own = subject(house, "operation_cancel", "writ", {"operation_id": number}, owner="alice")
+    bob = {"principal": "bob", "key": house.home.key("principal-bob").public}
+    for wrong in (
+        structs.replace(own, owner=None),
+        structs.replace(own, simulate=True),
+        structs.replace(own, **bob, owner="bob"),
+        structs.replace(own, **bob, simulate=True),
+        structs.replace(own, parameters={"operation_id": "a" * 26}),
+    ):
+        assert (await cancel(wrong)).error, wrong
+    assert (await alice.get(number)).state == "started"
+    assert (await cancel(own)).result == "stopped"
+    assert (await alice.wait(number, timeout=20)).outcome == "cancelled"
+
+
+async def test_an_agent_looks_only_at_what_was_signed(house: RunningHouse, executor: Bus, files: Path) -> None:
+    (files / "seen").write_text("x")
+    given = {"file_path": str(files / "seen"), "content": "y"}
+    asked = subject(house, "file_write", "web-1", given, dry_run=True)
+    answer = await decided(executor, asked, look=["preview"], look_key=KEY, look_until=time.time() + 30)
+    late = await decided(executor, asked, look=["preview"], look_key=KEY, look_until=time.time() - 1)
+    assert answer.look is not None
+    assert late.look is not None
+    true = AskLook(look=answer.look, action="preview", parameters=answer.effective, look_key=KEY)
+    forged = sign(house.home.key("executor"), json.decode(answer.look.payload, type=Look))
+    wrongs: dict[str, tuple[AskLook, str]] = {
+        "late": (structs.replace(true, look=late.look), "a"),
+        "another action": (structs.replace(true, action="baseline"), "a"),
+        "another path": (structs.replace(true, parameters={**answer.effective, "file_path": "/etc/shadow"}), "a"),
+        "another key": (structs.replace(true, look_key="1" * 64), "a"),
+        "another pool": (true, "b"),
+        "forged": (structs.replace(true, look=forged), "a"),
+    }
+
+    async def look(ask: AskLook, pool: str) -> Looked:
+        return decode((await executor.request(subjects.look(pool), encode(ask), timeout=20)).data, Looked)
+
+    assert (await look(true, "a")).error is None
+    for what, (ask, pool) in wrongs.items():
+        looked = await look(ask, pool)
+        assert looked.error, what
+        assert looked.seen == {}, what
+
+
+async def test_an_agent_gets_nothing_of_another_pools_operation(house: RunningHouse, executor: Bus) -> None:
+    heard: list[bytes] = []
+
+    async def hear(message: Any) -> None:
+        heard.append(message.data)
+
+    async with await house.client("alice") as alice, holding(house, "agent-a") as thief:
+        await alice._bus.subscribe(f"{subjects.events_of('alice')[:-1]}*.progress", hear)
+        answer = await alice.submit("test_sleep", "db-1", {"seconds": 60, "processes": 0})
+        number = answer.operation_id or ""
+        await started(executor, "alice", number)
+        claim = Claim(
+            operation_id=number,
+            attempt=1,
+            pool="a",
+            instance="thief",
+            nonce=secrets.token_hex(32),
+            seal_to=SealKey().public,
+        )
+        for signer, pool in (("agent-a", "a"), ("agent-a", "b"), ("agent-b", "b")):
+            signed = sign(house.home.key(signer), structs.replace(claim, pool=pool))
+            body = encode(ClaimMessage(claim=signed, principal="alice"))
+            told = decode((await thief.request(subjects.claim("a"), body, timeout=10)).data, ClaimAnswer)
+            assert told.error, (signer, pool)
+            assert (told.grant, told.sealed) == (None, "")
+        word = Progress(operation_id=number, principal="alice", message="believe me")
+        await thief.publish(subjects.progress("a"), encode(word))
+        beat = Heartbeat(pool="b", instance="thief", running=[], free_slots=9, operations=[], version="x")
+        await thief.publish(subjects.heartbeat("a"), encode(beat))
+        for other in (subjects.claim("b"), subjects.receipt("b"), subjects.report("b"), subjects.heartbeat("b")):
+            with pytest.raises(Forbidden):
+                await thief.request(other, b"{}", timeout=5)
+        assert (await alice.cancel(number)).outcome == "succeeded"
+        assert (await alice.wait(number, timeout=20)).outcome == "cancelled"
+        targets = {one.id: one.agents for one in await alice.targets()}
+        assert targets["db-1"] == 1
+    assert not any(b"believe me" in word for word in heard)
+
+
+async def test_a_signature_is_for_one_operation_of_one_principal_also_after_a_restart(
+    house: RunningHouse, files: Path
+) -> None:
+    (files / "once").write_text("x")
+    request = wishes.unsigned("web-1", {"file_path": str(files / "once")}, idempotency_key="the-one")
+    key = house.home.key("principal-alice")
+    signed = wishes.signed(request, key, "alice", "file_delete", salt=wishes.new_salt(), now=time.time())
+    async with holding(house, "principal-alice") as alice, holding(house, "principal-bob") as bob:
+
+        async def ask(bus: Bus, who: str, what: Request, operation: str = "file_delete") -> Answer:
+            return decode((await bus.request(subjects.request(who, operation), encode(what), timeout=15)).data, Answer)
+
+        first = await ask(alice, "alice", signed)
+        assert first.operation_id == operation_id("alice", "the-one")
+
+        async def gone() -> bool:
+            return not (files / "once").exists()
+
+        await eventually(gone)
+        (files / "once").write_text("again")
+        before = house.kill("executor")
+        await house.until("executor", other_than=before)
+        assert (await ask(alice, "alice", signed)).operation_id == first.operation_id
+        for who, bus, what, operation in (
+            ("alice", alice, structs.replace(signed, idempotency_key="another"), "file_delete"),
+            ("alice", alice, structs.replace(signed, idempotency_key=None), "file_delete"),
+            ("alice", alice, structs.replace(signed, idempotency_key="b", target="db-1"), "file_delete"),
+            (
+                "alice",
+                alice,
+                structs.replace(signed, idempotency_key="c", parameters={"file_path": "/x"}),
+                "file_delete",
+            ),
+            ("bob", bob, signed, "file_delete"),
+            ("bob", bob, structs.replace(signed, statement=None, salt=None), "file_delete"),
+        ):
+            refused = await ask(bus, who, what, operation)
+            assert refused.outcome in ("invalid", "denied"), (who, what)
+    assert (files / "once").read_text() == "again"
+
+
+@pytest.mark.parametrize("key", ["status", "audit", "bootstrap", "policy", "principal-bob"])
+async def test_no_other_key_speaks_for_the_executors(house: RunningHouse, key: str) -> None:
+    spoken = [
+        subjects.look("a"),
+        subjects.cancel("a", "x"),
+        subjects.request("alice", "test_noop"),
+        subjects.query("alice", "operations"),
+        subjects.claim("a"),
+        subjects.POLICY_GRANT,
+        subjects.control_event("stop_set"),
+        subjects.operation_event("alice", encode_id(b"0" * 16), "finished"),
+        subjects.progress_event("alice", "a" * 26),
+        subjects.params("a" * 26),
+        "$JS.API.STREAM.PURGE.WRIT_JOURNAL" if key != "bootstrap" else "writ.nothing",
+        "$JS.API.STREAM.MSG.GET.WRIT_PARAMS" if key != "bootstrap" else "writ.nothing",
+    ]
+    async with holding(house, key) as bus:
+        for one in spoken:
+            with pytest.raises(Forbidden):
+                await bus.request(one, b"{}", timeout=5)
+
+
+async def test_what_was_tried_is_on_record(house: RunningHouse, executor: Bus) -> None:
+    async def seen() -> bool:
+        events = [decode_event(record.data) for record in await executor.journal.read(subjects.SECURITY)]
+        kinds = {event.kind for event in events if isinstance(event, SecurityEvent)}
+        return kinds >= {"forged_cancel", "forged_look", "forged_claim", "bad_signature"}
+
+    await eventually(seen)
