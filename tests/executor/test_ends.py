@@ -12,6 +12,7 @@ from writ_contracts.agents import AskCancel, AskLook, Cancelled, Heartbeat, Look
 from writ_contracts.journal import Finished, RefusedSummary
 from writ_contracts.wire import decode, encode
 from writ_executor.index import Index
+from writ_testing.eventually import eventually
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
 
@@ -22,7 +23,7 @@ async def heartbeat(world: World, *running: str) -> None:
         instance=world.hands.instance,
         running=list(running),
         free_slots=1,
-        operations=[],
+        operations=["service_restart", "service_start"],
         version="0",
     )
     await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
@@ -279,3 +280,18 @@ async def test_a_new_replica_starts_from_a_snapshot_and_knows_what_is_open(world
 
 async def _last(world: World) -> int:
     return (await world.bus.journal.usage()).last_sequence
+
+
+async def test_what_no_agent_of_the_pool_has_is_refused_before_policy_is_asked(world: World) -> None:
+    one = await world.executor()
+    await heartbeat(world)
+
+    async def heard() -> bool | None:
+        return bool(one.presence.agents(world.hands.pool)) or None
+
+    await eventually(heard)
+    answer = await world.ask("container_inspect", parameters={"container_name": "web"})
+    assert answer.error
+    assert answer.error.code == "unsupported"
+    assert world.policy.decides == []
+    assert (await world.ask("service_restart", **RESTART)).error is None

@@ -78,6 +78,7 @@ class Intake:
             earlier = self._earlier(attempt)
             if earlier is not None:
                 return earlier
+            self._targets.require(attempt.target, definition_of(attempt))
             self._admission.room(principal, control=definition_of(attempt).control)
             decided = await self._policy.decide(self._question(attempt, owner))
             return await self._proceed(attempt, decided)

@@ -2,7 +2,7 @@
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Inventory, Target
-from writ_contracts.operations import Catalogue, offers
+from writ_contracts.operations import Catalogue, Operation, offers
 from writ_contracts.requests import TargetView
 from writ_executor.presence import Presence
 from writ_runtime.watched import Watched
@@ -27,6 +27,17 @@ class Targets:
             raise Invalid(f"there is no target {target_id!r} in the inventory", code="unknown_target")
         return target
 
+    def require(self, target_id: str, operation: Operation) -> None:
+        """Raises Invalid (`unsupported`) where agents of the target's pool are there and none of them has it."""
+        target = self._all().get(target_id)
+        announced = self._announced(target.pool) if target and not operation.control else None
+        if target is not None and announced is not None and operation.name not in announced:
+            raise Invalid(f"no agent of pool {target.pool} has {operation.name}", code="unsupported")
+
+    def _announced(self, pool: str) -> frozenset[str] | None:
+        agents = self._presence.agents(pool)
+        return frozenset(name for agent in agents for name in agent.operations) if agents else None
+
     def views(self) -> list[TargetView]:
         """All of them, for requesters."""
         return [self._view(target) for _, target in sorted(self._all().items())]
@@ -38,14 +49,14 @@ class Targets:
         return self._by_id
 
     def _view(self, target: Target) -> TargetView:
+        announced = self._announced(target.pool)
+        offered = (name for name, item in self._catalogue.items() if offers(target.capabilities, target.backend, item))
         return TargetView(
             id=target.id,
             role=target.role,
             backend=target.backend,
             pool=target.pool,
             tags=target.tags,
-            operations=sorted(
-                name for name, item in self._catalogue.items() if offers(target.capabilities, target.backend, item)
-            ),
+            operations=sorted(name for name in offered if announced is None or name in announced),
             agents=len(self._presence.agents(target.pool)),
         )
