@@ -3,6 +3,8 @@
 import pytest
 from tests.agent.conftest import POOL, TARGET, World, until
 
+from writ_agent.worker import Worker
+from writ_bus.port import Delivery
 from writ_contracts.agents import Claim, ClaimAnswer
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
@@ -54,8 +56,8 @@ async def test_a_final_no_is_the_end_of_the_delivery(world: World) -> None:
     assert world.executor.receipts == []
 
 
-@pytest.mark.parametrize("code", ["behind", "timeout", "internal"])
-async def test_a_no_for_now_is_asked_again_with_the_same_claim(code: str, world: World) -> None:
+@pytest.mark.parametrize(("code", "retry"), [("behind", True), ("timeout", True), ("internal", False)])
+async def test_a_no_for_now_is_asked_again_with_the_same_claim(code: str, retry: bool, world: World) -> None:
     turns = 0
 
     async def later(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer:
@@ -65,13 +67,44 @@ async def test_a_no_for_now_is_asked_again_with_the_same_claim(code: str, world:
 
     async def not_yet(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer:
         world.executor.answering = later
-        return ClaimAnswer(error=Failure(code=code, message="not yet", retry=True))
+        return ClaimAnswer(error=Failure(code=code, message="not yet", retry=retry))
 
     world.executor.answering = not_yet
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     assert (await world.executor.ended(operation_id)).outcome == "succeeded"
     assert turns == 1
+
+
+async def test_it_is_not_claimed_anew_before_an_executor_has_heard_that_nothing_was_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer | None:
+        return None
+
+    handle, deliveries = Worker.handle, 0
+
+    async def counted(self: Worker, delivery: Delivery) -> None:
+        nonlocal deliveries
+        deliveries += 1
+        await handle(self, delivery)
+
+    monkeypatch.setattr(Worker, "handle", counted)
+    monkeypatch.setattr("writ_agent.worker.LONGEST_DELAY", 0.2)
+    world.executor.answering = never
+    world.executor.refusing = Failure(code="unavailable", message="later", retry=True)
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await until(lambda: deliveries >= 2)
+    asked = world.executor.asked[operation_id]
+    asked.claims.clear()
+    world.executor.answering = world.executor.grant
+    await until(lambda: deliveries >= 5)
+    assert asked.claims == []
+    world.executor.refusing = None
+    await world.executor.until(lambda: len(world.executor.receipts) == 2)
+    assert [one.outcome for one in world.executor.signed_receipts()] == ["failed", "succeeded"]
+    assert world.backend.effects == [operation_id]
 
 
 async def test_while_nobody_answers_claims_the_work_waits_and_is_done_when_somebody_does(world: World) -> None:

@@ -142,7 +142,10 @@ async def test_an_output_that_cannot_be_told_is_a_defect_not_a_lost_operation(wo
 async def test_the_receipt_stays_small_however_much_is_put_out(world: World) -> None:
     async def loud(task: Task, progress: Progress) -> Done:
         return Done(
-            outcome="succeeded", output={"echo": "x" * 900_000, "digest": "y" * 900_000}, state={"a": "z" * 99_999}
+            outcome="succeeded",
+            output={"echo": "x" * 900_000, "digest": "y" * 900_000},
+            state={"a": "z" * 99_999},
+            message="\x01" * 5_000,
         )
 
     world.backend.scripts["test_secret"] = loud
@@ -150,7 +153,7 @@ async def test_the_receipt_stays_small_however_much_is_put_out(world: World) -> 
     operation_id = await world.executor.dispatch("test_secret", TARGET, secret="x")
     receipt = await world.executor.ended(operation_id)
     told = world.executor.receipts[0]
-    assert len(bytes(told.receipt.payload)) <= 32 * 1024
+    assert len(bytes(told.receipt.payload)) <= 28 * 1024  # twice that, in the event that brings it, is not too much
     assert receipt.output["digest"].startswith("yyy")
     assert receipt.output_bytes > 1_800_000
     assert told.full_output == {"omitted_bytes": receipt.output_bytes}

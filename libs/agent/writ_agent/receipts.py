@@ -16,6 +16,7 @@ from writ_trust.statements import sign
 
 MAX_RECEIPT_BYTES = 32 * 1024
 MAX_MESSAGE = 2000
+"""Bytes as JSON: it is in the journal twice, in the receipt and in the event that brings it."""
 MAX_FULL_BYTES = 1_800_000
 """The server takes messages of 2 MB."""
 
@@ -52,7 +53,7 @@ def receipt_message(identity: Identity, run: Run, done: Done, operation: Operati
         grant_digest=run.grant_digest,
         outcome="unknown" if done.outcome == "cancelled" and not done.over else done.outcome,
         code=done.code[:64],
-        message=done.message[:MAX_MESSAGE],
+        message=_short(done.message),
         output_digest=plain_digest(canonical(full)),
         output_bytes=size,
         output=_bounded(shown, MAX_RECEIPT_BYTES // 2),
@@ -63,6 +64,13 @@ def receipt_message(identity: Identity, run: Run, done: Done, operation: Operati
         claim_digest=run.claim_digest,
     )
     return encode(ReceiptMessage(receipt=sign(identity.key, receipt), principal=run.principal, full_output=full))
+
+
+def _short(message: str) -> str:
+    cut = message[:MAX_MESSAGE]
+    while len(canonical(cut)) > MAX_MESSAGE + 2:
+        cut = cut[: len(cut) * 9 // 10]
+    return cut
 
 
 def _bounded(values: dict[str, Any], limit: int) -> dict[str, Any]:

@@ -92,8 +92,10 @@ class NatsJournal:
                 return await publish()
             except Conflict as conflict:
                 return await self._own_or_raise(entry, conflict, looks=6 if ambiguous else 1)
-            except Unreachable:
+            except Unreachable as error:
                 if asyncio.get_running_loop().time() > give_up:
+                    if ambiguous:  # what an earlier try sent may still be stored
+                        raise TimedOut(f"whether {entry.subject} was stored is not known: {error}") from error
                     raise
             except TimedOut:
                 ambiguous = True

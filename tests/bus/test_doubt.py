@@ -1,0 +1,41 @@
+"""An append whose answer got lost is never called undone, whatever comes after."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from writ_bus.errors import TimedOut, Unreachable
+from writ_bus.journal import NatsJournal
+from writ_bus.port import Entry
+
+ENTRY = Entry(subject="writ.journal.x", data=b"", event_id="e", filter="writ.journal.x", expected=0)
+
+
+def journal(monkeypatch: pytest.MonkeyPatch, *answers: Exception) -> NatsJournal:
+    """Its answers in their order, the last one for ever; nothing is ever found stored."""
+    left = list(answers)
+
+    async def publish(*_: object) -> int:
+        raise left.pop(0) if len(left) > 1 else left[0]
+
+    async def nothing(*_: object, **__: object) -> list[Any]:
+        return []
+
+    monkeypatch.setattr("writ_bus.journal.PATIENCE", 0.05)
+    connection: Any = SimpleNamespace(wait_up=nothing)
+    replies: Any = None
+    made = NatsJournal(connection, replies, "S", "writ.journal.>", "writ.event.>")
+    monkeypatch.setattr(made, "_publish", publish)
+    monkeypatch.setattr(made, "read", nothing)
+    return made
+
+
+async def test_one_that_had_no_answer_and_then_nobody_to_ask_may_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TimedOut, match="is not known"):
+        await journal(monkeypatch, TimedOut("lost"), Unreachable("nobody")).append(ENTRY)
+
+
+async def test_one_that_nobody_ever_took_is_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unreachable):
+        await journal(monkeypatch, Unreachable("nobody")).append(ENTRY)
