@@ -1,5 +1,6 @@
 """The first files of an installation, and entries that are added to files which people edit."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -70,6 +71,18 @@ def test_a_key_is_made_once_and_never_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         home.key("policy")
     assert "SUNOTAKEY" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_no_home(tmp_path: Path) -> None:
+    theirs, behind_a_link = tmp_path / "theirs", tmp_path / "link"
+    theirs.mkdir(mode=0o755)
+    behind_a_link.symlink_to(theirs)
+    os.chown(theirs, 4711, 4711)
+    for root in (theirs, behind_a_link):
+        with pytest.raises(ConfigError, match="belongs to somebody else"):
+            found(Home(root))
+    assert list(theirs.iterdir()) == []
 
 
 def test_pools_that_are_new_in_the_inventory_get_keys_once(tmp_path: Path) -> None:

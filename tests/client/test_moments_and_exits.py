@@ -2,11 +2,15 @@
 
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import json
 
 from writ_bus import errors as bus_errors
 from writ_client.command import moments
 from writ_client.command.exits import Exit, of_error, of_outcome
 from writ_client.command.main import refuse
+from writ_client.command.output import harmless
 from writ_contracts import errors
 from writ_contracts.journal import Outcome
 from writ_runtime.config import ConfigError
@@ -100,3 +104,10 @@ def test_a_defect_is_a_line_too_and_control_characters_are_harmless(capsys: pyte
     assert "defect in writ: ZeroDivisionError" in err
     assert "\x1b" not in err
     assert "\x07" not in err
+
+
+@given(st.text())
+def test_json_for_a_terminal_is_the_same_json_and_commands_nothing(text: str) -> None:
+    document = harmless(json.encode({"reason": text, "odd": "\x1b[31m\x9b2J\x7f\u202e\U000e0001"}).decode())
+    assert document.isprintable()
+    assert json.decode(document)["reason"] == text

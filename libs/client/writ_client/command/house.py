@@ -11,7 +11,7 @@ from rich.text import Text
 from writ_client.command import moments
 from writ_client.command.exits import Exit
 from writ_client.command.options import local
-from writ_client.command.output import Screen
+from writ_client.command.output import Screen, visible
 from writ_client.command.settings import Settings
 from writ_client.house import outside
 from writ_client.house.founding import found
@@ -79,7 +79,7 @@ async def up(
         without_agents=frozenset(without),
         verbose=verbose,
     )
-    house = House(home, options, os.environ, lambda text: click.echo(f"writ up: {text}", err=True))
+    house = House(home, options, os.environ, _say)
     async with Stop() as stop:
         await house.run(stop, lambda report: _ready(settings, report, detached=False))
     return Exit.DONE
@@ -194,3 +194,7 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
         for name, value in values.items():
             click.echo(f"{name}={value}")
     return Exit.DONE
+
+
+def _say(text: str) -> None:
+    click.echo(f"writ up: {visible(text, newlines=True)}", err=True)

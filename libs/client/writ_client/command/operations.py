@@ -9,7 +9,7 @@ from writ_client.command import moments
 from writ_client.command.exits import Exit, of_outcome
 from writ_client.command.live import said
 from writ_client.command.options import asking
-from writ_client.command.output import Screen, outcome
+from writ_client.command.output import Screen, harmless, outcome
 from writ_client.command.requests import show_view, with_full_output
 from writ_client.command.settings import Settings
 from writ_client.following import Event
@@ -81,7 +81,7 @@ async def watch(settings: Settings, operation: str) -> int:
 
 def _show_event(screen: Screen, event: Event) -> None:
     if screen.json:
-        click.echo(msgspec.json.encode(event).decode())
+        click.echo(harmless(msgspec.json.encode(event).decode()))
         return
     at = "" if isinstance(event, Progress) else moments.clock(event.at)
     screen.line(f"{at:12}  {event.__struct_config__.tag or 'progress'!s:18} {said(event)}")

@@ -50,7 +50,7 @@ class Screen:
 
     def data(self, value: Any) -> None:
         """The result for programs: one JSON document, indented."""
-        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+        click.echo(harmless(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
 
     def line(self, *parts: str | Text) -> None:
         """One line for people."""
@@ -68,6 +68,17 @@ class Screen:
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else Text(visible(_brief(cell))) for cell in row))
         self.out.print(table)
+
+
+def harmless(document: str) -> str:
+    """The same JSON, with all that a terminal might obey escaped: only in its strings can there be any."""
+    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in document)
+
+
+def _escaped(char: str) -> str:
+    """As JSON spells it (RFC 8259, section 7)."""
+    units = char.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def outcome(word: str | None) -> Text:

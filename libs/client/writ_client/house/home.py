@@ -1,5 +1,6 @@
 """Where everything is in `$WRIT_HOME`. Folders are 0700 and files 0600: keys and the record are in here."""
 
+import os
 import re
 import socket
 from pathlib import Path
@@ -36,10 +37,12 @@ class Home:
         self.lock = self.run / "lock"
 
     def make_folders(self) -> None:
-        """Every folder, for the owner alone."""
+        """Every folder, for the owner alone. ConfigError where one is somebody else's, who could change it."""
         folders = (self.root, self.keys, self.log, self.run, self.state, self.nats)
         for folder in folders:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.stat().st_uid != os.geteuid():
+                raise ConfigError(f"{folder}: belongs to somebody else (uid {folder.stat().st_uid})")
             folder.chmod(0o700)
 
     def seed_file(self, name: str) -> Path:

@@ -38,4 +38,4 @@ def _show_new(folder: Path, read: dict[Path, int], show: Print) -> None:
         whole = data[: data.rfind(b"\n") + 1]
         read[path] = begin + len(whole)
         for line in whole.decode(errors="replace").splitlines():
-            show(f"{path.stem:12} {line}")
+            show(f"{path.stem:12} {''.join(char if char.isprintable() else '�' for char in line)}")
