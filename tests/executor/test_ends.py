@@ -159,6 +159,26 @@ async def test_a_probe_resolves_what_was_unknown(
     assert (await world.kinds(operation_id))[-2:] == ["unknown", "resolved"]
 
 
+async def test_a_probe_resolves_what_had_secret_parameters_too_and_they_are_gone_then(world: World) -> None:
+    one = await world.executor(lease=5.0)
+    await serve_agent(world, "took_effect")
+    answer = await world.ask("file_write", parameters={"file_path": "/srv/app/a", "content": "x"})
+    operation_id = answer.operation_id or ""
+    work = await world.work(operation_id)
+    await world.hands.finish(work, await world.hands.claim(work), outcome="unknown", code="lost", over=False)
+    requested = (await world.life(operation_id)).requested
+    assert requested
+    await heartbeat(world)
+
+    async def resolved() -> str | None:
+        life = await world.life(operation_id)
+        return life.outcome if life.state == "ended" else None
+
+    assert await world.until(resolved) == "succeeded"
+    await one.chores.settle()
+    assert await world.bus.params.get(f"{operation_id}.{requested.fingerprint}") is None
+
+
 async def test_a_cancel_before_the_start_ends_it_at_once(world: World) -> None:
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)

@@ -97,12 +97,14 @@ class Endings:
     def _after(self, life: Life, requested: Requested, outcome: str) -> Life:
         self._outcomes.add(outcome=outcome, operation=requested.operation)
         self._presence.forget(requested.pool, requested.operation_id)
-        self._chores.spawn("clean up", self._clean_up(requested))
+        self._chores.spawn("clean up", self._clean_up(requested, forget=outcome != "unknown"))
         return life
 
-    async def _clean_up(self, requested: Requested) -> None:
+    async def _clean_up(self, requested: Requested, *, forget: bool) -> None:
         if changes(requested):
             await self._dispatcher.advance(requested.target)
+        if not forget:  # a probe may still ask policy about it; the parameters' own age ends them
+            return
         try:
             await self._vault.forget(requested)
         except WritError as error:

@@ -18,7 +18,7 @@ from writ_executor.dispatch import Dispatcher
 from writ_executor.endings import Endings
 from writ_executor.index import Index
 from writ_executor.looks import Looks
-from writ_executor.overdue import Due, Patience, due
+from writ_executor.overdue import RESOLVE_SECONDS, Due, Patience, due
 from writ_executor.presence import Presence
 from writ_executor.receipts import MOST_ATTEMPTS
 from writ_executor.work import Work
@@ -138,12 +138,11 @@ class Sweep:
         requested = life.requested
         if requested is None or not self._catalogue.find(requested.operation).probe:
             return
-        now = asyncio.get_running_loop().time()
-        if now - self._probed.get(operation_id, -PROBE_EVERY) < PROBE_EVERY or not self._presence.agents(
-            requested.pool
-        ):
+        now, since = asyncio.get_running_loop().time(), life.end or life.started
+        pause = max(PROBE_EVERY, (self._endings.now() - since.at) / 4) if since else PROBE_EVERY  # less and less often
+        if now - self._probed.get(operation_id, -RESOLVE_SECONDS) < pause or not self._presence.agents(requested.pool):
             return
-        self._probed = {key: at for key, at in self._probed.items() if now - at < 10 * PROBE_EVERY}
+        self._probed = {key: at for key, at in self._probed.items() if now - at < RESOLVE_SECONDS}
         self._probed[operation_id] = now
         await self._looks.probe(life)
 
