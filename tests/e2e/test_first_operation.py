@@ -58,6 +58,8 @@ async def test_the_signatures_of_a_trace_hold_and_name_each_other(house: Running
     grant = open_signed(signed("started", "grant"), Grant, policy)
     receipt = open_signed(signed("finished", "receipt"), Receipt, agents)
     assert decision.authenticated == "signature"
+    assert decision.statement_digest == digest(signed("requested", "statement"))
+    assert claim.decision_digest == digest(signed("requested", "decision"))
     assert grant.claim_digest == digest(signed("started", "claim"))
     assert grant.decision_digest == digest(signed("started", "decision"))
     assert receipt.grant_digest == digest(signed("started", "grant"))

@@ -74,6 +74,7 @@ class Handler(Protocol):
         nothing of it goes on any more, which is also so when nothing of it was."""
 
 
+@runtime_checkable
 class Backend(Handler, Protocol):
     """A way to targets: `local`, `ssh`, `docker`, … with the operations that it has."""
 

@@ -43,6 +43,7 @@ def make_claim(identity: Identity, work: Dispatched, baseline: dict[str, Any]) -
         instance=identity.instance,
         nonce=os.urandom(32).hex(),
         seal_to=seal.public,
+        decision_digest=work.decision_digest,
         baseline=baseline,
     )
     return Claimed(work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=time.monotonic())

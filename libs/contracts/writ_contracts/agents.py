@@ -25,6 +25,8 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
     instance: InstanceId
     nonce: Hex32
     seal_to: str
+    decision_digest: Digest | None = None
+    """Of the decision that it was dispatched by, as `dispatched` names it."""
     baseline: dict[str, Any] = field(default_factory=dict)
 
 

@@ -62,6 +62,8 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     control_sequence: int
     at: float
     authenticated: Literal["signature", "server", "nobody"]
+    statement_digest: Digest | None = None
+    """Of the principal's own signed statement, where there is one."""
     acts_for: PrincipalId | None = None
     dry_run: bool = False
     timeout: int | None = None

@@ -122,6 +122,8 @@ class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
     parameters: dict[str, Any]
     start_by: float
     timeout: int
+    decision_digest: str | None = None
+    """Of the decision in `requested`; the claim names it again."""
     look: Signed | None = None
     look_key: str = ""
 

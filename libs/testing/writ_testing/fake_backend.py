@@ -18,7 +18,7 @@ class FakeBackend(CoroutineHandler):
     """
 
     name = "fake"
-    operations = frozenset({"test_noop", "test_count", "test_sleep", "test_secret", "test_fail"})
+    operations: frozenset[str] = frozenset({"test_noop", "test_count", "test_sleep", "test_secret", "test_fail"})
 
     def __init__(self) -> None:
         super().__init__(self._perform)
@@ -87,3 +87,9 @@ class FakeBackend(CoroutineHandler):
             return Done(outcome="cancelled", code="cancelled", message="before it counted")
         self.effects.append(task.operation_id)
         return Done(outcome="succeeded", output={"lines": len(self.effects)}, effect="done")
+
+
+class PluginBackend(FakeBackend):
+    """As a plugin brings one (entry point `writ.backends`): what it carries out comes by the handlers of plugins."""
+
+    operations = frozenset()

@@ -83,7 +83,8 @@ class Controls:
         life = await self._lives.find(requested.principal, requested.operation_id)
         sequence = await self._recorder.append_once(subjects.control_event(kind), event, after=life.first_sequence)
         fault("executor.control_stored")
-        return "succeeded", "", "", {"control_sequence": sequence, "stop_id": requested.operation_id}
+        set_id = str(requested.effective.get("stop_id") or requested.operation_id)
+        return "succeeded", "", "", {"id": set_id, "sequence": sequence}
 
     async def _cancel(self, requested: Requested) -> Done:
         victim_id = str(requested.effective["operation_id"])

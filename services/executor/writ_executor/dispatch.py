@@ -15,6 +15,7 @@ from writ_executor.follower import Follower
 from writ_executor.index import Index, Lock, changes
 from writ_executor.recorder import Recorder
 from writ_runtime.faults import fault
+from writ_trust.statements import digest
 
 
 class Dispatcher:
@@ -84,6 +85,7 @@ class Dispatcher:
             parameters=requested.effective,
             start_by=self._recorder.clock() + self._start_window,
             timeout=requested.timeout,
+            decision_digest=digest(requested.decision),
             look=requested.look,
             look_key=requested.look_key,
         )

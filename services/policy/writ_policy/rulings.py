@@ -11,6 +11,7 @@ from writ_policy.engine.decide import Ruling, decide
 from writ_policy.statements import check_statement
 from writ_policy.world import World
 from writ_trust.digests import keyed_digest
+from writ_trust.statements import digest
 
 OWN = ("operation_cancel", "audit_read")
 MOST_TRACED, MOST_RULES = 40, 100
@@ -80,6 +81,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             control_sequence=self.control.sequence,
             at=self.now,
             authenticated="nobody" if subject.simulate else "signature" if signed else "server",
+            statement_digest=digest(subject.statement) if signed and subject.statement else None,
             acts_for=request.principal.acts_for,
             dry_run=self._is_dry(subject, request),
             timeout=ruling.timeout,

@@ -1,0 +1,32 @@
+"""`python -m writ_agent`: an agent whose backend a plugin brings, by an entry point `writ.backends`."""
+
+from typing import Annotated
+
+from writ_agent.backend import Backend
+from writ_agent.config import AgentConfig
+from writ_agent.service import metrics, serve
+from writ_runtime.config import ConfigError, env
+from writ_runtime.plugins import load_backends
+from writ_runtime.service import run, running
+
+
+class Config(AgentConfig, frozen=True, kw_only=True):
+    """An agent's, and which backend it has."""
+
+    backend: Annotated[str, env("WRIT_BACKEND", "name of an installed backend, as the inventory has it")]
+
+
+async def main(config: Config) -> None:
+    """One process of one pool."""
+    factories = load_backends()
+    if config.backend not in factories:
+        raise ConfigError(f"WRIT_BACKEND: {config.backend!r} is not installed, only: {', '.join(sorted(factories))}")
+    backend = factories[config.backend]()
+    if not isinstance(backend, Backend):
+        raise ConfigError(f"WRIT_BACKEND: what {config.backend} brings is no backend")
+    async with running(f"agent-{config.backend}", config, metrics()) as process:
+        await serve(process, config, backend)
+
+
+if __name__ == "__main__":
+    run("agent", Config, main)

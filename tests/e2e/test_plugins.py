@@ -1,0 +1,58 @@
+"""A backend that a plugin brings: its own pool, its own agent process, the same way through the house."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, local_target, prepare, running_house
+
+TARGETS = [local_target("web-1", Path("/nowhere")), {"id": "thing-1", "role": "testing", "backend": "fake"}]
+
+
+def environ(house: RunningHouse, folder: Path, backend: str) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "NATS_URL": house.url,
+        "WRIT_KEY_FILE": str(house.home.seed_file("agent-fake")),
+        "WRIT_POLICY_KEY": house.home.key("policy").public,
+        "WRIT_POOL": "fake",
+        "WRIT_STATE_DIR": str(folder),
+        "WRIT_BACKEND": backend,
+        "WRIT_HEARTBEAT": "0.3",
+    }
+
+
+@pytest.mark.timeout(120)
+async def test_an_agent_with_a_plugins_backend_carries_out_its_operations(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    home = prepare(tmp_path, targets=TARGETS)
+    async with running_house(tmp_path, home=home) as house, await house.client() as writ:
+        command = (sys.executable, "-P", "-m", "writ_agent")
+        wrong = await asyncio.create_subprocess_exec(
+            *command, env=environ(house, state, "nope"), stderr=asyncio.subprocess.PIPE
+        )
+        _, said = await asyncio.wait_for(wrong.communicate(), 30)
+        assert wrong.returncode == 2
+        assert "fake" in said.decode()
+        agent = await asyncio.create_subprocess_exec(*command, env=environ(house, state, "fake"))
+        try:
+            done = await writ.run("test_noop", "thing-1", timeout=30)
+            assert done.outcome == "succeeded"
+
+            async def announced() -> bool:
+                return (await writ.targets())[1].operations == sorted(
+                    ["test_noop", "test_count", "test_sleep", "test_secret", "test_fail"]
+                )
+
+            await eventually(announced, what="the operations of the pool")
+            lacking = await writ.submit("service_status", "thing-1", {"service_name": "nginx"})
+            assert lacking.error
+            assert lacking.error.code == "unsupported"
+        finally:
+            agent.terminate()
+            await agent.wait()
