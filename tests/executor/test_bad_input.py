@@ -9,6 +9,8 @@ from tests.executor.conftest import World
 from writ_contracts import subjects
 from writ_contracts.journal import Refused
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
+from writ_contracts.requests import OperationsAnswer
+from writ_contracts.wire import decode
 
 GOOD = {"target": "web-1", "parameters": {"service_name": "nginx"}}
 
@@ -147,3 +149,16 @@ async def test_raw_bytes_on_any_subject_get_an_error_answer_and_the_service_live
         assert error is None or error["code"] != "internal"
     assert one.follower.damaged == 0
     assert (await world.ask("service_status", parameters={"service_name": "nginx"})).error is None
+
+
+async def test_a_flood_of_questions_is_one_principals_own_affair(world: World) -> None:
+    await world.executor(rate=0.001, burst=5)
+
+    async def ask(principal: str) -> str:
+        reply = await world.bus.request(subjects.query(principal, "operations"), b"{}", timeout=5)
+        error = decode(reply.data, OperationsAnswer).error
+        return error.code if error else ""
+
+    assert [await ask("alice") for _ in range(8)] == [""] * 5 + ["rate_limited"] * 3
+    assert await ask("bob") == ""
+    assert await world.records() == []

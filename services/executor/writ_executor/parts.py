@@ -15,6 +15,7 @@ from writ_executor.config import Config
 from writ_executor.control import Controls
 from writ_executor.dispatch import Dispatcher
 from writ_executor.endings import Endings
+from writ_executor.flood import Buckets
 from writ_executor.follower import Follower
 from writ_executor.index import Index
 from writ_executor.intake import Intake
@@ -84,5 +85,5 @@ def compose(
         intake=Intake(config, catalogue, targets, admission, recorder, lives, vault, policy, work),
         claims=Claims(bus, index, catalogue, keys, lives, recorder, vault, policy, endings, presence, alarms),
         receipts=Receipts(keys, lives, recorder, vault, dispatcher, endings, alarms),
-        queries=Queries(catalogue, index, lives, targets, vault, policy, work),
+        queries=Queries(catalogue, index, lives, targets, vault, policy, work, Buckets(config.rate, config.burst)),
     )

@@ -1,6 +1,7 @@
 """What requesters ask: of their own operations, of targets, of what would be decided. Nothing is recorded."""
 
 import os
+import time
 from typing import TypeVar
 
 from msgspec import to_builtins
@@ -9,6 +10,7 @@ from writ_bus.port import Message
 from writ_contracts import parameters as params
 from writ_contracts import wire
 from writ_contracts.decisions import Decide, Subject
+from writ_contracts.errors import Full
 from writ_contracts.ids import encode_id
 from writ_contracts.operations import Catalogue
 from writ_contracts.requests import (
@@ -26,6 +28,7 @@ from writ_contracts.requests import (
 from writ_contracts.subjects import parse_query
 from writ_contracts.views import latest, view
 from writ_executor.attempt import sender_key
+from writ_executor.flood import Buckets
 from writ_executor.index import Index
 from writ_executor.lives import Lives
 from writ_executor.policy_client import PolicyClient
@@ -49,7 +52,9 @@ class Queries:
         vault: Vault,
         policy: PolicyClient,
         work: Work,
+        buckets: Buckets,
     ) -> None:
+        """`buckets`: how many questions a second of one principal are answered."""
         self._catalogue = catalogue
         self._index = index
         self._lives = lives
@@ -57,22 +62,23 @@ class Queries:
         self._vault = vault
         self._policy = policy
         self._work = work
+        self._buckets = buckets
 
     async def operation(self, message: Message) -> OperationAnswer:
         """One operation."""
-        principal, query = _asked(message, OperationQuery)
+        principal, query = self._asked(message, OperationQuery)
         life = await self._lives.fresh(principal, query.operation_id)
         return OperationAnswer(operation=view(life, latest(life)))
 
     async def operations(self, message: Message) -> OperationsAnswer:
         """Those that have not ended."""
-        principal, _ = _asked(message, OpenQuery)
+        principal, _ = self._asked(message, OpenQuery)
         views = [view(life, latest(life)) for life in self._index.open_of(principal)]
         return OperationsAnswer(operations=[item for item in views if isinstance(item, OperationView)])
 
     async def result(self, message: Message) -> ResultAnswer:
         """The full output: as kept, or the public part if that is all there was."""
-        principal, query = _asked(message, OperationQuery)
+        principal, query = self._asked(message, OperationQuery)
         life = await self._lives.fresh(principal, query.operation_id)
         shown = view(life, latest(life))
         kept = await self._vault.result(principal, query.operation_id)
@@ -80,12 +86,12 @@ class Queries:
 
     async def targets(self, message: Message) -> TargetsAnswer:
         """The inventory as requesters see it."""
-        _asked(message, TargetsQuery)
+        self._asked(message, TargetsQuery)
         return TargetsAnswer(targets=self._targets.views())
 
     async def simulate(self, message: Message) -> SimulateAnswer:
         """The very path of a request up to the decision."""
-        principal, query = _asked(message, SimulateQuery)
+        principal, query = self._asked(message, SimulateQuery)
         definition = self._catalogue.find(query.operation)
         definition.check(query.parameters)
         given = dict(query.parameters)
@@ -110,8 +116,10 @@ class Queries:
             hidden=params.hidden(definition.parameters, decided.effective),
         )
 
-
-def _asked(message: Message, kind: type[Query]) -> tuple[str, Query]:
-    principal, _ = parse_query(message.subject)
-    content_type = message.headers.get("Content-Type", wire.JSON)
-    return principal, wire.decode(message.data, kind, content_type=content_type, limit=1_500_000)
+    def _asked(self, message: Message, kind: type[Query]) -> tuple[str, Query]:
+        """Who asks, and what. Raises Full (`rate_limited`) before anything is read of it, Invalid."""
+        principal, _ = parse_query(message.subject)
+        if not self._buckets.take(principal, time.monotonic()):
+            raise Full(f"{principal} asks more questions a second than are answered: wait", code="rate_limited")
+        content_type = message.headers.get("Content-Type", wire.JSON)
+        return principal, wire.decode(message.data, kind, content_type=content_type, limit=1_500_000)
