@@ -9,8 +9,7 @@ from writ_runtime.service import run, running
 async def main(config: Config) -> None:
     """One process of one pool; what is Writ's own on this host is out of bounds for every operation."""
     async with running("agent-local", config, metrics()) as process:
-        own = [config.home, config.state_dir, config.key_file, *filter(None, (config.tls_key, config.run_file))]
-        await serve(process, config, LocalBackend(own, config.state_dir / "hostops"))
+        await serve(process, config, LocalBackend(config.own(), config.state_dir / "hostops"))
 
 
 if __name__ == "__main__":
