@@ -200,3 +200,17 @@ async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: H
         "WRIT_STATE_DIR": "/var/lib/writ-agent",
     }
     assert msgspec.json.decode((await shell.writ("agent-env", pool, "--url", "x", "-o", "json")).out)
+
+
+@pytest.mark.timeout(120)
+async def test_the_health_ports_can_be_chosen_for_who_watches(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    first = free_port()
+    up = await shell.writ("up", "--detach", "--health-port", str(first))
+    try:
+        assert up.status == 0, up
+        processes = (await shell.json("status"))["processes"]
+        ports = [one["health_port"] for one in processes if one["name"] != "nats"]
+        assert ports == list(range(first, first + len(ports)))
+    finally:
+        await shell.writ("down")

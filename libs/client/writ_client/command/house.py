@@ -37,6 +37,13 @@ MONITOR_PORT = 8222
     show_default=True,
     help="Where the bundled NATS server listens; 0 takes a free port (WRIT_NATS_PORT).",
 )
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65000),
+    envvar="WRIT_HEALTH_PORT",
+    default=0,
+    help="Loopback port of the first process's health and metrics, the others follow; 0 takes free ones.",
+)
 @click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="… and on which address.")
 @click.option("--no-agent", "without", multiple=True, metavar="POOL", help="Somebody else runs this pool's agent.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the logs of all processes.")
@@ -53,6 +60,7 @@ async def up(
     detach: bool,
     executors: int,
     nats_port: int,
+    health_port: int,
     listen: str,
     without: tuple[str, ...],
     verbose: bool,
@@ -67,27 +75,29 @@ async def up(
     home = settings.home
     if config_file is not None:
         return _write_server_config(settings, config_file, listen, nats_port)
-    if detach:
-        report = await outside.detach(home, _arguments(settings, executors, nats_port, listen, without))
-        _ready(settings, report, detached=True)
-        return Exit.DONE
     options = Options(
         nats_port=nats_port,
+        health_port=health_port,
         listen=listen,
         executors=executors,
         nats_url=os.environ.get("NATS_URL") or None,
         without_agents=frozenset(without),
         verbose=verbose,
     )
+    if detach:
+        report = await outside.detach(home, _arguments(settings, options))
+        _ready(settings, report, detached=True)
+        return Exit.DONE
     house = House(home, options, os.environ, _say)
     async with Stop() as stop:
         await house.run(stop, lambda report: _ready(settings, report, detached=False))
     return Exit.DONE
 
 
-def _arguments(settings: Settings, executors: int, nats_port: int, listen: str, without: tuple[str, ...]) -> list[str]:
-    words = ["--home", str(settings.home.root), "--executors", str(executors), "--nats-port", str(nats_port)]
-    return [*words, "--listen", listen, *(word for pool in without for word in ("--no-agent", pool))]
+def _arguments(settings: Settings, options: Options) -> list[str]:
+    ports = ["--nats-port", str(options.nats_port), "--health-port", str(options.health_port)]
+    words = ["--home", str(settings.home.root), "--executors", str(options.executors), "--listen", options.listen]
+    return [*words, *ports, *(word for pool in sorted(options.without_agents) for word in ("--no-agent", pool))]
 
 
 def _write_server_config(settings: Settings, path: Path, listen: str, port: int) -> int:

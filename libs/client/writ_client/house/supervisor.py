@@ -8,9 +8,10 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_bus.errors import BusError
 from writ_client.context import tls_of
@@ -43,9 +44,13 @@ Say = Callable[[str], None]
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """How a house is to be. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one."""
+    """How a house is to be. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
+
+    `health_port`: that of the first process, the others follow in order; 0: each takes a free one.
+    """
 
     nats_port: int = 4222
+    health_port: int = 0
     listen: str = LOOPBACK
     executors: int = 1
     nats_url: str | None = None
@@ -70,6 +75,7 @@ class House:
         self._children: list[Child] = []
         self._server: Server | None = None
         self._state = "starting"
+        self._health_ports = count(options.health_port)
         self._began = time.time()
         self._reported: HouseReport | None = None
 
@@ -121,7 +127,7 @@ class House:
         await self._start_children(wanted)
 
     async def _start_children(self, wanted: list[services.Service]) -> None:
-        started = [self._child(service) for service in wanted]
+        started = [self._child(self._with_health_port(service)) for service in wanted]
         self._children += started
         try:
             async with asyncio.TaskGroup() as group:
@@ -134,6 +140,11 @@ class House:
     async def _stop_children(self, children: list[Child]) -> None:
         await asyncio.gather(*(child.stop() for child in children))
         self._children = [child for child in self._children if child not in children]
+
+    def _with_health_port(self, service: services.Service) -> services.Service:
+        if not self._options.health_port:
+            return service
+        return structs.replace(service, env={**service.env, "WRIT_HEALTH_PORT": str(next(self._health_ports))})
 
     def _child(self, service: services.Service) -> Child:
         start, stop = self._options.start_seconds, self._options.stop_seconds
