@@ -11,6 +11,7 @@ from writ_contracts.wire import encode
 from writ_runtime.logs import Log
 
 CLOSEST = 0.2
+SOONER = (0.5, 1.0, 2.0)
 _log = Log("writ.agent")
 
 
@@ -29,12 +30,13 @@ class Heart:
         self._changed.set()
 
     async def beat_for_ever(self) -> None:
-        """Until cancelled."""
+        """Until cancelled; sooner at first, since executors may start at the same time and must hear one."""
+        first = iter(SOONER)
         while True:
             await self.beat()
             await asyncio.sleep(CLOSEST)
             try:
-                async with asyncio.timeout(self._interval - CLOSEST):
+                async with asyncio.timeout(min(next(first, self._interval), self._interval) - CLOSEST):
                     await self._changed.wait()
             except TimeoutError:
                 continue
