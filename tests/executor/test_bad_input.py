@@ -1,5 +1,7 @@
 """Whatever comes in, there is one clear answer and a record, and the service lives on."""
 
+import asyncio
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -162,3 +164,18 @@ async def test_a_flood_of_questions_is_one_principals_own_affair(world: World) -
     assert [await ask("alice") for _ in range(8)] == [""] * 5 + ["rate_limited"] * 3
     assert await ask("bob") == ""
     assert await world.records() == []
+
+
+async def test_one_principals_parameters_do_not_fill_the_store_of_all(world: World) -> None:
+    await world.executor(most_hidden=10_000)
+
+    async def write(principal: str, size: int) -> str:
+        parameters = {"file_path": "/srv/app/x", "content": "x" * size}
+        answer = await world.ask("file_write", principal, parameters=parameters)
+        return answer.error.code if answer.error else answer.state
+
+    together = await asyncio.gather(*(write("alice", 4_000) for _ in range(4)))
+    assert sorted(together) == ["dispatched", "requested", "too_many_open", "too_many_open"]
+    assert await write("alice", 4_000) == "too_many_open"
+    assert await write("bob", 4_000) == "requested"
+    assert (await world.ask("service_restart", parameters={"service_name": "nginx"})).error is None

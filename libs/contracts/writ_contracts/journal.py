@@ -55,6 +55,8 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     effective: dict[str, Any]
     """With the rule's and the catalogue's defaults as of the first decision, public fields only."""
     hidden: list[str]
+    hidden_bytes: int = 0
+    """What is kept of them elsewhere until the outcome, all of the caller's parameters together."""
     parameters_digest: str
     fingerprint: str
     verdict: Verdict

@@ -4,6 +4,8 @@ The last part of the journal is kept for the ends of what has begun, for cancels
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
@@ -29,6 +31,7 @@ class Admission:
         self._requests = Buckets(config.rate, config.burst)
         self._refusals = Buckets(config.refusal_rate, config.refusal_burst)
         self._tally = Tally()
+        self._under_way: dict[str, int] = {}
         self.fill = 0.0
         """Share of the journal that is used."""
 
@@ -51,6 +54,25 @@ class Admission:
         if self._index.count_of(principal) >= self._config.most_open:
             self.turned_away(principal, "too_many_open")
             raise Full(f"{principal} has {self._config.most_open} operations that have not ended", code="too_many_open")
+
+    @contextmanager
+    def keeping(self, principal: str, size: int) -> Iterator[None]:
+        """Parameters of that many bytes are to be kept: the store is shared, and one principal gets no more than a part
+        of it. Raises Full (`too_many_open`).
+        """
+        under_way = self._under_way.get(principal, 0)
+        if size and (kept := self._kept(principal) + under_way) + size > self._config.most_hidden:
+            self.turned_away(principal, "too_many_open")
+            message = f"{principal} has {kept} bytes of parameters in operations that have not ended"
+            raise Full(message, code="too_many_open")
+        self._under_way[principal] = under_way + size
+        try:
+            yield
+        finally:
+            self._under_way[principal] -= size
+
+    def _kept(self, principal: str) -> int:
+        return sum(life.requested.hidden_bytes for life in self._index.open_of(principal) if life.requested)
 
     def records(self, principal: str, code: str) -> bool:
         """Whether one more refusal of this principal is recorded by itself; otherwise it is counted.

@@ -35,6 +35,9 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
     most_open: Annotated[int, Meta(ge=1), env("WRIT_MOST_OPEN", "operations of one principal that have not ended")] = (
         1000
     )
+    most_hidden: Annotated[
+        int, Meta(ge=1), env("WRIT_MOST_HIDDEN", "bytes of parameters kept for one principal's that have not ended")
+    ] = 16 << 20
     full_at: Annotated[
         float, Meta(gt=0, le=1), env("WRIT_JOURNAL_FULL_AT", "share of the journal from which new requests are refused")
     ] = 0.85

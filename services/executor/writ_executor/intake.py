@@ -166,14 +166,15 @@ class Intake:
         definition = definition_of(attempt)
         target = WRIT if definition.control else await self._targets.find(attempt.target)
         event = self._requested(attempt, decided, target)
-        if event.hidden:
-            keep = self._config.queue_window + 3 * (self._config.start_window + event.timeout) + 3600
-            await self._vault.keep(event, attempt.given, keep)
-        fault("executor.params_kept")
-        try:
-            life = await self._work.accept(event)
-        except Conflict:
-            return await self._was_there(attempt, event)
+        with self._admission.keeping(attempt.principal, event.hidden_bytes):
+            if event.hidden:
+                keep = self._config.queue_window + 3 * (self._config.start_window + event.timeout) + 3600
+                await self._vault.keep(event, attempt.given, keep)
+            fault("executor.params_kept")
+            try:
+                life = await self._work.accept(event)
+            except Conflict:
+                return await self._was_there(attempt, event)
         return answer(life)
 
     async def _was_there(self, attempt: Attempt, event: Requested) -> Answer:
@@ -196,7 +197,8 @@ class Intake:
             key=attempt.key,
             parameters=params.public(definition.parameters, attempt.given),
             effective=params.public(definition.parameters, decided.effective),
-            hidden=params.hidden(definition.parameters, attempt.given),
+            hidden=(hidden := params.hidden(definition.parameters, attempt.given)),
+            hidden_bytes=len(json.encode(attempt.given)) if hidden else 0,
             parameters_digest=decision.parameters_digest,
             fingerprint=self._fingerprint(attempt),
             verdict=verdict(decision),
