@@ -179,6 +179,27 @@ async def test_a_probe_resolves_what_had_secret_parameters_too_and_they_are_gone
     assert await world.bus.params.get(f"{operation_id}.{requested.fingerprint}") is None
 
 
+async def test_no_probe_takes_a_later_operations_effect_for_an_earlier_ones(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_executor.sweep.PROBE_EVERY", 0.1)
+    await world.executor(lease=5.0)
+    answer = await world.ask("service_restart", **RESTART)
+    first = await world.work(answer.operation_id or "")
+    await world.hands.finish(first, await world.hands.claim(first), outcome="unknown", code="agent_restarted")
+    answer = await world.ask("service_restart", **RESTART)
+    second = await world.work(answer.operation_id or "")
+    await serve_agent(world, "took_effect")
+    await heartbeat(world)
+    await world.hands.finish(second, await world.hands.claim(second), outcome="unknown", code="agent_restarted")
+
+    async def resolved() -> bool | None:
+        return (await world.life(second.operation_id)).state == "ended" or None
+
+    await world.until(resolved)
+    assert (await world.life(first.operation_id)).state == "unknown"
+
+
 async def test_a_cancel_before_the_start_ends_it_at_once(world: World) -> None:
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)

@@ -55,6 +55,11 @@ class Dispatcher:
         except Conflict:
             self._index.locks.pop(target, None)  # what we knew of it was old: read it again next time
 
+    async def holder(self, target: str) -> str | None:
+        """The operation that changed this target last, or does so now."""
+        lock = await self._lock(target)
+        return lock.operation_id if lock else None
+
     async def again(self, life: Life) -> Life:
         """Let an agent claim it once more; it still holds its target."""
         attempt = life.dispatched.attempt + 1 if life.dispatched else 1

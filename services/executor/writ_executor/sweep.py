@@ -16,7 +16,7 @@ from writ_executor.config import Config
 from writ_executor.control import Controls
 from writ_executor.dispatch import Dispatcher
 from writ_executor.endings import Endings
-from writ_executor.index import Index
+from writ_executor.index import Index, changes
 from writ_executor.looks import Looks
 from writ_executor.overdue import RESOLVE_SECONDS, Due, Patience, due
 from writ_executor.presence import Presence
@@ -144,7 +144,8 @@ class Sweep:
             return
         self._probed = {key: at for key, at in self._probed.items() if now - at < RESOLVE_SECONDS}
         self._probed[operation_id] = now
-        await self._looks.probe(life)
+        if not changes(requested) or await self._dispatcher.holder(requested.target) == operation_id:
+            await self._looks.probe(life)  # later than that, what it sees may be another operation's doing
 
 
 def _pool(life: Life) -> str:
