@@ -336,3 +336,13 @@ async def test_what_no_agent_of_the_pool_has_is_refused_before_policy_is_asked(w
     assert answer.error.code == "unsupported"
     assert world.policy.decides == []
     assert (await world.ask("service_restart", **RESTART)).error is None
+
+
+async def test_what_is_under_way_counts_with_what_it_will_still_write(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    one.admission.fill, one.admission._each = 0.8, 0.03
+    assert (await world.ask("service_status", **RESTART)).error is None
+    assert (await world.ask("service_status", **RESTART)).error is None
+    refused = await world.ask("service_status", **RESTART)
+    assert refused.error
+    assert refused.error.code == "full"

@@ -17,6 +17,9 @@ from writ_executor.index import Index
 from writ_executor.recorder import Recorder
 from writ_runtime.logs import Log
 
+OPEN_BYTES = 12_288
+"""What an operation that has not ended still writes, on average at the most: `started` and `finished`."""
+
 _log = Log("writ.executor")
 
 
@@ -32,6 +35,8 @@ class Admission:
         self._refusals = Buckets(config.refusal_rate, config.refusal_burst)
         self._tally = Tally()
         self._under_way: dict[str, int] = {}
+        self._each = 0.0
+        """Share of the journal that one open operation will take yet."""
         self.fill = 0.0
         """Share of the journal that is used."""
 
@@ -48,7 +53,7 @@ class Admission:
         """One more operation. Raises Full (`full`, `too_many_open`); control operations pass."""
         if control:
             return
-        if self.fill >= self._config.full_at:
+        if self.fill + self._index.count() * self._each >= self._config.full_at:
             self.turned_away(principal, "full")
             raise Full(f"the journal is {self.fill:.0%} full: new operations are refused until it is archived")
         if self._index.count_of(principal) >= self._config.most_open:
@@ -91,7 +96,8 @@ class Admission:
     async def weigh(self) -> None:
         """Look how full the journal is."""
         usage = await self._bus.journal.usage()
-        self.fill = usage.bytes / usage.max_bytes if usage.max_bytes > 0 else 0.0
+        if usage.max_bytes > 0:
+            self.fill, self._each = usage.bytes / usage.max_bytes, OPEN_BYTES / usage.max_bytes
 
     async def summarise(self, after: float = 60.0) -> None:
         """Record what was turned away, once a minute and principal; a flood is also a security event."""
