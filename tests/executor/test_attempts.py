@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from msgspec import structs
+from tests.executor.agent_hands import heartbeat
 from tests.executor.conftest import World
-from tests.executor.test_ends import heartbeat
 
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimAnswer

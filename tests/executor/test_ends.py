@@ -3,30 +3,15 @@
 import asyncio
 
 import pytest
-from msgspec import json
+from tests.executor.agent_hands import heartbeat, serve_agent
 from tests.executor.conftest import World
 
-from writ_bus.port import Endpoint, Message, Service
 from writ_contracts import subjects
-from writ_contracts.agents import AskCancel, AskLook, Cancelled, Heartbeat, Looked
 from writ_contracts.journal import Finished, RefusedSummary
-from writ_contracts.wire import decode, encode
 from writ_executor.index import Index
 from writ_testing.eventually import eventually
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
-
-
-async def heartbeat(world: World, *running: str) -> None:
-    beat = Heartbeat(
-        pool=world.hands.pool,
-        instance=world.hands.instance,
-        running=list(running),
-        free_slots=1,
-        operations=["service_restart", "service_start"],
-        version="0",
-    )
-    await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
 
 
 async def test_what_nobody_claims_expires_and_says_that_nobody_was_there(world: World) -> None:
@@ -111,32 +96,6 @@ async def test_an_agent_that_restarted_and_cannot_tell_is_believed_that_it_is_ov
     assert await world.outcome(other.operation_id or "") == "unknown"
 
 
-async def serve_agent(world: World, verdict: str = "took_effect") -> list[AskCancel]:
-    cancels: list[AskCancel] = []
-
-    async def look(message: Message) -> bytes:
-        ask = decode(message.data, AskLook)
-        return encode(Looked(seen={"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
-
-    async def cancel(message: Message) -> bytes:
-        cancels.append(decode(message.data, AskCancel))
-        return encode(Cancelled(result="stopped"))
-
-    pool, instance = world.hands.pool, world.hands.instance
-    await world.bus.serve(
-        Service(
-            name="agent",
-            version="0",
-            description="",
-            endpoints=[
-                Endpoint(name="look", subject=subjects.look(pool), handler=look),
-                Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=cancel),
-            ],
-        )
-    )
-    return cancels
-
-
 @pytest.mark.parametrize(("verdict", "outcome"), [("took_effect", "succeeded"), ("no_effect", "failed")])
 async def test_a_probe_resolves_what_was_unknown(
     world: World, monkeypatch: pytest.MonkeyPatch, verdict: str, outcome: str
@@ -200,49 +159,6 @@ async def test_no_probe_takes_a_later_operations_effect_for_an_earlier_ones(
     assert (await world.life(first.operation_id)).state == "unknown"
 
 
-async def test_a_cancel_before_the_start_ends_it_at_once(world: World) -> None:
-    await world.executor()
-    answer = await world.ask("service_restart", **RESTART)
-    victim = answer.operation_id or ""
-    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": victim})
-    assert cancel.error is None
-    assert await world.outcome(cancel.operation_id or "") == "succeeded"
-    assert await world.outcome(victim) == "cancelled"
-
-
-async def test_a_cancel_of_what_runs_is_told_to_its_agent_with_policys_word(world: World) -> None:
-    await world.executor()
-    cancels = await serve_agent(world)
-    answer = await world.ask("service_restart", **RESTART)
-    victim = answer.operation_id or ""
-    work = await world.work(victim)
-    held = await world.hands.claim(work)
-    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": victim})
-    assert await world.outcome(cancel.operation_id or "") == "succeeded"
-    end = (await world.life(cancel.operation_id or "")).end
-    assert isinstance(end, Finished)
-    assert end.output == {"result": "stopped"}
-    assert cancels[0].operation_id == victim
-    await world.hands.finish(work, held, outcome="cancelled", effect="maybe")
-    assert await world.outcome(victim) == "cancelled"
-
-
-async def test_a_cancel_of_what_has_ended_fails_and_says_so(world: World) -> None:
-    await world.executor()
-    answer = await world.ask("service_restart", **RESTART)
-    work = await world.work(answer.operation_id or "")
-    await world.hands.finish(work, await world.hands.claim(work))
-    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": answer.operation_id})
-    assert await world.outcome(cancel.operation_id or "") == "failed"
-
-
-async def test_a_cancel_of_nothing_is_invalid(world: World) -> None:
-    await world.executor()
-    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": "a" * 26})
-    assert cancel.error
-    assert cancel.error.code == "not_found"
-
-
 async def test_another_replica_takes_over_what_a_dead_one_left_requested(world: World) -> None:
     dead = await world.executor(sweep=1000.0)
     dead.intake._work.begin = _given  # type: ignore[method-assign, assignment] # dies after `requested`
@@ -288,17 +204,6 @@ async def test_a_nearly_full_journal_refuses_new_operations_but_not_cancels_or_e
 
 async def _nothing() -> None:
     return None
-
-
-async def test_a_stop_is_a_control_event_and_later_questions_name_its_sequence(world: World) -> None:
-    one = await world.executor()
-    stop = await world.ask("stop_set", target="writ", parameters={"reason": "something is wrong"})
-    assert await world.outcome(stop.operation_id or "") == "succeeded"
-    [record] = await world.records(subjects.CONTROL)
-    await one.follower.reached(record.sequence)
-    await world.ask("service_status", **RESTART)
-    assert world.policy.decides[-1].control_sequence == record.sequence
-    assert json.decode(record.data)["body"]["reason"] == "something is wrong"
 
 
 async def test_a_new_replica_starts_from_a_snapshot_and_knows_what_is_open(world: World) -> None:

@@ -1,0 +1,46 @@
+"""An agent of the small world that beats, looks and is cancelled, as a test tells it."""
+
+from tests.executor.conftest import World
+
+from writ_bus.port import Endpoint, Message, Service
+from writ_contracts import subjects
+from writ_contracts.agents import AskCancel, AskLook, Cancelled, Heartbeat, Looked
+from writ_contracts.wire import decode, encode
+
+
+async def heartbeat(world: World, *running: str) -> None:
+    beat = Heartbeat(
+        pool=world.hands.pool,
+        instance=world.hands.instance,
+        running=list(running),
+        free_slots=1,
+        operations=["service_restart", "service_start"],
+        version="0",
+    )
+    await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
+
+
+async def serve_agent(world: World, verdict: str = "took_effect") -> list[AskCancel]:
+    cancels: list[AskCancel] = []
+
+    async def look(message: Message) -> bytes:
+        ask = decode(message.data, AskLook)
+        return encode(Looked(seen={"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
+
+    async def cancel(message: Message) -> bytes:
+        cancels.append(decode(message.data, AskCancel))
+        return encode(Cancelled(result="stopped"))
+
+    pool, instance = world.hands.pool, world.hands.instance
+    await world.bus.serve(
+        Service(
+            name="agent",
+            version="0",
+            description="",
+            endpoints=[
+                Endpoint(name="look", subject=subjects.look(pool), handler=look),
+                Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=cancel),
+            ],
+        )
+    )
+    return cancels
