@@ -1,22 +1,14 @@
 """`python -m writ_agent`: an agent whose backend a plugin brings, by an entry point `writ.backends`."""
 
-from typing import Annotated
-
 from writ_agent.backend import Backend
-from writ_agent.config import AgentConfig
+from writ_agent.config import PluginConfig
 from writ_agent.service import metrics, serve
-from writ_runtime.config import ConfigError, env
+from writ_runtime.config import ConfigError
 from writ_runtime.plugins import load_backends
 from writ_runtime.service import run, running
 
 
-class Config(AgentConfig, frozen=True, kw_only=True):
-    """An agent's, and which backend it has."""
-
-    backend: Annotated[str, env("WRIT_BACKEND", "name of an installed backend, as the inventory has it")]
-
-
-async def main(config: Config) -> None:
+async def main(config: PluginConfig) -> None:
     """One process of one pool."""
     factories = load_backends()
     if config.backend not in factories:
@@ -29,4 +21,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run("agent", Config, main)
+    run("agent", PluginConfig, main)

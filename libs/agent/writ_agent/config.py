@@ -23,3 +23,9 @@ class AgentConfig(ServiceConfig, frozen=True, kw_only=True):
     stop_grace: Annotated[
         Seconds, env("WRIT_STOP_GRACE", "seconds that what runs has to end by itself when the agent stops")
     ] = 10.0
+
+
+class PluginConfig(AgentConfig, frozen=True, kw_only=True):
+    """An agent's, and which backend it has."""
+
+    backend: Annotated[str, env("WRIT_BACKEND", "name of an installed backend, as the inventory has it")]
