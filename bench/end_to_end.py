@@ -34,7 +34,7 @@ class Requester:
 
     async def listen(self) -> None:
         """To the ends of one's own operations."""
-        await self._bus.subscribe(f"writ.event.op.{PRINCIPAL}.>", self._event, concurrency=256)
+        await self._bus.subscribe(f"writ.event.op.{PRINCIPAL}.*.finished", self._event, concurrency=256)
 
     async def _event(self, message: Message) -> None:
         where = subjects.parse_event(message.subject)

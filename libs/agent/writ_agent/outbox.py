@@ -44,13 +44,20 @@ class Outbox:
                 self._start(key, entry)
 
     async def post(self, key: str, parcel: Parcel, *, durable: bool = True) -> None:
-        """Spool it and begin to send it; where the disk fails it is sent all the same."""
+        """Spool it and begin to send it; where the disk fails it is sent all the same.
+
+        What tells of no change (`durable` false) is on its way before the disk is asked.
+        """
+        if not durable:
+            self._start(key, parcel)
+            await asyncio.sleep(0)
         try:
             await self._spool.keep(key, parcel, durable=durable)
         except OSError as error:
             _log.error("outbox.not_spooled", key=key, error=str(error))
         fault("agent.receipt_spooled")
-        self._start(key, parcel)
+        if durable:
+            self._start(key, parcel)
 
     async def flush(self, grace: float) -> None:
         """Give what is pending this long to arrive; the spool has the rest."""

@@ -4,8 +4,8 @@ Each append says which event of the operation its writer had seen last; the serv
 last one. The life that an append returns is the one to go on with.
 """
 
+import os
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any, cast, get_args
 
@@ -35,7 +35,7 @@ class Recorder:
         """The fields that every event has, for an event that happens now."""
         trace = tracing.current() or tracing.root(correlation_id)
         return {
-            "id": uuid.uuid4().hex,
+            "id": os.urandom(16).hex(),
             "at": self.clock(),
             "correlation_id": correlation_id or trace.correlation_id,
             "causation_id": trace.causation_id,
