@@ -122,7 +122,8 @@ class Worker:
         """The answer that should be a grant. If there is none, whoever must know has been told."""
         key = _key(claimed.work)
         try:
-            await self._parts.spool.keep(key, _asked(claimed), durable=False)
+            if not self._only_reads(claimed.work):  # what only reads may be asked for again, whoever forgot it
+                await self._parts.spool.keep(key, _asked(claimed), durable=False)
             answer = await ask(self._parts.bus, claimed, delivery, lambda: self.stopping)
         except TimedOut as error:
             # It may count as started by us. It never will be: say so, and let the next delivery find out.
@@ -141,6 +142,10 @@ class Worker:
         _log.info("agent.claim_declined", code=answer.error.code, retry=answer.error.retry)
         await _settle(delivery.nak(_delay(delivery)) if answer.error.retry else delivery.ack())
         return None
+
+    def _only_reads(self, work: Dispatched) -> bool:
+        operation = self._parts.trust.catalogue.get(work.operation)
+        return operation is not None and operation.read_only
 
     async def _intend(self, order: Order) -> None:
         """On disk before the effect. What changes nothing need not wait for the disk. Raises OSError."""
