@@ -1,4 +1,4 @@
-"""One key of a real house in the wrong hands: what it opens is what DESIGN allows it, and nothing else.
+"""One key of a real house in the wrong hands: what it opens is what its role may do, and nothing else.
 
 Whoever has the executors' key asks policy whatever it likes; what policy signs then is not enough for any agent.
 """
