@@ -91,7 +91,7 @@ async def test_a_stop_before_the_claim_denies_the_claim_until_it_is_lifted(
         assert refused.outcome == "denied"
         assert refused.error
         assert refused.error.code == "stopped"
-        assert (await writ.stop_lift((stop.output or {})["stop_id"])).outcome == "succeeded"
+        assert (await writ.stop_lift((stop.output or {})["id"])).outcome == "succeeded"
         last = await writ.run("test_count", "web-1", {"path": str(files / "stopped")}, timeout=30)
     assert last.outcome == "succeeded"
     assert (files / "stopped").read_text().split() == [last.operation_id]

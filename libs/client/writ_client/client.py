@@ -184,5 +184,5 @@ class Writ(Queries):
     async def stop_lift(
         self, stop_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """End a stop: `stop_id` is in the output of its `stop_set`."""
+        """End a stop: `stop_id` is the `id` in the output of its `stop_set`."""
         return await self.run("stop_lift", WRIT_TARGET, {"stop_id": stop_id}, reason=reason, timeout=timeout)
