@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.architecture.tree import ROOT, Distribution, distributions
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(600)]
 BY_NAME = {distribution.name: distribution for distribution in distributions()}
 SERVICES = [distribution for distribution in distributions() if distribution.is_service]
 ALONE = [*SERVICES, BY_NAME["writ-client"], BY_NAME["writ-hostops"]]

@@ -41,7 +41,7 @@ from writ_testing.house import RunningHouse
 from writ_trust.sealing import SealKey
 from writ_trust.statements import read, sign
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("stolen keys")]
 DEMANDING = [o for o in CATALOGUE.values() if o.own_signature or o.risk is Risk.ADMIN]
 
 

@@ -153,7 +153,8 @@ class History:
 
     async def _next(self, pause: float) -> Happening | None:
         try:
-            return await asyncio.wait_for(self._heard.get(), pause)
+            async with asyncio.timeout(pause):
+                return await self._heard.get()
         except TimeoutError:
             return None
 

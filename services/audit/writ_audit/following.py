@@ -109,8 +109,10 @@ class Follower:
             if records:
                 await self._apply(records)
             if len(records) < BATCH:
+                # Not wait_for: on Python 3.11 it loses a cancel that comes as the event is set.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wanted.wait(), PAUSE)
+                    async with asyncio.timeout(PAUSE):
+                        await self._wanted.wait()
 
     async def _apply(self, records: list[Record]) -> None:
         changes = [project(record.sequence, record.subject, record.data, record.time) for record in records]
