@@ -105,7 +105,7 @@ def test_a_host_without_systemd_is_unavailable(ask: Ask, systemctl: Install, mon
 @pytest.mark.parametrize(("queued", "outcome"), [(True, "cancelled"), (False, "cancelled")])
 def test_a_cancel_takes_the_job_back(ask: Ask, systemctl: Install, tmp_path: Path, queued: bool, outcome: str) -> None:
     job = "echo Job=7 >>{tmp}/shown; " if queued else ""
-    calls = systemctl(job + "mkfifo {tmp}/never; : >{tmp}/asked; cat {tmp}/never")
+    calls = systemctl(job + "mkfifo {tmp}/never; : >{tmp}/asked; exec cat {tmp}/never")
     with Stop(30) as stop:
         over = threading.Event()
 
