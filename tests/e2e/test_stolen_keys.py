@@ -40,7 +40,7 @@ from writ_testing.house import RunningHouse
 from writ_trust.sealing import SealKey
 from writ_trust.statements import read, sign
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("stolen keys")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 DEMANDING = [o for o in CATALOGUE.values() if o.own_signature or o.risk is Risk.ADMIN]
 
 
@@ -65,6 +65,15 @@ async def executor(house: RunningHouse) -> AsyncIterator[Bus]:
 async def alice(house: RunningHouse) -> AsyncIterator[Writ]:
     async with await house.client("alice") as client:
         yield client
+
+
+async def recorded(bus: Bus, kind: str) -> None:
+    """Somebody has recorded a security event of this kind."""
+
+    async def seen() -> bool:
+        return await bus.journal.last(subjects.security_event(kind)) is not None
+
+    await eventually(seen, what=f"a security event {kind}")
 
 
 @pytest.mark.parametrize("operation", DEMANDING, ids=lambda one: one.name)
@@ -139,6 +148,7 @@ async def test_a_running_operation_is_cancelled_by_its_owner_or_on_a_signature_a
     assert (await alice.get(number)).state == "started"
     assert (await cancel(own)).result == "stopped"
     assert (await alice.wait(number, timeout=20)).outcome == "cancelled"
+    await recorded(executor, "forged_cancel")
 
 
 async def test_an_agent_looks_only_at_what_was_signed(house: RunningHouse, executor: Bus, files: Path) -> None:
@@ -168,6 +178,7 @@ async def test_an_agent_looks_only_at_what_was_signed(house: RunningHouse, execu
         looked = await look(ask, pool)
         assert looked.error, what
         assert looked.seen == {}, what
+    await recorded(executor, "forged_look")
 
 
 async def test_an_agent_gets_nothing_of_another_pools_operation(house: RunningHouse, executor: Bus) -> None:
