@@ -4,14 +4,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := $(VENV)/peers
 DISTS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
 PYTEST_ARGS ?= -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab bench docs format lock clean
+.PHONY: help setup demo test check lab bench bench-peers docs format lock clean
 
 help:  ## Show what can be done here
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## Create .venv from the lock, with the writ command in it
 
@@ -38,10 +39,24 @@ check: setup  ## Lint, types, layers, generated documents: the one definition of
 
 lab: setup  ## Run the tests on real hosts (root)
 	@$(BIN)/python tests/lab/wheels.py
-	@tests/lab/lab.sh with env PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m lab tests/lab
+	@$(BIN)/python -m tests.lab.base_image
+	@tests/lab/lab.sh with env PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m lab -n 2 tests/lab
 
 bench: setup  ## Measure, and compare with the bars of the design
 	@$(BIN)/python -m bench
+
+bench-peers: setup $(PEERS)/.installed  ## Measure decisions beside other policy engines (installs them, four minutes)
+	@$(BIN)/python -m bench.peers
+
+# What can't be installed here is told now, and named as missing in what is measured; the next run tries again.
+$(PEERS)/.installed: bench/peers/requirements.lock bench/peers/package-lock.json | $(STAMP)
+	@rm -rf $(PEERS) && mkdir -p $(PEERS) && cp bench/peers/package.json bench/peers/package-lock.json $(PEERS)
+	@echo "installing the peers into $(PEERS)"
+	@all=yes; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --target $(PEERS)/python \
+	    -r bench/peers/requirements.lock || { all=no; echo "the peers' Python packages can't be installed here"; }; \
+	npm ci --silent --no-audit --no-fund --prefix $(PEERS) || { all=no; echo "npm can't install Cerbos here"; }; \
+	[ $$all = no ] || touch $@
 
 docs: setup  ## Write the generated documents anew
 	@$(BIN)/python -m writ_testing.generate_docs
@@ -50,9 +65,11 @@ format: setup  ## Let ruff mend what it can
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
 
-lock:  ## Resolve requirements.in into requirements.lock (hashes, no addresses)
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 \
-	    requirements.in -o requirements.lock
+lock:  ## Resolve each requirements.in into its requirements.lock (hashes, no addresses)
+	@for folder in . bench/peers; do \
+	    $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 \
+	        $$folder/requirements.in -o $$folder/requirements.lock || exit 1; \
+	done
 
 clean:  ## Remove what the targets above made (not .writ, which holds a running system's keys and journal)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

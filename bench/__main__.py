@@ -1,18 +1,27 @@
-"""`python -m bench [NAME…]`: run the measurements (all of them, or those named) and print their tables."""
+"""`python -m bench [NAME…]`: run the measurements (all, or those named), print their tables, and write them where
+docs/performance.md has a place for them.
+"""
 
 import importlib
 import sys
 
 import uvloop
 
-NAMES = ("end_to_end", "audit", "policy")
+from bench.document import fill
+from bench.figures import keep
+
+NAMES = ("end_to_end", "audit", "policy", "ssh", "scale", "flood", "growth", "memory")
 
 
 def main() -> None:
     """One after the other; the machine should have nothing else to do."""
     for name in sys.argv[1:] or NAMES:
         module = importlib.import_module(f"bench.{name}")
-        print(f"## {name}\n\n{module.table(uvloop.run(module.run()))}\n", flush=True)
+        found = uvloop.run(module.run())
+        keep(name, found)
+        tables = module.table(found)
+        fill(f"{name}.py", tables)
+        print(f"## {name}\n\n{tables}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -40,12 +40,18 @@ QUERIES = {
 def records() -> Iterator[tuple[int, str, bytes]]:
     """Operations of four events each, as an executor writes them."""
     for number in range(EVENTS // 4):
-        principal = f"principal-{number % 20}"
-        operation = operation_id(principal, str(number))
-        for place, event in enumerate(_events(number, principal, operation), 1):
-            kind = str(event.__struct_config__.tag)
-            where = {"pool": "local-a", "target": "t"} if kind == "dispatched" else {}
-            yield number * 4 + place, operation_event(principal, operation, kind, **where), encode(event)
+        for place, (subject, event) in enumerate(operation(number), 1):
+            yield number * 4 + place, subject, encode(event)
+
+
+def operation(number: int) -> Iterator[tuple[str, journal.OperationEvent]]:
+    """One of them, from its request to its end, each event with its subject."""
+    principal = f"principal-{number % 20}"
+    made = operation_id(principal, str(number))
+    for event in _events(number, principal, made):
+        kind = str(event.__struct_config__.tag)
+        where = {"pool": "local-a", "target": "t"} if kind == "dispatched" else {}
+        yield operation_event(principal, made, kind, **where), event
 
 
 def _events(number: int, principal: str, operation: str) -> Iterator[journal.OperationEvent]:

@@ -7,11 +7,12 @@ a bare JetStream publish in the same run, and the memory of each process after i
 import asyncio
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import json
 
-from bench.peers import bare_server, measure_peers
+from bench.bare_nats import bare_server, measure_peers
 from bench.timing import Sample, measure
 from writ_bus.port import Bus, Message
 from writ_client.context import Context, open_bus
@@ -22,6 +23,8 @@ from writ_testing.house import RunningHouse, running_house
 COUNTS = {1: 500, 32: 3_000, 64: 4_000}
 ENVIRON = {"WRIT_RATE": "100000", "WRIT_BURST": "100000", "WRIT_SLOTS": "64", "WRIT_LOG_LEVEL": "warning"}
 PRINCIPAL = "operator"
+SUCCEEDED = b'"outcome":"succeeded"'
+NOOP = subjects.request(PRINCIPAL, "test_noop")
 
 
 class Requester:
@@ -41,14 +44,23 @@ class Requester:
         if where is None or where.event != "finished":
             return
         waiter = self._ends.pop(where.operation_id, None)
+        if SUCCEEDED not in message.data:
+            raise SystemExit(f"it did not end well: {message.data.decode()[:500]}")
         if waiter is None:
             self._early.add(where.operation_id)
         elif not waiter.done():
             waiter.set_result(None)
 
     async def noop(self, _: int) -> None:
+        """One operation that does nothing, from request to `finished`."""
+        await self._end(await self._bus.request(NOOP, b'{"target":"web-1"}', timeout=30))
+
+    async def ask(self, operation: str, target: str, parameters: Mapping[str, object]) -> None:
         """One operation, from request to `finished`."""
-        message = await self._bus.request(subjects.request(PRINCIPAL, "test_noop"), b'{"target":"web-1"}', timeout=30)
+        wanted = json.encode({"target": target, "parameters": parameters})
+        await self._end(await self._bus.request(subjects.request(PRINCIPAL, operation), wanted, timeout=30))
+
+    async def _end(self, message: Message) -> None:
         answer = json.decode(message.data)
         operation_id = answer["operation_id"]
         if answer["error"] is not None:

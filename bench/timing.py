@@ -36,3 +36,10 @@ def summary(times: list[float], elapsed: float) -> Sample:
     """Of seconds a call, and seconds over all."""
     cuts = statistics.quantiles(times, n=100)
     return Sample(p50=round(cuts[49] * 1000, 3), p99=round(cuts[98] * 1000, 3), rate=round(len(times) / elapsed, 1))
+
+
+async def pause(seconds: float) -> None:
+    """What is measured is to happen then: a pace, or a bucket that fills."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, over.set)
+    await over.wait()

@@ -1,13 +1,16 @@
 """The fake passes what every backend must pass."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from writ_agent.backend import Task
+from writ_agent.backend import Done, Task
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
 from writ_testing.backend_suite import BackendSuite, task
 from writ_testing.fake_backend import FakeBackend
 from writ_testing.operations import OPERATIONS
+from writ_testing.trials import Trial
 
 TARGET = Target(id="host-1", role="testing", backend="fake")
 CATALOGUE = Catalogue(OPERATIONS)
@@ -28,6 +31,19 @@ class FakeHost:
 
     async def changed(self, operation_id: str) -> bool:
         return operation_id in self.backend.effects
+
+    def trials(self) -> Iterator[Trial]:
+        counted = self.change("t" * 26)
+
+        async def shows(done: Done | None) -> bool:
+            return counted.operation_id in self.backend.effects
+
+        yield Trial(counted, shows)
+
+    @property
+    def elsewhere(self) -> set[str]:
+        """What no host is needed for."""
+        return {"test_noop", "test_sleep", "test_secret", "test_fail"}
 
     async def busy(self, operation_id: str) -> bool:
         return operation_id in self.backend.running

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from tests.agent.conftest import POOL, TARGET, World
 
+from writ_agent.backend import Done, Progress, Task
 from writ_contracts.agents import AskLook
 from writ_contracts.decisions import LookAction
+from writ_contracts.errors import Untrusted
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_trust.keys import Key, generate_seed
@@ -27,7 +29,7 @@ def ask(world: World, action: LookAction, allowed: LookAction | None = None, **c
     return AskLook(look=look, action=action, parameters=parameters, look_key=KEY)
 
 
-@pytest.mark.parametrize("action", ["baseline", "preview", "listing", "probe"])
+@pytest.mark.parametrize("action", ["baseline", "preview", "probe"])
 async def test_a_look_that_holds_is_done(action: LookAction, world: World) -> None:
     await world.agent()
     looked = await world.executor.ask_look(ask(world, action), POOL)
@@ -63,6 +65,43 @@ async def test_an_expired_look_is_refused_and_no_attack(world: World) -> None:
     assert looked.error.code == "look_expired"
     assert world.backend.looks == []
     assert world.executor.reports == []
+
+
+OTHERS = {
+    "host_key_changed": "host_key_changed",
+    "tailscale_wrong_node": "wrong_peer",
+    "tailscale_wrong_tags": "wrong_peer",
+}
+"""Codes of hosts that are not the ones that are meant, and the security events that they are."""
+
+
+@pytest.mark.parametrize(("code", "kind"), OTHERS.items())
+async def test_a_preview_of_a_host_that_is_another_one_is_refused_and_reported(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: str, kind: str
+) -> None:
+    async def stranger(task: Task) -> dict[str, Any]:
+        raise Untrusted("it is another one", code=code)
+
+    monkeypatch.setattr(world.backend, "preview", stranger)
+    await world.agent()
+    looked = await world.executor.ask_look(ask(world, "preview"), POOL)
+    assert looked.error is not None
+    assert looked.error.code == code
+    await world.executor.until(lambda: [report.kind for report in world.executor.reports] == [kind])
+
+
+@pytest.mark.parametrize(("code", "kind"), OTHERS.items())
+async def test_an_operation_on_a_host_that_is_another_one_fails_and_is_reported(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: str, kind: str
+) -> None:
+    async def stranger(task: Task, progress: Progress) -> Done:
+        raise Untrusted("it is another one", code=code)
+
+    monkeypatch.setattr(world.backend, "run", stranger)
+    await world.agent()
+    receipt = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
+    assert (receipt.outcome, receipt.code, receipt.effect) == ("failed", code, "none")
+    await world.executor.until(lambda: [report.kind for report in world.executor.reports] == [kind])
 
 
 async def test_bytes_that_are_no_question_get_an_answer(world: World) -> None:

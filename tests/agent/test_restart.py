@@ -1,15 +1,23 @@
 """What an agent makes of what an earlier process of it left behind."""
 
 import asyncio
+import time
 from pathlib import Path
 
+import pytest
+from msgspec import structs
 from tests.agent.conftest import POOL, SECRET, TARGET, World, until
 
 from writ_agent import processes
-from writ_agent.backend import Done
+from writ_agent.backend import Done, Task
 from writ_agent.receipts import Identity, Run, receipt_message
 from writ_agent.spool import Asked, Intent, Parcel, Spool
+from writ_contracts.decisions import Grant
 from writ_contracts.ids import encode_id
+from writ_testing.fake_backend import FakeBackend
+from writ_testing.scripted_executor import VERSION
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
 
 ID = encode_id(b"\x01" * 16)
 
@@ -39,6 +47,72 @@ async def test_what_changes_nothing_has_had_no_effect(world: World) -> None:
     assert (await world.executor.ended(ID)).effect == "none"
 
 
+class Remote(FakeBackend):
+    """Works on other hosts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: list[Task] = []
+
+    async def settle(self, task: Task) -> Done:
+        """See Leftovers."""
+        self.settled.append(task)
+        return Done(outcome="succeeded", effect="done")
+
+
+async def test_what_runs_elsewhere_is_asked_for_under_a_grant_that_policy_signed(world: World) -> None:
+    remote = Remote()
+    kept = structs.replace(intent("test_count"), grant=sign(Key(generate_seed()), VERSION))
+    await left(world.folder / "state", kept)
+    await world.agent(backend=remote)
+    receipt = await world.executor.ended(ID)
+    assert (receipt.outcome, receipt.over, remote.settled) == ("unknown", False, [])
+
+
+class Mute(Remote):
+    """Works on a host that never answers."""
+
+    async def settle(self, task: Task) -> Done:
+        """See Leftovers."""
+        self.settled.append(task)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_host_that_is_mute_is_not_waited_for_when_the_operations_own_time_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_agent.recovery.SETTLE_SECONDS", 600.0)
+    remote = Mute()
+    kept = structs.replace(intent("test_count"), grant=sign(world.executor.key, granted(timeout=60, ago=61.0)))
+    await left(world.folder / "state", kept)
+    await world.agent(backend=remote)
+    receipt = await world.executor.ended(ID)
+    assert (receipt.outcome, receipt.code, receipt.over) == ("unknown", "agent_restarted", False)
+    assert [task.operation_id for task in remote.settled] == [ID]
+
+
+def granted(timeout: int, ago: float) -> Grant:
+    """A grant under which an earlier process of the agent began the operation."""
+    return Grant(
+        operation_id=ID,
+        operation="test_count",
+        target=TARGET,
+        principal="alice",
+        parameters_digest="1" * 64,
+        decision_digest="2" * 64,
+        claim_digest="3" * 64,
+        policy=VERSION,
+        control_sequence=0,
+        pool=POOL,
+        instance="earlier",
+        nonce="4" * 64,
+        lifetime=15.0,
+        timeout=timeout,
+        granted_at=time.time() - ago,
+    )
+
+
 async def test_what_was_only_claimed_was_never_begun(world: World) -> None:
     await left(world.folder / "state", Asked(operation_id=ID, attempt=1, principal="alice", instance="earlier"))
     await world.agent()
@@ -66,7 +140,7 @@ async def test_it_is_told_once_and_then_forgotten(world: World) -> None:
     await left(world.folder / "state", intent("test_count"))
     agent = await world.agent()
     await world.executor.ended(ID)
-    await until(lambda: world.executor.heartbeats[-1].running == [])
+    await until(lambda: [beat.running for beat in world.executor.heartbeats[-1:]] == [[]])
     await agent.stop()
     await world.stack.aclose()
     with Spool(world.folder / "state", SECRET) as spool:

@@ -103,6 +103,20 @@ async def test_what_may_have_had_an_effect_when_its_time_was_up_is_unknown(world
     assert (receipt.outcome, receipt.code, receipt.effect, receipt.over) == ("unknown", "timeout", "maybe", True)
 
 
+async def test_a_host_that_saw_its_time_up_as_a_cancel_is_told_as_out_of_time(world: World) -> None:
+    async def end(task: Task, progress: Progress) -> Done:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return Done(outcome="unknown", code="cancelled", message="its job goes on", effect="maybe")
+        raise AssertionError("it is always stopped")
+
+    world.backend.scripts["test_sleep"] = end
+    await world.agent()
+    receipt = await world.executor.ended(await world.executor.dispatch("test_sleep", TARGET, timeout=1))
+    assert (receipt.outcome, receipt.code, receipt.effect) == ("unknown", "timeout", "maybe")
+
+
 async def test_what_succeeded_while_it_was_told_to_stop_has_succeeded(world: World) -> None:
     async def finish(task: Task, progress: Progress) -> Done:
         try:

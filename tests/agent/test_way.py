@@ -1,11 +1,14 @@
 """One operation's way through an agent, as it should go."""
 
+from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backend import Done, Progress, Task
-from writ_contracts.agents import Receipt
+from writ_contracts.agents import Claim, ClaimAnswer, Receipt
 from writ_contracts.errors import Denied
+from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical
+from writ_testing.scripted_executor import Asked
 from writ_trust.digests import plain_digest
 from writ_trust.statements import digest, open_signed
 
@@ -30,6 +33,23 @@ async def test_the_receipt_is_signed_and_has_the_public_output_with_the_digest_o
     receipt = open_signed(told.receipt, Receipt, {world.key.public})
     assert b"hunter2" not in bytes(told.receipt.payload)
     assert told.full_output["secret"] == "hunter2"
+    assert receipt.output_digest == plain_digest(canonical(told.full_output))
+
+
+async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest_alone(world: World) -> None:
+    honest = world.executor.answering
+
+    async def without(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer | None:
+        answer = await honest(asked, claim, signed)
+        return None if answer is None else structs.replace(answer, outputs=False)
+
+    world.executor.answering = without
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    receipt = await world.executor.ended(operation_id)
+    told = world.executor.receipts[0]
+    assert (receipt.output, receipt.state) == ({}, {})
+    assert told.full_output == {"lines": 1}
     assert receipt.output_digest == plain_digest(canonical(told.full_output))
 
 

@@ -1,18 +1,31 @@
 """The local backend on this very host: files for effects, processes for what is slow."""
 
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.hostops.apt_root import AptRoot, trials
+from tests.hostops.old_python import carried, old_python
 
 from writ_agent.backend import Done, Task
+from writ_agent.host_requests import redact
 from writ_agent.processes import living
 from writ_agent.routed import Routed
 from writ_agent.service import handlers_for
 from writ_agent_local.backend import LocalBackend
-from writ_agent_local.child import HostChild, redact
+from writ_agent_local.child import HostChild
+from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue, load_handlers
 from writ_testing.backend_suite import BackendSuite, Heard, task
+from writ_testing.eventually import eventually
+from writ_testing.trials import ON_A_REAL_HOST, Trial, Trials, listener, repository
 
 CATALOGUE = load_catalogue()
 
@@ -20,7 +33,8 @@ CATALOGUE = load_catalogue()
 class LocalHost:
     """This host, with a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: str = sys.executable, path: str = "") -> None:
+        self.python, self.path = python, path
         self.root = folder / "root"
         self.root.mkdir()
         self.target = Target(id="here", role="testing", backend="local", file_roots=[str(self.root)])
@@ -42,8 +56,53 @@ class LocalHost:
         path = self.root / operation_id
         return path.exists() and path.read_text() == "new\n"
 
+    def trials(self) -> Iterator[Trial]:
+        vault = repository(self.root.parent / "vault")
+        target = Target(
+            id="here",
+            role="testing",
+            backend="local",
+            file_roots=[str(self.root)],
+            backup=vault,
+            scan_networks=["127.0.0.0/8"],
+        )
+        made = Trials(CATALOGUE, target, self.root)
+        with listener() as port:
+            yield from made.files()
+            yield from made.network(port)
+            yield from made.backups()
+            yield from self.packages(made, AptRoot(self.root.parent / "apt"))
+
+    @property
+    def elsewhere(self) -> set[str]:
+        return {*ON_A_REAL_HOST, *(name for name in self.backend.operations if name.startswith("test_"))}
+
     async def busy(self, operation_id: str) -> bool:
         return bool(living(operation_id))
+
+    def packages(self, made: Trials, apt: AptRoot) -> Iterator[Trial]:
+        """By real apt-get and dpkg in a root of their own, through the real child process."""
+        with self.child([apt.options(), apt.admin()]):
+            yield from trials(made, apt)
+
+    @contextmanager
+    def child(self, options: Sequence[Sequence[str]] = ((), ())) -> Iterator[None]:
+        """hostops is as a child has it, but for its Python and the root of the packages."""
+        command = (self.python, "-I", "-c", CHILD, self.path, json.dumps(options))
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("writ_agent_local.child._COMMAND", command)
+            yield
+
+
+CHILD = """
+import json, sys
+sys.dont_write_bytecode = True
+sys.path[:0] = filter(None, [sys.argv[1]])
+from writ_hostops.packages import apt, dpkg
+from writ_hostops.__main__ import main
+apt.OPTIONS, dpkg.OPTIONS = json.loads(sys.argv[2])
+main()
+"""
 
 
 class TestLocalBackend(BackendSuite):
@@ -52,7 +111,17 @@ class TestLocalBackend(BackendSuite):
         return LocalHost(tmp_path)
 
 
-ID = "c" * 26
+class TestLocalBackendWithAnOldPython(BackendSuite):
+    """As on the hosts that hostops is sent to."""
+
+    @pytest.fixture
+    def host(self, tmp_path: Path) -> Iterator[LocalHost]:
+        host = LocalHost(tmp_path, old_python(), str(carried(tmp_path / "carried")))
+        with host.child():
+            yield host
+
+
+ID = encode_id(os.urandom(16))
 
 
 async def run(host: LocalHost, name: str, **given: object) -> Done:
@@ -90,6 +159,20 @@ async def test_a_hostops_that_dies_leaves_a_change_unknown_and_a_read_cancelled(
         reading = await local.run(task(CATALOGUE["file_read"], host.target, ID, file_path=f"{host.root}/x"), Heard())
     assert (change.outcome, change.effect, change.over) == ("unknown", "maybe", True)
     assert (reading.outcome, reading.effect) == ("cancelled", "none")
+
+
+async def test_what_a_hostops_that_was_killed_left_behind_is_ended(tmp_path: Path) -> None:
+    host, apt, flag = LocalHost(tmp_path), AptRoot(tmp_path / "apt"), tmp_path / "running"
+    apt.publish("slow", "1", postinst=f"echo $$ >{flag}; exec sleep 600")
+    apt.update()
+    with host.child([apt.options(), apt.admin()]):
+        installing = asyncio.create_task(run(host, "package_install", package_name="slow"))
+        await eventually(lambda: asyncio.to_thread(lambda: flag.exists() and flag.read_text().endswith("\n")))
+        (hostops,) = [pid for pid in living(ID) if b"writ_hostops" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(hostops, signal.SIGKILL)
+        done = await asyncio.wait_for(installing, 20.0)
+    assert (done.outcome, done.code, done.effect, done.over) == ("unknown", "ended", "maybe", True)
+    assert living(ID) == []
 
 
 async def test_an_operation_that_was_done_here_before_is_not_done_again(tmp_path: Path) -> None:

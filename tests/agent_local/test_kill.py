@@ -56,5 +56,4 @@ def _receipts(house: House, operation_id: str) -> list[Receipt]:
 async def _quiet(house: House, operation_id: str) -> None:
     """Until the agent says that it has nothing in hand, and has done another operation since."""
     await house.executor.ended(await house.executor.dispatch("test_noop", house.target()))
-    beats = house.executor.heartbeats
-    await house.executor.until(lambda: operation_id not in beats[-1].running)
+    await house.house.quiet(operation_id)

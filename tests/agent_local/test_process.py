@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from urllib.request import urlopen
 
+from msgspec import structs
 from tests.agent_local.conftest import House
 
 from writ_agent.processes import living
@@ -36,6 +37,16 @@ async def test_agents_of_two_pools_never_get_each_others_work(house: House) -> N
         for operation_id in own:
             assert (await house.executor.ended(operation_id)).pool == pool
             assert read(house.executor.asked[operation_id].claims[0], Claim).pool == pool
+
+
+async def test_a_target_over_ssh_is_never_worked_on_here(house: House) -> None:
+    await house.agent()
+    target = structs.replace(house.target(), backend="ssh", connection={"host": "127.0.0.1", "user": "root"})
+    counted = house.folder / "root" / "counted"
+    operation_id = await house.executor.dispatch("test_count", target, path=str(counted))
+    receipt = await house.executor.ended(operation_id)
+    assert (receipt.outcome, receipt.code, receipt.effect) == ("failed", "unsupported", "none")
+    assert not counted.exists()
 
 
 async def test_an_agent_with_the_key_of_one_pool_cannot_work_for_another(house: House) -> None:
@@ -78,7 +89,7 @@ async def test_an_orderly_stop_leaves_nothing_and_exits_with_0(house: House) -> 
 
 async def test_a_second_process_on_the_same_state_refuses(house: House) -> None:
     await house.agent()
-    second = await house._start("local-a", {})
+    second = await house.house.process("local-a")
     _, log = await asyncio.wait_for(second.communicate(), 20)
     assert second.returncode == 1
     assert b"in use by another agent" in log
@@ -90,7 +101,7 @@ async def test_it_says_how_it_is_and_what_it_did(house: House) -> None:
     await house.executor.ended(await house.executor.dispatch("test_noop", house.target()))
     port = json.loads(run_file.read_text())["health_port"]
     ready = json.loads(await _get(port, "readyz"))
-    assert ready == {"status": "ready", "checks": {"bus": "ok", "spool": "ok", "local": "ok"}}
+    assert ready == {"status": "ready", "checks": {"bus": "ok", "spool": "ok", "local": "ok", "targets": "ok"}}
     metrics = (await _get(port, "metrics")).decode()
     assert 'writ_agent_operations_total{operation="test_noop",outcome="succeeded"} 1.0' in metrics
     assert "writ_agent_free_slots 8.0" in metrics

@@ -8,119 +8,273 @@ import subprocess
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from tests.architecture.tree import ROOT, distributions
 
-from writ_client.house.founding import found
-from writ_client.house.home import Home, host_token
+from writ_client.command.keep import Config as KeeperConfig
+from writ_client.house import containers
+from writ_client.house.home import Home
 from writ_runtime.config import Variable, describe
+from writ_testing.peers import missing, program
 
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-POOL = f"local-{host_token()}"
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+TRACES = ROOT / "deploy" / "traces.yaml"
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+ELSEWHERE = ("prometheus", "alertmanager", "grafana")
+"""Services of others, from their public images."""
+ASKED = {"prometheus": "promtool", "alertmanager": "amtool", "grafana": "wget"}
+"""How each of those is asked whether it is well: by a program that is in its image."""
+NO_SERVICE = ("init", "writ")
+"""The command, for once."""
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """What `writ up` makes of an empty folder."""
-    home, umask = Home(tmp_path_factory.mktemp("home")), os.umask(0o077)
-    found(home)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `init` makes, of an installation with one server."""
+    folder, umask = tmp_path_factory.mktemp("writ"), os.umask(0o077)
+    containers.write_environment(folder / ".env", containers.environment(containers.init(folder / ".writ", 1)))
     os.umask(umask)
-    return home
+    return folder
 
 
 @pytest.fixture(scope="module")
-def compose(home: Home) -> dict[str, Any]:
+def compose(folder: Path) -> dict[str, Any]:
     """The file with its variables filled in, as compose would; this reads the few forms that it uses."""
-    values = {"WRIT_HOME": str(home.root), "WRIT_POOL": POOL, "WRIT_POLICY_KEY": home.key("policy").public}
-    text = COMPOSE.read_text().replace("${WRIT_HOME:-${PWD}/.writ}", str(home.root))
-    text = text.replace("${WRIT_SANDBOX:-${PWD}/writ-sandbox}", str(home.sandbox))
+    values = {"WRIT_FOLDER": str(folder)}
+    for line in (folder / ".env").read_text().splitlines():
+        name, _, value = line.partition("=")
+        values[name] = value
+    text = COMPOSE.read_text()
     text = re.sub(r"\$\{(\w+)(?::?[-?]([^}]*))?\}", lambda found: values.get(found[1], found[2] or ""), text)
     return dict(yaml.safe_load(text))
 
 
-def ours(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Those that are services of Writ."""
-    return {name: service for name, service in compose["services"].items() if "build" in service}
+def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Those of Writ that are configured by their environment."""
+    return {
+        name: service
+        for name, service in compose["services"].items()
+        if "SERVICE" in service.get("build", {}).get("args", {}) and name not in NO_SERVICE
+    }
 
 
 def variables(service: dict[str, Any]) -> list[Variable]:
     """What the code of that service reads from its environment."""
-    module = import_module(f"writ_{service['build']['args']['SERVICE']}.config")
-    return describe(module.Config)
+    name = service["build"]["args"]["SERVICE"]
+    return describe(KeeperConfig if name == "client" else import_module(f"writ_{name}.config").Config)
 
 
-def test_each_service_is_one_of_the_tree(compose: dict[str, Any]) -> None:
-    known = {one.folder.name for one in distributions() if one.is_service}
-    for service in ours(compose).values():
-        assert service["build"]["args"]["SERVICE"] in known
+def mounted(service: dict[str, Any]) -> dict[str, str]:
+    """What of the machine is where in the container; "" for a volume."""
+    found = {}
+    for volume in service.get("volumes", []):
+        first, _, rest = volume.partition(":")
+        found[rest.partition(":")[0] or first] = first if rest else ""
+    return found
+
+
+def test_every_service_of_the_tree_is_there(compose: dict[str, Any]) -> None:
+    wanted = {one.folder.name for one in distributions() if one.is_service}
+    built = {service["build"]["args"]["SERVICE"] for service in services(compose).values()}
+    assert built == {*wanted, "client"}
+    for service in services(compose).values():
         assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).samefile(DOCKERFILE)
 
 
-def test_every_image_that_runs_is_built_here(compose: dict[str, Any]) -> None:
-    built = {service["image"] for service in ours(compose).values()}
-    assert {service["image"] for service in compose["services"].values()} == built
+def test_every_image_that_runs_is_built_here_or_one_of_others_in_a_version(compose: dict[str, Any]) -> None:
+    built = {service["image"] for service in compose["services"].values() if "build" in service}
+    for name, service in compose["services"].items():
+        if name in ELSEWHERE:
+            assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", service["image"])
+        else:
+            assert service["image"] in built
 
 
 def test_each_service_gets_all_that_it_needs_and_nothing_that_it_does_not_know(compose: dict[str, Any]) -> None:
-    for name, service in ours(compose).items():
+    for name, service in services(compose).items():
         known = variables(service)
         given = set(service["environment"])
         assert given <= {one.name for one in known}, name
-        assert {one.name for one in known if one.default is None} <= given, name
+        filled_in = {"WRIT_KEY_FILE"} if name == "keeper" else set()
+        assert {one.name for one in known if one.default is None} <= given | filled_in, name
 
 
 def test_what_a_variable_names_is_mounted(compose: dict[str, Any]) -> None:
-    for name, service in ours(compose).items():
-        mounted = {f"/run/secrets/{one['target']}" for one in service.get("secrets", [])}
-        mounted |= {one["target"] for one in service.get("configs", [])}
-        mounted |= {volume.split(":")[1] for volume in service.get("volumes", [])}
-        paths = {value for value in service["environment"].values() if value.startswith("/")}
-        assert paths <= mounted, name
+    for name, service in services(compose).items():
+        there = {
+            one["target"] if one["target"][0] == "/" else f"/run/secrets/{one['target']}" for one in service["secrets"]
+        }
+        there |= set(mounted(service)) | {one["target"] for one in service.get("configs", [])}
+        for value in service["environment"].values():
+            if str(value).startswith("/"):
+                assert any(Path(place).is_relative_to(value) or Path(value).is_relative_to(place) for place in there), (
+                    name
+                )
 
 
-def test_every_key_and_file_is_one_that_writ_up_makes(compose: dict[str, Any], home: Home) -> None:
+def test_the_command_knows_where_every_service_says_how_it_is(compose: dict[str, Any]) -> None:
+    said = compose["services"]["writ"]["environment"]["WRIT_SERVICES"].split()
+    given = {name: service["environment"]["WRIT_HEALTH_PORT"] for name, service in services(compose).items()}
+    assert dict(word.split(":") for word in said) == given
+
+
+def test_grafana_reads_its_password_itself(compose: dict[str, Any]) -> None:
+    """What its image does with a variable that ends in __FILE is to put the password among the variables."""
+    given = compose["services"]["grafana"]["environment"]
+    assert given["GF_SECURITY_ADMIN_PASSWORD"] == "$$__file{/run/secrets/grafana}"  # $$: of compose
+    assert not [name for name in given if name.endswith("__FILE")]
+
+
+def test_every_key_file_and_folder_is_one_that_init_makes(compose: dict[str, Any], folder: Path) -> None:
     for kind in ("secrets", "configs"):
         for name, entry in compose[kind].items():
             assert Path(entry["file"]).is_file(), name
     for service in compose["services"].values():
-        for volume in service.get("volumes", []):
-            folder = Path(volume.split(":")[0])
-            assert folder in (home.nats, home.sandbox) or folder.parent == home.state, volume
+        for place in mounted(service).values():
+            if place.startswith("/"):
+                assert Path(place).is_dir(), place
+                assert Path(place).is_relative_to(folder)
 
 
-def test_each_service_has_its_own_key_and_no_other(compose: dict[str, Any]) -> None:
-    used = [one["source"] for service in ours(compose).values() for one in service["secrets"]]
-    assert sorted(used) == sorted(set(used)) == sorted(compose["secrets"])
+def test_each_key_is_given_to_one_service(compose: dict[str, Any]) -> None:
+    used = {
+        (one["source"] if isinstance(one, dict) else one, "nats" if name.startswith("nats") else name)
+        for name, service in compose["services"].items()
+        for one in service.get("secrets", [])
+    }
+    assert sorted(source for source, _ in used) == sorted(compose["secrets"])
+    assert not [
+        name for name in (*ELSEWHERE, "writ") if any(who == name and source != "grafana" for source, who in used)
+    ]
 
 
 def test_nothing_is_privileged_and_nothing_is_open_to_the_network(compose: dict[str, Any]) -> None:
-    for service in compose["services"].values():
-        assert service["read_only"] is True
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"]
-        assert not {"privileged", "network_mode", "pid", "cap_add", "devices"} & set(service)
-        assert service["user"].split(":")[0] not in ("", "0", "root")
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert not {"privileged", "pid", "cap_add", "devices", "group_add", "userns_mode"} & set(service)
+        assert service.get("network_mode", "none") == "none"
+        assert service["user"].split(":")[0] not in ("", "root")
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    assert COMPOSE.read_text().count("user: ${WRIT_UID:-1000}:${WRIT_GID:-1000}") == 5
+    assert compose["networks"]["inside"] == {"internal": True}
+    for name in ("policy", "executor", "audit", "keeper", "agent-local"):
+        assert compose["services"][name]["networks"] == ["inside"]
 
 
-def test_the_image_is_made_from_public_names_and_runs_as_nobody() -> None:
+def test_it_is_started_in_order_and_each_service_says_whether_it_is_well(compose: dict[str, Any]) -> None:
+    order = {name: set(service.get("depends_on", {})) for name, service in compose["services"].items()}
+    assert order["keeper"] == set(containers.SERVERS)
+    assert order["policy"] == order["audit"] == {"keeper"}
+    assert order["executor"] == {"policy"}
+    assert order["agent-local"] == order["agent-ssh"] == {"executor"}
+    for name, service in compose["services"].items():
+        if name not in NO_SERVICE:
+            assert service["healthcheck"]["test"][:2] == ["CMD", ASKED.get(name, "healthy")], name
+        for condition in service.get("depends_on", {}).values():
+            assert condition["condition"] == "service_healthy"
+
+
+def test_a_cluster_is_a_profile_of_three_servers(compose: dict[str, Any]) -> None:
+    there = [name for name, service in compose["services"].items() if service["image"] == "writ/nats"]
+    assert tuple(there) == containers.SERVERS
+    assert [compose["services"][name].get("profiles") for name in there] == [None, ["cluster"], ["cluster"]]
+
+
+def test_prometheus_looks_for_every_service_where_it_answers(compose: dict[str, Any]) -> None:
+    (job,) = yaml.safe_load((PROMETHEUS / "prometheus.yaml").read_text())["scrape_configs"]
+    (found,) = job["dns_sd_configs"]
+    assert set(found["names"]) == set(services(compose))
+    for service in services(compose).values():
+        assert service["environment"]["WRIT_HEALTH_PORT"] == str(found["port"])
+        assert service["environment"]["WRIT_HEALTH_HOST"] == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("checker", "file"),
+    [(("promtool", "check", "config"), "prometheus.yaml"), (("amtool", "check-config"), "alertmanager.yaml")],
+)
+def test_what_prometheus_and_alertmanager_are_started_with_is_what_they_take(
+    checker: tuple[str, ...], file: str
+) -> None:
+    command = [program(checker[0]), *checker[1:], str(PROMETHEUS / file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_process_sends_spans_where_one_variable_says_and_none_without_it(compose: dict[str, Any]) -> None:
+    assert COMPOSE.read_text().count(f"{ENDPOINT}: ${{{ENDPOINT}:-}}") == 3
+    for name, service in {**services(compose), "writ": compose["services"]["writ"]}.items():
+        assert service["environment"][ENDPOINT] is None, name
+        if "build" in service:
+            assert service["build"]["args"]["EXTRAS"] == "otlp"
+    assert 'MORE="" EXTRAS=otlp' in DOCKERFILE.read_text()
+
+
+def test_the_example_of_a_collector_is_where_its_lines_for_the_environment_say(compose: dict[str, Any]) -> None:
+    said = dict(re.findall(r"^#   (\w+)=(.*)$", TRACES.read_text(), re.MULTILINE))
+    assert [(ROOT / path).is_file() for path in said["COMPOSE_FILE"].split(":")] == [True, True]
+    added = yaml.safe_load(TRACES.read_text())["services"]
+    collector = added[urlsplit(said[ENDPOINT]).hostname]
+    assert not set(added) & set(compose["services"])
+    assert "inside" in collector["networks"]
+    assert (collector["read_only"], collector["cap_drop"]) == (True, ["ALL"])
+    assert all(port.startswith("127.0.0.1:") for port in collector["ports"])
+
+
+def test_the_image_is_made_from_one_public_name_and_runs_as_nobody() -> None:
     lines = DOCKERFILE.read_text().splitlines()
-    assert {line.split()[1] for line in lines if line.startswith("FROM ")} == {"python:3.13-slim-trixie"}
-    assert [line for line in lines if line.startswith("USER ")][-1] == "USER 10001:10001"
+    assert [line for line in lines if line.startswith("ARG PYTHON=")] == ["ARG PYTHON=python:3.13-slim-trixie"]
+    stages = {line.split()[3] for line in lines if line.startswith("FROM ") and " AS " in line}
+    assert {line.split()[1] for line in lines if line.startswith("FROM ")} <= {"${PYTHON}", "${BUILDER}", *stages}
+    assert [line for line in lines if line.startswith("USER ")] == ["USER 10001:10001"]
 
 
-def test_compose_itself_takes_the_file(home: Home) -> None:
+@pytest.mark.parametrize("more", [(), ("-f", str(TRACES))])
+def test_compose_itself_takes_the_file(folder: Path, more: tuple[str, ...]) -> None:
     if not has_compose():
-        pytest.skip("no docker compose here; .ci/run installs it")
-    environ = {**os.environ, "WRIT_HOME": str(home.root), "WRIT_POOL": POOL, "WRIT_POLICY_KEY": "U"}
-    command = ["docker", "compose", "-f", str(COMPOSE), "config", "--format", "json"]
+        missing("docker compose", "it is in Debian's packages docker-cli and docker-compose")
+    environ = {**os.environ, "WRIT_FOLDER": str(folder)}
+    command = [
+        "docker",
+        "compose",
+        "--env-file",
+        str(folder / ".env"),
+        "-f",
+        str(COMPOSE),
+        *more,
+        "config",
+        "--format",
+        "json",
+    ]
     seen = json.loads(subprocess.run(command, env=environ, capture_output=True, check=True, timeout=60).stdout)
-    assert set(seen["services"]) >= {"nats", "policy", "executor", "audit", "agent-local"}
+    assert set(seen["services"]) >= {
+        "nats",
+        "keeper",
+        "policy",
+        "executor",
+        "audit",
+        "agent-local",
+        "agent-ssh",
+        "grafana",
+    }
 
 
 def has_compose() -> bool:
     """Whether the docker command is here, and its compose plugin."""
     command = ["docker", "compose", "version"]
     return bool(shutil.which("docker")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_home_is_where_the_containers_look_for_it(compose: dict[str, Any], folder: Path) -> None:
+    keeper = compose["services"]["keeper"]
+    inside = {place: Path(of) for place, of in mounted(keeper).items()}
+    home, seen = Home(folder / ".writ"), Path(keeper["environment"]["WRIT_HOME"])
+    for path in (home.config, home.joined, home.tokens, home.enrolled, home.servers, home.run):
+        assert inside[str(seen / path.relative_to(home.root))] == path

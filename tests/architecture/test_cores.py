@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 from tests.architecture.tree import ROOT, imported, parsed, shown
 
-CORES = ("libs/contracts/writ_contracts", "libs/trust/writ_trust", "services/policy/writ_policy/engine")
+CORES = (
+    "libs/contracts/writ_contracts",
+    "libs/trust/writ_trust",
+    "libs/rules/writ_rules/engine",
+    "libs/rules/writ_rules/analysis",
+)
 NO_IMPORT = {
     "asyncio",
     "http",

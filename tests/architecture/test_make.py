@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 from tests.architecture.tree import ROOT, files_of_tests, shown
 
+from writ_testing import peers
+
 MAKEFILE = (ROOT / "Makefile").read_text()
 CI = (ROOT / ".ci/run").read_text()
 CLEAN = ("ruff check", "ruff format --check", "mypy", "lint-imports", "generate_docs --check")
 SKIPS = re.compile(r"\b(pytest\.skip|mark\.skip|skipif|importorskip|mark\.xfail|pytest\.xfail)\b")
 
 SKIPPED_ELSEWHERE = {
-    "tests/architecture/test_compose.py": "where there is no docker compose; .ci/run installs it",
     "tests/client/test_founding.py": "where one isn't root, who alone can give a folder away; .ci/run is",
+    "tests/client/test_initial.py": "where one isn't root, who alone can give files away; .ci/run is",
+    "tests/e2e/test_versions.py": "in a clone without its history, which has no version before this one",
     "tests/runtime/test_files.py": "where one isn't root, who alone can give files away; .ci/run is",
     "tests/runtime/test_metrics.py": "where there is no Linux",
 }
@@ -30,14 +33,14 @@ def test_check_is_lint_format_types_layers_and_documents() -> None:
     assert [part for part in CLEAN if part not in recipe("check")] == []
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check", "lab", "bench"])
+@pytest.mark.parametrize("target", ["demo", "test", "check", "lab", "bench", "bench-peers"])
 def test_every_target_sets_itself_up(target: str) -> None:
     assert re.match(rf"{target}: setup\b", recipe(target))
 
 
 def test_make_explains_its_targets() -> None:
     told = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for target in ("setup", "demo", "test", "check", "lab", "bench"):
+    for target in ("setup", "demo", "test", "check", "lab", "bench", "bench-peers"):
         assert re.search(rf"^make {target}\s+\S", told, re.MULTILINE)
 
 
@@ -51,4 +54,16 @@ def test_no_test_is_skipped_where_continuous_integration_runs() -> None:
     mine = shown(Path(__file__))
     skipping = {shown(path) for path in files_of_tests() if shown(path) != mine and SKIPS.search(path.read_text())}
     assert skipping == set(SKIPPED_ELSEWHERE)
-    assert "docker-compose" in CI
+    assert "export TEST_PEERS=required" in CI
+    assert "docker.io docker-buildx docker-cli docker-compose" in CI
+    packages = CI.replace("(", " ").replace(")", " ").split()
+    assert {package for package in peers.PACKAGES.values() if package not in packages} <= {"apt", "dpkg"}
+
+
+def test_a_missing_program_skips_a_test_and_fails_it_where_none_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setitem(peers.PACKAGES, "no-such-program", "none-such")
+    for value, end in (("", pytest.skip.Exception), ("required", pytest.fail.Exception)):
+        monkeypatch.setenv("TEST_PEERS", value)
+        with pytest.raises(end, match="no no-such-program here: it is in Debian's package none-such"):
+            peers.program("no-such-program")

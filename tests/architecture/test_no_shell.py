@@ -46,3 +46,18 @@ def test_a_shell_would_be_seen(call: str, tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "module.py").write_text(call)
     monkeypatch.setattr("tests.architecture.tree.ROOT", tmp_path)
     assert started(tmp_path / "module.py") == ["module.py:1"]
+
+
+def test_all_that_sshd_is_given_is_a_constant_or_comes_from_the_one_function_that_quotes() -> None:
+    """`Link.channel` alone opens channels; a word of our own making before the line marks where its output begins."""
+    calls = [
+        (node, node.func, shown(path))
+        for path in code()
+        if "writ_agent_ssh" in path.parts
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    opening = [place for _, func, place in calls if func.attr in ("create_session", "create_process")]
+    assert [Path(place).name for place in opening] == ["link.py"]
+    given = {ast.unparse(node.args[1]) for node, func, _ in calls if ast.unparse(func) == "link.channel"}
+    assert given == {"COMMAND", "f'echo {word}; {line(bounded)}'"}

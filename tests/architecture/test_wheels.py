@@ -101,8 +101,11 @@ def test_its_wheel_holds_its_package_and_its_types(distribution: Distribution, w
     assert {name.split("/")[0] for name in files if ".dist-info" not in name} == {distribution.package}
 
 
-def test_only_policy_carries_its_pattern_engine(environments: dict[str, Path]) -> None:
-    assert [name for name, python in environments.items() if "google-re2" in installed(python)] == ["writ-policy"]
+def test_only_policy_and_who_judges_files_carry_its_pattern_engine(environments: dict[str, Path]) -> None:
+    assert [name for name, python in environments.items() if "google-re2" in installed(python)] == [
+        "writ-policy",
+        "writ-client",
+    ]
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)

@@ -50,7 +50,9 @@ def distributions() -> tuple[Distribution, ...]:
 
 def _distribution(path: Path) -> Distribution:
     project = tomllib.loads(path.read_text())["project"]
-    return Distribution(path.parent, project["name"], tuple(map(required_name, project["dependencies"])))
+    extras = project.get("optional-dependencies", {}).values()
+    wanted = [*project["dependencies"], *(one for extra in extras for one in extra)]
+    return Distribution(path.parent, project["name"], tuple(map(required_name, wanted)))
 
 
 def required_name(requirement: str) -> str:

@@ -10,13 +10,15 @@ import msgspec
 from msgspec import Struct
 
 from writ_audit.config import Config
-from writ_audit.service import Audit, metrics
+from writ_audit.measures import metrics
+from writ_audit.service import Audit
 from writ_bus.port import Bus
 from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceQuery
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.operations import Catalogue
 from writ_contracts.subjects import query
 from writ_contracts.wire import decode, encode
+from writ_runtime.metrics import Metrics
 from writ_testing.scripted import ScriptedPolicy
 
 Reply = TypeVar("Reply", bound=Struct)
@@ -30,10 +32,12 @@ def policy(effect: str = "deny") -> ScriptedPolicy:
 
 
 @asynccontextmanager
-async def replica(bus: Bus, state_dir: Path, policy_key: str = "") -> AsyncIterator[Audit]:
+async def replica(
+    bus: Bus, state_dir: Path, policy_key: str = "", measured: Metrics | None = None
+) -> AsyncIterator[Audit]:
     """A running audit service."""
     config = Config(nats_url="nats://127.0.0.1", key_file=Path("x"), policy_key=policy_key, state_dir=state_dir)
-    audit = Audit(config, bus, metrics())
+    audit = Audit(config, bus, measured or metrics())
     await audit.serve()
     following = asyncio.create_task(audit.follow())
     try:

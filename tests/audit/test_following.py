@@ -9,6 +9,7 @@ from tests.audit.history import History
 from tests.audit.replica import kinds, policy, replica, search, trace
 
 from writ_audit import following
+from writ_audit.measures import metrics
 from writ_testing.memory_broker import Broker
 from writ_testing.memory_bus import MemoryBus
 
@@ -36,6 +37,22 @@ async def test_an_index_that_was_lost_is_made_again(bus: MemoryBus, tmp_path: Pa
     (tmp_path / "audit.sqlite").unlink()
     async with replica(bus, tmp_path):
         assert await all_of(bus, 30) == ids[::-1]
+
+
+async def test_what_is_indexed_is_counted_by_kind_with_its_volume(bus: MemoryBus, tmp_path: Path) -> None:
+    for number in range(3):
+        await History(bus).carried_out("alice", f"k{number}")
+    stored = await bus.journal.read("writ.journal.>")
+    measured = metrics()
+    async with replica(bus, tmp_path, measured=measured):
+        await all_of(bus, 3)
+        lines = measured.exposition()[0].decode().splitlines()
+        told = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+    assert told['writ_audit_events_total{kind="finished"}'] == 3
+    assert told["writ_audit_bytes_total"] == sum(len(record.data) for record in stored)
+    assert told["writ_audit_position"] == stored[-1].sequence
+    assert told["writ_audit_lag_events"] == 0
+    assert told['writ_audit_index_reads_total{result="current"}'] >= 1
 
 
 async def test_a_restart_goes_on_where_it_was(bus: MemoryBus, tmp_path: Path) -> None:

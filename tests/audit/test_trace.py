@@ -8,8 +8,13 @@ from tests.audit.history import History
 from tests.audit.replica import ask, kinds, policy, replica, trace
 
 from writ_audit import reading
+from writ_bus.port import Message
+from writ_contracts import subjects
 from writ_contracts.audit import SearchAnswer, TraceAnswer
 from writ_contracts.ids import operation_id
+from writ_contracts.notices import Noted, Notice
+from writ_contracts.wire import decode, encode
+from writ_testing.eventually import eventually
 from writ_testing.memory_bus import MemoryBus
 
 WHOLE = ["requested", "dispatched", "started", "finished"]
@@ -147,3 +152,23 @@ async def test_a_query_that_is_too_large_is_refused(bus: MemoryBus) -> None:
     answer = await ask(bus, "alice", "trace", b" " * 100_000, TraceAnswer)
     assert answer.error is not None
     assert answer.error.code == "oversize"
+
+
+async def test_who_may_not_read_what_they_asked_for_is_told_to_executors(bus: MemoryBus, history: History) -> None:
+    heard: list[Notice] = []
+
+    async def record(message: Message) -> None:
+        heard.append(decode(message.data, Notice))
+        await bus.publish(message.reply, encode(Noted(sequence=1)))
+
+    await bus.subscribe(subjects.NOTICE_AUDIT, record)
+    operation = await history.carried_out("alice", "k")
+    answer = await trace(bus, "bob", operation_id=operation)
+    assert answer.error is not None
+
+    async def told() -> bool:
+        return bool(heard)
+
+    await eventually(told)
+    assert [(one.kind, one.principal) for one in heard] == [("read_refused", "bob")]
+    assert operation in heard[0].detail

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from writ_bus.errors import TimedOut, Unreachable
+from writ_bus.errors import Full, TimedOut, Unreachable
 from writ_bus.journal import NatsJournal
 from writ_bus.port import Entry
 
@@ -34,6 +34,15 @@ def journal(monkeypatch: pytest.MonkeyPatch, *answers: Exception) -> NatsJournal
 async def test_one_that_had_no_answer_and_then_nobody_to_ask_may_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TimedOut, match="is not known"):
         await journal(monkeypatch, TimedOut("lost"), Unreachable("nobody")).append(ENTRY)
+
+
+async def test_one_that_had_no_answer_and_is_refused_the_second_time_may_be_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(TimedOut, match="is not known"):
+        await journal(monkeypatch, TimedOut("lost"), Full("no space")).append(ENTRY)
+    with pytest.raises(Full):
+        await journal(monkeypatch, Full("no space")).append(ENTRY)
 
 
 async def test_one_that_nobody_ever_took_is_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:

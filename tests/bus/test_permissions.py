@@ -21,22 +21,35 @@ from writ_testing.nats_server import WritServer, writ_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-USERS = ("executor", "policy", "audit", "status", "bootstrap", "alice", "bob", "agent-a", "agent-b")
-TOKENS = {"principal": ("alice", "bob"), "pool": ("a", "b"), "rest": ("x", "op.alice.o1.started")}
-STREAMS = ("WRIT_JOURNAL", "WRIT_PARAMS", "WRIT_RESULTS")
+PEOPLE = ("alice", "bob", "trivy")
+SERVICES = ("executor", "policy", "audit", "keeper", "status", "bootstrap")
+USERS = (*SERVICES, *PEOPLE, "agent-a", "agent-b", "enrol-one", "enrol-two")
+TOKENS = {"token": ("one", "two"), "principal": PEOPLE, "pool": ("a", "b"), "rest": ("x", "op.alice.o1.started")}
+STREAMS = ("WRIT_JOURNAL", "WRIT_PARAMS", "WRIT_RESULTS", "WRIT_POLICIES", "WRIT_SCANS")
 
 
 def role_of(user: str) -> Role | None:
-    if user in ("alice", "bob"):
+    if user in PEOPLE:
         return Role.PRINCIPAL
     if user.startswith("agent-"):
         return Role.AGENT
+    if user.startswith("enrol-"):
+        return Role.ENROLLER
     return Role(user) if user in tuple(Role) else None
+
+
+def is_in(user: str, roles: tuple[Role, ...]) -> bool:
+    """Whether one of these roles is the user's; a scanner is a principal too."""
+    return role_of(user) in roles or (user == "trivy" and Role.SCANNER in roles)
 
 
 def mine(user: str, channel: Channel) -> str:
     """The channel's filter as far as this user may use it."""
-    tokens = {Role.PRINCIPAL: {"principal": user}, Role.AGENT: {"pool": user.removeprefix("agent-")}}
+    tokens = {
+        Role.PRINCIPAL: {"principal": user},
+        Role.AGENT: {"pool": user.removeprefix("agent-")},
+        Role.ENROLLER: {"token": user.removeprefix("enrol-")},
+    }
     role = role_of(user)
     return channel.subject(**tokens.get(role, {})) if role else channel.subject()
 
@@ -78,25 +91,32 @@ JETSTREAM = [
     *(f"$JS.ACK.WRIT_JOURNAL.agent-{pool}.1.1.1.1.1" for pool in "ab"),
     *(f"$JS.ACK._.hash.WRIT_JOURNAL.agent-{pool}.1.1.1.1.1.x" for pool in "ab"),
 ]
+SERVERS = ("writ.api.servers.state", "writ.api.servers.streams")
 OTHERS = [
     *("$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.ACCOUNT.CORE.CONNZ", "$SYS.ACCOUNT.CORE.CONNECT"),
     *(f"_INBOX_{user}.guess" for user in USERS),
     *("_INBOX.guess", "_R_.guess.x", "$KV.bucket.key", "$O.bucket.C.x", "anything", "writ.unheard.of"),
-    *("writ.api.journal", "writ.api.params"),
+    *("$SYS.REQ.SERVER.PING.JSZ", "$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.X.RELOAD", "$SYS.REQ.SERVER.X.KICK"),
+    *(f"writ.api.leader.{stream}" for stream in STREAMS),
+    *("writ.api.journal", "writ.api.params", *SERVERS, "writ.api.servers.connections"),
     *("$SRV.PING", "$SRV.INFO.policy", "$SRV.STATS.policy.x"),
 ]
 
-READS_JOURNAL = ("$JS.API.DIRECT.GET.WRIT_JOURNAL", "writ.api.journal")
+READS_POLICIES = ("$JS.API.DIRECT.GET.WRIT_POLICIES", "writ.api.leader.WRIT_POLICIES")
+READS_SCANS = ("$JS.API.DIRECT.GET.WRIT_SCANS", "writ.api.leader.WRIT_SCANS")
+READS_JOURNAL = ("$JS.API.DIRECT.GET.WRIT_JOURNAL", "writ.api.leader.WRIT_JOURNAL", "writ.api.journal")
 ALLOWED_BESIDES: dict[str, tuple[str, ...]] = {
     "executor": (
         *READS_JOURNAL,
+        *READS_POLICIES,
+        *("writ.api.leader.WRIT_PARAMS", "writ.api.leader.WRIT_RESULTS"),
         *("$JS.API.STREAM.PURGE.WRIT_PARAMS", "$JS.API.STREAM.PURGE.WRIT_RESULTS"),
         *("$JS.API.DIRECT.GET.WRIT_PARAMS.writ.params.>", "$JS.API.DIRECT.GET.WRIT_RESULTS.writ.result.>"),
     ),
-    "policy": READS_JOURNAL,
-    "audit": READS_JOURNAL,
+    "policy": (*READS_JOURNAL, *READS_POLICIES, *READS_SCANS),
+    "audit": (*READS_JOURNAL, *SERVERS),
     "status": ("writ.api.journal", "$SRV.PING", "$SRV.INFO.*", "$SRV.STATS.*.*"),
-    "bootstrap": ("$JS.API.>",),
+    "bootstrap": ("$JS.API.>", "writ.api.leader.*"),
     **{
         f"agent-{pool}": (
             f"$JS.API.CONSUMER.MSG.NEXT.WRIT_JOURNAL.agent-{pool}",
@@ -110,13 +130,13 @@ UNIVERSE = sorted({*(one for channel in CHANNELS for one in concrete(channel)), 
 
 
 def may_publish(user: str, subject: str) -> bool:
-    filters = [mine(user, one) for one in CHANNELS if role_of(user) in one.senders] + [*ALLOWED_BESIDES.get(user, ())]
+    filters = [mine(user, one) for one in CHANNELS if is_in(user, one.senders)] + [*ALLOWED_BESIDES.get(user, ())]
     return any(matches(one, subject) for one in filters)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[WritServer]:
-    async with writ_server(Path(tmp_path_factory.mktemp("nats"))) as server:
+    async with writ_server(Path(tmp_path_factory.mktemp("nats")), scanners=("trivy",), tokens=("one", "two")) as server:
         yield server
 
 
@@ -135,9 +155,9 @@ FILTERS = sorted(
     {
         *(channel.subject() for channel in CHANNELS),
         *(
-            channel.subject(principal=who, pool=pool)
+            channel.subject(principal=who, pool=pool, token=token)
             for channel in CHANNELS
-            for who, pool in (("alice", "a"), ("bob", "b"))
+            for who, pool, token in (("alice", "a", "one"), ("bob", "b", "two"))
         ),
         *(">", "*", "*.>", "writ.>", "writ.*.>", "writ.event.>", "writ.event.op.>", "writ.journal.>", "writ.request.>"),
         *("$JS.>", "$JS.API.>", "$JS.ACK.>", "$JS.EVENT.>", "$SYS.>", "$SYS.ACCOUNT.>", "_R_.>", "_INBOX.>"),
@@ -151,7 +171,7 @@ FILTERS = sorted(
 def may_listen(user: str, wanted: str) -> bool:
     heard = [mine(user, one) for one in CHANNELS if role_of(user) in one.receivers and one.style is not Style.STREAM]
     heard.append(f"_INBOX_{user}.>")
-    if user in ("executor", "policy", "audit") or user.startswith("agent-"):
+    if user in ("executor", "policy", "audit", "keeper") or user.startswith("agent-"):
         for verb in ("PING", "INFO", "STATS"):
             heard += [f"$SRV.{verb}", f"$SRV.{verb}.{user}", f"$SRV.{verb}.{user}.*"]
     return any(covers(one, wanted) for one in heard)
@@ -185,7 +205,7 @@ async def test_listening_is_refused_wherever_it_is_not_granted(server: WritServe
 
 def users_of(roles: tuple[Role, ...]) -> list[str]:
     """One user of each of these roles."""
-    names = {Role.PRINCIPAL: "alice", Role.AGENT: "agent-a"}
+    names = {Role.PRINCIPAL: "alice", Role.AGENT: "agent-a", Role.SCANNER: "trivy", Role.ENROLLER: "enrol-one"}
     return [names.get(role, role.value) for role in roles]
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,14 +10,17 @@ import pytest
 from msgspec.structs import replace
 
 from writ_bus.errors import Refused, TimedOut, Unreachable
+from writ_bus.leaf import Listener
 from writ_bus.nats_bus import NatsBus, connect
 from writ_bus.options import TlsOptions
 from writ_bus.server_config import TlsFiles, parties, render
 from writ_bus.server_process import check_config
 from writ_bus.streams import provision
 from writ_testing.ground import ASK, REQUESTS, SOON, echo, service
-from writ_testing.nats_server import WritServer, transport_info, writ_server
+from writ_testing.nats_server import WritServer, free_port, transport_info, writ_server
+from writ_testing.peers import program
 from writ_testing.work_suite import STREAM, dispatch
+from writ_trust.keys import Key, generate_seed
 
 
 @pytest.fixture
@@ -47,7 +49,15 @@ def test_what_keeps_the_record_safe_is_in_it(tmp_path: Path) -> None:
     assert 'host: "127.0.0.1"' in text
     assert 'http: "127.0.0.1:' in text
     assert "max_payload: 2097152" in text
-    assert text.count('"share": true') >= 8
+
+
+def test_the_server_names_the_key_of_every_principal_that_asks(tmp_path: Path) -> None:
+    text = render(WritServer(tmp_path, ["alice"], ["a"]).plan)
+    accounts = json.loads(text.partition("\naccounts: ")[2].partition("\nsystem_account: ")[0])
+    asked = [one for one in accounts["REQ_alice"]["imports"] if "service" in one]
+    assert asked
+    assert all(one["share"] for one in asked)
+    assert not any("share" in one for one in accounts["AGENT_a"]["imports"])  # theirs are signed
 
 
 def test_no_seed_is_in_it(tmp_path: Path) -> None:
@@ -60,7 +70,7 @@ def test_no_seed_is_in_it(tmp_path: Path) -> None:
 def test_nobody_shares_an_account_with_somebody_else(tmp_path: Path) -> None:
     plan = WritServer(tmp_path, ["alice", "bob"], ["a", "b"]).plan
     accounts = [party.account for party in parties(plan)]
-    assert len(accounts) == len(set(accounts)) == 3 + 2 + 2
+    assert len(accounts) == len(set(accounts)) == 4 + 2 + 2
 
 
 async def keep_asking(bus: NatsBus, subject: str, stop: asyncio.Event) -> int:
@@ -164,9 +174,7 @@ async def test_status_finds_every_service_and_agent(server: WritServer) -> None:
 
 
 def openssl(*arguments: str, cwd: Path) -> None:
-    binary = shutil.which("openssl")
-    assert binary, "openssl makes the certificates of this test"
-    subprocess.run([binary, *arguments], cwd=cwd, check=True, capture_output=True, timeout=30)
+    subprocess.run([program("openssl"), *arguments], cwd=cwd, check=True, capture_output=True, timeout=30)
 
 
 @pytest.fixture
@@ -204,3 +212,21 @@ async def test_tls_both_ways(certificates: Path) -> None:
             await connect(server.options("alice", wait=1.0))
     finally:
         await server.stop()
+
+
+async def test_links_are_no_clients_and_clients_no_links(tmp_path: Path) -> None:
+    made = WritServer(tmp_path, ["alice"], ["a", "b"])
+    key = Key(generate_seed()).public
+    plan = replace(made.plan, leaf=Listener(host="127.0.0.1", port=free_port()), links={"a": [key]})
+    made.config.write_text(render(plan))
+    await check_config(made.config)
+    text = made.config.read_text()
+    accounts = json.loads(text.partition("\naccounts: ")[2].partition("\nsystem_account: ")[0])
+    links = {
+        (name, user["nkey"])
+        for name, block in accounts.items()
+        for user in block["users"]
+        if "LEAFNODE" in user["allowed_connection_types"]
+    }
+    assert links == {("AGENT_a", key)}
+    assert "allowed_connection_types" not in render(made.plan)

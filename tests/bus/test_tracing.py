@@ -23,6 +23,16 @@ def test_the_cause_is_the_event_where_there_is_one() -> None:
     assert tracing.incoming({tracing.TRACEPARENT: PARENT, tracing.EVENT_ID: "e1"}).causation_id == "e1"
 
 
+def test_what_goes_on_later_goes_on_in_its_own_trace_whatever_goes_on_around_it() -> None:
+    mine = tracing.incoming({tracing.TRACEPARENT: PARENT, tracing.CORRELATION: "order-66"})
+    for around in (tracing.root("another"), mine):
+        with tracing.within(around):
+            trace = tracing.continued(mine.traceparent, "order-66")
+            assert (trace.trace_id, trace.correlation_id) == (mine.trace_id, "order-66")
+            assert (trace is mine) == (around is mine)
+    assert tracing.continued(mine.traceparent, "order-66").causation_id == mine.span_id
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -20,6 +20,7 @@ from writ_client.house.home import Home
 from writ_client.house.services import Table
 from writ_client.house.supervisor import House, Options
 from writ_runtime.health import Health, listening
+from writ_runtime.metrics import Metrics
 from writ_runtime.service import RunFile, write_atomically
 from writ_runtime.signals import Stop
 
@@ -30,7 +31,7 @@ async def service(name: str) -> None:
     print(f"{name} says hello", flush=True)
     if mood == "die":
         sys.exit(f"{name} cannot go on")
-    health = Health(lambda: b"")
+    health = Health(Metrics())
     async with listening(health, "127.0.0.1", 0) as port, Stop() as stop:
         health.watch({"mood": _sulking if mood == "sulk" else _well})
         file = Path(os.environ["WRIT_RUN_FILE"])

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 from tests.client.commands import Command
 from tests.client.scripted_executor import ScriptedExecutor
 
@@ -110,8 +111,12 @@ async def test_operations_are_explained(command: Command) -> None:
 
 async def test_every_subcommand_explains_itself(command: Command) -> None:
     def below(command: Any, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-        inner = getattr(command, "commands", {})
+        if not isinstance(command, click.Group):
+            return [words]
+        inner = {name: command.get_command(context, name) for name in command.list_commands(context)}
         return [words, *(path for name, child in inner.items() for path in below(child, (*words, name)))]
+
+    context = click.Context(cli)
 
     for words in below(cli):
         shown = await command(*words, "--help")

@@ -186,11 +186,17 @@ async def test_an_interrupt_leaves_the_operation_and_says_how_to_find_it(
     served: ScriptedExecutor, environ: dict[str, str]
 ) -> None:
     served.outcome = None
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "writ_client", "run", "service_restart", "-t", "a", "--idempotency-key", "k"),
-        env={**os.environ, **environ},
-        stderr=asyncio.subprocess.PIPE,
-    )
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # in the background it may be ignored, and inherited
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "writ_client", "run", "service_restart", "-t", "a", "--idempotency-key", "k"),
+            env={**os.environ, **environ},
+            stderr=asyncio.subprocess.PIPE,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     await served.until_queried("operation")
     process.send_signal(signal.SIGINT)
     _, err = await asyncio.wait_for(process.communicate(), 30)

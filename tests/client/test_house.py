@@ -15,9 +15,9 @@ from writ_client.context import Context, open_bus
 from writ_client.house import child, lists
 from writ_client.house.admin import add_principal
 from writ_client.house.home import Home, host_token
-from writ_client.house.outside import down, status
+from writ_client.house.outside import down, restart, status, to_restart
 from writ_client.house.supervisor import Options
-from writ_contracts.errors import Conflict, Invalid, Unreachable
+from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable
 from writ_runtime import yamlfile
 from writ_runtime.files import read_agents, read_principals
 
@@ -28,7 +28,7 @@ async def test_an_empty_folder_becomes_an_installation_for_its_owner_alone(tmp_p
         assert {oct(mode) for path, mode in modes.items() if path.is_dir()} == {"0o700"}
         assert {oct(mode) for path, mode in modes.items() if path.is_file()} == {"0o600"}
         names = {path.stem for path in one.home.keys.glob("*.seed")}
-        services = {"bootstrap", "sys", "status", "policy", "executor", "audit"}
+        services = {"bootstrap", "sys", "status", "policy", "executor", "audit", "keeper"}
         assert names == services | {AGENT, "principal-operator"}
         assert [agent.pool for agent in read_agents(one.home.agents).agents] == [f"local-{host_token()}"]
         assert "key" not in one.home.server_config.read_text().replace("nkey", "")
@@ -37,8 +37,8 @@ async def test_an_empty_folder_becomes_an_installation_for_its_owner_alone(tmp_p
 
 
 async def test_everything_is_ready_and_said_to_be(tmp_path: Path) -> None:
-    async with up(tmp_path, executors=2) as one:
-        seen = await status(one.home)
+    async with up(tmp_path, replicas={"executors": 2}) as one:
+        seen = await status(one.home, {})
         assert seen.ready
         assert {process.name for process in seen.processes} == {
             *("nats", "policy", "audit", "executor-1", "executor-2"),
@@ -54,7 +54,7 @@ async def test_a_sulking_service_is_named_with_its_check(tmp_path: Path, monkeyp
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         monkeypatch.setattr("writ_client.house.readiness.PROBE_SECONDS", 0.2)
-        seen = await status(one.home)
+        seen = await status(one.home, {})
         os.kill(pid, signal.SIGCONT)
         assert not seen.ready
         assert [(process.name, process.state) for process in seen.processes if not process.ready] == [
@@ -71,7 +71,39 @@ async def test_a_killed_process_is_started_again(tmp_path: Path, name: str) -> N
         await one.until(lambda: one.pid(name) not in (None, before))
         assert next(process.restarts for process in one.report.processes if process.name == name) == 1
         assert f"{name} is ready again" in one.said
-        assert (await status(one.home)).ready
+        assert (await status(one.home, {})).ready
+
+
+async def test_replicas_have_names_of_their_own_and_the_first_keeps_its_own(tmp_path: Path) -> None:
+    async with up(tmp_path, replicas={"policies": 2, "executors": 2, "audits": 2, "agents": 3}) as one:
+        names = {process.name for process in one.report.processes}
+        agents = {AGENT, f"{AGENT}.2", f"{AGENT}.3"}
+        assert names == {"nats", "policy", "policy.2", "executor-1", "executor-2", "audit", "audit.2", *agents}
+        states = {path.name for path in one.home.state.iterdir()}
+        assert states == names - {"nats"}
+
+
+async def test_a_restart_takes_one_after_the_other_and_leaves_nats_alone(tmp_path: Path) -> None:
+    async with up(tmp_path, replicas={"executors": 2}) as one:
+        before = {process.name: process.pid for process in one.report.processes}
+        for name in to_restart(one.home, ()):
+            others = {process.name: process.pid for process in one.report.processes if process.name != name}
+            assert await restart(one.home, name) not in (None, before[name])
+            after = {process.name: process.pid for process in one.report.processes if process.name != name}
+            assert (after, None in after.values()) == (others, False)
+        assert one.pid("nats") == before["nats"]
+        order = [line.split()[0] for line in (one.home.run / "order").read_text().splitlines()]
+        assert order == ["policy", "audit", "executor", "executor", "agent"]
+        with pytest.raises(Invalid, match="no process executor is here: there are nats, policy"):
+            to_restart(one.home, ["executor"])
+
+
+async def test_a_process_that_does_not_come_back_ends_the_restart_with_its_last_words(
+    tmp_path: Path,
+) -> None:
+    async with up(tmp_path, {"WRIT_STANDIN_AUDIT": "stay"}, stop_seconds=0.5) as one:
+        with pytest.raises(TimedOut, match=r"audit is not ready again after 0.5 s; the end of (?s:.*)audit says hello"):
+            await restart(one.home, "audit", within=0.5)
 
 
 async def test_sigterm_ends_all_in_order(tmp_path: Path) -> None:
@@ -95,7 +127,7 @@ async def test_a_deaf_service_does_not_hold_up_the_end_for_ever(tmp_path: Path) 
 
 
 async def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    async with up(tmp_path, executors=2) as one:
+    async with up(tmp_path, replicas={"executors": 2}) as one:
         pids = one.pids()
         assert len(pids) == 6
         one.process.kill()
@@ -112,7 +144,7 @@ async def test_a_second_one_on_the_same_folder_refuses_and_names_the_first(tmp_p
         second = await start(one.home, tmp_path / "second")
         assert await asyncio.wait_for(second.process.wait(), WITHIN) == 2
         assert second.said == f"writ: Writ is already up on {one.home.root} (process {one.process.pid})\n"
-        assert (await status(one.home)).ready
+        assert (await status(one.home, {})).ready
 
 
 async def test_a_service_that_dies_at_its_start_ends_it_with_its_last_words(tmp_path: Path) -> None:
@@ -124,9 +156,9 @@ async def test_a_service_that_dies_at_its_start_ends_it_with_its_last_words(tmp_
 
 
 async def test_a_service_that_is_never_ready_ends_it_with_the_check(tmp_path: Path) -> None:
-    one = await start(Home(tmp_path / "home"), tmp_path / "said", {"WRIT_STANDIN_POLICY": "sulk"}, start_seconds=1.0)
+    one = await start(Home(tmp_path / "home"), tmp_path / "said", {"WRIT_STANDIN_POLICY": "sulk"}, start_seconds=5.0)
     assert await asyncio.wait_for(one.process.wait(), WITHIN) == 6
-    assert "policy is not ready after 1 s (mood: will not" in one.said
+    assert "policy is not ready after 5 s (mood: will not" in one.said
 
 
 async def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
@@ -230,9 +262,10 @@ async def test_pools_of_others_get_no_process(tmp_path: Path) -> None:
 
 async def test_down_and_status_say_when_nothing_runs(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    for act in (down, status):
-        with pytest.raises(Unreachable, match="is not up"):
-            await act(home)
+    with pytest.raises(Unreachable, match="is not up"):
+        await down(home)
+    with pytest.raises(Unreachable, match="is not up"):
+        await status(home, {})
 
 
 def test_the_pauses_between_restarts_grow_and_are_bounded() -> None:

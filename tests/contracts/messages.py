@@ -12,7 +12,19 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec import inspect as types
 
-from writ_contracts import agents, audit, decisions, inventory, journal, requests, signing
+from writ_contracts import (
+    agents,
+    audit,
+    decisions,
+    enrolment,
+    facts,
+    inventory,
+    journal,
+    notices,
+    policies,
+    requests,
+    signing,
+)
 from writ_contracts.ids import (
     TOKEN_PATTERN,
     CorrelationId,
@@ -26,7 +38,7 @@ from writ_contracts.registry import CHANNELS
 from writ_contracts.wire import encode
 
 GOLDEN = Path(__file__).with_name("golden")
-MODULES = (agents, audit, decisions, inventory, journal, requests, signing)
+MODULES = (agents, audit, decisions, enrolment, facts, inventory, journal, notices, policies, requests, signing)
 
 
 def _pattern(alias: Any) -> str:
@@ -44,6 +56,7 @@ TEXTS = {
     _pattern(Digest): "0123456789abcdef" * 4,
     r"^/": "/srv/app",
     r"^[a-z][a-z0-9_]{0,31}(?!\n)$": "local",
+    r"^list_[a-z_]{1,40}(?!\n)$": "list_services",
 }
 """One text that fits, by pattern."""
 
@@ -134,6 +147,8 @@ def _value(info: Any) -> Any:  # noqa: C901 - one line for each type there is
             return 7
         case types.FloatType():
             return 7.25
+        case types.BytesType():
+            return b"bytes"
         case types.AnyType():
             return "anything"
         case types.RawType():

@@ -30,11 +30,11 @@ TABLE: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
     "stack_remove": ("admin", True, 180, 900, ENGINES, True),
     "backup_create": ("change", False, 1800, 21600, ALL, True),
     "backup_list": ("read", True, 60, 300, ALL, False),
-    "backup_restore": ("admin", False, 3600, 43200, ALL, False),
+    "backup_restore": ("admin", False, 3600, 43200, ALL, True),
     "backup_delete": ("admin", True, 300, 3600, ALL, True),
     "snapshot_create": ("change", False, 120, 900, ALL, True),
     "snapshot_list": ("read", True, 30, 60, ALL, False),
-    "snapshot_restore": ("admin", False, 180, 1800, ALL, False),
+    "snapshot_restore": ("admin", False, 180, 1800, ALL, True),
     "snapshot_delete": ("admin", True, 60, 900, ALL, True),
     "file_read": ("read", True, 30, 60, HOSTS, False),
     "file_write": ("change", True, 60, 300, HOSTS, True),
@@ -52,6 +52,7 @@ TABLE: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
 CONTROLS: dict[str, tuple[str, bool]] = {
     "operation_cancel": ("change", True),
     "audit_read": ("read", False),
+    "backend_test": ("read", False),
     "approval_decide": ("change", True),
     "policy_publish": ("admin", True),
     "policy_rollback": ("admin", True),
@@ -59,6 +60,7 @@ CONTROLS: dict[str, tuple[str, bool]] = {
     "emergency_confirm": ("change", True),
     "stop_set": ("change", True),
     "stop_lift": ("admin", True),
+    "journal_archive": ("admin", True),
     "principal_manage": ("admin", True),
 }
 SECRET = {

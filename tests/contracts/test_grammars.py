@@ -18,8 +18,9 @@ KEY = "U" + "A" * 55
 # fmt: off
 GRAMMARS: list[tuple[str, str, dict[str, Any], list[Any], list[Any]]] = [
     ("service_status", "service_name", {},
-     ["nginx", "nginx.service", "getty@tty1.service", r"dev-disk\x2d.service", "a.b", "logrotate.timer", "_x"],
-     ["", "-x", "nginx\n", "a b", "a/b", "reboot.target", "home.mount", "x.slice", "a;b", "$(id)", "é", "x" * 256]),
+     ["nginx", "service", "getty@tty1", r"dev-disk\x2d", "a.b", "logrotate.timer", "ssh.socket", "_x"],
+     ["nginx.service", "getty@tty1.service", "x.service.service", ".service",
+      "", "-x", "nginx\n", "a b", "a/b", "reboot.target", "home.mount", "x.slice", "a;b", "$(id)", "é", "x" * 256]),
     ("container_inspect", "container_name", {},
      ["web", "web_1.x-2", "101", "ab"],
      ["", "a", "-a", ".a", "_a", "a b", "a/b", "web\n", "a;b", "x" * 256]),

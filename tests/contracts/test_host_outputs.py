@@ -1,17 +1,31 @@
 """What the host's side answers is what the catalogue says that an operation gives, field by field."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.hostops.apt_root import AptRoot
+from tests.hostops.apt_root import apt_root as apt_root
+from tests.hostops.conftest import ask as ask
+from tests.hostops.conftest import srv as srv
+from tests.hostops.test_backups import Vault
+from tests.hostops.test_backups import vault as vault
 
 from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.catalogue.snapshots import SnapshotEntry
 from writ_contracts.operations import Catalogue
+from writ_hostops.backups import create, restore
+from writ_hostops.backups import delete as remove
+from writ_hostops.backups import listing as backups
 from writ_hostops.files import copy, delete, read, write
-from writ_hostops.network import status
-from writ_hostops.protocol import Answer, Call, FileRoot, Target
+from writ_hostops.network import reach, scan, status
+from writ_hostops.packages import changes, listing
+from writ_hostops.protocol import Answer, Backup, Call, FileRoot, Target
+from writ_hostops.snapshots import operations as snapshots
+from writ_hostops.snapshots.store import Snapshot
 from writ_hostops.stop import Stop
-from writ_hostops.systemd import services
+from writ_hostops.systemd import judgement
 from writ_hostops.systemd.unit import Unit
 
 CATALOGUE = Catalogue(BUILT_IN)
@@ -43,9 +57,49 @@ def test_files(tmp_path: Path) -> None:
 
 def test_network(tmp_path: Path) -> None:
     assert unknown("network_status", status.run(call(tmp_path, "network_status"))) == set()
+    wish = call(tmp_path, "network_test", host="localhost", protocol="dns", count=1)
+    assert unknown("network_test", reach.run(wish)) == set()
+    wish = call(tmp_path, "network_scan", cidr="127.0.0.1/32", ports=[1])
+    wish = replace(wish, target=replace(wish.target, scan_networks=("127.0.0.0/8",)))
+    assert unknown("network_scan", scan.run(wish)) == set()
+
+
+@pytest.mark.parametrize("operation", ["package_install", "package_update", "package_remove"])
+def test_packages(tmp_path: Path, operation: str, apt_root: AptRoot) -> None:
+    changes.run(call(tmp_path, "package_install", package_name="hello", version="1.0"))
+    wish = call(tmp_path, operation, package_name="hello")
+    assert unknown(operation, changes.preview(wish)) == set()
+    assert unknown(operation, changes.run(wish)) == set()
+    assert unknown("package_list", listing.run(call(tmp_path, "package_list"))) == set()
+
+
+def test_backups(tmp_path: Path, vault: Vault, srv: Path) -> None:
+    backup = Backup(str(vault.repository), str(vault.password))
+
+    def wish(operation: str, **parameters: Any) -> Call:
+        plain = call(srv, operation, **parameters)
+        return replace(plain, target=replace(plain.target, backup=backup))
+
+    path = {"target_path": str(srv / "data")}
+    for operation, module in (("create", create), ("restore", restore)):
+        one = wish(f"backup_{operation}", backup_id="one", **path)
+        assert unknown(one.operation, module.preview(one)) == set()
+        assert unknown(one.operation, module.run(one)) == set()
+    assert unknown("backup_list", backups.run(wish("backup_list"))) == set()
+    one = wish("backup_delete", backup_id="one")
+    assert unknown("backup_delete", remove.preview(one)) == set()
+    assert unknown("backup_delete", remove.run(one)) == set()
+
+
+def test_snapshots() -> None:
+    output = snapshots._output(Snapshot("one", 0.0))
+    for operation in ("snapshot_create", "snapshot_restore"):
+        assert unknown(operation, {**output, "would": "", "commands": [], "log": ""}) == set()
+    assert unknown("snapshot_delete", {"snapshot_name": "", "removed": True, "would": "", "commands": []}) == set()
+    assert set(Snapshot("one", 0.0).entry()) <= set(SnapshotEntry.__struct_fields__)
 
 
 @pytest.mark.parametrize("operation", ["service_status", "service_start", "service_stop", "service_restart"])
 def test_services(operation: str) -> None:
-    output = services._output("nginx", Unit("nginx.service"))
-    assert unknown(operation, {"would": "", "job_result": "", "changed": False, **output}) == set()
+    output = judgement.output(Unit("nginx.service"), "")
+    assert unknown(operation, {"would": "", "commands": [], "job_result": "", "changed": False, **output}) == set()

@@ -25,6 +25,7 @@ BUILDERS: dict[str, tuple[Callable[..., str], int]] = {
     "security_event": (subjects.security_event, 1),
     "refused_summary": (subjects.refused_summary, 1),
     "control_event": (subjects.control_event, 1),
+    "published_policy": (subjects.published_policy, 1),
     "consumer": (subjects.consumer, 1),
     "events_of": (subjects.events_of, 1),
     "progress_event": (subjects.progress_event, 2),
@@ -116,15 +117,29 @@ def test_what_is_claimed_is_made_safe_to_store(claimed: str) -> None:
     assert set(shown) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
-QUERIES = ("operation", "operations", "result", "simulate", "targets", "trace", "search")
+QUERIES = (
+    *("operation", "operations", "result", "simulate", "targets", "backend_test", "journal", "trace", "search"),
+    *("policy_history", "policy_show", "policy_status", "policy_can_i", "policy_explain", "policy_eval"),
+    *("policy_validate", "policy_test", "policy_allowed", "policy_who_can", "policy_diff"),
+)
 BUILT = [
     subjects.request("p", "o"),
     *(subjects.query("p", kind) for kind in QUERIES),
     subjects.POLICY_DECIDE,
     subjects.POLICY_GRANT,
+    subjects.POLICY_FILE,
+    subjects.published_policy(ID),
+    subjects.NOTICE_POLICY,
+    subjects.NOTICE_AUDIT,
+    subjects.NOTICE_KEEPER,
+    subjects.enrol(ID),
+    subjects.AUDIT_STANDING,
     subjects.operation_event("p", ID, "finished"),
     subjects.operation_event("p", ID, "dispatched", pool="l", target="t"),
     subjects.target_lock("t"),
+    subjects.limit_line("a rule", "max_concurrent"),
+    subjects.scan("s"),
+    subjects.scanned("s", "t"),
     subjects.security_event("flood"),
     subjects.control_event("stop_set"),
     subjects.refused_summary("p"),

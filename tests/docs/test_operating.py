@@ -5,21 +5,24 @@ from pathlib import Path
 
 from writ_client.command.exits import Exit
 from writ_contracts.errors import CODES
+from writ_testing.metrics_table import registries
 
 ROOT = Path(__file__).parents[2]
 OPERATING = (ROOT / "docs/operating.md").read_text()
 PLUGINS = (ROOT / "docs/plugins.md").read_text()
-METRIC = re.compile(r"\.(counter|gauge|measure|histogram|info)\(\s*\"(writ_\w+)\"")
 
 
 def section(title: str) -> str:
     return OPERATING.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def test_every_metric_is_in_the_table_and_no_other() -> None:
-    code = "\n".join(path.read_text() for top in ("libs", "services") for path in (ROOT / top).rglob("writ_*/**/*.py"))
-    made = {name + ("_info" if kind == "info" else "") for kind, name in METRIC.findall(code)}
-    assert set(re.findall(r"`(writ_\w+)`", section("Health"))) == made
+def test_the_metrics_to_look_at_are_those_of_the_services_that_are_named() -> None:
+    made = {service: {one.name for one in metrics.families} for service, metrics in registries().items()}
+    rows = re.findall(r"^\| (`writ_.*?) \| (.*?) \|", section("Health"), re.MULTILINE)
+    assert rows
+    for names, services in rows:
+        of = set().union(*(made[one] for one in (made if services == "all" else services.split(", "))))
+        assert set(re.findall(r"`(writ_\w+)`", names)) <= of
 
 
 def test_every_exit_status_is_in_the_table_and_no_other() -> None:
@@ -35,8 +38,13 @@ def test_the_codes_that_are_explained_exist() -> None:
 def test_the_lines_of_the_plugin_example_are_those_of_the_test_plugin() -> None:
     sources = [
         (ROOT / "libs/testing" / name).read_text()
-        for name in ("pyproject.toml", "writ_testing/operations.py", "writ_testing/handlers.py")
+        for name in (
+            "pyproject.toml",
+            "writ_testing/operations.py",
+            "writ_testing/handlers.py",
+            "writ_testing/evaluators.py",
+        )
     ]
     blocks = re.findall(r"^```(?:python|toml|text)\n(.*?)^```$", PLUGINS, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     assert [block for block in blocks if not any(block in source for source in sources)] == []

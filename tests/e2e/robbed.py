@@ -78,6 +78,15 @@ GIVEN: dict[str, dict[str, Any]] = {
     "policy_rollback": {"version": 1, "reason": "none"},
     "emergency_declare": {"scope": ["*"], "reason": "none", "until": 1.0},
     "emergency_confirm": {"emergency_id": "e"},
+    "journal_archive": {
+        "generation": 1,
+        "first": 1,
+        "last": 2,
+        "events": 2,
+        "digest": "0" * 64,
+        "control": "0" * 64,
+        "reason": "none",
+    },
     "principal_manage": {"action": "remove", "principal_id": "bob"},
     "approval_decide": {"operation_id": "a" * 26, "decision_digest": "0" * 64, "verdict": "approve"},
 }

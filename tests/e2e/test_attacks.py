@@ -14,10 +14,13 @@ from msgspec import json, msgpack
 
 from writ_bus.port import Bus
 from writ_client.context import Context, open_bus
+from writ_client.house.admin import admitted
+from writ_client.house.tokens import make, read_ticket
 from writ_contracts import subjects
 from writ_contracts.journal import Refused
 from writ_contracts.registry import CHANNELS, Role, Style
 from writ_contracts.wire import MSGPACK, decode_event
+from writ_runtime.service import write_atomically
 from writ_testing.eventually import eventually
 from writ_testing.house import RunningHouse, local_target, open_policy, prepare, running_house
 
@@ -48,6 +51,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runni
         ("alice", {}),
         ("bob", {}),
         ("copilot", {"kind": "agent", "acts_for": "alice"}),
+        ("trivy", {"kind": "service", "roles": ["scanner"]}),
     ]
     home = prepare(folder, targets=targets, policy=open_policy(CANCELS), principals=people)
     async with running_house(folder, home=home, environ=ENVIRON, cwd=hostile) as running:
@@ -128,11 +132,16 @@ ASKED = [one for one in CHANNELS if one.style is Style.REQUEST]
 @pytest.mark.parametrize("name", [one.name for one in ASKED])
 async def test_whatever_is_sent_is_answered_and_nothing_breaks(house: RunningHouse, name: str) -> None:
     channel = next(one for one in ASKED if one.name == name)
-    key = {Role.PRINCIPAL: "principal-bob", Role.AGENT: "agent-a"}.get(channel.senders[0], channel.senders[0].value)
+    key = {Role.PRINCIPAL: "principal-bob", Role.AGENT: "agent-a", Role.SCANNER: "principal-trivy"}.get(
+        channel.senders[0], channel.senders[0].value
+    )
+    token = await _token(house) if Role.ENROLLER in channel.senders else ""
     pids = {one.name: one.pid for one in house.report.processes}
     wrong: list[object] = []
-    async with holding(house, key) as bus:
-        subject = channel.subject(principal="bob", pool="a", operation="test_noop", instance=await _instance(house))
+    async with holding(house, f"enrol-{token}" if token else key) as bus:
+        who = "trivy" if Role.SCANNER in channel.senders else "bob"
+        tokens = {"principal": who, "pool": "a", "operation": "test_noop", "token": token}
+        subject = channel.subject(**tokens, instance=await _instance(house))
         for what, data in GARBAGE.items():
             for how, headers in HEADERS.items():
                 answer = await bus.request(subject, data, timeout=20, headers=headers)
@@ -157,6 +166,15 @@ async def test_every_refusal_is_on_record_whatever_came_with_it(house: RunningHo
     known = {event.operation_id for event in events if isinstance(event, Refused)}
     assert {answer["error"]["message"] for answer in answers if answer["operation_id"] not in known} == set()
     assert max(len(record.data) for record in records) < 20_000
+
+
+async def _token(house: RunningHouse) -> str:
+    """A one-time token that NATS knows; its private half is beside the keys of the house."""
+    made, text = make(house.home, "a", house.url, 1e12)
+    seed = read_ticket(text).key.seed
+    write_atomically(house.home.seed_file(f"enrol-{made.id}"), seed)
+    assert await admitted(house.home, f"enrol-{made.id}", seed)
+    return made.id
 
 
 def _told(data: bytes, headers: Any) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.e2e.agents import more_agents
 
 from writ_client.client import Writ
 from writ_contracts.errors import Conflict
 from writ_testing.house import RunningHouse, local_target, prepare, running_house
+from writ_testing.more_agents import more_agents
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "3", "WRIT_RATE": "10000", "WRIT_BURST": "10000"}

@@ -1,6 +1,5 @@
 """A journal that is nearly full, on the real server: what is new is refused clearly, what has begun still ends."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from writ_client.client import Writ
 from writ_contracts.errors import Full
 from writ_testing.eventually import eventually
 from writ_testing.house import open_policy, prepare, running_house
+from writ_testing.load import fill
 
 STOPS: dict[str, Any] = {"name": "stops", "operations": ["stop_set", "operation_cancel"], "allowed": True}
 ENVIRON = {"WRIT_SWEEP": "0.2", "WRIT_RATE": "10000", "WRIT_BURST": "10000", "WRIT_REFUSAL_BURST": "10000"}
@@ -22,15 +22,6 @@ async def started(writ: Writ, operation_id: str) -> None:
         return (await writ.get(operation_id)).state == "started"
 
     await eventually(look, what="its start")
-
-
-async def fill(writ: Writ) -> Full:
-    for _ in range(1000):
-        try:
-            await asyncio.gather(*(writ.submit("test_noop", "web-1") for _ in range(8)))
-        except Full as full:
-            return full
-    raise AssertionError("it never filled up")
 
 
 async def nothing_recorded(writ: Writ) -> bool:
@@ -50,7 +41,7 @@ async def test_a_nearly_full_journal_refuses_what_is_new_and_keeps_the_ends(tmp_
         await started(writ, sleeper)
         full = await fill(writ)
         assert (full.code, full.retry) == ("full", True)
-        assert "archived" in str(full)
+        assert "writ journal archive" in str(full)
         stored = await _events(writ, sleeper)
         await eventually(lambda: nothing_recorded(writ), what="that both executors count what they refuse")
         assert (await writ.cancel(sleeper)).outcome == "succeeded"

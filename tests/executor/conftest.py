@@ -21,7 +21,9 @@ from writ_contracts.requests import Answer
 from writ_contracts.wire import decode, decode_event
 from writ_executor.config import Config
 from writ_executor.follower import read_life
-from writ_executor.service import Executor, metrics
+from writ_executor.measures import metrics
+from writ_executor.service import Executor
+from writ_runtime.metrics import Metrics
 from writ_runtime.watched import Watched
 from writ_testing.memory_broker import Broker
 from writ_testing.memory_bus import MemoryBus
@@ -44,10 +46,11 @@ class World:
         self.policy = ScriptedPolicy(self.catalogue, {"web-1": WEB})
         self.policy.lifetime = 0.0  # these hands do not look at it, and what falls silent is to be over soon
         self.hands = AgentHands(self.bus, POOL)
+        self.targets = [WEB]
         self.executors: list[Executor] = []
         self._stack = AsyncExitStack()
 
-    async def executor(self, **changed: Any) -> Executor:
+    async def executor(self, measured: Metrics | None = None, **changed: Any) -> Executor:
         """One more replica."""
         config = structs.replace(
             Config(
@@ -62,9 +65,12 @@ class World:
             ),
             **changed,
         )
-        inventory, agents = self._file("inventory", Inventory(targets=[WEB])), self._file("agents", self._agents())
+        inventory, agents = (
+            self._file("inventory", Inventory(targets=self.targets)),
+            self._file("agents", self._agents()),
+        )
         bus = MemoryBus(self.broker)
-        one = Executor(config, bus, KEY, self.catalogue, inventory, agents, metrics())
+        one = Executor(config, bus, KEY, self.catalogue, inventory, agents, measured or metrics())
         await one.serve()
         running = asyncio.create_task(one.run())
         self._stack.push_async_callback(_end, one, running, bus)

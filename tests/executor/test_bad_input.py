@@ -147,7 +147,7 @@ async def test_raw_bytes_on_any_subject_get_an_error_answer_and_the_service_live
     for data in examples():
         message = await world.bus.request(subject, data, timeout=5)
         error = json.decode(message.data)["error"]
-        assert data == b"{}" or error is not None
+        assert error is not None or data.strip() == b"{}"  # which is a whole question to some
         assert error is None or error["code"] != "internal"
     assert one.follower.damaged == 0
     assert (await world.ask("service_status", parameters={"service_name": "nginx"})).error is None

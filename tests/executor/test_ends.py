@@ -220,8 +220,20 @@ async def test_a_new_replica_starts_from_a_snapshot_and_knows_what_is_open(world
         waiting.operation_id,
     }
     assert isinstance(other.index, Index)
-    next_life = other.index.next_on("web-1")
+    next_life = other.index.next_in(subjects.target_lock("web-1"))
     assert next_life is None  # the first one holds the target
+
+
+async def test_a_snapshot_of_what_was_lost_with_the_old_disk_is_believed_by_nobody_later(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    one.index.sequence += 3  # the backup has the snapshot, and not the events before it
+    await one.follower.save()
+    two = await world.executor(sweep=1000.0)
+    answers = [await world.ask("service_restart", **RESTART) for _ in range(3)]
+    await two.follower.reached(await _last(world))
+    three = await world.executor(sweep=1000.0)
+    there = {life.requested.operation_id for life in three.index.open() if life.requested}
+    assert there == {answer.operation_id for answer in answers}
 
 
 async def _last(world: World) -> int:

@@ -15,7 +15,8 @@ RESTART = {"target": "web-1", "parameters": {"service_name": "nginx"}}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-async def test_all_events_of_an_operation_bear_its_requests_correlation_and_begin_in_its_trace(world: World) -> None:
+async def test_all_events_of_an_operation_bear_its_requests_correlation_and_trace(world: World) -> None:
+    """Also where the agent sends its claim and its receipt in others."""
     await world.executor()
     headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "Writ-Correlation-Id": "change-7"}
     answer = await world.ask_raw(subjects.request("alice", "service_restart"), json.encode(RESTART), headers)
@@ -25,7 +26,26 @@ async def test_all_events_of_an_operation_bear_its_requests_correlation_and_begi
     assert answer.correlation_id == "change-7"
     events = await world.events(subjects.any_operation_filter(work.operation_id))
     assert {event.correlation_id for event in events} == {"change-7"}
-    assert {event.traceparent.split("-")[1] for event in events[:2]} == {TRACE}
+    assert {event.traceparent.split("-")[1] for event in events} == {TRACE}
+    assert len(events) == 4
+
+
+async def test_who_waited_for_another_goes_on_in_a_trace_of_its_own_and_what_nobody_took_ends_in_its_own(
+    world: World,
+) -> None:
+    """What lets it go is the end of the other, or a sweep: neither is what it came from."""
+    await world.executor(start_window=0.3)
+    traces = {}
+    for number in "123":
+        headers = {"traceparent": f"00-{number * 32}-00f067aa0ba902b7-01"}
+        answer = await world.ask_raw(subjects.request("alice", "service_restart"), json.encode(RESTART), headers)
+        traces[answer.operation_id or ""] = number * 32
+    for operation_id in traces:
+        assert await world.outcome(operation_id) == "expired"
+    for operation_id, trace in traces.items():
+        events = await world.events(subjects.any_operation_filter(operation_id))
+        assert {event.traceparent.split("-")[1] for event in events} == {trace}
+        assert [type(event).__name__ for event in events] == ["Requested", "Dispatched", "Finished"]
 
 
 async def test_no_event_is_larger_than_a_journal_event_may_be(world: World) -> None:

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writ_executor.flood import Bucket, Buckets, Tally
+from writ_executor.flood import Tally
+from writ_runtime.buckets import Bucket, Buckets
 
 
 @given(

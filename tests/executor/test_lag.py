@@ -10,7 +10,7 @@ from writ_bus.errors import Unreachable
 from writ_bus.port import Entry, Message
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimAnswer, ClaimMessage, Heartbeat
-from writ_contracts.journal import Dispatched, Requested
+from writ_contracts.journal import Archived, Dispatched, Requested
 from writ_contracts.life import Life, State, fold
 from writ_contracts.requests import Answer
 from writ_contracts.wire import decode_event, encode
@@ -112,9 +112,9 @@ async def test_nobody_that_came_earlier_is_overtaken_by_one_that_is_known_early(
     life = await first(world, answer.operation_id or "", 1)
     index = Index()
     index.put(life)
-    assert index.next_on("web-1") is None
+    assert index.next_in(subjects.target_lock("web-1")) is None
     index.sequence = life.sequence
-    assert index.next_on("web-1") == life
+    assert index.next_in(subjects.target_lock("web-1")) == life
 
 
 async def test_a_lock_that_is_news_is_not_taken_for_a_free_one(world: World) -> None:
@@ -212,3 +212,37 @@ def test_what_another_pool_says_that_it_runs_keeps_nothing_alive() -> None:
     assert (presence.silence("a", "op-1"), presence.silence("b", "op-1")) == (11.0, 0.0)
     presence.heard(structs.replace(beat, pool="a"))
     assert presence.silence("a", "op-1") == 0.0
+
+
+async def test_what_ended_in_an_archive_before_a_replica_read_it_holds_its_target_no_longer(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    one = await asleep(world, work.operation_id, events=2)
+    known = one.index.get(work.operation_id)
+    assert known
+    assert known.requested
+    assert known.state is State.DISPATCHED
+    requested = known.requested
+    event = Archived(
+        id="archived",
+        at=requested.at,
+        correlation_id=requested.correlation_id,
+        operation_id=requested.operation_id,
+        principal=requested.principal,
+        operation=requested.operation,
+        target=requested.target,
+        requested_at=requested.at,
+        outcome="succeeded",
+        fingerprint=requested.fingerprint,
+        generation=1,
+    )
+    subject = subjects.operation_event(requested.principal, requested.operation_id, "archived")
+    Index.read(one.index, 1000, subject, encode(event))
+    assert (one.index.count(), one.index.next_in(subjects.target_lock("web-1"))) == (0, None)
+    later = structs.replace(requested, operation_id="later")
+    one.index.sequence = 2000
+    one.index.put(Life(state=State.REQUESTED, sequence=1500, first_sequence=1500, requested=later))
+    following = one.index.next_in(subjects.target_lock("web-1"))
+    assert following
+    assert following.requested == later

@@ -14,6 +14,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
 from writ_testing.house import RunningHouse, running_house
+from writ_testing.load import settled
 
 ENVIRON = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "1", "WRIT_SWEEP": "0.3", "WRIT_START_WINDOW": "15"}
 TIMEOUT = 4
@@ -52,19 +53,6 @@ async def outcome(writ: Writ, counted: Path, key: str) -> str:
             return None  # somebody died while it was asked
 
     return await eventually(ask, within=BOUND, what="an outcome")
-
-
-async def settled(writ: Writ, operation_id: str) -> str | None:
-    """Its outcome after a while in which an `unknown` may be resolved."""
-
-    async def look() -> str | None:
-        try:
-            view = await writ.get(operation_id)
-        except WritError:
-            return None  # nobody answers just now
-        return view.outcome if view.outcome != "unknown" else None
-
-    return await eventually(look, what="an outcome other than unknown")
 
 
 async def check(house: RunningHouse, counted: Path, key: str) -> None:

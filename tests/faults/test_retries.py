@@ -35,6 +35,15 @@ def dying(tmp_path: Path, fault: str) -> dict[str, str]:
     return {**ENVIRON, "WRIT_FAULT": fault, "WRIT_FAULT_ONCE": str(tmp_path / "died")}
 
 
+async def died(tmp_path: Path) -> None:
+    """It was killed at its step, which may come just after the end that others are told of."""
+
+    async def seen() -> bool:
+        return (tmp_path / "died").exists()
+
+    await eventually(seen, what="the step")
+
+
 @pytest.mark.parametrize("fault", AT_AGENT)
 async def test_an_agent_killed_at_any_step_of_what_may_be_run_again_still_succeeds(tmp_path: Path, fault: str) -> None:
     async with running_house(tmp_path, executors=2, environ=dying(tmp_path, fault)) as house:
@@ -43,7 +52,7 @@ async def test_an_agent_killed_at_any_step_of_what_may_be_run_again_still_succee
             wish: dict[str, object] = {"file_path": str(path), "content": "once\n", "timeout": 4}
             done = await ended(writ, "file_write", "web-1", wish, "write")
             told = await kinds(writ, done.operation_id)
-        assert (tmp_path / "died").exists(), "the step was never reached"
+        await died(tmp_path)
         if fault == "agent.claimed":  # it knows that nothing was run, and says so
             assert (done.outcome, done.code, path.exists()) == ("failed", "agent_restarted", False), told
         else:
@@ -58,7 +67,7 @@ async def test_a_stop_whose_executor_is_killed_is_set_once_and_lifted_once(tmp_p
     async with running_house(tmp_path, executors=2, environ=environ, policy=policy) as house:  # noqa: SIM117
         async with await house.client() as writ:
             stop = await ended(writ, "stop_set", "writ", {"scope": ["web-*"], "reason": "it burns"}, "stop")
-            assert (tmp_path / "died").exists(), "the step was never reached"
+            await died(tmp_path)
             assert stop.outcome == "succeeded"
             refused = await writ.submit("test_count", "web-1", {"path": str(tmp_path / "files" / "x")})
             assert (refused.outcome, refused.error and refused.error.code) == ("denied", "stopped")
@@ -69,13 +78,32 @@ async def test_a_stop_whose_executor_is_killed_is_set_once_and_lifted_once(tmp_p
             assert (await kinds(writ, stop.operation_id)).count("finished") == 1
 
 
+@pytest.mark.parametrize(
+    "fault", ["executor.control_started", "executor.version_stored", "executor.control_stored", "executor.params_kept"]
+)
+async def test_a_publish_whose_executor_is_killed_makes_one_version(tmp_path: Path, fault: str) -> None:
+    publishes = {"name": "publishes", "operations": ["policy_publish", "audit_read"], "allowed": True}
+    nobody = {"name": "nobody", "operations": ["test_noop"], "allowed": False}
+    environ, wanted = dying(tmp_path, fault), open_policy(publishes, nobody)
+    async with running_house(tmp_path, executors=2, environ=environ, policy=open_policy(publishes)) as house:  # noqa: SIM117
+        async with await house.client() as writ:
+            wish: dict[str, object] = {"document": wanted, "reason": "closed", "replaces": 1}
+            done = await ended(writ, "policy_publish", "writ", wish, "publish")
+            await died(tmp_path)
+            assert (done.outcome, done.output.get("version")) == ("succeeded", 2)
+            assert (await writ.submit("test_noop", "web-1")).outcome == "denied"
+            history = await writ.policy_history()
+            assert [one.origin for one in history.versions] == ["published", "file"]
+            assert (await kinds(writ, done.operation_id)).count("finished") == 1
+
+
 @pytest.mark.parametrize("fault", ["executor.control_started", "executor.cancel_requested"])
 async def test_a_cancel_whose_executor_is_killed_still_ends_what_runs(tmp_path: Path, fault: str) -> None:
     async with running_house(tmp_path, executors=2, environ=dying(tmp_path, fault)) as house:  # noqa: SIM117
         async with await house.client() as writ:
             victim = await running(house, writ)
             cancel = await ended(writ, "operation_cancel", "writ", {"operation_id": victim}, "cancel")
-            assert (tmp_path / "died").exists(), "the step was never reached"
+            await died(tmp_path)
             done = await writ.wait(victim, timeout=BOUND)
             assert (cancel.outcome, done.outcome) in [("succeeded", "cancelled"), ("failed", "cancelled")]
             told = await kinds(writ, victim)

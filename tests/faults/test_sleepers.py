@@ -7,13 +7,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.faults.test_kills import ENVIRON, settled
+from tests.faults.test_kills import ENVIRON
 
 from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
 from writ_testing.house import RunningHouse, local_target, prepare, running_house
+from writ_testing.load import settled
 
 pytestmark = pytest.mark.timeout(240)
 TARGETS = 10

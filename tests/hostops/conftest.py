@@ -1,15 +1,23 @@
 """A folder that is declared as a file root, and a host on which one operation at a time is asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from tests.hostops.fake_systemd import FakeSystemd
 
 import writ_hostops
 
 Result = dict[str, Any]
 Ask = Callable[..., Result]
+RUN = uuid4().hex[:8]
+
+
+def named(number: int) -> str:
+    """The id of an operation that no other run of tests has: who carries it is looked for in all of /proc."""
+    return f"op-{number}-{RUN}"
 
 
 @pytest.fixture
@@ -30,6 +38,16 @@ def outside(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSystemd]:
+    """A bus with systemd on it, where hostops looks for the system bus."""
+    monkeypatch.chdir(tmp_path)
+    fake = FakeSystemd(Path())
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", fake.address)
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
 def ask(srv: Path) -> Ask:
     """Carries out one request in process: `ask("file_read", file_path=…)`."""
 
@@ -43,7 +61,7 @@ def ask(srv: Path) -> Ask:
         **parameters: Any,
     ) -> Result:
         message = {
-            "id": "op-1",
+            "id": named(1),
             "action": action,
             "operation": operation,
             "parameters": parameters,

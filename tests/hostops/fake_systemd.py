@@ -48,12 +48,21 @@ class FakeUnit:
     then: str = ""
     """After a job, if not what the verb says: "failed", "auto-restart", "activating", "oneshot", "forgotten"."""
     job: int = 0
+    aliases: list[str] = field(default_factory=list)
+    type: str = "notify"
+    lives: int = -1
+    """For so many looks after a job; then it dies. -1: for ever."""
 
     def properties(self, interface: str) -> dict[str, tuple[str, Any]]:
         """What Get answers."""
         if interface.endswith(".Unit"):
+            if self.invocation > 1 and self.lives >= 0:
+                self.lives -= 1
+                if self.lives < 0:
+                    self.active, self.sub, self.result, self.status = "failed", "failed", "exit-code", 3
             return {
                 "Id": ("s", self.id),
+                "Names": ("as", [self.id, *self.aliases]),
                 "Description": ("s", f"The unit {self.id}"),
                 "LoadState": ("s", self.load),
                 "ActiveState": ("s", self.active),
@@ -68,6 +77,7 @@ class FakeUnit:
                 "NeedDaemonReload": ("b", False),
             }
         return {
+            "Type": ("s", self.type),
             "Result": ("s", self.result),
             "MainPID": ("u", 4711),
             "ExecMainStatus": ("i", self.status),
@@ -97,6 +107,7 @@ class FakeSystemd:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "bus"
         self.units: dict[str, FakeUnit] = {}
+        self.files: list[tuple[str, str]] = []
         self.calls: list[tuple[Any, ...]] = []
         self.queued = threading.Event()
         self.spoof = False
@@ -159,6 +170,11 @@ class FakeSystemd:
         elif member == "GetAll":
             unit = next(unit for unit in self.units.values() if _path_of(unit) == path)
             yield new_method_return(message, "a{sv}", (unit.properties(body[0]),)), OWNER
+        elif member == "ListUnits":
+            rows = [(unit.id, "", unit.load, "", "", "", _path_of(unit), 0, "", "/") for unit in self.units.values()]
+            yield new_method_return(message, "a(ssssssouso)", (rows,)), OWNER
+        elif member == "ListUnitFiles":
+            yield new_method_return(message, "a(ss)", (self.files,)), OWNER
         elif member == "LoadUnit":
             self.units.setdefault(body[0], FakeUnit(body[0], load="not-found", active="inactive", sub="dead"))
             yield new_method_return(message, "o", (_path_of(self.units[body[0]]),)), OWNER

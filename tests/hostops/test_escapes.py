@@ -162,6 +162,25 @@ def test_files_with_two_names_are_not_changed(ask: Ask, srv: Path, outside: Path
     assert outside.read_text() == "outside"
 
 
+def test_a_second_name_of_a_file_of_writs_own_is_not_read(ask: Ask, srv: Path, tmp_path: Path) -> None:
+    """Other files with several names are: there are many, and reading one changes none of them."""
+    home = tmp_path / "home"
+    (home / "keys").mkdir(parents=True)
+    (home / "keys" / "policy.seed").write_text("seed")
+    os.link(home / "keys" / "policy.seed", srv / "stolen")
+    (srv / "two").write_text("two")
+    os.link(srv / "two", srv / "names")
+    target = {"forbidden_paths": [str(home)]}
+    for operation, given in (
+        ("file_read", {"file_path": f"{srv}/stolen"}),
+        ("file_copy", {"source_path": f"{srv}/stolen", "dest_path": f"{srv}/copy"}),
+    ):
+        result = ask(operation, target=target, **given)
+        assert (result["code"], "Writ itself" in result["message"]) == ("outside_roots", True)
+    assert ask("file_read", target=target, file_path=f"{srv}/names")["output"]["content"] == "two"
+    assert not (srv / "copy").exists()
+
+
 def test_fifos_sockets_and_devices_are_refused_at_once(ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(srv / "fifo")
     with socket.socket(socket.AF_UNIX) as server:

@@ -42,7 +42,9 @@ def test_what_is_there_is_replaced_only_with_overwrite(ask: Ask, srv: Path) -> N
     ends = {"source_path": f"{srv}/a", "dest_path": f"{srv}/b"}
     assert ask("file_copy", **ends)["code"] == "exists"
     assert ask("file_copy", "preview", **ends)["code"] == "exists"
-    assert ask("file_copy", "preview", overwrite=True, **ends)["output"]["would"] == "replace"
+    seen = ask("file_copy", "preview", overwrite=True, **ends)["output"]
+    assert (seen["would"], seen["digest_before"], seen["digest_after"]) == ("replace", sha256(b"old"), sha256(b"new"))
+    assert f" {srv}/b, RENAME_EXCHANGE)" in seen["commands"][1]
     assert (srv / "b").read_text() == "old"
     assert ask("file_copy", overwrite=True, **ends)["output"]["digest_before"] == sha256(b"old")
     again = ask("file_copy", **ends)
@@ -124,7 +126,9 @@ def test_only_the_meant_file_is_deleted(ask: Ask, srv: Path) -> None:
 
 def test_a_preview_of_a_delete_deletes_nothing(ask: Ask, srv: Path) -> None:
     (srv / "a").write_text("x")
-    assert ask("file_delete", "preview", file_path=f"{srv}/a")["output"]["would"] == "delete"
+    seen = ask("file_delete", "preview", file_path=f"{srv}/a")["output"]
+    assert (seen["would"], seen["digest_before"]) == ("delete", sha256(b"x"))
+    assert seen["commands"][0].startswith(f"renameat2({srv}/a, {srv}/.writ-")
     assert ask("file_delete", "preview", file_path=f"{srv}/b")["code"] == "not_found"
     assert names(srv) == ["a"]
 

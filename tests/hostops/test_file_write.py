@@ -6,7 +6,9 @@ import os
 import resource
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from tests.hostops.conftest import Ask, litter, names
@@ -90,10 +92,56 @@ def test_a_preview_says_what_would_change_and_changes_nothing(ask: Ask, srv: Pat
         sha256(b"old"),
         sha256(b"new"),
     )
-    assert ask("file_write", "preview", file_path=f"{srv}/b", content="new")["output"]["would"] == "create"
-    assert ask("file_write", "preview", file_path=f"{srv}/a", content="old")["output"]["would"] == "nothing"
+    first, *then = replaced["commands"]
+    assert first.startswith(f"write 3 bytes to {srv}/.writ-")
+    assert [call.partition("(")[0] for call in then] == ["renameat2", "unlink"]
+    created = ask("file_write", "preview", file_path=f"{srv}/b", content="new")["output"]
+    assert (created["would"], created["commands"][1].endswith(f" {srv}/b, RENAME_NOREPLACE)")) == ("create", True)
+    same = ask("file_write", "preview", file_path=f"{srv}/a", content="old")["output"]
+    assert (same["would"], same["commands"]) == ("nothing", [])
     assert ask("file_write", "preview", file_path=f"{srv}/x/b", content="new")["code"] == "not_found"
     assert (names(srv), (srv / "a").stat().st_ctime_ns, srv.stat().st_ctime_ns) == before
+
+
+@contextmanager
+def as_somebody(folder: Path) -> Iterator[None]:
+    """Who may read this folder, and not write to it."""
+    folder.chmod(0o555)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+def test_a_preview_knows_what_the_system_would_refuse(ask: Ask) -> None:
+    with TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        (folder / "a").write_text("old")
+        target, file = {"file_roots": [name]}, f"{name}/a"
+        with as_somebody(folder):
+            for operation, given in (
+                ("file_write", {"file_path": file, "content": "new"}),
+                ("file_copy", {"source_path": file, "dest_path": f"{name}/b"}),
+                ("file_delete", {"file_path": file}),
+            ):
+                for action in ("preview", "run"):
+                    result = ask(operation, action, target=target, **given)
+                    assert (result["code"], result["effect"]) == ("permission_denied", "none"), (operation, action)
+        assert names(folder) == ["a"]
+
+
+def test_a_preview_knows_that_there_is_no_room(ask: Ask, srv: Path) -> None:
+    with (srv / "large").open("wb") as file:
+        file.truncate(1 << 43)  # a hole: it takes no room itself
+    for action in ("preview", "run"):
+        result = ask("file_copy", action, source_path=f"{srv}/large", dest_path=f"{srv}/b")
+        assert (result["code"], result["effect"]) == ("no_space", "none")
+    assert names(srv) == ["large"]
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,15 @@
 import json
 import os
 import stat
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.hostops.conftest import Ask, names
+from tests.hostops.conftest import Ask, named, names
 
-from writ_hostops import markers, syscalls
+from writ_hostops import markers, processes, syscalls
 
 
 @pytest.fixture
@@ -20,24 +21,25 @@ def state(tmp_path: Path) -> Path:
 
 
 def test_an_id_that_was_seen_is_refused_with_its_result(ask: Ask, srv: Path, state: Path) -> None:
-    target = {"state_dir": str(state)}
-    first = ask("file_write", target=target, file_path=f"{srv}/a", content="one")
+    given = {"target": {"state_dir": str(state)}, "request": {"shown": ["digest_after"]}, "file_path": f"{srv}/a"}
+    first = ask("file_write", content="one", **given)
     (srv / "a").write_text("changed since")
-    second = ask("file_write", target=target, file_path=f"{srv}/a", content="one")
+    second = ask("file_write", content="one", **given)
     assert (second["code"], second["earlier_code"]) == ("already_seen", "")
-    assert {**second, "code": ""} == {**first, "earlier_code": ""}
+    shown = {"digest_after": first["output"]["digest_after"]}  # and nothing else of the output is kept here
+    assert {**second, "code": ""} == {**first, "earlier_code": "", "output": shown}
     assert (srv / "a").read_text() == "changed since"
 
 
 def test_another_attempt_or_id_is_carried_out(ask: Ask, srv: Path, state: Path) -> None:
     target = {"state_dir": str(state)}
-    for request in ({}, {"attempt": 2}, {"id": "op-2"}):
+    for request in ({}, {"attempt": 2}, {"id": named(2)}):
         result = ask("file_write", target=target, request=request, file_path=f"{srv}/a", content=str(request))
         assert result["code"] == ""
 
 
 def test_an_id_whose_end_is_not_known_is_unknown(ask: Ask, srv: Path, state: Path) -> None:
-    markers.Markers(str(state)).begin("op-1", 1, "file_write", {})
+    markers.Markers(str(state)).begin(named(1), 1, "file_write", {})
     result = ask("file_write", target={"state_dir": str(state)}, file_path=f"{srv}/a", content="one")
     assert (result["outcome"], result["code"], result["effect"], result["certain"]) == (
         "unknown",
@@ -50,7 +52,7 @@ def test_an_id_whose_end_is_not_known_is_unknown(ask: Ask, srv: Path, state: Pat
 
 def test_a_mark_torn_by_a_crash_counts(ask: Ask, srv: Path, state: Path) -> None:
     state.mkdir(mode=0o700)
-    (state / "op-1.1.begun").write_text('{"oper')
+    (state / f"{named(1)}.1.begun").write_text('{"oper')
     result = ask("file_write", target={"state_dir": str(state)}, file_path=f"{srv}/a", content="one")
     assert (result["outcome"], result["code"]) == ("unknown", "already_seen")
 
@@ -60,7 +62,7 @@ def test_the_mark_is_there_before_the_effect(ask: Ask, srv: Path, state: Path, m
     real = syscalls.renameat2
 
     def look(*arguments: Any) -> None:
-        seen.append(json.loads((state / "op-1.1.begun").read_text()))
+        seen.append(json.loads((state / f"{named(1)}.1.begun").read_text()))
         real(*arguments)
 
     monkeypatch.setattr(syscalls, "renameat2", look)
@@ -75,7 +77,7 @@ def test_the_state_folder_is_private(ask: Ask, srv: Path, state: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in state.iterdir()} == {0o600}
     state.chmod(0o777)
     refused = ask(
-        "file_write", target={"state_dir": str(state)}, request={"id": "op-2"}, file_path=f"{srv}/a", content="y"
+        "file_write", target={"state_dir": str(state)}, request={"id": named(2)}, file_path=f"{srv}/a", content="y"
     )
     assert (refused["code"], refused["effect"]) == ("permission_denied", "none")
     assert (srv / "a").read_text() == "x"
@@ -101,16 +103,29 @@ def test_a_probe_reads_the_record_first(ask: Ask, srv: Path, state: Path) -> Non
     (srv / "a").write_text("changed since")
     probed = ask("file_write", "probe", target=target, file_path=f"{srv}/a")["output"]
     assert probed["verdict"] == "succeeded"
-    ask("file_delete", target=target, request={"id": "op-2"}, file_path=f"{srv}/none")
-    probed = ask("file_delete", "probe", target=target, request={"id": "op-2"}, file_path=f"{srv}/none")["output"]
+    ask("file_delete", target=target, request={"id": named(2)}, file_path=f"{srv}/none")
+    probed = ask("file_delete", "probe", target=target, request={"id": named(2)}, file_path=f"{srv}/none")["output"]
     assert probed["verdict"] == "not_done"
+
+
+def test_a_probe_cannot_tell_while_another_process_works_on_it(ask: Ask, srv: Path, state: Path) -> None:
+    given = {"file_path": f"{srv}/a", "content": "one"}
+    with subprocess.Popen(["sleep", "60"]) as other:
+        who = {**processes.identity(), "pid": other.pid, "start": processes._start(other.pid)}
+        state.mkdir(mode=0o700)
+        (state / f"{named(1)}.1.begun").write_text(json.dumps({"operation": "file_write", "process": who}))
+        runs = ask("file_write", "probe", target={"state_dir": str(state)}, **given)
+        other.kill()
+    assert runs["output"] == {"verdict": "unknown", "reason": "it still runs on this host"}
+    gone = ask("file_write", "probe", target={"state_dir": str(state)}, **given)
+    assert gone["output"]["reason"] != "it still runs on this host"
 
 
 def test_a_probe_knows_the_digest_that_was_to_be_written(ask: Ask, srv: Path, state: Path) -> None:
     """Killed between the effect and its record: the public parameters and the mark are enough."""
     target = {"state_dir": str(state)}
     ask("file_write", target=target, file_path=f"{srv}/a", content="x")
-    (state / "op-1.1.ended").unlink()
+    (state / f"{named(1)}.1.ended").unlink()
     assert ask("file_write", "probe", target=target, file_path=f"{srv}/a")["output"]["verdict"] == "succeeded"
     (srv / "a").write_text("other")
     assert ask("file_write", "probe", target=target, file_path=f"{srv}/a")["output"]["verdict"] == "unknown"
@@ -122,8 +137,8 @@ def test_old_marks_are_swept(ask: Ask, srv: Path, state: Path) -> None:
     old = time.time() - markers.KEPT - 1
     for name in names(state):
         os.utime(state / name, (old, old))
-    ask("file_write", target=target, request={"id": "op-2"}, file_path=f"{srv}/a", content="y")
-    assert names(state) == [".swept", "op-2.1.begun", "op-2.1.ended"]
+    ask("file_write", target=target, request={"id": named(2)}, file_path=f"{srv}/a", content="y")
+    assert names(state) == [".swept", f"{named(2)}.1.begun", f"{named(2)}.1.ended"]
 
 
 @pytest.mark.parametrize("wrong", ["", "../x", "a/b", ".hidden", "a\n", "x" * 129, 5, None])

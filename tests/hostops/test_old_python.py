@@ -1,15 +1,24 @@
-"""hostops is sent to hosts with older Pythons: its sources parse as Python 3.9 and import nothing else of Writ."""
+"""hostops is sent to hosts with older Pythons: it runs in a real Python 3.9 as in ours, and imports nothing of Writ."""
 
 import ast
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.hostops.conftest import named
+from tests.hostops.fake_systemd import FakeSystemd
+from tests.hostops.old_python import ask_old, carried
+from tests.hostops.test_injection import samples
 
 import writ_hostops
+from writ_hostops.operations import LISTINGS
 
 FOLDER = Path(writ_hostops.__file__).parent
 SOURCES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.py"))
+LOOKS = [(name, action) for name, actions in writ_hostops.HANDLERS.items() for action in actions if action != "run"]
+LOOKS += [(name, "listing") for name in LISTINGS]
+READS = [(name, "run") for name, actions in writ_hostops.HANDLERS.items() if "preview" not in actions]
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -23,3 +32,54 @@ def test_the_source_is_python_3_9_and_needs_little(source: str) -> None:
     }
     assert imported <= {*sys.stdlib_module_names, "writ_hostops", "jeepney"}
     assert "jeepney" not in imported or source == "systemd/bus.py"
+
+
+def known(result: dict[str, Any]) -> dict[str, Any]:
+    """What two runs one after the other have in common, whatever goes on beside them."""
+    passing = ("listening", "names", "fastest_ms", "average_ms", "slowest_ms")
+    return {**result, "output": {name: value for name, value in result["output"].items() if name not in passing}}
+
+
+@pytest.mark.parametrize(("operation", "action"), LOOKS + READS)
+def test_each_look_and_each_reading_sees_in_an_old_python_what_it_sees_in_ours(
+    srv: Path, tmp_path: Path, systemd: FakeSystemd, operation: str, action: str
+) -> None:
+    systemd.add("nginx.service")
+    (srv / "data").mkdir()
+    (srv / "a").write_text("a")
+    (tmp_path / "password").write_text("x")
+    request = {
+        "id": named(1),
+        "action": action,
+        "operation": operation,
+        "parameters": {name: value for name, value in samples(srv).get(operation, {}).items() if value},
+        "target": {
+            "file_roots": [str(srv)],
+            "scan_networks": ["127.0.0.0/8"],
+            "backup": {"repository": str(tmp_path / "repo"), "password_file": str(tmp_path / "password")},
+        },
+    }
+    address = f"unix:path={tmp_path / systemd.path}"
+    old = ask_old(request, carried(tmp_path / "carried"), DBUS_SYSTEM_BUS_ADDRESS=address)
+    assert old["code"] != "internal"
+    ours = writ_hostops.run(request)
+    assert old["output"].keys() == ours["output"].keys()
+    assert known(old) == known(ours)
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "restart"])
+def test_a_service_is_changed_by_an_old_python(srv: Path, tmp_path: Path, systemd: FakeSystemd, verb: str) -> None:
+    systemd.add("nginx.service", active="inactive" if verb == "start" else "active")
+    request = {
+        "id": named(1),
+        "action": "run",
+        "operation": f"service_{verb}",
+        "parameters": {"service_name": "nginx"},
+        "target": {"state_dir": str(tmp_path / "state")},
+    }
+    folder, address = carried(tmp_path / "carried"), f"unix:path={tmp_path / systemd.path}"
+    result = ask_old(request, folder, DBUS_SYSTEM_BUS_ADDRESS=address)
+    assert (result["outcome"], result["effect"]) == ("succeeded", "done")
+    assert systemd.units["nginx.service"].active == ("inactive" if verb == "stop" else "active")
+    again = ask_old(request, folder, DBUS_SYSTEM_BUS_ADDRESS=address)
+    assert (again["outcome"], again["code"]) == ("succeeded", "already_seen")

@@ -13,10 +13,10 @@ from typing import IO, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.hostops.conftest import names
+from tests.hostops.conftest import named, names
 
 from writ_hostops import CODES, HANDLERS, Stop, run
-from writ_hostops.files import beneath, replace
+from writ_hostops.files import beneath, turns
 from writ_hostops.protocol import MAX_LINE
 
 COMMAND = [sys.executable, "-m", "writ_hostops"]
@@ -81,7 +81,7 @@ Start = Callable[..., Process]
 def holding_the_turn(folder: Path, name: str) -> Iterator[None]:
     """Holds the lock of a file as another writer does."""
     fd = os.open(folder, os.O_RDONLY)
-    with Stop(WAIT) as stop, replace.locked(beneath.Place(f"{folder}/{name}", fd, name), stop):
+    with Stop(WAIT) as stop, turns.locked(beneath.Place(f"{folder}/{name}", fd, name), stop):
         yield
     os.close(fd)
 
@@ -114,7 +114,7 @@ def test_what_is_no_request_is_answered_and_the_next_one_served(start: Start, sr
         process.stdin.flush()
         answer = process.receive()
         assert (answer["event"], answer["outcome"], answer["code"]) == ("result", "failed", "invalid_parameter")
-    process.send(read(srv, "op-1"))
+    process.send(read(srv, named(1)))
     assert process.receive()["outcome"] == "succeeded"
     assert process.finish() == ([], b"", 0)
 
@@ -123,15 +123,15 @@ def test_a_line_without_end_does_not_fill_the_memory(start: Start, srv: Path) ->
     (srv / "a").write_text("x")
     process = start()
     process.stdin.write(b" " * (MAX_LINE + 10) + b"x" * 1000 + b"\n")
-    process.send(read(srv, "op-1"))
+    process.send(read(srv, named(1)))
     answers, _, status = process.finish()
-    assert {(answer["id"], answer["code"]) for answer in answers} == {("", "too_large"), ("op-1", "")}
+    assert {(answer["id"], answer["code"]) for answer in answers} == {("", "too_large"), (named(1), "")}
     assert status == 0
 
 
 def test_the_largest_content_fits_in_a_line_however_it_is_escaped(start: Start, srv: Path) -> None:
     process = start()
-    request = {**read(srv, "op-1"), "operation": "file_write"}
+    request = {**read(srv, named(1)), "operation": "file_write"}
     process.send({**request, "parameters": {"file_path": f"{srv}/b", "content": "\x01" * (1024 * 1024)}})
     answers, _, _ = process.finish()
     assert answers[0]["outcome"] == "succeeded"
@@ -149,9 +149,9 @@ def test_sigterm_cancels_what_runs_and_says_that_nothing_was_done(start: Start, 
     """The write waits for its turn, which another holds."""
     process = start()
     with holding_the_turn(srv, "a"):
-        request = {**read(srv, "op-1"), "operation": "file_write"}
-        process.send({**request, "parameters": {"file_path": f"{srv}/a", "content": "x"}}, read(srv, "op-2"))
-        assert process.receive()["id"] == "op-2"
+        request = {**read(srv, named(1)), "operation": "file_write"}
+        process.send({**request, "parameters": {"file_path": f"{srv}/a", "content": "x"}}, read(srv, named(2)))
+        assert process.receive()["id"] == named(2)
         process.popen.send_signal(signal.SIGTERM)
         answers, _, status = process.finish()
     assert [answer["outcome"] for answer in answers] == ["cancelled"]
@@ -162,10 +162,10 @@ def test_sigterm_cancels_what_runs_and_says_that_nothing_was_done(start: Start, 
 def test_sigterm_counts_after_the_end_of_the_input_and_in_the_middle_of_a_line(start: Start, srv: Path) -> None:
     waiting, halfway = start(), start()
     with holding_the_turn(srv, "a"):
-        request = {**read(srv, "op-1"), "operation": "file_write"}
-        waiting.send({**request, "parameters": {"file_path": f"{srv}/a", "content": "x"}}, read(srv, "op-2"))
+        request = {**read(srv, named(1)), "operation": "file_write"}
+        waiting.send({**request, "parameters": {"file_path": f"{srv}/a", "content": "x"}}, read(srv, named(2)))
         waiting.stdin.close()
-        assert waiting.receive()["id"] == "op-2"
+        assert waiting.receive()["id"] == named(2)
         waiting.popen.send_signal(signal.SIGTERM)
         assert waiting.receive()["outcome"] == "cancelled"
         assert waiting.popen.wait(WAIT) == 0
@@ -206,7 +206,7 @@ def test_what_was_begun_is_finished_when_nobody_listens_any_more(start: Start, s
     process = start()
     assert process.popen.stdout is not None
     process.popen.stdout.close()
-    request = {**read(srv, "op-1"), "operation": "file_write"}
+    request = {**read(srv, named(1)), "operation": "file_write"}
     process.send({**request, "parameters": {"file_path": f"{srv}/b", "content": "x"}})
     process.stdin.close()
     assert process.popen.wait(WAIT) == 0
@@ -218,7 +218,7 @@ def test_a_mistake_of_ours_is_an_answer_without_values(monkeypatch: pytest.Monke
         raise ValueError("planted-secret")
 
     monkeypatch.setitem(HANDLERS["file_write"], "run", broken)
-    result = run({**read(srv, "op-1"), "operation": "file_write"})
+    result = run({**read(srv, named(1)), "operation": "file_write"})
     assert (result["outcome"], result["code"], result["effect"]) == ("unknown", "internal", "maybe")
     captured = capfd.readouterr()
     assert "planted-secret" not in str(result) + captured.out + captured.err
@@ -238,7 +238,7 @@ JSON = st.recursive(
     st.fixed_dictionaries(
         {},
         optional={
-            "id": st.just("op-1") | JSON,
+            "id": st.just(named(1)) | JSON,
             "action": st.sampled_from(["run", "baseline", "probe", "preview"]) | JSON,
             "operation": st.sampled_from(["service_status", "network_status", *FILES]) | JSON,
             "parameters": JSON,

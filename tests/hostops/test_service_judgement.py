@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from writ_hostops.systemd.services import judge
+from writ_hostops.systemd.judgement import judge
 
 
 def state(active: str, run: int, boot: str = "b1") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.hostops.conftest import Ask
+from tests.hostops.conftest import Ask, named
 
 from writ_hostops import Stop
 
@@ -20,6 +20,7 @@ cancel) printf 'Job=\\n' >>{shown} ;;
 esac
 """
 SHOWN = """Id=nginx.service
+Names=nginx.service
 Description=web = server
 LoadState=loaded
 ActiveState=active
@@ -69,16 +70,18 @@ def test_a_restart_is_an_argument_vector(ask: Ask, systemctl: Install) -> None:
     calls = systemctl("sed -i s/InvocationID=aa/InvocationID=bb/ {tmp}/shown")
     result = ask("service_restart", service_name="nginx")
     assert (result["outcome"], result["effect"], result["output"]["job_result"]) == ("succeeded", "done", "done")
-    assert calls.read_text().splitlines()[1] == "restart --no-ask-password -- nginx.service"
+    asked = "restart --no-ask-password -- nginx.service"
+    assert calls.read_text().splitlines()[1] == asked
+    assert ask("service_restart", "preview", service_name="nginx")["output"]["commands"] == [f"systemctl {asked}"]
 
 
 def test_what_is_started_carries_the_mark_of_its_operation(
     ask: Ask, systemctl: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WRIT_OPERATION_ID", "op-1")
+    monkeypatch.setenv("WRIT_OPERATION_ID", named(1))
     systemctl("echo $WRIT_OPERATION_ID >{tmp}/mark")
     ask("service_restart", service_name="nginx")
-    assert (tmp_path / "mark").read_text() == "op-1\n"
+    assert (tmp_path / "mark").read_text() == f"{named(1)}\n"
 
 
 @pytest.mark.parametrize(
@@ -122,3 +125,13 @@ def test_a_cancel_takes_the_job_back(ask: Ask, systemctl: Install, tmp_path: Pat
     assert (result["outcome"], result["effect"], result["certain"]) == (outcome, "none", True)
     assert ("cancel -- 7" in calls.read_text()) is queued
     json.dumps(result)
+
+
+def test_other_names_are_told_by_the_baseline_and_an_alias_is_refused(ask: Ask, systemctl: Install) -> None:
+    calls = systemctl(shown=SHOWN.replace("Names=nginx.service", "Names=nginx.service web.service"))
+    baseline = ask("service_stop", "baseline", service_name="nginx")["output"]
+    assert baseline["names"] == ["web"]
+    assert ask("service_stop", service_name="nginx")["code"] == "unit_alias"
+    alias = ask("service_stop", request={"baseline": baseline}, service_name="web")
+    assert (alias["code"], alias["effect"]) == ("unit_alias", "none")
+    assert "stop" not in calls.read_text()

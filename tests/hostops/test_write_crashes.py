@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.hostops.conftest import Ask, litter, names
+from tests.hostops.conftest import Ask, litter, named, names
 
 OLD = "old " * 10_000
 NEW = "new " * 12_000
@@ -44,7 +44,7 @@ def killed_at(step: int, request: dict[str, object]) -> int:
 
 def request(operation: str, srv: Path, **parameters: str) -> dict[str, object]:
     return {
-        "id": "op-1",
+        "id": named(1),
         "action": "run",
         "operation": operation,
         "parameters": {"file_path": f"{srv}/a", **parameters},

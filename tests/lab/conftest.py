@@ -1,39 +1,166 @@
-"""The lab's fixtures: one host with the agent on it, one Writ to ask. Made once, since they take seconds to make."""
+"""The lab's fixtures: one Writ to ask, and two hosts, one with an agent on it, one reached over SSH alone.
+
+A test that takes `writ` and `host` is carried out twice, once each way. What takes seconds to make is made once.
+"""
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.lab import installation
-from tests.lab.hosts import Host, hosts
+from tests.lab import installation, repository, targets, vault
+from tests.lab.hosts import VOLUME, Host, hosts
 from tests.lab.installation import Writ
+from tests.lab.repository import Repository
+from tests.lab.ssh_agent import SshAgent, ssh_agent
+from tests.lab.vault import Vault
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+from writ_testing.tailscale_local_api import LocalApi, Peer, local_api
+
+WAYS = {"local": "host1", "ssh": "host2"}
+"""How an operation comes to which host."""
+
+
+class ByWay(LoadScopeScheduling):  # type: ignore[misc]
+    """With two workers each way has one to itself, with a Writ of its own; what is of no way needs `host2`, or no host.
+    What runs in containers comes after whichever is done first.
+
+    xdist's own groups have no effect with this pytest, whose items keep their node ids to themselves.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        parameters = nodeid.partition("[")[2].rstrip("]").split("-")
+        if "/compose/" in nodeid:
+            return "compose"
+        if "/test_systemd.py" in nodeid:
+            return "site"
+        return "local" if "local" in parameters or "/test_snapshots.py" in nodeid else "ssh"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByWay:
+    """See xdist's newhooks."""
+    return ByWay(config, log)
 
 
 @pytest.fixture(scope="session")
-def host() -> Host:
-    """A Debian host with systemd and nginx."""
+def near_host() -> Host:
+    """A Debian host with systemd, nginx and sshd: the one with the local agent."""
     return hosts()["host1"]
 
 
 @pytest.fixture(scope="session")
-def writ(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writ]:
-    """Writ, up, with an agent on the host."""
-    folder: Path = tmp_path_factory.mktemp("lab")
-    writ = installation.start(folder / "home", os.environ["LAB_CONTROL"], hosts())
+def far_host() -> Host:
+    """Another one, with nothing of Writ's on it."""
+    return hosts()["host2"]
+
+
+@pytest.fixture(scope="session")
+def site_hosts() -> tuple[Host, Host]:
+    """For a Writ of systemd's own: one for its services, one for an agent."""
+    return hosts()["host3"], hosts()["host4"]
+
+
+@pytest.fixture(scope="session", params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """Which agent carries operations out. A module for one way says so with `asking.only`."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def host(way: str) -> Host:
+    """The host that `writ` acts on."""
+    return hosts()[WAYS[way]]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For what one run makes."""
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="session")
+def house(folder: Path, near_host: Host, far_host: Host) -> Iterator[Writ]:
+    """Writ, up, without an agent."""
+    inventory = targets.inventory(near_host, far_host)
+    writ = installation.start(folder / "home", os.environ["LAB_CONTROL"], inventory, targets.policy())
     try:
-        installation.install_agent(writ, host, folder / "wheels")
         yield writ
     finally:
-        print(host.attempt("journalctl", "--no-pager", "--unit", installation.AGENT)[1])
         writ.call("down")
 
 
+@pytest.fixture(scope="session")
+def local_agent(house: Writ, near_host: Host, folder: Path) -> Iterator[None]:
+    """The agent on the host."""
+    installation.install_agent(house, near_host, folder / "wheels")
+    yield
+    print(near_host.attempt("journalctl", "--no-pager", "--unit", installation.AGENT)[1])
+
+
+@pytest.fixture(scope="session")
+def tailnet(folder: Path, far_host: Host) -> Iterator[LocalApi]:
+    """The tailnet that the SSH agent is in."""
+    peer = Peer(name=targets.PEER, addresses=(far_host.address,), tags=("tag:lab",))
+    with local_api(folder / "tailscaled.sock", peer) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def over_ssh(house: Writ, near_host: Host, far_host: Host, folder: Path, tailnet: LocalApi) -> Iterator[SshAgent]:
+    """The agent that is elsewhere."""
+    agent = SshAgent(house, folder / "agent-ssh", near_host, far_host, tailnet.socket)
+    agent.let_in(targets.inventory(near_host, far_host))
+    with ssh_agent(agent):
+        yield agent
+
+
+@pytest.fixture(scope="session")
+def writ(request: pytest.FixtureRequest, way: str, house: Writ, host: Host) -> Writ:
+    """Writ, which acts on the host, by the agent of this way."""
+    request.getfixturevalue({"local": "local_agent", "ssh": "over_ssh"}[way])
+    return Writ(house.home, host.name)
+
+
+@pytest.fixture(scope="session")
+def packages(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """The apt repository of the host, its index not fetched yet."""
+    return repository.make(host, tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(scope="session")
+def backups(host: Host) -> Vault:
+    """The restic repository of the host."""
+    return vault.make(host)
+
+
+@pytest.fixture
+def subvolume(host: Host) -> Iterator[str]:
+    """See new_subvolume; of the host with the agent."""
+    with new_subvolume(host) as path:
+        yield path
+
+
+@contextmanager
+def new_subvolume(host: Host) -> Iterator[str]:
+    """A subvolume of the host's btrfs with the file `a`, which says `before`."""
+    path = f"{VOLUME}/data"
+    host.run("btrfs", "subvolume", "create", path)
+    host.write(f"{path}/a", "before")
+    yield path
+    listed = host.run("btrfs", "subvolume", "list", "-o", VOLUME).splitlines()
+    for line in sorted((line.split(" path ", 1)[1] for line in listed), key=len, reverse=True):
+        host.run("btrfs", "subvolume", "delete", f"{VOLUME}/{line}")
+    host.run("find", VOLUME, "-mindepth", "1", "-delete")
+
+
 SLOW = """[Unit]
-Description=Takes its time to start: as many seconds as /run/slow says
+Description=Takes its time to start: as many seconds as /run/slow says, or until there is /run/slow-enough
 StartLimitIntervalSec=0
 [Service]
-ExecStartPre=/bin/sh -c 'sleep "$(cat /run/slow)"'
+ExecStartPre=/bin/sh -c 'for turn in $(seq "$(cat /run/slow)0"); do [ -e /run/slow-enough ] || sleep 0.1; done'
 ExecStart=/bin/sleep infinity
 ExecStartPost=/bin/sh -c 'echo started >> /srv/slow-starts'
 """
@@ -41,7 +168,8 @@ ExecStartPost=/bin/sh -c 'echo started >> /srv/slow-starts'
 
 @pytest.fixture
 def slow(writ: Writ, host: Host) -> Iterator[str]:
-    """A running unit whose restart takes 10 s."""
+    """A running unit whose restart takes 10 s, unless told otherwise."""
+    host.run("rm", "-f", "/run/slow-enough")
     host.write("/etc/systemd/system/slow.service", SLOW)
     host.write("/run/slow", "0")
     host.run("systemctl", "daemon-reload")
@@ -51,3 +179,4 @@ def slow(writ: Writ, host: Host) -> Iterator[str]:
     host.write("/run/slow", "0")
     host.attempt("systemctl", "kill", "--signal=KILL", "slow")
     host.run("systemctl", "stop", "slow")
+    host.attempt("systemctl", "reset-failed", "slow")

@@ -1,14 +1,22 @@
 """The lab as its tests see it: hosts that take commands, and waiting that ends."""
 
+import fcntl
 import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 LAB = Path(__file__).with_name("lab.sh")
+SHELLS = ("sh", "bash", "dash", "fish")
+"""Each host has a user `login-SHELL` for each, whom the lab's user key lets in."""
+SSH_PORT = 22
+VOLUME = "/srv/volume"
+"""On each host a btrfs of its own."""
+_STILL = ("/etc", "/opt", "/root", "/home", "/srv", "/usr", "/var/lib/apt", "/var/lib/dpkg", "/var/cache", VOLUME)
 Seen = TypeVar("Seen")
 
 
@@ -57,6 +65,87 @@ class Host:
         """Which boot this is; "" while it is down."""
         return self.attempt("cat", "/proc/sys/kernel/random/boot_id")[1].strip()
 
+    def state(self) -> list[str]:
+        """What a change of files or services would change: files with owner, mode, size and time of last change.
+
+        Without what changes by itself: logs, `/run`, `/tmp`, what services keep.
+        """
+        shown = "%p %y %U:%G %m %s %C@ %l\\n"
+        files = self.run("find", *_STILL, "-xdev", "-printf", shown, timeout=120.0).splitlines()
+        units = self.run("systemctl", "show", "--property=Id,ActiveState,InvocationID", "nginx", "ssh").splitlines()
+        return [*sorted(files), *units]
+
+    @property
+    def host_key(self) -> str:
+        """The public one, as in known_hosts after the name: `ssh-ed25519 AAAA…`."""
+        return public_key(self.name)
+
+    def ssh(self, user: str, command: str, *, stdin: str = "", patience: int = 10) -> tuple[int, str, str]:
+        """Exit status, output, errors of a command line in the user's login shell, over the real sshd.
+
+        255 without a connection within `patience` seconds.
+        """
+        known = Path(os.environ["LAB_KEYS"], f"known-{self.name}")
+        known.write_text(f"{self.address} {self.host_key}\n")
+        options = [
+            f"UserKnownHostsFile={known}",
+            "StrictHostKeyChecking=yes",
+            "BatchMode=yes",
+            f"ConnectTimeout={patience}",
+        ]
+        given = ["-F", "none", "-i", str(user_key()), *(word for one in options for word in ("-o", one))]
+        done = subprocess.run(
+            ["ssh", *given, f"{user}@{self.address}", command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=patience + 60,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def change_host_key(self) -> str:
+        """Another one from now on, and it is lost on nobody; gives the one before, for `keep_host_key`."""
+        path = "/etc/ssh/ssh_host_ed25519_key"
+        before = self.run("cat", path) + "\n"
+        self.run("rm", path)
+        self.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path)
+        self.run("systemctl", "restart", "ssh")
+        return before
+
+    def keep_host_key(self, key: str) -> None:
+        """This one, which it had."""
+        path = "/etc/ssh/ssh_host_ed25519_key"
+        self.write(path, key, "0600")
+        self.write(f"{path}.pub", self.run("ssh-keygen", "-y", "-f", path))
+        self.run("systemctl", "restart", "ssh")
+
+    @contextmanager
+    def unplugged(self) -> Iterator[None]:
+        """Nothing reaches it over the network, and nobody is told so."""
+        subprocess.run(["ip", "link", "set", f"v-{self.name}", "down"], check=True, timeout=10)
+        try:
+            yield
+        finally:
+            subprocess.run(["ip", "link", "set", f"v-{self.name}", "up"], check=True, timeout=10)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Its kernel answers, and none of its processes runs."""
+        done = _lab("freeze", self.name)
+        assert done.returncode == 0, done.stderr
+        try:
+            yield
+        finally:
+            _lab("thaw", self.name)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For a test that takes it down, or that needs it up while tests of the other way work with it."""
+        with Path(os.environ["LAB_KEYS"]).with_name(f"{self.name}.lock").open("w") as lock:
+            until(lambda: _locked(lock.fileno()), 200.0, f"{self.name} is let go of by another test")
+            yield
+
     def wait(self) -> None:
         """Until it has booted."""
         done = _lab("wait", self.name, timeout=120.0)
@@ -70,6 +159,25 @@ class Host:
 
 def _lab(*arguments: str, stdin: str = "", timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
     return subprocess.run([LAB, *arguments], input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def user_key() -> Path:
+    """The private key that lets in as root and as each `login-SHELL`, on all hosts."""
+    return Path(os.environ["LAB_KEYS"], "user")
+
+
+def public_key(name: str) -> str:
+    """Of `user` or of a host: type and key, no comment."""
+    words = Path(os.environ["LAB_KEYS"], f"{name}.pub").read_text().split()
+    return " ".join(words[:2])
 
 
 def hosts() -> dict[str, Host]:

@@ -1,4 +1,4 @@
-"""One Writ for the lab: `writ up` on the control side, the local agent on a host, set up as an operator would."""
+"""One Writ for the lab: `writ up` on the control side, and the local agent on a host, set up as an operator would."""
 
 import json
 import os
@@ -7,35 +7,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tests.lab import wheels
 from tests.lab.hosts import Host, until
 
-UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "writ-agent-local.service"
-AGENT = "writ-agent-local"
-ROOT = "/srv/data"
+UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
+AGENT = "writ-agent-local@local-host1"
 WRIT = str(Path(sys.executable).with_name("writ"))
 
 
-POLICY = """policies:
-  version: "v1"
-  name: lab
-  deny_by_default: true
-  require_approval_for_admin: false
-  role_policies:
-    development:
-      - name: operators_work_on_the_lab
-        operations: [service_status, service_start, service_stop, service_restart, file_read, file_write, file_delete,
-          network_status]
-        allowed: true
-"""
-
-
 class Writ:
-    """The command line, on one `$WRIT_HOME`."""
+    """The command line, on one `$WRIT_HOME`. `target`: what is acted on, unless a call says otherwise."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, target: str = "") -> None:
         self.home = home
+        self.target = target
 
     def call(self, *words: str, timeout: float = 120.0) -> tuple[int, str, str]:
         """Exit status, output, errors of `writ …`."""
@@ -55,13 +40,13 @@ class Writ:
         assert code == status, f"writ {' '.join(words)} gave {code}, not {status}: {output}{errors}"
         return json.loads(output)
 
-    def run(self, operation: str, *parameters: str, status: int = 0, target: str = "host1") -> dict[str, Any]:
+    def run(self, operation: str, *parameters: str, status: int = 0, target: str = "") -> dict[str, Any]:
         """Asks and waits; the operation as it ended."""
-        return dict(self.json("run", operation, "--target", target, *parameters, status=status))
+        return dict(self.json("run", operation, "--target", target or self.target, *parameters, status=status))
 
-    def begin(self, operation: str, *parameters: str, target: str = "host1") -> str:
+    def begin(self, operation: str, *parameters: str, target: str = "") -> str:
         """Asks, and returns the operation's id when an agent has started it."""
-        answer = self.json("run", operation, "--target", target, "--no-wait", *parameters)
+        answer = self.json("run", operation, "--target", target or self.target, "--no-wait", *parameters)
         number = str(answer["operation_id"])
         until(lambda: "started" in self.kinds(number), 20.0, f"{operation} starts")
         return number
@@ -84,44 +69,42 @@ class Writ:
 
         return until(look, within, f"operation {number} ends")
 
+    def agents(self, pool: str) -> int:
+        """How many agents of the pool are there."""
+        return max(int(one["agents"]) for one in self.json("targets") if one["pool"] == pool)
 
-def start(home: Path, listen: str, targets: dict[str, Host]) -> Writ:
-    """`writ up` with these hosts as its targets, in the role development."""
+
+def start(home: Path, listen: str, inventory: list[dict[str, Any]], policy: dict[str, Any]) -> Writ:
+    """`writ up` with these targets, under this policy."""
     home.mkdir(mode=0o700)
-    inventory = [
-        {"id": name, "role": "development", "backend": "local", "connection": {"host": name}, "file_roots": [ROOT]}
-        for name in targets
-    ]
-    (home / "inventory.yaml").write_text(yaml.safe_dump({"targets": inventory}))
-    (home / "policy.yaml").write_text(POLICY)
+    (home / "inventory.yaml").write_text(json.dumps({"targets": inventory}))
+    (home / "policy.yaml").write_text(json.dumps(policy))
     writ = Writ(home)
-    writ.json("up", "--detach", "--listen", listen)
+    writ.json("up", "--detach", "--listen", listen, "--nats-port", "0")
     return writ
 
 
+def pool_of(host: Host) -> str:
+    """Of the agent on the host."""
+    return f"local-{host.name}"
+
+
 def install_agent(writ: Writ, host: Host, scratch: Path) -> None:
-    """From wheels, without a network, as deploy/README.md says; returns when the agent is heard of."""
-    wheels.ours("writ-agent-local", scratch)
-    host.copy(wheels.third_party("writ-agent-local"), "/srv/wheels")
+    """As docs/operating.md says; returns when the agent is heard of."""
+    install(host, scratch, wheels.AGENT)
+    unit, pool = "writ-agent-local@.service", pool_of(host)
+    host.write(f"/etc/systemd/system/{unit}", (UNITS / unit).read_text())
+    made = writ.json("agent", "token", pool)
+    host.run("/opt/writ/bin/writ", "agent", "enrol", stdin=made["token"])
+    host.run("systemctl", "enable", "--now", AGENT)
+    until(lambda: writ.agents(pool) == 1, 30.0, f"the agent is heard of: {host.show(AGENT, 'SubState')}")
+
+
+def install(host: Host, scratch: Path, distributions: tuple[str, ...]) -> None:
+    """In /opt/writ, from wheels, without a network."""
+    wheels.ours(scratch, *distributions)
+    host.copy(wheels.third_party(*distributions), "/srv/wheels")
     host.copy(scratch, "/srv/wheels-of-writ")
     host.run("python3", "-m", "venv", "/opt/writ", timeout=120.0)
     found = ["--no-index", "--find-links", "/srv/wheels", "--find-links", "/srv/wheels-of-writ"]
-    host.run("/opt/writ/bin/pip", "install", "--quiet", *found, "writ-agent-local", timeout=120.0)
-
-    pool = f"local-{host.name}"
-    status, environment, errors = writ.call("agent-env", pool, "--key-file", "/etc/writ/agent.seed")
-    assert status == 0, errors
-    host.write("/etc/writ/agent-local.env", environment)
-    host.write("/etc/writ/agent.seed", (writ.home / "keys" / f"agent-{pool}.seed").read_text(), "0600")
-    host.write(f"/etc/systemd/system/{AGENT}.service", UNIT.read_text())
-    host.run("systemctl", "enable", "--now", AGENT)
-    until(
-        lambda: agents(writ, host) == 1, 30.0, f"the agent on {host.name} is heard of: {host.show(AGENT, 'SubState')}"
-    )
-
-
-def agents(writ: Writ, host: Host) -> int:
-    """How many agents of the host's pool are there."""
-    targets = writ.json("targets")
-    listed = targets["targets"] if isinstance(targets, dict) else targets
-    return int(next(one["agents"] for one in listed if one["id"] == host.name))
+    host.run("/opt/writ/bin/pip", "install", "--quiet", *found, *distributions, timeout=120.0)

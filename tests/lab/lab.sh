@@ -8,6 +8,7 @@
 #   lab.sh put HOST FROM TO   copies a file or folder into HOST (TO is its new name there)
 #   lab.sh wait HOST          until HOST has booted
 #   lab.sh reset HOST         HOST ends at once, as in a power cut (what it wrote stays), and boots again
+#   lab.sh freeze | thaw HOST none of HOST's processes runs, but its kernel answers; and on again
 #   lab.sh status             what is there
 #
 # Rules: nothing is attached to the machine's own network. Everything of one lab is beneath one cgroup, one tmpfs and
@@ -19,16 +20,21 @@ set -euo pipefail
 PREFIX=${LAB_PREFIX:-writ}
 CACHE=${LAB_CACHE:-/var/cache/writ-lab}
 MIRROR=${LAB_MIRROR:-}                    # empty: deb.debian.org with updates and security
-HOSTS=(host1)                             # a host's address is NET.11 and up, in this order
+HOSTS=(host1 host2 host3 host4)                 # a host's address is NET.11 and up, in this order
 NET=100.64.7
 PACKAGES=(
   systemd systemd-sysv dbus iproute2 procps
   nginx-light                             # a service to act on
   python3 python3-venv                    # what an agent runs on; venv carries the wheels of pip, so it works offline
+  openssh-server restic btrfs-progs
+  fish                                    # with bash and dash, which are always there: login shells
 )
+SHELLS=(sh bash dash fish)                # of each there is a user login-SHELL
+VOLUME=/srv/volume VOLUME_SIZE=512M       # on each host a btrfs of its own, in a file
 BUILD_SECONDS=900 BOOT_SECONDS=90 STOP_SECONDS=20
 
 STATE=/run/writ-lab/$PREFIX
+KEYS=$STATE/keys                          # user, which all hosts let in, and host1, host2, …: their own; each with .pub
 CONTROL=$PREFIX-control
 
 say() { echo "lab $PREFIX: $*" >&2; }
@@ -43,8 +49,8 @@ join_cgroup() { local tree; for tree in $(cgroup_trees); do mkdir -p "$tree/$1";
 
 need_machine() {
   [ "$(id -u)" = 0 ] || die "needs root"
-  local tool; for tool in mmdebstrap systemd-nspawn ip nsenter flock findmnt; do
-    command -v $tool >/dev/null || die "$tool is missing: apt-get install mmdebstrap systemd-container iproute2 util-linux"
+  local tool; for tool in mmdebstrap systemd-nspawn ip nsenter flock findmnt losetup mkfs.btrfs ssh-keygen; do
+    command -v $tool >/dev/null || die "$tool is missing: apt-get install btrfs-progs iproute2 mmdebstrap mount openssh-client systemd-container util-linux"
   done
   [ -n "$(cgroup_v2)" ] || die "no cgroup2 filesystem is mounted"
 }
@@ -59,13 +65,17 @@ build_rootfs() {
     trixie "$tree" ${MIRROR:+"$MIRROR"}
   : > "$tree/etc/machine-id"              # each host gets its own at its first boot
   : > "$tree/etc/resolv.conf"             # no way out of the lab
-  rm -rf "$tree"/etc/apt/sources.list "$tree"/etc/apt/sources.list.d/*
+  rm -rf "$tree"/etc/apt/sources.list "$tree"/etc/apt/sources.list.d/* "$tree"/etc/ssh/ssh_host_*
+  printf '%s\n' 'HostKey /etc/ssh/ssh_host_ed25519_key' 'AuthorizedKeysFile /etc/ssh/lab_keys' 'PasswordAuthentication no' \
+    'PermitRootLogin prohibit-password' 'UseDNS no' > "$tree/etc/ssh/sshd_config.d/lab.conf"
+  local shell; for shell in "${SHELLS[@]}"; do chroot "$tree" useradd --create-home --shell "/bin/$shell" "login-$shell"; done
+  mkdir "$tree$VOLUME"
   local unit; for unit in systemd-modules-load.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer; do
     ln -sf /dev/null "$tree/etc/systemd/system/$unit"
   done
 }
 rootfs() { # prints the path of a root filesystem that is complete
-  local key; key=$( { echo "${PACKAGES[*]} $MIRROR"; declare -f build_rootfs; } | sha256sum | cut -c1-12)
+  local key; key=$( { echo "${PACKAGES[*]} ${SHELLS[*]} $VOLUME $MIRROR"; declare -f build_rootfs; } | sha256sum | cut -c1-12)
   local tree=$CACHE/root-$key
   mkdir -p "$CACHE"
   exec 9> "$CACHE/lock"
@@ -97,6 +107,7 @@ up() { # $1: pid of the run that this lab belongs to; a lab without one stays un
   trap 'say "did not come up"; down' EXIT
   mkdir -p "$STATE"; mount -t tmpfs -o mode=0755 writ-lab "$STATE"
   [ -z "${1:-}" ] || echo "$1 $(starttime_of "$1")" > "$STATE/owner"
+  mkdir -m 0700 "$KEYS"; make_key user
   ip netns add "$CONTROL"; ip -n "$CONTROL" link set lo up
   ip -n "$CONTROL" link add bridge0 type bridge; ip -n "$CONTROL" addr add $NET.1/24 dev bridge0; ip -n "$CONTROL" link set bridge0 up
   for host in "${HOSTS[@]}"; do start_host "$host" "$tree"; done
@@ -109,16 +120,28 @@ orphaned() { # its owner is dead, or nothing lives in it
   read -r pid start 2>/dev/null < "$STATE/owner" && [ "$(starttime_of "$pid")" != "$start" ]
 }
 
+make_key() { ssh-keygen -q -t ed25519 -N '' -C "$1" -f "$KEYS/$1"; }
+make_volume() { # FOLDER: an image in it, mounted beside it
+  truncate --size="$VOLUME_SIZE" "$1/volume.image"
+  mkfs.btrfs --quiet "$1/volume.image"
+  mount -o loop "$1/volume.image" "$1/volume"
+}
+
 start_host() {
   local host=$1 tree=$2 dir=$STATE/$1 ns=$PREFIX-$1 other
   ip netns add "$ns"; ip -n "$ns" link set lo up
   ip -n "$CONTROL" link add "v-$host" type veth peer name host0 netns "$ns"
   ip -n "$CONTROL" link set "v-$host" master bridge0 up
   ip -n "$ns" addr add "$(address_of "$host")/24" dev host0; ip -n "$ns" link set host0 up
-  mkdir -p "$dir"/{upper,work,root}
+  mkdir -p "$dir"/{upper,work,root,volume}
+  make_volume "$dir"
   mount -t overlay -o "lowerdir=$tree,upperdir=$dir/upper,workdir=$dir/work" overlay "$dir/root"
   echo "$host" > "$dir/root/etc/hostname"
   { echo "127.0.0.1 localhost $host"; echo "$NET.1 control"; for other in "${HOSTS[@]}"; do echo "$(address_of "$other") $other.lab.internal"; done; } > "$dir/root/etc/hosts"
+  make_key "$host"
+  install -m 0600 "$KEYS/$host" "$dir/root/etc/ssh/ssh_host_ed25519_key"
+  install -m 0644 "$KEYS/$host.pub" "$dir/root/etc/ssh/ssh_host_ed25519_key.pub"
+  install -m 0644 "$KEYS/user.pub" "$dir/root/etc/ssh/lab_keys"
   keep_host "$host" < /dev/null > "$dir/console" 2>&1 & disown
 }
 # Stays for as long as the host does. nspawn exits 133 when the host asked for a reboot.
@@ -135,7 +158,8 @@ keep_host() {
 nspawn() {
   export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_SECCOMP=0 SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
   exec setsid systemd-nspawn -q --register=no --keep-unit --kill-signal=SIGRTMIN+3 -D "$STATE/$1/root" -M "$PREFIX-$1" --capability=all \
-    --network-namespace-path="/run/netns/$PREFIX-$1" --resolv-conf=off --timezone=off --link-journal=no --console=pipe -b
+    --network-namespace-path="/run/netns/$PREFIX-$1" --resolv-conf=off --timezone=off --link-journal=no --console=pipe \
+    --bind="$STATE/$1/volume:$VOLUME" -b
 }
 
 # --- inside --------------------------------------------------------------------------------------------------------
@@ -174,11 +198,12 @@ reset() {
   local pid; address_of "$1" > /dev/null; pid=$(pid1_of "$1") || die "$1 is not running"
   touch "$STATE/$1/reset"; kill -KILL "$pid"
 }
+freeze() { address_of "$1" > /dev/null; echo "$2" > "$(cgroup_v2)/$PREFIX-lab/$1/payload/cgroup.freeze"; }
 control() {
   [ -e "/run/netns/$CONTROL" ] || die "is not up: '$0 up'"
   join_cgroup "$PREFIX-lab/control"        # so that `down` ends what a test forgot
   local host all=; for host in "${HOSTS[@]}"; do all+="$host=$(address_of "$host") "; done
-  export LAB_PREFIX=$PREFIX LAB_CONTROL=$NET.1 LAB_HOSTS=${all% }
+  export LAB_PREFIX=$PREFIX LAB_CONTROL=$NET.1 LAB_HOSTS=${all% } LAB_KEYS=$KEYS
   nsenter --net="/run/netns/$CONTROL" "$@"
 }
 
@@ -196,21 +221,29 @@ down() { # never stops half-way; says what it could not remove. (In a trap a bar
   [ -e "$top/cgroup.kill" ] && echo 1 > "$top/cgroup.kill"
   while grep -qs 'populated 1' "$top/cgroup.events" && [ $SECONDS -lt $end ]; do sleep 0.05; done
   for host in "${HOSTS[@]}"; do
-    unmount "$STATE/$host/root"; ip netns del "$PREFIX-$host" 2>/dev/null
+    unmount "$STATE/$host/root"; unmount "$STATE/$host/volume"; ip netns del "$PREFIX-$host" 2>/dev/null
     unmount "/run/systemd/nspawn/unix-export/$PREFIX-$host"; rmdir "/run/systemd/nspawn/unix-export/$PREFIX-$host" "/run/systemd/nspawn/propagate/$PREFIX-$host" 2>/dev/null
   done
   ip netns del "$CONTROL" 2>/dev/null
   unmount "$STATE"; rmdir "$STATE" 2>/dev/null
   for tree in $(cgroup_trees); do [ ! -d "$tree/$PREFIX-lab" ] || find "$tree/$PREFIX-lab" -depth -type d -exec rmdir {} + 2>/dev/null; done
+  for tree in $(engine_leftovers); do case $tree in /sys/*) find "$tree" -depth -type d -exec rmdir {} + 2>/dev/null;; *) rm -rf "$tree";; esac; done
   set -e
+  while [ -n "$(leftovers)" ] && [ $SECONDS -lt $end ]; do sleep 0.1; done   # the kernel takes its time over namespaces
   local left; left=$(leftovers); [ -z "$left" ] || die "down, but this is left: $left"
 }
 unmount() { ! mountpoint -q "$1" || umount "$1"; }
-leftovers() {
+leftovers() { # cgroups with their processes, namespaces with their bridge and links, mounts, loop devices, folders
   local tree
   for tree in $(cgroup_trees); do [ ! -d "$tree/$PREFIX-lab" ] || echo "$tree/$PREFIX-lab"; done
   ip netns list 2>/dev/null | cut -d' ' -f1 | grep -E "^$PREFIX-(control|host[0-9]+)$" || true
   findmnt -rno TARGET | grep -F -e "$STATE" -e "nspawn/unix-export/$PREFIX-host" || true
+  losetup --noheadings --output NAME,BACK-FILE | grep -F -e "$STATE/" -e "$STATE (" || true
+  ls -d "$STATE" /run/systemd/nspawn/*/"$PREFIX"-host* 2>/dev/null || true
+  engine_leftovers
+}
+engine_leftovers() { # of a container engine (engine.py) whose test run was killed: its processes have ended with the namespace
+  ls -d /sys/fs/cgroup/"$PREFIX"-engine /sys/fs/cgroup/*/"$PREFIX"-engine /var/tmp/"$PREFIX"-lab-* 2>/dev/null || true
 }
 
 with() {
@@ -222,8 +255,8 @@ with() {
 
 command=${1:-}; [ $# = 0 ] || shift
 case $command in
-  with | up | down | wait | reset | run | put | exec | status) ;;
-  *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2;;
+  with | up | down | wait | reset | freeze | thaw | run | put | exec | status) ;;
+  *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2;;
 esac
 case $command in
   with) with "$@";;
@@ -231,6 +264,8 @@ case $command in
   down) need_machine; down;;
   exec) control "$@";;
   run | put | reset) "$command" "$@";;
+  freeze) freeze "$1" 1;;
+  thaw) freeze "$1" 0;;
   wait) address_of "$1" > /dev/null; wait_host "$1";;
   status) leftovers;;
 esac

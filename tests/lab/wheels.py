@@ -20,19 +20,25 @@ REPOSITORY = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("LAB_CACHE", "/var/cache/writ-lab"))
 HOST_PYTHON = "3.13"
 OURS = "writ-"
+AGENT = ("writ-agent-local", "writ-client")
+"""What an agent's host has, and may enrol with."""
+SITE = ("writ-client", "writ-policy", "writ-executor", "writ-audit")
+"""What the host of all the rest has."""
+TRACES = "writ-runtime[otlp]"
+"""What every image has besides its service."""
 
 
-def closure(distribution: str) -> set[str]:
-    """Everything that must be installed for this distribution on a lab host, itself included."""
-    found: set[str] = set()
-    waiting = [Requirement(distribution)]
+def closure(*distributions: str) -> set[str]:
+    """Everything that must be installed for these distributions on a lab host, they themselves included."""
+    found: set[tuple[str, frozenset[str]]] = set()
+    waiting = [Requirement(distribution) for distribution in distributions]
     while waiting:
         requirement = waiting.pop()
-        name = canonicalize_name(requirement.name)
-        if name not in found:
-            found.add(name)
+        one = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if one not in found:
+            found.add(one)
             waiting += _requirements(requirement)
-    return found
+    return {name for name, _ in found}
 
 
 def _requirements(requirement: Requirement) -> Iterator[Requirement]:
@@ -55,15 +61,21 @@ def locked(names: set[str]) -> str:
     return "\n".join(chosen) + "\n"
 
 
-def third_party(distribution: str) -> Path:
-    """The folder with the wheels that `distribution` needs besides ours. Kept, under a name that says what it holds."""
-    wanted = locked({name for name in closure(distribution) if not name.startswith(OURS)})
-    folder = CACHE / f"wheels-{hashlib.sha256(f'{HOST_PYTHON} {wanted}'.encode()).hexdigest()[:12]}"
+def third_party(*distributions: str, as_published: bool = False) -> Path:
+    """The folder with the wheels that these need besides ours. Kept, under a name that says what it holds.
+
+    `as_published`: what has no wheel is there as source, for who compares hashes.
+    """
+    wanted = locked({name for name in closure(*distributions) if not name.startswith(OURS)})
+    kind = "published" if as_published else "wheels"
+    folder = CACHE / f"{kind}-{hashlib.sha256(f'{HOST_PYTHON} {wanted}'.encode()).hexdigest()[:12]}"
     if not folder.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=CACHE, prefix="wheels-", suffix=".part"))
         (part / "requirements.txt").write_text(wanted)
         _fetch(part)
+        if not as_published:
+            _build(part)
         try:
             part.rename(folder)
         except OSError:  # another run was faster
@@ -74,6 +86,9 @@ def third_party(distribution: str) -> Path:
 def _fetch(folder: Path) -> None:
     wanted = ["--require-hashes", "--requirement", str(folder / "requirements.txt")]
     _pip("download", "--prefer-binary", "--python-version", HOST_PYTHON, "--dest", str(folder), *wanted)
+
+
+def _build(folder: Path) -> None:
     for source in folder.glob("*.tar.gz"):  # published without a wheel
         _pip("wheel", "--wheel-dir", str(folder), str(source))
         source.unlink()
@@ -84,9 +99,9 @@ def _pip(verb: str, *arguments: str) -> None:
     subprocess.run([*command, *arguments], check=True, timeout=300)
 
 
-def ours(distribution: str, folder: Path) -> None:
-    """Builds the wheels of ours that `distribution` consists of; needs no network, the build tool is in the lock."""
-    names = closure(distribution)
+def ours(folder: Path, *distributions: str) -> None:
+    """Builds the wheels of ours that these consist of; needs no network, the build tool is in the lock."""
+    names = closure(*distributions)
     for project in sorted([*REPOSITORY.glob("libs/*"), *REPOSITORY.glob("services/*")]):
         if OURS + project.name.replace("_", "-") in names:
             command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
@@ -94,4 +109,5 @@ def ours(distribution: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    third_party("writ-agent-local")
+    third_party(*AGENT)
+    third_party(*SITE)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, structs
-from tests.policy.asking import CATALOGUE, NOON, at
+from tests.rules.asking import CATALOGUE, NOON, at
 
 from writ_bus.port import Bus, Entry
 from writ_contracts import subjects
@@ -156,8 +156,10 @@ class Asking:
         claim = Claim(operation_id=subject.operation_id, attempt=1, pool="a", instance="one", nonce=NONCE, seal_to="x")
         return sign(self.files.keys[by], structs.replace(claim, **changed))
 
-    async def granted(self, subject: Subject, claim: Signed | None = None, *, control_sequence: int = 0) -> Granted:
-        ask = AskGrant(subject=subject, claim=claim or self.claim(subject), control_sequence=control_sequence)
+    async def granted(
+        self, subject: Subject, claim: Signed | None = None, *, control_sequence: int = 0, **more: Any
+    ) -> Granted:
+        ask = AskGrant(subject=subject, claim=claim or self.claim(subject), control_sequence=control_sequence, **more)
         return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, Granted)
 
     async def grant(self, subject: Subject, claim: Signed | None = None) -> Grant:

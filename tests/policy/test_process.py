@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from tests.policy.publishing import CLOSED, OPEN, publish, roll_back
 from tests.policy.replica import RULES, Asking, Clock, Files, files
 
 from writ_bus.errors import BusError
@@ -135,6 +137,22 @@ async def test_two_replicas_share_the_questions_and_agree(known: Files, server: 
         assert set(codes) == {"denied"}
 
 
+async def test_a_version_that_is_published_decides_everywhere_from_its_control_event_on(
+    known: Files, server: WritServer
+) -> None:
+    known.write("policy", OPEN)
+    async with running(known, server), running(known, server):
+        asking = await asker(known, server)
+        asking.clock.now = time.time()
+        sequence = await publish(asking, CLOSED)
+        asked = (asking.decision(asking.subject(), control_sequence=sequence) for _ in range(50))
+        assert {(one.code, one.policy.number) for one in await asyncio.gather(*asked)} == {("denied", 2)}
+        async with running(known, server):
+            back = await roll_back(asking, 1)
+            asked = (asking.decision(asking.subject(), control_sequence=back) for _ in range(50))
+            assert {(one.code, one.policy.number) for one in await asyncio.gather(*asked)} == {("allowed", 3)}
+
+
 async def test_a_killed_replica_leaves_the_other_and_a_new_one_catches_up(known: Files, server: WritServer) -> None:
     async with running(known, server) as first:
         asking = await asker(known, server)
@@ -161,7 +179,6 @@ async def test_a_bad_file_is_told_and_the_service_stays_ready(known: Files, serv
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"SYSTEMMANAGER_POLICY_CONFIG": "/nowhere/policy.yaml"}, "/nowhere/policy.yaml"),
         ({"SYSTEMMANAGER_POLICY_CONFIG": ""}, "SYSTEMMANAGER_POLICY_CONFIG is not set"),
         ({"SYSTEMMANAGER_POLICY_MODE": "lenient"}, "SYSTEMMANAGER_POLICY_MODE"),
         ({"WRIT_AGENTS": "/nowhere/agents.yaml"}, "/nowhere/agents.yaml"),
@@ -174,6 +191,13 @@ async def test_it_refuses_to_start_when_it_is_configured_wrongly(
     _, error = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == 2
     assert said in error.decode()
+
+
+async def test_an_empty_store_and_a_policy_that_cannot_be_used_are_no_start(known: Files, server: WritServer) -> None:
+    process = await start(environ(known, server.url, SYSTEMMANAGER_POLICY_CONFIG="/nowhere/policy.yaml"))
+    _, error = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode == 2
+    assert "/nowhere/policy.yaml:1:1: can't be read" in error.decode()
 
 
 async def test_others_may_not_ask_it(known: Files, server: WritServer) -> None:

@@ -13,7 +13,7 @@ from tests.policy.replica import KEY, LOOK_KEY, RULES, Asking, files, replica
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decided, Granted, Look
-from writ_contracts.wire import decode
+from writ_contracts.wire import decode, encode
 from writ_runtime.config import ConfigError
 from writ_testing.memory_broker import Broker
 from writ_testing.memory_bus import MemoryBus
@@ -106,7 +106,7 @@ async def test_a_policy_that_does_not_load_leaves_the_last_good_one_in_force_lou
     assert check is not None
     assert "unknown key 'nmae'; did you mean 'name'?" in check
     assert "file.refused" in [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
-    assert b'writ_policy_load_errors_total{file="policy"} 1.0' in asking.measured.exposition()
+    assert b'writ_policy_load_errors_total{file="policy"} 1.0' in asking.measured.exposition()[0]
 
 
 async def test_without_a_good_policy_it_does_not_start_and_says_all_that_is_wrong(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ async def test_a_secret_is_in_no_log_no_metric_and_no_error(asking: Asking, capl
         assert decided.decision is None or b"hunter2" not in bytes(decided.decision.payload)
     logged = "".join(str(vars(record)) for record in caplog.records)
     assert "hunter2" not in logged
-    assert b"hunter2" not in asking.measured.exposition()
+    assert b"hunter2" not in asking.measured.exposition()[0]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -268,3 +268,25 @@ def test_any_bytes_get_an_answer(tmp_path_factory: pytest.TempPathFactory, data:
             assert decided.error.code == granted.error.code == "invalid"
 
     asyncio.run(ask())
+
+
+@pytest.mark.parametrize(("traced", "told"), [(0, 0), (40, 40), (150, 120), (10_000, 120)])
+async def test_a_trace_is_as_long_as_its_asker_wants_and_no_longer_than_an_event_holds(
+    asking: Asking, traced: int, told: int
+) -> None:
+    rule = {"operations": ["service_restart"], "allowed": True, "time_restrictions": [{"start_time": "01:00"}]}
+    asking.files.policy(*({**rule, "name": f"rule {number}"} for number in range(119)), RULES[0])
+    decision = await asking.decision(asking.subject(), traced=traced)
+    assert (decision.effect, len(decision.trace), decision.trace_omitted) == ("allow", told, 120 - told)
+    assert not told or decision.trace[0].matched
+
+
+async def test_long_traces_are_cut_where_an_event_would_be_full(asking: Asking) -> None:
+    pattern = "x" * 150
+    rule = {"operations": ["service_restart"], "allowed": True}
+    constraint = {"parameter_constraints": {"service_name": {"pattern": pattern}}}
+    names = [f"{'n' * 50}{number}" for number in range(200)]
+    asking.files.policy(*({**rule, **constraint, "name": name} for name in names), RULES[0])
+    decision = await asking.decision(asking.subject(), traced=10_000)
+    assert 40 <= len(decision.trace) < 201
+    assert len(encode(decision.trace)) < 30_000

@@ -7,7 +7,7 @@ import pytest
 
 from writ_runtime.config import ConfigError
 from writ_runtime.documents import FileErrors
-from writ_runtime.files import read_agents, read_inventory, read_principals, read_private
+from writ_runtime.files import read_agents, read_inventory, read_people, read_principals, read_private
 
 ALICE, BOB = "U" + "A" * 55, "U" + "B" * 55
 
@@ -136,3 +136,18 @@ def test_a_private_key_of_somebody_else_is_refused(tmp_path: Path) -> None:
     os.chown(path, 1234, -1)
     with pytest.raises(ConfigError, match="belongs to somebody else"):
         read_private(path)
+
+
+def test_who_judges_a_policy_needs_no_keys_and_who_lets_people_in_does(tmp_path: Path) -> None:
+    text = """
+        principals:
+          - {id: alice, kind: human, roles: [operator]}
+          - {id: bob, kind: human}
+          - {id: copilot, kind: agent, acts_for: alice}
+    """
+    path = file(tmp_path, text)
+    assert [one.id for one in read_people(path).principals] == ["alice", "bob", "copilot"]
+    with pytest.raises(FileErrors, match="the key 'key' is missing"):
+        read_principals(path)
+    with pytest.raises(FileErrors, match="there is no human 'zed' to act for"):
+        read_people(file(tmp_path, text.replace("acts_for: alice", "acts_for: zed")))

@@ -31,7 +31,7 @@ async def hanging() -> str | None:
 
 @pytest.fixture
 def health() -> Health:
-    return Health(Metrics().exposition)
+    return Health(Metrics())
 
 
 @pytest.fixture
@@ -97,6 +97,20 @@ async def test_what_wants_attention_is_told_and_stays_ready(health: Health, port
     assert (await get(port, "/readyz"))[0] == 503
 
 
+async def test_each_check_is_a_metric_as_of_this_moment(health: Health, port: int) -> None:
+    async def old() -> str | None:
+        return Attention("an old version is in force")
+
+    def told(body: bytes) -> set[str]:
+        return {line for line in body.decode().splitlines() if line.startswith(("writ_check_ok", "writ_ready"))}
+
+    health.watch({"bus": fine, "policy": old})
+    first = told((await get(port, "/metrics"))[2])
+    assert first == {'writ_check_ok{check="bus"} 1.0', 'writ_check_ok{check="policy"} 0.0', "writ_ready 1.0"}
+    health.watch({"bus": disconnected})
+    assert told((await get(port, "/metrics"))[2]) == {'writ_check_ok{check="bus"} 0.0', "writ_ready 0.0"}
+
+
 async def test_metrics_are_in_the_text_format_of_prometheus(port: int) -> None:
     status, fields, body = await get(port, "/metrics")
     assert (status, fields["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
@@ -155,3 +169,26 @@ async def test_a_taken_port_is_an_error_at_once(health: Health, port: int) -> No
     with pytest.raises(OSError, match="in use"):
         async with listening(health, "127.0.0.1", port):
             pass
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "application/openmetrics-text;version=1.0.0,*/*;q=0.1",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+        (
+            "Application/OpenMetrics-Text;version=x;escaping=y=z",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+        ("\xe9;;=,version", "text/plain; version=0.0.4; charset=utf-8"),
+    ],
+)
+async def test_metrics_come_in_the_format_that_is_accepted(port: int, accept: str, content_type: str) -> None:
+    raw = f"GET /metrics HTTP/1.1\r\nHost: localhost\r\naccept: {accept}\r\n\r\n".encode("latin-1")
+    status, fields, body = await send(port, raw)
+    assert (status, fields["content-type"]) == (200, content_type)
+    assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)

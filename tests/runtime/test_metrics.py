@@ -8,8 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from writ_bus import tracing
+from writ_runtime import series as series_module
 from writ_runtime.logs import Log, configure
 from writ_runtime.metrics import Handled, Metrics, Observer
+from writ_runtime.series import EXAMPLE_EVERY, AtMost
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +25,7 @@ def _logging_as_it_was() -> Iterator[None]:
 
 
 def series(metrics: Metrics) -> dict[str, float]:
-    rows = (line.rpartition(" ") for line in metrics.exposition().decode().splitlines() if not line.startswith("#"))
+    rows = (line.rpartition(" ") for line in metrics.exposition()[0].decode().splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in rows}
 
 
@@ -35,8 +38,59 @@ def test_a_value_outside_the_set_is_counted_as_other() -> None:
     rows = {name: value for name, value in series(metrics).items() if name.startswith("writ_security_events_total")}
     assert rows == {
         'writ_security_events_total{kind="forged"}': 1,
+        'writ_security_events_total{kind="replayed"}': 0,
         'writ_security_events_total{kind="other"}': 1000,
     }
+
+
+def test_names_of_an_operator_have_series_up_to_a_bound_and_the_same_ones_in_every_metric() -> None:
+    metrics, pools = Metrics(), AtMost(2)
+    asked = metrics.counter("writ_asked_total", "Asked.", {"pool": pools})
+    slots = metrics.gauge("writ_free_slots", "Free.", {"pool": pools})
+    for number in range(1000):
+        asked.add(pool=f"local-{number}")
+    slots.replace({("local-7",): 5, ("local-1",): 6, ("",): 1})
+    rows = series(metrics)
+    assert {name: value for name, value in rows.items() if name.startswith("writ_asked")} == {
+        'writ_asked_total{pool="local-0"}': 1,
+        'writ_asked_total{pool="local-1"}': 1,
+        'writ_asked_total{pool="other"}': 998,
+    }
+    assert {name: value for name, value in rows.items() if name.startswith("writ_free")} == {
+        'writ_free_slots{pool="other"}': 5,
+        'writ_free_slots{pool="local-1"}': 6,
+        'writ_free_slots{pool=""}': 1,
+    }
+
+
+def test_series_that_are_replaced_are_gone() -> None:
+    metrics = Metrics()
+    gauge = metrics.gauge("writ_free_slots", "Free.", {"pool": AtMost(5)})
+    gauge.replace({("a",): 1, ("b",): 2})
+    gauge.replace({("b",): 3})
+    assert {name: value for name, value in series(metrics).items() if name.startswith("writ_free")} == {
+        'writ_free_slots{pool="b"}': 3
+    }
+
+
+def test_gauges_that_are_found_out_together_are_so_whenever_somebody_asks() -> None:
+    metrics, asked = Metrics(), [0]
+    gauge = metrics.gauge("writ_open", "Open.")
+
+    def look() -> None:
+        asked[0] += 1
+        gauge.set(asked[0])
+
+    metrics.before(look)
+    assert [series(metrics)["writ_open"], series(metrics)["writ_open"]] == [1, 2]
+
+
+def test_what_takes_time_is_timed_also_if_it_fails() -> None:
+    metrics = Metrics()
+    steps = metrics.histogram("writ_step_seconds", "A step.", {"step": ("claim",)})
+    with pytest.raises(ValueError, match="no"), steps.time(step="claim"):
+        raise ValueError("no")
+    assert series(metrics)['writ_step_seconds_count{step="claim"}'] == 1
 
 
 def test_a_label_that_is_left_out_is_a_defect() -> None:
@@ -62,6 +116,55 @@ def test_histograms_have_buckets_for_loopback_and_for_slow_hosts() -> None:
     rows = series(metrics)
     assert rows['writ_step_seconds_bucket{le="0.0025",step="claim"}'] == 0
     assert rows['writ_step_seconds_bucket{le="0.005",step="claim"}'] == 1
+
+
+def examples(metrics: Metrics, name: str) -> dict[str, str]:
+    """By bucket, the exemplar that OpenMetrics shows."""
+    body, content_type = metrics.exposition("text/plain, application/openmetrics-text;version=1.0.0")
+    assert content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    text = body.decode()
+    assert text.endswith("# EOF\n")
+    rows = (line.partition(" # ") for line in text.splitlines() if line.startswith(f"{name}_bucket"))
+    return {row.partition('le="')[2].partition('"')[0]: example for row, _, example in rows if example}
+
+
+def test_a_bucket_shows_which_operation_took_so_long_and_in_which_trace() -> None:
+    metrics = Metrics()
+    steps = metrics.histogram("writ_step_seconds", "A step.", {"step": ("claim",)})
+    with tracing.within(tracing.root()) as trace:
+        steps.observe(0.004, "op-quick", step="claim")
+    steps.observe(7, "op-slow", step="claim")
+    steps.observe(0.2, step="claim")
+    found = {bound: example.rpartition(" ")[0] for bound, example in examples(metrics, "writ_step_seconds").items()}
+    assert found == {
+        "0.005": f'{{operation_id="op-quick",trace_id="{trace.trace_id}"}} 0.004',
+        "10.0": '{operation_id="op-slow"} 7.0',
+    }
+    assert "op-quick" not in metrics.exposition()[0].decode()  # the text format knows no exemplars
+
+
+def test_a_bucket_takes_no_second_example_within_a_moment_and_a_later_one_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(series_module, "perf_counter", lambda: now[0])
+    metrics = Metrics()
+    steps = metrics.histogram("writ_step_seconds", "A step.")
+    for at, operation in ((0.0, "first"), (EXAMPLE_EVERY / 2, "second")):
+        now[0] = 100.0 + at
+        steps.observe(0.004, operation)
+    assert "first" in examples(metrics, "writ_step_seconds")["0.005"]
+    now[0] = 100.0 + EXAMPLE_EVERY
+    with steps.time("third"):
+        now[0] += 0.004
+    assert "third" in examples(metrics, "writ_step_seconds")["0.005"]
+
+
+def test_what_is_handled_for_an_operation_is_an_example_of_its_endpoint() -> None:
+    metrics = Metrics(("claim",))
+    fields = {"operation_id": "op1"}
+    metrics.handled(Handled(endpoint="claim", outcome="ok", seconds=0.002, fields=fields))
+    assert 'operation_id="op1"' in examples(metrics, "writ_handled_seconds")["0.0025"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")

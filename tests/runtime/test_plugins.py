@@ -6,7 +6,15 @@ import pytest
 
 from writ_contracts.catalogue import BUILT_IN
 from writ_runtime.config import ConfigError
-from writ_runtime.plugins import HANDLERS, OPERATIONS, load_backends, load_catalogue, load_handlers
+from writ_runtime.plugins import (
+    EVALUATORS,
+    HANDLERS,
+    OPERATIONS,
+    load_backends,
+    load_catalogue,
+    load_evaluators,
+    load_handlers,
+)
 
 TESTING = EntryPoint("one", "writ_testing.operations:OPERATIONS", OPERATIONS)
 AGAIN = EntryPoint("two", "writ_testing.operations:OPERATIONS", OPERATIONS)
@@ -28,6 +36,8 @@ def test_what_is_installed_is_found() -> None:
     assert "test_noop" in load_catalogue()
     assert "test_noop" in load_handlers()
     assert list(load_backends()) == ["fake"]
+    assert list(load_catalogue(evaluators=True).evaluators) == ["test_share"]
+    assert load_catalogue().evaluators == {}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +64,14 @@ def test_a_plugin_that_brings_nothing_good_is_named(value: str) -> None:
         load_catalogue([EntryPoint("bad", value, OPERATIONS)])
     with pytest.raises(ConfigError, match="bad"):
         load_handlers([EntryPoint("bad", value, HANDLERS)])
+
+
+def test_an_evaluator_that_two_bring_or_that_is_none_names_its_source() -> None:
+    one = EntryPoint("share", "writ_testing.evaluators:SHARE", EVALUATORS)
+    with pytest.raises(ConfigError, match="evaluator share comes from entry point share and from entry point share"):
+        load_evaluators([one, one])
+    with pytest.raises(ConfigError, match=r"share: writ_testing\.evaluators:Share is not an evaluator"):
+        load_evaluators([EntryPoint("share", "writ_testing.evaluators:Share", EVALUATORS)])
 
 
 def test_the_source_of_an_installed_plugin_is_its_distribution() -> None:

@@ -1,6 +1,7 @@
 """The frame of a service, as real processes: ready, stopped in order, and the right exit status."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from writ_runtime.logs import Log
-from writ_runtime.service import Step, finish, write_atomically
+from writ_runtime.config import ServiceConfig
+from writ_runtime.logs import Log, configure
+from writ_runtime.service import Step, ended, finish, running, write_atomically
 
 SERVICE = """
 import asyncio
@@ -193,3 +195,44 @@ def test_a_file_is_replaced_whole_and_no_draft_stays(tmp_path: Path) -> None:
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+
+
+async def test_a_task_that_does_not_heed_its_cancel_keeps_no_service_from_stopping(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    waits, over = asyncio.Event(), asyncio.Event()
+
+    async def stubborn() -> None:
+        while not over.is_set():
+            try:
+                waits.set()
+                await over.wait()
+            except asyncio.CancelledError:
+                pass
+
+    task = asyncio.create_task(stubborn())
+    await waits.wait()
+    async with asyncio.timeout(30):
+        await finish(Log("one"), Step("follow", lambda: ended(task), 0.1))
+        over.set()
+        await task
+    assert caplog.messages == ["service.stop_overran"]
+
+
+async def test_a_service_stops_without_what_it_needs_and_says_by_what_error() -> None:
+    async def breaks() -> None:
+        raise ValueError("it broke")
+
+    stream = io.StringIO()
+    configure("one", "info", "json", stream=stream)
+    config = ServiceConfig(nats_url="nats://127.0.0.1", key_file=Path("x"))
+    async with running("one", config) as process, asyncio.timeout(30):
+        task = asyncio.create_task(breaks())
+        process.needs(task, "nobody works any more")
+        await process.serve_until_stopped({})
+        await ended(task)
+    said = [json.loads(line) for line in stream.getvalue().splitlines()]
+    (broke,) = (one for one in said if one["event"] == "service.broke")
+    assert broke["reason"] == "nobody works any more"
+    assert "it broke" in json.dumps(broke)
+    assert next(one["reason"] for one in said if one["event"] == "service.stopping") == "nobody works any more"

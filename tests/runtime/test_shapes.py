@@ -3,10 +3,10 @@
 from typing import Annotated, Literal
 
 import pytest
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, field
 
 from writ_runtime.documents import FileErrors
-from writ_runtime.shapes import convert
+from writ_runtime.shapes import convert, without_mistakes
 from writ_runtime.yamlfile import parse
 
 
@@ -76,7 +76,7 @@ deny_by_defualt: false
         "p:9:12: unknown key 'strat'; did you mean 'start'?",
         "p:10:19: expected `str | object`, got `int`",
         "p:10:30: expected `str`, got `int`",
-        "p:11:11: invalid enum value 'robot'",
+        "p:11:11: 'robot' is none of human, agent",
         "p:12:5: expected `object`, got `int`",
         "p:13:1: unknown key 'deny_by_defualt'; did you mean 'deny_by_default'?",
     ]
@@ -84,7 +84,7 @@ deny_by_defualt: false
 
 def test_a_document_of_another_kind_is_one_mistake() -> None:
     assert told("- 1") == ["p:1:1: expected `object`, got `array`"]
-    assert told("") == ["p:1:1: expected `object`, got `null`"]
+    assert told("") == ["p:1:1: is empty"]
     assert told("rules: 3") == ["p:1:8: expected `array`, got `int`"]
 
 
@@ -95,3 +95,16 @@ def test_an_unknown_key_like_no_other_is_told_with_the_known_ones() -> None:
 def test_a_struct_that_tolerates_unknown_keys_is_left_to_do_so() -> None:
     assert convert(parse(b"name: a\nother: 1", "p"), Open) == Open("a")
     assert told("other: 1", Open) == ["p:1:1: the key 'name' is missing"]
+
+
+def test_what_is_of_the_kind_is_kept_where_the_whole_is_not() -> None:
+    window = {"start": "22:00", "dayz": [1]}
+    data = {"rules": [{"name": "a", "limits": {"b": 3, "B2": 1}, "when": window, "kind": "robot"}], "zzz": 1}
+    assert without_mistakes(data, Policy, {}) == {
+        "rules": [{"name": "a", "limits": {"b": 3}, "when": {"start": "22:00"}}]
+    }
+    assert without_mistakes({"deny_by_default": True}, Policy, {}) is UNSET
+    assert without_mistakes({"deny_by_default": True}, Policy, {Policy: {"rules": []}}) == {
+        "rules": [],
+        "deny_by_default": True,
+    }

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,53 @@ async def test_a_follower_sees_a_change_by_itself(path: Path) -> None:
     follower.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await follower
+
+
+class Gate:
+    """A reader that waits, from the second time on, until it is let go."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+        self.begun, self.open = threading.Event(), threading.Event()
+
+    def read(self, path: Path) -> int:
+        self.readings += 1
+        if self.readings > 1:
+            self.begun.set()
+            assert self.open.wait(20)
+        return number(path)
+
+
+async def test_who_comes_while_it_is_read_waits_for_it(path: Path) -> None:
+    gate = Gate()
+    watched = Watched(path, gate.read)
+    replace(path, "2")
+    watched.begin()
+    await asyncio.to_thread(gate.begun.wait, 20)
+    both = [asyncio.create_task(watched.refresh()) for _ in range(2)]
+    watched.begin()
+    assert await asyncio.wait(both, timeout=0.05) == (set(), set(both))
+    gate.open.set()
+    assert await asyncio.gather(*both) == [True, True]
+    assert (watched.value, gate.readings) == (2, 2)
+
+
+async def test_a_reading_that_is_cancelled_has_not_been_one(path: Path) -> None:
+    gate = Gate()
+    watched = Watched(path, gate.read)
+    replace(path, "2")
+    asked = asyncio.create_task(watched.refresh())
+    await asyncio.to_thread(gate.begun.wait, 20)
+    asked.cancel()
+    await asyncio.wait([asked])
+    gate.open.set()
+    assert await watched.refresh()
+    assert watched.value == 2
+
+
+async def test_an_unchanged_file_is_not_begun(path: Path) -> None:
+    gate = Gate()
+    watched = Watched(path, gate.read)
+    watched.begin()
+    assert not await watched.refresh()
+    assert gate.readings == 1

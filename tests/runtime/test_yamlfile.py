@@ -1,9 +1,12 @@
 """Files that people write: read as they were meant, refused where they can't be, each mistake with its place."""
 
+import gc
 import os
+import weakref
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -160,3 +163,26 @@ def test_any_bytes_give_data_or_file_errors(raw: bytes) -> None:
         found = error.found
     assert found
     assert all(problem.line >= 1 and problem.column >= 1 for problem in found)
+
+
+def test_of_what_was_read_nothing_is_kept() -> None:
+    before = nodes()
+    parse(b"- [true, 1, 2.5, null, text]\n" * 100, "many")
+    assert nodes() <= before
+
+
+def test_a_document_that_nobody_holds_is_gone_at_once_with_its_text() -> None:
+    gc.disable()
+    try:
+        document = parse(b"a: 1\n", "x")
+        assert document.place(("a",)) == Place(1, 4)
+        held = weakref.ref(document)
+        del document
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+def nodes() -> int:
+    gc.collect()
+    return sum(isinstance(one, yaml.Node) for one in gc.get_objects())

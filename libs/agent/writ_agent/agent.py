@@ -15,9 +15,8 @@ from writ_agent.heartbeats import Heart
 from writ_agent.looks import Looks
 from writ_agent.meters import Meters
 from writ_agent.outbox import Outbox
-from writ_agent.processes import end
 from writ_agent.receipts import Identity
-from writ_agent.recovery import EndLeftovers, recover
+from writ_agent.recovery import recover
 from writ_agent.reports import Reporter
 from writ_agent.spool import Spool
 from writ_agent.verification import Trust
@@ -38,7 +37,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     version: str
     slots: int = 8
     heartbeat: float = 5.0
-    kill_grace: float = 5.0
+    kill_grace: float = 3.0
     stop_grace: float = 10.0
 
 
@@ -56,10 +55,9 @@ class Agent:
         catalogue: Catalogue,
         spool: Spool,
         metrics: Metrics,
-        end_leftovers: EndLeftovers = end,
     ) -> None:
         self._settings, self._identity, self._bus, self._backend = settings, identity, bus, backend
-        self._spool, self._catalogue, self._end = spool, catalogue, end_leftovers
+        self._spool = spool
         trust = Trust(
             policy_keys=policy_keys,
             pool=identity.pool,
@@ -72,16 +70,17 @@ class Agent:
         self._meters = Meters(metrics, catalogue, self._free_slots)
         self._outbox = Outbox(bus, spool, lambda _: self._heart.changed())
         self._reporter = Reporter(self._outbox, identity, self._meters)
-        self._looks = Looks(backend, trust, self._reporter, self._meters)
+        self._looks = Looks(backend, trust, identity, self._reporter, self._meters)
         self._cancels = Cancels(trust, self._hands, self._untold, self._reporter, self._meters)
-        self._worker = Worker(self._parts(trust))
+        self._parts = self._put_together(trust)
+        self._worker = Worker(self._parts)
         self._beating: asyncio.Task[None] | None = None
         self._serving: Subscription | None = None
         self._pulling: Subscription | None = None
 
     async def start(self) -> None:
         """Recover what an earlier process left, then take work."""
-        await recover(self._spool, self._outbox, self._identity, self._catalogue, self._end, self._settings.kill_grace)
+        await recover(self._parts)
         self._beating = asyncio.create_task(self._heart.beat_for_ever())
         self._serving = await self._bus.serve(self._service())
         durable = subjects.consumer(self._identity.pool)
@@ -115,7 +114,7 @@ class Agent:
         """For `/readyz`."""
         return None if self._bus.connected else "not connected to NATS"
 
-    def _parts(self, trust: Trust) -> Parts:
+    def _put_together(self, trust: Trust) -> Parts:
         return Parts(
             bus=self._bus,
             backend=self._backend,

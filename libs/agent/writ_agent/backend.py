@@ -10,7 +10,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import msgspec
 from msgspec import Struct, field
 
+from writ_agent.standings import Standings
 from writ_contracts.agents import ReceiptOutcome
+from writ_contracts.backends import Step
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Operation
@@ -25,7 +27,8 @@ Progress = Callable[[str], None]
 class Task(Struct, frozen=True, kw_only=True):
     """One thing to do. For a baseline and a probe `parameters` are only the public ones.
 
-    `timeout` in seconds is the runtime's to enforce; it is here for those who can pass it on to the host.
+    `timeout` in seconds is the runtime's to enforce; it is here for those who can pass it on to the host. `baseline`:
+    what the claim told of the target; policy has decided knowing it.
     """
 
     operation_id: str
@@ -34,6 +37,7 @@ class Task(Struct, frozen=True, kw_only=True):
     target: Target
     parameters: Mapping[str, Any]
     timeout: float
+    baseline: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self, kind: type[Parameters] | None = None) -> Any:
         """The parameters as the operation's struct."""
@@ -116,12 +120,56 @@ class Previews(Protocol):
 
 @runtime_checkable
 class Listings(Protocol):
-    """Can list what is there (services, containers, …), for the allowlists of a policy."""
+    """Can list what is there, for the allowlists of a policy (`writ_contracts.facts.LISTING_SOURCES`)."""
 
-    async def listing(self, task: Task) -> dict[str, Any]:
-        """Look, and change nothing. Public facts."""
+    async def listing(self, target: Target, source: str) -> list[str]:
+        """All names of this kind, as docs/policy.md compares them. Look, and change nothing. Raises WritError for what
+        cannot be read now, and `cannot_list` for a source that it hasn't: never an empty list instead."""
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """How a target was found by a test; the fields are those of `writ_contracts.backends.Visit`."""
+
+    steps: list[Step] = field(default_factory=list)
+    code: str = ""
+    message: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    operations: list[str] = field(default_factory=list)
+    lacking: dict[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Visits(Protocol):
+    """Can go to a target and see whether operations can be carried out there."""
+
+    @property
+    def standings(self) -> Standings:
+        """How the targets were found last, by tests and by work."""
+
+    async def visit(self, target: Target) -> Found:
+        """Go there anew, look, and change nothing. What is not well there is found, not raised."""
+
+
+@runtime_checkable
+class Leftovers(Protocol):
+    """Can tell after a restart what became of what this agent had begun, since it went on without the agent: on
+    another host. Who has this not starts processes on this very host, and those are found by their mark."""
+
+    async def settle(self, task: Task) -> Done | None:
+        """`task` as it was granted, without its parameters. Changes nothing, but from now on it cannot begin any more.
+        `unknown` for what still runs. None: it was on this host. Raises WritError where nobody can be asked."""
 
 
 def lacks(task: Task, power: str) -> Invalid:
     """The error for an operation that cannot be looked at in this way."""
     return Invalid(f"{task.operation.name} has no {power} here", code="unsupported")
+
+
+def cannot_list(source: str) -> Invalid:
+    """The error for a listing that a backend hasn't."""
+    return Invalid(f"this agent cannot list {source.removeprefix('list_')}", code="unsupported")
+
+
+def cannot_visit(backend: str) -> Invalid:
+    """The error for a backend that cannot tell how it finds its targets."""
+    return Invalid(f"agents of backend {backend} cannot tell how they find their targets", code="unsupported")

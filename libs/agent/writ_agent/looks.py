@@ -7,10 +7,13 @@ import time
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from writ_agent.backend import Backend, Baselines, Listings, Previews, Probes, Task, lacks
+from writ_agent.backend import Backend, Baselines, Previews, Probes, Task, lacks
+from writ_agent.listings import list_under
 from writ_agent.meters import Meters
-from writ_agent.reports import Reporter
-from writ_agent.verification import Refused, Trust, verify_asked, verify_baseline
+from writ_agent.receipts import Identity
+from writ_agent.reports import ALARMS, Reporter
+from writ_agent.verification import Refused, Trust, verify_asked, verify_baseline, verify_visit
+from writ_agent.visiting import find, visit
 from writ_bus.port import Message
 from writ_contracts.agents import AskLook, Looked
 from writ_contracts.decisions import Look
@@ -24,6 +27,11 @@ from writ_runtime.metrics import Handled
 
 BASELINE_SECONDS = 5.0
 LONGEST_LOOK = 60.0
+LISTINGS_AT_ONCE = 4
+"""More wait, and may go away empty: everybody's simulations make them, and the host has other things to do."""
+VISITS_AT_ONCE = 16
+LISTING_SHARE = 0.9
+"""Of a listing's or a test's time is its own; the rest is for telling what came of it."""
 MAX_BASELINE_BYTES = 4096
 MAX_SEEN_BYTES = 1_000_000
 T = TypeVar("T")
@@ -33,8 +41,11 @@ _log = Log("writ.agent")
 class Looks:
     """Baselines for the worker, and the endpoint `look`."""
 
-    def __init__(self, backend: Backend, trust: Trust, reporter: Reporter, meters: Meters) -> None:
+    def __init__(self, backend: Backend, trust: Trust, identity: Identity, reporter: Reporter, meters: Meters) -> None:
         self._backend = backend
+        self._identity = identity
+        self._listing = asyncio.Semaphore(LISTINGS_AT_ONCE)
+        self._visiting = asyncio.Semaphore(VISITS_AT_ONCE)
         self._trust = trust
         self._reporter = reporter
         self._meters = meters
@@ -78,6 +89,9 @@ class Looks:
         except WritError as error:
             return Looked(error=failure(error)), ""
         try:
+            if ask.action == "visit":
+                look = verify_visit(self._trust, ask, time.time())
+                return await self._test(look, min(max(ask.timeout, 0.1), LONGEST_LOOK)), look.operation_id
             look, operation = verify_asked(self._trust, ask, time.time())
         except Refused as refused:
             # What the look itself says cannot be believed, so the report is about no operation.
@@ -91,10 +105,13 @@ class Looks:
         seconds = min(max(ask.timeout, 0.1), LONGEST_LOOK)
         task = _task(look, operation, ask.parameters, ask.attempt, seconds)
         try:
+            if ask.action == "listing":
+                return await _within(seconds, self._list(ask, look, task, seconds * LISTING_SHARE))
             looked = await _within(seconds, look_with(self._backend, ask, task))
         except TimeoutError:
             return Looked(error=Failure(code="timeout", message=f"not seen within {seconds:g} s", retry=True))
         except WritError as error:
+            await self._watch(error.code, f"{ask.action} of {look.operation} on {look.target.id}", look.operation_id)
             return Looked(error=failure(error))
         except Exception as error:  # noqa: BLE001 - a defect of the backend is answered, and logged whole
             _log.error("agent.look_broke", operation_id=look.operation_id, exception=error)
@@ -102,6 +119,24 @@ class Looks:
         if len(canonical(looked.seen)) > MAX_SEEN_BYTES:
             return Looked(error=Failure(code="oversize", message="more was seen than can be told"))
         return looked
+
+    async def _test(self, look: Look, seconds: float) -> Looked:
+        async with self._visiting:
+            found = await find(self._backend, look.target, seconds * LISTING_SHARE)
+        await self._watch(found[0].code, f"a test of {look.target.id}", None)
+        return Looked(visit=visit(self._trust, self._identity, look.target, found))
+
+    async def _watch(self, code: str, what: str, operation_id: str | None) -> None:
+        """Some failures on a host are attempts that people should hear of."""
+        if kind := ALARMS.get(code):
+            await self._reporter.tell(Refused(kind, f"{what} ended with {code}"), operation_id)
+
+    async def _list(self, ask: AskLook, look: Look, task: Task, seconds: float) -> Looked:
+        async with self._listing:
+            told, codes = await list_under(self._backend, self._identity, ask.look, look, task, seconds)
+        for code in codes:
+            await self._watch(code, f"a listing for {look.operation} on {look.target.id}", look.operation_id)
+        return Looked(listings=told)
 
 
 async def look_with(backend: Backend, ask: AskLook, task: Task) -> Looked:
@@ -112,8 +147,6 @@ async def look_with(backend: Backend, ask: AskLook, task: Task) -> Looked:
         case "preview", Previews():
             task.operation.check(task.parameters)
             return Looked(seen=await backend.preview(task))
-        case "listing", Listings():
-            return Looked(seen=await backend.listing(task))
         case "probe", Probes():
             probed = await backend.probe(task, ask.baseline)
             return Looked(seen=probed.seen, verdict=probed.verdict)

@@ -38,13 +38,15 @@ class Run(Struct, frozen=True, kw_only=True):
     instance: str
     grant_digest: str | None
     claim_digest: str | None
+    outputs: bool = True
+    """Whether the receipt shows the public output and state."""
 
 
 def receipt_message(identity: Identity, run: Run, done: Done, operation: Operation | None, duration: float) -> bytes:
     """A ReceiptMessage. `duration` in seconds. Without the operation nothing of the output counts as public."""
     size = len(canonical(done.output))
     full = done.output if size <= MAX_FULL_BYTES else {"omitted_bytes": size}
-    shown = public(operation.output, done.output) if operation else {}
+    shown = public(operation.output, done.output) if operation and run.outputs else {}
     receipt = Receipt(
         operation_id=run.operation_id,
         attempt=run.attempt,
@@ -57,7 +59,7 @@ def receipt_message(identity: Identity, run: Run, done: Done, operation: Operati
         output_digest=plain_digest(canonical(full)),
         output_bytes=size,
         output=_bounded(shown, MAX_RECEIPT_BYTES // 2),
-        state=_bounded(done.state, MAX_RECEIPT_BYTES // 4),
+        state=_bounded(done.state if run.outputs else {}, MAX_RECEIPT_BYTES // 4),
         effect=done.effect,
         duration_ms=round(duration * 1000, 3),
         over=done.over,

@@ -1,43 +1,77 @@
-"""What an agent does first: end what an earlier process of it left running, and say how that went.
+"""What an agent does first: find out what became of what an earlier process of it had begun, and tell.
 
-What had been begun has the outcome `unknown`, since nobody saw its end; what had only been claimed was never begun.
+What ran on this host is ended, and has the outcome `unknown`, since nobody saw its end. What runs elsewhere goes on
+without us: the backend asks there. What had only been claimed was never begun.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import time
 
-from writ_agent.backend import Done
-from writ_agent.outbox import Outbox
-from writ_agent.receipts import Identity, Run, receipt_message
-from writ_agent.spool import Asked, Intent, Parcel, Spool
+from writ_agent.backend import Done, Leftovers, Task
+from writ_agent.processes import end
+from writ_agent.receipts import Run, receipt_message
+from writ_agent.spool import Asked, Intent, Parcel
+from writ_agent.verification import verify_kept
+from writ_agent.worker import Parts
 from writ_contracts import subjects
-from writ_contracts.operations import Catalogue
+from writ_contracts.errors import WritError
+from writ_contracts.operations import Operation
 from writ_runtime.logs import Log
 
-EndLeftovers = Callable[[str, float], Awaitable[bool]]
-"""Ends whatever still runs of an operation id, within a grace in seconds. Whether it is all seen to be gone."""
-
+SETTLE_SECONDS, LATE_SECONDS = 10.0, 4.5
+"""For a host to be asked; whoever does not answer is looked at later, as an executor asks for it. Once the operation's
+own time is over there is less: an outcome has to be there within 5 s of it.
+"""
 _log = Log("writ.agent")
 
 
-async def recover(
-    spool: Spool, outbox: Outbox, identity: Identity, catalogue: Catalogue, end: EndLeftovers, grace: float
-) -> None:
+async def recover(parts: Parts) -> None:
     """Turn what the spool has left into receipts, and send those that were not acknowledged."""
-    outbox.resume()
-    for key, entry in list(spool.live.items()):
-        if isinstance(entry, Parcel):
-            continue
-        operation = catalogue.get(entry.operation) if isinstance(entry, Intent) else None
-        done = await _ended(entry, operation is not None and operation.read_only, end, grace)
-        _log.warning("agent.left_over", key=key, outcome=done.outcome, effect=done.effect, over=done.over)
-        body = receipt_message(identity, _run(entry), done, operation, 0.0)
-        await outbox.post(key, Parcel(subject=subjects.receipt(identity.pool), body=body))
+    parts.outbox.resume()
+    left = [(key, entry) for key, entry in parts.spool.live.items() if isinstance(entry, Asked | Intent)]
+    await asyncio.gather(*(_tell(parts, key, entry) for key, entry in left))
 
 
-async def _ended(entry: Asked | Intent, read_only: bool, end: EndLeftovers, grace: float) -> Done:
+async def _tell(parts: Parts, key: str, entry: Asked | Intent) -> None:
+    operation = parts.trust.catalogue.get(entry.operation) if isinstance(entry, Intent) else None
+    done = await _ended(parts, entry, operation)
+    _log.warning("agent.left_over", key=key, outcome=done.outcome, effect=done.effect, over=done.over)
+    body = receipt_message(parts.identity, _run(entry), done, operation, 0.0)
+    await parts.outbox.post(key, Parcel(subject=subjects.receipt(parts.identity.pool), body=body))
+
+
+async def _ended(parts: Parts, entry: Asked | Intent, operation: Operation | None) -> Done:
     if isinstance(entry, Asked):
         return Done(outcome="failed", code="agent_restarted", message="nothing was run: its agent ended before")
-    over = await end(entry.operation_id, grace)
+    read_only = operation is not None and operation.read_only
+    try:
+        if settled := await _settled(parts, entry):
+            return settled
+    except (WritError, TimeoutError) as error:
+        _log.warning("agent.not_settled", operation_id=entry.operation_id, error=str(error))
+        return _unseen(read_only, over=False)
+    return _unseen(read_only, over=await end(entry.operation_id, parts.kill_grace))
+
+
+async def _settled(parts: Parts, intent: Intent) -> Done | None:
+    """None where it ran on this host. Raises WritError, TimeoutError."""
+    if not isinstance(parts.backend, Leftovers) or intent.grant is None:
+        return None
+    grant, operation = verify_kept(parts.trust, intent.grant, intent.operation_id)
+    task = Task(
+        operation_id=intent.operation_id,
+        attempt=intent.attempt,
+        operation=operation,
+        target=grant.target,
+        parameters={},
+        timeout=grant.timeout,
+    )
+    left = max(grant.granted_at + grant.timeout - time.time(), 0.0)
+    async with asyncio.timeout(min(left + LATE_SECONDS, SETTLE_SECONDS)):
+        return await parts.backend.settle(task)
+
+
+def _unseen(read_only: bool, over: bool) -> Done:
     return Done(
         outcome="unknown",
         code="agent_restarted",

@@ -1,6 +1,7 @@
 """Security events as an agent sees them: signed, and sent like receipts until an executor has them in the journal."""
 
 import os
+from collections.abc import Mapping
 
 from writ_agent.meters import Meters
 from writ_agent.outbox import Outbox
@@ -8,12 +9,19 @@ from writ_agent.receipts import Identity
 from writ_agent.spool import Parcel
 from writ_agent.verification import Refused
 from writ_contracts import subjects
-from writ_contracts.agents import ReportMessage, SecurityReport
+from writ_contracts.agents import ReportMessage, SecurityKind, SecurityReport
 from writ_contracts.wire import encode
 from writ_runtime.logs import Log
 from writ_trust.statements import sign
 
 MOST_PENDING = 256
+ALARMS: Mapping[str, SecurityKind] = {
+    "outside_roots": "path_escape",
+    "host_key_changed": "host_key_changed",
+    "tailscale_wrong_node": "wrong_peer",
+    "tailscale_wrong_tags": "wrong_peer",
+}
+"""Codes of what was refused on a host, and the security events that they are."""
 _log = Log("writ.agent")
 
 

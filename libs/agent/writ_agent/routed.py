@@ -3,20 +3,29 @@
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import structs
+
 from writ_agent.backend import (
     Backend,
     Baselines,
     Done,
+    Found,
     Handler,
+    Leftovers,
     Listings,
     Previews,
     Probed,
     Probes,
     Progress,
     Task,
+    Visits,
+    cannot_list,
+    cannot_visit,
     lacks,
 )
+from writ_agent.standings import Standings
 from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Target
 
 
 class Routed:
@@ -71,13 +80,37 @@ class Routed:
             case _:
                 raise lacks(task, "preview")
 
-    async def listing(self, task: Task) -> dict[str, Any]:
-        """By whoever has the operation."""
-        match self._of(task):
-            case Listings() as handler:
-                return await handler.listing(task)
+    async def listing(self, target: Target, source: str) -> list[str]:
+        """By the backend: it is about the target, not about an operation."""
+        match self._backend:
+            case Listings() as backend:
+                return await backend.listing(target, source)
             case _:
-                raise lacks(task, "listing")
+                raise cannot_list(source)
+
+    @property
+    def standings(self) -> Standings:
+        """Of the backend."""
+        return self._backend.standings if isinstance(self._backend, Visits) else Standings()
+
+    async def visit(self, target: Target) -> Found:
+        """By the backend; what plugins carry out in the agent itself is there wherever the target is."""
+        match self._backend:
+            case Visits() as backend:
+                found = await backend.visit(target)
+                return (
+                    structs.replace(found, operations=[*found.operations, *self._handlers]) if not found.code else found
+                )
+            case _:
+                raise cannot_visit(self.name)
+
+    async def settle(self, task: Task) -> Done | None:
+        """By whoever has the operation; None where that works by processes of this host."""
+        match self._of(task):
+            case Leftovers() as handler:
+                return await handler.settle(task)
+            case _:
+                return None
 
     def _of(self, task: Task) -> Handler:
         return self._handlers.get(task.operation.name, self._backend)

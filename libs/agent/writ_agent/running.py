@@ -80,6 +80,9 @@ class Running:
             code, message = _SAID[self._cause]
             outcome: ReceiptOutcome = "unknown" if done.effect == "maybe" else "failed"
             return replace(done, outcome=outcome, code=code, message=f"{message}. {done.message}".strip())
+        if done.outcome == "unknown" and done.code == "cancelled" and self._cause in _SAID:
+            code, message = _SAID[self._cause]
+            return replace(done, code=code, message=f"{message}. {done.message}".strip())
         if done.outcome == "cancelled" and self._cause is None:
             return replace(done, outcome="failed", code=done.code or "internal")
         return done

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from importlib.metadata import version
 
 from writ_agent.agent import Agent, Settings
-from writ_agent.backend import Backend, Handler
+from writ_agent.backend import Backend, Handler, Visits
 from writ_agent.config import AgentConfig
-from writ_agent.meters import ENDPOINTS
+from writ_agent.meters import ENDPOINTS, show_standings
 from writ_agent.receipts import Identity
 from writ_agent.routed import Routed
 from writ_agent.spool import Spool
+from writ_agent.standings import Standings
 from writ_contracts.operations import Catalogue
 from writ_contracts.subjects import printable
 from writ_runtime.config import ConfigError
 from writ_runtime.connecting import connect_as, load_key
+from writ_runtime.health import Attention, Check
 from writ_runtime.metrics import Metrics
 from writ_runtime.plugins import load_catalogue, load_handlers
 from writ_runtime.service import Process, Step
@@ -28,12 +30,14 @@ def metrics() -> Metrics:
     return Metrics(ENDPOINTS)
 
 
-async def serve(process: Process, config: AgentConfig, backend: Backend) -> None:
-    """Work until somebody asks the process to stop; then stop in order."""
+async def serve(
+    process: Process, config: AgentConfig, backend: Backend, handlers: Mapping[str, object] | None = None
+) -> None:
+    """Work until somebody asks the process to stop; then stop in order. `handlers`: instead of those of plugins."""
     key, catalogue = load_key(config), load_catalogue()
     identity = Identity(key=key, pool=config.pool, instance=new_instance())
     secret = bytes.fromhex(derive(key.seed, "writ.spool", config.pool))
-    routed = Routed(backend, handlers_for(backend.name, catalogue, load_handlers()))
+    routed = Routed(backend, handlers_for(backend.name, catalogue, load_handlers() if handlers is None else handlers))
     with Spool(config.state_dir, secret) as spool:
         bus = await connect_as(f"agent-{config.pool}", config, key)
         agent = Agent(
@@ -47,7 +51,10 @@ async def serve(process: Process, config: AgentConfig, backend: Backend) -> None
             metrics=process.metrics,
         )
         await agent.start()
-        checks = {"bus": agent.bus_check, "spool": agent.spool_check, backend.name: backend.check}
+        checks: dict[str, Check] = {"bus": agent.bus_check, "spool": agent.spool_check, backend.name: backend.check}
+        if isinstance(backend, Visits):
+            checks["targets"] = targets_check(backend.standings)
+            show_standings(process.metrics, backend.standings)
         grace = config.stop_grace + 2 * config.kill_grace + 12.0
         await process.serve_until_stopped(
             checks, Step("operations", agent.stop, grace), Step("drain", lambda: bus.drain(2.0), 3.0)
@@ -72,6 +79,16 @@ def policy_keys(config: AgentConfig) -> frozenset[str]:
     for key in keys:
         decode_public(key)
     return keys
+
+
+def targets_check(standings: Standings) -> Check:
+    """Targets that were not reached want somebody's eye; the agent is of use for the others all the same."""
+
+    async def check() -> str | None:
+        problem = standings.problem()
+        return Attention(problem) if problem else None
+
+    return check
 
 
 def new_instance() -> str:

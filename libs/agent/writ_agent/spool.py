@@ -17,8 +17,9 @@ import msgspec
 from msgspec import Struct
 
 from writ_contracts.errors import Conflict, Untrusted
+from writ_contracts.signing import Signed
 from writ_runtime.logs import Log
-from writ_runtime.service import write_atomically
+from writ_runtime.service import sync_folder, write_atomically
 from writ_trust.sealing import decrypt, encrypt
 
 REWRITE_BYTES = 4 * 1024 * 1024
@@ -44,6 +45,7 @@ class Intent(Struct, frozen=True, kw_only=True, tag="intent"):
     instance: str
     operation: str
     grant_digest: str
+    grant: Signed | None = None
 
 
 class Parcel(Struct, frozen=True, kw_only=True, tag="parcel"):
@@ -183,7 +185,7 @@ class Spool:
     def _rewrite(self) -> None:
         lines = b"".join(self._encode(key, entry) for key, entry in self._live.items())
         write_atomically(self._path, lines)
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         if self._file >= 0:
             os.close(self._file)
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -241,11 +243,3 @@ def _take(path: Path) -> int:
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
     return lock
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

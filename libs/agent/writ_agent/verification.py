@@ -68,6 +68,7 @@ class Order(Struct, frozen=True, kw_only=True):
     attempt: int
     operation: Operation
     parameters: dict[str, Any]
+    baseline: dict[str, Any]
     begin_by: float
 
 
@@ -91,8 +92,20 @@ def verify_grant(trust: Trust, claimed: Claimed, answer: ClaimAnswer, *, used: C
         attempt=claimed.claim.attempt,
         operation=operation,
         parameters=parameters,
+        baseline=claimed.claim.baseline,
         begin_by=begin_by,
     )
+
+
+def verify_kept(trust: Trust, signed: Signed, operation_id: str) -> tuple[Grant, Operation]:
+    """The grant under which an earlier process of this agent began that operation: good for asking what became of it.
+
+    Raises Refused, Invalid.
+    """
+    grant = _signed_by_policy(trust, signed, Grant, "forged_grant")
+    if (grant.operation_id, grant.pool, grant.target.pool) != (operation_id, trust.pool, trust.pool):
+        raise Refused("mismatched_grant", "a grant for another operation or pool")
+    return grant, trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
 
 
 def _bound_to(claimed: Claimed, grant: Grant) -> None:
@@ -140,6 +153,16 @@ def verify_asked(trust: Trust, ask: AskLook, now: float) -> tuple[Look, Operatio
     """The look that an executor asks for. Raises Refused, Denied (expired), Invalid."""
     look = verify_look(trust, ask.look, ask.action, ask.parameters, ask.look_key, now)
     return look, trust.operation(look.operation, look.target.backend, look.target.capabilities)
+
+
+def verify_visit(trust: Trust, ask: AskLook, now: float) -> Look:
+    """The look under which this agent goes to a target, whatever that offers. Raises as `verify_asked`."""
+    look = verify_look(trust, ask.look, "visit", ask.parameters, ask.look_key, now)
+    if look.target.backend != trust.backend:
+        raise Invalid(
+            f"pool {trust.pool} is for {trust.backend} targets, not for {look.target.backend}", code="unsupported"
+        )
+    return look
 
 
 def verify_look(

@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 
 from msgspec import Struct
 
@@ -17,16 +17,18 @@ from writ_agent.meters import Meters
 from writ_agent.outbox import Outbox
 from writ_agent.progress import ProgressRelay
 from writ_agent.receipts import Identity, Run, receipt_message
-from writ_agent.reports import Reporter
+from writ_agent.reports import ALARMS, Reporter
 from writ_agent.running import Running, not_begun
 from writ_agent.spool import Asked, Intent, Parcel, Spool
 from writ_agent.verification import Claimed, Order, Refused, Trust, verify_grant
+from writ_bus import tracing
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
-from writ_contracts.agents import ClaimAnswer, SecurityKind
+from writ_contracts.agents import ClaimAnswer
 from writ_contracts.errors import Invalid, TimedOut, WritError
 from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Operation
+from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log, bound
@@ -34,8 +36,6 @@ from writ_runtime.metrics import Handled
 from writ_trust.statements import digest
 
 LONGEST_DELAY = 10.0
-ALARMS: Mapping[str, SecurityKind] = {"outside_roots": "path_escape"}
-"""Codes of what was refused on the host, and the security events that they are."""
 _log = Log("writ.agent")
 
 
@@ -82,9 +82,12 @@ class Worker:
                 self._parts.changed()
 
     async def _carry_out(self, hand: Hand, delivery: Delivery) -> None:
-        baseline = await self._parts.looks.baseline(hand.work)
+        stages = self._parts.meters.stages
+        with stages.time(hand.work.operation_id, stage="look"), tracing.span("look"):
+            baseline = await self._parts.looks.baseline(hand.work)
         claimed = make_claim(self._parts.identity, hand.work, baseline)
-        answer = await self._claim(claimed, delivery)
+        with stages.time(hand.work.operation_id, stage="claim"):
+            answer = await self._claim(claimed, delivery)
         if answer is None:
             return
         fault("agent.claimed")
@@ -95,8 +98,9 @@ class Worker:
             order = verify_grant(self._parts.trust, claimed, answer, used=self._nonces, now=time.monotonic())
             self._nonces.add(order.grant.nonce)
             hand.owners = {order.grant.principal, order.grant.acts_for or order.grant.principal}
-            await self._intend(order)
-            done = await self._perform(hand, order)
+            await self._intend(order, answer.grant)
+            with stages.time(hand.work.operation_id, stage="run"), tracing.span("run"):
+                done = await self._perform(hand, order)
             fault("agent.ran")
             await self._watch(order, done)
             await self._tell(_run(claimed, answer), done, order.operation, began)
@@ -147,7 +151,7 @@ class Worker:
         operation = self._parts.trust.catalogue.get(work.operation)
         return operation is not None and operation.read_only
 
-    async def _intend(self, order: Order) -> None:
+    async def _intend(self, order: Order, signed: Signed | None) -> None:
         """On disk before the effect. What changes nothing need not wait for the disk. Raises OSError."""
         grant = order.grant
         intent = Intent(
@@ -157,6 +161,7 @@ class Worker:
             instance=grant.instance,
             operation=grant.operation,
             grant_digest=order.grant_digest,
+            grant=signed,
         )
         key = f"{grant.operation_id}.{order.attempt}"
         await self._parts.spool.keep(key, intent, durable=not order.operation.read_only)
@@ -196,13 +201,14 @@ class Worker:
         body = receipt_message(self._parts.identity, run, done, operation, seconds)
         parcel = Parcel(subject=subjects.receipt(self._parts.identity.pool), body=body)
         durable = operation is None or not operation.read_only
-        await self._parts.outbox.post(f"{run.operation_id}.{run.attempt}", parcel, durable=durable)
-        self._count(done, operation.name if operation else "", seconds)
+        with self._parts.meters.stages.time(run.operation_id, stage="tell"), tracing.span("tell"):
+            await self._parts.outbox.post(f"{run.operation_id}.{run.attempt}", parcel, durable=durable)
+        self._count(run.operation_id, done, operation.name if operation else "", seconds)
 
-    def _count(self, done: Done, operation: str, seconds: float) -> None:
+    def _count(self, operation_id: str, done: Done, operation: str, seconds: float) -> None:
         meters = self._parts.meters
         meters.ended.add(operation=operation, outcome=done.outcome)
-        meters.seconds.observe(seconds, operation=operation)
+        meters.seconds.observe(seconds, operation_id, operation=operation)
         outcome = "ok" if done.outcome == "succeeded" else "refused" if done.effect == "none" else "failed"
         fields = {"operation": operation, "ended": done.outcome, "effect": done.effect}
         meters.observe(Handled(endpoint="operation", outcome=outcome, code=done.code, seconds=seconds, fields=fields))
@@ -232,6 +238,7 @@ def _run(claimed: Claimed, answer: ClaimAnswer | None) -> Run:
         instance=claimed.claim.instance,
         grant_digest=digest(answer.grant) if answer and answer.grant else None,
         claim_digest=digest(claimed.signed),
+        outputs=answer is None or answer.outputs,
     )
 
 
@@ -243,6 +250,7 @@ def _task(order: Order) -> Task:
         target=order.grant.target,
         parameters=order.parameters,
         timeout=order.grant.timeout,
+        baseline=order.baseline,
     )
 
 

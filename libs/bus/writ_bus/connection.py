@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
+from writ_bus.client import DirectClient
 from writ_bus.errors import BusError, Forbidden, Refused, TimedOut, Unreachable
 from writ_bus.options import OnViolation as OnViolation
 from writ_bus.options import Options as Options
@@ -37,7 +37,7 @@ class Connection:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.client = Client()
+        self.client = DirectClient()
         self.up = asyncio.Event()
         self.closed = asyncio.Event()
         self.on_lost: list[Callable[[], None]] = []
@@ -52,6 +52,11 @@ class Connection:
     def connected(self) -> bool:
         """Whether messages can be sent now."""
         return self.client.is_connected
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server is one of several, so that a stream may have copies of which one lags behind."""
+        return "cluster" in self.client._server_info
 
     async def open(self) -> None:
         """Connect, for at most `options.wait` seconds. Raises Forbidden at once for a wrong key, else Unreachable."""
@@ -228,10 +233,11 @@ class Connection:
             raise TimedOut(f"no pong in {timeout:g} s")
 
     async def close(self) -> None:
-        """Close at once; nothing reconnects after that."""
+        """Close at once; nothing reconnects after that, and nothing is waited for."""
         if self._watchdog:
             self._watchdog.cancel()
             await asyncio.gather(self._watchdog, return_exceptions=True)
+        self.client.give_up()
         await self.client.close()
 
 

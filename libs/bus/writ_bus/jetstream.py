@@ -12,6 +12,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from writ_bus.errors import BusError, Conflict, Full, Refused, Unreachable
+from writ_bus.headers import parse_headers
 from writ_bus.port import Record
 from writ_bus.replies import Replies, is_status
 
@@ -20,8 +21,10 @@ WRONG_SEQUENCE = frozenset({10071, 10158, 10164})
 """Somebody else's event is the last one, or ours is, or both were proposed at once (replicated streams)."""
 FULL = frozenset({10077, 10023, 10047})
 """Maximum bytes of the stream, no space on the disk, storage of the account."""
-NOT_YET = frozenset({10008, 10074, 10118, 10167, 10195})
-"""The meta or stream leader is not there (yet), or too busy: nothing was done, ask again."""
+NO_MESSAGE = 10037
+NOT_YET = frozenset({10008, 10074, 10118, 10167, 10176, 10195})
+"""The meta or stream leader is not there (yet) or too busy, or part of a batch was sent while nobody took it: nothing
+was done, ask again."""
 
 
 class ApiError(msgspec.Struct, frozen=True):
@@ -42,6 +45,23 @@ class PubAck(msgspec.Struct, frozen=True):
     count: int = 0
 
 
+class StoredMessage(msgspec.Struct, frozen=True):
+    """A message as STREAM.MSG.GET tells of it; headers as on the wire."""
+
+    subject: str
+    seq: int
+    time: str
+    hdrs: bytes = b""
+    data: bytes = b""
+
+
+class MessageGot(msgspec.Struct, frozen=True):
+    """The answer of STREAM.MSG.GET."""
+
+    message: StoredMessage | None = None
+    error: ApiError | None = None
+
+
 class ApiAnswer(msgspec.Struct, frozen=True):
     """What all answers of the API have."""
 
@@ -53,6 +73,7 @@ _OF_THE_DELIVERY = frozenset(
 )
 _pub_ack = msgspec.json.Decoder(PubAck)
 _answer = msgspec.json.Decoder(ApiAnswer)
+_got = msgspec.json.Decoder(MessageGot)
 _anything = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -108,6 +129,23 @@ async def direct_get_last(replies: Replies, stream: str, subject: str, timeout: 
     return record(await replies.one(f"{API}DIRECT.GET.{stream}.{subject}", b"", timeout=timeout))
 
 
+def leader_of(stream: str) -> str:
+    """Where STREAM.MSG.GET is asked for, in every account that may (see api_rights): a cluster's leader answers it."""
+    return f"writ.api.leader.{stream}"
+
+
+async def leader_get(replies: Replies, stream: str, request: Mapping[str, Any], timeout: float) -> Record | None:
+    """As `direct_get`, but of the stream's leader, who lags behind nobody. TimedOut while there is none."""
+    subject = leader_of(stream)
+    answer = _got.decode((await replies.one(subject, msgspec.json.encode(request), timeout=timeout)).data)
+    if answer.error is not None and answer.error.err_code != NO_MESSAGE:
+        raise error_of(answer.error, subject)
+    found = answer.message
+    if found is None:
+        return None
+    return Record(found.seq, found.subject, found.data, parse_headers(found.hdrs), _seconds(found.time))
+
+
 async def direct_get_batch(
     replies: Replies, stream: str, request: Mapping[str, Any], timeout: float
 ) -> tuple[list[Record], bool]:
@@ -136,5 +174,9 @@ def record(message: Msg) -> Record | None:
     if status is not None:
         raise Refused(f"direct get: {headers.get('Description', status)}")
     own = {name: value for name, value in headers.items() if name not in _OF_THE_DELIVERY}
-    time = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
+    time = _seconds(headers["Nats-Time-Stamp"])
     return Record(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, own, time)
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()

@@ -14,7 +14,7 @@ from writ_bus.errors import BusError, Full, Refused, Unreachable
 from writ_bus.grammar import check_filter, check_subject
 from writ_bus.journal import NatsJournal
 from writ_bus.patience import backoff
-from writ_bus.port import Delivery, Handler, Message, Service
+from writ_bus.port import Delivery, Handler, Message, Service, Stored
 from writ_bus.pull import PullWorker, pull_subject
 from writ_bus.replies import Replies
 from writ_bus.store import NatsStore
@@ -76,6 +76,8 @@ class NatsBus:
         self.replies = replies
         self._open: list[_Open] = []
         self.journal = NatsJournal(connection, replies, subjects.JOURNAL_STREAM, subjects.JOURNAL, subjects.REPUBLISHED)
+        self.policies: Stored = NatsJournal(connection, replies, subjects.POLICIES_STREAM, subjects.POLICIES, "")
+        self.scans: Stored = NatsJournal(connection, replies, subjects.SCANS_STREAM, subjects.SCANS, "")
         self.params = NatsStore(connection, replies, subjects.PARAMS_STREAM, subjects.PARAMS.removesuffix(".>"))
         self.results = NatsStore(connection, replies, subjects.RESULTS_STREAM, subjects.RESULTS.removesuffix(".>"))
 

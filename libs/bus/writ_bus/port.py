@@ -52,12 +52,13 @@ class Record(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """How full the journal is."""
+    """How full the journal is. What was before `first_sequence` is in archives."""
 
     bytes: int
     max_bytes: int
     last_sequence: int
     messages: int
+    first_sequence: int = 1
 
 
 Handler = Callable[[Message], Awaitable[None]]
@@ -143,21 +144,25 @@ class Tail(Protocol):
         """No more of it."""
 
 
-class Journal(Protocol):
-    """The one system of record. Nothing in it is ever changed or removed."""
+class Stored(Protocol):
+    """A stream that is only ever appended to."""
 
     async def append(self, entry: Entry) -> int:
         """Store the event; its sequence. Raises Conflict, Full, Unreachable, Forbidden, or TimedOut (even the
         recovery read got no answer). An answer that got lost on the way is recovered by reading."""
-
-    async def append_together(self, entries: Sequence[Entry]) -> int:
-        """Store all or none; the last one's sequence. Raises as `append` does."""
 
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """The events under `filter` with a sequence above `after`, in order, the first `limit` of them."""
 
     async def last(self, filter: str) -> Record | None:
         """The latest event under `filter`."""
+
+
+class Journal(Stored, Protocol):
+    """The one system of record. Nothing in it is ever changed or removed."""
+
+    async def append_together(self, entries: Sequence[Entry]) -> int:
+        """Store all or none; the last one's sequence. Raises as `append` does."""
 
     def tail(self, after: int) -> Tail:
         """Every event after that sequence, in order, none missing, none twice; waits for new ones, through
@@ -186,6 +191,14 @@ class Bus(Protocol):
     @property
     def journal(self) -> Journal:
         """The record."""
+
+    @property
+    def policies(self) -> Stored:
+        """The versions of the policy: a version's number is its sequence."""
+
+    @property
+    def scans(self) -> Stored:
+        """The last report of each scanner on each target."""
 
     @property
     def params(self) -> Store:

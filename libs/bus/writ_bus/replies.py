@@ -4,10 +4,10 @@ A lost connection fails what waits at once: the answer would go nowhere. What th
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import count
-from typing import Any
+from typing import Any, Self
 
 from nats.aio.msg import Msg
 from nats.nuid import NUID
@@ -43,37 +43,27 @@ class Replies:
             if not future.done():
                 future.set_exception(TimedOut("the connection was lost before the answer came"))
 
-    @contextmanager
-    def inbox(self, take: Callable[[Msg], None]) -> Iterator[str]:
-        """A reply subject; `take` gets what arrives there."""
+    def expect(self, future: asyncio.Future[Any], take: Callable[[Msg], None]) -> tuple[str, str]:
+        """A token and its reply subject; `take` gets what arrives there, and a lost connection fails the future."""
         token = format(next(self._next), "x")
         self._takers[token] = take
-        try:
-            yield self._prefix + token
-        finally:
-            del self._takers[token]
-
-    @contextmanager
-    def _expect(self, subject: str, timeout: float) -> Iterator[asyncio.Future[Any]]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        timer = loop.call_later(timeout, _expire, future, subject, timeout)
-        forget = self._connection.expect_refusal(subject, future)
         self._pending.add(future)
-        try:
-            yield future
-        finally:
-            timer.cancel()
-            forget()
-            self._pending.discard(future)
-            if not future.cancel() and not future.cancelled():
-                future.exception()  # seen, even where the caller had given up before
+        return token, self._prefix + token
+
+    def forget(self, token: str, future: asyncio.Future[Any]) -> None:
+        """Nobody waits for that any more."""
+        del self._takers[token]
+        self._pending.discard(future)
+
+    def refusals(self, subject: str, future: asyncio.Future[Any]) -> Callable[[], None]:
+        """Fail the future when the server refuses the subject, until the returned function is called."""
+        return self._connection.expect_refusal(subject, future)
 
     async def one(self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None) -> Msg:
         """The first answer. Raises TimedOut, Forbidden, Unreachable (not connected, or nobody listens there)."""
-        with self._expect(subject, timeout) as future, self.inbox(lambda message: _settle(future, message)) as reply:
-            await self._connection.publish(subject, data, reply, headers)
-            answer: Msg = await future
+        with _Expected(self, subject, timeout) as expected:
+            await self._connection.publish(subject, data, expected.reply, headers)
+            answer: Msg = await expected.future
         if is_status(answer, NO_RESPONDERS):
             raise Unreachable(f"nobody listens on {subject}")
         return answer
@@ -85,11 +75,11 @@ class Replies:
         def take(message: Msg) -> None:
             answers.append(message)
             if is_last(message):
-                _settle(future, message)
+                expected.take(message)
 
-        with self._expect(subject, timeout) as future, self.inbox(take) as reply:
-            await self._connection.publish(subject, data, reply)
-            await future
+        with _Expected(self, subject, timeout, take) as expected:
+            await self._connection.publish(subject, data, expected.reply)
+            await expected.future
         return answers
 
     async def everybody(
@@ -97,9 +87,9 @@ class Replies:
     ) -> list[Msg]:
         """Whatever comes within `timeout`. Raises Forbidden, Unreachable (not connected)."""
         answers: list[Msg] = []
-        with self._expect(subject, timeout) as over, self.inbox(answers.append) as reply, suppress(TimedOut):
-            await self._connection.publish(subject, data, reply, headers)
-            await over
+        with _Expected(self, subject, timeout, answers.append) as over, suppress(TimedOut):
+            await self._connection.publish(subject, data, over.reply, headers)
+            await over.future
         return [answer for answer in answers if not is_status(answer, NO_RESPONDERS)]
 
 
@@ -108,11 +98,37 @@ def is_status(message: Msg, status: str) -> bool:
     return not message.data and message.headers is not None and message.headers.get("Status") == status
 
 
-def _settle(future: asyncio.Future[Any], message: Msg) -> None:
-    if not future.done():
-        future.set_result(message)
+class _Expected:
+    """What one request waits for: a reply subject, and a future for the first answer, a refusal, or the time-out."""
 
+    __slots__ = ("_forget", "_replies", "_subject", "_timer", "_token", "future", "reply")
 
-def _expire(future: asyncio.Future[Any], subject: str, timeout: float) -> None:
-    if not future.done():
-        future.set_exception(TimedOut(f"no answer from {subject} in {timeout:g} s"))
+    def __init__(
+        self, replies: Replies, subject: str, timeout: float, take: Callable[[Msg], None] | None = None
+    ) -> None:
+        """`take` gets what arrives, instead of the future."""
+        loop = asyncio.get_running_loop()
+        self._replies, self._subject = replies, subject
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self._token, self.reply = replies.expect(self.future, take or self.take)
+        self._forget = replies.refusals(subject, self.future)
+        self._timer = loop.call_later(timeout, self._expire, timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._forget()
+        self._replies.forget(self._token, self.future)
+        if not self.future.cancel() and not self.future.cancelled():
+            self.future.exception()  # seen, even where the caller had given up before
+
+    def take(self, message: Msg) -> None:
+        """This is the answer."""
+        if not self.future.done():
+            self.future.set_result(message)
+
+    def _expire(self, timeout: float) -> None:
+        if not self.future.done():
+            self.future.set_exception(TimedOut(f"no answer from {self._subject} in {timeout:g} s"))

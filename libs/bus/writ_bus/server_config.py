@@ -6,13 +6,20 @@ can have the answer (JetStream's as well) published on any subject. Across accou
 between two accounts is exactly what the registry says.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
 
+from writ_bus.accounts import Accounts, pool_account, principal_account, token_account
+from writ_bus.api_rights import JOURNAL_INFO, under_another_name, under_their_own_name
+from writ_bus.cluster import Routes, cluster_block, tls_block
+from writ_bus.cluster import TlsFiles as TlsFiles
+from writ_bus.jetstream import leader_of
 from writ_bus.journal import USAGE
+from writ_bus.leaf import Listener, keep_apart, listener_block, next_of
+from writ_bus.server_file import AnyServer, server_file
+from writ_bus.servers import ASKED
 from writ_contracts import subjects
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
 
@@ -20,42 +27,37 @@ CORE = "CORE"
 STATUS = "STATUS"
 SYSTEM = "SYS"
 ANSWER_WITHIN = "60s"
-MAX_PAYLOAD = 2 * 1024 * 1024
+MAX_FILE = 16 << 30
+"""What all streams together may hold, each copy counted, where nobody wants more."""
 
-SERVICES = {Role.EXECUTOR: CORE, Role.POLICY: "POLICY", Role.AUDIT: "AUDIT"}
+SERVICES = {Role.EXECUTOR: CORE, Role.POLICY: "POLICY", Role.AUDIT: "AUDIT", Role.KEEPER: "KEEPER"}
 DISCOVERY = ("$SRV.PING", "$SRV.INFO", "$SRV.STATS")
-JOURNAL_INFO = f"$JS.API.STREAM.INFO.{subjects.JOURNAL_STREAM}"
-USAGE_READERS = (CORE, "POLICY", "AUDIT", STATUS)
-"""Accounts that may see how full the journal is, under its own name (`journal.USAGE`): an account without JetStream
-asks its own, empty one when it says $JS.API."""
+SERVER_READERS = ("AUDIT",)
+"""Accounts that may ask how the servers are. The system account answers these two questions and no other."""
 
 
-class TlsFiles(Struct, frozen=True, kw_only=True):
-    """Paths of the server's own files; with `verify` clients must show a certificate that `ca` signed."""
-
-    ca: str
-    certificate: str
-    key: str
-    verify: bool = True
-
-
-class ServerPlan(Struct, frozen=True, kw_only=True):
+class ServerPlan(AnyServer, frozen=True, kw_only=True):
     """What one nats-server is to be. Keys are the public ones (U…); several for one role or pool share its rights."""
 
     store_dir: str
-    port: int
-    monitor_port: int
     bootstrap: str
     system: str
     status: str
     roles: Mapping[Role, Sequence[str]]
-    """The keys of executor, policy and audit."""
+    """The keys of executor, policy, audit and keeper."""
     principals: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    scanners: Collection[str] = ()
+    """Those of the principals that may report what they find."""
     pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    host: str = "127.0.0.1"
-    server_name: str = "writ"
-    max_file: int = 16 << 30
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    """The keys of the one-time tokens that are good now, by their ids."""
+    max_file: int = MAX_FILE
     tls: TlsFiles | None = None
+    routes: Routes | None = None
+    """The cluster that it is part of."""
+    leaf: Listener | None = None
+    links: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By pool, the keys of the links to leaf nodes that its agents connect to."""
 
 
 class Rights(Struct, frozen=True):
@@ -67,38 +69,34 @@ class Rights(Struct, frozen=True):
 
 
 def inbox_prefix(name: str) -> str:
-    """Where a user listens for answers: `name` is the principal's id, `agent-<pool>`, or the role."""
+    """Where a user listens for answers: `name` is the principal's id, `agent-<pool>`, `enrol-<token>`, or the role."""
     return f"_INBOX_{name}"
-
-
-def principal_account(principal: str) -> str:
-    """The account that a principal has for itself."""
-    return f"REQ_{principal}"
-
-
-def pool_account(pool: str) -> str:
-    """The account that a pool's agents share."""
-    return f"AGENT_{pool}"
 
 
 class Party(Struct, frozen=True, kw_only=True):
     """Those who share an account and its rights. `name` is that of their service and inbox."""
 
     role: Role
+    also: Role | None = None
+    """A second one, whose channels are theirs too."""
     account: str
     name: str
     keys: Sequence[str]
     tokens: dict[str, str] = field(default_factory=dict)
-    """What stands for `{principal}` or `{pool}` in their subjects."""
+    """What stands for `{principal}`, `{pool}` or `{token}` in their subjects."""
 
     def subjects(self, channels: Iterable[Channel]) -> list[str]:
         """Theirs, of these families."""
         return [one.subject(**self.tokens) for one in channels]
 
+    def sends(self, channel: Channel) -> bool:
+        """Whether it is theirs to send on."""
+        return self.role in channel.senders or (self.also is not None and self.also in channel.senders)
+
     @property
     def sent(self) -> list[str]:
         """What they publish."""
-        return self.subjects(one for one in CHANNELS if self.role in one.senders)
+        return self.subjects(one for one in CHANNELS if self.sends(one))
 
     @property
     def heard(self) -> list[str]:
@@ -108,7 +106,7 @@ class Party(Struct, frozen=True, kw_only=True):
     @property
     def is_service(self) -> bool:
         """Whether they answer, and can be discovered."""
-        return self.role is not Role.PRINCIPAL
+        return self.role not in (Role.PRINCIPAL, Role.ENROLLER)
 
 
 def parties(plan: ServerPlan) -> list[Party]:
@@ -118,37 +116,19 @@ def parties(plan: ServerPlan) -> list[Party]:
         for role, account in SERVICES.items()
     ]
     principals = [
-        Party(role=Role.PRINCIPAL, account=principal_account(who), name=who, keys=keys, tokens={"principal": who})
+        Party(role=Role.PRINCIPAL, also=also, account=principal_account(who), name=who, keys=keys, tokens=tokens)
         for who, keys in plan.principals.items()
+        for also, tokens in [(Role.SCANNER if who in plan.scanners else None, {"principal": who})]
     ]
     pools = [
         Party(role=Role.AGENT, account=pool_account(pool), name=f"agent-{pool}", keys=keys, tokens={"pool": pool})
         for pool, keys in plan.pools.items()
     ]
-    return services + principals + pools
-
-
-def api_of(party: Party) -> list[str]:
-    """What of JetStream's own subjects a party may use."""
-    if party.role is Role.PRINCIPAL:
-        return []
-    if party.role is Role.AGENT:
-        return _work_of(party.tokens["pool"])
-    reads = [f"$JS.API.DIRECT.GET.{subjects.JOURNAL_STREAM}"]
-    if party.role is Role.EXECUTOR:
-        for stream, prefix in ((subjects.PARAMS_STREAM, subjects.PARAMS), (subjects.RESULTS_STREAM, subjects.RESULTS)):
-            reads += [f"$JS.API.DIRECT.GET.{stream}.{prefix}", f"$JS.API.STREAM.PURGE.{stream}"]
-    return reads
-
-
-def _work_of(pool: str) -> list[str]:
-    """To pull and to ack; the ack subject has two forms, and which one a server uses is its choice."""
-    stream, durable = subjects.JOURNAL_STREAM, subjects.consumer(pool)
-    return [
-        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}",
-        f"$JS.ACK.{stream}.{durable}.>",
-        f"$JS.ACK.*.*.{stream}.{durable}.>",
+    tokens = [
+        Party(role=Role.ENROLLER, account=token_account(one), name=f"enrol-{one}", keys=[key], tokens={"token": one})
+        for one, key in plan.tokens.items()
     ]
+    return services + principals + pools + tokens
 
 
 def _discovered(service: str) -> list[str]:
@@ -158,8 +138,9 @@ def _discovered(service: str) -> list[str]:
 def rights(party: Party) -> Rights:
     """What each key of the party may do."""
     listen = [*party.heard, f"{inbox_prefix(party.name)}.>", *(_discovered(party.name) if party.is_service else ())]
-    usage = [USAGE] if party.account in USAGE_READERS else []
-    return Rights(_unique([*party.sent, *api_of(party), *usage]), _unique(listen), answers=party.is_service)
+    servers = ASKED if party.account in SERVER_READERS else ()
+    asked = [*under_their_own_name(party.role, party.tokens), *under_another_name(party.role), *servers]
+    return Rights(_unique([*party.sent, *asked]), _unique(listen), answers=party.is_service)
 
 
 def status_rights() -> Rights:
@@ -168,8 +149,9 @@ def status_rights() -> Rights:
 
 
 def bootstrap_rights() -> Rights:
-    """Makes streams and consumers, and does nothing else."""
-    return Rights(["$JS.API.>"], [f"{inbox_prefix('bootstrap')}.>"])
+    """Makes streams and consumers, takes and restores their snapshots, and asks where a journal ends that it closed."""
+    asked = ["$JS.API.>", "$JS.SNAPSHOT.>", leader_of("*"), subjects.JOURNAL_CLOSED]
+    return Rights(asked, [f"{inbox_prefix('bootstrap')}.>"])
 
 
 def _unique(subjects: Iterable[str]) -> list[str]:
@@ -179,105 +161,98 @@ def _unique(subjects: Iterable[str]) -> list[str]:
 def render(plan: ServerPlan) -> str:
     """The configuration file. Whoever adds a principal or pool renders it anew and reloads the server."""
     settings: dict[str, Any] = {
-        "server_name": plan.server_name,
-        "host": plan.host,
-        "port": plan.port,
-        "http": f"127.0.0.1:{plan.monitor_port}",
-        "max_payload": MAX_PAYLOAD,
-        "ping_interval": "10s",
-        "ping_max": 2,
-        "write_deadline": "10s",
         # Without `always` acknowledged events are lost when the power goes.
-        "jetstream": {"store_dir": plan.store_dir, "sync_interval": "always", "strict": True},
+        # The server's own bound would be three quarters of what is free when it starts; where that is less than the
+        # account's, a reload fails. The streams' sizes are what keeps below the disk.
+        "jetstream": {
+            "store_dir": plan.store_dir,
+            "max_file_store": plan.max_file,
+            "sync_interval": "always",
+            "strict": True,
+        },
         "accounts": _accounts(plan),
         "system_account": SYSTEM,
     }
     if plan.tls:
-        settings["tls"] = _tls(plan.tls)
-    return "".join(f"{key}: {json.dumps(value, indent=2)}\n" for key, value in settings.items())
-
-
-def _tls(files: TlsFiles) -> dict[str, Any]:
-    return {
-        "ca_file": files.ca,
-        "cert_file": files.certificate,
-        "key_file": files.key,
-        "verify": files.verify,
-        "min_version": "1.3",
-    }
-
-
-class _Accounts:
-    """Accounts under construction: what crosses from one to another is exported here and imported there."""
-
-    def __init__(self) -> None:
-        self.blocks: dict[str, dict[str, Any]] = {}
-
-    def add(self, account: str, *users: Mapping[str, Any]) -> None:
-        block = self.blocks.setdefault(account, {"exports": [], "imports": [], "users": []})
-        block["users"] += users
-
-    def service(
-        self, owner: str, to: str, subject: str, *, many: bool = False, share: bool = False, known_as: str = ""
-    ) -> None:
-        """`to` may ask `owner` on that subject. `many`: a question brings more than one answer."""
-        export = {"service": subject, "accounts": [to], **({"response_type": "stream"} if many else {})}
-        # share: the server itself adds Nats-Request-Info, which names the key; a forged one is overwritten.
-        taken = {"service": {"account": owner, "subject": subject}, **({"share": True} if share else {})}
-        self._cross(owner, to, export, {**taken, "to": known_as} if known_as else taken)
-
-    def stream(self, owner: str, to: str, subject: str) -> None:
-        """`to` hears what is published in `owner` on that subject."""
-        taken = {"stream": {"account": owner, "subject": subject}}
-        self._cross(owner, to, {"stream": subject, "accounts": [to]}, taken)
-
-    def _cross(self, owner: str, to: str, export: Mapping[str, Any], taken: Mapping[str, Any]) -> None:
-        if owner == to and "to" not in taken:
-            return
-        exports, imports = self.blocks[owner]["exports"], self.blocks[to]["imports"]
-        kind = "service" if "service" in export else "stream"
-        known = next((one for one in exports if one.get(kind) == export[kind]), None)
-        if known is None:
-            exports.append(dict(export))
-        elif to not in known["accounts"]:
-            known["accounts"].append(to)
-        if taken not in imports:
-            imports.append(dict(taken))
+        settings["tls"] = tls_block(plan.tls)
+    if plan.routes:
+        settings["cluster"] = cluster_block(plan.routes)
+    if plan.leaf:
+        settings["leafnodes"] = listener_block(plan.leaf)
+    return server_file(plan, settings)
 
 
 def _accounts(plan: ServerPlan) -> dict[str, Any]:
-    accounts, everybody = _Accounts(), parties(plan)
-    accounts.add(CORE, _user(plan.bootstrap, bootstrap_rights()))
-    accounts.add(STATUS, _user(plan.status, status_rights()))
+    accounts, everybody = Accounts(), parties(plan)
+    accounts.add(CORE, user(plan.bootstrap, bootstrap_rights()))
+    accounts.add(STATUS, user(plan.status, status_rights()))
     for party in everybody:
-        accounts.add(party.account, *(_user(key, rights(party)) for key in party.keys))
+        accounts.add(party.account, *(user(key, rights(party)) for key in party.keys))
     for party in everybody:
         _connect(accounts, party, everybody)
-    for account in USAGE_READERS:
-        accounts.service(CORE, account, JOURNAL_INFO, share=True, known_as=USAGE)
+        _lend(accounts, party)
+    accounts.service(CORE, STATUS, JOURNAL_INFO, share=True, known_as=USAGE)
+    accounts.add(SYSTEM, {"nkey": plan.system})
+    for account in SERVER_READERS:
+        for subject, asked in ASKED.items():
+            accounts.service(SYSTEM, account, asked, many=True, known_as=subject)
+    for party in everybody:
+        if party.role is Role.AGENT:
+            _link(accounts, party, plan.links.get(party.tokens["pool"], ()))
     accounts.blocks[CORE]["jetstream"] = {"max_file": plan.max_file, "max_memory": 0}
-    return {**accounts.blocks, SYSTEM: {"users": [{"nkey": plan.system}]}}
+    if plan.leaf:
+        keep_apart(accounts.blocks, {key for keys in plan.links.values() for key in keys})
+    return accounts.blocks
 
 
-def _connect(accounts: _Accounts, party: Party, everybody: Sequence[Party]) -> None:
-    """Let the others reach `party` as the registry says, and the party its part of JetStream."""
-    outsider = party.role in (Role.PRINCIPAL, Role.AGENT)
+def _link(accounts: Accounts, party: Party, keys: Sequence[str]) -> None:
+    """The rights of its agents, with a pull under its other name."""
+    if keys:
+        pull, known_as = renamed(party)
+        accounts.add(party.account, *(user(key, link_rights(party)) for key in keys))
+        accounts.service(CORE, party.account, pull, many=True, known_as=known_as)
+
+
+def _connect(accounts: Accounts, party: Party, everybody: Sequence[Party]) -> None:
+    """Let the others reach `party` as the registry says."""
+    named = party.role is Role.PRINCIPAL  # what agents send is signed, and says itself who they are
     for channel in CHANNELS:
         if channel.style is Style.REPUBLISH and party.role in channel.receivers:
             accounts.stream(CORE, party.account, channel.subject(**party.tokens))
-        if channel.style in (Style.REQUEST, Style.PUBLISH) and party.role in channel.senders:
+        if channel.style in (Style.REQUEST, Style.PUBLISH) and party.sends(channel):
             for other in everybody:
                 if other.role in channel.receivers:
                     subject = channel.subject(**{**party.tokens, **other.tokens})
-                    accounts.service(other.account, party.account, subject, share=outsider)
-    for subject in api_of(party):
-        accounts.service(CORE, party.account, subject, many=True)
+                    accounts.service(other.account, party.account, subject, share=named)
+        if channel.style is Style.STREAM and party.role in channel.senders:
+            accounts.service(CORE, party.account, channel.subject())
     if party.is_service:
         for subject in _discovered(party.name):
             accounts.service(party.account, STATUS, subject, many=True)
 
 
-def _user(key: str, rights: Rights) -> dict[str, Any]:
+def _lend(accounts: Accounts, party: Party) -> None:
+    """Let the party use its part of JetStream."""
+    for subject in under_their_own_name(party.role, party.tokens):
+        accounts.service(CORE, party.account, subject, many=True)
+    for name, subject in under_another_name(party.role).items():
+        accounts.service(CORE, party.account, subject, share=True, known_as=name)
+
+
+def renamed(pool: Party) -> tuple[str, str]:
+    """What a pull is called, and what on a link."""
+    pull, *_ = under_their_own_name(pool.role, pool.tokens)
+    return pull, next_of(pool.tokens["pool"])
+
+
+def link_rights(pool: Party) -> Rights:
+    """Those of the pool's agents, with a pull under its other name."""
+    own, (pull, known_as) = rights(pool), renamed(pool)
+    return Rights([known_as if one == pull else one for one in own.publish], own.subscribe, answers=own.answers)
+
+
+def user(key: str, rights: Rights) -> dict[str, Any]:
+    """As the configuration has it."""
     permissions: dict[str, Any] = {"publish": {"allow": rights.publish}, "subscribe": {"allow": rights.subscribe}}
     if rights.answers:
         permissions["allow_responses"] = {"max": 1, "expires": ANSWER_WITHIN}

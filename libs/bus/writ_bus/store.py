@@ -1,18 +1,15 @@
 """Bytes by key with an age, in a stream that keeps the last message of each subject (per-message TTL, NATS ADR-43)."""
 
-import asyncio
 from math import ceil
 
 from writ_bus import tracing
 from writ_bus.connection import Connection
-from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.grammar import check_subject
-from writ_bus.jetstream import call, direct_get_last, stored
-from writ_bus.patience import backoff
+from writ_bus.jetstream import call, direct_get_last, leader_get, stored
+from writ_bus.patience import patiently
 from writ_bus.replies import Replies
 
 ANSWER = 5.0
-PATIENCE = 10.0
 
 
 class NatsStore:
@@ -26,22 +23,18 @@ class NatsStore:
 
     async def put(self, key: str, data: bytes, *, ttl: float) -> None:
         """See Store."""
-        subject = self._subject(key)
-        give_up = asyncio.get_running_loop().time() + PATIENCE
-        headers = tracing.outgoing({"Nats-TTL": f"{max(1, ceil(ttl))}s"})
-        for pause in backoff():
-            try:
-                stored(await self._replies.one(subject, data, timeout=ANSWER, headers=headers), f"put {key}")
-            except (Unreachable, TimedOut):  # putting the same once more does no harm
-                if asyncio.get_running_loop().time() > give_up:
-                    raise
-                await self._connection.wait_up(pause)
-            else:
-                return
+        subject, headers = self._subject(key), tracing.outgoing({"Nats-TTL": f"{max(1, ceil(ttl))}s"})
+
+        async def attempt() -> int:
+            return stored(await self._replies.one(subject, data, timeout=ANSWER, headers=headers), f"put {key}")
+
+        await patiently(attempt, self._connection.wait_up)
 
     async def get(self, key: str) -> bytes | None:
         """See Store."""
         found = await direct_get_last(self._replies, self._stream, self._subject(key), ANSWER)
+        if found is None and self._connection.clustered:  # or the copy that answered does not have it yet
+            found = await leader_get(self._replies, self._stream, {"last_by_subj": self._subject(key)}, ANSWER)
         return None if found is None else found.data
 
     async def delete(self, key: str) -> None:

@@ -29,50 +29,49 @@ class Sizes(Struct, frozen=True, kw_only=True):
     journal: int = 8 << 30
     params: int = 256 << 20
     results: int = 512 << 20
+    policies: int = 256 << 20
+    scans: int = 64 << 20
     replicas: int = 1
+
+    @property
+    def whole(self) -> int:
+        """What the account must be allowed, which counts each copy."""
+        return self.replicas * (self.journal + self.params + self.results + self.policies + self.scans)
 
 
 def streams(sizes: Sizes) -> list[dict[str, Any]]:
     """The configurations wanted."""
-    kept_for_a_while = {
+    journal = {
+        "max_bytes": sizes.journal,
+        "max_msgs": -1,  # but while its beginning is taken out: see `generations`
+        "allow_atomic": True,
+        "republish": {"src": subjects.JOURNAL, "dest": subjects.REPUBLISHED},
+    }
+    # A full store refuses new secrets and outputs rather than forget those that somebody still waits for.
+    params = {"discard": "new", "max_bytes": sizes.params}
+    results = {"discard": "old", "max_bytes": sizes.results}
+    kept = {"discard": "new", "deny_delete": True, "deny_purge": True}
+    for_a_while = {"max_msgs_per_subject": 1, "allow_msg_ttl": True}
+    latest = {"max_msgs_per_subject": 1, "discard": "new", "max_bytes": sizes.scans}
+    return [
+        _stream(subjects.JOURNAL_STREAM, subjects.JOURNAL, sizes, {**kept, **journal}),
+        _stream(subjects.POLICIES_STREAM, subjects.POLICIES, sizes, {**kept, "max_bytes": sizes.policies}),
+        _stream(subjects.SCANS_STREAM, subjects.SCANS, sizes, latest),
+        _stream(subjects.PARAMS_STREAM, subjects.PARAMS, sizes, {**for_a_while, **params}),
+        _stream(subjects.RESULTS_STREAM, subjects.RESULTS, sizes, {**for_a_while, **results}),
+    ]
+
+
+def _stream(name: str, subject: str, sizes: Sizes, own: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "subjects": [subject],
         "storage": "file",
         "retention": "limits",
-        "max_msgs_per_subject": 1,
-        "allow_msg_ttl": True,
         "allow_direct": True,
         "num_replicas": sizes.replicas,
+        **own,
     }
-    return [
-        {
-            "name": subjects.JOURNAL_STREAM,
-            "subjects": [subjects.JOURNAL],
-            "storage": "file",
-            "retention": "limits",
-            "discard": "new",
-            "max_bytes": sizes.journal,
-            "deny_delete": True,
-            "deny_purge": True,
-            "allow_direct": True,
-            "allow_atomic": True,
-            "num_replicas": sizes.replicas,
-            "republish": {"src": subjects.JOURNAL, "dest": subjects.REPUBLISHED},
-        },
-        # A full store refuses new secrets and outputs rather than forget those that somebody still waits for.
-        {
-            "name": subjects.PARAMS_STREAM,
-            "subjects": [subjects.PARAMS],
-            "discard": "new",
-            "max_bytes": sizes.params,
-            **kept_for_a_while,
-        },
-        {
-            "name": subjects.RESULTS_STREAM,
-            "subjects": [subjects.RESULTS],
-            "discard": "old",
-            "max_bytes": sizes.results,
-            **kept_for_a_while,
-        },
-    ]
 
 
 def consumer(pool: str, *, ack_wait: float = ACK_WAIT) -> dict[str, Any]:
@@ -106,6 +105,11 @@ async def provision(
         await _provision_stream(replies, wanted)
     for pool in pools:
         await _provision_consumer(replies, consumer(pool, ack_wait=ack_wait))
+
+
+async def journal_as_wanted(replies: Replies, sizes: Sizes) -> None:
+    """The journal's own configuration back, whatever became of it. Raises Refused."""
+    await _provision_stream(replies, next(one for one in streams(sizes) if one["name"] == subjects.JOURNAL_STREAM))
 
 
 async def _provision_stream(replies: Replies, wanted: Mapping[str, Any]) -> None:

@@ -2,15 +2,20 @@
 
 A handler runs within the trace of the message that it handles (a context variable, so each task has its own); every
 message that it sends is a child of that. Source: https://www.w3.org/TR/trace-context/ (version 00).
+
+Spans, which say how long each piece took, are made only while somebody takes them (`export`), and of traces that are
+sampled. As with logs, there is one place for those of a whole process.
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from time import time_ns
+from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 TRACEPARENT = "traceparent"
 CORRELATION = "Writ-Correlation-Id"
@@ -22,13 +27,17 @@ _correlation = re.compile(r"[A-Za-z0-9_.:-]{1,128}").fullmatch
 
 
 class Trace(Struct, frozen=True):
-    """Where a piece of work stands. `span_id` is its own, `causation_id` the message that it answers to."""
+    """Where a piece of work stands. `span_id` is its own, `parent_id` that of what it is a part of, `causation_id` the
+    message that it answers to; `notes` is what its span will say, where it will have one.
+    """
 
     trace_id: str
     span_id: str
     flags: str
     correlation_id: str
     causation_id: str = ""
+    parent_id: str = ""
+    notes: dict[str, object] | None = None
 
     @property
     def traceparent(self) -> str:
@@ -36,6 +45,22 @@ class Trace(Struct, frozen=True):
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
 
+class Span(Struct, frozen=True, kw_only=True):
+    """A piece of work that is over: the trace and span ids are those of `trace`. Times in nanoseconds since 1970."""
+
+    name: str
+    kind: "Kind"
+    trace: Trace
+    began: int
+    ended: int
+    facts: Mapping[str, object]
+    failed: str = ""
+    """The name of the error that it ended with."""
+
+
+Kind = Literal["internal", "server", "client", "producer", "consumer"]
+_NOTHING = nullcontext()
+_sink: Callable[[Span], None] | None = None
 _current: ContextVar[Trace | None] = ContextVar("writ_trace", default=None)
 
 
@@ -62,7 +87,15 @@ def incoming(headers: Mapping[str, str]) -> Trace:
     cause = headers.get(EVENT_ID, "")
     if not _correlation(cause):
         cause = parent
-    return Trace(trace_id, os.urandom(8).hex(), flags, correlation or trace_id, cause)
+    return Trace(trace_id, os.urandom(8).hex(), flags, correlation or trace_id, cause, parent)
+
+
+def continued(traceparent: str, correlation_id: str) -> Trace:
+    """The current trace if it is the one of `traceparent`, else the next step in that one: for work that goes on."""
+    trace = _current.get()
+    if trace is not None and trace.trace_id == traceparent[3:35]:
+        return trace
+    return incoming({TRACEPARENT: traceparent, CORRELATION: correlation_id})
 
 
 def outgoing(headers: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -94,3 +127,61 @@ def within(trace: Trace) -> Iterator[Trace]:
         yield trace
     finally:
         _current.reset(token)
+
+
+def export(sink: Callable[[Span], None] | None) -> None:
+    """From now on the spans of this process go there, each when it is over; None: nobody takes them."""
+    global _sink  # noqa: PLW0603 - one for the process, like where its logs go
+    _sink = sink
+
+
+def exporting() -> bool:
+    """Whether somebody takes spans."""
+    return _sink is not None
+
+
+def span(
+    name: str, trace: Trace | None = None, kind: Kind = "internal", **facts: object
+) -> AbstractContextManager[object]:
+    """Work within `trace` (else within a part of the current one), and leave a span of it where somebody takes it."""
+    if _sink is not None:
+        return _spanned(name, trace or part(), kind, facts)
+    return _NOTHING if trace is None else within(trace)
+
+
+def part() -> Trace:
+    """A part of the current trace."""
+    trace = _current.get()
+    if trace is None:
+        return root()
+    return structs.replace(trace, span_id=os.urandom(8).hex(), parent_id=trace.span_id, notes=None)
+
+
+def note(facts: Mapping[str, object]) -> None:
+    """Say this in the span of what is done now."""
+    trace = _current.get()
+    if trace is not None and trace.notes is not None:
+        trace.notes.update(facts)
+
+
+def left(name: str, headers: Mapping[str, str], began: int, **facts: object) -> None:
+    """A span of something done since `began` for the message with these headers: for what is done in groups."""
+    _leave(Span(name=name, kind="consumer", trace=incoming(headers), began=began, ended=time_ns(), facts=facts))
+
+
+@contextmanager
+def _spanned(name: str, trace: Trace, kind: Kind, facts: dict[str, Any]) -> Iterator[Trace]:
+    began, failed = time_ns(), ""
+    try:
+        with within(structs.replace(trace, notes=facts)) as entered:
+            yield entered
+    except BaseException as error:
+        failed = type(error).__name__
+        raise
+    finally:
+        _leave(Span(name=name, kind=kind, trace=trace, began=began, ended=time_ns(), facts=facts, failed=failed))
+
+
+def _leave(span: Span) -> None:
+    if _sink is not None and int(span.trace.flags, 16) & 1:
+        _sink(span)

@@ -22,7 +22,15 @@ ATTEMPT_SECONDS = 6.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
-async def ask(bus: Bus, subject: str, question: Any, kind: type[Reply], *, timeout: float) -> Reply:
+async def ask(
+    bus: Bus,
+    subject: str,
+    question: Any,
+    kind: type[Reply],
+    *,
+    timeout: float,
+    attempt_seconds: float = ATTEMPT_SECONDS,
+) -> Reply:
     """The answer. Raises Unreachable or TimedOut when `timeout` seconds have not brought one, Forbidden at once."""
     data = encode(question)
     deadline = time.monotonic() + timeout
@@ -31,7 +39,7 @@ async def ask(bus: Bus, subject: str, question: Any, kind: type[Reply], *, timeo
         left = deadline - time.monotonic()
         over = left <= pause
         try:
-            message = await bus.request(subject, data, timeout=min(max(left, pause), ATTEMPT_SECONDS))
+            message = await bus.request(subject, data, timeout=min(max(left, pause), attempt_seconds))
             answer = decode(message.data, kind)
             if over or not _passing(answer):
                 return answer

@@ -19,9 +19,12 @@ from writ_client.asking import ask
 from writ_client.context import Context, open_bus, read_context
 from writ_client.failures import raise_for
 from writ_client.following import Event, Following
+from writ_client.policy_queries import PolicyQueries
 from writ_client.queries import Queries
 from writ_client.waiting import History, OnEvent, outcome
 from writ_contracts import requests, subjects
+from writ_contracts.errors import Invalid
+from writ_contracts.facts import Reported, ScanReport
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.ids import operation_id as id_of
 from writ_runtime.files import read_private
@@ -50,6 +53,7 @@ class Writ(Queries):
         self._key = key
         self._clock = clock
         self._following = Following(bus, principal)
+        self.policy = PolicyQueries(bus, principal)
 
     @classmethod
     async def connect(
@@ -92,6 +96,15 @@ class Writ(Queries):
         await self._following.close()
         await self._bus.drain(CLOSE_SECONDS)
 
+    async def report(self, report: ScanReport) -> str:
+        """What this scanner finds on a target; the digest by which decisions name it. Raises Conflict where a later
+        report is stored, and Forbidden where this principal is no scanner.
+        """
+        subject = subjects.scan(self.principal)
+        answer = await ask(self._bus, subject, report, Reported, timeout=SUBMIT_SECONDS)
+        raise_for(answer)
+        return answer.digest or ""
+
     async def submit(
         self,
         operation: str,
@@ -123,8 +136,9 @@ class Writ(Queries):
             salt, now = wishes.new_salt(), self._clock()
             request = wishes.signed(request, self._key, self.principal, operation, salt=salt, now=now)
         subject = subjects.request(self.principal, operation)
-        with tracing.within(tracing.root(correlation_id or "")):
+        with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
             answer = await ask(self._bus, subject, request, requests.Answer, timeout=timeout or SUBMIT_SECONDS)
+            tracing.note({"operation_id": answer.operation_id})
         if answer.outcome is None:
             raise_for(answer)
         return answer
@@ -147,7 +161,9 @@ class Writ(Queries):
             answer = await self.submit(operation, target, parameters, idempotency_key=key, **options)
             operation_id = answer.operation_id or id_of(self.principal, key)
             asked = answer.outcome is None
-            return await outcome(self, operation_id, heard, timeout=timeout, on_event=on_event, asked=asked)
+            return await outcome(
+                self, operation_id, heard, timeout=timeout, on_event=on_event, asked=asked, accepted=True
+            )
 
     async def wait(
         self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None
@@ -155,7 +171,7 @@ class Writ(Queries):
         """The operation once it has an outcome, `unknown` included; TimedOut when it has none within `timeout` s."""
         await self._following.start()
         with self._following.listen(operation_id) as heard:
-            return await outcome(self, operation_id, heard, timeout=timeout, on_event=on_event, asked=False)
+            return await outcome(self, operation_id, heard, timeout=timeout, on_event=on_event)
 
     async def events(self, operation_id: str) -> AsyncIterator[Event]:
         """What happened to the operation and happens, in order and to its outcome; progress in between as it comes.
@@ -186,3 +202,40 @@ class Writ(Queries):
     ) -> requests.OperationView:
         """End a stop: `stop_id` is the `id` in the output of its `stop_set`."""
         return await self.run("stop_lift", WRIT_TARGET, {"stop_id": stop_id}, reason=reason, timeout=timeout)
+
+    async def policy_publish(
+        self, document: str, *, reason: str, replaces: int | None = None, timeout: float = CONTROL_SECONDS
+    ) -> requests.OperationView:
+        """Put a policy in force; `replaces`: only if that version is in force still. `version` in the output is its
+        number. Raises Invalid: `conflict`, and `invalid_document` with all `problems` of one that does not load.
+        """
+        wanted = {"document": document, "reason": reason} | ({} if replaces is None else {"replaces": replaces})
+        return await self._change("policy_publish", wanted, timeout)
+
+    async def policy_rollback(
+        self, version: int, *, reason: str, timeout: float = CONTROL_SECONDS
+    ) -> requests.OperationView:
+        """Put an earlier version in force again, as a new one. Raises as `policy_publish`."""
+        return await self._change("policy_rollback", {"version": version, "reason": reason}, timeout)
+
+    async def emergency_declare(
+        self, scope: list[str], *, reason: str, until: float, timeout: float = CONTROL_SECONDS
+    ) -> requests.OperationView:
+        """Let the emergency rules count on these targets (globs) until `until` (Unix seconds) or an `emergency_end`."""
+        wanted = {"scope": scope, "reason": reason, "until": until}
+        return await self.run("emergency_declare", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+
+    async def emergency_end(
+        self, emergency_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
+    ) -> requests.OperationView:
+        """End an emergency: `emergency_id` is the `id` in the output of its declaration."""
+        wanted = {"emergency_id": emergency_id, "verdict": "end"}
+        return await self.run("emergency_confirm", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+
+    async def _change(self, operation: str, wanted: Mapping[str, Any], timeout: float) -> requests.OperationView:
+        """Of the policy. What is wrong with a document is in the answer alone: it is not on record."""
+        answer = await self.submit(operation, WRIT_TARGET, wanted, reason=str(wanted["reason"]), timeout=timeout)
+        if answer.outcome == "invalid" and answer.error is not None:
+            found = [(one.line, one.column, one.message) for one in answer.error.problems]
+            raise Invalid(answer.error.message, code=answer.error.code, problems=found)
+        return await self.wait(answer.operation_id or "", timeout=timeout)

@@ -10,8 +10,10 @@ import msgspec
 from msgspec import Struct, field
 
 from writ_bus.connection import Options, TlsOptions
-from writ_bus.nats_bus import NatsBus, connect
+from writ_bus.nats_bus import connect
+from writ_bus.port import Bus
 from writ_bus.server_config import inbox_prefix
+from writ_bus.traced import traced
 from writ_contracts import subjects
 from writ_contracts.ids import PrincipalId
 from writ_runtime.config import ConfigError
@@ -72,7 +74,7 @@ def tls_of(environ: Mapping[str, str]) -> TlsOptions | None:
     return TlsOptions(ca=ca, certificate=certificate or None, key=key or None)
 
 
-async def open_bus(context: Context, seed: bytes, *, wait: float) -> NatsBus:
+async def open_bus(context: Context, seed: bytes, *, wait: float) -> Bus:
     """A connection as this principal. Raises Unreachable, and Forbidden for a key that the server does not know."""
     tls = None
     if context.tls_ca is not None:
@@ -85,4 +87,4 @@ async def open_bus(context: Context, seed: bytes, *, wait: float) -> NatsBus:
         tls=tls,
         wait=wait,
     )
-    return await connect(options)
+    return traced(await connect(options))

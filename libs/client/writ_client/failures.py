@@ -22,6 +22,8 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
                 "unsupported",
                 "not_found",
                 "not_cancellable",
+                "too_much",
+                "invalid_document",
             ),
             errors.Invalid,
         ),

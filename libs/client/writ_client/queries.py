@@ -11,9 +11,11 @@ from msgspec import structs
 from writ_bus.port import Bus
 from writ_client.asking import Reply, ask
 from writ_client.failures import raise_for
-from writ_contracts import audit, errors, requests, subjects
+from writ_contracts import audit, errors, policies, requests, subjects
+from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, Visit
 
 QUERY_SECONDS = 20.0
+TEST_SECONDS = 60.0
 
 
 class Queries:
@@ -54,6 +56,22 @@ class Queries:
         """The targets that there are."""
         return (await self._query("targets", requests.TargetsQuery(), requests.TargetsAnswer)).targets
 
+    async def journal(self, until: float | None = None) -> audit.JournalAnswer:
+        """How full the journal is, and up to where it may be archived now: nothing later than `until` (Unix s)."""
+        return await self._query("journal", audit.JournalQuery(until=until), audit.JournalAnswer)
+
+    async def backend_test(self, target: str) -> Visit:
+        """How one of the target's own agents finds it now; what is not well there is in it. Raises Denied."""
+        question = BackendTestQuery(target=target)
+        subject = subjects.query(self.principal, "backend_test")
+        answer = await ask(
+            self._bus, subject, question, BackendTestAnswer, timeout=TEST_SECONDS, attempt_seconds=TEST_SECONDS
+        )
+        raise_for(answer)
+        if answer.visit is None:
+            raise errors.WritError(f"an answer without a test of {target}")
+        return answer.visit
+
     async def trace(self, *, operation_id: str | None = None, correlation_id: str | None = None) -> audit.TraceAnswer:
         """All that is on record of an operation, or of all operations of a correlation id: give one of the two."""
         question = audit.TraceQuery(operation_id=operation_id, correlation_id=correlation_id)
@@ -68,6 +86,20 @@ class Queries:
     async def search(self, query: audit.SearchQuery) -> audit.SearchAnswer:
         """Operations on record, newest first."""
         return await self._query("search", query, audit.SearchAnswer)
+
+    async def policy_status(self) -> policies.PolicyStatusAnswer:
+        """Which policy is in force, by the replica that answers, and what is wrong with its files."""
+        return await self._query("policy_status", policies.PolicyStatusQuery(), policies.PolicyStatusAnswer)
+
+    async def policy_history(self, *, limit: int = 20, before: int | None = None) -> policies.PolicyHistoryAnswer:
+        """Versions of the policy below `before`, newest first. Raises Denied."""
+        question = policies.PolicyHistoryQuery(limit=limit, before=before)
+        return await self._query("policy_history", question, policies.PolicyHistoryAnswer)
+
+    async def policy_show(self, version: int | None = None) -> policies.PolicyShowAnswer:
+        """One version with its document; without a number the one in force. Raises Denied, Invalid (`not_found`)."""
+        question = policies.PolicyShowQuery(version=version)
+        return await self._query("policy_show", question, policies.PolicyShowAnswer)
 
     async def _query(self, kind: str, question: Any, answer_kind: type[Reply]) -> Reply:
         subject = subjects.query(self.principal, kind)

@@ -25,11 +25,20 @@ Heard = asyncio.Queue[Happening]
 
 
 async def outcome(
-    queries: Queries, operation_id: str, heard: Heard, *, timeout: float | None, on_event: OnEvent, asked: bool
+    queries: Queries,
+    operation_id: str,
+    heard: Heard,
+    *,
+    timeout: float | None,
+    on_event: OnEvent,
+    asked: bool = False,
+    accepted: bool = False,
 ) -> OperationView:
-    """The operation once it has an outcome, else TimedOut. `asked`: it cannot have one before something is heard."""
+    """The operation once it has an outcome, else TimedOut. `asked`: it cannot have one before something is heard;
+    `accepted`: it is on record.
+    """
     view: OperationView | None = None
-    look, told = Look(queries, operation_id), Told(heard, on_event)
+    look, told = Look(queries, operation_id, accepted=accepted), Told(heard, on_event)
     pause = POLL_SECONDS if asked else 0.0
     ended = False
     try:
@@ -92,17 +101,20 @@ class Told:
 class Look:
     """How the operation stands: None while nobody answers, since executors come back; an error when they don't."""
 
-    def __init__(self, queries: Queries, operation_id: str) -> None:
+    def __init__(self, queries: Queries, operation_id: str, *, accepted: bool = False) -> None:
+        """`accepted`: it is on record, so that who does not find it has not read so far yet."""
         self._queries = queries
         self._operation_id = operation_id
+        self._accepted = accepted
         self._answered = time.monotonic()
 
     async def __call__(self) -> OperationView | None:
         """Raises Unreachable or TimedOut after 60 s of silence; Invalid (`not_found`)."""
         try:
             view = await self._queries.get(self._operation_id)
-        except (errors.Unreachable, errors.TimedOut):
-            if time.monotonic() - self._answered > SILENCE_SECONDS:
+        except (errors.Unreachable, errors.TimedOut, errors.Invalid) as error:
+            waits = self._accepted or not isinstance(error, errors.Invalid)
+            if not waits or time.monotonic() - self._answered > SILENCE_SECONDS:
                 raise
             return None
         self._answered = time.monotonic()

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.backends import Visit
 from writ_contracts.decisions import LookAction
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 
 
-class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.claim.v1"):
+class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.claim.v1"):
     """An agent instance's wish to start one dispatched operation now.
 
     `seal_to` is an ephemeral X25519 public key (base64) for the parameters; `baseline` is the target's state before.
@@ -30,7 +31,7 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
     baseline: dict[str, Any] = field(default_factory=dict)
 
 
-class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.claim.<pool>`. `principal` only locates the operation in the journal."""
 
     claim: Signed
@@ -45,10 +46,12 @@ class ClaimAnswer(Struct, frozen=True, kw_only=True):
 
     grant: Signed | None = None
     sealed: str = ""
+    outputs: bool = True
+    """Whether the receipt, which goes to the journal, shall show the public output and state; it has the digest."""
     error: Failure | None = None
 
 
-class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Inside the seal: the effective parameters and the key of their digest."""
 
     parameters: dict[str, Any]
@@ -58,7 +61,7 @@ class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 ReceiptOutcome = Literal["succeeded", "failed", "cancelled", "unknown"]
 
 
-class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.receipt.v1"):
+class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.receipt.v1"):
     """The agent's account. `output` and `state` hold public fields only; `output_digest` covers the full output.
 
     `effect`: `none` (nothing was changed), `done`, or `maybe`. `certain` false with `cancelled` never happens: that is
@@ -84,7 +87,7 @@ class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     claim_digest: Digest | None = None
 
 
-class ReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.receipt.<pool>`: the receipt and the full output, which goes to the requester, not to the journal."""
 
     receipt: Signed
@@ -99,7 +102,7 @@ class Acknowledged(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class Heartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Heartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.heartbeat.<pool>`, each third of a lease: who is there, what it runs, how much more it could."""
 
     pool: PoolId
@@ -111,7 +114,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     leaving: bool = False
 
 
-class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.progress.<pool>`, at most two a second an operation; relayed to its requester, never stored."""
 
     operation_id: OperationId
@@ -129,18 +132,28 @@ SecurityKind = Literal[
     "bad_signature",
     "forged_claim",
     "forged_receipt",
+    "forged_listing",
     "unknown_principal",
     "key_mismatch",
     "replayed_statement",
     "permission_violation",
     "injected_reply",
     "path_escape",
+    "host_key_changed",
+    "wrong_peer",
     "flood",
+    "file_refused",
+    "version_refused",
+    "file_ignored",
+    "read_refused",
+    "enrolment_refused",
 ]
 """The closed list of kinds of security events."""
 
 
-class SecurityReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.security.v1"):
+class SecurityReport(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.security.v1"
+):
     """Something that should not happen, as an agent saw it; signed by the agent; detail holds no parameter values."""
 
     kind: SecurityKind
@@ -151,13 +164,13 @@ class SecurityReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     principal: str | None = None
 
 
-class ReportMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReportMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.report.<pool>`."""
 
     report: Signed
 
 
-class AskLook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AskLook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.agent.<pool>.look` (any agent of the pool): do this read-only action under the signed Look."""
 
     look: Signed
@@ -171,14 +184,18 @@ class AskLook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Looked(Struct, frozen=True, kw_only=True):
-    """What was seen. For a probe: `verdict` took_effect, no_effect or unknown."""
+    """What was seen. For a probe: `verdict` took_effect, no_effect or unknown. For a listing: one signed Listing for
+    each source that the look names. For a visit: how the target was found.
+    """
 
     seen: dict[str, Any] = field(default_factory=dict)
     verdict: Literal["took_effect", "no_effect", "unknown"] = "unknown"
+    listings: list[Signed] = field(default_factory=list)
+    visit: Visit | None = None
     error: Failure | None = None
 
 
-class AskCancel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AskCancel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.agent.<pool>.cancel.<instance>`: stop it; `decision` is policy's signed allow of an operation_cancel.
 
     `parameters_key` opens the decision's digest of `parameters`, whose `operation_id` must be this one.

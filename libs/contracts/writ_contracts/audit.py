@@ -12,7 +12,7 @@ from writ_contracts.journal import Outcome
 from writ_contracts.requests import Failure
 
 
-class TraceQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TraceQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """All events of an operation or of a correlation id; exactly one of the two."""
 
     operation_id: OperationId | None = None
@@ -48,7 +48,7 @@ class TraceAnswer(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Operations by what they were; all given fields must hold. Times are Unix seconds; newest first."""
 
     principal: PrincipalId | None = None
@@ -87,3 +87,38 @@ class SearchAnswer(Struct, frozen=True, kw_only=True):
     more: bool = False
     as_of: int = 0
     error: Failure | None = None
+
+
+class JournalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How long is the journal, and up to where may it be archived now? `until`: nothing later than that (Unix s)."""
+
+    until: float | None = None
+
+
+class JournalAnswer(Struct, frozen=True, kw_only=True):
+    """`first` to `last` is what is in it. `generation` and `archived`: the last range that was taken out, and its last
+    sequence; 0: none. Everything up to `cut` may go now; `held_by` says what keeps it from being more.
+    """
+
+    first: int = 0
+    last: int = 0
+    bytes: int = 0
+    max_bytes: int = 0
+    full_at: float = 0.0
+    generation: int = 0
+    archived: int = 0
+    digest: str = ""
+    """Of the last archive's manifest."""
+    cut: int = 0
+    held_by: str = ""
+    error: Failure | None = None
+
+
+class AuditStanding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """On `writ.audit.standing`, every few seconds: the last sequence indexed, and how many events come after it, by one
+    running process of audit.
+    """
+
+    position: Annotated[int, Meta(ge=0)]
+    lag: Annotated[int, Meta(ge=0)]
+    instance: str = ""

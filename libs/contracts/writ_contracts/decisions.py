@@ -8,28 +8,34 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from writ_contracts.facts import Fact, Gathered, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 
+MOST_TRACED = 40
+"""Rules that a trace tells of, unless its asker wants more or less."""
 Effect = Literal["allow", "deny", "require_approval"]
 
 
 class PolicyVersion(Struct, frozen=True, kw_only=True):
-    """Which policy decided: its name, label and the SHA-256 of the exact file, with those of the files beside it."""
+    """Which policy decided: its number, name, label and the SHA-256 of its exact document, with those of the files."""
 
     name: str
     version: str
     digest: Digest
     inventory_digest: Digest
     principals_digest: Digest
+    number: int = 0
+    """Of the stored version (`writ_contracts.policies`), from 1."""
 
 
-class TraceEntry(Struct, frozen=True, kw_only=True):
+class TraceEntry(Struct, frozen=True, kw_only=True, gc=False):
     """One rule that was considered: whether it matched, and if not the first clause that failed, with both values.
 
-    A value of a parameter that is not public shows as `<secret>`.
+    `erred`: nothing failed, and this clause could not be judged. `note`: by which facts, and whether an emergency set
+    the rule aside. A value of a parameter that is not public shows as `<secret>`.
     """
 
     rule: str
@@ -39,14 +45,30 @@ class TraceEntry(Struct, frozen=True, kw_only=True):
     clause: str = ""
     wanted: str = ""
     got: str = ""
+    erred: bool = False
+    note: str = ""
+
+
+class Limit(Struct, frozen=True):
+    """At most `most` operations that this rule allowed may be open at once, over all targets; or on so many targets.
+
+    An obligation of whoever carries it out; what is beyond it waits its turn.
+    """
+
+    rule: str
+    kind: Literal["max_concurrent", "max_targets"]
+    most: int
 
 
 class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     """Policy's word on one request at one instant (`at`, Unix seconds).
 
-    `rules` made it, sorted; `trace` is bounded (`trace_omitted` counts the rest). `authenticated` says what stands for
+    `rules` made it, sorted; `trace` is bounded (`trace_omitted` counts the rest). `facts` are the listings and reports
+    that it was made on, `limits` what has to be kept by whoever carries it out. `authenticated` says what stands for
     who asked: the principal's own `signature`, or the NATS `server`; `nobody` where it is only a simulation, so that it
-    never passes for the decision that it shows.
+    never passes for the decision that it shows. `nearest`: the rule that came nearest to allowing it, and `opens_at`
+    (Unix seconds) when its window opens. `could_approve`: who could say the next yes, twenty of them at most.
+    `emergency`: the id of the one in force for the target.
     """
 
     operation_id: OperationId
@@ -69,9 +91,15 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     timeout: int | None = None
     trace: list[TraceEntry] = field(default_factory=list)
     trace_omitted: int = 0
+    facts: list[Fact] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
+    nearest: TraceEntry | None = None
+    opens_at: float | None = None
+    could_approve: list[PrincipalId] = field(default_factory=list)
+    emergency: str = ""
 
 
-class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.grant.v1"):
+class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.grant.v1"):
     """The writ: one claim may start now. Good for `lifetime` seconds of the agent's monotonic clock from its claim."""
 
     operation_id: OperationId
@@ -93,10 +121,10 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
     approvals: list[Digest] = field(default_factory=list)
 
 
-LookAction = Literal["baseline", "probe", "preview", "listing"]
+LookAction = Literal["baseline", "probe", "preview", "listing", "visit"]
 
 
-class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.look.v1"):
+class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.look.v1"):
     """A read-only grant: these actions, for this operation on this target, until `expires_at` (Unix seconds)."""
 
     operation_id: OperationId
@@ -108,9 +136,15 @@ class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="w
     """Under the asker's `look_key`: of the public effective parameters, or of all of them where preview is allowed."""
     policy: PolicyVersion
     expires_at: float
+    sources: list[Source] = field(default_factory=list)
+    """What may be listed, where a listing is allowed; its parameters are none."""
+    named: str = ""
+    """What `list_other_names` is about: the value of the operation's parameter that names a thing."""
+    issued_at: float = 0.0
+    """Unix seconds by policy's clock: what is listed under it is no older."""
 
 
-class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Everything about one request that policy needs; `parameters` are the caller's own, checked, without defaults.
 
     `key` is the one that the NATS server says sent it. `parameters_key` keys the digests of this operation.
@@ -135,9 +169,10 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Only to see what would be decided: no signature of the principal's own is asked for, no grant can follow."""
 
 
-class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Ask for a decision (`writ.policy.decide`). `look` asks for a Look too, until `look_until`
-    (Unix seconds), its digest under `look_key`; it comes unless the decision denies.
+    (Unix seconds), its digest under `look_key`; it comes unless the decision denies. `facts` are what an earlier
+    answer's `needs` asked for.
     """
 
     subject: Subject
@@ -145,30 +180,45 @@ class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     look: list[LookAction] = field(default_factory=list)
     look_until: float | None = None
     look_key: Hex32 | None = None
+    stored_policies: int = 0
+    """The last stored version of the policy that the asker knows; a replica looks at it before it decides."""
+    facts: Gathered | None = None
+    traced: int = MOST_TRACED
+    """How many rules the decision's trace shall tell of, at the most."""
 
 
 class Decided(Struct, frozen=True, kw_only=True):
-    """The answer: a signed Decision with the effective parameters, or an error (`invalid` kinds, `behind`)."""
+    """The answer: a signed Decision with the effective parameters, or an error (`invalid` kinds, `behind`).
+
+    Where it hangs on facts, the decision denies (`facts_needed`), `needs` names the listings that are wanted, and
+    `look` lets the target's agents make them: ask once more with what came.
+    """
 
     decision: Signed | None = None
     effective: dict[str, Any] = field(default_factory=dict)
     look: Signed | None = None
+    needs: list[Source] = field(default_factory=list)
     error: Failure | None = None
 
 
-class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Ask for a grant (`writ.policy.grant`): decide again, and if it is allowed bind it to this claim."""
 
     subject: Subject
     claim: Signed
     control_sequence: int
     approvals: list[Signed] = field(default_factory=list)
+    look_key: Hex32 | None = None
+    facts: Gathered | None = None
+    traced: int = MOST_TRACED
 
 
 class Granted(Struct, frozen=True, kw_only=True):
-    """The answer: grant and decision; or a decision alone, which denies; or an error."""
+    """The answer: grant and decision; or a decision alone, which denies; or an error. `needs` as in Decided."""
 
     grant: Signed | None = None
     decision: Signed | None = None
     effective: dict[str, Any] = field(default_factory=dict)
+    look: Signed | None = None
+    needs: list[Source] = field(default_factory=list)
     error: Failure | None = None

@@ -12,6 +12,7 @@ WritError                 something said no; `code` says what, `retry` whether a
 Only `code`, `message` and `retry` cross the wire; tracebacks and foreign exceptions never do.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -30,6 +31,11 @@ class Invalid(WritError):
     """The message cannot be understood or breaks its schema; asking again unchanged cannot help."""
 
     default_code = "invalid"
+
+    def __init__(self, message: str, *, code: str | None = None, problems: Sequence[tuple[int, int, str]] = ()) -> None:
+        """`problems`: what is wrong with a document in it, as (line, column, message)."""
+        super().__init__(message, code=code)
+        self.problems = tuple(problems)
 
 
 class Denied(WritError):
@@ -80,12 +86,15 @@ CODES: dict[str, str] = {
     "unknown_principal": "no such principal, or its key is not the one that sent this",
     "invalid_parameters": "the parameters break the operation's schema",
     "unsupported": "the target does not offer this operation",
-    "conflict": "the same idempotency key was used for another request",
+    "conflict": "the same idempotency key was used for another request, or another version than expected is in force",
+    "invalid_document": "the policy document does not load",
     "key_mismatch": "the key that sent this is not that of the principal",
     "allowed": "rules allow it",
     "allowed_by_default": "no rule covers it, and the policy allows what none covers",
     "own": "one's own may always be read and cancelled",
     "approval_required": "somebody must approve it first",
+    "approved": "rules allow it, and the people that they ask have approved it",
+    "facts_needed": "a rule asks for what the target lists, and nobody has asked the target yet",
     "stopped": "a stop is in force for this target",
     "dry_run": "a dry run starts nothing",
     "denied": "a rule denies it",
@@ -98,14 +107,18 @@ CODES: dict[str, str] = {
     "signature_required": "this needs the principal's own signature",
     "bad_signature": "a signature does not hold",
     "stale_statement": "the principal's signature is too old",
+    "damaged": "a file of Writ's is not as it was made",
     "forged_claim": "the claim is not one of an agent of the target's pool",
+    "forged_listing": "a listing is not one that the target's agents made for this decision",
     "rate_limited": "this principal asks too often",
+    "too_much": "it takes longer to work out than such a question may",
     "too_many_open": "this principal has too many open operations",
-    "full": "the journal is nearly full: archive it",
+    "full": "the journal is nearly full: `writ journal archive`",
     "unavailable": "a part of Writ that is needed does not answer",
     "timeout": "no answer in time",
     "behind": "this replica has not seen the latest control events yet",
     "no_agent": "no agent of the pool was there in time",
+    "limit_reached": "a limit of the rule that allows it left no room for it in time",
     "not_claimed": "agents were there, none was free in time",
     "gone": "the operation has moved on; nothing is left to start",
     "not_found": "no such operation, or not yours to read",
@@ -117,6 +130,7 @@ CODES: dict[str, str] = {
     "agent_restarted": "its agent ended while it had the operation in hand",
     "spool_failed": "the agent's disk could not keep what it was about to do, so it ran nothing",
     "lost": "the agent fell silent while it ran",
+    "restored": "it had not ended when the backup was made from which Writ was restored",
     "cancelled": "it was cancelled",
     "not_cancellable": "it has already ended",
 }

@@ -16,14 +16,18 @@ Attribute = str | int | float | bool
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
-class FileRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+SCANNER = "scanner"
+"""The role of a principal of kind service that may report on `writ.scan.<its id>`."""
+
+
+class FileRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A folder below which the file operations may work; system folders need the explicit word."""
 
     path: Annotated[str, Meta(pattern=r"^/", max_length=4096)]
     allow_system_root: bool = False
 
 
-class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One thing that operations act on, and everything that it offers."""
 
     id: TargetId

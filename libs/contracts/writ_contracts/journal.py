@@ -9,6 +9,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from writ_contracts.agents import SecurityKind
+from writ_contracts.decisions import Limit
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 
@@ -73,6 +74,8 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     look: Signed | None = None
     look_key: str = ""
     """Keys the look's digest of the public parameters; opens nothing else."""
+    limits: list[Limit] = field(default_factory=list)
+    """Of the first decision: how many others may be under way when it is dispatched."""
 
 
 class Refused(Event, frozen=True, kw_only=True, tag="refused"):
@@ -192,6 +195,24 @@ class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
     receipt: Signed | None = None
 
 
+class Archived(Event, frozen=True, kw_only=True, tag="archived"):
+    """What stays of an accepted operation whose events went into archive `generation`: enough to answer its request
+    again under the same idempotency key, and to keep it from being run again. `at` is when that was written.
+    """
+
+    operation_id: str
+    principal: str
+    operation: str
+    target: str
+    requested_at: float
+    outcome: Outcome
+    fingerprint: str
+    generation: int
+    code: str = ""
+    acts_for: str | None = None
+    dry_run: bool = False
+
+
 class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
     """Something that should not happen, seen by a service or reported (and signed) by an agent."""
 
@@ -220,10 +241,29 @@ class LockTaken(Event, frozen=True, kw_only=True, tag="lock_taken"):
     principal: str
 
 
-class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
-    """Something that all decisions after it must know. `kind`: stop_set, stop_lift, policy, emergency.
+class LimitTaken(Event, frozen=True, kw_only=True, tag="limit_taken"):
+    """One operation was let in under a limit of the rule that allowed it, and counts until it has ended; written
+    together with its `dispatched`.
+    """
 
-    `parameters_key` opens the decision's digest of the effective parameters, which are all in `body`.
+    rule: str
+    kind: Literal["max_concurrent", "max_targets"]
+    most: int
+    target: str
+    operation_id: str
+    principal: str
+
+
+class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
+    """Something that all decisions after it must know. `kind`: stop_set, stop_lift, policy_publish,
+    policy_rollback, policy_file, emergency_declare, emergency_confirm, journal_archive,
+    agent_enrolled, journal_restored.
+
+    None is ever lost: before a range of the journal goes into an archive, its control events are stored again behind
+    it, byte for byte, and the header `Writ-Carried-From` names where each was first.
+
+    `parameters_key` opens the decision's digest of the effective parameters, which are all in `body`,
+    but for a published document: that is in the version that `body` numbers.
     """
 
     kind: str
@@ -246,5 +286,6 @@ OperationEvent = (
     | Finished
     | Unknown
     | Resolved
+    | Archived
 )
-JournalEvent = OperationEvent | SecurityEvent | RefusedSummary | LockTaken | ControlEvent
+JournalEvent = OperationEvent | SecurityEvent | RefusedSummary | LockTaken | LimitTaken | ControlEvent

@@ -6,6 +6,7 @@ the table does not have cannot be appended, since the writer's expected sequence
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from itertools import dropwhile
 from types import MappingProxyType
 
 from msgspec import Struct, structs
@@ -15,7 +16,9 @@ from writ_contracts.errors import Conflict
 
 
 class State(StrEnum):
-    """Where an operation stands. `ended` and `unknown` are outcomes; only `unknown` may still be resolved."""
+    """Where an operation stands. `ended` and `unknown` are outcomes; only `unknown` may still be resolved. Of one that
+    is `archived` only its outcome is still here.
+    """
 
     ABSENT = "absent"
     REQUESTED = "requested"
@@ -26,6 +29,7 @@ class State(StrEnum):
     CANCELLING = "cancelling"
     UNKNOWN = "unknown"
     ENDED = "ended"
+    ARCHIVED = "archived"
 
 
 S = State
@@ -43,6 +47,9 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
         (S.APPROVED, "finished"): S.ENDED,
         (S.DISPATCHED, "started"): S.STARTED,
         (S.DISPATCHED, "finished"): S.ENDED,
+        (S.REQUESTED, "unknown"): S.UNKNOWN,  # of a restored journal: it may have run after the backup
+        (S.AWAITING_APPROVAL, "unknown"): S.UNKNOWN,
+        (S.APPROVED, "unknown"): S.UNKNOWN,
         (S.DISPATCHED, "unknown"): S.UNKNOWN,  # nobody took the next attempt, and an earlier one may have run
         (S.STARTED, "finished"): S.ENDED,
         (S.STARTED, "unknown"): S.UNKNOWN,
@@ -51,6 +58,10 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
         (S.CANCELLING, "finished"): S.ENDED,
         (S.CANCELLING, "unknown"): S.UNKNOWN,
         (S.UNKNOWN, "resolved"): S.ENDED,
+        (S.ENDED, "archived"): S.ARCHIVED,
+        (S.UNKNOWN, "archived"): S.ARCHIVED,
+        (S.ABSENT, "archived"): S.ARCHIVED,  # what was before it is in an archive
+        (S.ARCHIVED, "archived"): S.ARCHIVED,  # carried on into the next generation
     }
 )
 
@@ -76,7 +87,17 @@ class Life(Struct, frozen=True, kw_only=True):
     dispatched: journal.Dispatched | None = None
     started: journal.Started | None = None
     cancel: journal.CancelRequested | None = None
-    end: journal.Refused | journal.Finished | journal.Unknown | journal.Resolved | None = None
+    end: journal.Refused | journal.Finished | journal.Unknown | journal.Resolved | journal.Archived | None = None
+
+    @property
+    def what(self) -> journal.Requested | journal.Refused | journal.Archived | None:
+        """Who asked for what, as far as it is still here."""
+        return self.requested or self.refused or self.archived
+
+    @property
+    def archived(self) -> journal.Archived | None:
+        """What stayed of it, if its events went into an archive."""
+        return self.end if isinstance(self.end, journal.Archived) else None
 
     @property
     def open(self) -> bool:
@@ -107,7 +128,7 @@ def _kept(event: journal.OperationEvent) -> dict[str, journal.OperationEvent]:
     match event:
         case journal.Refused():
             return {"refused": event, "end": event}
-        case journal.Finished() | journal.Unknown() | journal.Resolved():
+        case journal.Finished() | journal.Unknown() | journal.Resolved() | journal.Archived():
             return {"end": event}
         case journal.Requested() | journal.Dispatched() | journal.Started():
             return {_tag(event): event}
@@ -118,8 +139,19 @@ def _kept(event: journal.OperationEvent) -> dict[str, journal.OperationEvent]:
 
 
 def fold(events: Iterable[tuple[int, journal.OperationEvent]]) -> Life:
-    """The life that (sequence, event) pairs, in order, tell. Raises Conflict on a history that cannot be."""
+    """The life that (sequence, event) pairs, in order, tell. Raises Conflict on a history that cannot be.
+
+    Where its beginning went into an archive, what is left of the rest says nothing that `archived` does not.
+    """
+    history = list(events)
+    if history and advances(State.ABSENT, history[0][1]) is None:
+        history = list(dropwhile(lambda pair: not isinstance(pair[1], journal.Archived), history)) or history
     life = Life()
-    for sequence, event in events:
+    for sequence, event in history:
         life = apply(life, event, sequence)
     return life
+
+
+def advances(state: State, event: journal.OperationEvent) -> State | None:
+    """The state after the event, if the table has the pair."""
+    return TABLE.get((state, _tag(event)))

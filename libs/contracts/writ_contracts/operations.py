@@ -6,6 +6,7 @@ operation. The built-in ones are in `writ_contracts.catalogue`; plugins add thei
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from msgspec import Struct
 
 from writ_contracts import parameters as params
 from writ_contracts.errors import Invalid
+from writ_contracts.evaluators import Evaluator
 
 
 class Risk(StrEnum):
@@ -28,7 +30,9 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     `idempotent`: may be run again after a crash. `baseline`: the agent records the target's state before it claims.
     `probe`: the agent can tell afterwards whether it took effect. `preview`: a dry run looks at the host.
-    `own_signature`: refused without the principal's own signature.
+    `own_signature`: refused without the principal's own signature. `named`: the parameter that names a thing which may
+    have other names on a host; policy judges the operation by each of them. The baseline tells them as `names`;
+    where there is none, the target's agents are asked (`facts.OTHER_NAMES`).
     """
 
     name: str
@@ -43,6 +47,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     preview: bool = False
     control: bool = False
     own_signature: bool = False
+    named: str = ""
 
     @property
     def read_only(self) -> bool:
@@ -67,10 +72,11 @@ class Operation(Struct, frozen=True, kw_only=True):
 
 
 class Catalogue(Mapping[str, Operation]):
-    """Operations by name; read-only."""
+    """Operations by name; read-only. `evaluators`: conditions that policies may use, by the names that they use."""
 
-    def __init__(self, operations: Iterable[Operation]) -> None:
+    def __init__(self, operations: Iterable[Operation], evaluators: Mapping[str, Evaluator] | None = None) -> None:
         self._by_name: dict[str, Operation] = {}
+        self.evaluators: Mapping[str, Evaluator] = MappingProxyType(dict(evaluators or {}))
         for operation in operations:
             if operation.name in self._by_name:
                 raise Invalid(f"operation {operation.name} is defined twice", code="invalid")

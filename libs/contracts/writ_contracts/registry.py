@@ -1,66 +1,31 @@
+# long: one table, which is read as one
 """The one registry of subjects: which message goes where, who may send it, who serves it.
 
 From this table come the AsyncAPI document, the NATS server's account permissions (`writ_bus.server_config`) and the
 tests that try what must be refused. A subject that is not here cannot be used by anyone.
 """
 
-from enum import StrEnum
-from typing import Any
-
-from msgspec import Struct
-
-from writ_contracts import agents, audit, decisions, journal, requests
-
-
-class Role(StrEnum):
-    """Who connects to NATS. Each principal, pool and service has an account of its own; executors have CORE."""
-
-    PRINCIPAL = "principal"
-    EXECUTOR = "executor"
-    POLICY = "policy"
-    AUDIT = "audit"
-    AGENT = "agent"
-
-
-class Style(StrEnum):
-    """How the subject is used."""
-
-    REQUEST = "request"
-    """Request/reply: senders ask, servers (a queue group) answer."""
-    PUBLISH = "publish"
-    """Core publish, at most once."""
-    STREAM = "stream"
-    """Stored in a stream by the senders, read by the servers."""
-    REPUBLISH = "republish"
-    """Published by the server itself when the stream has stored it."""
-
-
-class Channel(Struct, frozen=True, kw_only=True):
-    """One family of subjects. `{name}` is one token, `{rest}` at the end one or more."""
-
-    name: str
-    address: str
-    summary: str
-    style: Style
-    senders: tuple[Role, ...]
-    receivers: tuple[Role, ...]
-    message: Any
-    answer: Any = None
-
-    def subject(self, **tokens: str) -> str:
-        """The address as a NATS subject filter: given tokens filled in, the others `*`, `{rest}` as `>`."""
-        parts = (self._part(part, tokens) for part in self.address.split("."))
-        return ".".join(parts)
-
-    @staticmethod
-    def _part(part: str, tokens: dict[str, str]) -> str:
-        if not part.startswith("{"):
-            return part
-        name = part[1:-1]
-        return tokens.get(name, ">" if name == "rest" else "*")
-
+from writ_contracts import agents, audit, decisions, enrolment, facts, journal, notices, policies, requests
+from writ_contracts.channels import Channel as Channel
+from writ_contracts.channels import Role as Role
+from writ_contracts.channels import Style as Style
+from writ_contracts.questions import QUESTIONS, Question
 
 R, S = Role, Style
+
+
+def _question(one: Question) -> Channel:
+    return Channel(
+        name=f"query_{one.kind}",
+        address=f"writ.query.{{principal}}.{one.kind}",
+        summary=one.summary,
+        style=S.REQUEST,
+        senders=(R.PRINCIPAL,),
+        receivers=(R(one.answered_by),),
+        message=one.message,
+        answer=one.answer,
+    )
+
 
 CHANNELS: tuple[Channel, ...] = (
     Channel(
@@ -73,76 +38,7 @@ CHANNELS: tuple[Channel, ...] = (
         message=requests.Request,
         answer=requests.Answer,
     ),
-    Channel(
-        name="query_operation",
-        address="writ.query.{principal}.operation",
-        summary="How does one operation stand?",
-        style=S.REQUEST,
-        senders=(R.PRINCIPAL,),
-        receivers=(R.EXECUTOR,),
-        message=requests.OperationQuery,
-        answer=requests.OperationAnswer,
-    ),
-    Channel(
-        name="query_operations",
-        address="writ.query.{principal}.operations",
-        summary="Which of my operations have not ended?",
-        style=S.REQUEST,
-        senders=(R.PRINCIPAL,),
-        receivers=(R.EXECUTOR,),
-        message=requests.OpenQuery,
-        answer=requests.OperationsAnswer,
-    ),
-    Channel(
-        name="query_result",
-        address="writ.query.{principal}.result",
-        summary="The full output of one of my operations.",
-        style=S.REQUEST,
-        senders=(R.PRINCIPAL,),
-        receivers=(R.EXECUTOR,),
-        message=requests.OperationQuery,
-        answer=requests.ResultAnswer,
-    ),
-    Channel(
-        name="query_simulate",
-        address="writ.query.{principal}.simulate",
-        summary="What would be decided? Nothing is recorded or done.",
-        style=S.REQUEST,
-        senders=(R.PRINCIPAL,),
-        receivers=(R.EXECUTOR,),
-        message=requests.SimulateQuery,
-        answer=requests.SimulateAnswer,
-    ),
-    Channel(
-        name="query_targets",
-        address="writ.query.{principal}.targets",
-        summary="Which targets are there?",
-        style=S.REQUEST,
-        senders=(R.PRINCIPAL,),
-        receivers=(R.EXECUTOR,),
-        message=requests.TargetsQuery,
-        answer=requests.TargetsAnswer,
-    ),
-    Channel(
-        name="query_trace",
-        address="writ.query.{principal}.trace",
-        summary="All events of an operation or a correlation id.",
-        style=S.REQUEST,
-        senders=(R.PRINCIPAL,),
-        receivers=(R.AUDIT,),
-        message=audit.TraceQuery,
-        answer=audit.TraceAnswer,
-    ),
-    Channel(
-        name="query_search",
-        address="writ.query.{principal}.search",
-        summary="Operations by principal, target, operation, outcome and time.",
-        style=S.REQUEST,
-        senders=(R.PRINCIPAL,),
-        receivers=(R.AUDIT,),
-        message=audit.SearchQuery,
-        answer=audit.SearchAnswer,
-    ),
+    *map(_question, QUESTIONS),
     Channel(
         name="policy_decide",
         address="writ.policy.decide",
@@ -162,6 +58,55 @@ CHANNELS: tuple[Channel, ...] = (
         receivers=(R.POLICY,),
         message=decisions.AskGrant,
         answer=decisions.Granted,
+    ),
+    Channel(
+        name="notice_policy",
+        address="writ.notice.policy",
+        summary="Policy has something recorded: a file or version that cannot be used, or one that counts now.",
+        style=S.REQUEST,
+        senders=(R.POLICY,),
+        receivers=(R.EXECUTOR,),
+        message=notices.Notice,
+        answer=notices.Noted,
+    ),
+    Channel(
+        name="notice_audit",
+        address="writ.notice.audit",
+        summary="Audit has something recorded: who was refused what.",
+        style=S.REQUEST,
+        senders=(R.AUDIT,),
+        receivers=(R.EXECUTOR,),
+        message=notices.Notice,
+        answer=notices.Noted,
+    ),
+    Channel(
+        name="notice_keeper",
+        address="writ.notice.keeper",
+        summary="The keeper has something recorded: an agent that was let in, or one that was not.",
+        style=S.REQUEST,
+        senders=(R.KEEPER,),
+        receivers=(R.EXECUTOR,),
+        message=notices.Notice,
+        answer=notices.Noted,
+    ),
+    Channel(
+        name="enrol",
+        address="writ.enrol.{token}",
+        summary="A host with a one-time token names the key that it made for its agent.",
+        style=S.REQUEST,
+        senders=(R.ENROLLER,),
+        receivers=(R.KEEPER,),
+        message=enrolment.Enrol,
+        answer=enrolment.Enrolled,
+    ),
+    Channel(
+        name="audit_standing",
+        address="writ.audit.standing",
+        summary="An audit service is there, and how far its index is. Heard by every executor.",
+        style=S.PUBLISH,
+        senders=(R.AUDIT,),
+        receivers=(R.EXECUTOR,),
+        message=audit.AuditStanding,
     ),
     Channel(
         name="claim",
@@ -266,6 +211,43 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(),
         receivers=(R.EXECUTOR, R.POLICY, R.AUDIT),
         message=journal.JournalEvent,
+    ),
+    Channel(
+        name="policy_files",
+        address="writ.policies.file",
+        summary="The policy file as a version, signed by policy, while nobody has published.",
+        style=S.STREAM,
+        senders=(R.POLICY,),
+        receivers=(R.EXECUTOR, R.POLICY),
+        message=policies.StoredPolicy,
+    ),
+    Channel(
+        name="published_policies",
+        address="writ.policies.published.{operation_id}",
+        summary="What somebody published or rolled back to, with their signature and policy's.",
+        style=S.STREAM,
+        senders=(R.EXECUTOR,),
+        receivers=(R.EXECUTOR, R.POLICY),
+        message=policies.StoredPolicy,
+    ),
+    Channel(
+        name="scan",
+        address="writ.scan.{principal}",
+        summary="What a scanner finds on a target now; it takes the place of its earlier report.",
+        style=S.REQUEST,
+        senders=(R.SCANNER,),
+        receivers=(R.POLICY,),
+        message=facts.ScanReport,
+        answer=facts.Reported,
+    ),
+    Channel(
+        name="scanned",
+        address="writ.scanned.{principal}.{target}",
+        summary="The last report of each scanner on each target.",
+        style=S.STREAM,
+        senders=(R.POLICY,),
+        receivers=(R.POLICY,),
+        message=facts.StoredReport,
     ),
     Channel(
         name="params",

@@ -25,7 +25,7 @@ MAX_REQUEST_BYTES = 1_500_000
 """A request may carry 1 MiB of file content in base64; the server's own limit is 2 MB."""
 
 
-class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One wish. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest."""
 
     target: TargetId
@@ -51,7 +51,9 @@ def _readable(statement: Signed) -> bool:
     return True
 
 
-class RequestStatement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="writ.request.v1"):
+class RequestStatement(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.request.v1"
+):
     """What a principal signs: exactly this operation. `parameters_digest` = HMAC-SHA-256(salt, canonical parameters).
 
     Good for 5 minutes from `issued_at` (Unix seconds) and for one operation: the idempotency key is part of it.
@@ -77,12 +79,24 @@ class Verdict(Struct, frozen=True, kw_only=True):
     """Name and digest of the policy that decided, `name@digest12`."""
 
 
+class Problem(Struct, frozen=True, kw_only=True):
+    """One mistake in a document, with its place; both from 1."""
+
+    line: int
+    column: int
+    message: str
+
+
 class Failure(Struct, frozen=True, kw_only=True):
-    """An error on the wire: a code of `writ_contracts.errors.CODES`, what happened, whether to try again."""
+    """An error on the wire: a code of `writ_contracts.errors.CODES`, what happened, whether to try again.
+
+    `problems`: all that is wrong with a document that was sent; they are not on record, since they may quote it.
+    """
 
     code: str
     message: str
     retry: bool = False
+    problems: list[Problem] = field(default_factory=list)
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -100,13 +114,13 @@ class Answer(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class OperationQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OperationQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Ask for one operation (`writ.query.<principal>.operation`) or its full output (`….result`)."""
 
     operation_id: OperationId
 
 
-class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Ask for the operations of one's own that have not ended (`….operations`)."""
 
 
@@ -152,8 +166,10 @@ class ResultAnswer(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class SimulateQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ask what would be decided (`….simulate`): nothing is recorded, nothing is done, no host is looked at."""
+class SimulateQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Ask what would be decided (`….simulate`): nothing is recorded, nothing is done. A host is looked at
+    only where a rule asks for what the target lists.
+    """
 
     operation: str
     target: TargetId
@@ -174,7 +190,7 @@ class SimulateAnswer(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class TargetsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TargetsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Ask for the inventory (`….targets`)."""
 
 

@@ -5,25 +5,41 @@ or a wildcard.
 """
 
 import re
+from functools import lru_cache
+from hashlib import sha256
 
 from msgspec import Struct
 
 from writ_contracts.errors import Invalid
-from writ_contracts.ids import TOKEN_PATTERN
+from writ_contracts.ids import TOKEN_PATTERN, encode_id
 
 JOURNAL_STREAM = "WRIT_JOURNAL"
 PARAMS_STREAM = "WRIT_PARAMS"
 RESULTS_STREAM = "WRIT_RESULTS"
+POLICIES_STREAM = "WRIT_POLICIES"
 
 JOURNAL = "writ.journal.>"
+JOURNAL_CLOSED = "writ.closed.journal"
+"""All that the journal takes while its beginning is taken out. The bootstrap user asks there where it ends."""
 REPUBLISHED = "writ.event.>"
 PARAMS = "writ.params.>"
 RESULTS = "writ.result.>"
+POLICIES = "writ.policies.>"
+POLICY_FILE = "writ.policies.file"
+SCANS_STREAM = "WRIT_SCANS"
+STREAMS = (JOURNAL_STREAM, POLICIES_STREAM, SCANS_STREAM, PARAMS_STREAM, RESULTS_STREAM)
+"""All that there are."""
+SCANS = "writ.scanned.>"
 CONTROL = "writ.journal.control.>"
+LIMITS = "writ.journal.limit."
 SECURITY = "writ.journal.security.>"
 
 POLICY_DECIDE = "writ.policy.decide"
 POLICY_GRANT = "writ.policy.grant"
+NOTICE_POLICY = "writ.notice.policy"
+NOTICE_AUDIT = "writ.notice.audit"
+NOTICE_KEEPER = "writ.notice.keeper"
+AUDIT_STANDING = "writ.audit.standing"
 
 _TOKEN = re.compile(TOKEN_PATTERN)
 _CLAIMED = re.compile(r"[^A-Za-z0-9_-]")
@@ -41,7 +57,9 @@ def request(principal: str, operation: str) -> str:
 
 
 def query(principal: str, kind: str) -> str:
-    """Where a principal asks: operation, operations, result, simulate, targets (executor); trace, search (audit)."""
+    """Where a principal asks: operation, operations, result, simulate, targets, backend_test, journal (executor);
+    trace, search (audit); policy_history, policy_show, policy_status (policy).
+    """
     return f"writ.query.{_token(principal, 'principal')}.{_token(kind, 'query')}"
 
 
@@ -60,6 +78,11 @@ def _operation(principal: str, operation_id: str) -> str:
     return f"writ.journal.op.{_token(principal, 'principal')}.{_token(operation_id, 'operation id')}"
 
 
+def every_operation_filter(event: str) -> str:
+    """The events of this kind of all operations; those that no more tokens follow."""
+    return f"writ.journal.op.*.*.{_token(event, 'event')}"
+
+
 def any_operation_filter(operation_id: str) -> str:
     """All events of an operation whose principal is not known."""
     return f"writ.journal.op.*.{_token(operation_id, 'operation id')}.>"
@@ -75,6 +98,32 @@ def target_lock(target: str) -> str:
     return f"writ.journal.limit.target.{_token(target, 'target')}"
 
 
+@lru_cache(maxsize=1024)
+def limit_line(rule: str, kind: str) -> str:
+    """Who was let in last under this limit; the rule's name may be any text."""
+    return f"writ.journal.limit.rule.{encode_id(sha256(f'{kind} {rule}'.encode()).digest()[:16])}"
+
+
+def scan(scanner: str) -> str:
+    """Where a scanner reports."""
+    return f"writ.scan.{_token(scanner, 'scanner')}"
+
+
+def can_scan(name: str) -> bool:
+    """Whether a scanner can have this name, which a rule may spell in any way."""
+    return _TOKEN.search(name) is not None
+
+
+def parse_scan(subject: str) -> str:
+    """The scanner of a report's subject, as the server let it through; raises Invalid."""
+    return _token(subject.removeprefix("writ.scan."), "scanner")
+
+
+def scanned(scanner: str, target: str) -> str:
+    """Where the last report of a scanner on a target is kept."""
+    return f"writ.scanned.{_token(scanner, 'scanner')}.{_token(target, 'target')}"
+
+
 def security_event(kind: str) -> str:
     """Where a security event of this kind is stored."""
     return f"writ.journal.security.{_token(kind, 'kind')}"
@@ -88,6 +137,11 @@ def refused_summary(principal: str) -> str:
 def control_event(kind: str) -> str:
     """Where a control event of this kind is stored."""
     return f"writ.journal.control.{_token(kind, 'kind')}"
+
+
+def published_policy(operation_id: str) -> str:
+    """Where the version that an operation publishes is stored, once."""
+    return f"writ.policies.published.{_token(operation_id, 'operation id')}"
 
 
 def consumer(pool: str) -> str:
@@ -114,6 +168,16 @@ def params(operation_id: str) -> str:
 def result(principal: str, operation_id: str) -> str:
     """Where the full output of an operation is kept for an hour."""
     return f"writ.result.{_token(principal, 'principal')}.{_token(operation_id, 'operation id')}"
+
+
+def enrol(token: str) -> str:
+    """Where a host with this token asks to be let in."""
+    return f"writ.enrol.{_token(token, 'token')}"
+
+
+def parse_enrol(subject: str) -> str:
+    """The token's id, as the server let it through; raises Invalid."""
+    return _token(subject.removeprefix("writ.enrol."), "token")
 
 
 def claim(pool: str) -> str:

@@ -11,7 +11,7 @@ def view(life: Life, updated_at: float) -> OperationView | None:
     """The whole operation for its requester; None for one that never was."""
     what = life.requested or life.refused
     if what is None:
-        return None
+        return None if life.archived is None else _remembered(life.archived)
     return OperationView(
         operation_id=what.operation_id,
         principal=what.principal,
@@ -30,12 +30,36 @@ def view(life: Life, updated_at: float) -> OperationView | None:
     )
 
 
+def _remembered(kept: journal.Archived) -> OperationView:
+    """What is still known of an operation whose events are in an archive."""
+    return OperationView(
+        operation_id=kept.operation_id,
+        principal=kept.principal,
+        operation=kept.operation,
+        target=kept.target,
+        state="archived",
+        requested_at=kept.requested_at,
+        updated_at=kept.at,
+        correlation_id=kept.correlation_id,
+        dry_run=kept.dry_run,
+        outcome=kept.outcome,
+        code=kept.code,
+        message=_where(kept),
+    )
+
+
+def _where(kept: journal.Archived) -> str:
+    return f"its events are in archive {kept.generation} of the journal"
+
+
 def _ended(life: Life) -> dict[str, Any]:
     match life.end:
         case journal.Finished() | journal.Resolved():
             return {"code": life.end.code, "message": life.end.message, "output": life.end.output}
         case journal.Refused() | journal.Unknown():
             return {"code": life.end.code, "message": life.end.message}
+        case journal.Archived():
+            return {"code": life.end.code, "message": _where(life.end)}
         case None:
             return {}
 

@@ -15,22 +15,30 @@ from typing import Any, Dict, Iterator, Mapping, Optional
 
 CODES: Mapping[str, str] = {
     "already_seen": "this id and attempt was carried out here before; its result comes with it if it is known",
+    "busy": "another program holds the lock that it needs; nothing was done",
     "cancelled": "it was asked to end, and ended before its goal",
     "digest_mismatch": "the file is not, or no longer, the one that was meant",
     "exists": "something is there already",
+    "garbled": "a program of the host answered in a way that cannot be read",
+    "incomplete": "it was done in part; the message says what is missing",
     "internal": "a mistake in hostops, or an error of the system that has no code here",
     "invalid_parameter": "a parameter or the request is malformed",
     "job_failed": "systemd refused the job, or it did not end well",
     "no_space": "the file system, a quota or a limit on file sizes leaves no room",
+    "not_declared": "the target's inventory entry does not declare what this needs",
     "not_a_regular_file": "a folder, link, device, FIFO or socket, or a file with several names",
-    "not_found": "no such file or folder",
+    "not_found": "no such file, folder, package, backup, snapshot or host",
+    "outside_networks": "not inside a network that the target declares for scans",
     "outside_roots": "not beneath a declared file root, reached through a link, or Writ's own",
     "permission_denied": "the system refuses this to the user that hostops runs as",
     "timeout": "its time was up",
     "too_large": "larger than the operation allows",
-    "unavailable": "what it needs (systemd, the kernel's netlink) does not answer on this host",
+    "tool_failed": "a program of the host (apt, dpkg, restic, zfs) failed; its own words are in `log`",
+    "tool_missing": "a program that it needs is not installed on this host",
+    "unavailable": "what it needs (systemd, the kernel's netlink, a repository) does not answer on this host",
+    "unit_alias": "the name is another unit's alias on this host; the message says what that is called",
     "unit_not_found": "systemd knows no such unit",
-    "unsupported": "hostops has no such operation or action",
+    "unsupported": "hostops has no such operation or action, or this host cannot do it",
 }
 """Every code that a result may carry, with its meaning. A success has the code ``""``."""
 

@@ -1,7 +1,7 @@
 """Durable marks of the operations begun here, so that none is carried out twice and a probe knows what was meant.
 
-`<id>.<attempt>.begun` is synced to disk before the effect, `….ended` (the result) after it. Both hold no parameter; the
-folder is private to the user that hostops runs as. Marks older than KEPT are swept once a day.
+`<id>.<attempt>.begun` is synced to disk before the effect, `….ended` (the result) after it. Both hold no parameter and
+no secret output; the folder is private to the user that hostops runs as. Marks older than KEPT are swept once a day.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import stat
 import time
 from typing import Any, Dict, Mapping, Optional, Tuple
 
+from writ_hostops import processes
 from writ_hostops.errors import HostError, system_errors
 
 KEPT = 7 * 86400.0
@@ -28,8 +29,13 @@ class Markers:
         self._path = state_dir
 
     def begin(self, operation_id: str, attempt: int, operation: str, expected: Mapping[str, Any]) -> None:
-        """Mark it as begun; HostError `already_seen` if it was before."""
-        record = {"operation": operation, "begun": time.time(), "expected": dict(expected)}
+        """Mark it as begun by this process; HostError `already_seen` if it was before."""
+        record = {
+            "operation": operation,
+            "begun": time.time(),
+            "expected": dict(expected),
+            "process": processes.identity(),
+        }
         with _Folder(self._path) as folder:
             try:
                 folder.create(_name(operation_id, attempt, "begun"), record)

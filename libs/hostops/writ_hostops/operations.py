@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import Any, Callable, Dict, Mapping, Optional
 
+from writ_hostops import listings, processes
+from writ_hostops.backups import create as backup_create
+from writ_hostops.backups import delete as backup_delete
+from writ_hostops.backups import listing as backup_listing
+from writ_hostops.backups import restore as backup_restore
 from writ_hostops.errors import HostError
 from writ_hostops.files import copy, delete, read, write
 from writ_hostops.markers import Markers
+from writ_hostops.network import reach, scan
 from writ_hostops.network import status as network
+from writ_hostops.packages import changes as packages
+from writ_hostops.packages import listing as package_listing
 from writ_hostops.protocol import Answer, Call, Request, failure, id_of, parse_request, result, verdict
+from writ_hostops.snapshots import operations as snapshots
 from writ_hostops.stop import Stop
+from writ_hostops.survey import survey
 from writ_hostops.systemd import services
 
 Handler = Callable[[Call], Answer]
@@ -21,9 +32,15 @@ _SERVICE: Dict[str, Handler] = {
     "probe": services.probe,
     "preview": services.preview,
 }
+_PACKAGE: Dict[str, Handler] = {
+    "run": packages.run,
+    "baseline": packages.baseline,
+    "probe": packages.probe,
+    "preview": packages.preview,
+}
 
 HANDLERS: Dict[str, Dict[str, Handler]] = {
-    "service_status": {"run": services.status},
+    "service_status": {"run": services.status, "baseline": services.baseline},
     "service_start": {"run": services.start, **_SERVICE},
     "service_stop": {"run": services.stop, **_SERVICE},
     "service_restart": {"run": services.restart, **_SERVICE},
@@ -32,8 +49,37 @@ HANDLERS: Dict[str, Dict[str, Handler]] = {
     "file_copy": {"run": copy.run, "baseline": copy.baseline, "probe": copy.probe, "preview": copy.preview},
     "file_delete": {"run": delete.run, "baseline": delete.baseline, "probe": delete.probe, "preview": delete.preview},
     "network_status": {"run": network.run},
+    "network_test": {"run": reach.run},
+    "network_scan": {"run": scan.run},
+    "backup_create": {"run": backup_create.run, "probe": backup_create.probe, "preview": backup_create.preview},
+    "backup_list": {"run": backup_listing.run},
+    "backup_restore": {"run": backup_restore.run, "probe": backup_restore.probe, "preview": backup_restore.preview},
+    "backup_delete": {"run": backup_delete.run, "probe": backup_delete.probe, "preview": backup_delete.preview},
+    "snapshot_create": {"run": snapshots.create, "probe": snapshots.probe, "preview": snapshots.preview},
+    "snapshot_list": {"run": snapshots.listing},
+    "snapshot_restore": {
+        "run": snapshots.restore,
+        "baseline": snapshots.baseline,
+        "probe": snapshots.probe_restore,
+        "preview": snapshots.preview,
+    },
+    "snapshot_delete": {"run": snapshots.delete, "probe": snapshots.probe, "preview": snapshots.preview},
+    "package_list": {"run": package_listing.run},
+    "package_update": _PACKAGE,
+    "package_install": _PACKAGE,
+    "package_remove": _PACKAGE,
 }
-"""By operation and action. What has no baseline is read-only, and needs no marker."""
+"""By operation and action. What has no preview is read-only, and needs no marker."""
+
+LISTINGS: Dict[str, Handler] = {
+    "list_services": listings.list_services,
+    "list_ports": listings.list_ports,
+    "list_file_roots": listings.list_file_roots,
+    "list_packages": listings.list_packages,
+    "list_backups": listings.list_backups,
+    "list_snapshots": listings.list_snapshots,
+}
+"""By name, for the action `listing`: they are no operations."""
 
 _EXPECT: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {"file_write": write.expect}
 """What a marker keeps of the parameters, where a probe needs more than the baseline."""
@@ -62,7 +108,11 @@ def _finish(request: Request, progress: Callable[[str], None], stop: Stop) -> Di
     try:
         handler = _handler(request)
         stop.check()
-        if request.action == "run" and "baseline" in HANDLERS[request.operation] and request.target.state_dir:
+        if request.action == "run":
+            stop.operation_id = request.id
+        if request.action == "probe" and processes.marked(request.id):
+            return result(request.id, verdict("unknown", "something of it still runs on this host", {}))
+        if _changes(request) and request.target.state_dir:
             return _run_marked(request, handler, progress, stop)
         if request.action == "probe" and request.target.state_dir:
             return result(request.id, _probe_marked(request, handler, progress, stop))
@@ -72,12 +122,27 @@ def _finish(request: Request, progress: Callable[[str], None], stop: Stop) -> Di
 
 
 def _handler(request: Request) -> Handler:
+    if request.action == "listing":
+        if request.operation not in LISTINGS:
+            raise HostError("unsupported", "hostops has no such listing")
+        return LISTINGS[request.operation]
+    if request.action == "survey":
+        return survey
     actions = HANDLERS.get(request.operation)
     if actions is None:
         raise HostError("unsupported", "hostops has no such operation")
     if request.action not in actions:
         raise HostError("unsupported", f"{request.operation} has no {request.action}")
     return actions[request.action]
+
+
+def changes(action: str, operation: str) -> bool:
+    """Whether it may change something: what has no preview only looks."""
+    return action == "run" and "preview" in HANDLERS.get(operation, {})
+
+
+def _changes(request: Request) -> bool:
+    return changes(request.action, request.operation)
 
 
 def _answer(
@@ -95,6 +160,7 @@ def _answer(
         progress=progress,
         baseline=request.baseline,
         expected=expected or {},
+        id=request.id,
     )
     try:
         return handler(call)
@@ -102,7 +168,7 @@ def _answer(
         return failure(error)
     except Exception as error:  # noqa: BLE001 the one place where a mistake of ours becomes an answer
         _report(error)
-        effect = "maybe" if request.action == "run" and "baseline" in HANDLERS[request.operation] else "none"
+        effect = "maybe" if _changes(request) else "none"
         return failure(HostError("internal", f"hostops failed ({type(error).__name__})", effect=effect))
 
 
@@ -118,7 +184,8 @@ def _run_marked(request: Request, handler: Handler, progress: Callable[[str], No
         return _seen(request, markers.read(request.id, request.attempt)[1], error)
     line = result(request.id, _answer(request, handler, progress, stop))
     try:
-        markers.end(request.id, request.attempt, line)
+        kept = {name: value for name, value in line["output"].items() if name in request.shown}
+        markers.end(request.id, request.attempt, {**line, "output": kept})
     except HostError as error:
         progress(f"the result could not be kept on this host: {error.message}")
     return line
@@ -135,11 +202,18 @@ def _seen(request: Request, earlier: Optional[Dict[str, Any]], refusal: HostErro
 def _probe_marked(request: Request, handler: Handler, progress: Callable[[str], None], stop: Stop) -> Answer:
     """Let this host's own record speak first."""
     begun, ended = Markers(request.target.state_dir).read(request.id, request.attempt)
+    if begun and not ended and _goes_on(begun.get("process", {})):
+        return verdict("unknown", "it still runs on this host", {})
     if ended and ended.get("outcome") == "succeeded":
         return verdict("succeeded", "this host's record of the operation says so", dict(ended.get("state", {})))
     if ended and ended.get("effect") == "none" and ended.get("certain"):
         return verdict("not_done", "this host's record of the operation says so", dict(ended.get("state", {})))
     return _answer(request, handler, progress, stop, expected=(begun or {}).get("expected", {}))
+
+
+def _goes_on(who: Mapping[str, Any]) -> bool:
+    """Whether the process that began it lives; not if that is this one, which looks only now."""
+    return who.get("pid") != os.getpid() and processes.alive(who)
 
 
 def _report(error: Exception) -> None:

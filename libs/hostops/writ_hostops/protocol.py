@@ -1,8 +1,8 @@
 """What is asked of hostops and what it answers, as JSON objects, one a line.
 
-A request is {id, action, operation, parameters, target, baseline?, timeout?, attempt?}. The answers to it are any
-number of {id, event: "progress", message} and then exactly one {id, event: "result", outcome, code, message, output,
-state, effect, certain}. Unknown fields are refused.
+A request is {id, action, operation, parameters, target, baseline?, timeout?, attempt?, shown?}. The answers to it are
+any number of {id, event: "progress", message} and then exactly one {id, event: "result", outcome, code, message,
+output, state, effect, certain}. Unknown fields are refused.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Mapping, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.stop import Stop
 
-ACTIONS = ("run", "baseline", "probe", "preview")
+ACTIONS = ("run", "baseline", "probe", "preview", "listing", "survey")
 MAX_LINE = 8 * 1024 * 1024
 """Bytes of a request: 1 MiB of content fits, however JSON escapes it."""
 MAX_TIMEOUT = 86400.0
@@ -37,6 +37,24 @@ class FileRoot:
 
 
 @dataclass(frozen=True)
+class Backup:
+    """Where the target's backups are: a restic repository, its password in a file of the host.
+
+    `host` is the name under which restic keeps them ("": the host's own); others' backups are not seen.
+    """
+
+    repository: str
+    password_file: str
+    host: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Where the repository is on this very host; "" if it is elsewhere."""
+        path = self.repository.removeprefix("local:")
+        return path if path.startswith("/") else ""
+
+
+@dataclass(frozen=True)
 class Target:
     """What the target's inventory entry allows. `forbidden_paths` are Writ's own; `state_dir` "" means no markers."""
 
@@ -44,6 +62,8 @@ class Target:
     forbidden_paths: Tuple[str, ...] = ()
     max_output: int = MAX_OUTPUT
     state_dir: str = ""
+    backup: Optional[Backup] = None
+    scan_networks: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,11 +78,13 @@ class Request:
     baseline: Mapping[str, Any]
     timeout: float
     attempt: int
+    shown: Tuple[str, ...] = ()
+    """The fields of the output that this host may keep with its mark: those that are no secret."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a handler gets. `expected` is what a probe knows from this host's own marker of the operation."""
+    """What a handler gets. `expected` is what a probe knows from this host's own marker of the operation `id`."""
 
     operation: str
     parameters: Mapping[str, Any]
@@ -71,6 +93,7 @@ class Call:
     progress: Callable[[str], None]
     baseline: Mapping[str, Any] = field(default_factory=dict)
     expected: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,6 +181,7 @@ def parse_request(raw: object) -> Request:
         baseline=fields.mapping("baseline"),
         timeout=fields.number("timeout", seconds, MAX_TIMEOUT),
         attempt=fields.integer("attempt", 1, 1, 1_000_000),
+        shown=tuple(_text(item, "request.shown") for item in fields.items("shown")),
     )
     fields.end()
     return request
@@ -172,9 +196,24 @@ def parse_target(raw: object) -> Target:
         forbidden_paths=tuple(_absolute(item, "target.forbidden_paths") for item in fields.items("forbidden_paths")),
         max_output=fields.integer("max_output", MAX_OUTPUT, 1, MAX_OUTPUT),
         state_dir=_absolute(state_dir, "target.state_dir") if state_dir else "",
+        backup=_backup(fields.mapping("backup")),
+        scan_networks=tuple(_text(item, "target.scan_networks") for item in fields.items("scan_networks")),
     )
     fields.end()
     return target
+
+
+def _backup(raw: Mapping[str, Any]) -> Optional[Backup]:
+    if not raw:
+        return None
+    fields = Fields(dict(raw), "target.backup")
+    backup = Backup(
+        repository=_text(fields.text("repository"), "target.backup.repository"),
+        password_file=_absolute(fields.text("password_file"), "target.backup.password_file"),
+        host=_text(fields.text("host", ""), "target.backup.host"),
+    )
+    fields.end()
+    return backup
 
 
 def _file_root(raw: object) -> FileRoot:
@@ -189,6 +228,12 @@ def _file_root(raw: object) -> FileRoot:
 def _folder(value: str) -> str:
     """A root may be written with a slash at its end."""
     return _absolute(value, "target.file_roots").rstrip("/") or "/"
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str) or "\0" in value or "\n" in value:
+        raise HostError("invalid_parameter", f"{name} must be one line of text")
+    return value
 
 
 def _absolute(value: object, name: str) -> str:

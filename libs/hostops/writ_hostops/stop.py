@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import select
 import time
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Optional, Type
+from typing import Iterator, Optional, Type
 
 from writ_hostops.errors import HostError
+
+JUDGING = 10.0
+"""Seconds for the look at what an operation did."""
 
 
 class Stop:
     """One operation's deadline and cancel signal. `cancel` may be called from any thread; use it in a `with`.
 
-    Readable with select once cancelled, so that a wait for something else can wait for this too.
+    Readable with select once cancelled, so that a wait for something else can wait for this too. Programs that are run
+    until this stop carry its `operation_id` as their mark (processes.py).
     """
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
+        self.operation_id = ""
         self._deadline = time.monotonic() + timeout
         self._read, self._write = os.pipe()
 
@@ -59,3 +65,13 @@ class Stop:
             raise HostError("cancelled", "it was cancelled before it changed anything")
         if not self.remaining():
             raise HostError("timeout", f"not done within {self.timeout:g} s; nothing was changed")
+
+
+@contextmanager
+def afterwards() -> Iterator[Stop]:
+    """For a look at what an operation did, in time of its own; where it fails, nobody knows how the operation ended."""
+    with Stop(JUDGING) as patience:
+        try:
+            yield patience
+        except HostError as error:
+            raise HostError(error.code, f"how it ended is not known: {error.message}", effect="maybe") from error

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
 Loaded = TypeVar("Loaded", bound=Struct)
+Collector = Annotated[str, Meta(pattern=r"^https?://[^/\s]")]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
@@ -52,6 +53,15 @@ class ServiceConfig(Struct, frozen=True, kw_only=True):
     health_port: Annotated[Port, env("WRIT_HEALTH_PORT", "their port; 0 takes any free one")] = 0
     run_file: Annotated[
         Path | None, env("WRIT_RUN_FILE", "written when ready, removed at the end: JSON with pid, health_port and name")
+    ] = None
+    otlp_endpoint: Annotated[
+        Collector | None,
+        env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT", "collector to send spans to, such as http://127.0.0.1:4318; unset: none are"
+        ),
+    ] = None
+    otlp_traces_endpoint: Annotated[
+        Collector | None, env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "the same, as it stands: with its path /v1/traces")
     ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], env("WRIT_LOG_LEVEL", "the least severe level that is logged")

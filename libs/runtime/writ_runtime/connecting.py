@@ -1,7 +1,9 @@
 """How a service comes by its bus: its own key from a private file, its role's inbox, TLS if configured."""
 
 from writ_bus.connection import OnViolation, Options, TlsOptions
-from writ_bus.nats_bus import NatsBus, connect
+from writ_bus.nats_bus import connect
+from writ_bus.port import Bus
+from writ_bus.traced import traced
 from writ_contracts.errors import Invalid
 from writ_runtime.config import ConfigError, ServiceConfig
 from writ_runtime.files import read_private
@@ -18,7 +20,7 @@ def load_key(config: ServiceConfig) -> Key:
 
 async def connect_as(
     role: str, config: ServiceConfig, key: Key, *, on_violation: OnViolation | None = None, wait: float = 30.0
-) -> NatsBus:
+) -> Bus:
     """The bus, as `role` (`executor`, `agent-<pool>`, …). Raises Unreachable, Forbidden."""
     options = Options(
         name=f"writ-{role}",
@@ -29,7 +31,7 @@ async def connect_as(
         wait=wait,
         on_violation=on_violation,
     )
-    return await connect(options)
+    return traced(await connect(options))
 
 
 def _tls(config: ServiceConfig) -> TlsOptions | None:

@@ -1,17 +1,19 @@
 """Named moments at which a test can have the process killed, to see what the others make of it.
 
 `WRIT_FAULT=<name>` makes the process SIGKILL itself there; with `WRIT_FAULT_ONCE=<file>` only the first process that
-gets there, whichever replica or restart it is. Without the variable a moment is one look into a dictionary.
+gets there, whichever replica or restart it is. The variable is read once, when the process starts.
 """
 
 import os
 import signal
 from pathlib import Path
 
+_MOMENT = os.environ.get("WRIT_FAULT")
+
 
 def fault(moment: str) -> None:
     """The process ends here, as by kill -9, if this is the moment that the environment names."""
-    if os.environ.get("WRIT_FAULT") == moment and _first():
+    if moment == _MOMENT and _first():
         os.kill(os.getpid(), signal.SIGKILL)
 
 

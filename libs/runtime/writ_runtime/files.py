@@ -18,6 +18,8 @@ from writ_runtime.documents import Document, FileErrors, Keys, Problem
 
 LARGEST_LIST = 10_000_000
 LARGEST_KEY = 4096
+NOBODYS_KEY = "U" + "A" * 55
+"""Of who has none: no key is this one, since its checksum is wrong."""
 Kind = TypeVar("Kind")
 
 
@@ -38,12 +40,26 @@ def read_inventory(path: Path) -> Inventory:
 
 def read_principals(path: Path) -> Principals:
     """Who may ask; an AI agent acts for a human of the same file, and no key is held by two."""
+    return _principals(yamlfile.read(path, largest=LARGEST_LIST))
+
+
+def read_people(path: Path) -> Principals:
+    """Who may ask, for judging a policy alone: nobody is let in by it, so keys may be left out."""
     document = yamlfile.read(path, largest=LARGEST_LIST)
+    entries = document.data.get("principals") if isinstance(document.data, dict) else None
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict):
+            entry.setdefault("key", NOBODYS_KEY)
+    return _principals(document, nobody=NOBODYS_KEY)
+
+
+def _principals(document: Document, *, nobody: str | None = None) -> Principals:
     principals = shapes.convert(document, Principals)
     kinds = {principal.id: principal.kind for principal in principals.principals}
+    keys_held = ("" if one.key == nobody else one.key for one in principals.principals)
     found = [
         *_twice(document, "principals", "id", (principal.id for principal in principals.principals)),
-        *_twice(document, "principals", "key", (principal.key for principal in principals.principals)),
+        *_twice(document, "principals", "key", keys_held),
     ]
     for at, principal in enumerate(principals.principals):
         keys: Keys = ("principals", at, "acts_for")
@@ -80,16 +96,23 @@ def read_private(path: Path) -> bytes:
 def _require_private(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"{path}: is not a regular file")
-    if status.st_mode & 0o077:
+    if status.st_mode & (0o027 if _is_credential(path, status) else 0o077):
         raise ConfigError(f"{path}: others can read it (mode {stat.S_IMODE(status.st_mode):04o}): chmod 600 {path}")
     if status.st_uid not in (os.geteuid(), 0):
         raise ConfigError(f"{path}: belongs to somebody else (uid {status.st_uid})")
 
 
+def _is_credential(path: Path, status: os.stat_result) -> bool:
+    """Whether systemd has put it there for this process alone (systemd.exec(5), LoadCredential=): root's, and read by
+    our user through an access list, whose mask stat(2) shows as the group's bits (acl(5))."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(folder) and status.st_uid == 0 and path.parent == Path(folder)
+
+
 def _twice(document: Document, section: str, field: str, values: Iterable[str]) -> Iterator[Problem]:
     seen: set[str] = set()
     for at, value in enumerate(values):
-        if value in seen:
+        if value and value in seen:
             yield document.problem((section, at, field), f"the {field} '{value}' stands here twice")
         seen.add(value)
 

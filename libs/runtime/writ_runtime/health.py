@@ -1,4 +1,5 @@
-"""`/healthz`, `/readyz` and `/metrics` over HTTP/1.1, for supervisors and Prometheus; it reads nothing but the path.
+"""`/healthz`, `/readyz` and `/metrics` over HTTP/1.1, for supervisors and Prometheus; it reads the path, and
+the format that is accepted.
 
 One request a connection, GET or HEAD, bounded in size, time and number: nobody who reaches the port can hold
 anything up.
@@ -9,7 +10,7 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -42,11 +43,21 @@ class Answer(Struct, frozen=True):
     content_type: str = "application/json"
 
 
+class Shown(Protocol):
+    """Where the checks go besides `/readyz`, and what `/metrics` answers."""
+
+    def checked(self, checks: Mapping[str, bool], *, ready: bool) -> None:
+        """Each check by name, and whether all of it is ready."""
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """All metrics, and their content type, which is one of those accepted."""
+
+
 class Health:
     """What a process says of itself. It is alive as long as it answers, and ready when every check says so."""
 
-    def __init__(self, exposition: Callable[[], bytes]) -> None:
-        self._exposition = exposition
+    def __init__(self, metrics: Shown) -> None:
+        self._metrics = metrics
         self._checks: Mapping[str, Check] = {"start": _starting}
 
     def watch(self, checks: Mapping[str, Check]) -> None:
@@ -57,8 +68,8 @@ class Health:
         """Not ready any more, so that nobody sends new work here."""
         self._checks = {"stop": _stopping}
 
-    async def answer(self, method: str, path: str) -> Answer:
-        """The response to one request."""
+    async def answer(self, method: str, path: str, accept: str = "") -> Answer:
+        """The response to one request; `accept` as in the header of that name."""
         if method not in ("GET", "HEAD"):
             return _plain(HTTPStatus.METHOD_NOT_ALLOWED)
         match path.partition("?")[0]:
@@ -67,7 +78,8 @@ class Health:
             case "/readyz":
                 return await self.readiness()
             case "/metrics":
-                return Answer(HTTPStatus.OK, self._exposition(), "text/plain; version=0.0.4; charset=utf-8")
+                await self.readiness()
+                return Answer(HTTPStatus.OK, *self._metrics.exposition(accept))
             case _:
                 return _plain(HTTPStatus.NOT_FOUND)
 
@@ -76,6 +88,8 @@ class Health:
         checks = self._checks
         reasons = await asyncio.gather(*(_judge(name, check) for name, check in checks.items()))
         ready = all(reason is None or isinstance(reason, Attention) for reason in reasons)
+        well = {name: reason is None for name, reason in zip(checks, reasons, strict=True)}
+        self._metrics.checked(well, ready=ready)
         body = {
             "status": "ready" if ready else "not ready",
             "checks": {name: str(reason or "ok") for name, reason in zip(checks, reasons, strict=True)},
@@ -130,10 +144,16 @@ async def _receive(health: Health, reader: StreamReader) -> tuple[str, Answer]:
         return "GET", _plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
     except asyncio.IncompleteReadError:
         return "GET", _plain(HTTPStatus.BAD_REQUEST)
-    words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
+    first, *fields = head.decode("latin-1").split("\r\n")
+    words = first.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         return "GET", _plain(HTTPStatus.BAD_REQUEST)
-    return words[0], await health.answer(words[0], words[1])
+    return words[0], await health.answer(words[0], words[1], _accepted(fields))
+
+
+def _accepted(fields: list[str]) -> str:
+    named = (field.partition(":") for field in fields)
+    return ",".join(value.strip() for name, _, value in named if name.lower() == "accept")
 
 
 def _encode(answer: Answer, with_body: bool) -> bytes:

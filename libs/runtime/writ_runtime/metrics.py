@@ -1,24 +1,24 @@
-"""Metrics of one process, in a registry of its own; the only user of prometheus_client.
-
-Every label has a closed set of values, given when the metric is made: whatever else comes is counted as `other`, so
-that no caller, however hostile, can grow the number of series.
-"""
+"""Metrics of one process, in a registry of its own. This and `series` are the only users of prometheus_client."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import islice, product
+from math import prod
 
 import prometheus_client as prometheus
 from msgspec import Struct
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.openmetrics import exposition as openmetrics
 
+from writ_bus import tracing
 from writ_contracts.errors import CODES
 from writ_runtime.logs import Log
+from writ_runtime.series import SECONDS, AnyOf, AtMost, Counter, Gauge, Histogram, Info, Labels
 
-OTHER = "other"
+OPENMETRICS = "application/openmetrics-text"
 OUTCOMES = ("ok", "refused", "failed")
-SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-Labels = Mapping[str, Collection[str]]
-Metric = TypeVar("Metric", prometheus.Counter, prometheus.Gauge, prometheus.Histogram)
+CHECKS = 32
+FEW = 32
 
 
 class Handled(Struct, frozen=True, kw_only=True):
@@ -35,112 +35,114 @@ class Handled(Struct, frozen=True, kw_only=True):
     fields: Mapping[str, object] = {}
 
 
+class Family(Struct, frozen=True, kw_only=True):
+    """One metric as it was made: what `docs/metrics.md` says of it."""
+
+    name: str
+    kind: str
+    text: str
+    labels: Labels = {}
+
+
 class Metrics:
-    """The metrics of one service, those of its process and of the handled messages included."""
+    """The metrics of one service, those of its process, of the handled messages and of its checks included."""
 
     def __init__(self, endpoints: Collection[str] = ()) -> None:
         self._registry = prometheus.CollectorRegistry()
+        self.families: list[Family] = []
+        self._before: list[Callable[[], None]] = []
+        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # as many series again, of no use here
         prometheus.ProcessCollector(registry=self._registry)
         prometheus.GCCollector(registry=self._registry)
         labels = {"endpoint": endpoints, "outcome": OUTCOMES, "code": {"", *CODES}}
         self._handled = self.counter("writ_handled_total", "Messages handled, by what became of them.", labels)
         self._seconds = self.histogram("writ_handled_seconds", "Time to handle a message.", {"endpoint": endpoints})
+        self._checks = self.gauge(
+            "writ_check_ok", "1 while this check of `/readyz` has nothing to say, else 0.", {"check": AtMost(CHECKS)}
+        )
+        self._ready = self.gauge("writ_ready", "1 while `/readyz` answers 200, else 0.")
 
     def handled(self, record: Handled) -> None:
         """Counts and times one message."""
         self._handled.add(endpoint=record.endpoint, outcome=record.outcome, code=record.code)
-        self._seconds.observe(record.seconds, endpoint=record.endpoint)
+        self._seconds.observe(record.seconds, str(record.fields.get("operation_id", "")), endpoint=record.endpoint)
 
-    def counter(self, name: str, text: str, labels: Labels | None = None) -> "Counter":
+    def checked(self, checks: Mapping[str, bool], *, ready: bool) -> None:
+        """What `/readyz` would say now: each check by name, and all of it."""
+        self._checks.replace({(name,): float(well) for name, well in checks.items()})
+        self._ready.set(float(ready))
+
+    def counter(self, name: str, text: str, labels: Labels | None = None) -> Counter:
         """A number that only grows; its name ends in `_total`."""
-        return Counter(prometheus.Counter(name, text, list(labels or {}), registry=self._registry), labels or {})
+        names = self._declare(name, "counter", text, labels)
+        made = Counter(prometheus.Counter(name, text, names, registry=self._registry), labels or {})
+        for known in _all(labels or {}):  # from 0 on, or `increase` would not see the first one
+            made.add(0, **known)
+        return made
 
-    def gauge(self, name: str, text: str, labels: Labels | None = None) -> "Gauge":
+    def gauge(self, name: str, text: str, labels: Labels | None = None) -> Gauge:
         """A number that goes up and down, set by its owner."""
-        return Gauge(prometheus.Gauge(name, text, list(labels or {}), registry=self._registry), labels or {})
+        names = self._declare(name, "gauge", text, labels)
+        return Gauge(prometheus.Gauge(name, text, names, registry=self._registry), labels or {})
 
     def measure(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A number that is read whenever somebody asks."""
+        self._declare(name, "gauge", text)
         prometheus.Gauge(name, text, registry=self._registry).set_function(read)
 
-    def info(self, name: str, text: str) -> "Info":
+    def rows(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str],
+        read: Callable[[], Mapping[tuple[str, ...], float]],
+        most: int,
+    ) -> None:
+        """At most so many numbers that are read whenever somebody asks. Their owner, never a caller, says which."""
+        gauge = self.gauge(name, text, dict.fromkeys(labels, AnyOf(most)))
+        self.before(lambda: gauge.replace(dict(islice(read().items(), most))))
+
+    def before(self, set_gauges: Callable[[], None]) -> None:
+        """Called whenever somebody asks, for gauges that are found out together."""
+        self._before.append(set_gauges)
+
+    def info(self, name: str, text: str) -> Info:
         """Words about the present, such as a version; they come from its operator, never from a caller."""
+        self._declare(f"{name}_info", "info", text)
         return Info(prometheus.Info(name, text, registry=self._registry))
 
-    def histogram(self, name: str, text: str, labels: Labels | None = None) -> "Histogram":
+    def histogram(self, name: str, text: str, labels: Labels | None = None) -> Histogram:
         """A distribution of seconds."""
-        made = prometheus.Histogram(name, text, list(labels or {}), registry=self._registry, buckets=SECONDS)
+        names = self._declare(name, "histogram", text, labels)
+        made = prometheus.Histogram(name, text, names, registry=self._registry, buckets=SECONDS)
         return Histogram(made, labels or {})
 
-    def exposition(self) -> bytes:
-        """All of it in the Prometheus text format."""
-        return prometheus.generate_latest(self._registry)
+    def _declare(self, name: str, kind: str, text: str, labels: Labels | None = None) -> list[str]:
+        self.families.append(Family(name=name, kind=kind, text=text, labels=labels or {}))
+        return list(labels or {})
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """All of it, and its content type: OpenMetrics, which alone has exemplars, for whoever accepts it, else
+        Prometheus' text format.
+        """
+        for set_gauges in self._before:
+            set_gauges()
+        if OPENMETRICS in accept.lower():  # choose_encoder of the library breaks on versions that are no numbers
+            encoded: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            return encoded, openmetrics.CONTENT_TYPE_LATEST
+        return prometheus.generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
-class Series(Generic[Metric]):
-    """The series of one metric by their labels, each looked up once: there are few, since labels have closed sets."""
-
-    def __init__(self, metric: Metric, labels: Labels) -> None:
-        self._metric: Metric = metric
-        self._allowed = {name: frozenset(values) for name, values in labels.items()}
-        self._found: dict[tuple[str, ...], Metric] = {}
-
-    def of(self, labels: Mapping[str, str]) -> Metric:
-        """The one with these labels."""
-        if not self._allowed:
-            return self._metric
-        key = tuple(labels[name] if labels[name] in values else OTHER for name, values in self._allowed.items())
-        if key not in self._found:
-            self._found[key] = self._metric.labels(*key)
-        return self._found[key]
-
-
-class Counter:
-    """A count of things that happened."""
-
-    def __init__(self, metric: prometheus.Counter, labels: Labels) -> None:
-        self._series = Series(metric, labels)
-
-    def add(self, amount: float = 1, /, **labels: str) -> None:
-        """Adds to the series of these labels."""
-        self._series.of(labels).inc(amount)
-
-
-class Gauge:
-    """A present state."""
-
-    def __init__(self, metric: prometheus.Gauge, labels: Labels) -> None:
-        self._series = Series(metric, labels)
-
-    def set(self, value: float, /, **labels: str) -> None:
-        """Sets the series of these labels."""
-        self._series.of(labels).set(value)
-
-
-class Info:
-    """Words as the labels of one series, `<name>_info`, in place of the last ones."""
-
-    def __init__(self, metric: prometheus.Info) -> None:
-        self._metric = metric
-
-    def set(self, **words: str) -> None:
-        """Says so from now on."""
-        self._metric.info(words)
-
-
-class Histogram:
-    """How long things took."""
-
-    def __init__(self, metric: prometheus.Histogram, labels: Labels) -> None:
-        self._series = Series(metric, labels)
-
-    def observe(self, seconds: float, /, **labels: str) -> None:
-        """Adds one observation to the series of these labels."""
-        self._series.of(labels).observe(seconds)
+def _all(labels: Labels) -> list[dict[str, str]]:
+    """Every combination of closed labels, where these are few."""
+    closed = [[(name, value) for value in values] for name, values in labels.items() if not isinstance(values, AtMost)]
+    if len(closed) < len(labels) or prod(map(len, closed)) > FEW:
+        return []
+    return [dict(pairs) for pairs in product(*closed)]
 
 
 class Observer:
-    """Where every handler ends: one record in, one log line and one count out."""
+    """Where every handler ends: one record in; one log line, one count and what its span says out."""
 
     def __init__(self, log: Log, metrics: Metrics) -> None:
         self._log, self._metrics = log, metrics
@@ -151,4 +153,6 @@ class Observer:
         level = logging.ERROR if record.outcome == "failed" else logging.INFO
         code = {"code": record.code} if record.code else {}
         told = {"outcome": record.outcome, **code, "ms": round(record.seconds * 1000, 3)}
+        if tracing.exporting():
+            tracing.note({**record.fields, "outcome": record.outcome, **code})
         self._log.write(level, f"{record.endpoint}.handled", {**record.fields, **told})

@@ -3,8 +3,10 @@
     [project.entry-points."writ.operations"]     name = "package.module:OPERATIONS"   # tuple[Operation, ...]
     [project.entry-points."writ.handlers"]       name = "package.module:HANDLERS"     # Mapping[str, handler]
     [project.entry-points."writ.backends"]       name = "package.module:backend"      # a Backend factory
+    [project.entry-points."writ.evaluators"]     name = "package.module:EVALUATOR"    # an Evaluator for policies
 
-Every service loads the operations, agents alone the rest. A name that two bring is an error that names both.
+Every service loads the operations; handlers and backends are for agents alone, evaluators for whoever reads policies.
+A name that two bring is an error that names both.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,20 +14,31 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.evaluators import Evaluator
 from writ_contracts.operations import Catalogue, Operation
 from writ_runtime.config import ConfigError
 
 OPERATIONS, HANDLERS, BACKENDS = "writ.operations", "writ.handlers", "writ.backends"
+EVALUATORS = "writ.evaluators"
 T = TypeVar("T")
 _WRIT = "Writ itself"
 
 
-def load_catalogue(found: Iterable[EntryPoint] | None = None) -> Catalogue:
-    """The built-in operations and those of plugins. Raises ConfigError."""
+def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: bool = False) -> Catalogue:
+    """The built-in operations and those of plugins; with the evaluators of policies on demand. Raises ConfigError."""
     named = [(_WRIT, operation.name, operation) for operation in BUILT_IN]
     for entry in entry_points(group=OPERATIONS) if found is None else found:
         named += [(_source(entry), operation.name, operation) for operation in _operations(entry)]
-    return Catalogue(_unique("operation", named).values())
+    return Catalogue(_unique("operation", named).values(), load_evaluators() if evaluators else None)
+
+
+def load_evaluators(found: Iterable[EntryPoint] | None = None) -> dict[str, Evaluator]:
+    """The conditions that plugins bring for policies, by the names of their entry points. Raises ConfigError."""
+    named = [
+        (_source(entry), entry.name, _evaluator(entry))
+        for entry in (entry_points(group=EVALUATORS) if found is None else found)
+    ]
+    return _unique("evaluator", named)
 
 
 def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object]:
@@ -68,6 +81,13 @@ def _mapping(entry: EntryPoint) -> Mapping[str, object]:
     value = _load(entry)
     if not isinstance(value, Mapping):
         raise ConfigError(f"{_source(entry)}: {entry.value} is not a mapping from operation to handler")
+    return value
+
+
+def _evaluator(entry: EntryPoint) -> Evaluator:
+    value = _load(entry)
+    if not isinstance(value, Evaluator):
+        raise ConfigError(f"{_source(entry)}: {entry.value} is not an evaluator")
     return value
 
 

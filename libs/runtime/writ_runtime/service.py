@@ -18,7 +18,7 @@ import os
 import resource
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -28,11 +28,13 @@ from msgspec import Struct
 
 from writ_contracts.errors import WritError
 from writ_runtime import logs
+from writ_runtime.announcing import READY, STOPPING, announce
 from writ_runtime.config import ConfigError, ServiceConfig, load
 from writ_runtime.health import Check, Health, listening
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
 from writ_runtime.signals import Stop
+from writ_runtime.spans import exporting
 
 Settings = TypeVar("Settings", bound=ServiceConfig)
 
@@ -74,13 +76,25 @@ class Process:
                 self._run_file,
                 msgspec.json.encode(RunFile(pid=os.getpid(), health_port=self.health_port, name=self.name)),
             )
+        announce(READY)
         self.log.info("service.ready", health_port=self.health_port, pid=os.getpid())
+
+    def needs(self, task: asyncio.Task[None], otherwise: str) -> None:
+        """Stops when this task ends, `otherwise` being the reason; an error by which it did is logged."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not self.stop.asked and not task.cancelled() and (error := task.exception()):
+                self.log.error("service.broke", reason=otherwise, exception=error)
+            self.stop.ask(otherwise)
+
+        task.add_done_callback(ended)
 
     async def serve_until_stopped(self, checks: Mapping[str, Check], *steps: Step) -> None:
         """Ready, until somebody asks to stop; then the steps in their order."""
         self.ready(checks)
         await self.stop.wait()
         self._health.stopping()
+        announce(STOPPING)
         self.log.info("service.stopping", reason=self.stop.reason)
         await finish(self.log, *steps)
 
@@ -89,8 +103,12 @@ class Process:
 async def running(name: str, config: ServiceConfig, metrics: Metrics | None = None) -> AsyncIterator[Process]:
     """A process whose health is served from its first moment to its last; signals ask it to stop."""
     metrics = metrics or Metrics()
-    health = Health(metrics.exposition)
-    async with listening(health, config.health_host, config.health_port) as port:
+    health = Health(metrics)
+    traced = config.otlp_endpoint or config.otlp_traces_endpoint
+    async with (
+        exporting(name) if traced else nullcontext(),
+        listening(health, config.health_host, config.health_port) as port,
+    ):
         process = Process(name, config.run_file, metrics, health, port)
         async with process.stop:
             process.log.info("service.starting", health_port=port)
@@ -112,6 +130,13 @@ async def finish(log: Log, *steps: Step) -> None:
             log.warning("service.stop_overran", step=step.name, grace=step.grace)
         except Exception as error:  # noqa: BLE001 - the remaining steps flush and close: they must get their turn
             log.error("service.stop_failed", step=step.name, exception=error)
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancels it, and returns when it has ended, by whatever error: a step of a stop."""
+    task.cancel()
+    await asyncio.wait({task})
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def run(
@@ -163,10 +188,20 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)  # whatever the umask is
         file.write(data)
         file.flush()
         os.fsync(descriptor)
     draft.replace(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in it durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse(name: str, error: ConfigError) -> NoReturn:

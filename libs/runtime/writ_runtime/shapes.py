@@ -1,75 +1,107 @@
 """A document against a msgspec type: the value, or every mistake in it at once, each with its place.
 
-msgspec stops at the first mistake, so a document that converts costs one call, and only one that doesn't is walked.
+msgspec stops at the first mistake, so a document that converts costs one call, and only one that doesn't is walked,
+and no further than to as many mistakes as are told.
 Unknown keys are named with the nearest known one, in structs that forbid them.
 """
 
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
+from itertools import islice
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import fields
 
-from writ_runtime.documents import Document, FileErrors, Keys, Problem
+from writ_runtime.documents import MOST, Document, FileErrors, Keys, Problem
 
 Shape = TypeVar("Shape")
 
 
 def convert(document: Document, kind: type[Shape]) -> Shape:
     """The document's data as `kind`; FileErrors with all that doesn't fit."""
+    if document.data is None:
+        raise FileErrors(document.problem((), "is empty"))
     try:
         return msgspec.convert(document.data, kind)
     except msgspec.ValidationError as error:
-        found = _mistakes(document, document.data, kind, ())
+        found = list(islice(_mistakes(document, document.data, kind, ()), MOST + 1))
         raise FileErrors(*found or [document.problem((), str(error))]) from error
 
 
-def _mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> list[Problem]:
+def without_mistakes(value: Any, kind: Any, fill: Mapping[type[Struct], Mapping[str, Any]]) -> Any:
+    """As much of `value` as is of the kind, so that it can be looked at further; UNSET if that is nothing.
+
+    List items that don't fit become null. `fill`: what stands for a key that must be there and isn't, by struct.
+    """
+    if _refused(value, kind) is None:
+        return value
+    arm = _arm(value, kind)
+    arguments, kept = get_args(arm), value
+    if isinstance(arm, type) and issubclass(arm, Struct) and isinstance(value, dict):
+        hints, known = _hints(arm), {field.encode_name: field for field in fields(arm)}
+        parts = {key: (item, hints[known[key].name]) for key, item in value.items() if key in known}
+        kept = {**fill.get(arm, {}), **_fitting(parts, fill)}
+    elif isinstance(value, list) and arguments:
+        made = [without_mistakes(item, arguments[0], fill) for item in value]
+        kept = [None if item is UNSET else item for item in made]
+    elif isinstance(value, dict) and len(arguments) == 2:
+        parts = {key: (item, arguments[1]) for key, item in value.items() if _refused(key, arguments[0]) is None}
+        kept = _fitting(parts, fill)
+    return kept if _refused(kept, kind) is None else UNSET
+
+
+def _fitting(parts: Mapping[str, tuple[Any, Any]], fill: Mapping[type[Struct], Mapping[str, Any]]) -> dict[str, Any]:
+    made = {key: without_mistakes(item, kind, fill) for key, (item, kind) in parts.items()}
+    return {key: item for key, item in made.items() if item is not UNSET}
+
+
+def _mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[Problem]:
     """What is wrong below `value`; only if nothing is, what is wrong with it as a whole."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         within = _within(document, value, _arm(value, kind), keys)
-        return within or [document.problem(keys, _said(error))]
-    return []
+        first = next(within, None)
+        yield first or document.problem(keys, _of_few(value, _arm(value, kind)) or _said(error))
+        yield from within
 
 
-def _within(document: Document, value: Any, kind: Any, keys: Keys) -> list[Problem]:
+def _within(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[Problem]:
     arguments = get_args(kind)
     if isinstance(kind, type) and issubclass(kind, Struct) and isinstance(value, dict):
-        return _in_struct(document, value, kind, keys)
-    if isinstance(value, list) and arguments:
-        return [
-            problem for at, item in enumerate(value) for problem in _mistakes(document, item, arguments[0], (*keys, at))
-        ]
-    if isinstance(value, dict) and len(arguments) == 2:
-        bad_keys = [
-            document.problem((*keys, key), _said(error), at_key=True)
-            for key in value
-            if (error := _refused(key, arguments[0])) is not None
-        ]
-        return bad_keys + [
-            problem for key, item in value.items() for problem in _mistakes(document, item, arguments[1], (*keys, key))
-        ]
-    return []
+        yield from _in_struct(document, value, kind, keys)
+    elif isinstance(value, list) and arguments:
+        for at, item in enumerate(value):
+            yield from _mistakes(document, item, arguments[0], (*keys, at))
+    elif isinstance(value, dict) and len(arguments) == 2:
+        for key in value:
+            if (error := _refused(key, arguments[0])) is not None:
+                text = _of_few(key, _arm(key, arguments[0])) or _said(error)
+                yield document.problem((*keys, key), text, at_key=True)
+        for key, item in value.items():
+            yield from _mistakes(document, item, arguments[1], (*keys, key))
 
 
-def _in_struct(document: Document, value: dict[str, Any], kind: type[Struct], keys: Keys) -> list[Problem]:
-    hints = get_type_hints(kind, include_extras=True)
+def _in_struct(document: Document, value: dict[str, Any], kind: type[Struct], keys: Keys) -> Iterator[Problem]:
+    hints = _hints(kind)
     known = {field.encode_name: field for field in fields(kind)}
-    found = [
-        document.problem((*keys, key), _unknown(key, list(known)), at_key=True)
-        for key in value
-        if key not in known and kind.__struct_config__.forbid_unknown_fields
-    ]
+    for key in value:
+        if key not in known and kind.__struct_config__.forbid_unknown_fields:
+            yield document.problem((*keys, key), _unknown(key, list(known)), at_key=True)
     for name, field in known.items():
         if name in value:
-            found += _mistakes(document, value[name], hints[field.name], (*keys, name))
+            yield from _mistakes(document, value[name], hints[field.name], (*keys, name))
         elif field.required:
-            found.append(document.problem(keys, f"the key '{name}' is missing"))
-    return found
+            yield document.problem(keys, f"the key '{name}' is missing")
+
+
+@cache
+def _hints(kind: type[Struct]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
 def _arm(value: Any, kind: Any) -> Any:
@@ -100,6 +132,15 @@ def _refused(value: Any, kind: Any) -> msgspec.ValidationError | None:
 def _unknown(key: str, known: list[str]) -> str:
     near = get_close_matches(key, known, n=1)
     return f"unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}")
+
+
+def _of_few(value: Any, kind: Any) -> str | None:
+    """What is wrong with a text that is none of a few; None where it is something else."""
+    known = [choice for choice in get_args(kind) if isinstance(choice, str)] if get_origin(kind) is Literal else []
+    if not known or not isinstance(value, str):
+        return None
+    near = get_close_matches(value, known, n=1)
+    return f"'{value}' is none of {', '.join(known)}" + (f"; did you mean '{near[0]}'?" if near else "")
 
 
 def _said(error: msgspec.ValidationError) -> str:

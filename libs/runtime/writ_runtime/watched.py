@@ -28,6 +28,9 @@ class Watched(Generic[Reading]):
         self._stamp = stamp(path)
         self.value = read(path)
         self.problem: str | None = None
+        self._readings = 0
+        self._reading = asyncio.Lock()
+        self._begun: asyncio.Task[bool] | None = None
 
     async def follow(self, interval: float = 1.0) -> None:
         """Looks every `interval` seconds, until cancelled."""
@@ -35,21 +38,33 @@ class Watched(Generic[Reading]):
             await asyncio.sleep(interval)
             await self.refresh()
 
+    def begin(self) -> None:
+        """Begins to read a file that changed, for a `refresh` that comes soon."""
+        if stamp(self._path) != self._stamp and not self._reading.locked():
+            self._begun = asyncio.create_task(self.refresh())
+
     async def refresh(self) -> bool:
-        """Reads again if the file changed; True when `value` is a new one."""
-        now = stamp(self._path)
-        if now == self._stamp:
+        """Reads again if the file changed; True when `value` is a new one. Who comes while it is read waits for it."""
+        if stamp(self._path) == self._stamp:
             return False
-        self._stamp = now
+        readings = self._readings
+        async with self._reading:
+            now = stamp(self._path)
+            if now != self._stamp:
+                await self._read_again()
+                self._stamp = now  # not before: a reading that is cancelled has not been one
+        return self._readings != readings
+
+    async def _read_again(self) -> None:
         try:
             self.value = await asyncio.to_thread(self._read, self._path)
         except ConfigError as error:
             self.problem = str(error)
             _log.error("file.refused", path=str(self._path), error=self.problem, effect="the last good version stays")
-            return False
+            return
         self.problem = None
+        self._readings += 1
         _log.info("file.read", path=str(self._path))
-        return True
 
 
 def stamp(path: Path) -> Stamp | None:

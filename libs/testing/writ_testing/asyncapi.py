@@ -24,6 +24,7 @@ TOKENS = {
     "operation": "The name of an operation of the catalogue.",
     "operation_id": "One operation.",
     "pool": "The agents that serve a target.",
+    "token": "A one-time token. The NATS server lets only its holder publish here.",
     "target": "A target of the inventory.",
     "instance": "One running agent process.",
     "rest": "One or more tokens (`>` of NATS).",

@@ -4,15 +4,20 @@ A subclass gives the fixture `host`: the backend, with tasks that mean something
 """
 
 import asyncio
+import os
+from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
 import msgspec
+import pytest
 
-from writ_agent.backend import Backend, Baselines, Done, Previews, Probes, Task
+from writ_agent.backend import Backend, Baselines, Done, Listings, Previews, Probes, Task, Visits
 from writ_contracts.errors import WritError
+from writ_contracts.facts import LISTING_SOURCES
 from writ_contracts.ids import encode_id
 from writ_contracts.parameters import Output
 from writ_testing.eventually import eventually
+from writ_testing.trials import Trial, show
 
 PATIENCE = 20.0
 
@@ -36,6 +41,13 @@ class Host(Protocol):
 
     async def busy(self, operation_id: str) -> bool:
         """Whether anything of `slow` goes on, on the host."""
+
+    def trials(self) -> Iterator[Trial]:
+        """Of the operations that the backend claims, each with its look at the host; made one after the other."""
+
+    @property
+    def elsewhere(self) -> Collection[str]:
+        """What it claims, and what only the lab's hosts can show."""
 
 
 class Heard:
@@ -108,6 +120,41 @@ class BackendSuite:
             assert await backend.preview(host.change(_id(8)))
             assert not await host.changed(_id(8))
 
+    async def test_a_listing_is_whole_and_what_it_has_not_is_an_error(self, host: Host) -> None:
+        backend, target = host.backend, host.change(_id(9)).target
+        if not isinstance(backend, Listings):
+            return
+        with pytest.raises(WritError) as refused:
+            await backend.listing(target, "list_of_nothing")
+        assert "cannot list" in str(refused.value)
+        for source in LISTING_SOURCES:
+            try:
+                names = await backend.listing(target, source)
+            except WritError as error:
+                assert str(error)  # noqa: PT017 - that it cannot is one of the two answers
+            else:
+                assert all(names)
+
+    async def test_a_test_of_a_target_tells_what_it_has_and_carries_out_nothing(self, host: Host) -> None:
+        backend, task = host.backend, host.change(_id(10))
+        if not isinstance(backend, Visits):
+            return
+        found = await backend.visit(task.target)
+        assert (found.code, found.message) == ("", "")
+        assert all(step.well for step in found.steps)
+        assert found.versions
+        assert set(found.operations) | found.lacking.keys() == set(backend.operations)
+        assert not set(found.operations) & found.lacking.keys()
+        assert (task.target.id, "ok") in [(name, standing.reason) for name, standing in backend.standings]
+        assert not await host.changed(_id(10))
+
+    async def test_each_operation_that_it_claims_shows_on_the_host(self, host: Host) -> None:
+        tried = set()
+        for trial in host.trials():
+            await show(host.backend, trial)
+            tried.add(trial.task.operation.name)
+        assert set(host.backend.operations) == tried | set(host.elsewhere)
+
     async def test_it_says_that_it_is_ready(self, host: Host) -> None:
         assert await host.backend.check() is None
 
@@ -118,7 +165,8 @@ async def run(host: Host, task: Task) -> Done:
 
 
 def _id(number: int) -> str:
-    return encode_id(number.to_bytes(16, "big"))
+    """Of this process alone: what runs is known by its id all over the machine."""
+    return encode_id(((os.getpid() << 32) + number).to_bytes(16, "big"))
 
 
 def task(operation: Any, target: Any, operation_id: str, **parameters: Any) -> Task:

@@ -80,11 +80,16 @@ async def show(folder: Path) -> None:
     title("Stopped, in order")
 
 
+def first_operation(path: str) -> list[str]:
+    """What is asked for first, of an installation with the demo's policy, where `path` says `old words`."""
+    given = [f"file_path={path}", "content=new words", "--reason", "the old ones were old"]
+    return ["run", "file_write", "--target", TARGET, *given]
+
+
 async def write(house: RunningHouse, path: Path) -> None:
     """A change: decided, granted, done, recorded."""
     title("1. A change that policy allows")
-    arguments = ["--target", TARGET, f"file_path={path}", "content=new words", "--reason", "the old ones were old"]
-    ended = await run(house, 0, "run", "file_write", *arguments)
+    ended = await run(house, 0, *first_operation(str(path)))
     expect(path.read_text() == "new words", "the file was not written")
     print(f"  {path.name} now reads: {path.read_text().strip()!r}")
     searched = json.loads((await run(house, 0, "audit", "search", "--limit", "1", "-o", "json", quiet=True)).out)

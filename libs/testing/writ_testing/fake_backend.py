@@ -1,12 +1,14 @@
 """A backend without a host: its effects are kept in a list. It passes BackendSuite, and can be told to misbehave."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from writ_agent.backend import Done, Probed, Progress, Task
+from writ_agent.backend import Done, Found, Probed, Progress, Task, cannot_list
 from writ_agent.coroutine import CoroutineHandler
-from writ_contracts.errors import Denied
+from writ_agent.standings import Standings
+from writ_contracts.errors import Denied, WritError
+from writ_contracts.inventory import Target
 
 Script = Callable[[Task, Progress], Awaitable[Done]]
 
@@ -14,7 +16,8 @@ Script = Callable[[Task, Progress], Awaitable[Done]]
 class FakeBackend(CoroutineHandler):
     """Carries out test operations: each effect is its operation id in `effects`.
 
-    `scripts` replaces what an operation does; `deaf` makes `stop` end nothing and say so.
+    `listed` is what its listings say, or fail with; `found` is what a visit finds. `scripts` replaces what an operation
+    does; `deaf` makes `stop` end nothing and say so.
     """
 
     name = "fake"
@@ -26,6 +29,9 @@ class FakeBackend(CoroutineHandler):
         self.tasks: list[Task] = []
         self.looks: list[str] = []
         self.scripts: dict[str, Script] = {}
+        self.listed: dict[str, Sequence[str] | WritError] = {"list_services": ("nginx",)}
+        self.standings = Standings()
+        self.found = Found(operations=sorted(self.operations), versions={"fake": "1"})
         self.deaf = False
 
     async def stop(self, operation_id: str, grace: float) -> bool:
@@ -46,10 +52,21 @@ class FakeBackend(CoroutineHandler):
         self.looks.append("preview")
         return {"effects": len(self.effects) + 1}
 
-    async def listing(self, task: Task) -> dict[str, Any]:
+    async def listing(self, target: Target, source: str) -> list[str]:
         """See Listings."""
-        self.looks.append("listing")
-        return {"items": sorted(self.effects)}
+        self.looks.append(source)
+        if source not in self.listed:
+            raise cannot_list(source)
+        listed = self.listed[source]
+        if isinstance(listed, WritError):
+            raise listed
+        return list(listed)
+
+    async def visit(self, target: Target) -> Found:
+        """See Visits."""
+        self.looks.append("visit")
+        self.standings.found(target.id, self.found.code, 0.0)
+        return self.found
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
         """See Probes."""

@@ -8,9 +8,10 @@ from pathlib import Path
 from writ_contracts import errors
 from writ_runtime.config import Variable, describe
 from writ_runtime.yamlfile import dump
-from writ_testing import asyncapi
+from writ_testing import asyncapi, metrics_table, policy_keys
+from writ_testing.dashboards import DASHBOARDS
 
-SERVICES = ("policy", "executor", "audit", "agent_local")
+SERVICES = ("policy", "executor", "audit", "agent_local", "agent_ssh")
 
 CONFIGURATION = """\
 # Configuration
@@ -58,6 +59,9 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "docs/configuration.md": configuration,
     "docs/asyncapi.yaml": subjects,
     "docs/codes.md": codes,
+    "docs/policy-keys.md": policy_keys.document,
+    "docs/metrics.md": metrics_table.document,
+    **{f"deploy/grafana/dashboards/{name}.json": make for name, make in DASHBOARDS.items()},
 }
 
 
@@ -69,7 +73,7 @@ def main(arguments: list[str], root: Path) -> int:
             print(f"{name} is out of date: run `make docs`", file=sys.stderr)
         return 1 if stale else 0
     for name in stale:
-        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(DOCUMENTS[name]())
         print(f"wrote {name}")
     return 0

@@ -29,10 +29,17 @@ class RunningHouse:
     """What a test does with it."""
 
     def __init__(
-        self, home: Home, environ: Mapping[str, str], arguments: Sequence[str], cwd: Path | None = None
+        self,
+        home: Home,
+        environ: Mapping[str, str],
+        arguments: Sequence[str],
+        cwd: Path | None = None,
+        command: Path | None = None,
     ) -> None:
+        """`command`: another `writ` than the one that is installed here."""
         self.home = home
         self._cwd = cwd
+        self._command = command or Path(sys.executable).with_name("writ")
         self._environ = {**os.environ, **environ, "WRIT_HOME": str(home.root)}
         self._arguments = arguments
         self._process: asyncio.subprocess.Process | None = None
@@ -42,7 +49,7 @@ class RunningHouse:
         self.output = self.home.log / "up.log"
         with self.output.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *(str(Path(sys.executable).with_name("writ")), "up", "--nats-port", "0", *self._arguments),
+                *(str(self._command), "up", "--nats-port", "0", *self._arguments),
                 env=self._environ,
                 cwd=self._cwd,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -212,11 +219,12 @@ async def running_house(
     arguments: Sequence[str] = (),
     home: Home | None = None,
     cwd: Path | None = None,
+    command: Path | None = None,
     **prepared: Any,
 ) -> AsyncIterator[RunningHouse]:
     """It runs within the block, and nothing of it after."""
     made = home or prepare(folder, **prepared)
-    house = RunningHouse(made, environ or {}, ["--executors", str(executors), *arguments], cwd)
+    house = RunningHouse(made, environ or {}, ["--executors", str(executors), *arguments], cwd, command)
     try:
         await house.start()
         yield house

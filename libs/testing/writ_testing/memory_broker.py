@@ -27,6 +27,8 @@ class Broker:
 
     def __init__(self, *, max_bytes: int = 64 << 20, ack_wait: float = 10.0) -> None:
         self.disk = Disk(max_bytes=max_bytes, ack_wait=ack_wait)
+        self.policies = Disk(max_bytes=max_bytes, ack_wait=ack_wait)
+        self.scans = Disk(max_bytes=max_bytes, ack_wait=ack_wait)
         self.listeners: list[_Listener] = []
         self._turn = count()
         self._inboxes = count()
@@ -51,10 +53,14 @@ class Broker:
     def stop(self) -> None:
         """The server goes away; what it stored stays."""
         self.disk.online.clear()
+        self.policies.online.clear()
+        self.scans.online.clear()
 
     def start(self) -> None:
         """It is there again."""
         self.disk.online.set()
+        self.policies.online.set()
+        self.scans.online.set()
         self.disk.changed()
 
 

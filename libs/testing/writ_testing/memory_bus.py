@@ -12,7 +12,7 @@ from writ_bus import micro, tracing
 from writ_bus.errors import Full, Refused, TimedOut, Unreachable
 from writ_bus.grammar import check_subject
 from writ_bus.patience import backoff
-from writ_bus.port import Delivery, Handler, Message, Service
+from writ_bus.port import Delivery, Handler, Message, Service, Stored
 from writ_bus.workers import Workers
 from writ_contracts import subjects
 from writ_testing.memory_broker import BACKLOG, Broker, MemoryServing, MemorySubscribed
@@ -31,6 +31,8 @@ class MemoryBus:
         self._open: list[MemorySubscribed] = []
         disk = self.broker.disk
         self.journal = MemoryJournal(disk)
+        self.policies: Stored = MemoryJournal(self.broker.policies)
+        self.scans: Stored = MemoryJournal(self.broker.scans)
         self.params = MemoryStore(disk, subjects.PARAMS.removesuffix(".>"))
         self.results = MemoryStore(disk, subjects.RESULTS.removesuffix(".>"))
 
@@ -47,14 +49,16 @@ class MemoryBus:
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> Message:
         """See Bus."""
-        arrived: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[Message] = loop.create_future()
+        deadline = loop.time() + timeout
         asked = MemorySubscribed(self.broker, [])
         reply = self.broker.inbox()
         asked.listen(reply, "", lambda message: _settle(arrived, message))
         message = Message(check_subject(subject), data, tracing.outgoing(headers), reply)
         try:
-            async with asyncio.timeout(timeout):
-                await self._find_somebody(message, min(timeout, NO_RESPONDERS_PATIENCE))
+            await self._find_somebody(message, min(timeout, NO_RESPONDERS_PATIENCE))
+            async with asyncio.timeout_at(deadline):
                 return _unless_failed(await arrived)
         except TimeoutError:
             raise TimedOut(f"no answer from {subject} in {timeout:g} s") from None

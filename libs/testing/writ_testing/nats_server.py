@@ -29,10 +29,18 @@ def free_port() -> int:
 class WritServer:
     """A server with its plan and everybody's keys. Users are named as their inboxes: `executor`, `alice`, `agent-a`."""
 
-    def __init__(self, directory: Path, principals: Sequence[str], pools: Sequence[str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        principals: Sequence[str],
+        pools: Sequence[str],
+        scanners: Sequence[str] = (),
+        tokens: Sequence[str] = (),
+    ) -> None:
         self._directory = directory
         self._stack = AsyncExitStack()
-        names = ("bootstrap", "system", "status", *SERVICES, *principals, *(f"agent-{pool}" for pool in pools))
+        others = (*(f"agent-{pool}" for pool in pools), *(f"enrol-{token}" for token in tokens))
+        names = ("bootstrap", "system", "status", *SERVICES, *principals, *others)
         self.keys = {str(name): Key(generate_seed()) for name in names}
         self.plan = ServerPlan(
             store_dir=str(directory / "jetstream"),
@@ -43,7 +51,9 @@ class WritServer:
             status=self.keys["status"].public,
             roles={role: [self.keys[role].public] for role in SERVICES},
             principals={name: [self.keys[name].public] for name in principals},
+            scanners=scanners,
             pools={pool: [self.keys[f"agent-{pool}"].public] for pool in pools},
+            tokens={token: self.keys[f"enrol-{token}"].public for token in tokens},
         )
         self.process: ServerProcess
 
@@ -116,12 +126,14 @@ async def writ_server(
     directory: Path,
     *,
     principals: Sequence[str] = ("alice", "bob"),
+    scanners: Sequence[str] = (),
     pools: Sequence[str] = ("a", "b"),
+    tokens: Sequence[str] = (),
     journal_bytes: int = JOURNAL_BYTES,
     ack_wait: float = ACK_WAIT,
 ) -> AsyncIterator[WritServer]:
     """A server that is ready, with streams and consumers."""
-    server = WritServer(directory, principals, pools)
+    server = WritServer(directory, [*principals, *scanners], pools, scanners, tokens)
     await server.start()
     try:
         await server.provision(journal_bytes=journal_bytes, ack_wait=ack_wait)

@@ -5,7 +5,7 @@ Both sign for real, with keys of their own: what is checked in production is che
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct, structs
@@ -29,6 +29,7 @@ from writ_contracts.decisions import (
     Effect,
     Grant,
     Granted,
+    Limit,
     Look,
     PolicyVersion,
     Subject,
@@ -52,18 +53,28 @@ VERSION = PolicyVersion(
 
 
 class ScriptedPolicy:
-    """Allows everything, unless `effects`, `errors` or `grant_effects` say otherwise for an operation."""
+    """Allows everything, unless `effects`, `errors` or `grant_effects` say otherwise for an operation.
+
+    `needs`: what it asks to be listed before it decides. `limits`: what its decisions come with.
+    """
 
     def __init__(self, catalogue: Catalogue, targets: Mapping[str, Target]) -> None:
         self.key = Key(generate_seed())
         self.effects: dict[str, Effect] = {}
         self.grant_effects: dict[str, Effect] = {}
         self.errors: dict[str, Failure] = {}
+        self.grant_errors: dict[str, Failure] = {}
+        self.needs: dict[str, list[str]] = {}
+        self.limits: dict[str, list[Limit]] = {}
         self.decides: list[Decide] = []
         self.grants: list[AskGrant] = []
         self.lifetime = 30.0
         self._catalogue = catalogue
-        self._targets = targets
+        self._targets = dict(targets)
+
+    def know(self, targets: Iterable[Target]) -> None:
+        """These are in the scripted inventory too."""
+        self._targets |= {target.id: target for target in targets}
 
     async def serve(self, bus: Bus) -> None:
         """Answer on the policy's subjects."""
@@ -90,6 +101,10 @@ class ScriptedPolicy:
         if subject.operation in self.errors:
             return encode(Decided(error=self.errors[subject.operation]))
         effective = self._effective(subject)
+        if (needs := self.needs.get(subject.operation)) and ask.facts is None:
+            decision = self.decision(subject, effective, "deny", ask.control_sequence)
+            listing = self._listing(subject, ask.look_key or "", needs)
+            return encode(Decided(decision=sign(self.key, decision), look=listing, needs=needs))
         decision = self.decision(subject, effective, self.effects.get(subject.operation, "allow"), ask.control_sequence)
         look = self._look(ask, effective) if ask.look and decision.effect != "deny" else None
         return encode(Decided(decision=sign(self.key, decision), effective=effective, look=look))
@@ -98,7 +113,13 @@ class ScriptedPolicy:
         ask = decode(message.data, AskGrant)
         self.grants.append(ask)
         subject = ask.subject
+        if subject.operation in self.grant_errors:
+            return encode(Granted(error=self.grant_errors[subject.operation]))
         effective = self._effective(subject)
+        if (needs := self.needs.get(subject.operation)) and ask.facts is None:
+            decision = self.decision(subject, effective, "deny", ask.control_sequence)
+            listing = self._listing(subject, ask.look_key or "", needs)
+            return encode(Granted(decision=sign(self.key, decision), look=listing, needs=needs))
         effect = self.grant_effects.get(subject.operation, self.effects.get(subject.operation, "allow"))
         decision = self.decision(subject, effective, effect, ask.control_sequence)
         signed = sign(self.key, decision)
@@ -126,7 +147,24 @@ class ScriptedPolicy:
             authenticated="server",
             dry_run=subject.dry_run,
             timeout=int(effective["timeout"]),
+            limits=self.limits.get(subject.operation, []),
         )
+
+    def _listing(self, subject: Subject, look_key: str, needs: list[str]) -> Signed:
+        target = self.target(subject.target)
+        look = Look(
+            operation_id=subject.operation_id,
+            operation=subject.operation,
+            target=target,
+            pool=target.pool,
+            actions=["listing"],
+            parameters_digest=keyed_digest(look_key, {}),
+            policy=VERSION,
+            expires_at=time.time() + 60,
+            sources=needs,
+            issued_at=time.time(),
+        )
+        return sign(self.key, look)
 
     def grant(self, ask: AskGrant, decision: Decision, signed: Signed, effective: dict[str, Any]) -> Grant:
         """A grant for the claim."""

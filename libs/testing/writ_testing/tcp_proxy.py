@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that can stop forwarding without closing: a network that fell silent."""
+"""A TCP proxy on loopback that can close what it forwards, or stop without closing: a network that fell silent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,12 +13,20 @@ class TcpProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self.accepted = 0
         self.port = 0
 
     def stall(self) -> None:
         """From now on nothing passes, on the connections that are there and on new ones."""
         self._flowing.clear()
+
+    def cut(self) -> None:
+        """Every connection is closed, and on new ones nothing passes."""
+        self._flowing.clear()
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
 
     def flow(self) -> None:
         """New connections pass again; old ones stay silent for ever, as after a router forgot them."""
@@ -29,8 +37,14 @@ class TcpProxy:
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client."""
         self.accepted += 1
+        self._writers.append(writer)
         await self._flowing.wait()
-        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
+        try:
+            to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
+        except ConnectionRefusedError:
+            writer.close()
+            return
+        self._writers.append(to_writer)
         for source, sink in ((reader, to_writer), (to_reader, writer)):
             task = asyncio.create_task(self._forward(source, sink))
             self._tasks.add(task)
@@ -53,6 +67,8 @@ class TcpProxy:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
 
 
 @asynccontextmanager

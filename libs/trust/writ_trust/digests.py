@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from typing import Any
 
 from writ_contracts.wire import canonical
@@ -20,6 +21,14 @@ def keyed_digest(key: str, value: Any) -> str:
 def plain_digest(data: bytes) -> str:
     """SHA-256 in hex, for what is public or long."""
     return hashlib.sha256(data).hexdigest()
+
+
+def of_all(items: Iterable[bytes]) -> str:
+    """SHA-256 in hex over the SHA-256 of each of them, in order."""
+    whole = hashlib.sha256()
+    for item in items:
+        whole.update(hashlib.sha256(item).digest())
+    return whole.hexdigest()
 
 
 def same(left: str, right: str) -> bool:

@@ -4,34 +4,37 @@ What hostops says becomes what the agent says; where it ended without a word, no
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import os
+import pwd
+import time
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
-from msgspec import Struct, field
-
-from writ_agent.backend import Done, Effect, Probed, Progress, Task, Verdict
+from writ_agent.backend import Done, Found, Probed, Progress, Task, cannot_list
+from writ_agent.host_requests import (
+    Action,
+    Result,
+    allowed,
+    done_of,
+    listing_request,
+    probed_of,
+    request,
+    secrets_of,
+    seen_of,
+    survey_request,
+    surveyed,
+)
+from writ_agent.processes import end
+from writ_agent.standings import Standings
 from writ_agent_local.child import HostChild
-from writ_contracts.agents import ReceiptOutcome
-from writ_contracts.errors import Invalid, Unreachable, WritError
-from writ_contracts.parameters import hidden
-from writ_hostops.operations import HANDLERS
+from writ_contracts.backends import Step
+from writ_contracts.errors import Unreachable, WritError
+from writ_contracts.inventory import Target
+from writ_hostops.operations import HANDLERS, LISTINGS
 
-Action = Literal["run", "baseline", "probe", "preview"]
-_VERDICTS: Mapping[str, Verdict] = {"succeeded": "took_effect", "not_done": "no_effect"}
-
-
-class Result(Struct, frozen=True, kw_only=True):
-    """The last line of hostops about a request (writ_hostops/protocol.py)."""
-
-    outcome: ReceiptOutcome
-    code: str = ""
-    message: str = ""
-    output: dict[str, Any] = field(default_factory=dict)
-    state: dict[str, Any] = field(default_factory=dict)
-    effect: Effect = "none"
-    certain: bool = True
+LEFT_BEHIND_SECONDS = 2.0
+"""From SIGTERM to SIGKILL for what a hostops that was killed has left behind."""
 
 
 class LocalBackend:
@@ -44,6 +47,7 @@ class LocalBackend:
         self._forbidden = sorted({str(path) for own in forbidden for path in (own.absolute(), own.resolve())})
         self._markers = str(markers.absolute())
         self._children: dict[str, asyncio.Task[HostChild]] = {}
+        self.standings = Standings()
         self._sound: str | None = "not tried yet"
 
     async def run(self, task: Task, progress: Progress) -> Done:
@@ -51,7 +55,10 @@ class LocalBackend:
         starting = self._children[task.operation_id] = asyncio.create_task(HostChild.start(task.operation_id))
         try:
             child = await starting
-            return _done(task, await child.ask(self._request("run", task), progress, _secrets(task)))
+            asked = request("run", task, self._allowed(task.target))
+            told = await child.ask(asked, progress, secrets_of(task))
+            # A hostops that was killed has left what it had started, which nobody watches any more.
+            return done_of(task, told, told is not None or await end(task.operation_id, LEFT_BEHIND_SECONDS))
         except OSError as error:
             return Done(outcome="failed", code="unavailable", message=f"no process could be started: {error.strerror}")
         finally:
@@ -78,9 +85,29 @@ class LocalBackend:
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
         """See Probes."""
-        result = await self._look("probe", task, baseline)
-        verdict = _VERDICTS.get(str(result.output.get("verdict")), "unknown")
-        return Probed(verdict=verdict, seen={**result.state, "reason": str(result.output.get("reason", ""))})
+        return probed_of(await self._look("probe", task, baseline))
+
+    async def listing(self, target: Target, source: str) -> list[str]:
+        """See Listings."""
+        if source not in LISTINGS:
+            raise cannot_list(source)
+        result = await _ask("listing", listing_request(source, self._allowed(target)), ())
+        return [str(name) for name in result.output.get("names", ())]
+
+    async def visit(self, target: Target) -> Found:
+        """See Visits."""
+        here = [
+            Step(name="connection", well=True, detail=f"on {os.uname().nodename} itself"),
+            Step(name="credentials", well=True, detail=f"as {_user()}"),
+        ]
+        try:
+            told = await _told(survey_request(self._allowed(target)), ())
+            found = surveyed(told, self.operations, here)
+        except WritError as error:
+            step = Step(name="host", well=False, detail=str(error))
+            found = Found(steps=[*here, step], code=error.code, message=str(error))
+        self.standings.found(target.id, found.code, time.time())
+        return found
 
     async def check(self) -> str | None:
         """Whether hostops starts and ends on this host; once it did, it is believed."""
@@ -90,74 +117,29 @@ class LocalBackend:
 
     async def _look(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
         """Raises WritError with what hostops has against it."""
-        try:
-            child = await HostChild.start(f"{task.operation_id}-{action}")
-        except OSError as error:
-            raise Unreachable(f"no process could be started: {error.strerror}") from error
-        try:
-            told = await child.ask(self._request(action, task, baseline), _silent, _secrets(task))
-        except asyncio.CancelledError:
-            await child.stop(0.0)
-            raise
-        result = _result(told)
-        if result is None:
-            raise WritError(f"hostops gave no {action}")
-        if result.outcome != "succeeded":
-            raise Invalid(result.message, code=result.code)
-        return result
+        asked = request(action, task, self._allowed(task.target), baseline)
+        return await _ask(action, asked, secrets_of(task))
 
-    def _request(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return {
-            "id": task.operation_id,
-            "action": action,
-            "operation": task.operation.name,
-            "parameters": dict(task.parameters),
-            "target": {
-                "file_roots": [
-                    {"path": root.path, "allow_system_root": root.allow_system_root} for root in task.target.roots()
-                ],
-                "forbidden_paths": self._forbidden,
-                "state_dir": self._markers,
-            },
-            "baseline": dict(baseline or {}),
-            "timeout": task.timeout,
-            "attempt": max(task.attempt, 1),
-        }
+    def _allowed(self, target: Target) -> dict[str, Any]:
+        return allowed(target, self._forbidden, self._markers)
 
 
-def _done(task: Task, told: dict[str, Any] | None) -> Done:
-    result = _result(told)
-    if result is None:
-        return _without_word(task)
-    return Done(
-        outcome=result.outcome,
-        output=result.output,
-        state=result.state,
-        code=result.code,
-        message=result.message,
-        effect=result.effect,
-        over=result.certain,
-    )
+async def _ask(action: str, asked: Mapping[str, Any], secrets: Collection[str]) -> Result:
+    """What hostops has seen. Raises WritError with what it has against it."""
+    return seen_of(action, await _told(asked, secrets))
 
 
-def _without_word(task: Task) -> Done:
-    """It was killed, or broke. Its process is gone, so nothing of it goes on that it ran itself."""
-    message = "hostops ended without a result"
-    if task.operation.read_only:
-        return Done(outcome="cancelled", code="ended", message=message)
-    return Done(outcome="unknown", code="ended", message=message, effect="maybe")
-
-
-def _result(told: dict[str, Any] | None) -> Result | None:
+async def _told(asked: Mapping[str, Any], secrets: Collection[str]) -> dict[str, Any] | None:
+    """What hostops answers in a child of its own. Raises Unreachable."""
     try:
-        return None if told is None else msgspec.convert(told, Result)
-    except msgspec.ValidationError:
-        return None
-
-
-def _secrets(task: Task) -> list[str]:
-    names = hidden(task.operation.parameters, task.parameters)
-    return [str(task.parameters[name]) for name in names]
+        child = await HostChild.start(f"{asked['id']}-{asked['action']}")
+    except OSError as error:
+        raise Unreachable(f"no process could be started: {error.strerror}") from error
+    try:
+        return await child.ask(asked, _silent, secrets)
+    except asyncio.CancelledError:
+        await child.stop(0.0)
+        raise
 
 
 async def _try_hostops() -> str | None:
@@ -167,6 +149,14 @@ async def _try_hostops() -> str | None:
     except OSError as error:
         return f"no process could be started: {error.strerror}"
     return None if told and told.get("code") == "unsupported" else "hostops does not answer"
+
+
+def _user() -> str:
+    """Whose rights it has; by number where the host has no name for it."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _silent(message: str) -> None:

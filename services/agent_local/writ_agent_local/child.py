@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from writ_agent.host_requests import redact
 from writ_agent.processes import end, marked
 from writ_runtime.logs import Log
 
@@ -121,13 +122,6 @@ class HostChild:
             os.killpg(self._process.pid, number)
         except ProcessLookupError:
             return  # the whole group is gone
-
-
-def redact(text: str, secrets: Collection[str]) -> str:
-    """The text without the secrets, longest first."""
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "<secret>")
-    return text
 
 
 async def _line(stdout: asyncio.StreamReader) -> bytes:

@@ -3,9 +3,10 @@
 import asyncio
 
 from writ_audit.config import Config
-from writ_audit.service import Audit, metrics
+from writ_audit.measures import metrics
+from writ_audit.service import Audit
 from writ_runtime.connecting import connect_as, load_key
-from writ_runtime.service import Step, run, running
+from writ_runtime.service import Step, ended, run, running
 
 
 async def main(config: Config) -> None:
@@ -16,11 +17,13 @@ async def main(config: Config) -> None:
         audit = Audit(config, bus, measured)
         await audit.serve()
         following = asyncio.create_task(audit.follow())
-        following.add_done_callback(lambda _: process.stop.ask("the journal is not followed any more"))
-        steps = Step("settle", audit.stop), Step("drain", lambda: bus.drain(5.0), 6.0)
+        process.needs(following, "the journal is not followed any more")
+        steps = (
+            Step("settle", audit.stop),
+            Step("drain", lambda: bus.drain(5.0), 6.0),
+            Step("follow", lambda: ended(following)),
+        )
         await process.serve_until_stopped(audit.checks(), *steps)
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
         audit.close()
 
 

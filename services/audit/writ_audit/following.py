@@ -6,11 +6,14 @@ away and built anew, and nobody but the log notices.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from time import time_ns
+from typing import Any
 
 from writ_audit.index import Index, IndexDamaged, Place
 from writ_audit.projection import Change, project
+from writ_bus import tracing
 from writ_bus.port import Journal, Record
 from writ_contracts.errors import TimedOut, Unreachable, WritError
 from writ_contracts.subjects import JOURNAL
@@ -31,15 +34,25 @@ class JournalReplaced(WritError):
 
 
 class Follower:
-    """Reads the journal into the index. `seen` is told the kind of each event that was taken in."""
+    """Reads the journal into the index. `seen` is told kind and size of each event that was taken in, `asked` whether
+    the index was current when somebody needed it."""
 
-    def __init__(self, journal: Journal, index: Index, seen: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        index: Index,
+        seen: Callable[[str, int], None] = lambda *_: None,
+        asked: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self._journal = journal
         self._index = index
         self._seen = seen
+        self._asked = asked
         self._moved = asyncio.Condition()
         self._wanted = asyncio.Event()
         self._last = 0
+        self.problem: str | None = None
+        """Why nothing more gets into the index at present."""
 
     @property
     def position(self) -> int:
@@ -56,13 +69,12 @@ class Follower:
         while True:
             try:
                 await self._check_journal()
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._watch())
-                    tasks.create_task(self._follow())
-            except* (IndexDamaged, JournalReplaced) as group:
-                await self._rebuild(_first(group))
-            except* (Unreachable, TimedOut) as group:
-                _log.warning("index.waiting", error=_first(group), retry_after=RETRY_AFTER)
+                await _until_one_fails(self._watch(), self._follow())
+            except (IndexDamaged, JournalReplaced) as error:
+                await self._rebuild(str(error))
+            except (Unreachable, TimedOut) as error:
+                self.problem = str(error)
+                _log.warning("index.waiting", error=str(error), retry_after=RETRY_AFTER)
                 await asyncio.sleep(RETRY_AFTER)
 
     async def reached(self, sequence: int, timeout: float) -> bool:
@@ -78,16 +90,20 @@ class Follower:
     async def current(self, timeout: float) -> bool:
         """Wait until the index has all that the journal holds at this moment; False if it does not in time."""
         last = await self._journal.last(JOURNAL)
-        return last is None or await self.reached(last.sequence, timeout)
+        current = last is None or await self.reached(last.sequence, timeout)
+        self._asked(current)
+        return current
 
     async def _check_journal(self) -> None:
-        """Raises JournalReplaced unless the index's first and last records are in this journal, as they were."""
+        """Raises JournalReplaced unless the index's first and last records are in this journal, as they were. The first
+        one may have gone into an archive; what the index had read last has not.
+        """
         place = self._index.place
         if place.position == 0:
             return
         first = await self._journal.read(JOURNAL, limit=1)
         last = await self._journal.read(JOURNAL, after=place.position - 1, limit=1)
-        if not first or _digest(first[0]) != place.origin:
+        if not first or (first[0].sequence == 1 and _digest(first[0]) != place.origin):
             raise JournalReplaced("the journal begins with another event")
         if not last or last[0].sequence != place.position or _digest(last[0]) != place.last:
             raise JournalReplaced(f"the journal has another event at {place.position}, or none")
@@ -108,6 +124,7 @@ class Follower:
             records = await self._journal.read(JOURNAL, after=self.position, limit=BATCH)
             if records:
                 await self._apply(records)
+            self.problem = None
             if len(records) < BATCH:
                 # Not wait_for: on Python 3.11 it loses a cancel that comes as the event is set.
                 with suppress(TimeoutError):
@@ -118,15 +135,18 @@ class Follower:
         changes = [project(record.sequence, record.subject, record.data, record.time) for record in records]
         last = records[-1]
         place = Place(last.sequence, self._index.place.origin or _digest(records[0]), _digest(last))
+        began = time_ns()
         await asyncio.to_thread(self._index.apply, changes, place)
+        if tracing.exporting():
+            _leave_spans(records, changes, began)
         self._last = max(self._last, last.sequence)
-        self._count(changes)
+        self._count(records, changes)
         async with self._moved:
             self._moved.notify_all()
 
-    def _count(self, changes: list[Change]) -> None:
-        for change in changes:
-            self._seen(change.event.kind)
+    def _count(self, records: list[Record], changes: list[Change]) -> None:
+        for record, change in zip(records, changes, strict=True):
+            self._seen(change.event.kind, len(record.data))
             if change.event.kind == "unreadable":
                 _log.error("journal.unreadable", sequence=change.event.sequence, subject=change.event.subject)
 
@@ -135,12 +155,28 @@ class Follower:
         await asyncio.to_thread(self._index.reset, why)
 
 
-def _first(group: BaseExceptionGroup[Exception]) -> str:
-    """What the first error of a group, however deep, says."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error)
+async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
+    """Raises the error of the first one that fails, when all have ended. A cancel is heeded, whatever they make of
+    theirs: before Python 3.13 a TaskGroup loses one that comes as one of its tasks fails.
+    """
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _leave_spans(records: list[Record], changes: list[Change], began: int) -> None:
+    """Of each event that was taken in, as a part of what had it appended."""
+    for record, change in zip(records, changes, strict=True):
+        if tracing.TRACEPARENT in record.headers:
+            event = change.event
+            facts = {"operation_id": event.operation_id, "sequence": event.sequence}
+            tracing.left(f"index {event.kind}", record.headers, began, **facts)
 
 
 def _digest(record: Record) -> str:

@@ -5,6 +5,7 @@ The decision is on the control operation `audit_read`, and counts only if policy
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from writ_contracts import subjects
 from writ_contracts.decisions import Decide, Decided, Decision, Subject
 from writ_contracts.errors import Denied, Unreachable, Untrusted
 from writ_contracts.ids import WRIT_TARGET, encode_id
+from writ_contracts.notices import Notice
 from writ_contracts.wire import decode, encode
 from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import open_signed
@@ -36,7 +38,9 @@ class Reader(Struct, frozen=True):
 class Permission:
     """Asks policy."""
 
-    def __init__(self, bus: Bus, policy_key: str) -> None:
+    def __init__(self, bus: Bus, policy_key: str, tell: Callable[[Notice], None]) -> None:
+        """`tell` has a refusal recorded."""
+        self._tell = tell
         self._bus = bus
         self._trusted = (policy_key,)
 
@@ -58,11 +62,17 @@ class Permission:
         if decision.effect != "allow":
             raise Denied(decision.reason, code=decision.code or "denied")
 
-    async def allows(self, reader: Reader, owner: str | None, parameters: dict[str, Any]) -> bool:
-        """As `check`, for what is merely left out."""
+    async def allows(
+        self, reader: Reader, owner: str | None, parameters: dict[str, Any], *, asked_for: bool = True
+    ) -> bool:
+        """As `check`. A refusal of what was `asked_for` is recorded; what is merely left out is not."""
         try:
             await self.check(reader, owner, parameters)
-        except Denied:
+        except Denied as error:
+            if asked_for:
+                about = ", ".join(f"{name} {value}" for name, value in sorted(parameters.items()))
+                detail = f"{about}: {error.code}"[:1000]
+                self._tell(Notice(kind="read_refused", detail=detail, principal=reader.principal))
             return False
         return True
 

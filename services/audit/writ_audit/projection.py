@@ -30,6 +30,7 @@ _OPERATION_EVENTS = (
     journal.Finished,
     journal.Unknown,
     journal.Resolved,
+    journal.Archived,
 )
 
 
@@ -116,7 +117,7 @@ def _row(sequence: int, subject: str, event: Any) -> EventRow:
 
 
 def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None:
-    if not isinstance(event, journal.Requested | journal.Refused):
+    if not isinstance(event, journal.Requested | journal.Refused | journal.Archived):
         return None
     return OperationRow(
         operation_id=row.operation_id,
@@ -125,7 +126,7 @@ def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None
         acts_for=event.acts_for or "",
         operation=event.operation,
         target=event.target,
-        requested_at=event.at,
+        requested_at=event.requested_at if isinstance(event, journal.Archived) else event.at,
         correlation_id=event.correlation_id,
     )
 
@@ -146,7 +147,7 @@ def _end(event: journal.OperationEvent) -> tuple[str | None, str]:
     match event:
         case journal.Unknown():
             return "unknown", event.code
-        case journal.Refused() | journal.Finished() | journal.Resolved():
+        case journal.Refused() | journal.Finished() | journal.Resolved() | journal.Archived():
             return event.outcome, event.code
         case _:
             return None, ""

@@ -60,7 +60,8 @@ class Reading:
             return None
         parameters = {"query": "search", "principal": query.principal, "target": query.target}
         given = {name: value for name, value in parameters.items() if value is not None}
-        allowed = await self._permission.allows(reader, query.principal, given)
+        named = query.principal is not None
+        allowed = await self._permission.allows(reader, query.principal, given, asked_for=named)
         return None if allowed else reader.principal
 
     async def _operation(self, reader: Reader, operation_id: str) -> list[Record]:
@@ -105,15 +106,18 @@ class Reading:
         owned = {event.principal for event in found if event.principal and reader.owns(event.principal, event.acts_for)}
         for owner in sorted({event.principal for event in found} - owned - {""}):
             parameters = {"query": "trace", "correlation_id": correlation_id, "principal": owner}
-            if await self._permission.allows(reader, owner, parameters):
+            if await self._permission.allows(reader, owner, parameters, asked_for=False):
                 owned.add(owner)
         return [event for event in found if event.principal in owned or (owned and _nobodys(event))]
 
     async def _fetch(self, sequences: Sequence[int]) -> list[Record]:
-        """The records at these sequences, which are in order: one read for each run without a gap."""
+        """The records at these sequences, which are in order: one read for each run without a gap. What is in an
+        archive is not among them.
+        """
         runs = [[sequence for _, sequence in run] for _, run in groupby(enumerate(sequences), key=_run)]
         reads = [await self._journal.read(JOURNAL, after=run[0] - 1, limit=len(run)) for run in runs]
-        return [record for records in reads for record in records]
+        wanted = set(sequences)
+        return [record for records in reads for record in records if record.sequence in wanted]
 
     def _answer(self, records: Sequence[Record], *, withheld: int, more: bool = False) -> TraceAnswer:
         fitting, size = 0, 0

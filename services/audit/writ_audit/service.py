@@ -1,30 +1,34 @@
 """The parts of the audit service, put together; its health checks and metrics."""
 
+import asyncio
+import os
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import get_args
 
 from writ_audit.config import Config
 from writ_audit.following import Follower
 from writ_audit.handlers import service
 from writ_audit.index import Index
+from writ_audit.measures import Measures
 from writ_audit.permission import Permission
-from writ_audit.projection import UNREADABLE
 from writ_audit.reading import Reading
+from writ_audit.servers import Servers
 from writ_bus.errors import BusError
 from writ_bus.port import Bus, Serving
-from writ_contracts.journal import JournalEvent
+from writ_contracts import subjects
+from writ_contracts.audit import AuditStanding
+from writ_contracts.errors import WritError
+from writ_contracts.ids import encode_id
+from writ_contracts.wire import encode
 from writ_runtime.health import Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_runtime.notifying import Notifier
 
+_log = Log("writ.audit")
+TELL_EVERY = 5.0
 MOST_BEHIND = 1_000
 """Events that the index may be behind the journal before the service calls itself not ready."""
-
-
-def metrics() -> Metrics:
-    """With the endpoints that this service has."""
-    return Metrics(endpoints=("trace", "search"))
 
 
 class Audit:
@@ -35,22 +39,41 @@ class Audit:
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._index = Index(config.state_dir / "audit.sqlite")
         if self._index.rebuilt:
-            Log("writ.audit").warning("index.rebuilt", reason=self._index.rebuilt)
-        events = measured.counter("writ_audit_events_total", "Events indexed, by kind.", {"kind": event_kinds()})
-        self._follower = Follower(bus.journal, self._index, lambda kind: events.add(kind=kind))
-        measured.measure("writ_audit_lag_events", "Events of the journal not indexed yet.", lambda: self._follower.lag)
-        measured.measure("writ_audit_position", "Last sequence indexed.", lambda: self._follower.position)
-        reading = Reading(bus.journal, self._index, self._follower, Permission(bus, config.policy_key))
+            _log.warning("index.rebuilt", reason=self._index.rebuilt)
+        self._servers = Servers(measured)
+        measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
+        self._follower = Follower(
+            bus.journal, self._index, measures.indexed, lambda current: measures.read(current=current)
+        )
+        self._notifier = Notifier(subjects.NOTICE_AUDIT)
+        permission = Permission(bus, config.policy_key, self._notifier.tell)
+        reading = Reading(bus.journal, self._index, self._follower, permission)
         self._service = service(version("writ-audit"), reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
+        self._instance = encode_id(os.urandom(16))
 
     async def serve(self) -> None:
         """Answer queries from now on."""
         self._serving = await self._bus.serve(self._service)
 
     async def follow(self) -> None:
-        """Keep the index in step, for ever."""
-        await self._follower.run()
+        """Keep the index in step, and have refusals recorded, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follower.run())
+            group.create_task(self._notifier.run(self._bus))
+            group.create_task(self._servers.watch(self._bus))
+            group.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        """Executors, that we are there and how far; nobody there to hear it is no error: the next one comes."""
+        while True:
+            position, lag = self._follower.position, self._follower.lag
+            standing = AuditStanding(position=position, lag=lag, instance=self._instance)
+            try:
+                await self._bus.publish(subjects.AUDIT_STANDING, encode(standing))
+            except WritError as error:
+                _log.debug("standing.lost", error=str(error))
+            await asyncio.sleep(TELL_EVERY)
 
     async def stop(self) -> None:
         """Take no new queries; answer those that came."""
@@ -76,9 +99,5 @@ class Audit:
 
     async def _index_check(self) -> str | None:
         lag = self._follower.lag
-        return f"{lag} events behind the journal" if lag > MOST_BEHIND else None
-
-
-def event_kinds() -> tuple[str, ...]:
-    """Every kind of event that the metrics tell apart."""
-    return (*sorted(str(kind.__struct_config__.tag) for kind in get_args(JournalEvent)), UNREADABLE)
+        behind = f"{lag} events behind the journal" if lag > MOST_BEHIND else None
+        return self._follower.problem or behind

@@ -3,12 +3,14 @@
 import asyncio
 
 from writ_executor.config import Config
-from writ_executor.service import Executor, metrics
+from writ_executor.measures import metrics
+from writ_executor.service import Executor
 from writ_runtime.config import ConfigError
 from writ_runtime.connecting import connect_as, load_key
-from writ_runtime.files import read_agents, read_inventory, read_private
+from writ_runtime.files import read_private
 from writ_runtime.plugins import load_catalogue
-from writ_runtime.service import Step, run, running
+from writ_runtime.reading.lists import read_agents, read_inventory
+from writ_runtime.service import Step, ended, run, running
 from writ_runtime.watched import Watched
 
 
@@ -22,10 +24,13 @@ async def main(config: Config) -> None:
         executor = Executor(config, bus, shared, load_catalogue(), inventory, agents, measured)
         await executor.serve()
         work = asyncio.create_task(executor.run())
-        work.add_done_callback(lambda _: process.stop.ask("the journal is not followed any more"))
-        steps = Step("settle", executor.stop, 10.0), Step("drain", lambda: bus.drain(5.0), 6.0)
+        process.needs(work, "the journal is not followed any more")
+        steps = (
+            Step("settle", executor.stop, 10.0),
+            Step("drain", lambda: bus.drain(5.0), 6.0),
+            Step("follow", lambda: ended(work)),
+        )
         await process.serve_until_stopped(executor.checks(), *steps)
-        work.cancel()
 
 
 def _shared_key(config: Config) -> bytes:

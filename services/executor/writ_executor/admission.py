@@ -12,9 +12,11 @@ from writ_contracts import subjects
 from writ_contracts.errors import Full, WritError
 from writ_contracts.journal import RefusedSummary
 from writ_executor.config import Config
-from writ_executor.flood import Buckets, Tally
+from writ_executor.flood import Tally
 from writ_executor.index import Index
+from writ_executor.measures import Measures
 from writ_executor.recorder import Recorder
+from writ_runtime.buckets import Buckets
 from writ_runtime.logs import Log
 
 OPEN_BYTES = 12_288
@@ -26,11 +28,12 @@ _log = Log("writ.executor")
 class Admission:
     """Refuses with Full, before anything is decided or recorded."""
 
-    def __init__(self, config: Config, bus: Bus, index: Index, recorder: Recorder) -> None:
+    def __init__(self, config: Config, bus: Bus, index: Index, recorder: Recorder, measures: Measures) -> None:
         self._config = config
         self._bus = bus
         self._index = index
         self._recorder = recorder
+        self._measures = measures
         self._requests = Buckets(config.rate, config.burst)
         self._refusals = Buckets(config.refusal_rate, config.refusal_burst)
         self._tally = Tally()
@@ -55,7 +58,7 @@ class Admission:
             return
         if self.fill + self._index.count() * self._each >= self._config.full_at:
             self.turned_away(principal, "full")
-            raise Full(f"the journal is {self.fill:.0%} full: new operations are refused until it is archived")
+            raise Full(f"the journal is {self.fill:.0%} full: new operations are refused until `writ journal archive`")
         if self._index.count_of(principal) >= self._config.most_open:
             self.turned_away(principal, "too_many_open")
             raise Full(f"{principal} has {self._config.most_open} operations that have not ended", code="too_many_open")
@@ -92,6 +95,7 @@ class Admission:
     def turned_away(self, principal: str, code: str) -> None:
         """Count what is not recorded."""
         self._tally.add(principal, code, self._recorder.clock())
+        self._measures.turned_away(code)
 
     async def weigh(self) -> None:
         """Look how full the journal is."""

@@ -9,13 +9,16 @@ class AgentKeys:
 
     def __init__(self, agents: Watched[Agents]) -> None:
         self._agents = agents
+        self._known: Agents | None = None
+        self._by_pool: dict[str, frozenset[str]] = {}
 
-    async def of(self, pool: str, key: str) -> frozenset[str]:
-        """The keys of a pool; the file is looked at again if `key`, which somebody signed with, is not among them."""
-        keys = self._now(pool)
-        if key not in keys and await self._agents.refresh():
-            keys = self._now(pool)
-        return keys
-
-    def _now(self, pool: str) -> frozenset[str]:
-        return frozenset(item.key for item in self._agents.value.agents if item.pool == pool)
+    async def of(self, pool: str) -> frozenset[str]:
+        """The keys of a pool, as the file has them now."""
+        await self._agents.refresh()
+        if self._known is not self._agents.value:
+            self._known = self._agents.value
+            pools = {item.pool for item in self._known.agents}
+            self._by_pool = {
+                one: frozenset(item.key for item in self._known.agents if item.pool == one) for one in pools
+            }
+        return self._by_pool.get(pool, frozenset())

@@ -8,8 +8,8 @@ import time
 from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Full
 from writ_contracts.signing import Signed
-from writ_executor.flood import Buckets
 from writ_executor.recorder import Recorder
+from writ_runtime.buckets import Buckets
 
 RATE, BURST = 1.0, 200.0
 

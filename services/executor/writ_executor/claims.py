@@ -16,18 +16,19 @@ from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachab
 from writ_contracts.journal import Dispatched, Requested, Started
 from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue, Operation
-from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_executor.agent_keys import AgentKeys
 from writ_executor.alarms import Alarms
 from writ_executor.endings import Endings
 from writ_executor.index import Index
+from writ_executor.keeping import Kept
 from writ_executor.lives import Lives
 from writ_executor.policy_client import PolicyClient, Verdicts
 from writ_executor.presence import Presence
 from writ_executor.questions import subject_of
 from writ_executor.recorder import Recorder
+from writ_executor.traces import going_on
 from writ_executor.vault import Gone, Vault
 from writ_runtime.faults import fault
 from writ_trust.sealing import seal
@@ -52,6 +53,7 @@ class Claims:
         endings: Endings,
         presence: Presence,
         alarms: Alarms,
+        kept: Kept,
     ) -> None:
         self._bus = bus
         self._index = index
@@ -64,6 +66,7 @@ class Claims:
         self._endings = endings
         self._presence = presence
         self._alarms = alarms
+        self._kept = kept
 
     async def answer(self, message: Message) -> ClaimAnswer:
         """The grant with its sealed parameters, or why not. Raises WritError for what is wrong with the claim."""
@@ -75,11 +78,12 @@ class Claims:
         wanted = _to_start(life, claim)
         if wanted is None:
             return await self._repeat(life, asked.claim, claim)
-        return await self._start(life, *wanted, asked.claim, claim)
+        with going_on(life):
+            return await self._start(life, *wanted, asked.claim, claim)
 
     async def _checked(self, asked: ClaimMessage, pool: str) -> Claim:
         try:
-            claim = open_signed(asked.claim, Claim, await self._keys.of(pool, asked.claim.key))
+            claim = open_signed(asked.claim, Claim, await self._keys.of(pool))
             if claim.pool != pool:
                 raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}")
         except Untrusted as error:
@@ -104,7 +108,8 @@ class Claims:
             code = "approval_unavailable" if granted.decision.effect == "require_approval" else granted.decision.code
             raise await self._denied(life, code, granted.decision.reason, granted.signed)
         fault("executor.granted")
-        event = self._started(requested, definition, claim, signed, granted, granted.grant_body)
+        kept = self._kept.started(definition, granted.effective, given)
+        event = self._started(requested, kept, claim, signed, granted, granted.grant_body)
         try:
             life = await self._recorder.append(life, event)
         except Conflict:
@@ -117,14 +122,21 @@ class Claims:
     async def _grant(self, requested: Requested, given: dict[str, Any], signed: Signed) -> Verdicts:
         """Policy's word as of the last control event that is stored now, which is looked up while policy is asked."""
         subject = subject_of(requested, given, self._vault.digest_key(requested.operation_id))
-        ask = AskGrant(subject=subject, claim=signed, control_sequence=self._index.control_sequence)
+        key = self._vault.look_key(requested.operation_id)
+        ask = AskGrant(
+            subject=subject,
+            claim=signed,
+            control_sequence=self._index.control_sequence,
+            look_key=key,
+            traced=self._kept.traced,
+        )
         try:
             granted, control = await asyncio.gather(self._policy.grant(ask), self._bus.journal.last(subjects.CONTROL))
             if control is None or control.sequence <= granted.decision.control_sequence:
                 return granted
             return await self._policy.grant(structs.replace(ask, control_sequence=control.sequence))
         except TimedOut as error:  # nothing was stored: the agent may be sure that nothing has started
-            raise Unreachable(f"policy did not answer: {error}") from error
+            raise Unreachable(f"no grant: {error}") from error
 
     async def _given(self, life: Life, requested: Requested) -> dict[str, Any]:
         try:
@@ -148,7 +160,7 @@ class Claims:
     def _started(
         self,
         requested: Requested,
-        definition: Operation,
+        kept: dict[str, Any],
         claim: Claim,
         signed: Signed,
         granted: Verdicts,
@@ -160,7 +172,7 @@ class Claims:
             attempt=claim.attempt,
             instance=claim.instance,
             deadline=self._recorder.clock() + grant.lifetime + grant.timeout + KILL_GRACE,
-            parameters=public(definition.parameters, granted.effective),
+            parameters=kept,
             claim=signed,
             grant=granted.grant,
             decision=granted.signed,
@@ -178,7 +190,7 @@ class Claims:
 
     def _sealed(self, grant: Signed, claim: Claim, requested: Requested, effective: dict[str, Any]) -> ClaimAnswer:
         inside = SealedParameters(parameters=effective, parameters_key=self._vault.digest_key(requested.operation_id))
-        return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)))
+        return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)), outputs=self._kept.outputs)
 
 
 def _to_start(life: Life, claim: Claim) -> tuple[Requested, Dispatched] | None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from writ_executor.keeping import AuditLevel
 from writ_runtime.config import ServiceConfig, env
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -22,6 +23,13 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
     dry_run_only: Annotated[
         bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: nothing changes anywhere, what is accepted ends as a preview")
     ] = False
+    audit_level: Annotated[
+        AuditLevel,
+        env(
+            "SYSTEMMANAGER_AUDIT_LEVEL",
+            "how much the journal keeps of parameters, trace and output: minimal, standard, full; of events always all",
+        ),
+    ] = "standard"
     start_window: Annotated[Seconds, env("WRIT_START_WINDOW", "seconds that agents have to claim an operation")] = 60.0
     queue_window: Annotated[Seconds, env("WRIT_QUEUE_WINDOW", "seconds an operation may wait for its target")] = 3600.0
     lease: Annotated[Seconds, env("WRIT_LEASE", "seconds of silence after which an agent counts as gone")] = 15.0
@@ -41,3 +49,12 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
     full_at: Annotated[
         float, Meta(gt=0, le=1), env("WRIT_JOURNAL_FULL_AT", "share of the journal from which new requests are refused")
     ] = 0.85
+    journal_keep: Annotated[
+        Seconds, env("WRIT_JOURNAL_KEEP", "seconds that an event stays in the journal before it can be archived")
+    ] = 3600.0
+    restored: Annotated[
+        Path | None, env("WRIT_RESTORED", "what `writ restore` left: operations of before that are open end `unknown`")
+    ] = None
+    remember: Annotated[
+        Seconds, env("WRIT_REMEMBER", "days that an archived operation still answers to its idempotency key")
+    ] = 90.0

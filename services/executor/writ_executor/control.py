@@ -1,32 +1,44 @@
-"""The operations on Writ itself that an executor carries out: cancel, stop, lift a stop.
+"""The operations on Writ itself that an executor carries out: cancels, stops, emergencies, versions of the policy,
+archives of the journal.
 
 Each was decided by policy like any other; what it does is an event in the journal, and nothing else.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
 
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.journal import CancelRequested, ControlEvent, Requested, Started
+from writ_contracts.journal import CancelRequested, Requested, Started
 from writ_contracts.life import Life, State
+from writ_executor.archiving import Archiving
 from writ_executor.cancels import Cancels
 from writ_executor.endings import Endings
 from writ_executor.lives import Lives
+from writ_executor.publishing import Done, Publishing
 from writ_executor.recorder import ATTEMPTS, Recorder
 from writ_executor.vault import Vault
 from writ_runtime.faults import fault
 
 INSTANCE = "executor"
-Done = tuple[Literal["succeeded", "failed"], str, str, dict[str, Any]]
+EVENTS = ("stop_set", "stop_lift", "emergency_declare", "emergency_confirm")
+"""What these do is a control event, named after them: policy follows it."""
 Carry = Callable[[Requested], Awaitable[Done]]
 
 
 class Controls:
     """Control operations by name."""
 
-    def __init__(self, recorder: Recorder, lives: Lives, vault: Vault, endings: Endings, cancels: Cancels) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        lives: Lives,
+        vault: Vault,
+        endings: Endings,
+        cancels: Cancels,
+        publishing: Publishing,
+        archiving: Archiving,
+    ) -> None:
         self._recorder = recorder
         self._lives = lives
         self._vault = vault
@@ -34,8 +46,10 @@ class Controls:
         self._cancels = cancels
         self.offered: Mapping[str, Carry] = {
             "operation_cancel": self._cancel,
-            "stop_set": self._stop,
-            "stop_lift": self._lift,
+            "policy_publish": publishing.carry_out,
+            "policy_rollback": publishing.carry_out,
+            "journal_archive": archiving.carry_out,
+            **dict.fromkeys(EVENTS, self._control),
         }
 
     async def carry_out(self, life: Life) -> None:
@@ -63,27 +77,14 @@ class Controls:
             decision=requested.decision,
         )
 
-    async def _stop(self, requested: Requested) -> Done:
-        return await self._control(requested, "stop_set")
-
-    async def _lift(self, requested: Requested) -> Done:
-        return await self._control(requested, "stop_lift")
-
-    async def _control(self, requested: Requested, kind: str) -> Done:
-        event = ControlEvent(
-            **{**self._recorder.stamp(requested.correlation_id), "id": requested.operation_id},
-            kind=kind,
-            principal=requested.principal,
-            operation_id=requested.operation_id,
-            body={**requested.effective, "reason": requested.effective.get("reason") or requested.reason},
-            decision=requested.decision,
-            statement=requested.statement,
-            parameters_key=self._vault.digest_key(requested.operation_id),
-        )
+    async def _control(self, requested: Requested) -> Done:
+        kind = requested.operation
+        event = self._recorder.control_event(requested, self._vault.digest_key(requested.operation_id))
         life = await self._lives.find(requested.principal, requested.operation_id)
         sequence = await self._recorder.append_once(subjects.control_event(kind), event, after=life.first_sequence)
         fault("executor.control_stored")
-        set_id = str(requested.effective.get("stop_id") or requested.operation_id)
+        named = requested.effective.get("stop_id") or requested.effective.get("emergency_id")
+        set_id = str(named or requested.operation_id)
         return "succeeded", "", "", {"id": set_id, "sequence": sequence}
 
     async def _cancel(self, requested: Requested) -> Done:

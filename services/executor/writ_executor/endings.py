@@ -2,18 +2,21 @@
 
 from typing import Any
 
+from msgspec import structs
+
 from writ_contracts.errors import WritError
+from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Finished, Outcome, Requested, Resolved, Unknown
 from writ_contracts.life import Life
 from writ_contracts.signing import Signed
 from writ_executor.chores import Chores
 from writ_executor.dispatch import Dispatcher
-from writ_executor.index import changes
+from writ_executor.index import lines
+from writ_executor.keeping import Kept
 from writ_executor.presence import Presence
 from writ_executor.recorder import Recorder
 from writ_executor.vault import Vault
 from writ_runtime.logs import Log
-from writ_runtime.metrics import Counter
 
 _log = Log("writ.executor")
 
@@ -28,14 +31,14 @@ class Endings:
         dispatcher: Dispatcher,
         presence: Presence,
         chores: Chores,
-        outcomes: Counter,
+        kept: Kept,
     ) -> None:
         self._recorder = recorder
         self._vault = vault
         self._dispatcher = dispatcher
         self._presence = presence
         self._chores = chores
-        self._outcomes = outcomes
+        self._kept = kept
 
     def now(self) -> float:
         """Unix seconds."""
@@ -60,6 +63,10 @@ class Endings:
     ) -> Life:
         """Its one outcome. Raises Conflict if another was first."""
         requested = _requested(life)
+        if not self._keeps(requested):
+            if output:
+                await self._vault.keep_result(requested.principal, requested.operation_id, output)
+            output, state = {}, {}
         event = Finished(
             **self.stamp(requested),
             operation_id=requested.operation_id,
@@ -72,7 +79,7 @@ class Endings:
             receipt=receipt,
             decision=decision,
         )
-        return self._after(await self._recorder.append(life, event), requested, outcome)
+        return self._after(await self._recorder.append(life, event), requested)
 
     async def not_started(
         self, life: Life, outcome: Outcome, code: str, message: str, decision: Signed | None = None
@@ -88,21 +95,30 @@ class Endings:
         event = Unknown(
             **self.stamp(requested), operation_id=requested.operation_id, code=code, message=message, receipt=receipt
         )
-        return self._after(await self._recorder.append(life, event), requested, "unknown")
+        return self._after(await self._recorder.append(life, event), requested)
 
     async def resolve(self, life: Life, event: Resolved) -> Life:
         """What it was after all."""
-        return self._after(await self._recorder.append(life, event), _requested(life), event.outcome)
+        requested = _requested(life)
+        if not self._keeps(requested):
+            event = structs.replace(event, output={}, state={})
+        return self._after(await self._recorder.append(life, event), requested)
 
-    def _after(self, life: Life, requested: Requested, outcome: str) -> Life:
-        self._outcomes.add(outcome=outcome, operation=requested.operation)
+    def shown(self, seen: dict[str, Any]) -> dict[str, Any]:
+        """What of something seen on a host is not too large to be kept."""
+        return self._kept.shown(seen)
+
+    def _keeps(self, requested: Requested) -> bool:
+        """Whether outputs of this one are for the record; those of control operations are in any case."""
+        return self._kept.outputs or requested.target == WRIT_TARGET
+
+    def _after(self, life: Life, requested: Requested) -> Life:
         self._presence.forget(requested.pool, requested.operation_id)
-        self._chores.spawn("clean up", self._clean_up(requested, forget=outcome != "unknown"))
+        self._chores.spawn("clean up", self._clean_up(requested, forget=life.outcome != "unknown"))
         return life
 
     async def _clean_up(self, requested: Requested, *, forget: bool) -> None:
-        if changes(requested):
-            await self._dispatcher.advance(requested.target)
+        await self._dispatcher.advance(*lines(requested))
         if not forget:  # a probe may still ask policy about it; the parameters' own age ends them
             return
         try:

@@ -1,24 +1,6 @@
-"""How much one principal may ask: token buckets, and counts of what was turned away. Pure; time comes in."""
+"""What was turned away of a flood, counted by principal. How much is too much: `writ_runtime.buckets`. Pure."""
 
 from msgspec import Struct, field
-
-
-class Bucket(Struct):
-    """A token bucket: `rate` a second on average, `burst` at once."""
-
-    rate: float
-    burst: float
-    tokens: float
-    at: float
-
-    def take(self, now: float) -> bool:
-        """Take one token, if there is one."""
-        self.tokens = min(self.burst, self.tokens + max(0.0, now - self.at) * self.rate)
-        self.at = now
-        if self.tokens < 1.0:
-            return False
-        self.tokens -= 1.0
-        return True
 
 
 class TurnedAway(Struct):
@@ -26,19 +8,6 @@ class TurnedAway(Struct):
 
     since: float
     codes: dict[str, int] = field(default_factory=dict)
-
-
-class Buckets:
-    """A bucket for each principal."""
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._by_principal: dict[str, Bucket] = {}
-
-    def take(self, principal: str, now: float) -> bool:
-        """Whether this principal may have one more now."""
-        bucket = self._by_principal.setdefault(principal, Bucket(self._rate, self._burst, self._burst, now))
-        return bucket.take(now)
 
 
 class Tally:

@@ -13,12 +13,14 @@ from msgspec import Struct
 from writ_bus.port import Bus, Record
 from writ_contracts.errors import Conflict, Invalid, Untrusted, WritError
 from writ_contracts.life import Life, fold
-from writ_contracts.subjects import operation_filter
+from writ_contracts.subjects import operation_filter, parse_event
 from writ_contracts.wire import decode_event
 from writ_executor.index import Index
+from writ_executor.success import Success
 from writ_runtime.logs import Log
 from writ_trust.sealing import decrypt, encrypt
 
+_ENDS = ("finished", "unknown")
 SNAPSHOT_KEY = "open-index"
 SNAPSHOT_EVERY = 5_000
 SNAPSHOT_TTL = 90 * 86400.0
@@ -37,9 +39,10 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 class Follower:
     """Reads the journal's tail into the index."""
 
-    def __init__(self, bus: Bus, index: Index, key: bytes) -> None:
+    def __init__(self, bus: Bus, index: Index, key: bytes, success: Success) -> None:
         self._bus = bus
         self._index = index
+        self._success = success
         self._key = key
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._snapshot_at = 0
@@ -48,16 +51,21 @@ class Follower:
 
     async def start(self) -> None:
         """Read the snapshot, then all that came after it."""
-        snapshot = await self._load()
-        if snapshot is not None:
+        snapshot, usage = await self._load(), await self._bus.journal.usage()
+        strange = snapshot is not None and snapshot.sequence > usage.last_sequence
+        if snapshot is not None and strange:
+            told = {"sequence": snapshot.sequence, "last": usage.last_sequence}
+            _log.warning("snapshot.of_another_journal", **told, effect="the whole journal is read")
+        elif snapshot is not None:
             await self._restore(snapshot)
-        usage = await self._bus.journal.usage()
         while self._index.sequence < usage.last_sequence:
             records = await self._bus.journal.read("writ.journal.>", after=self._index.sequence, limit=2_000)
             if not records:
                 break
             for record in records:
                 self._take(record)
+        if strange:  # before this journal is as long, and somebody takes it for one of its own
+            await self.save()
 
     async def follow(self) -> None:
         """Take in every new record, for ever; write a snapshot now and then."""
@@ -101,6 +109,10 @@ class Follower:
         except (Invalid, Conflict) as error:
             self.damaged += 1
             _log.error("journal.unreadable", sequence=record.sequence, subject=record.subject, error=str(error))
+            return
+        where = parse_event(record.subject)
+        if where is not None and where.event in _ENDS and (life := self._index.get(where.operation_id)) is not None:
+            self._success.ended(record.time, life.outcome or "")
 
     def _tell(self, sequence: int) -> None:
         if not self._waiters:
@@ -121,10 +133,6 @@ class Follower:
             return None
 
     async def _restore(self, snapshot: Snapshot) -> None:
-        usage = await self._bus.journal.usage()
-        if snapshot.sequence > usage.last_sequence:
-            _log.warning("snapshot.of_another_journal", sequence=snapshot.sequence, last=usage.last_sequence)
-            return
         for principal, operation_id in snapshot.open:
             await self._recall(principal, operation_id)
         self._index.sequence = self._snapshot_at = snapshot.sequence

@@ -1,5 +1,8 @@
 """The operations that have not ended, as far as the journal has been followed: a fold, kept up to date.
 
+Whoever has to wait stands in lines, in the order of requests: for its target, where one at a time may change something,
+and for each limit of its decision. A line is named by the subject on which the journal says who was let in last.
+
 Pure: records go in, lives come out. It is a view for finding things quickly and in order; what decides who wins is
 always the journal's expected sequence, so a view that lags can lose a race but never break a rule.
 """
@@ -9,28 +12,30 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
+from writ_contracts.decisions import Limit
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.journal import LockTaken, Requested
+from writ_contracts.journal import Archived, JournalEvent, LimitTaken, LockTaken, Requested
 from writ_contracts.life import Life, State, apply
-from writ_contracts.subjects import parse_event
+from writ_contracts.subjects import LIMITS, limit_line, parse_event, target_lock
 from writ_contracts.wire import decode_event
 
 RECENTLY_ENDED = 512
 MOST_UNKNOWN = 4_096
 _FIRST = ("requested", "refused")
 _WAITING = (State.REQUESTED, State.APPROVED)
+_TARGETS = f"{LIMITS}target."
 _HOLDING = (State.DISPATCHED, State.STARTED, State.CANCELLING)
 
 
 class Lock(Struct, frozen=True):
-    """Who last took a target, and where the journal says so."""
+    """Who was let in last in a line, and where the journal says so."""
 
     operation_id: str
     sequence: int
 
 
 class Index:
-    """Lives by operation id, the waiting line of each target, and how far the journal has been read."""
+    """Lives by operation id, the lines that they stand in, and how far the journal has been read."""
 
     def __init__(self) -> None:
         self.sequence = 0
@@ -67,37 +72,57 @@ class Index:
         """How many of one principal's have not ended."""
         return len(self._by_principal.get(principal, ()))
 
-    def next_on(self, target: str) -> Life | None:
-        """The change that is next on this target; None while one is under way, or none waits.
+    def next_in(self, line: str) -> Life | None:
+        """Whoever is next in this line; None if nobody waits, or the target is being changed.
 
-        Only what the journal has been read up to is in line: before what came later there may be one we do not know.
+        Only what the journal has been read up to is in line: before what came later there may be one we do not know. In
+        the line of a limit those who still wait for their target hold up nobody.
         """
-        line = self._lines.get(target, {})
-        if any(life.state in _HOLDING for life in line.values()):
+        members = self._lines.get(line, {}).values()
+        targets = line.startswith(_TARGETS)
+        if targets and any(life.state in _HOLDING for life in members):
             return None
-        waiting = (life for life in line.values() if life.state in _WAITING and life.first_sequence <= self.sequence)
-        return min(waiting, key=_first, default=None)
+        waiting = (life for life in members if life.state in _WAITING and life.first_sequence <= self.sequence)
+        return min((life for life in waiting if targets or self.has_target(life)), key=_first, default=None)
 
-    def targets_waiting(self) -> list[str]:
-        """Targets with a waiting line."""
-        return list(self._lines)
+    def has_target(self, life: Life) -> bool:
+        """Whether its target lets it go, as far as we know."""
+        requested = life.requested
+        return requested is None or not changes(requested) or self.next_in(target_lock(requested.target)) is life
+
+    def has_room(self, line: str, life: Life, lock: Lock | None) -> bool:
+        """Whether this limit lets one more go. Sure only once the journal has been read up to `lock`.
+
+        The number is that of the latest request in line, so a limit that was lowered counts for all who still wait.
+        """
+        members = self._lines.get(line, {})
+        last = lock.operation_id if lock else None
+        inside = [one for each, one in members.items() if one.state in _HOLDING or each == last]
+        latest = max(members.values(), key=_first, default=life)
+        limit = limit_of(latest.requested, line) if latest.requested else None
+        if limit is None:
+            return False
+        if limit.kind == "max_concurrent":
+            return len(inside) < limit.most
+        targets = {one.requested.target for one in (*inside, life) if one.requested}
+        return len(targets) <= limit.most
 
     def read(self, sequence: int, subject: str, data: bytes) -> None:
         """Take in the next record of the journal. Raises Invalid or Conflict on one that cannot be."""
         self.sequence = max(self.sequence, sequence)
         if subject.startswith("writ.journal.control."):
             self.control_sequence = max(self.control_sequence, sequence)
-        elif subject.startswith("writ.journal.limit.target."):
-            self._lock(sequence, data)
+        elif subject.startswith(LIMITS):
+            self._lock(sequence, subject, data)
         else:
             self._event(sequence, subject, data)
 
-    def _lock(self, sequence: int, data: bytes) -> None:
+    def _lock(self, sequence: int, line: str, data: bytes) -> None:
         event = decode_event(data)
-        if isinstance(event, LockTaken):
-            known = self.locks.get(event.target)
+        if isinstance(event, LockTaken | LimitTaken):
+            known = self.locks.get(line)
             if known is None or known.sequence < sequence:
-                self.locks[event.target] = Lock(event.operation_id, sequence)
+                self.locks[line] = Lock(event.operation_id, sequence)
 
     def _event(self, sequence: int, subject: str, data: bytes) -> None:
         where = parse_event(subject)
@@ -107,11 +132,12 @@ class Index:
         if known is None and where.event not in _FIRST:
             return  # it ended before we began to follow
         if known is None or known.sequence < sequence:
-            self.put(apply(known or Life(), decode_event(data), sequence))  # type: ignore[arg-type]
+            event = decode_event(data)
+            self.put(apply(_before(known, event), event, sequence))  # type: ignore[arg-type]
 
     def put(self, life: Life) -> None:
         """Remember the life as it is now, unless a later one is known."""
-        what = life.requested or life.refused
+        what = life.what
         if what is None:
             return
         known = self.get(what.operation_id)
@@ -119,6 +145,8 @@ class Index:
             self._place(what.operation_id, what.principal, life)
 
     def _place(self, operation_id: str, principal: str, life: Life) -> None:
+        known = self.get(operation_id)
+        requested = life.requested or (known.requested if known else None)  # of an archived one only lines are left
         if life.open:
             self._open[operation_id] = life
             self._by_principal.setdefault(principal, set()).add(operation_id)
@@ -130,17 +158,18 @@ class Index:
                 _remember(self._unknown, operation_id, life, MOST_UNKNOWN)
             else:
                 _remember(self._ended, operation_id, life, RECENTLY_ENDED)
-        if life.requested is not None and changes(life.requested):
-            self._queue(life.requested.target, operation_id, life)
+        if requested is not None:
+            for line in lines(requested):
+                self._queue(line, operation_id, life)
 
-    def _queue(self, target: str, operation_id: str, life: Life) -> None:
-        line = self._lines.setdefault(target, {})
+    def _queue(self, line: str, operation_id: str, life: Life) -> None:
+        members = self._lines.setdefault(line, {})
         if life.open:
-            line[operation_id] = life
+            members[operation_id] = life
         else:
-            line.pop(operation_id, None)
-        if not line:
-            del self._lines[target]
+            members.pop(operation_id, None)
+        if not members:
+            del self._lines[line]
 
     @staticmethod
     def _leave(groups: dict[str, set[str]], key: str, item: str) -> None:
@@ -155,6 +184,11 @@ class Index:
         return [(life.requested.principal, life.requested.operation_id) for life in lives if life.requested]
 
 
+def _before(known: Life | None, event: JournalEvent) -> Life:
+    """What the event comes after; nothing, where the end went into an archive before it was read here."""
+    return Life() if known is None or (known.open and isinstance(event, Archived)) else known
+
+
 def _remember(lives: OrderedDict[str, Life], operation_id: str, life: Life, most: int) -> None:
     lives[operation_id] = life
     while len(lives) > most:
@@ -167,4 +201,22 @@ def _first(life: Life) -> int:
 
 def changes(requested: Requested) -> bool:
     """Whether it takes its target's lock: it changes something, for real, on something other than Writ itself."""
-    return requested.risk != "read" and not requested.dry_run and requested.target != WRIT_TARGET
+    return requested.risk != "read" and _by_agents(requested)
+
+
+def lines(requested: Requested) -> tuple[str, ...]:
+    """The lines that it stands in: first that of its target, if it changes something, then those of its limits."""
+    own = (target_lock(requested.target),) if changes(requested) else ()
+    if not requested.limits or not _by_agents(requested):
+        return own
+    return (*own, *dict.fromkeys(limit_line(limit.rule, limit.kind) for limit in requested.limits))
+
+
+def limit_of(requested: Requested, line: str) -> Limit | None:
+    """The limit that the line is of; the strictest, were there several; None for a target's."""
+    found = (limit for limit in requested.limits if limit_line(limit.rule, limit.kind) == line)
+    return min(found, key=lambda limit: limit.most, default=None)
+
+
+def _by_agents(requested: Requested) -> bool:
+    return not requested.dry_run and requested.target != WRIT_TARGET

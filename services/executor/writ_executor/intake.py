@@ -11,7 +11,6 @@ import msgspec
 from msgspec import json
 
 from writ_bus.port import Message
-from writ_contracts import parameters as params
 from writ_contracts import wire
 from writ_contracts.decisions import Decide, Subject
 from writ_contracts.errors import Conflict, Invalid
@@ -25,17 +24,17 @@ from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission import Admission
 from writ_executor.attempt import Attempt, chosen_id, definition_of, first_look, request_of
 from writ_executor.config import Config
+from writ_executor.keeping import LEVELS
 from writ_executor.lives import Lives
 from writ_executor.policy_client import PolicyClient, Verdicts
 from writ_executor.recorder import Recorder
 from writ_executor.targets import Targets
 from writ_executor.vault import Vault
-from writ_executor.views import answer, verdict
+from writ_executor.views import answer, failure, verdict
 from writ_executor.work import Work
 from writ_runtime.faults import fault
 from writ_trust.digests import keyed_digest, same
 
-REFUSED_PARAMETERS_BYTES = 8_192
 STATEMENT_BYTES = 4_096
 """No true one is longer."""
 
@@ -56,6 +55,7 @@ class Intake:
         work: Work,
     ) -> None:
         self._config = config
+        self._kept = LEVELS[config.audit_level]
         self._catalogue = catalogue
         self._targets = targets
         self._admission = admission
@@ -69,6 +69,7 @@ class Intake:
         """The one answer. Raises WritError for what is turned away unrecorded."""
         principal, operation = parse_request(message.subject)
         self._admission.rate(principal)
+        self._targets.look()
         attempt = first_look(principal, operation, message)
         try:
             attempt = self._decode(attempt, message)
@@ -78,7 +79,7 @@ class Intake:
             earlier = self._earlier(attempt)
             if earlier is not None:
                 return earlier
-            self._targets.require(attempt.target, definition_of(attempt))
+            await self._targets.require(attempt.target, definition_of(attempt))
             self._admission.room(principal, control=definition_of(attempt).control)
             decided = await self._policy.decide(self._question(attempt, owner))
             return await self._proceed(attempt, decided)
@@ -111,7 +112,7 @@ class Intake:
         return None if life is None else self._again(attempt, life)
 
     def _again(self, attempt: Attempt, life: Life) -> Answer:
-        what = life.requested or life.refused
+        what = life.what
         fingerprint = what.fingerprint if what else ""
         if not same(fingerprint, self._fingerprint(attempt)):
             failure = Failure(
@@ -147,7 +148,8 @@ class Intake:
             control_sequence=self._work.control_sequence(),
             look=["baseline"] if looks else [],
             look_until=self._start_by() if looks else None,
-            look_key=self._vault.look_key(attempt.operation_id) if looks else None,
+            look_key=self._vault.look_key(attempt.operation_id),
+            traced=self._kept.traced,
         )
 
     def _start_by(self) -> float:
@@ -185,6 +187,7 @@ class Intake:
 
     def _requested(self, attempt: Attempt, decided: Verdicts, target: Target) -> Requested:
         definition, request, decision = definition_of(attempt), request_of(attempt), decided.decision
+        shown, hidden = self._kept.given(definition, attempt.given)
         return Requested(
             **self._recorder.stamp(attempt.correlation_id),
             operation_id=attempt.operation_id,
@@ -195,9 +198,9 @@ class Intake:
             risk=definition.risk,
             idempotent=definition.idempotent,
             key=attempt.key,
-            parameters=params.public(definition.parameters, attempt.given),
-            effective=params.public(definition.parameters, decided.effective),
-            hidden=(hidden := params.hidden(definition.parameters, attempt.given)),
+            parameters=shown,
+            effective=self._kept.effective(definition, decided.effective),
+            hidden=hidden,
             hidden_bytes=len(json.encode(attempt.given)) if hidden else 0,
             parameters_digest=decision.parameters_digest,
             fingerprint=self._fingerprint(attempt),
@@ -213,6 +216,7 @@ class Intake:
             salt=request.salt,
             look=decided.look,
             look_key=self._vault.look_key(attempt.operation_id) if decided.look else "",
+            limits=decision.limits,
         )
 
     async def _deny(self, attempt: Attempt, decided: Verdicts, code: str, reason: str) -> Answer:
@@ -230,7 +234,7 @@ class Intake:
         made = await self._record(attempt, event)
         if made.operation_id is not None:  # what is too much to record by itself raises no alarm by itself either
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
-        return made
+        return told(made, error)
 
     async def _record(self, attempt: Attempt, event: Refused) -> Answer:
         if not self._admission.records(attempt.principal, event.code):
@@ -245,7 +249,7 @@ class Intake:
 
     def _refusal(self, attempt: Attempt, code: str, message: str) -> dict[str, Any]:
         definition, request = attempt.definition, attempt.request
-        shown = params.public(definition.parameters, attempt.given) if definition else {}
+        shown, hidden = self._kept.refused(definition, attempt.given) if definition else ({}, [])
         return {
             **self._recorder.stamp(attempt.correlation_id),
             "operation_id": attempt.operation_id,
@@ -255,12 +259,19 @@ class Intake:
             "code": code,
             "message": message,
             "fingerprint": self._fingerprint(attempt) if request else "",
-            "parameters": shown if len(json.encode(shown)) <= REFUSED_PARAMETERS_BYTES else {},
-            "hidden": params.hidden(definition.parameters, attempt.given) if definition else [],
+            "parameters": shown,
+            "hidden": hidden,
             "reason": request.reason if request else "",
             "dry_run": attempt.dry_run,
             "statement": _kept(request.statement) if request else None,
         }
+
+
+def told(made: Answer, error: Invalid) -> Answer:
+    """With what is wrong in a document that was sent: its author reads it, the journal does not."""
+    if made.error is None or not error.problems:
+        return made
+    return msgspec.structs.replace(made, error=msgspec.structs.replace(made.error, problems=failure(error).problems))
 
 
 def _kept(statement: Signed | None) -> Signed | None:

@@ -8,14 +8,16 @@ from writ_contracts.subjects import any_operation_filter, operation_filter, pars
 from writ_contracts.wire import decode_event
 from writ_executor.follower import read_life
 from writ_executor.index import Index
+from writ_executor.measures import Measures
 
 
 class Lives:
     """By operation id, and its principal where that is known."""
 
-    def __init__(self, bus: Bus, index: Index) -> None:
+    def __init__(self, bus: Bus, index: Index, measures: Measures) -> None:
         self._bus = bus
         self._index = index
+        self._measures = measures
 
     def known(self, operation_id: str) -> Life | None:
         """The operation, if it is open or ended lately."""
@@ -25,11 +27,13 @@ class Lives:
         """The operation, perhaps a few milliseconds old. Raises Invalid (`not_found`)."""
         life = self._index.get(operation_id)
         if life is not None and _principal(life) == principal:
+            self._measures.looked_up(hit=True)
             return life
         return await self.fresh(principal, operation_id)
 
     async def fresh(self, principal: str, operation_id: str) -> Life:
         """The operation as the journal has it now. Raises Invalid (`not_found`)."""
+        self._measures.looked_up(hit=False)
         life = await read_life(self._bus, principal, operation_id)
         if life.state is State.ABSENT:
             raise Invalid(f"{principal} has no operation {operation_id}", code="not_found")
@@ -48,6 +52,7 @@ class Lives:
         """(principal, operation), whoever asked for it. Raises Invalid (`not_found`)."""
         life = self._index.get(operation_id)
         if life is not None:
+            self._measures.looked_up(hit=True)
             return _principal(life), life
         records = await self._bus.journal.read(any_operation_filter(operation_id), limit=1)
         where = parse_event(records[0].subject) if records else None
@@ -57,5 +62,5 @@ class Lives:
 
 
 def _principal(life: Life) -> str:
-    what = life.requested or life.refused
+    what = life.what
     return what.principal if what else ""

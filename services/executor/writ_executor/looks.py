@@ -5,8 +5,6 @@ Each carries a Look that policy signed for this very operation; without one no a
 
 from typing import Any, Literal
 
-from msgspec import json
-
 from writ_bus.port import Bus
 from writ_contracts import parameters as params
 from writ_contracts import subjects
@@ -26,7 +24,6 @@ from writ_trust.statements import read
 
 LOOK_SECONDS = 60.0
 ASK_SECONDS = 35.0
-SHOWN_BYTES = 8_192
 
 
 class Looks:
@@ -61,7 +58,7 @@ class Looks:
             code = "no_agent" if isinstance(error, Unreachable) and error.code == "unavailable" else error.code
             await self._endings.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
             return
-        await self._endings.finish(life, outcome="previewed", output=_shown(seen))
+        await self._endings.finish(life, outcome="previewed", output=self._endings.shown(seen))
 
     async def _preview(self, requested: Requested) -> dict[str, Any]:
         definition = self._catalogue.find(requested.operation)
@@ -85,7 +82,7 @@ class Looks:
         requested = life.requested
         if requested is None:
             return
-        state = _shown(looked.seen)
+        state = self._endings.shown(looked.seen)
         if life.state is State.UNKNOWN:
             event = Resolved(
                 **self._endings.stamp(requested),
@@ -124,9 +121,3 @@ class Looks:
         if looked.error is not None:
             raise refusal(looked.error)
         return looked
-
-
-def _shown(seen: dict[str, Any]) -> dict[str, Any]:
-    if len(json.encode(seen)) <= SHOWN_BYTES:
-        return seen
-    return {"note": f"more than {SHOWN_BYTES} bytes: not kept in the journal"}

@@ -19,7 +19,7 @@ class Due(StrEnum):
     BEGIN = "begin"
     """Its replica died after `requested`: take the first step again."""
     ADVANCE = "advance"
-    """Its target may have become free."""
+    """Its target may have become free, or a place under its limits."""
     EXPIRE = "expire"
     CONTROL = "control"
     """A control operation whose replica died."""
@@ -50,7 +50,7 @@ def due(life: Life, now: float, silence: float, patience: Patience) -> Due:
             return _running(life, now, silence, patience)
         case State.UNKNOWN:
             return Due.PROBE if life.end and now - life.end.at < RESOLVE_SECONDS else Due.NOTHING
-        case State.ABSENT | State.ENDED:
+        case State.ABSENT | State.ENDED | State.ARCHIVED:
             return Due.NOTHING
 
 
@@ -60,7 +60,7 @@ def _requested(life: Life, now: float, patience: Patience) -> Due:
         return Due.NOTHING
     if requested.start_by < now:
         return Due.EXPIRE
-    if requested.dry_run or requested.target == WRIT_TARGET or requested.risk == "read":
+    if requested.dry_run or requested.target == WRIT_TARGET or (requested.risk == "read" and not requested.limits):
         return Due.BEGIN
     return Due.ADVANCE
 

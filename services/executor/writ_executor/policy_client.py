@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
@@ -13,6 +13,8 @@ from writ_contracts.errors import Invalid, Unreachable, Untrusted
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
+from writ_executor.listings import Listings
+from writ_executor.measures import Measures
 from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
@@ -33,33 +35,30 @@ class Verdicts(Struct, frozen=True, kw_only=True):
 
 
 class PolicyClient:
-    """Decisions and grants, from any replica that has seen the control events that we have."""
+    """Decisions and grants, from any replica that has seen the control events that we have.
 
-    def __init__(self, bus: Bus, policy_key: str) -> None:
+    Where policy says what it needs to know of the target, that is gathered, and it is asked once more.
+    """
+
+    def __init__(self, bus: Bus, policy_key: str, measures: Measures) -> None:
         self._bus = bus
         self._trusted = (policy_key,)
+        self._listings = Listings(bus, policy_key, measures)
+        self._measures = measures
 
     async def decide(self, ask: Decide) -> Verdicts:
         """The decision. Raises Invalid (what policy calls invalid), Unreachable, TimedOut, Untrusted."""
-
-        async def once() -> Decided:
-            message = await self._bus.request(subjects.POLICY_DECIDE, encode(ask), timeout=TIMEOUT)
-            return decode(message.data, Decided)
-
-        answer = await _until_caught_up(once)
+        with self._measures.stage("decide", "", ask.subject.operation_id):
+            answer = await self._answer(subjects.POLICY_DECIDE, ask, Decided)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
-        return Verdicts(decision=decision, signed=answer.decision, effective=answer.effective, look=answer.look)
+        return Verdicts(decision=decision, signed=answer.decision, effective=answer.effective, look=_look(answer))
 
     async def grant(self, ask: AskGrant) -> Verdicts:
         """The decision, with a grant if it allows. Raises as `decide` does; Untrusted for a claim that is refused."""
-
-        async def once() -> Granted:
-            message = await self._bus.request(subjects.POLICY_GRANT, encode(ask), timeout=TIMEOUT)
-            return decode(message.data, Granted)
-
-        answer = await _until_caught_up(once)
+        with self._measures.stage("grant", "", ask.subject.operation_id):
+            answer = await self._answer(subjects.POLICY_GRANT, ask, Granted)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         body = None
@@ -72,11 +71,37 @@ class PolicyClient:
             decision=decision, signed=answer.decision, effective=answer.effective, grant=answer.grant, grant_body=body
         )
 
+    async def _answer(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
+        """The answer on all the facts that there are: whatever is still missing in the second one stays so.
+
+        Agents take their time, and a stop counts from the moment that it is stored: the second one knows of it.
+        """
+        answer = await self._once(subject, ask, kind)
+        if not answer.needs or answer.look is None or ask.look_key is None:
+            return answer
+        facts = await self._listings.gather(answer.look, ask.look_key)
+        control = await self._bus.journal.last(subjects.CONTROL)
+        seen = max(ask.control_sequence, control.sequence if control else 0)
+        return await self._once(subject, structs.replace(ask, facts=facts, control_sequence=seen), kind)
+
+    async def _once(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
+        data = encode(ask)
+
+        async def once() -> Answered:
+            return decode((await self._bus.request(subject, data, timeout=TIMEOUT)).data, kind)
+
+        return await _until_caught_up(once)
+
     def _check(self, signed: Signed, operation_id: str, principal: str) -> Decision:
         decision = open_signed(signed, Decision, self._trusted)
         if (decision.operation_id, decision.principal) != (operation_id, principal):
             raise Untrusted("policy's decision is on another request")
         return decision
+
+
+def _look(answer: Decided) -> Signed | None:
+    """What was asked for; not the one for listings."""
+    return None if answer.needs else answer.look
 
 
 def _bound(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
@@ -106,4 +131,5 @@ def refusal(failure: Failure) -> Invalid | Unreachable | Untrusted:
         return Unreachable(failure.message, code=failure.code)
     if failure.code == "forged_claim":
         return Untrusted(failure.message, code=failure.code)
-    return Invalid(failure.message, code=failure.code)
+    found = [(problem.line, problem.column, problem.message) for problem in failure.problems]
+    return Invalid(failure.message, code=failure.code, problems=found)

@@ -4,7 +4,7 @@ A replica that has just started gives everybody one full lease before it calls a
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -53,9 +53,22 @@ class Presence:
         """It was granted just now: its lease begins."""
         self._running[pool, operation_id] = self._clock()
 
+    @property
+    def new(self) -> bool:
+        """Whether we have listened for less than a lease, so that silence says nothing yet."""
+        return self._clock() - self._began < self._lease
+
     def agents(self, pool: str) -> list[Heartbeat]:
         """The instances of a pool that were heard within a lease."""
         return [seen.heartbeat for seen in self._alive() if seen.heartbeat.pool == pool]
+
+    def among(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
+        """The same of each of these pools, all at once."""
+        found: dict[str, list[Heartbeat]] = {pool: [] for pool in pools}
+        for seen in self._alive():
+            if seen.heartbeat.pool in found:
+                found[seen.heartbeat.pool].append(seen.heartbeat)
+        return found
 
     def forget(self, pool: str, operation_id: str) -> None:
         """It has ended."""

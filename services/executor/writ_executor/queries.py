@@ -9,6 +9,8 @@ from msgspec import to_builtins
 from writ_bus.port import Message
 from writ_contracts import parameters as params
 from writ_contracts import wire
+from writ_contracts.audit import JournalAnswer, JournalQuery
+from writ_contracts.backends import BackendTestAnswer, BackendTestQuery
 from writ_contracts.decisions import Decide, Subject
 from writ_contracts.errors import Full
 from writ_contracts.ids import encode_id
@@ -28,7 +30,8 @@ from writ_contracts.requests import (
 from writ_contracts.subjects import parse_query
 from writ_contracts.views import latest, view
 from writ_executor.attempt import sender_key
-from writ_executor.flood import Buckets
+from writ_executor.backend_tests import BackendTests
+from writ_executor.generations import Generations
 from writ_executor.index import Index
 from writ_executor.lives import Lives
 from writ_executor.policy_client import PolicyClient
@@ -36,6 +39,7 @@ from writ_executor.targets import Targets
 from writ_executor.vault import Vault
 from writ_executor.views import verdict
 from writ_executor.work import Work
+from writ_runtime.buckets import Buckets
 
 Query = TypeVar("Query")
 
@@ -52,7 +56,9 @@ class Queries:
         vault: Vault,
         policy: PolicyClient,
         work: Work,
+        tests: BackendTests,
         buckets: Buckets,
+        generations: Generations,
     ) -> None:
         """`buckets`: how many questions a second of one principal are answered."""
         self._catalogue = catalogue
@@ -62,7 +68,9 @@ class Queries:
         self._vault = vault
         self._policy = policy
         self._work = work
+        self._tests = tests
         self._buckets = buckets
+        self._generations = generations
 
     async def operation(self, message: Message) -> OperationAnswer:
         """One operation."""
@@ -87,7 +95,17 @@ class Queries:
     async def targets(self, message: Message) -> TargetsAnswer:
         """The inventory as requesters see it."""
         self._asked(message, TargetsQuery)
-        return TargetsAnswer(targets=self._targets.views())
+        return TargetsAnswer(targets=await self._targets.views())
+
+    async def backend_test(self, message: Message) -> BackendTestAnswer:
+        """How a target's own agents find it."""
+        principal, query = self._asked(message, BackendTestQuery)
+        return await self._tests.answer(principal, message, query)
+
+    async def journal(self, message: Message) -> JournalAnswer:
+        """How full the journal is, and what of it can be archived."""
+        _, query = self._asked(message, JournalQuery)
+        return await self._generations.standing(query.until)
 
     async def simulate(self, message: Message) -> SimulateAnswer:
         """The very path of a request up to the decision."""
@@ -108,7 +126,12 @@ class Queries:
             owner=await self._work.owner(definition, given),
             simulate=True,
         )
-        decided = await self._policy.decide(Decide(subject=subject, control_sequence=self._index.control_sequence))
+        ask = Decide(
+            subject=subject,
+            control_sequence=self._index.control_sequence,
+            look_key=self._vault.look_key(operation_id),
+        )
+        decided = await self._policy.decide(ask)
         return SimulateAnswer(
             verdict=verdict(decided.decision),
             trace=[to_builtins(entry) for entry in decided.decision.trace],

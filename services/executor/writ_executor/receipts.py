@@ -16,6 +16,7 @@ from writ_executor.dispatch import Dispatcher
 from writ_executor.endings import Endings, earlier_effect
 from writ_executor.lives import Lives
 from writ_executor.recorder import ATTEMPTS, Recorder
+from writ_executor.traces import going_on
 from writ_executor.vault import Vault
 from writ_runtime.faults import fault
 from writ_trust.statements import digest, open_signed
@@ -50,7 +51,7 @@ class Receipts:
         asked = decode(message.data, ReceiptMessage)
         pool = subjects.parse_pool(message.subject)
         try:
-            receipt = open_signed(asked.receipt, Receipt, await self._keys.of(pool, asked.receipt.key))
+            receipt = open_signed(asked.receipt, Receipt, await self._keys.of(pool))
             if receipt.pool != pool:
                 raise Untrusted(f"a receipt of pool {receipt.pool}, sent by pool {pool}")
         except Untrusted as error:
@@ -60,7 +61,8 @@ class Receipts:
         for _ in range(ATTEMPTS):
             life = life or await self._lives.fresh(asked.principal, receipt.operation_id)
             try:
-                await self._take(life, receipt, asked)
+                with going_on(life):
+                    await self._take(life, receipt, asked)
             except Conflict:
                 life = None  # somebody else wrote: see what it is now
                 continue
@@ -165,7 +167,7 @@ class Receipts:
         """A security event that an agent saw."""
         asked = decode(message.data, ReportMessage)
         pool = subjects.parse_pool(message.subject)
-        report = open_signed(asked.report, SecurityReport, await self._keys.of(pool, asked.report.key))
+        report = open_signed(asked.report, SecurityReport, await self._keys.of(pool))
         await self._alarms.raised(
             pool,
             report.kind,

@@ -7,11 +7,15 @@ from typing import Any
 
 import msgspec
 
+from writ_bus.grammar import is_inbox
 from writ_bus.port import Answer, Bus, Endpoint, Message, Service
 from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledged, ClaimAnswer, Heartbeat, Progress
+from writ_contracts.audit import AuditStanding, JournalAnswer
+from writ_contracts.backends import BackendTestAnswer
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.inventory import Agents, Inventory
+from writ_contracts.notices import Noted
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role, Style
 from writ_contracts.requests import Answer as RequestAnswer
@@ -25,27 +29,22 @@ from writ_contracts.requests import (
 )
 from writ_executor import __version__
 from writ_executor.config import Config
+from writ_executor.measures import Measures, pools_of
 from writ_executor.parts import compose
 from writ_executor.views import failure
-from writ_runtime.health import Check
+from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Metrics, Observer
 from writ_runtime.watched import Watched
 
-OUTCOMES = (
-    "succeeded", "failed", "denied", "rejected", "invalid", "previewed", "expired", "cancelled", "stale", "unknown",
-)  # fmt: skip
-
 CONCURRENCY = 256
 """Requests of one kind that are worked on at once; more wait their turn."""
 
+NAMED = 10
+"""Pools without an agent that are named in one line."""
+
 log = Log("writ.executor")
 Handler = Callable[[Message], Awaitable[Any]]
-
-
-def metrics() -> Metrics:
-    """With one endpoint label for each kind of message that an executor answers."""
-    return Metrics([one.name for one in CHANNELS if Role.EXECUTOR in one.receivers])
 
 
 class Executor:
@@ -64,12 +63,8 @@ class Executor:
         self._bus = bus
         self._observe = Observer(log, measured)
         self._files = (inventory, agents)
-        outcomes = measured.counter(
-            "writ_operations_total",
-            "Operations that ended, by outcome.",
-            {"outcome": OUTCOMES, "operation": tuple(catalogue)},
-        )
-        parts = compose(config, bus, key, catalogue, inventory, agents, outcomes)
+        self._measures, self._inventory = Measures(measured, catalogue), inventory
+        parts = compose(config, bus, key, catalogue, inventory, agents, self._measures)
         self.index, self.chores, self.presence, self.follower = (
             parts.index,
             parts.chores,
@@ -83,15 +78,17 @@ class Executor:
             parts.receipts,
             parts.queries,
         )
-        measured.measure("writ_operations_open", "Operations that have not ended.", self.index.count)
-        measured.measure("writ_journal_damaged", "Records that cannot be read.", lambda: self.follower.damaged)
-        measured.measure("writ_journal_fill_ratio", "Share of the journal that is used.", lambda: self.admission.fill)
+        self.notices, self._audits, self._generations = parts.notices, parts.audits, parts.generations
+        self._settling = parts.settling
+        measured.before(self._look_around)
 
     async def serve(self) -> None:
         """Catch up with the journal, then answer; what goes on for ever is in `run`."""
         await self.follower.start()
         await self.admission.weigh()
+        await self._settling.settle()
         await self._bus.subscribe(subjects.heartbeat("x").replace(".x", ".*"), self._heartbeat)
+        await self._bus.subscribe(subjects.AUDIT_STANDING, self._standing)
         await self._bus.subscribe(subjects.progress("x").replace(".x", ".*"), self._progress, queue="q-executor")
         await self._bus.serve(
             Service(
@@ -115,21 +112,52 @@ class Executor:
         await self.chores.settle()
         await self.follower.save()
 
+    def _look_around(self) -> None:
+        agents = self.presence.among(pools_of(self._inventory.value))
+        self._measures.see(self.index.open(), agents, time.time())
+        self._measures.see_journal(self.admission.fill, self.follower.damaged)
+
     def checks(self) -> dict[str, Check]:
-        """What readiness depends on, by name."""
-        return {"bus": self._bus_check, "journal": self._journal_check, "inventory": self._inventory_check}
+        """What `/readyz` looks at, by name. Agents and outcomes are told: the executor itself is ready all the same."""
+        return {
+            "bus": self._bus_check,
+            "journal": self._journal_check,
+            "inventory": self._inventory_check,
+            "pools": self._pools_check,
+            "success": self._success_check,
+            "audit": self._audit_check,
+        }
+
+    async def _pools_check(self) -> str | None:
+        agents = self.presence.among(pools_of(self._inventory.value))
+        silent = [pool for pool, heard in agents.items() if not heard]
+        if not silent or self.presence.new:
+            return None
+        more = f" and {len(silent) - NAMED} more" if len(silent) > NAMED else ""
+        return Attention(f"no agent of pool {', '.join(silent[:NAMED])}{more}")
+
+    async def _success_check(self) -> str | None:
+        problem = self._measures.success.problem()
+        return Attention(problem) if problem else None
 
     async def _bus_check(self) -> str | None:
         return None if self._bus.connected else "not connected to NATS"
 
     async def _journal_check(self) -> str | None:
+        if problem := await self._generations.problem():
+            return problem
         last = (await self._bus.journal.usage()).last_sequence
         if not await self.follower.reached(last, timeout=1.0):
             return f"{last - self.index.sequence} events behind the journal"
         return f"the journal is {self.admission.fill:.0%} full" if self.admission.fill >= 1 else None
 
     async def _inventory_check(self) -> str | None:
-        return next((file.problem for file in self._files if file.problem), None)
+        problem = next((file.problem for file in self._files if file.problem), None)
+        return None if problem is None else Attention(f"the last good version is in force: {problem}"[:1000])
+
+    async def _audit_check(self) -> str | None:
+        problem = self._audits.problem()
+        return Attention(problem) if problem else None
 
     def _endpoints(self) -> list[Endpoint]:
         handlers: dict[str, tuple[Handler, Callable[[Failure], Any]]] = {
@@ -139,9 +167,14 @@ class Executor:
             "query_result": (self.queries.result, lambda error: ResultAnswer(error=error)),
             "query_simulate": (self.queries.simulate, lambda error: SimulateAnswer(error=error)),
             "query_targets": (self.queries.targets, lambda error: TargetsAnswer(error=error)),
+            "query_journal": (self.queries.journal, lambda error: JournalAnswer(error=error)),
+            "query_backend_test": (self.queries.backend_test, lambda error: BackendTestAnswer(error=error)),
             "claim": (self.claims.answer, lambda error: ClaimAnswer(error=error)),
             "receipt": (self.receipts.answer, lambda error: Acknowledged(error=error)),
             "report": (self.receipts.report, lambda error: Acknowledged(error=error)),
+            "notice_policy": (self.notices.of_policy, lambda error: Noted(error=error)),
+            "notice_keeper": (self.notices.of_keeper, lambda error: Noted(error=error)),
+            "notice_audit": (self.notices.of_audit, lambda error: Noted(error=error)),
         }
         served = [one for one in CHANNELS if Role.EXECUTOR in one.receivers and one.style is Style.REQUEST]
         return [
@@ -187,6 +220,12 @@ class Executor:
             return
         self.presence.heard(heartbeat)
 
+    async def _standing(self, message: Message) -> None:
+        try:
+            self._audits.heard(wire.decode(message.data, AuditStanding))
+        except Invalid as error:
+            log.warning("standing.refused", error=str(error))
+
     async def _progress(self, message: Message) -> None:
         try:
             progress = wire.decode(message.data, Progress)
@@ -197,7 +236,13 @@ class Executor:
             log.warning("progress.not_relayed", error=str(error))
 
     def violation(self, kind: str, subject: str) -> None:
-        """The server refused us a subject: a defect or somebody's doing; recorded."""
+        """The server refused us a subject: a defect or somebody's doing; recorded.
+
+        Not so an answer: it may go out for as long as the connection is there that the question came by.
+        """
+        if kind == "publish" and is_inbox(subject.upper()):  # the server's word comes in lower case
+            log.warning("answer.too_late", subject=subject)
+            return
         detail = f"NATS refused this executor {kind} to {subject}"
         self.chores.spawn("violation", self.recorder.security("permission_violation", detail))
 

@@ -16,11 +16,12 @@ from writ_executor.config import Config
 from writ_executor.control import Controls
 from writ_executor.dispatch import Dispatcher
 from writ_executor.endings import Endings
-from writ_executor.index import Index, changes
+from writ_executor.index import Index, changes, lines
 from writ_executor.looks import Looks
 from writ_executor.overdue import RESOLVE_SECONDS, Due, Patience, due
 from writ_executor.presence import Presence
 from writ_executor.receipts import MOST_ATTEMPTS
+from writ_executor.traces import going_on
 from writ_executor.work import Work
 from writ_runtime.logs import Log
 
@@ -81,14 +82,15 @@ class Sweep:
         for life in (*self._index.open(), *self._index.unknown()):
             operation_id = _id(life)
             what = due(life, now, self._presence.silence(_pool(life), operation_id), self._patience)
-            about = f"target {_target(life)}" if what is Due.ADVANCE else operation_id  # one step for a whole line
+            about = " ".join(_lines(life)) if what is Due.ADVANCE else operation_id  # one step for a whole line
             if what is not Due.NOTHING and about not in self._busy:
                 self._busy.add(about)
                 self._chores.spawn(f"sweep {what}", self._do(what, life, operation_id, about))
 
     async def _do(self, what: Due, life: Life, operation_id: str, about: str) -> None:
         try:
-            await self._act(what, life, operation_id)
+            with going_on(life):
+                await self._act(what, life, operation_id)
         except Conflict:
             _log.debug("sweep.superseded", operation_id=operation_id, due=what)
         finally:
@@ -101,7 +103,7 @@ class Sweep:
             case Due.BEGIN:
                 await self._work.begin(life)
             case Due.ADVANCE:
-                await self._dispatcher.advance(_target(life))
+                await self._dispatcher.advance(*_lines(life))
             case Due.EXPIRE:
                 await self._expire(life)
             case Due.CONTROL:
@@ -115,7 +117,12 @@ class Sweep:
 
     async def _expire(self, life: Life) -> None:
         pool = _pool(life)
-        if life.state is not State.DISPATCHED:
+        limit = self._dispatcher.held_up_by(life) if life.state is not State.DISPATCHED else None
+        if limit is not None:
+            what = "operations" if limit.kind == "max_concurrent" else "targets"
+            code = "limit_reached"
+            message = f"rule '{limit.rule}' allows {limit.most} {what} at once, and no place became free in time"
+        elif life.state is not State.DISPATCHED:
             code, message = "not_claimed", "its target did not become free in time"
         elif self._presence.agents(pool):
             code, message = "not_claimed", f"no agent of pool {pool} had a free slot in time"
@@ -153,9 +160,9 @@ def _pool(life: Life) -> str:
 
 
 def _id(life: Life) -> str:
-    what = life.requested or life.refused
+    what = life.what
     return what.operation_id if what else ""
 
 
-def _target(life: Life) -> str:
-    return life.requested.target if life.requested else ""
+def _lines(life: Life) -> tuple[str, ...]:
+    return lines(life.requested) if life.requested else ()

@@ -18,28 +18,41 @@ class Targets:
         self._made_of: Inventory | None = None
         self._by_id: dict[str, Target] = {}
 
+    def look(self) -> None:
+        """A request has come: what the file has now is read while policy reads the same."""
+        self._inventory.begin()
+
     async def find(self, target_id: str) -> Target:
-        """The target; the file is looked at again for one that is not known. Raises Invalid (`unknown_target`)."""
+        """The target as the file has it now. Raises Invalid (`unknown_target`)."""
+        await self._inventory.refresh()
         target = self._all().get(target_id)
-        if target is None and await self._inventory.refresh():
-            target = self._all().get(target_id)
         if target is None:
             raise Invalid(f"there is no target {target_id!r} in the inventory", code="unknown_target")
         return target
 
-    def require(self, target_id: str, operation: Operation) -> None:
-        """Raises Invalid (`unsupported`) where agents of the target's pool are there and none of them has it."""
+    async def require(self, target_id: str, operation: Operation) -> None:
+        """Raises Invalid (`unsupported`) where agents of the target's pool are there and none of them has it. Nobody is
+        refused by what the file said before; who is not, need not wait until it is read.
+        """
+        if self._is_without(target_id, operation):
+            await self._inventory.refresh()
+            if pool := self._is_without(target_id, operation):
+                raise Invalid(f"no agent of pool {pool} has {operation.name}", code="unsupported")
+
+    def _is_without(self, target_id: str, operation: Operation) -> str:
+        """The target's pool, where that is so."""
         target = self._all().get(target_id)
         announced = self._announced(target.pool) if target and not operation.control else None
-        if target is not None and announced is not None and operation.name not in announced:
-            raise Invalid(f"no agent of pool {target.pool} has {operation.name}", code="unsupported")
+        lacks = announced is not None and operation.name not in announced
+        return target.pool if target and lacks else ""
 
     def _announced(self, pool: str) -> frozenset[str] | None:
         agents = self._presence.agents(pool)
         return frozenset(name for agent in agents for name in agent.operations) if agents else None
 
-    def views(self) -> list[TargetView]:
-        """All of them, for requesters."""
+    async def views(self) -> list[TargetView]:
+        """All of them, for requesters, as the file has them now."""
+        await self._inventory.refresh()
         return [self._view(target) for _, target in sorted(self._all().items())]
 
     def _all(self) -> dict[str, Target]:

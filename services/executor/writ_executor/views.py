@@ -4,12 +4,13 @@ from writ_contracts import journal
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import WritError
 from writ_contracts.life import Life
-from writ_contracts.requests import Answer, Failure, Verdict
+from writ_contracts.requests import Answer, Failure, Problem, Verdict
 
 
 def failure(error: WritError) -> Failure:
     """An error as it crosses the wire."""
-    return Failure(code=error.code, message=str(error), retry=error.retry)
+    found = [Problem(line=line, column=column, message=text) for line, column, text in getattr(error, "problems", ())]
+    return Failure(code=error.code, message=str(error), retry=error.retry, problems=found)
 
 
 def verdict(decision: Decision) -> Verdict:
@@ -24,7 +25,7 @@ def answer(life: Life) -> Answer:
     """The reply to the request that made this operation, as it stands now."""
     what = life.requested or life.refused
     if what is None:
-        return Answer()
+        return Answer() if life.archived is None else _remembered(life.archived)
     return Answer(
         operation_id=what.operation_id,
         correlation_id=what.correlation_id,
@@ -32,6 +33,13 @@ def answer(life: Life) -> Answer:
         outcome=life.outcome,
         verdict=what.verdict,
         error=_refusal(life.refused),
+    )
+
+
+def _remembered(kept: journal.Archived) -> Answer:
+    """The reply to a request whose operation is in an archive: it is not run again."""
+    return Answer(
+        operation_id=kept.operation_id, correlation_id=kept.correlation_id, state="archived", outcome=kept.outcome
     )
 
 

@@ -7,22 +7,24 @@ from writ_policy.measures import metrics
 from writ_policy.service import PolicyService
 from writ_runtime.connecting import connect_as, load_key
 from writ_runtime.plugins import load_catalogue
-from writ_runtime.service import Step, run, running
+from writ_runtime.service import Step, ended, run, running
 
 
 async def main(config: Config) -> None:
     """One replica; a file that can't be used at start ends it with exit status 2."""
     key, measured = load_key(config), metrics()
-    policy = PolicyService(config, load_catalogue(), key, measured)
+    policy = PolicyService(config, load_catalogue(evaluators=True), key, measured)
     async with running("policy", config, measured) as process:
         bus = await connect_as("policy", config, key)
         await policy.serve(bus)
         following = asyncio.create_task(policy.follow())
-        following.add_done_callback(lambda _: process.stop.ask("files and control events are not followed any more"))
-        steps = Step("settle", policy.stop), Step("drain", lambda: bus.drain(5.0), 6.0)
+        process.needs(following, "files and control events are not followed any more")
+        steps = (
+            Step("settle", policy.stop),
+            Step("drain", lambda: bus.drain(5.0), 6.0),
+            Step("follow", lambda: ended(following)),
+        )
         await process.serve_until_stopped(policy.checks(), *steps)
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
 
 
 if __name__ == "__main__":

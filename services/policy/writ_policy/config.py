@@ -1,11 +1,10 @@
 """What the policy service reads from its environment."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from writ_runtime.config import ServiceConfig, env
-
-Mode = Literal["strict", "permissive"]
+from writ_rules.loading import Mode
+from writ_runtime.config import ConfigError, ServiceConfig, env
 
 
 class Config(ServiceConfig, frozen=True, kw_only=True):
@@ -19,6 +18,32 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
     dry_run_only: Annotated[
         bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: nothing changes anywhere, what is accepted ends as a preview")
     ] = False
+    versions_lost: Annotated[
+        int,
+        env("WRIT_POLICY_VERSIONS_LOST", "versions up to this number are not waited for: the store was lost with them"),
+    ] = 0
+    former_keys: Annotated[
+        str,
+        env(
+            "WRIT_POLICY_FORMER_KEYS",
+            "policy's earlier public keys, each with the last version, and the last event of the journal, that it"
+            " signed for: KEY@NUMBER@EVENT,KEY@NUMBER@EVENT; without an event it counts for versions only",
+        ),
+    ] = ""
     inventory: Annotated[Path, env("WRIT_INVENTORY", "inventory.yaml")]
     principals: Annotated[Path, env("WRIT_PRINCIPALS", "principals.yaml")]
     agents: Annotated[Path, env("WRIT_AGENTS", "agents.yaml: which keys may claim for which pool")]
+
+    def former(self) -> dict[str, int]:
+        """Up to which version each earlier key is believed. Raises ConfigError."""
+        return {key: version for key, version, _ in self._former()}
+
+    def former_events(self) -> dict[str, int]:
+        """Up to which event of the journal each earlier key is believed. Raises ConfigError."""
+        return {key: event for key, _, event in self._former()}
+
+    def _former(self) -> list[tuple[str, int, int]]:
+        parts = [[*one.strip().split("@"), "0"] for one in self.former_keys.split(",") if one.strip()]
+        if any(len(one) not in (3, 4) or not one[0] or not all(map(str.isdecimal, one[1:])) for one in parts):
+            raise ConfigError("WRIT_POLICY_FORMER_KEYS wants KEY@NUMBER or KEY@NUMBER@EVENT, with commas between")
+        return [(key, int(version), int(event)) for key, version, event, *_ in parts]

@@ -1,24 +1,25 @@
-"""Policy files read, compiled and linted: a policy that decides, or every mistake with its place."""
+"""Files read, and the digests of exactly the bytes that were."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from msgspec import Struct
 
+from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
-from writ_policy.config import Mode
-from writ_policy.engine.compile import Policy, compile_policy
-from writ_policy.engine.findings import Finding, Severity
-from writ_policy.engine.format import PolicyFile
-from writ_runtime import shapes, yamlfile
+from writ_contracts.policies import MAX_DOCUMENT_BYTES
+from writ_rules.analysis.installation import lint_with
+from writ_rules.engine.compile import Policy
+from writ_rules.loading import Mode, compile_document
+from writ_runtime import yamlfile
 from writ_runtime.config import ConfigError
-from writ_runtime.documents import Document, FileErrors, Problem
 from writ_runtime.logs import Log
 
 Value = TypeVar("Value")
 ATTEMPTS = 5
+MOST_WARNINGS = 50
 
 _log = Log("writ.policy")
 
@@ -30,28 +31,56 @@ class Read(Struct, Generic[Value], frozen=True):
     digest: str
 
 
-def load_policy(path: Path, catalogue: Catalogue, mode: Mode) -> Policy:
-    """The policy in a file. Raises FileErrors with all that is wrong with it; warnings go to the log."""
-    document = yamlfile.read(path)
-    policy, warnings = compile_document(document, catalogue, mode)
-    for problem in warnings:
-        _log.warning("policy.lint", finding=str(problem))
-    _log.info("policy.loaded", path=str(path), name=policy.name, rules=policy.rules)
-    return policy
+class FileReading(Struct, frozen=True):
+    """What the policy file says now, or why that cannot be used."""
+
+    text: str = ""
+    digest: str = ""
+    error: ConfigError | None = None
 
 
-def compile_document(document: Document, catalogue: Catalogue, mode: Mode) -> tuple[Policy, list[Problem]]:
-    """The policy in a document and its warnings. Raises FileErrors."""
-    policy, findings = compile_policy(shapes.convert(document, PolicyFile), catalogue)
-    refused = {Severity.ERROR, Severity.LINT} if mode == "strict" else {Severity.ERROR}
-    errors = [_problem(document, finding) for finding in findings if finding.severity in refused]
-    if policy is None or errors:
-        raise FileErrors(*sorted(errors, key=lambda problem: (problem.line, problem.column)))
-    return policy, [_problem(document, finding) for finding in findings]
+class Compiler:
+    """Documents to policies, for this catalogue and mode. The last result is kept: a file becomes a version next."""
 
+    def __init__(self, catalogue: Catalogue, mode: Mode) -> None:
+        self.mode = mode
+        self._catalogue = catalogue
+        self._last: tuple[str, Policy] | None = None
 
-def _problem(document: Document, finding: Finding) -> Problem:
-    return document.problem(finding.keys, finding.message, at_key=finding.at_key)
+    def __call__(self, text: str, name: str) -> Policy:
+        """The policy. Raises FileErrors with all that is wrong with it; warnings go to the log."""
+        last = self._last
+        if last is not None and last[0] == text:
+            return last[1]
+        document = yamlfile.parse(text.encode(errors="surrogateescape"), name, largest=MAX_DOCUMENT_BYTES)
+        policy, warnings = compile_document(document, self._catalogue, self.mode)
+        for problem in warnings:
+            _log.warning("policy.lint", finding=str(problem))
+        _log.info("policy.loaded", source=name, name=policy.name, rules=policy.rules)
+        self._last = (text, policy)
+        return policy
+
+    def warn(self, policy: Policy, targets: Iterable[Target], principals: Iterable[Principal]) -> None:
+        """Logs what the policy names and these lists haven't; decisions are made all the same."""
+        found = lint_with(policy.file, self._catalogue, targets=targets, principals=principals)
+        for finding in found[:MOST_WARNINGS]:
+            place = ".".join(map(str, finding.keys))
+            _log.warning("policy.lint", finding=f"{place}: {finding.message}")
+        if len(found) > MOST_WARNINGS:
+            _log.warning(
+                "policy.lint", finding=f"and {len(found) - MOST_WARNINGS} more: writ policy validate tells all"
+            )
+
+    def read(self, path: Path) -> FileReading:
+        """The policy file, compiled to see whether it can be used; never raises."""
+        try:
+            data = yamlfile.content(path, largest=MAX_DOCUMENT_BYTES)
+            text = data.decode(errors="surrogateescape")
+            self(text, str(path))
+        except ConfigError as error:
+            _log.error("file.refused", path=str(path), error=str(error), effect="the last good version stays")
+            return FileReading(error=error)
+        return FileReading(text, hashlib.sha256(data).hexdigest())
 
 
 def with_digest(read: Callable[[Path], Value]) -> Callable[[Path], Read[Value]]:

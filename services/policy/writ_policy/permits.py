@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 
 from writ_contracts.agents import Claim
-from writ_contracts.decisions import AskGrant, Decide, Grant, Look, LookAction
+from writ_contracts.catalogue.control import BACKEND_TEST
+from writ_contracts.decisions import AskGrant, Decide, Grant, Look, LookAction, Subject
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.facts import OTHER_NAMES
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
@@ -56,8 +58,12 @@ def grant(ask: AskGrant, claim: Claim, ruled: Ruled, decision: Signed) -> Grant:
 
 
 def look(ask: Decide, ruled: Ruled) -> Look | None:
-    """The read-only grant that was asked for, unless the decision denies or the operation has nothing to look at."""
+    """The read-only grant that was asked for, unless the decision denies or the operation has nothing to look at; where
+    the decision hangs on listings, the one for those.
+    """
     request, ruling, now = ruled.request, ruled.ruling, ruled.decision.at
+    if ruling.needs:
+        return listing_look(ask.subject, ask.look_key, ruled)
     actions = sorted({action for action in ask.look if action in _offered(request.operation)})
     if ruling.effect == "deny" or ask.subject.simulate or not actions:
         return None
@@ -75,6 +81,50 @@ def look(ask: Decide, ruled: Ruled) -> Look | None:
         parameters_digest=keyed_digest(ask.look_key, shown),
         policy=ruled.decision.policy,
         expires_at=min(until, now + LONGEST_LOOK_SECONDS),
+        issued_at=now,
+    )
+
+
+def listing_look(subject: Subject, look_key: str | None, ruled: Ruled) -> Look | None:
+    """Lets the target's agents list what the decision hangs on, and nothing else; also for what only simulates."""
+    if look_key is None or not ruled.ruling.needs:
+        return None
+    sources, named = sorted({need.source for need in ruled.ruling.needs}), ruled.request.operation.named
+    return Look(
+        operation_id=subject.operation_id,
+        operation=subject.operation,
+        target=ruled.request.target,
+        pool=ruled.request.target.pool,
+        actions=["listing"],
+        parameters_digest=keyed_digest(look_key, {}),
+        policy=ruled.decision.policy,
+        expires_at=ruled.decision.at + LOOK_SECONDS,
+        sources=sources,
+        named=str(ruled.ruling.effective[named]) if OTHER_NAMES in sources else "",
+        issued_at=ruled.decision.at,
+    )
+
+
+def visit_look(ask: Decide, ruled: Ruled, world: World) -> Look | None:
+    """Lets agents of the target that a `backend_test` names go there and see how they find it, and nothing else.
+
+    Raises Invalid for a target that is not in the inventory.
+    """
+    target = world.target(str(ruled.ruling.effective["target"]))
+    if ruled.ruling.effect != "allow" or ask.subject.simulate or "visit" not in ask.look:
+        return None
+    if ask.look_key is None:
+        raise Invalid("a look needs a look_key for the digest of its parameters")
+    return Look(
+        operation_id=ask.subject.operation_id,
+        operation=BACKEND_TEST,
+        target=target,
+        pool=target.pool,
+        actions=["visit"],
+        parameters_digest=keyed_digest(ask.look_key, {}),
+        policy=ruled.decision.policy,
+        expires_at=ruled.decision.at + LOOK_SECONDS,
+        issued_at=ruled.decision.at,
     )
 
 

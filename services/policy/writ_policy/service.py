@@ -5,67 +5,111 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from writ_bus.port import Bus, Serving
+from writ_bus.port import Bus, Service, Serving
+from writ_contracts import subjects
+from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
+from writ_policy.answering import BURST, RATE, endpoint
+from writ_policy.aside.workbench import Workbench
+from writ_policy.candidates import Candidates
 from writ_policy.config import Config
+from writ_policy.consulting import Consulting
 from writ_policy.follower import Follower
 from writ_policy.handlers import Clock, Handlers
-from writ_policy.measures import Measures
+from writ_policy.judging import Judging
+from writ_policy.loading import Compiler
+from writ_policy.measures import STORE, Measures
+from writ_policy.questions import Questions
+from writ_policy.scans import Scans
 from writ_policy.sources import Sources
+from writ_policy.versions import Versions
+from writ_runtime.buckets import Buckets
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_runtime.notifying import Notifier
 from writ_trust.keys import Key
 
 
 class PolicyService:
-    """One replica: reads its files, follows the control events, decides."""
+    """One replica: reads its files, follows versions and control events, decides."""
 
     def __init__(
         self, config: Config, catalogue: Catalogue, key: Key, measured: Metrics, clock: Clock = time.time
     ) -> None:
-        """Raises ConfigError with all that is wrong with the files."""
-        self._clock = clock
+        """Raises ConfigError with all that is wrong with the files beside the policy."""
+        self._clock, self._former, self._former_events = clock, config.former(), config.former_events()
         self._config, self._catalogue, self._key = config, catalogue, key
         self._observe = Observer(Log("writ.policy"), measured)
         self._measures = Measures(measured, catalogue)
-        self._sources = Sources(config, catalogue, self._measures.refused, self._measures.in_force)
+        self._compiler, self._notifier = Compiler(catalogue, config.mode), Notifier(subjects.NOTICE_POLICY)
+        self._sources = Sources(
+            config, self._compiler, self._notifier.tell, self._measures.refused, self._measures.in_force, clock
+        )
+        self._workbench = Workbench()
         self._bus: Bus | None = None
+        self._versions: Versions | None = None
         self._follower: Follower | None = None
         self._serving: Serving | None = None
 
     async def serve(self, bus: Bus) -> None:
-        """Know the control events so far, then answer. Raises what the bus raises."""
-        self._bus, self._follower = bus, Follower(bus.journal, self._key.public)
-        await self._follower.read()
-        handlers = Handlers(
-            self._sources,
-            self._follower,
-            self._catalogue,
-            self._key,
-            self._measures,
-            self._observe,
-            dry_run_only=self._config.dry_run_only,
-            clock=self._clock,
+        """Know versions and control events so far, then answer. Raises what the bus raises, and ConfigError where there
+        is no policy to decide by: an empty store and a file that can't be used, or a version that does not load.
+        """
+        versions = Versions(bus.policies, self._key, self._compiler, self._version_refused, self._former)
+        await versions.start()
+        await self._sources.start(versions)
+        lost, former = self._config.versions_lost, self._former_events
+        follower = Follower(bus.journal, self._key.public, versions, versions_lost=lost, former=former)
+        await follower.read()
+        self._bus, self._versions, self._follower = bus, versions, follower
+        self._serving = await bus.serve(self._service(bus, versions, follower))
+
+    def _service(self, bus: Bus, versions: Versions, follower: Follower) -> Service:
+        dry = self._config.dry_run_only
+        judging = Judging(self._sources, versions, follower, self._catalogue, dry_run_only=dry, clock=self._clock)
+        candidates = Candidates(versions, self._compiler)
+        scans = Scans(bus.scans, self._sources, self._observe, self._clock)
+        handlers = Handlers(judging, candidates, scans, self._key, self._measures, self._observe)
+        questions = Questions(self._config, self._sources, versions, judging.now, self._notifier.tell)
+        consulting = Consulting(self._config.mode, versions, judging.now, questions.permit, scans, self._workbench)
+        handled = {**questions.by_name(), **consulting.by_name()}
+        buckets = Buckets(RATE, BURST)
+        asked = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
+        return Service(
+            name="policy",
+            version=version("writ-policy"),
+            description="What may happen: decisions, grants for claims, and questions about the policy.",
+            endpoints=[*handlers.endpoints(), scans.endpoint(), *asked],
         )
-        self._serving = await bus.serve(handlers.service(version("writ-policy")))
+
+    def _version_refused(self, number: int, why: str) -> None:
+        """What is wrong may quote the document, and stays in the log."""
+        self._measures.refused(STORE)
+        reason = why if not why.startswith("it does not load") else "it does not load"
+        detail = f"stored version {number} of the policy is not used: {reason}"
+        self._notifier.tell(Notice(kind="version_refused", detail=detail[:1000], version=number))
 
     async def follow(self) -> None:
-        """Keep up with files and control events, until cancelled."""
+        """Keep up with files and control events, and have recorded what is noticed; until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sources.follow())
             if self._follower is not None:
                 group.create_task(self._follower.follow())
+            if self._bus is not None:
+                group.create_task(self._notifier.run(self._bus))
 
     async def stop(self) -> None:
         """Take no new questions; answer those that came."""
         if self._serving is not None:
             await self._serving.close()
+        await self._workbench.close()
 
     def checks(self) -> Mapping[str, Check]:
         """What `/readyz` looks at. A file that can't be used is told; its last good version still decides."""
         return {
-            "policy": lambda: self._file_check("policy"),
+            "policy": self._policy_check,
+            "versions": self._versions_check,
             "inventory": lambda: self._file_check("inventory"),
             "principals": lambda: self._file_check("principals"),
             "agents": lambda: self._file_check("agents"),
@@ -76,7 +120,18 @@ class PolicyService:
         problem = self._sources.problem(name)
         return None if problem is None else Attention(f"the last good version is in force: {problem}"[:1000])
 
+    async def _policy_check(self) -> str | None:
+        ignored = self._sources.ignored()
+        return await self._file_check("policy") or (Attention(ignored) if ignored else None)
+
+    async def _versions_check(self) -> str | None:
+        if self._versions is None or self._versions.blocked:
+            return self._versions.blocked if self._versions else "the stored versions are not known yet"
+        return Attention(self._versions.problem[:1000]) if self._versions.problem else None
+
     async def _bus_check(self) -> str | None:
         if self._bus is None or not self._bus.connected:
             return "not connected to NATS"
-        return self._follower.problem if self._follower is not None else "not following the control events"
+        if self._follower is None:
+            return "not following the control events"
+        return self._follower.lost or self._follower.problem

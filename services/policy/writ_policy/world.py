@@ -8,14 +8,18 @@ from writ_contracts.decisions import PolicyVersion
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Agents, Inventory, Principal, Principals, Target
-from writ_policy.engine.compile import Policy
-from writ_policy.engine.decide import People
+from writ_contracts.subjects import can_scan
 from writ_policy.loading import Read
+from writ_policy.versions import InForce
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.conditions import Scan
+from writ_rules.engine.decide import People
 
 
 class World(Struct, frozen=True, eq=False, kw_only=True):
-    """One reading of all files; replaced as a whole."""
+    """One version of the policy and one reading of all files; replaced as a whole."""
 
+    in_force: InForce
     policy: Policy
     version: PolicyVersion
     targets: Mapping[str, Target]
@@ -23,6 +27,8 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     people: People
     agents: Mapping[str, frozenset[str]]
     """The keys that may claim, by pool."""
+    scanners: Mapping[str, tuple[str, ...]]
+    """Whose reports the rules ask for, by operation."""
 
     def target(self, target_id: str) -> Target:
         """Raises Invalid (`unknown_target`)."""
@@ -48,17 +54,18 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
         return owner == principal_id or (known is not None and known.acts_for == principal_id)
 
 
-def compose(
-    policy: Read[Policy], inventory: Read[Inventory], principals: Read[Principals], agents: Read[Agents]
-) -> World:
-    """The world of these files."""
+def compose(in_force: InForce, inventory: Read[Inventory], principals: Read[Principals], agents: Read[Agents]) -> World:
+    """The world of this version and these files."""
     targets = {target.id: target for target in inventory.value.targets}
+    policy, stored = in_force.policy, in_force.stored
     return World(
-        policy=policy.value,
+        in_force=in_force,
+        policy=policy,
         version=PolicyVersion(
-            name=policy.value.name,
-            version=policy.value.version,
-            digest=policy.digest,
+            number=stored.number,
+            name=policy.name,
+            version=policy.version,
+            digest=stored.digest,
             inventory_digest=inventory.digest,
             principals_digest=principals.digest,
         ),
@@ -66,6 +73,7 @@ def compose(
         principals={principal.id: principal for principal in principals.value.principals},
         people=_people(principals.value.principals),
         agents=_agents(agents.value),
+        scanners=_scanners(policy),
     )
 
 
@@ -82,3 +90,13 @@ def _agents(agents: Agents) -> dict[str, frozenset[str]]:
     for agent in agents.agents:
         found.setdefault(agent.pool, set()).add(agent.key)
     return {pool: frozenset(keys) for pool, keys in found.items()}
+
+
+def _scanners(policy: Policy) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    places = (*policy.index.values(), *policy.inherited.values(), *policy.urgent.values())
+    for rule in {id(rule): rule for rules in places for rule in rules if rule.asks_facts}.values():
+        for operation, conditions in rule.conditions.items():
+            names = {one.scanner for one in conditions if isinstance(one, Scan) and can_scan(one.scanner)}
+            found.setdefault(operation, set()).update(names)
+    return {operation: tuple(sorted(names)) for operation, names in found.items() if names}

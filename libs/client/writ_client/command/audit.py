@@ -1,6 +1,7 @@
 """`writ trace` and `writ audit search`: what is on record."""
 
 import time
+from pathlib import Path
 from typing import get_args
 
 import click
@@ -11,16 +12,39 @@ from writ_client.command.operations import operation_id
 from writ_client.command.options import asking
 from writ_client.command.output import outcome
 from writ_client.command.settings import Settings
-from writ_contracts.audit import SearchQuery, SearchRow
+from writ_contracts.audit import SearchQuery, SearchRow, TraceAnswer
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import Outcome
 
 
 @click.command()
 @click.argument("number", metavar="OPERATION_OR_CORRELATION_ID")
+@click.option(
+    "--archive",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Read it in this archive instead.",
+)
 @asking
-async def trace(settings: Settings, number: str) -> int:
+async def trace(settings: Settings, number: str, archive: Path | None) -> int:
     """All that is on record of an operation, or of all operations of a correlation id."""
+    answer = await _asked(settings, number) if archive is None else _archived(archive, number)
+    if settings.screen.json:
+        settings.screen.data(answer)
+    elif answer.events:
+        timeline.show(settings.screen, answer)
+    if not answer.events:
+        raise Invalid(f"nothing is on record of {number}, or nothing that is yours to read", code="not_found")
+    return Exit.DONE
+
+
+def _archived(archive: Path, number: str) -> TraceAnswer:
+    from writ_client.archive import reading  # noqa: PLC0415 - wanted once in a blue moon
+
+    return reading.trace(archive, number)
+
+
+async def _asked(settings: Settings, number: str) -> TraceAnswer:
     async with await settings.connect() as writ:
         try:
             answer = await writ.trace(operation_id=operation_id(number))
@@ -29,13 +53,7 @@ async def trace(settings: Settings, number: str) -> int:
         else:
             if not answer.events:
                 answer = await writ.trace(correlation_id=number)
-    if settings.screen.json:
-        settings.screen.data(answer)
-    elif answer.events:
-        timeline.show(settings.screen, answer)
-    if not answer.events:
-        raise Invalid(f"nothing is on record of {number}, or nothing that is yours to read", code="not_found")
-    return Exit.DONE
+    return answer
 
 
 @click.group()

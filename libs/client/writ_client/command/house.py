@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 
 import click
+from msgspec.structs import asdict
 from rich.text import Text
 
 from writ_client.command import moments
 from writ_client.command.exits import Exit
+from writ_client.command.initial import MONITOR_PORT
 from writ_client.command.options import local
 from writ_client.command.output import Screen, visible
 from writ_client.command.settings import Settings
@@ -17,18 +19,23 @@ from writ_client.house import outside
 from writ_client.house.founding import found
 from writ_client.house.nats import LOOPBACK, Address, configuration
 from writ_client.house.report import HouseReport
+from writ_client.house.services import Replicas, agent_elsewhere
 from writ_client.house.supervisor import House, Options
+from writ_client.house.where import public_url
 from writ_contracts.errors import Invalid
 from writ_runtime.files import read_agents
 from writ_runtime.service import write_atomically
 from writ_runtime.signals import Stop
 
-MONITOR_PORT = 8222
+REPLICAS = click.IntRange(1, 32)
 
 
 @click.command()
 @click.option("--detach", is_flag=True, help="Return when all is ready; `writ down` ends it.")
-@click.option("--executors", type=click.IntRange(1, 32), default=1, show_default=True, help="How many replicas.")
+@click.option("--executors", type=REPLICAS, default=1, show_default=True, help="How many executors.")
+@click.option("--policies", type=REPLICAS, default=1, show_default=True, help="How many policy services.")
+@click.option("--audits", type=REPLICAS, default=1, show_default=True, help="How many audit services.")
+@click.option("--agents", type=REPLICAS, default=1, show_default=True, help="How many agents of each pool here.")
 @click.option(
     "--nats-port",
     type=click.IntRange(0, 65535),
@@ -59,6 +66,9 @@ async def up(
     settings: Settings,
     detach: bool,
     executors: int,
+    policies: int,
+    audits: int,
+    agents: int,
     nats_port: int,
     health_port: int,
     listen: str,
@@ -66,7 +76,7 @@ async def up(
     verbose: bool,
     config_file: Path | None,
 ) -> int:
-    """Start Writ on this machine: NATS, policy, executor, audit, and an agent for this host.
+    """Start Writ on this machine: NATS, policy, executor, audit, an agent for this host, and one for SSH targets.
 
     An empty folder becomes an installation: keys, a policy, an inventory with this machine in it, and the principal
     `operator`. With NATS_URL set no NATS server is started: that one must have the configuration that
@@ -79,7 +89,7 @@ async def up(
         nats_port=nats_port,
         health_port=health_port,
         listen=listen,
-        executors=executors,
+        replicas=Replicas(policies=policies, executors=executors, audits=audits, agents=agents),
         nats_url=os.environ.get("NATS_URL") or None,
         without_agents=frozenset(without),
         verbose=verbose,
@@ -96,8 +106,14 @@ async def up(
 
 def _arguments(settings: Settings, options: Options) -> list[str]:
     ports = ["--nats-port", str(options.nats_port), "--health-port", str(options.health_port)]
-    words = ["--home", str(settings.home.root), "--executors", str(options.executors), "--listen", options.listen]
-    return [*words, *ports, *(word for pool in sorted(options.without_agents) for word in ("--no-agent", pool))]
+    words = ["--home", str(settings.home.root), "--listen", options.listen]
+    counts = (word for name, count in asdict(options.replicas).items() for word in (f"--{name}", str(count)))
+    return [
+        *words,
+        *counts,
+        *ports,
+        *(word for pool in sorted(options.without_agents) for word in ("--no-agent", pool)),
+    ]
 
 
 def _write_server_config(settings: Settings, path: Path, listen: str, port: int) -> int:
@@ -138,10 +154,28 @@ async def down(settings: Settings) -> int:
 
 
 @click.command()
+@click.argument("processes", nargs=-1, metavar="[PROCESS]...")
+@local
+async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
+    """Restart what `writ up` runs here, one process after the other, each ready again before the next.
+
+    Without names all but `nats`. Under load nothing is lost: what a process has begun it ends or hands back.
+    """
+    pids: dict[str, int] = {}
+    for name in outside.to_restart(settings.home, processes):
+        pids[name] = await outside.restart(settings.home, name)
+        if not settings.screen.json:
+            settings.screen.line(f"{name} is ready again (process {pids[name]})")
+    if settings.screen.json:
+        settings.screen.data(pids)
+    return Exit.DONE
+
+
+@click.command()
 @local
 async def status(settings: Settings) -> int:
     """Each process, ready or which of its checks fails, and how full the journal is."""
-    seen = await outside.status(settings.home)
+    seen = await outside.status(settings.home, settings.environ)
     if settings.screen.json:
         settings.screen.data(seen)
     else:
@@ -150,8 +184,8 @@ async def status(settings: Settings) -> int:
 
 
 def _show_status(screen: Screen, seen: outside.HouseStatus) -> None:
-    since = moments.span(time.time() - seen.started_at)
-    screen.line(f"{seen.home}: {seen.state} for {since}, process {seen.pid}, NATS at {seen.url}")
+    since = f" for {moments.span(time.time() - seen.started_at)}, process {seen.pid}" if seen.started_at else ""
+    screen.line(f"{seen.home}: {seen.state}{since}, NATS at {seen.url}")
     rows = [
         (
             one.name,
@@ -163,6 +197,9 @@ def _show_status(screen: Screen, seen: outside.HouseStatus) -> None:
         for one in seen.processes
     ]
     screen.table(("process", "state", "pid", "health port", "restarts"), rows)
+    for one in seen.processes:
+        if one.ready and one.failing:
+            screen.line(Text(f"{one.name}: {_failing(one)}", style="yellow"))
     if seen.journal is None:
         screen.line(Text("journal: NATS does not answer", style="red"))
         return
@@ -191,13 +228,13 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
     home = settings.home
     if pool not in {agent.pool for agent in read_agents(home.agents).agents}:
         raise Invalid(f"no pool {pool} in {home.agents}: give a target of the inventory this pool first")
-    values = {
-        "NATS_URL": url or outside.running(home).url,
-        "WRIT_POOL": pool,
-        "WRIT_KEY_FILE": key_file or str(home.seed_file(f"agent-{pool}")),
-        "WRIT_POLICY_KEY": home.key("policy").public,
-        "WRIT_STATE_DIR": state_dir,
-    }
+    values = agent_elsewhere(
+        pool,
+        url or public_url(home) or outside.running(home).url,
+        key_file=key_file or str(home.seed_file(f"agent-{pool}")),
+        policy_key=home.key("policy").public,
+        state_dir=state_dir,
+    )
     if settings.screen.json:
         settings.screen.data(values)
     else:

@@ -52,6 +52,8 @@ def said(event: Event) -> str:  # noqa: C901 - a table by type
             return f"waiting for an approval by {', '.join(event.approvers)}"
         case journal.Finished() | journal.Resolved():
             return f"{event.outcome}: {event.message}" if event.message else event.outcome
+        case journal.Archived():
+            return "archived"
         case journal.Refused():
             return f"{event.outcome}: {event.message}"
         case journal.Unknown():

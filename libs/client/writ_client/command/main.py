@@ -9,8 +9,24 @@ from typing import Any
 
 import click
 
-from writ_client.command import audit, catalogue, house, operations, principals, requests
+from writ_client.command import (
+    agents,
+    audit,
+    backends,
+    backup,
+    catalogue,
+    house,
+    initial,
+    keep,
+    leaf,
+    operations,
+    principals,
+    requests,
+    scan,
+    targets,
+)
 from writ_client.command.exits import Exit, of_error
+from writ_client.command.lazy import LazyGroup
 from writ_client.command.output import visible
 from writ_contracts.errors import WritError
 from writ_runtime.config import ConfigError
@@ -76,19 +92,39 @@ def cli() -> None:
 
 
 for command in (
+    initial.init,
+    keep.keep,
     house.up,
     house.down,
+    house.restart,
     house.status,
     house.agent_env,
+    agents.agent,
     requests.run,
     requests.simulate,
     operations.op,
     audit.trace,
     audit.audit,
+    backup.backup,
+    backup.restored,
+    LazyGroup(
+        "journal",
+        "writ_client.command.journal:journal",
+        "The record's own life: how full it is, archives of it.",
+    ),
     catalogue.operations,
     catalogue.targets,
+    targets.target,
+    leaf.leaf,
+    backends.backends,
     principals.principal,
     principals.context,
+    scan.scan,
+    LazyGroup(
+        "policy",
+        "writ_client.command.policy.group:policy",
+        "What the policy says: validate, test, explain and compare it, and publish it.",
+    ),
 ):
     cli.add_command(command)
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from writ_client.command.output import Screen
 from writ_client.command.settings import Settings
 from writ_client.house.home import Home
+from writ_runtime import spans
 
 Body = Callable[..., Coroutine[Any, Any, int | None]]
 Command = Callable[..., Any]
@@ -41,7 +43,7 @@ def asking(body: Body) -> Command:
     """A subcommand that asks as a principal: `body(settings, …)`."""
     for option in (_CONTEXT, _HOME, _AS, _OUTPUT):
         body = option(body)
-    return _runs(body)
+    return _runs(body, traced=True)
 
 
 def local(body: Body) -> Command:
@@ -51,7 +53,7 @@ def local(body: Body) -> Command:
     return _runs(body)
 
 
-def _runs(body: Body) -> Command:
+def _runs(body: Body, *, traced: bool = False) -> Command:
     @functools.wraps(body)
     def run(
         *,
@@ -61,9 +63,22 @@ def _runs(body: Body) -> Command:
         context: Path | None = None,
         **arguments: Any,
     ) -> int | None:
+        given = click.get_current_context().get_parameter_source("home") is not ParameterSource.DEFAULT
         settings = Settings(
-            screen=Screen(form), home=Home(home), environ=os.environ, principal=principal, context=context
+            screen=Screen(form),
+            home=Home(home),
+            home_given=given,
+            environ=os.environ,
+            principal=principal,
+            context=context,
         )
-        return asyncio.run(body(settings, **arguments))
+        traces = traced and spans.wanted(os.environ) and spans.installed()
+        return asyncio.run(_exported(body(settings, **arguments)) if traces else body(settings, **arguments))
 
     return run
+
+
+async def _exported(work: Coroutine[Any, Any, int | None]) -> int | None:
+    """With spans of its own, for whoever has a collector: its traces begin here."""
+    async with spans.exporting("client"):
+        return await work

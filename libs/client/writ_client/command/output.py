@@ -11,9 +11,12 @@ import click
 import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+_ANY = 10_000
+"""Wider than any table."""
 _COLOURS = {
     "succeeded": "green",
     "previewed": "cyan",
@@ -34,7 +37,7 @@ class Screen:
     def __init__(self, form: str) -> None:
         self.form = form
         # Narrower than any real table only in pipes: there nothing may be cut or wrapped.
-        width = None if sys.stdout.isatty() else 10_000
+        width = None if sys.stdout.isatty() else _ANY
         self.out = Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=not sys.stdout.isatty())
         self.err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
@@ -62,12 +65,31 @@ class Screen:
             if value not in (None, "", [], {}):
                 self.out.print(Text.assemble(" " * indent, (f"{name}: ", "dim"), shown(value, indent + 2)))
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Rows under headings."""
-        table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-        for row in rows:
-            table.add_row(*(cell if isinstance(cell, Text) else Text(visible(_brief(cell))) for cell in row))
-        self.out.print(table)
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, spill: bool = False) -> None:
+        """Rows under headings; what is too long goes on in the next line, and nothing is cut off. `spill`: where the
+        table is too wide for the terminal, what the last column says comes beneath, a line for each row.
+        """
+        cells = [[cell if isinstance(cell, Text) else Text(visible(_brief(cell))) for cell in row] for row in rows]
+        table = _table(columns, cells)
+        if (
+            not spill
+            or Measurement.get(self.out, self.out.options.update(max_width=_ANY), table).maximum <= self.out.width
+        ):
+            self.out.print(table)
+            return
+        self.out.print(_table(columns[:-1], [row[:-1] for row in cells]))
+        for row in cells:
+            if row[-1]:
+                self.out.print(Text.assemble(row[0], f": {columns[-1]}: ", row[-1]))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def harmless(document: str) -> str:

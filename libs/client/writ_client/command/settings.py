@@ -14,8 +14,7 @@ from writ_client.command.output import Screen
 from writ_client.context import Context, read_context
 from writ_client.house.founding import OPERATOR
 from writ_client.house.home import Home
-from writ_client.house.lock import holder
-from writ_client.house.report import read_report
+from writ_client.house.where import running_url
 from writ_contracts.errors import Invalid, Unreachable
 from writ_runtime.config import ConfigError
 from writ_runtime.files import read_principals, read_private
@@ -28,6 +27,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     screen: Screen
     home: Home
+    home_given: bool = True
+    """Whether somebody said which; otherwise it is the folder that is taken without a word."""
     environ: Mapping[str, str]
     principal: str | None = None
     context: Path | None = None
@@ -64,11 +65,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         raise Invalid(f"which principal? name one with --as or WRIT_PRINCIPAL{choice}")
 
     def _running_url(self) -> str:
-        report = read_report(self.home.house_file)
-        if report is None or holder(self.home.lock) is None:
+        url = running_url(self.home)
+        if url is None:
             where = f"Writ is not up on {self.home.root}"
             raise Unreachable(f"{where}: start it with `writ up`, or set NATS_URL and WRIT_KEY_FILE")
-        return report.url
+        return url
 
     async def connect(self) -> Writ:
         """As that principal."""

@@ -59,6 +59,8 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
             return outcome(event.outcome)
         case journal.Unknown():
             return outcome("unknown")
+        case journal.Archived():
+            return f"{event.outcome}; its events are in archive {event.generation}: writ trace --archive FILE"
         case journal.Dispatched():
             return f"to {event.pool}, attempt {event.attempt}"
         case journal.Started():
@@ -71,6 +73,8 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
             return f"by {event.quorum} of {', '.join(event.approvers)}"
         case journal.ControlEvent():
             return event.kind
+        case journal.LimitTaken():
+            return f"one of {event.most} under the limit of rule {event.rule}"
         case journal.LockTaken():
             return f"of {event.target}"
         case None:

@@ -15,8 +15,7 @@ from writ_client.context import Context, open_bus, tls_of
 from writ_client.house import lists
 from writ_client.house.founding import found
 from writ_client.house.home import Home
-from writ_client.house.lock import holder
-from writ_client.house.report import read_report
+from writ_client.house.where import running_url
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.inventory import Principal
 from writ_runtime.files import read_principals
@@ -48,18 +47,23 @@ async def add_principal(home: Home, name: str, kind: str, roles: list[str], acts
     lists.append(home.principals, "principals", entry, unique="id")
     principal = next(one for one in read_principals(home.principals).principals if one.id == name)
     key_file = str(home.seed_file(f"principal-{name}"))
-    return Added(principal=principal, key_file=key_file, admitted=await _admitted(home, name))
+    return Added(principal=principal, key_file=key_file, admitted=await admitted(home, name, key.seed))
 
 
-async def _admitted(home: Home, name: str) -> bool | None:
-    report = read_report(home.house_file)
-    if report is None or holder(home.lock) is None:
+def _url(home: Home) -> str | None:
+    """Where a NATS server is that follows this folder's files."""
+    return running_url(home) or os.environ.get("NATS_URL") or None
+
+
+async def admitted(home: Home, name: str, seed: bytes) -> bool | None:
+    """Whether the running server lets that one in, within a while; None where none is running."""
+    url = _url(home)
+    if url is None:
         return None
     tls = tls_of(os.environ)
-    context = Context(principal=name, url=report.url)
+    context = Context(principal=name, url=url)
     if tls is not None:
         context = replace(context, tls_ca=tls.ca, tls_cert=tls.certificate, tls_key=tls.key)
-    seed = home.key(f"principal-{name}").seed
     deadline = time.monotonic() + ADMITTED_WITHIN
     while time.monotonic() < deadline:
         try:

@@ -6,6 +6,7 @@ Writers take a lock of their own, so that two `writ principal add` at once both 
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,13 @@ _item = re.compile(r"^( *)- ", re.MULTILINE)
 
 def write(path: Path, head: str, data: Mapping[str, Any]) -> None:
     """A new file, its comment first."""
-    write_atomically(path, (head + yamlfile.dump(data)).encode())
+    save(path, (head + yamlfile.dump(data)).encode())
+
+
+def save(path: Path, data: bytes) -> None:
+    """A file for its owner alone; in a folder that a group shares (set-group-ID), for that group to read too."""
+    shared = path.parent.stat().st_mode & stat.S_ISGID
+    write_atomically(path, data, 0o640 if shared else 0o600)
 
 
 def append(path: Path, section: str, entry: Mapping[str, Any], *, unique: str) -> None:
@@ -36,7 +43,7 @@ def append(path: Path, section: str, entry: Mapping[str, Any], *, unique: str) -
         added = _with_block(text, entry)
         if not _reads_as(added, wanted):  # the list is empty, or in flow style, or not the last thing in the file
             added = _leading_comments(text) + yamlfile.dump(wanted)
-        write_atomically(path, added.encode())
+        save(path, added.encode())
 
 
 def _with_block(text: str, entry: Mapping[str, Any]) -> str:

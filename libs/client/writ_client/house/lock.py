@@ -1,10 +1,11 @@
 """One `writ up` for each `$WRIT_HOME`: the kernel holds the lock, so a killed one leaves none behind."""
 
+import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from writ_contracts.errors import Conflict
@@ -13,14 +14,26 @@ TRIES, PAUSE = 10, 0.02
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Holds it while the block runs; raises Conflict naming the process that has it."""
+def held(path: Path, what: str = "Writ is already up on") -> Iterator[None]:
+    """Holds it while the block runs; raises Conflict naming the process that has it, and `what` that does."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if not _taken(descriptor):
-            raise Conflict(f"Writ is already up on {path.parent.parent} (process {_content(path)})")
+            raise Conflict(f"{what} {path.parent.parent} (process {_content(path)})")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@asynccontextmanager
+async def turn(path: Path) -> AsyncIterator[None]:
+    """As `held`, for what takes a moment: waits until whoever has it is done."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not _try(descriptor):  # noqa: ASYNC110 - another process has it
+            await asyncio.sleep(PAUSE)
         yield
     finally:
         os.close(descriptor)
@@ -29,10 +42,16 @@ def held(path: Path) -> Iterator[None]:
 def _taken(descriptor: int) -> bool:
     """A few tries: whoever looks whether it is held (`holder`) has it for a moment too."""
     for _ in range(TRIES):
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _try(descriptor):
             return True
         time.sleep(PAUSE)
+    return False
+
+
+def _try(descriptor: int) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
     return False
 
 

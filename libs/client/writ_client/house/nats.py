@@ -6,25 +6,31 @@ Its configuration follows from keys, principals and pools alone; streams and con
 import asyncio
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from writ_bus.cluster import TlsFiles
 from writ_bus.connection import Options, TlsOptions
 from writ_bus.errors import BusError, Forbidden
+from writ_bus.leaf import Listener
 from writ_bus.nats_bus import connect
-from writ_bus.server_config import ServerPlan, inbox_prefix, render
-from writ_bus.server_process import ServerProcess
+from writ_bus.server_config import MAX_FILE, SERVICES, ServerPlan, inbox_prefix, render
+from writ_bus.server_process import READY_WITHIN, ServerProcess, check_config
 from writ_bus.streams import Sizes, provision
+from writ_client.house import lists, tokens
 from writ_client.house.child import FIRST_PAUSE, LONGEST_PAUSE, put_aside, tie
 from writ_client.house.home import Home
+from writ_client.house.leaves import read_leaves
+from writ_client.house.lock import turn
 from writ_client.house.services import passed_on
-from writ_contracts.registry import Role
+from writ_client.house.site import Site
+from writ_contracts.inventory import SCANNER
 from writ_runtime.config import ConfigError
 from writ_runtime.files import read_agents, read_principals
-from writ_runtime.service import write_atomically
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
@@ -52,43 +58,71 @@ def free_port(host: str = LOOPBACK) -> int:
         return int(listener.getsockname()[1])
 
 
+def address_of(site: Site) -> Address:
+    """Where the server of a site listens."""
+    return Address(host=site.listen, port=site.port, monitor_port=site.monitor_port)
+
+
 def configuration(home: Home, address: Address) -> str:
     """The server's file, as principals.yaml and agents.yaml have it now."""
-    principals = {one.id: [one.key] for one in read_principals(home.principals).principals}
+    return render(plan(home, address))
+
+
+def plan(home: Home, address: Address) -> ServerPlan:
+    """What a server is to be, as these files have it now, and with the tokens that are good now."""
+    known, leaves = read_principals(home.principals).principals, read_leaves(home.leaves)
+    principals = {one.id: [one.key] for one in known}
+    scanners = [one.id for one in known if one.kind == "service" and SCANNER in one.roles]
     pools: dict[str, list[str]] = {}
     for agent in read_agents(home.agents).agents:
         pools.setdefault(agent.pool, []).append(agent.key)
-    roles = {role: [home.key(role.value).public] for role in (Role.EXECUTOR, Role.POLICY, Role.AUDIT)}
-    plan = ServerPlan(
-        store_dir=str(home.nats / "jetstream"),
+    roles = {role: [home.public(role.value)] for role in SERVICES}
+    return ServerPlan(
+        store_dir=str(home.store),
         host=address.host,
         port=address.port,
         monitor_port=address.monitor_port,
-        bootstrap=home.key("bootstrap").public,
-        system=home.key("sys").public,
-        status=home.key("status").public,
+        bootstrap=home.public("bootstrap"),
+        system=home.public("sys"),
+        status=home.public("status"),
         roles=roles,
         principals=principals,
+        scanners=scanners,
         pools=pools,
+        tokens={token.id: token.key for token in tokens.good(home, time.time())},
+        max_file=max(MAX_FILE, sizes(home).whole),
+        leaf=listener(home),
+        links=leaves.links() if leaves else {},
     )
-    return render(plan)
 
 
-def sizes(home: Home) -> Sizes:
+def listener(home: Home) -> Listener | None:
+    """Where leaf nodes connect to, if there are to be any."""
+    leaves = read_leaves(home.leaves)
+    if leaves is None:
+        return None
+    tls = TlsFiles(certificate=leaves.tls.certificate, key=leaves.tls.key) if leaves.tls else None
+    return Listener(host=leaves.listen, port=leaves.port, tls=tls)
+
+
+def sizes(home: Home, replicas: int = 1) -> Sizes:
     """How much the streams may hold: chosen once from the disk's free space, then kept in a file that may be edited."""
-    path = home.nats / "sizes.json"
+    path = home.sizes
     if path.exists():
         try:
             return msgspec.json.decode(path.read_bytes(), type=Sizes)
         except msgspec.DecodeError as error:
             raise ConfigError(f"{path}: {error}") from error
-    free = shutil.disk_usage(home.nats).free
+    free = shutil.disk_usage(home.nats).free // replicas  # each server has all of it
     chosen = Sizes(
         journal=max(min(8 << 30, free // 3), 64 * MEGABYTE),
         params=max(min(256 * MEGABYTE, free // 32), 16 * MEGABYTE),
         results=max(min(512 * MEGABYTE, free // 16), 16 * MEGABYTE),
+        policies=max(min(256 * MEGABYTE, free // 64), 16 * MEGABYTE),
+        scans=max(min(64 * MEGABYTE, free // 128), 8 * MEGABYTE),
+        replicas=replicas,
     )
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(chosen)))
+    lists.save(path, msgspec.json.format(msgspec.json.encode(chosen)))
     return chosen
 
 
@@ -108,7 +142,8 @@ async def make_streams(home: Home, url: str, pools: Iterable[str], tls: TlsOptio
     """Everything that Writ stores in, and the consumers of these pools. Raises BusError."""
     bus = await connect(options_of(home, "bootstrap", url, tls))
     try:
-        await provision(bus, pools, sizes(home))
+        async with turn(home.streams_lock):
+            await provision(bus, pools, sizes(home))
     finally:
         await bus.drain(1.0)
 
@@ -127,6 +162,8 @@ class BundledServer:
         self._environ = passed_on(environ)
         self._server: ServerProcess | None = None
         self._loaded = ""
+        self._leaf: Listener | None = None
+        self._serves = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
     @property
@@ -141,7 +178,8 @@ class BundledServer:
 
     async def _spawn(self) -> None:
         address, wanted = self.address, configuration(self._home, self.address)
-        write_atomically(self._home.server_config, wanted.encode())
+        leaf = listener(self._home)
+        lists.save(self._home.server_config, wanted.encode())
         put_aside(self.log)
         self._server = await ServerProcess.start(
             self._home.server_config,
@@ -152,8 +190,9 @@ class BundledServer:
             through=tie(),
             environ=self._environ,
         )
-        self._loaded = wanted
+        self._loaded, self._leaf = wanted, leaf
         self.state = "ready"
+        self._serves.set()
 
     async def adapt(self) -> bool:
         """Takes in what changed in the files; whether anything did. Raises ConfigError, BusError."""
@@ -161,10 +200,22 @@ class BundledServer:
         if wanted == self._loaded:
             return False
         if self._server is not None and self.pid is not None:  # else it reads its new file when it is started again
-            write_atomically(self._home.server_config, wanted.encode())
-            await self._server.reload()
-            self._loaded = wanted
+            lists.save(self._home.server_config, wanted.encode())
+            if listener(self._home) == self._leaf:
+                await self._server.reload()
+                self._loaded = wanted
+            else:  # the one thing of ours that nats-server cannot take in while it runs
+                await check_config(self._home.server_config)
+                await self._start_again(self._server)
         return True
+
+    async def _start_again(self, server: ServerProcess) -> None:
+        """Ends it, and returns when the next one serves."""
+        self._say("nats waits for leaf nodes elsewhere now, and is started again for that")
+        self._serves.clear()
+        await server.stop()
+        async with asyncio.timeout(READY_WITHIN):
+            await self._serves.wait()
 
     async def _keep(self) -> None:
         pause = FIRST_PAUSE
@@ -208,7 +259,8 @@ class ExternalServer:
 
     def _names(self) -> set[str]:
         principals = {one.id + one.key for one in read_principals(self._home.principals).principals}
-        return principals | {one.pool + one.key for one in read_agents(self._home.agents).agents}
+        agents = {one.pool + one.key for one in read_agents(self._home.agents).agents}
+        return principals | agents | {token.id for token in tokens.good(self._home, time.time())}
 
     async def start(self) -> None:
         """Nothing to start."""

@@ -1,11 +1,12 @@
-"""A running house, seen and told from outside: status, down, and the start of one that goes on by itself."""
+"""A running house, seen and told from outside: status, restart, down, and the start of one that goes on by itself."""
 
 import asyncio
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -14,16 +15,19 @@ from writ_bus.nats_bus import connect
 from writ_bus.port import Usage
 from writ_client.context import tls_of
 from writ_client.house.child import quoted
+from writ_client.house.elsewhere import Place, asked, places
 from writ_client.house.home import Home
 from writ_client.house.lock import holder
 from writ_client.house.nats import options_of
 from writ_client.house.readiness import probe, read_run_file
 from writ_client.house.report import HouseReport, ProcessReport, read_report
 from writ_client.house.services import MODULE
-from writ_contracts.errors import TimedOut, Unreachable
+from writ_client.house.where import running_url
+from writ_contracts.errors import Invalid, TimedOut, Unreachable
 
 DOWN_WITHIN = 90.0
 UP_WITHIN = 90.0
+RESTART_WITHIN = 90.0
 PAUSE = 0.05
 
 
@@ -40,13 +44,13 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
 
 
 class HouseStatus(Struct, frozen=True, kw_only=True):
-    """The whole house. `journal` is None where NATS does not answer."""
+    """The whole house. `journal` is None where NATS does not answer; `pid` and `started_at` are those of `writ up`."""
 
     home: str
     state: str
-    pid: int
+    pid: int | None = None
     url: str
-    started_at: float
+    started_at: float | None = None
     ready: bool
     processes: list[ProcessStatus]
     journal: Usage | None
@@ -54,14 +58,18 @@ class HouseStatus(Struct, frozen=True, kw_only=True):
 
 def running(home: Home) -> HouseReport:
     """What the supervisor says of itself; raises Unreachable where none is running."""
+    if home.split:
+        raise Unreachable(f"the services of {home.root} are started by the system: systemctl status 'writ-*'")
     report = read_report(home.house_file)
     if holder(home.lock) is None or report is None:
         raise Unreachable(f"Writ is not up on {home.root}")
     return report
 
 
-async def status(home: Home) -> HouseStatus:
-    """Every process asked now. Raises Unreachable where no house is running."""
+async def status(home: Home, environ: Mapping[str, str]) -> HouseStatus:
+    """Every process asked now. Raises Unreachable where no house is running, ConfigError."""
+    if others := await places(home, environ):
+        return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "")
     report = running(home)
     processes = await asyncio.gather(*(_status(home, one) for one in report.processes))
     journal = await _journal(home, report.url)
@@ -75,6 +83,28 @@ async def status(home: Home) -> HouseStatus:
         processes=processes,
         journal=journal,
     )
+
+
+async def _status_of(home: Home, others: Sequence[Place], url: str) -> HouseStatus:
+    """Of processes that others start."""
+    seen = await asyncio.gather(*map(asked, others))
+    processes = [
+        ProcessStatus(
+            name=place.name,
+            pid=None,
+            restarts=0,
+            ready=one.ready,
+            state=one.status,
+            health_port=place.port,
+            failing=one.failing,
+        )
+        for place, one in zip(others, seen, strict=True)
+        if one is not None
+    ]
+    journal = await _journal(home, url)
+    ready = journal is not None and all(one.ready for one in processes)
+    state = "ready" if ready else "not ready"
+    return HouseStatus(home=str(home.root), state=state, url=url, ready=ready, processes=processes, journal=journal)
 
 
 async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
@@ -123,6 +153,32 @@ async def down(home: Home, within: float = DOWN_WITHIN) -> None:
         if time.monotonic() > deadline:
             raise TimedOut(f"process {pid} is still there after {within:g} s (log: {home.log / 'up.log'})")
         await asyncio.sleep(PAUSE)
+
+
+def to_restart(home: Home, names: Sequence[str]) -> list[str]:
+    """The processes of these names, or all but NATS. Raises Invalid for one that there is not, Unreachable."""
+    known = [one.name for one in running(home).processes]
+    if unknown := [name for name in names if name not in known]:
+        raise Invalid(f"no process {unknown[0]} is here: there are {', '.join(known)}")
+    return list(names) or [name for name in known if name != "nats"]
+
+
+async def restart(home: Home, name: str, within: float = RESTART_WITHIN) -> int:
+    """Asks one process to end, in order, and returns the next one's id once that is ready. Raises TimedOut."""
+    before = _process(home, name).pid
+    if before is not None:
+        with suppress(ProcessLookupError):  # it died just now, which is as good
+            os.kill(before, signal.SIGTERM)
+    deadline = time.monotonic() + within
+    while (now := _process(home, name)).state != "ready" or now.pid is None or now.pid == before:
+        if time.monotonic() > deadline:
+            raise TimedOut(f"{name} is not ready again after {within:g} s{quoted(home.log / f'{name}.log')}")
+        await asyncio.sleep(PAUSE)
+    return now.pid
+
+
+def _process(home: Home, name: str) -> ProcessReport:
+    return next(one for one in running(home).processes if one.name == name)
 
 
 async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN) -> HouseReport:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from writ_runtime.service import RunFile
 
 PROBE_SECONDS = 3.0
+NO_ANSWER = "no answer"
 
 
 class Readiness(Struct, frozen=True):
@@ -21,6 +22,11 @@ class Readiness(Struct, frozen=True):
     def ready(self) -> bool:
         """All checks are well."""
         return self.status == "ready"
+
+    @property
+    def answered(self) -> bool:
+        """Somebody was there."""
+        return self.status != NO_ANSWER
 
     @property
     def failing(self) -> dict[str, str]:
@@ -42,11 +48,16 @@ async def probe(run_file: Path, pid: int | None, host: str = "127.0.0.1") -> Rea
     found = read_run_file(run_file, pid)
     if found is None:
         return Readiness("starting")
+    return await ask(host, found.health_port)
+
+
+async def ask(host: str, port: int) -> Readiness:
+    """What is said there."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            return await _ask(host, found.health_port)
+            return await _ask(host, port)
     except (OSError, TimeoutError, msgspec.DecodeError):
-        return Readiness("no answer")
+        return Readiness(NO_ANSWER)
 
 
 async def _ask(host: str, port: int) -> Readiness:

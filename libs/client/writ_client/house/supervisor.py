@@ -6,19 +6,21 @@ Read `House.run` from top to bottom. Nothing that it starts outlives it, however
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, structs
 
 from writ_bus.errors import BusError
 from writ_client.context import tls_of
-from writ_client.house import services
+from writ_client.house import services, tokens
 from writ_client.house.child import START_SECONDS, STOP_SECONDS, Child
+from writ_client.house.door import Door
 from writ_client.house.founding import add_missing_pools, found
-from writ_client.house.home import Home, is_here
+from writ_client.house.home import Home
 from writ_client.house.lock import held
 from writ_client.house.nats import (
     LOOPBACK,
@@ -32,7 +34,7 @@ from writ_client.house.nats import (
 )
 from writ_client.house.report import HouseReport, ProcessReport, write_report
 from writ_client.house.verbose import follow
-from writ_contracts.errors import Unreachable
+from writ_contracts.errors import Conflict, Unreachable
 from writ_runtime.config import ConfigError
 from writ_runtime.files import read_agents, read_inventory
 from writ_runtime.service import no_core_files
@@ -52,7 +54,7 @@ class Options(Struct, frozen=True, kw_only=True):
     nats_port: int = 4222
     health_port: int = 0
     listen: str = LOOPBACK
-    executors: int = 1
+    replicas: services.Replicas = services.Replicas()
     nats_url: str | None = None
     without_agents: frozenset[str] = frozenset()
     verbose: bool = False
@@ -72,8 +74,10 @@ class House:
         self._environ = environ
         self._say = say
         self._table = table or services.Table()
+        self._ssh_keys = services.ssh_keys(home, environ)
         self._children: list[Child] = []
         self._server: Server | None = None
+        self._door = Door(home, tls_of(environ))
         self._state = "starting"
         self._health_ports = count(options.health_port)
         self._began = time.time()
@@ -81,6 +85,8 @@ class House:
 
     async def run(self, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
         """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
+        if self._home.split:
+            raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
         os.umask(0o077)  # what any of its processes writes is for the owner alone, unless it says otherwise
         no_core_files()
         self._home.make_folders()
@@ -122,9 +128,16 @@ class House:
             await make_streams(self._home, server.url, sorted(pools), tls_of(self._environ))
         except BusError as error:
             raise Unreachable(hint(error, server)) from error
-        wanted = services.core(self._table, self._home, server.url, self._options.executors, self._environ)
-        wanted += services.agents(self._table, self._home, server.url, self._pools_here())
+        wanted = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
+        wanted += self._agents(server, self._pools_here())
         await self._start_children(wanted)
+        await self._open(server)
+
+    async def _open(self, server: Server) -> None:
+        try:
+            await self._door.open(server.url)
+        except BusError as error:
+            self._say(f"agents cannot enrol: {hint(error, server)}")
 
     async def _start_children(self, wanted: list[services.Service]) -> None:
         started = [self._child(self._with_health_port(service)) for service in wanted]
@@ -155,19 +168,24 @@ class House:
         self._say(f"{child.name} is ready (process {child.pid})")
         self._report()
 
-    def _pools_here(self) -> list[str]:
-        """The pools of local targets whose host is this machine, unless their agents are run by others."""
-        local = [target for target in read_inventory(self._home.inventory).targets if target.backend == "local"]
-        here = {target.pool for target in local if is_here(str(target.connection.get("host", target.id)))}
-        return sorted(here - self._options.without_agents)
+    def _pools_here(self) -> dict[str, str]:
+        """The pools that are served here and for which backend, unless their agents are run by others."""
+        here = services.served_here(read_inventory(self._home.inventory).targets, self._ssh_keys)
+        return {pool: backend for pool, backend in here.items() if pool not in self._options.without_agents}
+
+    def _agents(self, server: Server, pools: Mapping[str, str]) -> list[services.Service]:
+        return services.agents(
+            self._table, self._home, server.url, pools, self._ssh_keys, self._options.replicas.agents
+        )
 
     async def _follow(self, server: Server) -> None:
-        paths = (self._home.inventory, self._home.principals, self._home.agents)
-        seen = [stamp(path) for path in paths]
+        home = self._home
+        paths = (home.inventory, home.principals, home.agents, home.leaves, self._ssh_keys)
+        seen = self._files(paths)
         while True:
             await asyncio.sleep(self._options.look_seconds)
             self._report()
-            now = [stamp(path) for path in paths]
+            now = self._files(paths)
             if now == seen:
                 continue
             try:
@@ -179,25 +197,33 @@ class House:
             except (BusError, Unreachable, OSError, ExceptionGroup) as error:
                 self._say(f"a change could not be taken in, trying again: {_reason(error)}")
 
+    def _files(self, paths: Sequence[Path]) -> list[object]:
+        """What changes when one of these does, or a token is made, used or taken back, or expires."""
+        return [*map(stamp, paths), *(token.id for token in tokens.good(self._home, time.time()))]
+
     async def _adapt(self, server: Server) -> None:
         """Users, accounts, consumers and local agents as the files want them."""
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
         added = set(add_missing_pools(self._home))
         if await server.adapt():
             self._say("principals and pools are as in the files again")
-        await make_streams(self._home, server.url, sorted(before | added), tls_of(self._environ))
-        wanted = {f"agent-{pool}": pool for pool in self._pools_here()}
+        known = before | added
+        await make_streams(self._home, server.url, sorted(known), tls_of(self._environ))
+        await self._open(server)
+        # A pool that came into the inventory since then has no key and no account yet: its turn is the next round.
+        here = {pool: backend for pool, backend in self._pools_here().items() if pool in known}
+        wanted = {service.name: service for service in self._agents(server, here)}
         gone = [child for child in self._children if child.name.startswith("agent-") and child.name not in wanted]
         for child in gone:
             self._say(f"{child.name} is not wanted any more: stopping it")
         await self._stop_children(gone)
         running = {child.name for child in self._children}
-        new = [pool for name, pool in wanted.items() if name not in running]
-        await self._start_children(services.agents(self._table, self._home, server.url, new))
+        await self._start_children([service for name, service in wanted.items() if name not in running])
 
     async def _down(self) -> None:
         self._state = "stopping"
         self._report()
+        await self._door.close()
         for level in sorted({child.service.stop_at for child in self._children}):
             children = [child for child in self._children if child.service.stop_at == level]
             await self._stop_children(children)

@@ -69,13 +69,15 @@ class BackupEntry(Struct, frozen=True, kw_only=True):
 
 
 class BackupState(Output, frozen=True, kw_only=True):
-    """The backup that was made."""
+    """The backup that was made. `would`, `commands`: what a dry run saw to do."""
 
     backup_id: Annotated[str, PUBLIC] = ""
     reference: Annotated[str, PUBLIC] = ""
     size: Annotated[int | None, PUBLIC] = None
     files: Annotated[int | None, PUBLIC] = None
     created_at: Annotated[float | None, PUBLIC] = None
+    would: Annotated[str, PUBLIC] = ""
+    commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
     log: str = ""
 
 
@@ -87,20 +89,24 @@ class BackupListing(Output, frozen=True, kw_only=True):
 
 
 class BackupRestored(Output, frozen=True, kw_only=True):
-    """What was put back."""
+    """What was put back. `would`, `commands`: what a dry run saw to do."""
 
     backup_id: Annotated[str, PUBLIC] = ""
     reference: Annotated[str, PUBLIC] = ""
     files: Annotated[int | None, PUBLIC] = None
+    would: Annotated[str, PUBLIC] = ""
+    commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
     log: str = ""
 
 
 class BackupGone(Output, frozen=True, kw_only=True):
-    """What was deleted."""
+    """What was deleted. `would`, `commands`: what a dry run saw to do."""
 
     backup_id: Annotated[str, PUBLIC] = ""
     reference: Annotated[str, PUBLIC] = ""
     removed: Annotated[bool, PUBLIC] = False
+    would: Annotated[str, PUBLIC] = ""
+    commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
 
 
 OPERATIONS = (
@@ -130,6 +136,7 @@ OPERATIONS = (
         output=BackupRestored,
         risk=Risk.ADMIN,
         backends=BACKENDS,
+        probe=True,
         preview=True,
     ),
     Operation(

@@ -1,6 +1,6 @@
 """Writ's own operations, on the target `writ`: carried out by an executor, decided and recorded like all others.
 
-All but reading the record need the principal's own signature; cancelling what is one's own does not, and whose it is
+All but looking need the principal's own signature; cancelling what is one's own does not, and whose it is
 the agent that runs it knows for itself.
 """
 
@@ -15,6 +15,7 @@ from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, SENSITIVE, Output, Parameters, Timeout
 
 BACKENDS = ("writ",)
+BACKEND_TEST = "backend_test"
 MAX_POLICY_BYTES = 1024 * 1024
 
 ControlId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="the id of a stop or an emergency")]
@@ -31,13 +32,20 @@ class OperationCancel(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class AuditRead(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What somebody wants to read of the record: a trace, or a search and what it was narrowed to."""
+    """What somebody wants to read: a trace, a search and what it was narrowed to, or the policy and its versions."""
 
-    query: Annotated[Literal["trace", "search"], PUBLIC]
+    query: Annotated[Literal["trace", "search", "policy"], PUBLIC]
     operation_id: Annotated[OperationId | None, PUBLIC] = None
     correlation_id: Annotated[CorrelationId | None, PUBLIC] = None
     principal: Annotated[PrincipalId | None, PUBLIC] = None
     target: Annotated[TargetId | None, PUBLIC] = None
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class BackendTest(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which target its agents are to go to, to see whether they can and what it has."""
+
+    target: Annotated[TargetId, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
 
@@ -104,6 +112,26 @@ class StopLift(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
 
+class JournalArchive(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which range of the journal goes: it is in an archive whose manifest has this digest, and was verified there.
+
+    `control`: digest of all control events up to `last`, which must outlive the range (`writ_trust.digests.of_all`).
+    """
+
+    generation: Annotated[int, Meta(ge=1), PUBLIC]
+    first: Annotated[int, Meta(ge=1), PUBLIC]
+    last: Annotated[int, Meta(ge=1), PUBLIC]
+    events: Annotated[int, Meta(ge=1), PUBLIC]
+    digest: Annotated[Digest, PUBLIC]
+    control: Annotated[Digest, PUBLIC]
+    reason: Reason
+    timeout: Annotated[Timeout, Meta(le=3600)] = 600
+
+    def __post_init__(self) -> None:
+        if self.last - self.first + 1 != self.events:
+            raise ValueError("events must be all those from first to last")
+
+
 class PrincipalManage(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who is added, changed or removed. `add` needs kind and key."""
 
@@ -135,10 +163,27 @@ class Controlled(Output, frozen=True, kw_only=True):
     sequence: Annotated[int, PUBLIC] = 0
 
 
+class Published(Output, frozen=True, kw_only=True):
+    """The version that was stored, and the control sequence from which on every decision is made by it."""
+
+    id: Annotated[str, PUBLIC] = ""
+    sequence: Annotated[int, PUBLIC] = 0
+    version: Annotated[int, PUBLIC] = 0
+
+
+class ArchivedRange(Output, frozen=True, kw_only=True):
+    """The generation that was archived, and how many of its operations can still be named."""
+
+    id: Annotated[str, PUBLIC] = ""
+    sequence: Annotated[int, PUBLIC] = 0
+    generation: Annotated[int, PUBLIC] = 0
+    kept: Annotated[int, PUBLIC] = 0
+
+
 def _control(
     name: str, summary: str, parameters: type[Parameters], risk: Risk, *, output: type[Output] = Controlled
 ) -> Operation:
-    own_signature = name != "audit_read"
+    own_signature = risk is not Risk.READ
     return Operation(
         name=name,
         summary=summary,
@@ -155,12 +200,26 @@ def _control(
 OPERATIONS = (
     _control("operation_cancel", "Stop an operation.", OperationCancel, Risk.CHANGE, output=Cancelled),
     _control("audit_read", "Read the record of somebody else.", AuditRead, Risk.READ, output=Output),
+    _control(BACKEND_TEST, "Have a target's agents see how they find it.", BackendTest, Risk.READ, output=Output),
     _control("approval_decide", "Say yes or no to a request that needs it.", ApprovalDecide, Risk.CHANGE),
-    _control("policy_publish", "Put a policy in force.", PolicyPublish, Risk.ADMIN),
-    _control("policy_rollback", "Put an earlier version of the policy in force again.", PolicyRollback, Risk.ADMIN),
+    _control("policy_publish", "Put a policy in force.", PolicyPublish, Risk.ADMIN, output=Published),
+    _control(
+        "policy_rollback",
+        "Put an earlier version of the policy in force again.",
+        PolicyRollback,
+        Risk.ADMIN,
+        output=Published,
+    ),
     _control("emergency_declare", "Declare an emergency.", EmergencyDeclare, Risk.CHANGE),
     _control("emergency_confirm", "Confirm or end an emergency.", EmergencyConfirm, Risk.CHANGE),
     _control("stop_set", "Let nothing start any more on these targets.", StopSet, Risk.CHANGE),
     _control("stop_lift", "Let operations start again.", StopLift, Risk.ADMIN),
+    _control(
+        "journal_archive",
+        "Take a range of the journal that is in an archive out of it.",
+        JournalArchive,
+        Risk.ADMIN,
+        output=ArchivedRange,
+    ),
     _control("principal_manage", "Add, change or remove a principal.", PrincipalManage, Risk.ADMIN),
 )

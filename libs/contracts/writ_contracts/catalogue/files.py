@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from writ_contracts.catalogue.grammar import FileMode, FilePath, Flag, Sha256, check_bytes
 from writ_contracts.operations import Operation, Risk
@@ -80,11 +80,15 @@ class FileContent(Output, frozen=True, kw_only=True):
 
 
 class FileWritten(Output, frozen=True, kw_only=True):
-    """The file before and after, by SHA-256 ("" where there was none). `would`: what a dry run saw to do."""
+    """The file before and after, by SHA-256 ("" where there was none).
+
+    `would`, `commands`: what a dry run saw to do.
+    """
 
     file_path: Annotated[str, PUBLIC] = ""
     changed: Annotated[bool, PUBLIC] = False
     would: Annotated[str, PUBLIC] = ""
+    commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
     created: Annotated[bool, PUBLIC] = False
     digest_before: Annotated[str, PUBLIC] = ""
     digest_after: Annotated[str, PUBLIC] = ""
@@ -94,12 +98,16 @@ class FileWritten(Output, frozen=True, kw_only=True):
 
 
 class FileCopied(Output, frozen=True, kw_only=True):
-    """The destination before and after, by SHA-256 ("" where there was none)."""
+    """The destination before and after, by SHA-256 ("" where there was none).
+
+    `would`, `commands`: what a dry run saw to do.
+    """
 
     source_path: Annotated[str, PUBLIC] = ""
     dest_path: Annotated[str, PUBLIC] = ""
     changed: Annotated[bool, PUBLIC] = False
     would: Annotated[str, PUBLIC] = ""
+    commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
     created: Annotated[bool, PUBLIC] = False
     digest_before: Annotated[str, PUBLIC] = ""
     digest_after: Annotated[str, PUBLIC] = ""
@@ -108,11 +116,12 @@ class FileCopied(Output, frozen=True, kw_only=True):
 
 
 class FileDeleted(Output, frozen=True, kw_only=True):
-    """The file that is gone."""
+    """The file that is gone. `would`, `commands`: what a dry run saw to do."""
 
     file_path: Annotated[str, PUBLIC] = ""
     changed: Annotated[bool, PUBLIC] = False
     would: Annotated[str, PUBLIC] = ""
+    commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
     digest_before: Annotated[str, PUBLIC] = ""
     size_before: Annotated[int, PUBLIC] = 0
 

@@ -14,11 +14,17 @@ from writ_contracts.parameters import PUBLIC
 
 _END = r"(?!\n)$"
 
-# No leading `-` (an option), no other unit types: starting `reboot.target` is no service.
-_OTHER_UNITS = "device|mount|automount|swap|target|path|slice|scope|snapshot|busname"
-UNIT_PATTERN = rf"^(?!.*\.(?:{_OTHER_UNITS})$)[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*" + _END
+# No leading `-` (an option), no other unit types: starting `reboot.target` is no service. Only the one spelling:
+# `ssh.service` would get round what a policy says about `ssh`.
+_NOT_SAID = "service|device|mount|automount|swap|target|path|slice|scope|snapshot|busname"
+UNIT_PATTERN = rf"^(?!.*\.(?:{_NOT_SAID})$)[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*" + _END
 UnitName = Annotated[
-    str, Meta(pattern=UNIT_PATTERN, max_length=255, description="systemd service, timer or socket; .service is implied")
+    str,
+    Meta(
+        pattern=UNIT_PATTERN,
+        max_length=255,
+        description="a systemd service without its .service, or a timer or socket with its ending; no alias",
+    ),
 ]
 
 # Only the one spelling of a path: `..`, `.`, `//` or a trailing `/` would get round what a policy says about paths.

@@ -18,7 +18,7 @@ class NetworkStatus(Parameters, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class NetworkTest(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whom to try to reach, how, and how often. `tcp` needs a port; `icmp` has none."""
+    """Whom to try to reach, how, and how often. `tcp` needs a port; `icmp` and `dns` have none."""
 
     host: Annotated[HostName, PUBLIC]
     port: Annotated[Port | None, PUBLIC] = None
@@ -29,8 +29,8 @@ class NetworkTest(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         if self.protocol == "tcp" and self.port is None:
             raise ValueError("port is needed for protocol tcp")
-        if self.protocol == "icmp" and self.port is not None:
-            raise ValueError("port has no meaning for protocol icmp")
+        if self.protocol in ("icmp", "dns") and self.port is not None:
+            raise ValueError(f"port has no meaning for protocol {self.protocol}")
 
 
 class NetworkScan(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -64,12 +64,17 @@ class PackageListing(Output, frozen=True, kw_only=True):
 
 
 class PackageChanged(Output, frozen=True, kw_only=True):
-    """The package's version before and after ("" where it was, or is, not installed)."""
+    """The package's version before and after ("" where it was, or is, not installed).
+
+    `would`, `commands`: what a dry run saw to do.
+    """
 
     package_name: Annotated[str, PUBLIC] = ""
     version_before: Annotated[str, PUBLIC] = ""
     version_after: Annotated[str, PUBLIC] = ""
     also_changed: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    would: Annotated[str, PUBLIC] = ""
+    commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
     reboot_required: Annotated[bool, PUBLIC] = False
     log: str = ""
 

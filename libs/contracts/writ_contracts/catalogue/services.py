@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from writ_contracts.catalogue.grammar import UnitName
 from writ_contracts.operations import Operation, Risk
@@ -35,13 +35,13 @@ class ServiceRestart(Parameters, frozen=True, kw_only=True, forbid_unknown_field
 class ServiceState(Output, frozen=True, kw_only=True):
     """The unit as systemd sees it; names as in org.freedesktop.systemd1(5). Times are Unix seconds.
 
-    `service_name` is its primary name, `requested` the alias or bare name that was asked for. `would`: what a dry run
-    saw to do. `job_result`: systemd's word for how the job ended.
+    `service_name` is its own name, in full. `would`, `commands`: what a dry run saw to do. `job_result`: systemd's word
+    for how the job ended.
     """
 
     service_name: Annotated[str, PUBLIC] = ""
-    requested: Annotated[str, PUBLIC] = ""
     would: Annotated[str, PUBLIC] = ""
+    commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
     changed: Annotated[bool, PUBLIC] = False
     job_result: Annotated[str, PUBLIC] = ""
     load_state: Annotated[str, PUBLIC] = ""
@@ -68,6 +68,7 @@ OPERATIONS = (
         risk=Risk.READ,
         backends=BACKENDS,
         idempotent=True,
+        named="service_name",
     ),
     Operation(
         name="service_start",
@@ -78,6 +79,7 @@ OPERATIONS = (
         backends=BACKENDS,
         idempotent=True,
         baseline=True,
+        named="service_name",
         probe=True,
         preview=True,
     ),
@@ -90,6 +92,7 @@ OPERATIONS = (
         backends=BACKENDS,
         idempotent=True,
         baseline=True,
+        named="service_name",
         probe=True,
         preview=True,
     ),
@@ -101,6 +104,7 @@ OPERATIONS = (
         risk=Risk.CHANGE,
         backends=BACKENDS,
         baseline=True,
+        named="service_name",
         probe=True,
         preview=True,
     ),

@@ -71,11 +71,13 @@ class SnapshotEntry(Struct, frozen=True, kw_only=True):
 
 
 class SnapshotState(Output, frozen=True, kw_only=True):
-    """The snapshot that was made or gone back to."""
+    """The snapshot that was made or gone back to. `would`, `commands`: what a dry run saw to do."""
 
     snapshot_name: Annotated[str, PUBLIC] = ""
     reference: Annotated[str, PUBLIC] = ""
     created_at: Annotated[float | None, PUBLIC] = None
+    would: Annotated[str, PUBLIC] = ""
+    commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
     log: str = ""
 
 
@@ -87,10 +89,12 @@ class SnapshotListing(Output, frozen=True, kw_only=True):
 
 
 class SnapshotGone(Output, frozen=True, kw_only=True):
-    """What was deleted."""
+    """What was deleted. `would`, `commands`: what a dry run saw to do."""
 
     snapshot_name: Annotated[str, PUBLIC] = ""
     removed: Annotated[bool, PUBLIC] = False
+    would: Annotated[str, PUBLIC] = ""
+    commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
 
 
 OPERATIONS = (
@@ -120,6 +124,8 @@ OPERATIONS = (
         output=SnapshotState,
         risk=Risk.ADMIN,
         backends=BACKENDS,
+        baseline=True,
+        probe=True,
         preview=True,
     ),
     Operation(

@@ -12,7 +12,7 @@ import os
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Iterator, Optional, Sequence
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 from writ_hostops import syscalls
 from writ_hostops.errors import HostError, system_errors
@@ -23,15 +23,17 @@ _RESOLVE = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RE
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PATH_ONLY = os.O_PATH | os.O_CLOEXEC
 _ATTEMPTS_AT_RENAMES = 1000
+_MOST_OWN = 20_000
 
 
 @dataclass(frozen=True)
 class Place:
-    """A name in an opened folder; whether anything is there is another question."""
+    """A name in an opened folder; whether anything is there is another question. `own` is Writ's own, on this host."""
 
     path: str
     folder: int
     name: str
+    own: Tuple[str, ...] = ()
 
     def look(self) -> Optional[os.stat_result]:
         """What is at the name itself, links not followed; None if nothing is."""
@@ -52,8 +54,8 @@ def opened_place(target: Target, path: str, name: str) -> Iterator[Place]:
     parent, _, last = relative.rpartition("/")
     folder = open_folder(root, parent)
     try:
-        _refuse_own(target, path, folder, last)
-        yield Place(path, folder, last)
+        refuse_own(target, path, folder, last)
+        yield Place(path, folder, last, tuple(secret_paths(target)))
     finally:
         os.close(folder)
 
@@ -159,21 +161,54 @@ def _open_regular(place: Place) -> int:
     # Opening a device or FIFO has effects of its own; O_PATH has none, and the second open names the very same inode.
     handle = os.open(place.name, _PATH_ONLY | os.O_NOFOLLOW, dir_fd=place.folder)
     try:
-        refuse_irregular(os.fstat(handle), place.path)
+        status = os.fstat(handle)
+        refuse_irregular(status, place.path)
+        # One of several names: the others may lie anywhere on the file system, also where Writ keeps its keys.
+        if status.st_nlink > 1 and _is_among(status, place.own):
+            raise HostError("outside_roots", f"{place.path} is a second name of a file that belongs to Writ itself")
         return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(handle)
 
 
-def _refuse_own(target: Target, path: str, folder: int, name: str) -> None:
+def own_paths(target: Target) -> List[str]:
+    """Writ's own files and folders on this host, and those of the target's backups."""
+    backup = [] if target.backup is None else [target.backup.password_file, target.backup.folder]
+    return [item for item in (*target.forbidden_paths, target.state_dir, *backup) if item]
+
+
+def secret_paths(target: Target) -> List[str]:
+    """Of these, what must not even be read; a repository is encrypted."""
+    password = [] if target.backup is None else [target.backup.password_file]
+    return [item for item in (*target.forbidden_paths, target.state_dir, *password) if item]
+
+
+def refuse_own(target: Target, path: str, folder: int, name: str) -> None:
     """Refuse Writ's own keys and state, whatever the roots allow: by path, and by inode for other mounts."""
-    own = [item for item in (*target.forbidden_paths, target.state_dir) if item]
+    own = own_paths(target)
     if any(within(path, os.path.realpath(item)) for item in own):
         raise HostError("outside_roots", f"{path} belongs to Writ itself")
     inodes = {_inode(status) for status in map(_status, own) if status}
     with system_errors(path):
         if inodes & set(_inodes_upwards(folder)) or _inode_of(folder, name) in inodes:
             raise HostError("outside_roots", f"{path} belongs to Writ itself")
+
+
+def _is_among(wanted: os.stat_result, own: Sequence[str]) -> bool:
+    """Whether the file is one of these or in one of these folders; also said where there are too many to look at."""
+    return any(seen > _MOST_OWN or _inode(status) == _inode(wanted) for seen, status in enumerate(_beneath(own)))
+
+
+def _beneath(own: Sequence[str]) -> Iterator[os.stat_result]:
+    for item in own:
+        status = _status(item)
+        if status is not None:
+            yield status
+        for folder, _, names in os.walk(item):
+            for name in names:
+                found = _status(os.path.join(folder, name))
+                if found is not None:
+                    yield found
 
 
 def _status(path: str) -> Optional[os.stat_result]:

@@ -14,7 +14,8 @@ from writ_hostops.errors import HostError, Raced, system_errors
 from writ_hostops.fields import Fields
 from writ_hostops.files.beneath import Place, opened_file, opened_place
 from writ_hostops.files.content import CHUNK, Facts, chunks, facts_of, state_at, state_of, version_of
-from writ_hostops.files.replace import Old, locked, opened_old, put
+from writ_hostops.files.replace import Old, opened_old, put, refuse_without_room, shown_put
+from writ_hostops.files.turns import locked
 from writ_hostops.files.write import ATTEMPTS
 from writ_hostops.protocol import Answer, Call, verdict
 
@@ -52,8 +53,9 @@ def preview(call: Call) -> Answer:
         equal = _equal(copy, source, old, call)
         if before and not equal and not copy.overwrite:
             raise HostError("exists", f"{copy.dest.path} exists, and overwrite is false")
+        commands = [] if equal else shown_put(copy.dest, source.size, bool(old))
     would = "nothing" if equal else "replace" if before else "create"
-    output = {"would": would, **_output(copy, before, source.digest, source.size)}
+    output = {"would": would, "commands": commands, **_output(copy, before, source.digest, source.size)}
     return Answer(output=output, state=state_of(before))
 
 
@@ -130,7 +132,7 @@ def _refuse_same(copy: Copy, old: Optional[Old]) -> None:
 
 def _put(call: Call, copy: Copy, temporary: str, old: Optional[Old]) -> Facts:
     before = os.fstat(copy.source)
-    _refuse_without_room(copy.dest, before.st_size)
+    refuse_without_room(copy.dest, before.st_size)
     digest = hashlib.sha256()
 
     def fill(dest: int) -> None:
@@ -164,13 +166,6 @@ def _write_sparse(fd: int, chunk: bytes) -> None:
     view = memoryview(chunk)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def _refuse_without_room(dest: Place, size: int) -> None:
-    with system_errors(dest.path):
-        room = os.fstatvfs(dest.folder)
-    if size > room.f_bavail * room.f_frsize:
-        raise HostError("no_space", f"{dest.path}: the file system has no room for {size} bytes")
 
 
 def _output(copy: Copy, before: Optional[Facts], digest: str, size: int) -> Dict[str, Any]:

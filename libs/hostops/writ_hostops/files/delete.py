@@ -8,7 +8,8 @@ from writ_hostops.errors import HostError, Raced
 from writ_hostops.fields import Fields
 from writ_hostops.files.beneath import Place, opened_place
 from writ_hostops.files.content import ABSENT, Facts, state_at
-from writ_hostops.files.replace import locked, opened_old, take_away
+from writ_hostops.files.replace import opened_old, shown_take_away, take_away
+from writ_hostops.files.turns import locked
 from writ_hostops.files.write import ATTEMPTS, digest_field
 from writ_hostops.protocol import Answer, Call, verdict
 
@@ -33,7 +34,8 @@ def preview(call: Call) -> Answer:
     with opened_place(call.target, path, "file_path") as place, opened_old(place, call.stop, if_digest) as old:
         if old is None:
             raise HostError("not_found", f"{path} does not exist")
-        return Answer(output={"would": "delete", **_output(path, old.facts)}, state=old.facts.as_state())
+        output = {"would": "delete", "commands": shown_take_away(place), **_output(path, old.facts)}
+        return Answer(output=output, state=old.facts.as_state())
 
 
 def baseline(call: Call) -> Answer:

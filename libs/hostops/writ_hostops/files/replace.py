@@ -11,24 +11,23 @@ not show. A file system without RENAME_EXCHANGE (NFS) has only a check just befo
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
-import hashlib
 import os
+import posixpath
+import shlex
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, Optional
+from typing import Callable, Dict, Iterator, List, Optional
 
 from writ_hostops import syscalls
 from writ_hostops.errors import HostError, Raced, system_errors
-from writ_hostops.files.beneath import Place, open_existing, refuse_irregular
+from writ_hostops.files.beneath import Place, open_existing
 from writ_hostops.files.content import Facts, facts_of, sha256_of, version_of
+from writ_hostops.files.turns import beside, remove
 from writ_hostops.stop import Stop
 
 DEFAULT_MODE = 0o644
-_TURN = 0.02
 _FLAG_UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
 # The kernel makes these anew or must not keep them for other content.
 _XATTRS_NOT_KEPT = ("security.capability", "security.ima", "security.evm")
@@ -44,24 +43,35 @@ class Old:
     must_be: str
 
 
-@contextmanager
-def locked(place: Place, stop: Stop) -> Iterator[str]:
-    """Our turn with this file; gives the name of a temporary file beside it, which is gone before and after."""
-    stem = ".writ-" + hashlib.sha256(place.name.encode("utf-8")).hexdigest()[:16]
-    lock, temporary = stem + ".lock", stem + ".tmp"
+def shown_put(place: Place, size: int, replaces: bool) -> List[str]:
+    """The calls of `put`, for people; HostError where they would be refused as the folder and its disk are now."""
+    _refuse_closed(place)
+    refuse_without_room(place, size)
+    temporary = posixpath.join(posixpath.dirname(place.path), beside(place, "tmp"))
+    flag = "RENAME_EXCHANGE" if replaces else "RENAME_NOREPLACE"
+    rename = f"renameat2({shlex.quote(temporary)}, {shlex.quote(place.path)}, {flag})"
+    rest = [f"unlink({shlex.quote(temporary)})"] if replaces else []
+    return [f"write {size} bytes to {shlex.quote(temporary)} and fsync it", rename, *rest]
+
+
+def shown_take_away(place: Place) -> List[str]:
+    """The calls of `take_away`, for people; HostError where they would be refused."""
+    _refuse_closed(place)
+    temporary = shlex.quote(posixpath.join(posixpath.dirname(place.path), beside(place, "tmp")))
+    return [f"renameat2({shlex.quote(place.path)}, {temporary}, RENAME_NOREPLACE)", f"unlink({temporary})"]
+
+
+def refuse_without_room(place: Place, size: int) -> None:
+    """Raise HostError where the file system has less room than this, which a change only finds out at its end."""
     with system_errors(place.path):
-        fd = _take_turn(place, lock, stop)
-    try:
-        with system_errors(place.path):
-            _remove(place.folder, temporary)
-        yield temporary
-    finally:
-        # Whatever is left is recognisable, and an error here must not hide what happened before.
-        with contextlib.suppress(OSError):
-            _remove(place.folder, temporary)
-        with contextlib.suppress(OSError):
-            _remove(place.folder, lock)
-        os.close(fd)
+        room = os.fstatvfs(place.folder)
+    if size > room.f_bavail * room.f_frsize:
+        raise HostError("no_space", f"{place.path}: the file system has no room for {size} bytes")
+
+
+def _refuse_closed(place: Place) -> None:
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=place.folder, effective_ids=True):
+        raise HostError("permission_denied", f"{place.path}: this user may not write to its folder")
 
 
 @contextmanager
@@ -138,36 +148,6 @@ def write_all(fd: int, data: bytes, stop: Stop) -> None:
     while view:
         stop.check()
         view = view[os.write(fd, view[: 1024 * 1024]) :]
-
-
-def _take_turn(place: Place, lock: str, stop: Stop) -> int:
-    while True:
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=place.folder)
-        try:
-            refuse_irregular(os.fstat(fd), f"{place.path}: {lock}")
-            if _flock(fd) and _names(place.folder, lock, fd):
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
-        stop.wait(_TURN)
-
-
-def _flock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _names(folder: int, name: str, fd: int) -> bool:
-    """Whether the name still is this file: whoever held the lock before us has removed it."""
-    try:
-        return os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(fd))
-    except FileNotFoundError:
-        return False
 
 
 def _dress(fd: int, old: Optional[Old], mode: Optional[int]) -> None:
@@ -279,12 +259,7 @@ def _undoing(place: Place) -> Iterator[None]:
 def _settle(place: Place, temporary: str) -> None:
     """Remove what was displaced and make it all durable; after a failure nobody knows what survives a power cut."""
     try:
-        _remove(place.folder, temporary)
+        remove(place.folder, temporary)
         os.fsync(place.folder)
     except OSError as error:
         raise HostError("internal", f"{place.path}: the folder could not be synced", effect="maybe") from error
-
-
-def _remove(folder: int, name: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder)

@@ -14,7 +14,8 @@ from writ_hostops.errors import HostError, Raced
 from writ_hostops.fields import Fields
 from writ_hostops.files.beneath import Place, opened_place
 from writ_hostops.files.content import Facts, mode_text, state_at, state_of, version_of
-from writ_hostops.files.replace import DEFAULT_MODE, Old, locked, opened_old, put, write_all
+from writ_hostops.files.replace import DEFAULT_MODE, Old, opened_old, put, shown_put, write_all
+from writ_hostops.files.turns import locked
 from writ_hostops.protocol import Answer, Call, verdict
 
 MAX_CONTENT = 1024 * 1024
@@ -67,8 +68,9 @@ def preview(call: Call) -> Answer:
         opened_old(place, call.stop, wanted.if_digest) as old,
     ):
         before = old.facts if old else None
+        commands = [] if wanted.is_there(before) else shown_put(place, len(wanted.content), bool(old))
     would = "nothing" if wanted.is_there(before) else "replace" if before else "create"
-    return Answer(output={"would": would, **_output(wanted, before)}, state=state_of(before))
+    return Answer(output={"would": would, "commands": commands, **_output(wanted, before)}, state=state_of(before))
 
 
 def baseline(call: Call) -> Answer:

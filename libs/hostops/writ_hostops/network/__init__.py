@@ -1,1 +1,1 @@
-"""What the host's network looks like, from the kernel itself: netlink and /proc, no commands."""
+"""The host's network as the kernel tells it (netlink, /proc), and what can be reached from the host. No commands."""

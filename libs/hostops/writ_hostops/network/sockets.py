@@ -48,6 +48,11 @@ def listening(stop: Stop) -> List[Dict[str, Any]]:
     ]
 
 
+def ports() -> List[int]:
+    """Those on which something waits for others to come, whoever it belongs to."""
+    return sorted({item.port for name, protocol in _FILES for item in parse_table(protocol, _lines(name))})
+
+
 def parse_table(protocol: str, lines: Iterable[str]) -> Iterator[Socket]:
     """The listening ones in the lines of a /proc/net table, without its heading."""
     wanted = _TCP_LISTEN if protocol == "tcp" else _UDP_UNCONNECTED

@@ -11,7 +11,7 @@ import select
 import socket
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple, Union
 
 from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, Parser, message_bus, new_method_call
@@ -20,6 +20,7 @@ from jeepney.io.blocking import prep_socket
 
 from writ_hostops.errors import HostError
 from writ_hostops.stop import Stop
+from writ_hostops.systemd.names import can_be_named, is_own
 from writ_hostops.systemd.unit import KIND_PROPERTIES, UNIT_PROPERTIES, JobEnd, Unit, unit_from
 
 REPLY_TIMEOUT = 10.0
@@ -53,6 +54,42 @@ class NoBus(Exception):
 @contextmanager
 def system_bus() -> Iterator[SystemdOnBus]:
     """A connection to the system bus (DBUS_SYSTEM_BUS_ADDRESS, or its usual place); NoBus if there is none."""
+    systemd = _ahead.pop() if _ahead else _opened()
+    if systemd.hung_up():  # the bus was started anew meanwhile
+        systemd.close()
+        systemd = _opened()
+    kept = False
+    try:
+        yield systemd
+        kept = _keeping.on and not systemd.listens
+    finally:
+        if kept:
+            _ahead.append(systemd)
+        else:
+            systemd.close()
+
+
+def open_ahead() -> None:
+    """Connect now, while nobody waits for it; from now on a connection is kept for the next question.
+
+    Where that can't be, that question finds out why.
+    """
+    _keeping.on = True
+    if not _ahead:
+        with suppress(NoBus, HostError):
+            _ahead.append(_opened())
+
+
+class _Keeping:
+    on = False
+
+
+_keeping = _Keeping()
+_ahead: List[SystemdOnBus] = []
+"""Of this process, for whoever asks next."""
+
+
+def _opened() -> SystemdOnBus:
     # Not jeepney's own DBusConnection: that waits without end for the bus to greet it.
     try:
         connection = prep_socket(get_bus("SYSTEM"), timeout=REPLY_TIMEOUT)
@@ -60,11 +97,14 @@ def system_bus() -> Iterator[SystemdOnBus]:
         raise NoBus from error
     except (OSError, RuntimeError, ValueError) as error:  # jeepney: an address or a greeting that it does not like
         raise HostError("unavailable", f"the system bus does not let us in ({type(error).__name__})") from error
-    with connection:
+    try:
         connection.settimeout(REPLY_TIMEOUT)
         systemd = SystemdOnBus(connection)
         systemd.greet()
-        yield systemd
+    except BaseException:
+        connection.close()
+        raise
+    return systemd
 
 
 class SystemdOnBus:
@@ -76,6 +116,23 @@ class SystemdOnBus:
         self._serials = itertools.count(1)
         self._rule: Optional[MatchRule] = None
         self._signals: Deque[Message] = deque()
+
+    def close(self) -> None:
+        """Leave the bus."""
+        self._connection.close()
+
+    @property
+    def listens(self) -> bool:
+        """Whether it gets signals, so that it is of no use for other questions."""
+        return self._rule is not None
+
+    def hung_up(self) -> bool:
+        """Whether the bus is gone; what it has sent is left to be read."""
+        try:
+            told = select.select([self._connection], [], [], 0)[0]
+            return bool(told) and not self._connection.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
 
     def greet(self) -> None:
         """What the bus wants to hear first."""
@@ -100,6 +157,14 @@ class SystemdOnBus:
             raise HostError("unit_not_found", f"systemd knows no unit {name}")
         return unit
 
+    def names(self) -> List[str]:
+        """See Systemd."""
+        units = self._call(_MANAGER, "ListUnits", "", ())[0]
+        files = self._call(_MANAGER, "ListUnitFiles", "", ())[0]
+        found = [unit[0] for unit in units if unit[2] == "loaded"]
+        found += [path.rpartition("/")[2] for path, state in files if is_own(state)]
+        return [name for name in found if can_be_named(name)]
+
     def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
         """See Systemd. If the connection breaks once the job may be queued, that is HostError with the effect maybe."""
         owner = _body(self._ask([message_bus.GetNameOwner(_NAME)], effect="none")[0])[0]
@@ -113,6 +178,10 @@ class SystemdOnBus:
         progress(f"systemd job {path.rpartition('/')[2]}: {verb} {name}")
         with _lost_connections("maybe"):
             return self._await(path, stop)
+
+    def shown(self, verb: str, name: str) -> str:
+        """See Systemd."""
+        return f"{_MANAGER.interface}.{_VERBS[verb]}('{name}', 'replace')"
 
     def _await(self, path: str, stop: Stop) -> JobEnd:
         try:

@@ -6,16 +6,20 @@ It knows a job's end by systemctl's exit status alone, so after a stop of ours i
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
-from typing import Any, Callable, Dict, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from writ_hostops.errors import HostError
 from writ_hostops.stop import Stop
+from writ_hostops.systemd.names import KINDS, can_be_named, is_own
 from writ_hostops.systemd.unit import KIND_PROPERTIES, UNIT_PROPERTIES, JobEnd, Unit, unit_from
 
+UNITS = ("list-units", "--all", "--plain")
+UNIT_FILES = ("list-unit-files",)
+ENVIRONMENT = {"LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
 _POLL = 0.1
-_PROPERTIES = ",".join((*UNIT_PROPERTIES, *KIND_PROPERTIES))
 _SHOW_TIMEOUT = 10.0
 # LSB exit statuses, as systemctl(1) uses them.
 _STATUS_NO_PRIVILEGE = 4
@@ -36,35 +40,36 @@ class SystemdByCommand:
     def unit(self, name: str) -> Unit:
         """See Systemd. `active_since` stays 0: systemctl shows it as local time only."""
         with Stop(_SHOW_TIMEOUT) as stop:
-            status, out, _ = self._run(["show", f"--property={_PROPERTIES}", "--", name], stop)
-        if status or not out:
-            raise HostError("unavailable", "systemd does not answer on this host")
-        values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-        if values.get("LoadState") == "not-found":
-            raise HostError("unit_not_found", f"systemd knows no unit {name}")
-        return unit_from(_typed(values))
+            status, out, _ = self._run(show(name), stop)
+        return unit_of(name, status, out)
+
+    def names(self) -> List[str]:
+        """See Systemd."""
+        with Stop(_SHOW_TIMEOUT) as stop:
+            units, files = (self._run(listing(which), stop)[:2] for which in (UNITS, UNIT_FILES))
+        return names_of(units, files)
 
     def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
         """See Systemd."""
         progress(f"systemctl {verb} {name}")
         try:
-            status, _, _ = self._run([verb, "--no-ask-password", "--", name], stop)
+            status, _, _ = self._run(job(verb, name), stop)
         except HostError as error:
             if error.code not in ("cancelled", "timeout"):
                 raise
             self._cancel(name)
             return JobEnd("", error.code)
-        if status == _STATUS_NO_PRIVILEGE:
-            raise HostError("permission_denied", f"systemd refuses to {verb} {name} for this user")
-        if status == _STATUS_NOT_INSTALLED:
-            raise HostError("unit_not_found", f"systemd knows no unit {name}")
-        return JobEnd("failed" if status else "done")
+        return end_of(verb, name, status)
+
+    def shown(self, verb: str, name: str) -> str:
+        """See Systemd."""
+        return shown(verb, name)
 
     def _cancel(self, name: str) -> None:
-        job = self.unit(name).job
-        if job:
+        number = self.unit(name).job
+        if number:
             with Stop(_SHOW_TIMEOUT) as stop:
-                self._run(["cancel", "--", str(job)], stop)
+                self._run(cancel(number), stop)
 
     def _run(self, arguments: Sequence[str], stop: Stop) -> Tuple[int, str, str]:
         process = subprocess.Popen(
@@ -72,7 +77,7 @@ class SystemdByCommand:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"},
+            env={**os.environ, **ENVIRONMENT},
         )
         with process:
             while True:
@@ -87,8 +92,70 @@ class SystemdByCommand:
                 return process.returncode, out.decode("utf-8", "replace"), error.decode("utf-8", "replace")
 
 
+def show(name: str) -> List[str]:
+    """What systemctl is asked for a unit; `unit_of` reads the answer."""
+    return ["show", f"--property={','.join((*UNIT_PROPERTIES, *KIND_PROPERTIES))}", "--", name]
+
+
+def job(verb: str, name: str) -> List[str]:
+    """What it is asked to do; `end_of` reads its exit status."""
+    return [verb, "--no-ask-password", "--", name]
+
+
+def shown(verb: str, name: str) -> str:
+    """The same for people."""
+    return shlex.join(["systemctl", *job(verb, name)])
+
+
+def cancel(number: int) -> List[str]:
+    """Take a job back."""
+    return ["cancel", "--", str(number)]
+
+
+def listing(which: Sequence[str]) -> List[str]:
+    """UNITS or UNIT_FILES; `names_of` reads both answers."""
+    return [*which, "--full", "--no-legend", f"--type={','.join(KINDS)}"]
+
+
+def unit_of(name: str, status: int, out: str) -> Unit:
+    """The unit that was shown. HostError `unavailable`, `unit_not_found`, `garbled`."""
+    if status or not out:
+        raise HostError("unavailable", "systemd does not answer on this host")
+    values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+    if values.get("LoadState") == "not-found":
+        raise HostError("unit_not_found", f"systemd knows no unit {name}")
+    if not values.get("Id"):
+        raise HostError("garbled", "systemctl answered in a way that cannot be read")
+    return unit_from(_typed(values))
+
+
+def names_of(units: Tuple[int, str], files: Tuple[int, str]) -> List[str]:
+    """Those that are loaded, or could be; each a status and an output. HostError `unavailable`."""
+    if units[0] or files[0]:
+        raise HostError("unavailable", "systemd does not answer on this host")
+    found = [unit for unit, state in _columns(units[1]) if state == "loaded"]
+    found += [unit for unit, state in _columns(files[1]) if is_own(state)]
+    return [name for name in found if can_be_named(name)]
+
+
+def end_of(verb: str, name: str, status: int) -> JobEnd:
+    """How a job ended. HostError `permission_denied`, `unit_not_found`."""
+    if status == _STATUS_NO_PRIVILEGE:
+        raise HostError("permission_denied", f"systemd refuses to {verb} {name} for this user")
+    if status == _STATUS_NOT_INSTALLED:
+        raise HostError("unit_not_found", f"systemd knows no unit {name}")
+    return JobEnd("failed" if status else "done")
+
+
+def _columns(out: str) -> List[Tuple[str, str]]:
+    """The first two words of each line."""
+    lines = (line.split() for line in out.splitlines())
+    return [(words[0], words[1]) for words in lines if len(words) > 1]
+
+
 def _typed(values: Dict[str, str]) -> Dict[str, Any]:
     typed: Dict[str, Any] = {key: value for key, value in values.items() if key != "ActiveEnterTimestamp"}
+    typed["Names"] = values.get("Names", "").split()
     for key in _NUMBERS:
         typed[key] = int(values[key]) if values.get(key, "").isdigit() else 0
     for key in _FLAGS:

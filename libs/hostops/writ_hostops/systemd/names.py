@@ -15,6 +15,23 @@ MAX_NAME = 255
 _NAME = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\-]*(@[A-Za-z0-9:_.\\@-]*)?")
 
 
+def can_be_named(name: str) -> bool:
+    """Whether it is a unit of one of our kinds, and no template."""
+    stem, _, kind = name.rpartition(".")
+    return kind in KINDS and not stem.endswith("@")
+
+
+def is_own(state: str) -> bool:
+    """Whether a unit file in this state (systemctl(1), is-enabled) is that of a unit by its own name, not masked."""
+    return state != "alias" and not state.startswith("masked")
+
+
+def short_name(full: str) -> str:
+    """The one spelling that a request may have."""
+    stem, _, kind = full.rpartition(".")
+    return stem if kind == "service" else full
+
+
 def full_name(name: str) -> str:
     """`name` with its kind: a bare `nginx` means nginx.service. HostError `invalid_parameter` if it is no such unit."""
     stem, dot, kind = name.rpartition(".")

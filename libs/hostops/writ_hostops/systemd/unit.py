@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Mapping, Protocol
+from typing import Any, Callable, Dict, List, Mapping, Protocol, Tuple
 
+from writ_hostops.errors import HostError
 from writ_hostops.stop import Stop
+from writ_hostops.systemd.names import short_name
 
 SETTLED = ("active", "inactive", "failed")
 """Active states in which nothing goes on by itself."""
 
 UNIT_PROPERTIES = (
     "Id",
+    "Names",
     "Description",
     "LoadState",
     "ActiveState",
@@ -28,6 +31,7 @@ UNIT_PROPERTIES = (
 """What is read of every unit: properties of org.freedesktop.systemd1.Unit."""
 KIND_PROPERTIES: Mapping[str, str] = {
     "Result": "",
+    "Type": "Service",
     "MainPID": "Service",
     "ExecMainStatus": "Service",
     "NRestarts": "Service",
@@ -37,9 +41,13 @@ KIND_PROPERTIES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Unit:
-    """One unit at one moment. `active_since` in Unix microseconds, `active_enter` in those of the monotonic clock."""
+    """One unit at one moment. `names`: its own and its aliases.
+
+    `active_since` in Unix microseconds, `active_enter` in those of the monotonic clock.
+    """
 
     id: str
+    names: Tuple[str, ...] = ()
     description: str = ""
     load_state: str = ""
     active_state: str = ""
@@ -52,6 +60,7 @@ class Unit:
     can_start: bool = False
     can_stop: bool = False
     needs_reload: bool = False
+    type: str = ""
     result: str = ""
     main_pid: int = 0
     exec_main_status: int = 0
@@ -79,6 +88,7 @@ def unit_from(values: Mapping[str, Any]) -> Unit:
     """The unit with these properties, already plain: text, numbers, bools; what is absent keeps its default."""
     return Unit(
         id=values["Id"],
+        names=tuple(values.get("Names", ())),
         description=values.get("Description", ""),
         load_state=values.get("LoadState", ""),
         active_state=values.get("ActiveState", ""),
@@ -91,11 +101,33 @@ def unit_from(values: Mapping[str, Any]) -> Unit:
         can_start=values.get("CanStart", False),
         can_stop=values.get("CanStop", False),
         needs_reload=values.get("NeedDaemonReload", False),
+        type=values.get("Type", ""),
         result=values.get("Result", ""),
         main_pid=values.get("MainPID", 0),
         exec_main_status=values.get("ExecMainStatus", 0),
         restarts=values.get("NRestarts", 0),
     )
+
+
+def own(name: str, unit: Unit) -> Unit:
+    """The unit that was found by that name, if it is its own. HostError `unit_alias`."""
+    if unit.id == name:
+        return unit
+    raise HostError("unit_alias", f"{name} is another name of {unit.id} on this host: ask for {short_name(unit.id)}")
+
+
+def judged(unit: Unit, baseline: Mapping[str, Any]) -> Unit:
+    """The unit, if its baseline has told policy all of its names. HostError `unit_alias`."""
+    untold = [name for name in aliases(unit) if name not in (baseline.get("names") or ())]
+    if untold:
+        told = f"{unit.id} is also {', '.join(untold)} on this host, which nobody told policy in time: ask again"
+        raise HostError("unit_alias", told)
+    return unit
+
+
+def aliases(unit: Unit) -> List[str]:
+    """Its other names, as a request would say them."""
+    return sorted(short_name(name) for name in unit.names if name != unit.id)
 
 
 @dataclass(frozen=True)
@@ -115,5 +147,12 @@ class Systemd(Protocol):
     def unit(self, name: str) -> Unit:
         """The unit of that name or alias; HostError `unit_not_found`."""
 
+    def names(self) -> List[str]:
+        """The units of our kinds that are loaded, or have a file and are neither masked nor templates; not their
+        aliases."""
+
     def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
         """Start, stop or restart the unit and wait for the end; a stop cancels the job and still waits for a moment."""
+
+    def shown(self, verb: str, name: str) -> str:
+        """What `job` asks for, for people."""

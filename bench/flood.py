@@ -1,0 +1,135 @@
+"""One principal floods, another works: how soon the flood is refused, and what the other's operations cost meanwhile.
+
+`python -m bench flood`: the flood comes from a process of its own, on the same two cores: at 20 times its rate, and as
+fast as 256 requests in flight go.
+"""
+
+import asyncio
+import multiprocessing
+import tempfile
+import time
+from collections import Counter
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import uvloop
+from msgspec import Struct, json
+
+from bench.end_to_end import PRINCIPAL, Requester
+from bench.timing import Sample, measure, pause, summary
+from writ_bus.port import Bus
+from writ_client.context import Context, open_bus
+from writ_contracts import subjects
+from writ_contracts.requests import Answer
+from writ_testing.house import RunningHouse, prepare, running_house
+
+FLOODER = "mallory"
+SECONDS = 8.0
+OPERATIONS = 400
+IN_FLIGHT = 256
+ENVIRON = {"WRIT_LOG_LEVEL": "error"}
+PACES = {"at 2,000 a second": 2_000, "as fast as it goes": 0}
+"""Requests a second; 0: the next as soon as one is answered."""
+
+
+class Flood(Struct, frozen=True, kw_only=True):
+    """What became of it: answers by code, and the times of those that were refused for their number."""
+
+    codes: dict[str, int]
+    refused: Sample | None
+    message: str
+
+
+class Flooder:
+    """Asks and asks."""
+
+    def __init__(self, bus: Bus, pace: int) -> None:
+        self._bus, self._pace = bus, pace
+        self._codes: Counter[str] = Counter()
+        self._times: list[float] = []
+        self._message = ""
+
+    async def run(self, seconds: float) -> Flood:
+        """For so long."""
+        began = time.perf_counter()
+        await asyncio.gather(*(self._ask(began, number, began + seconds) for number in range(IN_FLIGHT)))
+        elapsed = time.perf_counter() - began
+        refused = summary(self._times, elapsed) if len(self._times) > 1 else None
+        return Flood(codes=dict(self._codes), refused=refused, message=self._message)
+
+    async def _ask(self, began: float, number: int, end: float) -> None:
+        while time.perf_counter() < end:
+            if self._pace:
+                await pause(max(0.0, began + number / self._pace - time.perf_counter()))
+                number += IN_FLIGHT
+            sent = time.perf_counter()
+            data = await self._bus.request(subjects.request(FLOODER, "test_noop"), b'{"target":"web-1"}', timeout=30)
+            answer = json.decode(data.data, type=Answer)
+            code = answer.error.code if answer.error else "accepted"
+            self._codes[code] += 1
+            if code == "rate_limited" and answer.error:
+                self._times.append(time.perf_counter() - sent)
+                self._message = answer.error.message
+
+
+def _flood(url: str, seed: bytes, pace: int, told: Connection) -> None:
+    """A process of its own, as a stranger's would be."""
+
+    async def flood() -> None:
+        bus = await open_bus(Context(principal=FLOODER, url=url), seed, wait=10)
+        told.send(b"ready")
+        told.send(json.encode(await Flooder(bus, pace).run(SECONDS)))
+
+    uvloop.run(flood())
+
+
+async def _under(house: RunningHouse, requester: Requester, pace: int) -> tuple[Sample, Flood]:
+    ours, theirs = multiprocessing.Pipe()
+    seed = house.home.key(f"principal-{FLOODER}").seed
+    process = multiprocessing.get_context("spawn").Process(target=_flood, args=(house.url, seed, pace, theirs))
+    process.start()
+    await asyncio.to_thread(ours.recv)
+    await pause(1.0)  # what it may have at once is used up
+    during = await measure(requester.noop, 1, OPERATIONS)
+    flood = json.decode(await asyncio.to_thread(ours.recv), type=Flood)
+    await asyncio.to_thread(process.join)
+    return during, flood
+
+
+async def run() -> dict[str, tuple[Sample, Flood | None]]:
+    """The other's operations, alone and beside each flood."""
+    found: dict[str, tuple[Sample, Flood | None]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        home = prepare(Path(folder), principals=[(FLOODER, {})])
+        async with running_house(Path(folder), home=home, environ=ENVIRON) as house:
+            seed = home.key(f"principal-{PRINCIPAL}").seed
+            bus = await open_bus(Context(principal=PRINCIPAL, url=house.url), seed, wait=10)
+            requester = Requester(bus)
+            await requester.listen()
+            await measure(requester.noop, 1, 100)  # warm
+            await pause(5.0)  # the bucket is full again
+            found["alone"] = await measure(requester.noop, 1, OPERATIONS), None
+            for name, pace in PACES.items():
+                await pause(5.0)
+                found[name] = await _under(house, requester, pace)
+            await bus.close()
+    return found
+
+
+def table(found: dict[str, tuple[Sample, Flood | None]]) -> str:
+    """As Markdown."""
+    alone = found["alone"][0]
+    lines = [
+        "| a flood by another | a second | refused p50 ms | p99 ms | ours p50 ms | p99 ms | × alone |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, (ours, flood) in found.items():
+        refused = flood.refused if flood else None
+        theirs = (
+            f"{sum(flood.codes.values()) / SECONDS:,.0f} | {refused.p50} | {refused.p99}"
+            if refused and flood
+            else "– | – | –"
+        )
+        lines.append(f"| {name} | {theirs} | {ours.p50} | {ours.p99} | {ours.p50 / alone.p50:.2f} |")
+    said = next((flood.message for _, flood in found.values() if flood), "")
+    return "\n".join([*lines, "", f"It is told: {said}"])

@@ -1,0 +1,95 @@
+"""Writ: the rules as a policy file, read by the real loader; each answer with the trace of every rule considered."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.peers.engine import Loaded
+from bench.peers.model import Question, Rule
+from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.inventory import Principal, Target
+from writ_contracts.operations import Catalogue
+from writ_rules.engine.case import Request
+from writ_rules.engine.control import ControlState
+from writ_rules.engine.decide import decide
+from writ_rules.loading import compile_document
+from writ_runtime import yamlfile
+
+NAME = "Writ"
+TOLD = "answers with the rules that decided, a reason, the effective parameters and every rule considered"
+LARGEST = 10_000_000
+NOON = 1_795_521_600.0
+HEAD = """\
+policies:
+  name: peers
+  require_approval_for_admin: false
+  global_policies:
+"""
+NEEDED: Mapping[str, str] = {
+    "service_name": "nginx",
+    "container_name": "web",
+    "image": "nginx:1.29",
+    "stack_name": "shop",
+    "compose": "services: {}",
+    "backup_id": "nightly",
+    "snapshot_name": "before",
+    "file_path": "/srv/app/notes",
+    "source_path": "/srv/app/notes",
+    "dest_path": "/srv/app/copy",
+    "content": "words",
+    "host": "localhost",
+    "cidr": "192.0.2.0/28",
+    "package_name": "curl",
+}
+"""A value for each parameter that an operation can't do without, and for `stack_deploy` its `compose`."""
+
+
+class InProcess:
+    """The engine that the policy service and the command decide with."""
+
+    name = NAME
+    told = TOLD
+
+    def __init__(self) -> None:
+        self._catalogue = Catalogue(BUILT_IN)
+
+    def load(self, rules: Sequence[Rule]) -> Loaded:
+        """As the service reads it, but for the limit on a file's size. Rules drawn at random make some others needless,
+        which `strict` would refuse.
+        """
+        document = yamlfile.parse(policy_file(rules).encode(), "policy.yaml", largest=LARGEST)
+        policy, _ = compile_document(document, self._catalogue, "permissive")
+        control = ControlState()
+        return Loaded(self.request, lambda request: decide(policy, request, control).effect == "allow")
+
+    def request(self, question: Question) -> Request:
+        """The question, with parameters checked against the catalogue."""
+        operation = self._catalogue[question.operation]
+        given = parameters(self._catalogue, question)
+        return Request(
+            operation=operation,
+            target=Target(id=f"a-{question.target}", role=question.target, backend="local"),
+            principal=Principal(id=question.caller, kind="human", key="U" + "A" * 55, roles=[question.caller]),
+            given=given,
+            effective=operation.check(given),
+            at=NOON,
+        )
+
+
+def policy_file(rules: Sequence[Rule]) -> str:
+    """The rules as somebody would write them, one a line."""
+    return HEAD + "".join(f"    - {_line(rule)}\n" for rule in rules)
+
+
+def parameters(catalogue: Catalogue, question: Question) -> dict[str, Any]:
+    """What a caller would give, and the timeout that is asked about."""
+    names = catalogue[question.operation].parameters.__struct_fields__
+    needed = {name: value for name, value in NEEDED.items() if name in names}
+    return {**needed, "timeout": question.timeout}
+
+
+def _line(rule: Rule) -> str:
+    allowed = str(rule.allowed).lower()
+    return (
+        f"{{name: {rule.name}, operations: [{rule.operation}], target_roles: [{rule.target}], "
+        f"user_roles: [{rule.caller}], allowed: {allowed}, parameter_constraints: {{timeout: {{max: {rule.limit}}}}}}}"
+    )

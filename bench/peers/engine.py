@@ -1,0 +1,55 @@
+"""What an engine is to this measurement, and where the peers are installed."""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from bench.peers.model import Question, Rule
+
+FOLDER = Path(sys.prefix) / "peers"
+"""Made by `make bench-peers`: `python` has what requirements.lock names, `node_modules` what package-lock.json does."""
+
+
+class Missing(Exception):
+    """A peer that is not installed here, and what is lacking."""
+
+
+class Refused(Exception):
+    """An engine that can't take this many rules, in its own words."""
+
+
+class Loaded(Struct, frozen=True):
+    """An engine with the rules in it. `prepare` makes a question what the engine's call takes, and is not timed."""
+
+    prepare: Callable[[Question], Any]
+    ask: Callable[[Any], bool]
+
+
+class Engine(Protocol):
+    """One way of putting the rules to one engine. `told`: what its answer costs and holds, for readers."""
+
+    @property
+    def name(self) -> str:
+        """As the table has it, with the version."""
+
+    @property
+    def told(self) -> str:
+        """One sentence."""
+
+    def load(self, rules: Sequence[Rule]) -> Loaded:
+        """The rules, ready to be asked. Raises Missing, Refused."""
+
+
+def module(name: str) -> Any:
+    """A module of a peer. Raises Missing. They come last on the path, so that Writ's own packages stay as locked."""
+    path = str(FOLDER / "python")
+    if path not in sys.path:
+        sys.path.append(path)
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise Missing(f"{name} can't be imported: {error}") from error

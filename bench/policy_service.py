@@ -1,0 +1,65 @@
+"""A policy service in a process of its own, with files made for a measurement."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from writ_bus.port import Bus
+from writ_contracts import subjects
+from writ_contracts.decisions import Decide, Decided, Subject
+from writ_contracts.wire import decode, encode
+from writ_runtime import yamlfile
+from writ_testing.nats_server import WritServer
+
+LISTS = ("inventory", "principals", "agents")
+
+
+@asynccontextmanager
+async def policy_service(
+    folder: Path,
+    server: WritServer,
+    policy: str,
+    *,
+    targets: Sequence[Mapping[str, Any]],
+    principals: Sequence[Mapping[str, Any]],
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """It runs within the block; when it is ready is for the caller to find out."""
+    (folder / "policy.yaml").write_text(policy)
+    entries: dict[str, list[Any]] = {"targets": list(targets), "principals": list(principals), "agents": []}
+    for name, (key, data) in zip(LISTS, entries.items(), strict=True):
+        (folder / f"{name}.yaml").write_text(yamlfile.dump({key: data}))
+    seed = folder / "policy.seed"
+    seed.write_bytes(server.keys["policy"].seed)
+    seed.chmod(0o600)
+    environ = {
+        "NATS_URL": server.url,
+        "WRIT_KEY_FILE": str(seed),
+        "SYSTEMMANAGER_POLICY_CONFIG": str(folder / "policy.yaml"),
+        **{f"WRIT_{name.upper()}": str(folder / f"{name}.yaml") for name in LISTS},
+        "SYSTEMMANAGER_POLICY_MODE": "permissive",
+        "WRIT_LOG_LEVEL": "error",
+    }
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "writ_policy", env={**os.environ, **environ})
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+def question(subject: Subject) -> bytes:
+    """What an executor would send."""
+    return encode(Decide(subject=subject, control_sequence=0))
+
+
+async def ask(bus: Bus, data: bytes) -> Decided:
+    """One decision. Raises RuntimeError if it is none."""
+    decided = decode((await bus.request(subjects.POLICY_DECIDE, data, timeout=10)).data, Decided)
+    if decided.decision is None:
+        raise RuntimeError(str(decided.error))
+    return decided

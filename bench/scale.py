@@ -1,0 +1,112 @@
+"""More agents and more executors: operations a second, and how soon an agent that is added has its first one.
+
+`python -m bench scale`: target-bound work is `test_count`, which waits for a fifth of a second before it does anything,
+on 64 targets with 4 slots an agent; what executors bound is `test_noop` with 64 in flight.
+"""
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+from msgspec import Struct, json
+
+from bench.end_to_end import ENVIRON, PRINCIPAL, Requester
+from bench.timing import Sample, measure
+from writ_bus.nats_bus import NatsBus
+from writ_bus.port import Message
+from writ_client.context import Context, open_bus
+from writ_testing.house import RunningHouse, local_target, prepare, running_house
+from writ_testing.more_agents import more_agents
+
+AGENTS, EXECUTORS = (1, 2, 4), (1, 2)
+SLOTS, DELAY = 4, 0.2
+TARGETS = [f"web-{number}" for number in range(64)]
+WORK = 6.0
+"""Seconds of work, were all slots always taken."""
+NOOPS = 2_500
+SETTINGS = {**ENVIRON, "WRIT_SLOTS": str(SLOTS), "WRIT_HEARTBEAT": "1"}
+
+
+class Scaled(Struct, frozen=True, kw_only=True):
+    """The figures by number of agents and of executors; `added` is from an agent's start to its first operation, s."""
+
+    agents: dict[int, Sample]
+    executors: dict[int, Sample]
+    added: float
+
+
+async def connected(house: RunningHouse) -> tuple[NatsBus, Requester]:
+    """A requester of the house's operator."""
+    seed = house.home.key(f"principal-{PRINCIPAL}").seed
+    bus = await open_bus(Context(principal=PRINCIPAL, url=house.url), seed, wait=10)
+    requester = Requester(bus)
+    await requester.listen()
+    return bus, requester
+
+
+async def run() -> Scaled:
+    """All figures."""
+    agents: dict[int, Sample] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder) / "files"
+        home = prepare(Path(folder), targets=[local_target(name, files) for name in TARGETS])
+        async with running_house(Path(folder), home=home, environ=SETTINGS) as house:
+            bus, requester = await connected(house)
+            for number in AGENTS:
+                async with more_agents(house, number - 1, SETTINGS):
+                    agents[number] = await _count(requester, files, number)
+            added = await _added(house, bus, requester, files)
+            await bus.close()
+    return Scaled(agents=agents, executors={number: await _noops(number) for number in EXECUTORS}, added=added)
+
+
+async def _count(requester: Requester, files: Path, agents: int) -> Sample:
+    async def one(number: int) -> None:
+        path = str(files / f"counted-{agents}-{number}")
+        await requester.ask("test_count", TARGETS[number % len(TARGETS)], {"path": path, "delay": DELAY})
+
+    return await measure(one, len(TARGETS), int(agents * SLOTS * WORK / DELAY))
+
+
+async def _added(house: RunningHouse, bus: NatsBus, requester: Requester, files: Path) -> float:
+    """While one agent has twice as much as it can do at once."""
+    seen: dict[str, float] = {}
+
+    async def began(message: Message) -> None:
+        seen.setdefault(json.decode(message.data)["instance"], time.perf_counter())
+
+    await bus.subscribe(f"writ.event.op.{PRINCIPAL}.*.started", began)
+    work = asyncio.create_task(_count(requester, files, 2))
+    while not seen:
+        await asyncio.wait({work}, timeout=0.01)
+    at = time.perf_counter()
+    async with more_agents(house, 1, SETTINGS):
+        await work
+    return max(seen.values()) - at
+
+
+async def _noops(executors: int) -> Sample:
+    with tempfile.TemporaryDirectory() as folder:
+        async with running_house(Path(folder), executors=executors, environ=ENVIRON) as house:
+            bus, requester = await connected(house)
+            await measure(requester.noop, 8, 200)  # warm
+            found = await measure(requester.noop, 64, NOOPS)
+            await bus.close()
+    return found
+
+
+def table(found: Scaled) -> str:
+    """As Markdown."""
+    lines = ["| agents, target-bound work | operations a second | of what their slots allow |", "|--:|--:|--:|"]
+    for number, sample in found.agents.items():
+        lines.append(f"| {number} | {sample.rate} | {sample.rate / (number * SLOTS / DELAY):.0%} |")
+    lines += [
+        "",
+        "| executors, `test_noop`, 64 in flight | operations a second | p50 ms | p99 ms |",
+        "|--:|--:|--:|--:|",
+    ]
+    lines += [f"| {number} | {one.rate} | {one.p50} | {one.p99} |" for number, one in found.executors.items()]
+    return "\n".join(
+        [*lines, "", f"An agent that is added has its first operation {found.added:.2f} s after its start."]
+    )

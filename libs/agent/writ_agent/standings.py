@@ -1,0 +1,48 @@
+"""How each target was found the last time that this agent went there: for health and metrics. Pure, bounded.
+
+It is told by tests and by ordinary work alike, so what people see is what operations meet.
+"""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+WELL = "ok"
+MOST_TARGETS = 500
+MOST_NAMED = 8
+
+
+class Standing(Struct, frozen=True):
+    """`reason`: `ok`, or the code of what kept us out."""
+
+    reason: str
+    at: float
+
+    @property
+    def well(self) -> bool:
+        """Whether it was reached."""
+        return self.reason == WELL
+
+
+class Standings:
+    """By target; of the most recent ones."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Standing] = {}
+
+    def found(self, target: str, code: str, at: float) -> None:
+        """Just now, with this code; empty where all was well."""
+        self._last.pop(target, None)
+        self._last[target] = Standing(code or WELL, at)
+        if len(self._last) > MOST_TARGETS:
+            well = (name for name, standing in self._last.items() if standing.well)
+            del self._last[next(well, next(iter(self._last)))]
+
+    def __iter__(self) -> Iterator[tuple[str, Standing]]:
+        return iter(sorted(self._last.items()))
+
+    def problem(self) -> str | None:
+        """Which ones could not be reached and why, in a few words; None where all could."""
+        ill = [f"{name} ({standing.reason})" for name, standing in self if not standing.well]
+        more = f" and {len(ill) - MOST_NAMED} more" if len(ill) > MOST_NAMED else ""
+        return f"not to be reached when last tried: {', '.join(ill[:MOST_NAMED])}{more}" if ill else None

@@ -1,0 +1,58 @@
+"""The accounts of a NATS configuration: what crosses from one to another is exported here and imported there."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Accounts:
+    """Under construction, by name, each as the configuration has it."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[str, dict[str, Any]] = {}
+
+    def add(self, account: str, *users: Mapping[str, Any]) -> None:
+        """These users, in this account."""
+        block = self.blocks.setdefault(account, {"exports": [], "imports": [], "users": []})
+        block["users"] += users
+
+    def service(
+        self, owner: str, to: str, subject: str, *, many: bool = False, share: bool = False, known_as: str = ""
+    ) -> None:
+        """`to` may ask `owner` on that subject. `many`: a question brings more than one answer."""
+        export = {"service": subject, "accounts": [to], **({"response_type": "stream"} if many else {})}
+        # share: the server itself adds Nats-Request-Info, which names the key; a forged one is overwritten.
+        taken = {"service": {"account": owner, "subject": subject}, **({"share": True} if share else {})}
+        self._cross(owner, to, export, {**taken, "to": known_as} if known_as else taken)
+
+    def stream(self, owner: str, to: str, subject: str) -> None:
+        """`to` hears what is published in `owner` on that subject."""
+        taken = {"stream": {"account": owner, "subject": subject}}
+        self._cross(owner, to, {"stream": subject, "accounts": [to]}, taken)
+
+    def _cross(self, owner: str, to: str, export: Mapping[str, Any], taken: Mapping[str, Any]) -> None:
+        if owner == to and "to" not in taken:
+            return
+        exports, imports = self.blocks[owner]["exports"], self.blocks[to]["imports"]
+        kind = "service" if "service" in export else "stream"
+        known = next((one for one in exports if one.get(kind) == export[kind]), None)
+        if known is None:
+            exports.append(dict(export))
+        elif to not in known["accounts"]:
+            known["accounts"].append(to)
+        if taken not in imports:
+            imports.append(dict(taken))
+
+
+def principal_account(principal: str) -> str:
+    """The account that a principal has for itself."""
+    return f"REQ_{principal}"
+
+
+def pool_account(pool: str) -> str:
+    """The account that a pool's agents share."""
+    return f"AGENT_{pool}"
+
+
+def token_account(token: str) -> str:
+    """The account that whoever has a one-time token is in."""
+    return f"ENROL_{token}"

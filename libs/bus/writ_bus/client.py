@@ -1,0 +1,126 @@
+"""nats-py's client with a shorter way from the socket to the parser and back; what goes over the wire is the same.
+
+nats-py leaves reading and sending to tasks: with each hop of an operation that is a turn of the event loop more, here
+and there, and one operation has dozens of hops. Here what arrives is parsed as it arrives, and the first message of a
+turn goes out as it comes, the others together after it. Whatever has to wait (a server's refusal, a socket that takes
+no more) goes nats-py's own way. Of its internals (2.16) this uses `_connect_to_server`,
+`_read_loop`, `_flush_pending`, `_pending` and `_ps`.
+"""
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from writ_bus.headers import HeaderClient
+
+
+class DirectClient(HeaderClient):
+    """As its base; nothing else is changed."""
+
+    _sent_this_turn = False
+    _parsing: asyncio.Task[None] | None = None
+    _late: bytearray
+
+    async def _connect_to_server(self, s: Any) -> None:
+        if self._transport:
+            # nats-py forgets the socket of an attempt that failed.
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(s)
+
+    async def _read_loop(self) -> None:
+        reader: StreamReader | None = getattr(self._transport, "_io_reader", None)
+        if reader is not None:
+            self._parsing, self._late = None, bytearray()
+            early = bytes(reader._buffer)  # type: ignore[attr-defined]
+            reader._buffer.clear()  # type: ignore[attr-defined]
+            setattr(reader, "feed_data", self._arrived)  # noqa: B010 - a method of its own instead of its class's
+            self._arrived(early)
+        await super()._read_loop()  # from now on it hears of the end alone
+
+    def _arrived(self, data: bytes) -> None:
+        """Parse it, and hand over the messages in it."""
+        if self._parsing is not None:
+            self._late += data
+            return
+        parse = self._ps.parse(data)
+        try:
+            waits_for = parse.send(None)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - the reading task knows what each means
+            self._reader_fails(error)
+            return
+        self._late = bytearray()
+        self._parsing = asyncio.get_running_loop().create_task(self._parse_on(parse, waits_for))
+
+    async def _parse_on(self, parse: Coroutine[Any, Any, None], waits_for: Any) -> None:
+        """The rest of what had to wait, and what has arrived since."""
+        try:
+            await _Rest(parse, waits_for)
+            while self._late:
+                late, self._late = bytes(self._late), bytearray()
+                await self._ps.parse(late)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._reader_fails(error)
+        finally:
+            if self._parsing is asyncio.current_task():  # and not of the connection that came after
+                self._parsing = None
+
+    def _reader_fails(self, error: Exception) -> None:
+        reader: StreamReader | None = getattr(self._transport, "_io_reader", None)
+        if reader is not None:
+            reader.set_exception(error)
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        if force_flush or not self._goes_out():
+            return await super()._flush_pending(force_flush)
+        return None
+
+    def _goes_out(self) -> bool:
+        """Whether what waits is sent, or will be after this turn; else it is for nats-py's task, which can wait."""
+        if self._sent_this_turn:
+            return True
+        writer: StreamWriter | None = getattr(self._transport, "_io_writer", None)
+        if not self.is_connected or writer is None or writer.is_closing() or _held_up(writer):
+            return False
+        waiting, self._pending, self._pending_data_size = self._pending, [], 0
+        if waiting:
+            self._sent_this_turn = True
+            asyncio.get_running_loop().call_soon(self._after_turn)
+            writer.writelines(waiting)
+        return True
+
+    def give_up(self) -> None:
+        """Before closing: what the server has not taken until now is not waited for."""
+        self._pending, self._pending_data_size = [], 0
+        writer: StreamWriter | None = getattr(self._transport, "_io_writer", None)
+        if writer is not None and not writer.is_closing() and _held_up(writer):
+            writer.transport.abort()
+
+    def _after_turn(self) -> None:
+        self._sent_this_turn = False
+        queue = self._flush_queue
+        if self._pending and not self._goes_out() and queue is not None and queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+
+
+def _held_up(writer: StreamWriter) -> bool:
+    """Whether the socket has not taken what it was given before."""
+    return writer.transport.get_write_buffer_size() > 0
+
+
+class _Rest:
+    """Awaits a coroutine that was begun by hand and waits for that."""
+
+    def __init__(self, begun: Coroutine[Any, Any, None], waits_for: Any) -> None:
+        self._begun, self._waits_for = begun, waits_for
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waits_for = self._waits_for
+        while True:
+            yield waits_for
+            try:
+                waits_for = self._begun.send(None)
+            except StopIteration:
+                return

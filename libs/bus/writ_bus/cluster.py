@@ -1,0 +1,44 @@
+"""What of a server's configuration is about certificates, and how several servers become one cluster."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+ROUTE_PORT = 6222
+TLS_VERSION = "1.3"
+
+
+class TlsFiles(Struct, frozen=True, kw_only=True):
+    """Paths of the server's own files; with `ca` whoever connects must show a certificate that it signed."""
+
+    certificate: str
+    key: str
+    ca: str | None = None
+
+
+class Routes(Struct, frozen=True, kw_only=True):
+    """The servers of a cluster by their host names, this one among them; nobody joins without their certificate."""
+
+    peers: Sequence[str]
+    tls: TlsFiles
+    cluster: str = "writ"
+    port: int = ROUTE_PORT
+
+
+def tls_block(files: TlsFiles) -> dict[str, Any]:
+    """As the configuration has it."""
+    block = {"cert_file": files.certificate, "key_file": files.key, "min_version": TLS_VERSION}
+    return {**block, "ca_file": files.ca, "verify": True} if files.ca else block
+
+
+def cluster_block(routes: Routes) -> dict[str, Any]:
+    """As the configuration has it. Clients know all servers, and aren't told addresses that only servers reach."""
+    return {
+        "name": routes.cluster,
+        "host": "0.0.0.0",  # noqa: S104 - the other servers connect to it, with the certificate
+        "port": routes.port,
+        "no_advertise": True,
+        "tls": tls_block(routes.tls),
+        "routes": [f"nats://{peer}:{routes.port}" for peer in routes.peers],
+    }

@@ -1,0 +1,33 @@
+"""What the configuration of every nats-server of ours begins with, the server of Writ and a site's leaf node alike."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+MAX_PAYLOAD = 2 * 1024 * 1024
+
+
+class AnyServer(Struct, frozen=True, kw_only=True):
+    """What a server is called, and where it listens: for clients, and on loopback for who asks how it is."""
+
+    server_name: str = "writ"
+    host: str = "127.0.0.1"
+    port: int
+    monitor_port: int
+
+
+def server_file(server: AnyServer, settings: Mapping[str, Any]) -> str:
+    """The text of the file: what all servers have, then `settings`."""
+    common = {
+        "server_name": server.server_name,
+        "host": server.host,
+        "port": server.port,
+        "http": f"127.0.0.1:{server.monitor_port}",
+        "max_payload": MAX_PAYLOAD,
+        "ping_interval": "10s",
+        "ping_max": 2,
+        "write_deadline": "10s",
+    }
+    return "".join(f"{key}: {json.dumps(value, indent=2)}\n" for key, value in {**common, **settings}.items())

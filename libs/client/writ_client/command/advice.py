@@ -1,0 +1,43 @@
+"""What to do about a target that can't be worked on, by the code that its agent found."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+ADVICE: Mapping[str, str] = MappingProxyType(
+    {
+        "no_rule": "let a rule on role gateway allow backend_test to you",
+        "no_agent": "start an agent of pool {pool}: `writ up` here, or `writ agent-env {pool}` for another host",
+        "unreachable": "see whether the host is up, and whether sshd answers at this address and port",
+        "host_key_changed": "do not connect; ask the host itself for its key (on its console: ssh-keygen -lf "
+        "/etc/ssh/ssh_host_ed25519_key.pub), and only if it was made anew put that one into connection.host_keys",
+        "host_key_unknown": "put its host key into connection.host_keys, or into WRIT_SSH_KNOWN_HOSTS of the agent",
+        "invalid_known_hosts": "correct connection.host_keys, or the file WRIT_SSH_KNOWN_HOSTS of the agent",
+        "turned_away": "see to what it refused before, and wait: sshd turns away for a while whom it has refused",
+        "auth_failed": "add the public half of the target's key to ~/.ssh/authorized_keys of that user on the host",
+        "no_credentials": "put the target's private key, named as the target, into WRIT_SSH_KEYS of the agent, 0600",
+        "invalid_connection": "correct `connection` of the target in inventory.yaml",
+        "weak_algorithms": "update the host's sshd, or let it offer modern algorithms",
+        "no_python": "install Python 3.9 or newer on the host (python3-minimal will do)",
+        "unusable_folder": "let the user have the folder for itself alone, or name another in connection.folder",
+        "garbled": "see what the user's login shell prints besides, and let it be silent",
+        "connection_lost": "see what ended the connection: sshd's log on the host",
+        "timeout": "see whether the host is overloaded, or raise connection.connect_timeout",
+        "tailscale_unavailable": "start tailscaled beside the agent, or name its socket in WRIT_TAILSCALE_SOCKET",
+        "tailscale_refused": "let the agent's user ask tailscaled (tailscale set --operator=USER)",
+        "tailscale_garbled": "see what answers at WRIT_TAILSCALE_SOCKET",
+        "tailscale_down": "let tailscaled of the agent's host join the tailnet: tailscale up",
+        "tailscale_unknown_peer": "correct connection.host: it is the peer's MagicDNS name or Tailscale address",
+        "tailscale_offline": "start the host, and tailscaled on it",
+        "tailscale_expired": "renew the key of that peer: tailscale up --force-reauth on it",
+        "tailscale_wrong_node": "do not connect; if the host joined anew, pin that in connection.tailscale_node_key",
+        "tailscale_wrong_tags": "do not connect; if it is right as it is, correct connection.tailscale_tags",
+        "tailscale_userspace": "give the agent WRIT_TAILSCALE_SOCKS5 or WRIT_TAILSCALE_PROGRAM",
+        "socks_failed": "see whether tailscaled's SOCKS5 proxy is where WRIT_TAILSCALE_SOCKS5 says",
+    }
+)
+OTHERWISE = "read the log of the agent of pool {pool}"
+
+
+def advice(code: str, pool: str) -> str:
+    """In one sentence."""
+    return ADVICE.get(code, OTHERWISE).format(pool=pool)

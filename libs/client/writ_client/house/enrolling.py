@@ -1,0 +1,106 @@
+"""The agent's host: it makes its key itself, has it let in by a one-time token, and sees that it is.
+
+The private key is written before anything is sent, and nothing but its public half is. Whatever breaks off may be begun
+again with the same token: it is the same key then.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_bus.connection import Options, TlsOptions
+from writ_bus.nats_bus import NatsBus, connect
+from writ_bus.server_config import inbox_prefix
+from writ_client.failures import raise_for
+from writ_client.house import lists
+from writ_client.house.tokens import Ticket
+from writ_contracts import subjects
+from writ_contracts.enrolment import Enrol, Enrolled, Enrolment
+from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
+from writ_contracts.wire import decode, encode
+from writ_runtime.config import ConfigError
+from writ_runtime.files import read_private
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
+
+ANSWER_SECONDS = 15.0
+ADMITTED_WITHIN = 30.0
+PAUSE = 0.2
+
+
+class Joined(Struct, frozen=True, kw_only=True):
+    """What the agent needs, in the folder that was named; neither file tells a secret to anybody but its owner."""
+
+    pool: str
+    key: str
+    key_file: str
+    environment_file: str
+
+
+async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environment: dict[str, str]) -> Joined:
+    """Enrols this host; returns when NATS lets its agent in. `environment`: what the agent's file shall have besides.
+
+    Raises Denied where the token is not good (any more), Conflict where this host has enrolled for the pool before,
+    Unreachable, TimedOut.
+    """
+    key_file, environment_file = folder / f"agent-{ticket.pool}.seed", folder / f"agent-{ticket.pool}.env"
+    key = _key(key_file)
+    if await _admitted(ticket, key, tls, within=0.0):
+        raise Conflict(f"{key_file} is let in already: this host has enrolled for pool {ticket.pool}")
+    await _ask(ticket, key, tls)
+    if not await _admitted(ticket, key, tls, within=ADMITTED_WITHIN):
+        raise TimedOut(f"the key is known, but NATS does not let it in within {ADMITTED_WITHIN:g} s: begin again")
+    values = {"NATS_URL": ticket.url, "WRIT_POOL": ticket.pool, "WRIT_POLICY_KEY": ticket.policy_key, **environment}
+    lists.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
+    return Joined(pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file))
+
+
+def _key(path: Path) -> Key:
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not path.exists():
+        lists.save(path, generate_seed() + b"\n")
+    try:
+        return Key(read_private(path))
+    except Invalid as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+async def _ask(ticket: Ticket, key: Key, tls: TlsOptions | None) -> None:
+    wanted = Enrolment(token=ticket.token, pool=ticket.pool, key=key.public)
+    message = encode(Enrol(by_token=sign(ticket.key, wanted), by_agent=sign(key, wanted)))
+    try:
+        bus = await _connect(ticket, f"enrol-{ticket.token}", ticket.key, tls)
+    except Denied as error:
+        if await _admitted(ticket, key, tls, within=PAUSE):  # it was used for this very key, and the answer got lost
+            return
+        raise Denied("this token is not good: used, expired, or taken back") from error
+    try:
+        answer = await bus.request(subjects.enrol(ticket.token), message, timeout=ANSWER_SECONDS)
+    finally:
+        await bus.close()
+    raise_for(decode(answer.data, Enrolled))
+
+
+async def _admitted(ticket: Ticket, key: Key, tls: TlsOptions | None, *, within: float) -> bool:
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            bus = await _connect(ticket, f"agent-{ticket.pool}", key, tls)
+        except (Denied, Unreachable, TimedOut) as error:
+            if time.monotonic() >= deadline:
+                if isinstance(error, Denied):
+                    return False
+                raise
+            await asyncio.sleep(PAUSE)
+        else:
+            await bus.close()
+            return True
+
+
+async def _connect(ticket: Ticket, name: str, key: Key, tls: TlsOptions | None) -> NatsBus:
+    servers = [server.strip() for server in ticket.url.split(",")]
+    return await connect(
+        Options(name=f"writ-{name}", servers=servers, seed=key.seed, inbox_prefix=inbox_prefix(name), tls=tls)
+    )

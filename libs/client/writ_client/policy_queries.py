@@ -1,0 +1,146 @@
+"""What a principal may ask about the policy. Nothing here changes anything.
+
+Questions about oneself are everybody's; all others need `audit_read` with `query: policy`. Raises the errors of
+`writ_contracts.errors`: Invalid, Denied, Unreachable, TimedOut.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from writ_bus.port import Bus
+from writ_client.asking import Reply, ask
+from writ_client.failures import raise_for
+from writ_contracts import policy_access as access
+from writ_contracts import policy_questions as questions
+from writ_contracts import subjects
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Role
+
+QUERY_SECONDS = 20.0
+PART = 100
+"""Requests that are put in one question."""
+HEAVY_SECONDS = 60.0
+"""For what a policy service works out beside its decisions: one such question at a time."""
+
+
+class PolicyQueries:
+    """`writ.policy`: ask the policy service."""
+
+    def __init__(self, bus: Bus, principal: str) -> None:
+        """On a bus that is connected as this principal."""
+        self._bus = bus
+        self._principal = principal
+
+    async def can_i(
+        self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
+    ) -> questions.PolicyCanIAnswer:
+        """Whether one may, now."""
+        question = questions.PolicyCanIQuery(
+            operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run
+        )
+        return await self._query("policy_can_i", question, questions.PolicyCanIAnswer)
+
+    async def explain(
+        self,
+        operation: str,
+        target: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        principal: str | None = None,
+        at: float | None = None,
+        dry_run: bool = False,
+        emergency: bool | None = None,
+        approvals: Sequence[str] = (),
+    ) -> questions.Explanation:
+        """Why it would be decided as it would: of oneself, or of another principal; now, or `at` (Unix seconds)."""
+        question = questions.PolicyExplainQuery(
+            operation=operation,
+            target=target,
+            parameters=dict(parameters or {}),
+            principal=principal,
+            at=at,
+            dry_run=dry_run,
+            emergency=emergency,
+            approvals=list(approvals),
+        )
+        answer = await self._query("policy_explain", question, questions.PolicyExplainAnswer)
+        if answer.explanation is None:
+            raise Invalid("the policy service answered nothing")
+        return answer.explanation
+
+    async def eval(self, requests: Sequence[questions.EvalRequest]) -> list[questions.EvalResult]:
+        """What the policy in force says of requests of anybody; asked in as many parts as it takes."""
+        if len(requests) > PART:
+            parts = [requests[at : at + PART] for at in range(0, len(requests), PART)]
+            return [result for part in parts for result in await self.eval(part)]
+        question = questions.PolicyEvalQuery(requests=list(requests))
+        try:
+            return (await self._query("policy_eval", question, questions.PolicyEvalAnswer)).results
+        except Invalid as error:
+            if error.code != "oversize" or len(requests) < 2:
+                raise
+        half = len(requests) // 2
+        return [*await self.eval(requests[:half]), *await self.eval(requests[half:])]
+
+    async def validate(
+        self, document: str, *, mode: Literal["strict", "permissive"] | None = None
+    ) -> questions.PolicyValidateAnswer:
+        """Whether a document could be published there, and all that is wrong with it."""
+        question = questions.PolicyValidateQuery(document=document, mode=mode)
+        return await self._query("policy_validate", question, questions.PolicyValidateAnswer, HEAVY_SECONDS)
+
+    async def test(self, suite: str, *, document: str | None = None) -> questions.PolicyTestAnswer:
+        """A suite of cases, run on the policy in force or on a document, among the targets and principals there."""
+        question = questions.PolicyTestQuery(suite=suite, document=document)
+        return await self._query("policy_test", question, questions.PolicyTestAnswer, HEAVY_SECONDS)
+
+    async def allowed(
+        self,
+        *,
+        operations: Sequence[str] | None = None,
+        role: Role | None = None,
+        target: str | None = None,
+        principal: str | None = None,
+        principal_role: str | None = None,
+        at: float | None = None,
+    ) -> access.PolicyAllowedAnswer:
+        """What is allowed to whom; at any time, or `at` (Unix seconds)."""
+        question = access.PolicyAllowedQuery(
+            operations=None if operations is None else list(operations),
+            role=role,
+            target=target,
+            principal=principal,
+            principal_role=principal_role,
+            at=at,
+        )
+        return await self._query("policy_allowed", question, access.PolicyAllowedAnswer, HEAVY_SECONDS)
+
+    async def who_can(
+        self,
+        operation: str,
+        target: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        role: Role | None = None,
+        at: float | None = None,
+    ) -> access.PolicyWhoCanAnswer:
+        """Who may do it, with some parameters or with these."""
+        question = access.PolicyWhoCanQuery(
+            operation=operation,
+            target=target,
+            role=role,
+            parameters=None if parameters is None else dict(parameters),
+            at=at,
+        )
+        return await self._query("policy_who_can", question, access.PolicyWhoCanAnswer, HEAVY_SECONDS)
+
+    async def diff(self, new: int | str, old: int | str | None = None) -> access.PolicyDiffAnswer:
+        """What would be decided differently with `new`: a version's number or a document; `old`: the one in force."""
+        question = access.PolicyDiffQuery(new=new, old=old)
+        return await self._query("policy_diff", question, access.PolicyDiffAnswer, HEAVY_SECONDS)
+
+    async def _query(self, kind: str, question: Any, answer_kind: type[Reply], timeout: float = QUERY_SECONDS) -> Reply:
+        subject = subjects.query(self._principal, kind)
+        answer = await ask(self._bus, subject, question, answer_kind, timeout=timeout)
+        raise_for(answer)
+        return answer

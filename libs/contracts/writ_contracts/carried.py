@@ -1,0 +1,18 @@
+"""Control events that were stored again, byte for byte, before their range of the journal went into an archive."""
+
+from collections.abc import Mapping
+
+from writ_contracts.errors import Invalid
+
+CARRIED_FROM = "Writ-Carried-From"
+"""Header of one: the sequence that it had at first."""
+
+
+def origin(headers: Mapping[str, str], sequence: int) -> int:
+    """The sequence that a control event had when it was first stored. Raises Invalid."""
+    carried = headers.get(CARRIED_FROM)
+    if carried is None:
+        return sequence
+    if not (carried.isascii() and carried.isdigit()) or int(carried) >= sequence:
+        raise Invalid(f"event {sequence} says that it was at {carried[:40]!r} before")
+    return int(carried)

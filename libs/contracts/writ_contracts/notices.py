@@ -1,0 +1,47 @@
+"""What policy, audit and the keeper have recorded in the journal, which executors alone write."""
+
+from typing import Annotated, Literal, get_args
+
+from msgspec import Meta, Struct
+
+from writ_contracts.enrolment import TokenId
+from writ_contracts.ids import Digest, PoolId, PrincipalId, PublicKey
+from writ_contracts.requests import Failure
+
+NoticeKind = Literal[
+    "file_refused",
+    "version_refused",
+    "file_ignored",
+    "file_version",
+    "read_refused",
+    "agent_enrolled",
+    "enrolment_refused",
+]
+"""`file_refused`: a changed file cannot be used. `version_refused`: a stored policy version is not believed.
+`file_ignored`: the policy file differs from the published version. `file_version`: the file became a version.
+`read_refused`: somebody may not read what they asked for. `agent_enrolled`: a host's key was let in for a pool.
+`enrolment_refused`: a token was used that is not good, or was used for what it is not for.
+"""
+BY_KEEPER: frozenset[str] = frozenset({"agent_enrolled", "enrolment_refused"})
+BY_POLICY: frozenset[str] = frozenset(get_args(NoticeKind)) - BY_KEEPER
+BY_AUDIT: frozenset[str] = frozenset({"read_refused"})
+
+
+class Notice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """On `writ.notice.policy`, `….audit` or `….keeper`, which nobody else may send on; `detail` holds no secrets."""
+
+    kind: NoticeKind
+    detail: Annotated[str, Meta(max_length=1000)]
+    principal: PrincipalId | None = None
+    version: int | None = None
+    digest: Digest | None = None
+    pool: PoolId | None = None
+    key: PublicKey | None = None
+    token: TokenId | None = None
+
+
+class Noted(Struct, frozen=True, kw_only=True):
+    """It is in the journal, or why not."""
+
+    sequence: int = 0
+    error: Failure | None = None

@@ -1,0 +1,152 @@
+"""Versions of the policy: as they are stored, what makes one believable, and what one may ask about them.
+
+They are numbered from 1 in the stream `WRIT_POLICIES`: a version's number is its sequence there. It is believed on
+signatures alone: for a file policy's own; for what somebody published their signed request and policy's decision on it.
+"""
+
+import zlib
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from writ_contracts.errors import Invalid
+from writ_contracts.ids import Digest
+from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed
+
+Origin = Literal["file", "published", "rollback"]
+MAX_HISTORY = 100
+MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
+"""Of a policy file. What somebody publishes has to fit into one message, and so is smaller: MAX_POLICY_BYTES."""
+
+
+def packed(document: str) -> bytes:
+    """A document as it is stored, by zlib: one of thousands of rules is larger than a message may be."""
+    return zlib.compress(document.encode())
+
+
+def unpacked(data: bytes) -> str:
+    """The document. Raises Invalid for what is none, and for what would be larger than a document may be."""
+    inflating = zlib.decompressobj()
+    try:
+        text = inflating.decompress(data, MAX_DOCUMENT_BYTES)
+        if not inflating.eof or inflating.unused_data:
+            raise Invalid(f"the document does not end within {MAX_DOCUMENT_BYTES:,} bytes", code="oversize")
+        return text.decode()
+    except (zlib.error, UnicodeDecodeError) as error:
+        raise Invalid(f"the document cannot be unpacked: {error}") from error
+
+
+class PolicyFile(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.policy_file.v1"
+):
+    """What policy signs when it takes over its file: this content is version `number`, after `previous` (0: none)."""
+
+    number: int
+    previous: int
+    digest: Digest
+    at: float
+
+
+class StoredPolicy(Struct, frozen=True, kw_only=True, tag="policy"):
+    """One version. `digest` is the SHA-256 of the document's UTF-8 bytes, `at` Unix seconds.
+
+    `file` holds a signed PolicyFile. The others hold the author's RequestStatement, with the `salt` that opens its
+    digest of `given`, and policy's decision, with the `parameters_key` that opens its digest of `effective`; the
+    document is left out of both and added to open them. A rollback's document is that of version `restores`.
+    """
+
+    number: int
+    packed: bytes
+    """The document, as `packed` makes it."""
+    digest: Digest
+    author: str
+    """The principal; `file` for what the file said."""
+    origin: Origin
+    at: float
+    reason: str = ""
+    restores: int | None = None
+    operation_id: str = ""
+    given: dict[str, Any] = field(default_factory=dict)
+    effective: dict[str, Any] = field(default_factory=dict)
+    statement: Signed | None = None
+    salt: str = ""
+    decision: Signed | None = None
+    parameters_key: str = ""
+    file: Signed | None = None
+
+    @property
+    def document(self) -> str:
+        """The file's text. Raises Invalid where what is stored is no document."""
+        return unpacked(self.packed)
+
+
+class PolicyHistoryQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Ask for the versions, newest first (`writ.query.<principal>.policy_history`); page on from `before`."""
+
+    before: Annotated[int, Meta(ge=1)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = 20
+
+
+class PolicyVersionView(Struct, frozen=True, kw_only=True):
+    """A version without its document. `problem`: why it is not believed, or does not load."""
+
+    number: int
+    digest: str
+    author: str
+    origin: str
+    at: float
+    reason: str = ""
+    restores: int | None = None
+    operation_id: str = ""
+    size: int = 0
+    in_force: bool = False
+    problem: str = ""
+
+
+class PolicyHistoryAnswer(Struct, frozen=True, kw_only=True):
+    """The versions, and whether there are older ones."""
+
+    versions: list[PolicyVersionView] = field(default_factory=list)
+    more: bool = False
+    error: Failure | None = None
+
+
+class PolicyShowQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Ask for one version with its document (`….policy_show`); without a number, the one in force."""
+
+    version: Annotated[int, Meta(ge=1)] | None = None
+
+
+class PolicyShowAnswer(Struct, frozen=True, kw_only=True):
+    """The version and its document, as published."""
+
+    version: PolicyVersionView | None = None
+    document: str = ""
+    error: Failure | None = None
+
+
+class PolicyStatusQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Ask which policy is in force (`….policy_status`); every principal may."""
+
+
+class PolicyStatusAnswer(Struct, frozen=True, kw_only=True):
+    """What the replica that answers decides by. `problems`: by file, and `store`, what cannot be used and why;
+    `notes`: what an operator should know besides, such as a file that differs from the published version.
+    """
+
+    version: PolicyVersionView | None = None
+    name: str = ""
+    label: str = ""
+    """The policy's own `version`, as its document says."""
+    mode: str = ""
+    dry_run_only: bool = False
+    rules: int = 0
+    stored: int = 0
+    """The last version that is stored; above `version.number` where later ones are not believed."""
+    control_sequence: int = 0
+    inventory_digest: str = ""
+    principals_digest: str = ""
+    problems: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    error: Failure | None = None

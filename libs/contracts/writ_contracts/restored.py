@@ -1,0 +1,14 @@
+"""What a restored `$WRIT_HOME` says of itself (`restored.json`): `writ restore` writes it, executors read it."""
+
+from msgspec import Struct
+
+FILE = "restored.json"
+
+
+class Restored(Struct, frozen=True, kw_only=True):
+    """Everything in the journal up to `last` is from the backup of that id. Times are Unix seconds."""
+
+    backup: str
+    made_at: float
+    restored_at: float
+    last: int

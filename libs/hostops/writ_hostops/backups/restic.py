@@ -1,0 +1,208 @@
+"""restic, for one target: the one who runs it. Repository and password reach it by its environment, and no argument.
+
+A backup of Writ's has the tags `writ`, `writ-id=<backup id>`, `writ-op=<operation id>` and how its folder was; it is
+under the target's `host` name. Whatever else is in the repository is not seen and not touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from writ_hostops import commands
+from writ_hostops.commands import Line, Ran
+from writ_hostops.errors import HostError
+from writ_hostops.protocol import Call
+from writ_hostops.stop import Stop
+
+_NO_REPOSITORY, _LOCKED, _WRONG_PASSWORD = 10, 11, 12
+INCOMPLETE = 3
+"""restic's exit status where not all could be read."""
+_COMMON = ("--json", "--no-cache")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One backup in the repository. `reference` is restic's own id, whole; `created_at` Unix seconds."""
+
+    reference: str
+    backup_id: str
+    operation_id: str
+    path: str
+    created_at: float
+    size: Optional[int]
+    tags: Dict[str, str]
+
+    def entry(self) -> Dict[str, Any]:
+        """As backup_list tells it."""
+        return {
+            "backup_id": self.backup_id,
+            "created_at": self.created_at,
+            "target_path": self.path,
+            "size": self.size,
+            "reference": self.reference,
+        }
+
+
+class Restic:
+    """The repository of a call's target; HostError `not_declared`, `tool_missing`, `unavailable`."""
+
+    def __init__(self, call: Call) -> None:
+        backup = call.target.backup
+        if backup is None:
+            raise HostError("not_declared", "the target declares no backup repository")
+        commands.found("restic")
+        if not os.path.isfile(backup.password_file):
+            raise HostError("unavailable", "the password_file that the target declares is not on this host")
+        if not os.access(backup.password_file, os.R_OK):
+            raise HostError("permission_denied", "this user may not read the password_file that the target declares")
+        self.host = backup.host or os.uname().nodename
+        self._call = call
+        self._environment = {
+            "RESTIC_REPOSITORY": backup.repository,
+            "RESTIC_PASSWORD_FILE": backup.password_file,
+            "RESTIC_PROGRESS_FPS": "0.5",
+        }
+
+    def kept(self, stop: Stop) -> List[Kept]:
+        """Writ's own backups of this host, newest first. Takes no lock and writes nothing."""
+        ran = self._once(["snapshots", "--no-lock", f"--host={self.host}", "--tag=writ"], stop)
+        ran.refuse_stopped("the look into the repository")
+        self.refuse(ran, "none")
+        found = [_kept(item) for item in _list(ran.whole("restic")) if item.get("hostname") == self.host]
+        ours = [one for one in found if one.backup_id]
+        return sorted(ours, key=lambda one: one.created_at, reverse=True)
+
+    def of(self, backup_id: str, stop: Stop) -> List[Kept]:
+        """Those with exactly this id."""
+        return [one for one in self.kept(stop) if one.backup_id == backup_id]
+
+    def run(self, words: Sequence[str], folder: Optional[int] = None, line: Optional[Line] = None) -> Ran:
+        """restic with these arguments; a lock of somebody else is waited for, a stale one (of the dead) removed."""
+
+        def attempt() -> Ran:
+            ran = self._once(words, self._call.stop, folder, line)
+            if _is_locked(ran) and not ran.stopped:
+                self._once(["unlock"], self._call.stop)
+                ran = self._once(words, self._call.stop, folder, line)
+            return ran
+
+        return commands.while_busy(attempt, _is_locked, self._call.stop, self._call.progress, "the backup repository")
+
+    def shown(self, words: Sequence[str], folder: str = "") -> str:
+        """The command for people, in the folder where it is run; without repository and password."""
+        command = shlex.join(["restic", *_COMMON, *words])
+        return f"cd {shlex.quote(folder)} && {command}" if folder else command
+
+    def refuse(self, ran: Ran, effect: str) -> None:
+        """Raise the HostError for an exit status that is none of success."""
+        if not ran.status:
+            return
+        code, message = {
+            _NO_REPOSITORY: ("unavailable", "there is no restic repository where the target declares one: restic init"),
+            _LOCKED: ("busy", "another program holds the lock of the backup repository"),
+            _WRONG_PASSWORD: ("permission_denied", "the declared password does not open the backup repository"),
+        }.get(ran.status, ("tool_failed", f"restic failed (exit status {ran.status})"))
+        raise HostError(code, message, effect=effect, output={"log": said(ran)})
+
+    def _once(self, words: Sequence[str], stop: Stop, folder: Optional[int] = None, line: Optional[Line] = None) -> Ran:
+        return commands.run(["restic", *_COMMON, *words], stop, environment=self._environment, folder=folder, line=line)
+
+
+def messages(text: str, kind: str) -> List[Dict[str, Any]]:
+    """restic's messages of this type, in order; what is no message is left out."""
+    found = (_object(line) for line in text.splitlines())
+    return [message for message in found if message.get("message_type") == kind]
+
+
+def summary(ran: Ran) -> Dict[str, Any]:
+    """Its last summary; empty if there is none."""
+    found = messages(ran.out, "summary")
+    return found[-1] if found else {}
+
+
+def teller(call: Call, doing: str) -> Line:
+    """Progress from restic's status messages."""
+
+    def tell(line: str) -> None:
+        message = _object(line)
+        if message.get("message_type") == "status":
+            percent = message.get("percent_done")
+            part = f"{percent * 100:.0f} %" if isinstance(percent, (int, float)) else "under way"
+            call.progress(f"{doing}: {part}")
+
+    return tell
+
+
+def item(line: str) -> Tuple[str, str, int]:
+    """What a `verbose_status` message of a restore says: action, path in the backup, size; action "" if it is none."""
+    message = _object(line)
+    if message.get("message_type") != "verbose_status":
+        return "", "", 0
+    size = message.get("size")
+    return str(message.get("action")), str(message.get("item")), size if isinstance(size, int) else 0
+
+
+def said(ran: Ran) -> str:
+    """What it said, without its status messages."""
+    lines = (ran.out + ran.errors).splitlines()
+    return "\n".join(line for line in lines if '"message_type":"status"' not in line)[-commands.MOST_LOG :]
+
+
+def _is_locked(ran: Ran) -> bool:
+    return ran.status == _LOCKED or (ran.status == 1 and "repository is already locked" in ran.errors)
+
+
+def _list(text: str) -> List[Dict[str, Any]]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise HostError("garbled", "restic answered in a way that cannot be read")
+    return found
+
+
+def _object(line: str) -> Dict[str, Any]:
+    try:
+        found = json.loads(line) if line.startswith("{") else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _kept(item: Dict[str, Any]) -> Kept:
+    try:
+        tags = dict(tag.partition("=")[::2] for tag in item.get("tags") or ())
+        size = (item.get("summary") or {}).get("total_bytes_processed")
+        return Kept(
+            reference=_reference(item["id"]),
+            backup_id=tags.get("writ-id", ""),
+            operation_id=tags.get("writ-op", ""),
+            path=str(item["paths"][0]),
+            created_at=_moment(item["time"]),
+            size=size if isinstance(size, int) else None,
+            tags=tags,
+        )
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        raise HostError("garbled", "restic lists a snapshot that cannot be read") from None
+
+
+def _reference(text: str) -> str:
+    """restic takes any prefix for an id, so only a whole one goes back to it."""
+    if len(text) != 64 or set(text) - set("0123456789abcdef"):
+        raise ValueError
+    return text
+
+
+def _moment(text: str) -> float:
+    """RFC 3339 with nanoseconds, which Python 3.9 does not read."""
+    day, rest = text[:19], text[19:]
+    offset = "+00:00" if rest.endswith("Z") else rest[-6:]
+    fraction = rest[: -1 if rest.endswith("Z") else -6]
+    whole = datetime.fromisoformat(day + offset).astimezone(timezone.utc).timestamp()
+    return whole + (float(f"0{fraction}") if fraction else 0.0)

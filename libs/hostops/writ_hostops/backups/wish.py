@@ -1,0 +1,43 @@
+"""What the backup operations are asked: an exact id, and a folder or file of this host."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from writ_hostops.errors import HostError
+from writ_hostops.fields import Fields
+from writ_hostops.protocol import Call
+
+MAX_ID = 128
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """`path` "" where the operation has none."""
+
+    backup_id: str
+    path: str = ""
+    full: bool = False
+
+
+def wish(call: Call) -> Wish:
+    """The parameters of backup_create, backup_restore and backup_delete."""
+    fields = Fields(dict(call.parameters), "parameters")
+    backup_id = fields.text("backup_id")
+    if len(backup_id) > MAX_ID or not _ID.fullmatch(backup_id):
+        raise fields.wrong("backup_id", "must be letters, digits, '_', '.' and '-', at most 128")
+    full = call.operation == "backup_create" and (
+        fields.choice("backup_type", ("full", "incremental"), "incremental") == "full"
+    )
+    path = "" if call.operation == "backup_delete" else path_from(fields)
+    fields.end()
+    return Wish(backup_id, path, full)
+
+
+def path_from(fields: Fields, default: "str | None" = None) -> str:
+    """`target_path`; containers come with the backend that has them."""
+    if fields.text("container_name", ""):
+        raise HostError("unsupported", "containers are backed up by the backend that runs them, not by this host")
+    return fields.text("target_path", default)

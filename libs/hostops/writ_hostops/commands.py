@@ -1,0 +1,268 @@
+"""Runs a program of the host: an argument vector, no shell, a bounded output, and an end with all that it started.
+
+It leads a session of its own, so that a cancel or the deadline ends its whole group: SIGTERM, then SIGKILL; and what
+left the group is known by the mark of the operation. What it says beyond MOST_OUTPUT is read and dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from writ_hostops import processes
+from writ_hostops.errors import HostError, from_os_error
+from writ_hostops.processes import MARK
+from writ_hostops.stop import Stop
+
+MOST_OUTPUT = 16 * 1024 * 1024
+MOST_LOG = 64 * 1024
+GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL."""
+BUSY_PATIENCE = 60.0
+"""Seconds that a lock of somebody else is waited for."""
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_READ = 1 << 16
+_POLL = 0.05
+_UMASK = 0o022
+# What a program would take from it besides our arguments.
+_FOREIGN = ("RESTIC_", "APT_", "DPKG_", "DEB", "LC_", "LANGUAGE", "BTRFS_", "ZFS_", "PERL", "PYTHON")
+
+Line = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a program ended. `stopped` is "" or why we ended it: cancelled or timeout; `gone`: all of it is."""
+
+    status: int
+    out: str
+    errors: str
+    stopped: str = ""
+    gone: bool = True
+    cut: bool = False
+
+    @property
+    def log(self) -> str:
+        """The end of what it said; may quote anything, so it goes to secret fields only."""
+        return (self.out + self.errors)[-MOST_LOG:]
+
+    def whole(self, what: str) -> str:
+        """Its output; HostError `garbled` where there was more than could be kept."""
+        if self.cut:
+            raise HostError("garbled", f"{what} said more than {MOST_OUTPUT} bytes")
+        return self.out
+
+    def refuse_stopped(self, what: str, effect: str = "none") -> None:
+        """Raise HostError `cancelled` or `timeout` if we ended it; `effect` is what it may have done by then."""
+        if self.stopped:
+            told = "was cancelled" if self.stopped == "cancelled" else "was not done in time"
+            raise HostError(self.stopped, f"{what} {told}", effect=effect, certain=self.gone)
+
+
+def found(name: str) -> str:
+    """The path of a program of the host; HostError `tool_missing`."""
+    path = shutil.which(name, path=_search())
+    if path is None:
+        raise HostError("tool_missing", f"{name} is not installed on this host")
+    return path
+
+
+def run(
+    command: Sequence[str],
+    stop: Stop,
+    *,
+    environment: Optional[Mapping[str, str]] = None,
+    folder: Optional[int] = None,
+    line: Optional[Line] = None,
+) -> Ran:
+    """Run it to its end, or until `stop`. `folder` is a descriptor to work in; `line` hears each line of its output."""
+    stop.check()
+    try:
+        process = subprocess.Popen(
+            [found(command[0]), *command[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment({**(environment or {}), **_mark(stop)}),
+            cwd="/" if folder is None else f"/proc/self/fd/{folder}",
+            pass_fds=() if folder is None else (folder,),
+            start_new_session=True,
+            umask=_UMASK,
+        )
+    except OSError as error:
+        raise from_os_error(error, f"{command[0]} could not be started") from error
+    reader = _Reader(process, line)
+    try:
+        stopped = reader.read_until(stop)
+        gone = _end(process, reader, stop.operation_id) if stopped else True
+    except BaseException:
+        _signal(process, signal.SIGKILL)
+        process.wait()
+        raise
+    finally:
+        reader.close()
+    # One that the kernel does not let go of is not waited for.
+    status = -signal.SIGKILL if process.returncode is None else process.returncode
+    return Ran(status, reader.text(0), reader.text(1), stopped, gone, reader.cut)
+
+
+def while_busy(attempt: Callable[[], Ran], is_busy: Callable[[Ran], bool], stop: Stop, progress: Line, who: str) -> Ran:
+    """Run `attempt` until nobody else holds the lock; HostError `busy` after BUSY_PATIENCE seconds."""
+    deadline = time.monotonic() + min(BUSY_PATIENCE, stop.remaining() * 0.8)
+    while True:
+        ran = attempt()
+        if ran.stopped or not is_busy(ran):
+            return ran
+        if time.monotonic() >= deadline:
+            raise HostError("busy", f"another program holds the lock of {who}; nothing was done")
+        progress(f"waiting for the lock of {who}")
+        stop.wait(1.0)
+
+
+class _Reader:
+    """Reads both outputs at once, keeps the first MOST_OUTPUT bytes of each, and cuts the first into lines."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", line: Optional[Line]) -> None:
+        self.cut = False
+        self._process = process
+        self._pipes = (process.stdout, process.stderr)
+        self._line = line
+        self._kept: Tuple[bytearray, bytearray] = (bytearray(), bytearray())
+        self._pending = bytearray()
+        self._open: Dict[int, int] = {}
+        for number, pipe in enumerate(self._pipes):
+            if pipe is not None:
+                os.set_blocking(pipe.fileno(), False)
+                self._open[pipe.fileno()] = number
+
+    def read_until(self, stop: Stop) -> str:
+        """Until it has ended ("") or should (`cancelled`, `timeout`)."""
+        with selectors.PollSelector() as ready:
+            ready.register(stop.fileno(), selectors.EVENT_READ)
+            for fd in self._open:
+                ready.register(fd, selectors.EVENT_READ)
+            while self._open or self._process.poll() is None:
+                # One that left its pipes to a child of its own has ended all the same.
+                quiet = _POLL if not self._open or self._process.poll() is not None else 1.0
+                events = [key.fd for key, _ in ready.select(min(quiet, stop.remaining()))]
+                if stop.fileno() in events:
+                    return "cancelled"
+                if not stop.remaining():
+                    return "timeout"
+                for fd in events:
+                    if not self._take(fd):
+                        ready.unregister(fd)
+                if not events and self._process.poll() is not None:
+                    return ""
+        return ""
+
+    def drain(self) -> None:
+        """What is there now."""
+        for fd in list(self._open):
+            while self._take(fd) > 0 and fd in self._open:
+                continue
+
+    def close(self) -> None:
+        """No more is read."""
+        for pipe in self._pipes:
+            if pipe is not None:
+                pipe.close()
+
+    def text(self, number: int) -> str:
+        """What was kept of standard output (0) or error (1)."""
+        return self._kept[number].decode("utf-8", "replace")
+
+    def _take(self, fd: int) -> int:
+        """How much came: 0 at the end, -1 where nothing is there now."""
+        try:
+            data = os.read(fd, _READ)
+        except BlockingIOError:
+            return -1
+        number = self._open[fd]
+        if not data:
+            del self._open[fd]
+            return 0
+        room = MOST_OUTPUT - len(self._kept[number])
+        self._kept[number].extend(data[:room])
+        self.cut = self.cut or len(data) > room
+        if number == 0 and self._line is not None:
+            self._tell(data)
+        return len(data)
+
+    def _tell(self, data: bytes) -> None:
+        self._pending += data
+        *lines, rest = self._pending.split(b"\n")
+        self._pending = bytearray(rest[-_READ:])
+        for line in lines:
+            if self._line is not None:
+                self._line(line.decode("utf-8", "replace"))
+
+
+def _end(process: "subprocess.Popen[bytes]", reader: _Reader, operation_id: str) -> bool:
+    """End its group, and what has left that but bears the mark; whether all is seen to be gone."""
+    kin = processes.marked(operation_id) if operation_id else []
+    ended = _end_group(process, reader, kin)
+    return (not operation_id or processes.end({}, operation_id, 0.0)) and ended
+
+
+def _end_group(process: "subprocess.Popen[bytes]", reader: _Reader, kin: List[int]) -> bool:
+    _signal(process, signal.SIGTERM)
+    processes.kill(kin, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE
+    while time.monotonic() < deadline and not _gone(process):
+        reader.drain()
+        time.sleep(_POLL)
+    deadline = time.monotonic() + GRACE
+    while time.monotonic() < deadline:
+        _signal(process, signal.SIGKILL)
+        reader.drain()
+        if _gone(process):
+            process.wait()
+            return True
+        time.sleep(_POLL)
+    return False
+
+
+def _gone(process: "subprocess.Popen[bytes]") -> bool:
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return True
+    return not any(_is_living(entry, process.pid) for entry in os.listdir("/proc") if entry.isdigit())
+
+
+def _is_living(pid: str, group: int) -> bool:
+    """Whether it is of this group; one that is dead and that nobody has asked for (a zombie) does nothing any more."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            state, _, its_group = file.read().rpartition(") ")[2].split()[:3]
+    except OSError:
+        return False
+    return int(its_group) == group and state not in "ZX"
+
+
+def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _search() -> str:
+    return os.environ.get("PATH") or _PATH
+
+
+def _mark(stop: Stop) -> Dict[str, str]:
+    return {MARK: stop.operation_id} if stop.operation_id else {}
+
+
+def _environment(more: Mapping[str, str]) -> Dict[str, str]:
+    """Ours, without what would change what the arguments mean."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    return {"HOME": "/root", **kept, "PATH": _search(), "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", **more}

@@ -1,0 +1,113 @@
+"""Opens a whole folder (or one file) beneath a declared root, for programs that then work in it by descriptor.
+
+What holds something of Writ's own, or of the target's backups, is refused as a whole: nothing is left out silently.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Iterator, Optional, Tuple
+
+from writ_hostops.errors import HostError, system_errors
+from writ_hostops.files.beneath import open_folder, own_paths, refuse_irregular, refuse_own
+from writ_hostops.files.paths import check_path, locate, within
+from writ_hostops.protocol import Target
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Tree:
+    """`folder` is the descriptor to work in; `name` is "" for all of it, else the one file in it."""
+
+    path: str
+    folder: int
+    name: str = ""
+
+    @property
+    def where(self) -> str:
+        """The path of `folder`."""
+        return posixpath.dirname(self.path) if self.name else self.path
+
+    @property
+    def entry(self) -> str:
+        """As an argument; it never looks like an option."""
+        return f"./{self.name}" if self.name else "."
+
+
+@contextmanager
+def opened_tree(target: Target, path: str, name: str, make: Optional[int] = None) -> Iterator[Tree]:
+    """The folder or regular file of the parameter called `name`; HostError `not_found`, `outside_roots`.
+
+    With `make`, a mode, a folder that is not there is made, if its parent is.
+    """
+    with opened_parent(target, path, name) as (folder, last):
+        if make is not None and last:
+            _make(path, folder, last, make)
+        with entered(target, path, folder, last) as tree:
+            yield tree
+
+
+@contextmanager
+def opened_around(target: Target, path: str, name: str) -> Iterator[Tree]:
+    """The folder around a file that may be there or not; HostError if something else is."""
+    with opened_parent(target, path, name) as (folder, last):
+        tree = Tree(path, folder, last)
+        refuse_own(target, path, folder, last or ".")
+        with system_errors(path), suppress(FileNotFoundError):
+            refuse_irregular(os.stat(last or ".", dir_fd=folder, follow_symlinks=False), path)
+        yield tree
+
+
+@contextmanager
+def opened_parent(target: Target, path: str, name: str) -> Iterator[Tuple[int, str]]:
+    """The folder above, and the last name; for a root the root itself and ""."""
+    check_path(path, name)
+    root, relative = locate(path, target.file_roots)
+    _refuse_holding_own(target, path)
+    parent, _, last = ("", "", "") if relative == "." else relative.rpartition("/")
+    folder = open_folder(root, parent)
+    try:
+        yield folder, last
+    finally:
+        os.close(folder)
+
+
+def _make(path: str, folder: int, name: str, mode: int) -> None:
+    with system_errors(path):
+        try:
+            os.mkdir(name, 0o700, dir_fd=folder)
+        except FileExistsError:
+            return
+        os.chmod(name, mode, dir_fd=folder)
+
+
+@contextmanager
+def entered(target: Target, path: str, folder: int, name: str) -> Iterator[Tree]:
+    """The folder or file `name` of an opened folder; the folder itself for ""."""
+    tree = _entered(path, folder, name) if name else Tree(path, folder)
+    try:
+        refuse_own(target, path, tree.folder, tree.name or ".")
+        yield tree
+    finally:
+        if tree.folder != folder:
+            os.close(tree.folder)
+
+
+def _entered(path: str, folder: int, name: str) -> Tree:
+    with system_errors(path):
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            return Tree(path, os.open(name, _FOLDER, dir_fd=folder))
+    refuse_irregular(status, path)
+    return Tree(path, folder, name)
+
+
+def _refuse_holding_own(target: Target, path: str) -> None:
+    for own in own_paths(target):
+        if within(os.path.realpath(own), path):
+            raise HostError("outside_roots", f"{path} holds {own}, which belongs to Writ itself")

@@ -1,0 +1,51 @@
+"""What this host knows of an operation whose connection broke: never begun, running, ended with that result, or lost.
+
+Asking settles it: what was not begun by now never will be, since its mark is taken here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Tuple
+
+from writ_hostops import processes
+from writ_hostops.errors import HostError
+from writ_hostops.markers import Markers
+
+NEVER = "never"
+"""The name under which a mark is taken so that the operation can't begin any more."""
+
+
+def settle(message: Mapping[str, Any], state_dir: str) -> Dict[str, Any]:
+    """{seen: never | ended | running | lost | unknown, result, certain}. With `end`, what runs is ended first."""
+    operation_id, attempt = str(message.get("id", "")), int(message.get("attempt", 1))
+    try:
+        begun, ended = _fenced(Markers(state_dir), operation_id, attempt)
+        who = begun.get("process") or {}
+        certain = True
+        if not ended and begun.get("operation") != NEVER and message.get("end"):
+            certain = processes.end(who, operation_id, float(message.get("grace", 1.0)))
+            ended = Markers(state_dir).read(operation_id, attempt)[1] or {}
+    except HostError as error:
+        return {"seen": "unknown", "certain": False, "message": error.message}
+    if ended:
+        return {"seen": "ended", "result": ended, "certain": certain}
+    if begun.get("operation") == NEVER:
+        return {"seen": "never", "certain": True}
+    runs = processes.alive(who) or processes.marked(operation_id)
+    return {"seen": "running" if runs else "lost", "certain": certain, **_reboot(who)}
+
+
+def _fenced(markers: Markers, operation_id: str, attempt: int) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    begun, ended = markers.read(operation_id, attempt)
+    if begun is None:
+        try:
+            markers.begin(operation_id, attempt, NEVER, {})
+        except HostError as error:
+            if error.code != "already_seen":
+                raise
+        begun, ended = markers.read(operation_id, attempt)
+    return begun or {}, ended or {}
+
+
+def _reboot(who: Mapping[str, Any]) -> Dict[str, Any]:
+    return {"rebooted": bool(who.get("boot_id")) and who.get("boot_id") != processes.boot_id()}

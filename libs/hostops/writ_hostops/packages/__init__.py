@@ -1,0 +1,1 @@
+"""Debian packages by apt-get and dpkg-query: argument vectors, no questions, every change simulated before."""

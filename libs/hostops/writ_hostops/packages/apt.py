@@ -1,0 +1,167 @@
+"""apt-get(8): its commands, what it would do (`-s`), and what its failures mean; nobody answers its questions."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence
+
+from writ_hostops import commands
+from writ_hostops.commands import Ran
+from writ_hostops.errors import HostError
+from writ_hostops.protocol import Call
+from writ_hostops.stop import Stop
+
+OPTIONS: Sequence[str] = ()
+"""Before every command; tests put another root here."""
+ENVIRONMENT = {
+    "DEBIAN_FRONTEND": "noninteractive",
+    "DEBIAN_PRIORITY": "critical",
+    "APT_LISTCHANGES_FRONTEND": "none",
+    "NEEDRESTART_SUSPEND": "1",
+}
+_QUIET = (
+    "-y",
+    "-q",
+    "-o", "Dpkg::Use-Pty=0",
+    "-o", "DPkg::Options::=--force-confdef",
+    "-o", "DPkg::Options::=--force-confold",
+    "-o", "DPkg::Lock::Timeout=0",
+    "-o", "APT::Update::Error-Mode=any",
+)  # fmt: skip
+# Not even apt's own caches and logs are written by a simulation.
+_SIMULATED = (
+    "-s",
+    "-o", "Dir::Cache::pkgcache=",
+    "-o", "Dir::Cache::srcpkgcache=",
+    "-o", "Dir::Log::Planner=/dev/null",
+    "-o", "Dir::Log::Solver=/dev/null",
+)  # fmt: skip
+_LOCKED = re.compile(r"^E: (Could not get lock|Unable to (acquire|lock))", re.MULTILINE)
+INTERRUPTED = "dpkg was interrupted before; `dpkg --configure -a` on the host mends it"
+_REASONS = (
+    (
+        re.compile(r"^E: .*(\(13: Permission denied\)|are you root\?)", re.MULTILINE),
+        "permission_denied",
+        "the system does not let this user change packages",
+    ),
+    (
+        re.compile(
+            r"^E: (Unable to locate package|Version '.*' for '.*' was not found|Package '.*' has no inst)", re.MULTILINE
+        ),
+        "not_found",
+        "apt knows no such package, or not in this version",
+    ),
+    (re.compile(r"^E: dpkg was interrupted", re.MULTILINE), "tool_failed", INTERRUPTED),
+    (
+        re.compile(
+            r"^(E: Unable to correct problems|E: Unmet dependencies|The following packages have unmet)", re.MULTILINE
+        ),
+        "tool_failed",
+        "what the package needs cannot be had, or packages on the host are broken",
+    ),
+    (
+        re.compile(r"^E: Held packages were changed", re.MULTILINE),
+        "tool_failed",
+        "it would change a package that is held on the host",
+    ),
+    (
+        re.compile(r"^E: Essential packages were removed", re.MULTILINE),
+        "tool_failed",
+        "it would remove a package that the host cannot be without",
+    ),
+)
+_STEP = re.compile(
+    r"(Unpacking|Setting up|Removing|Purging configuration files for) ([a-z0-9][a-z0-9+.:-]*)( \([^)]*\))?"
+)
+_DONE = re.compile(r"(Inst|Remv|Purg) (\S+)(?: \[([^\]]*)\])?(?: \(([^ ]+) [^)]*\))?")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One package of a simulation. `before` and `after` are versions, "" for none."""
+
+    verb: str
+    name: str
+    before: str = ""
+    after: str = ""
+
+    def text(self) -> str:
+        """For people."""
+        if self.verb == "install":
+            return (
+                f"install {self.name} {self.after}" if not self.before else f"{self.name} {self.before} to {self.after}"
+            )
+        return f"{self.verb} {self.name} {self.before}".strip()
+
+
+def command(*words: str, simulate: bool = False) -> List[str]:
+    """The argument vector."""
+    return ["apt-get", *OPTIONS, *_QUIET, *(_SIMULATED if simulate else ()), *words]
+
+
+def shown(*words: str) -> str:
+    """The command for people."""
+    return shlex.join(command(*words))
+
+
+def simulate(stop: Stop, *words: str) -> List[Step]:
+    """What apt would do now, in order; HostError `not_found` or `tool_failed`. Takes no lock and changes nothing."""
+    ran = commands.run(command(*words, simulate=True), stop, environment=ENVIRONMENT)
+    ran.refuse_stopped("the simulation")
+    if ran.status:
+        raise failure(ran, "apt would refuse this")
+    return steps(ran.whole("apt-get"))
+
+
+def steps(text: str) -> List[Step]:
+    """The transaction in the output of a simulation."""
+    found: Dict[str, Step] = {}
+    for line in text.splitlines():
+        match = _DONE.match(line)
+        if match:
+            word, name, before, after = match.groups()
+            verb = {"Inst": "install", "Remv": "remove", "Purg": "purge"}[word]
+            # A purge comes as Remv and Purg.
+            before = before or (found[name].before if name in found else "")
+            found[name] = Step(verb, name, before or "", after or "" if verb == "install" else "")
+    return list(found.values())
+
+
+def change(call: Call, *words: str) -> Ran:
+    """Do it: waits for the lock, tells each package, ends with the operation. What came of it the caller looks at."""
+
+    def attempt() -> Ran:
+        return commands.run(command(*words), call.stop, environment=ENVIRONMENT, line=_teller(call))
+
+    return commands.while_busy(attempt, _is_locked, call.stop, call.progress, "the package system")
+
+
+def _is_locked(ran: Ran) -> bool:
+    """By somebody else; one that this user may not even open looks much the same."""
+    return bool(ran.status and _LOCKED.search(ran.errors)) and "Permission denied" not in ran.errors
+
+
+def failure(ran: Ran, what: str, effect: str = "none") -> HostError:
+    """The error for a command that failed; apt's own words go to `log`, the common reasons into the message."""
+    code, reason = "tool_failed", f"{what} (exit status {ran.status})"
+    for grammar, its_code, its_reason in _REASONS:
+        if grammar.search(ran.errors + ran.out):
+            code, reason = its_code, its_reason
+            break
+    return HostError(code, reason, effect=effect, output={"log": ran.log})
+
+
+def _teller(call: Call) -> "commands.Line":
+    def tell(line: str) -> None:
+        match = _STEP.match(line)
+        if match:
+            call.progress(match.group())
+
+    return tell
+
+
+def only(found: Sequence[Step], name: str) -> Optional[Step]:
+    """The step of that very package; None where it has none."""
+    return next((step for step in found if step.name == name), None)

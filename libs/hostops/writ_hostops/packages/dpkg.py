@@ -1,0 +1,88 @@
+"""What dpkg has on its list (dpkg-query(1))."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, Optional, Sequence
+
+from writ_hostops import commands
+from writ_hostops.errors import HostError
+from writ_hostops.stop import Stop
+
+OPTIONS: Sequence[str] = ()
+"""Before every command of dpkg-query; tests put another root here."""
+_FORMAT = "${db:Status-Status}\\t${Package}\\t${Version}\\t${Architecture}\\n"
+# Broken ones (half-installed, half-configured, unpacked, …) are there too, and are not well.
+_ABSENT = ("not-installed", "config-files")
+
+
+@dataclass(frozen=True)
+class Package:
+    """One package as dpkg has it. `status` is dpkg's word, `installed` when all is well."""
+
+    name: str
+    version: str
+    architecture: str
+    status: str = "installed"
+
+
+Installed = Mapping[str, Package]
+"""By `name` for the host's own architecture, else by `name:architecture`."""
+
+
+def installed(stop: Stop, absent: bool = False) -> Dict[str, Package]:
+    """All packages that are there, well or not; with `absent` also those of which only settings are left."""
+    ran = commands.run(query(), stop)
+    ran.refuse_stopped("dpkg-query")
+    return packages_of(ran.status, ran.whole("dpkg-query"), absent)
+
+
+def query() -> List[str]:
+    """What dpkg-query is asked; `packages_of` reads the answer."""
+    return ["dpkg-query", *OPTIONS, "--show", f"--showformat={_FORMAT}"]
+
+
+def packages_of(status: int, out: str, absent: bool = False) -> Dict[str, Package]:
+    """See `installed`. HostError `tool_failed`, `garbled`."""
+    if status not in (0, 1) or (status == 1 and out):  # 1 with nothing: no package at all
+        raise HostError("tool_failed", f"dpkg-query failed (exit status {status})")
+    found = [_package(line) for line in out.splitlines()]
+    native = _native(found)
+    packages: Dict[str, Package] = {}
+    for package in found:
+        if absent or package.status not in _ABSENT:
+            packages[_key(package, native)] = package
+    return packages
+
+
+def version_of(packages: Installed, name: str) -> str:
+    """Its version; "" where it is not there."""
+    package = packages.get(name)
+    return package.version if package else ""
+
+
+def changed(before: Installed, after: Installed) -> List[str]:
+    """The names whose package came, went, or is another one; sorted."""
+    return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+
+
+def broken(packages: Installed) -> List[str]:
+    """The names of those that dpkg could not finish; sorted."""
+    return sorted(name for name, package in packages.items() if package.status != "installed")
+
+
+def _package(line: str) -> Package:
+    words = line.split("\t")
+    if len(words) != 4 or not words[1]:
+        raise HostError("garbled", "dpkg-query answered in a way that cannot be read")
+    return Package(name=words[1], version=words[2], architecture=words[3], status=words[0])
+
+
+def _native(packages: Sequence[Package]) -> Optional[str]:
+    """dpkg's own architecture is the host's."""
+    return next((one.architecture for one in packages if one.name == "dpkg"), None)
+
+
+def _key(package: Package, native: Optional[str]) -> str:
+    foreign = native is not None and package.architecture not in ("all", native)
+    return f"{package.name}:{package.architecture}" if foreign else package.name

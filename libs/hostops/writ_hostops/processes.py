@@ -1,0 +1,88 @@
+"""Which process does what, so that another process can tell later whether it lives, and end it with all its kin.
+
+A pid alone names nobody for long: with its start time and the boot it names one process for good (proc(5)). What is
+started for an operation has the operation's id in its environment, which children inherit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import Any, Dict, List, Mapping
+
+MARK = "WRIT_OPERATION_ID"
+_POLL = 0.02
+_FORCE = 2.0
+
+
+def boot_id() -> str:
+    """Which boot of this host it is; "" where the kernel does not say."""
+    return _read("/proc/sys/kernel/random/boot_id").strip()
+
+
+def identity() -> Dict[str, Any]:
+    """This process, for good."""
+    return {"pid": os.getpid(), "start": _start(os.getpid()), "boot_id": boot_id()}
+
+
+def alive(who: Mapping[str, Any]) -> bool:
+    """Whether the process of that identity lives."""
+    pid, start = who.get("pid"), who.get("start")
+    return isinstance(pid, int) and bool(start) and who.get("boot_id") == boot_id() and _start(pid) == start
+
+
+def marked(operation_id: str) -> List[int]:
+    """The processes that were started for an operation and live."""
+    mark = f"{MARK}={operation_id}".encode()
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [
+        pid
+        for pid in pids
+        if pid != os.getpid() and mark in _read(f"/proc/{pid}/environ").encode("utf-8", "surrogateescape").split(b"\0")
+    ]
+
+
+def kill(pids: List[int], number: int) -> None:
+    """A signal to each that is still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def kill_group(leader: int, number: int) -> None:
+    """A signal to its whole group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+
+
+def end(who: Mapping[str, Any], operation_id: str, grace: float) -> bool:
+    """SIGTERM, after the grace SIGKILL, to a process, its group and its kin; whether all are seen to be gone."""
+    began = time.monotonic()
+    if alive(who):
+        kill([int(who["pid"])], signal.SIGTERM)
+    while alive(who) or marked(operation_id):
+        seconds = time.monotonic() - began
+        if seconds > grace + _FORCE:
+            return False
+        if seconds >= grace or not alive(who):
+            if alive(who):
+                kill_group(int(who["pid"]), signal.SIGKILL)
+            kill(marked(operation_id), signal.SIGKILL)
+        time.sleep(_POLL)
+    return True
+
+
+def _start(pid: int) -> str:
+    """When it started, in ticks since boot; "" for one that is gone or a zombie."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return "" if len(fields) < 20 or fields[0] in ("Z", "X") else fields[19]
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:  # gone meanwhile, or another user's
+        return ""

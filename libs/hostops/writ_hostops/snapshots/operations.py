@@ -1,0 +1,223 @@
+"""snapshot_create, snapshot_list, snapshot_restore and snapshot_delete: what is told is what is listed afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from writ_hostops.errors import HostError
+from writ_hostops.fields import Fields
+from writ_hostops.files.paths import locate, within
+from writ_hostops.files.trees import entered, opened_parent
+from writ_hostops.protocol import Answer, Call, verdict
+from writ_hostops.snapshots import btrfs, calls
+from writ_hostops.snapshots.btrfs import BtrfsStore
+from writ_hostops.snapshots.store import Snapshot, Store
+from writ_hostops.snapshots.zfs import ZfsStore, datasets
+
+MAX_NAME, MAX_DESCRIPTION = 128, 1000
+MOST = 1000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The parameters."""
+
+    path: str
+    name: str = ""
+    description: str = ""
+
+
+def create(call: Call) -> Answer:
+    """snapshot_create."""
+    wish = _wish(call)
+    with _store(call, wish.path) as store:
+        _refuse_taken(store, wish)
+        store.create(wish.name, wish.description, call.id)
+        made, caveat = _find(store, wish.name), store.caveat()
+    if made is None or not made.finished:
+        raise HostError("tool_failed", "the snapshot was made, but is not there", effect="maybe")
+    output = {**_output(made), "log": caveat}
+    return Answer(output=output, state={"snapshot_name": made.name, "exists": True}, effect="done")
+
+
+def restore(call: Call) -> Answer:
+    """snapshot_restore."""
+    wish = _wish(call)
+    with _store(call, wish.path) as store:
+        kept = _existing(store, wish)
+        call.stop.check()
+        left = store.restore(kept)
+    return Answer(output={**_output(kept), "log": left}, state={"snapshot_name": kept.name}, effect="done")
+
+
+def delete(call: Call) -> Answer:
+    """snapshot_delete. One that is not there is `not_found`."""
+    wish = _wish(call)
+    with _store(call, wish.path) as store:
+        store.delete(_existing(store, wish, unfinished=True))
+        if _find(store, wish.name) is not None:
+            raise HostError("tool_failed", "the snapshot was deleted, but is still there", effect="maybe")
+    output = {"snapshot_name": wish.name, "removed": True}
+    return Answer(output=output, state={"snapshot_name": wish.name, "exists": False}, effect="done")
+
+
+def listing(call: Call) -> Answer:
+    """snapshot_list."""
+    with _store(call, _wish(call).path) as store:
+        found = [one for one in store.all() if one.finished]
+    return Answer(output={"snapshots": [one.entry() for one in found[:MOST]], "truncated": len(found) > MOST})
+
+
+def preview(call: Call) -> Answer:
+    """What would be done now, and the room that is left."""
+    wish, verb = _wish(call), call.operation.rpartition("_")[2]
+    with _store(call, wish.path) as store:
+        if verb == "create":
+            _refuse_taken(store, wish)
+            snapshot = Snapshot(wish.name, 0.0, wish.description, call.id)
+            would = "; ".join(filter(None, (f"keep {wish.path} as {wish.name}", store.caveat())))
+        else:
+            snapshot = _existing(store, wish, unfinished=verb == "delete")
+            would = _loss(store, wish, snapshot, verb)
+        free, told = store.free(), store.commands(verb, snapshot)
+    return Answer(
+        output={"snapshot_name": wish.name, "would": f"{would}; {free} bytes are free", "commands": told},
+        state={"free_bytes": free},
+    )
+
+
+def probe(call: Call) -> Answer:
+    """For create whether this very operation's snapshot is there, for delete whether it is gone."""
+    wish = _wish(call)
+    with _store(call, wish.path) as store:
+        there = _find(store, wish.name)
+    state = {"snapshot_name": wish.name, "exists": there is not None}
+    word, reason = judge(call.operation, call.id, there)
+    return verdict(word, reason, state)
+
+
+def baseline(call: Call) -> Answer:
+    """Which subvolume the folder is, before it is put back."""
+    with _store(call, _wish(call).path) as store:
+        state = store.now()
+    return Answer(output=state, state=state)
+
+
+def probe_restore(call: Call) -> Answer:
+    """Whether the folder is a copy of the snapshot that was not there before."""
+    wish = _wish(call)
+    with _store(call, wish.path) as store:
+        kept, now = _find(store, wish.name), store.now()
+    return verdict(*judge_restore(dict(call.baseline), now, kept), now)
+
+
+def judge_restore(before: Dict[str, Any], now: Dict[str, str], kept: Optional[Snapshot]) -> Tuple[str, str]:
+    """succeeded, not_done or unknown, and why."""
+    if not now or not before.get("reference"):
+        return "unknown", "there is nothing to tell what the folder was before from what it is now"
+    if now["reference"] == before["reference"]:
+        return "not_done", "it is the subvolume that it was before"
+    if kept is not None and now["origin"] == kept.reference:
+        return "succeeded", "it is another subvolume than before, and a copy of the snapshot"
+    return "unknown", "it is another subvolume than before, and no copy of the snapshot"
+
+
+def judge(operation: str, operation_id: str, there: Optional[Snapshot]) -> Tuple[str, str]:
+    """succeeded, not_done or unknown, and why."""
+    if operation == "snapshot_delete":
+        return ("succeeded", "it is gone") if there is None else ("not_done", "it is there")
+    if there is None:
+        return "not_done", "it is not there"
+    if not there.finished:
+        return "unknown", "it was begun, and not made to its end"
+    if there.operation_id != operation_id:
+        return "not_done", "there is one of this name, made by another operation"
+    return "succeeded", "the snapshot of this operation is there"
+
+
+def names(call: Call) -> List[str]:
+    """Of all folders beneath the target's file roots, whichever they are of."""
+    roots = [root.path for root in call.target.file_roots]
+    found: List[str] = []
+    for root in roots:
+        found += btrfs.names_beneath(root) if os.path.isdir(root) else []
+    for path, dataset in datasets():
+        if any(within(path, root) for root in roots):
+            found += [one.name for one in ZfsStore(path, dataset, call).all()]
+    return found
+
+
+@contextmanager
+def _store(call: Call, path: str) -> Iterator[Store]:
+    """The snapshots of a folder strictly beneath a declared root; HostError `unsupported` where there can be none."""
+    with opened_parent(call.target, path, "target_path") as (parent, name):
+        if not name:
+            raise HostError("unsupported", f"{path} is a file root itself; snapshots are of folders beneath one")
+        with entered(call.target, path, parent, name) as tree:
+            if tree.name:
+                raise HostError("unsupported", f"{path} is a file; snapshots are of folders")
+            if calls.is_subvolume(tree.folder):
+                yield BtrfsStore(locate(path, call.target.file_roots)[0], path, parent, tree.folder)
+                return
+            yield _zfs_store(call, path)
+
+
+def _zfs_store(call: Call, path: str) -> Store:
+    dataset = dict(datasets()).get(path)
+    if dataset is None:
+        raise HostError("unsupported", f"{path} is neither a btrfs subvolume nor where a zfs dataset is mounted")
+    return ZfsStore(path, dataset, call)
+
+
+def _refuse_taken(store: Store, wish: Wish) -> None:
+    if _find(store, wish.name) is not None:
+        raise HostError("exists", f"{wish.path} has a snapshot {wish.name} already")
+
+
+def _existing(store: Store, wish: Wish, unfinished: bool = False) -> Snapshot:
+    found = _find(store, wish.name)
+    if found is None or not (found.finished or unfinished):
+        raise HostError("not_found", f"{wish.path} has no snapshot {wish.name}")
+    return found
+
+
+def _find(store: Store, name: str) -> Optional[Snapshot]:
+    return next((one for one in store.all() if one.name == name), None)
+
+
+def _loss(store: Store, wish: Wish, kept: Snapshot, verb: str) -> str:
+    if verb == "delete":
+        freed = "" if kept.size is None else f", which frees {kept.size} bytes"
+        return f"delete the snapshot {kept.name} of {wish.path}{freed}"
+    later = [one.name for one in store.all() if one.created_at > kept.created_at]
+    lost = f", and its later snapshots {', '.join(later[:20])}" if later and isinstance(store, ZfsStore) else ""
+    return f"put {wish.path} back to {kept.name}; what came after is lost{lost}"
+
+
+def _output(snapshot: Snapshot) -> Dict[str, Any]:
+    return {
+        "snapshot_name": snapshot.name,
+        "reference": snapshot.reference,
+        "created_at": snapshot.created_at,
+    }
+
+
+def _wish(call: Call) -> Wish:
+    fields = Fields(dict(call.parameters), "parameters")
+    if fields.text("container_name", ""):
+        raise HostError("unsupported", "containers are kept by the backend that runs them, not by this host")
+    path, named = fields.text("target_path"), call.operation != "snapshot_list"
+    name = fields.text("snapshot_name") if named else ""
+    description = fields.text("description", "") if call.operation == "snapshot_create" else ""
+    fields.end()
+    if named and (len(name) > MAX_NAME or not _NAME.fullmatch(name)):
+        raise fields.wrong("snapshot_name", "must be letters, digits, '_', '.', ':' and '-', at most 128")
+    if len(description) > MAX_DESCRIPTION or _CONTROL.search(description):
+        raise fields.wrong("description", f"must be one line of at most {MAX_DESCRIPTION} characters")
+    return Wish(path, name, description)

@@ -1,0 +1,106 @@
+"""What this host is and has, as far as operations depend on it: versions, and which operations it lacks the means for.
+
+Looks only. What is declared for the target counts as much as what is installed: a folder that is no file root is none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import Dict, Iterator, List, Sequence, Tuple
+
+from writ_hostops import commands
+from writ_hostops.errors import HostError
+from writ_hostops.fields import Fields
+from writ_hostops.protocol import Answer, Call, Target
+
+_VERSION = re.compile(r"\d+(?:[.:+~-][0-9A-Za-z]+)*")
+_PROGRAMS: Sequence[Tuple[str, Tuple[str, ...]]] = (
+    ("systemd", ("systemctl", "--version")),
+    ("apt", ("apt-get", "--version")),
+    ("restic", ("restic", "version")),
+    ("btrfs", ("btrfs", "--version")),
+    ("zfs", ("zfs", "version")),
+)
+_SNAPSHOTS = ("btrfs", "zfs")
+_SYSTEMD = "/run/systemd/system"
+
+
+def survey(call: Call) -> Answer:
+    """{versions: {name: version}, lacking: {operation or prefix*: why}}."""
+    Fields(dict(call.parameters), "parameters").end()
+    versions = {"os": _system(), "kernel": os.uname().release, "python": ".".join(map(str, sys.version_info[:3]))}
+    for name, command in _PROGRAMS:
+        if version := _version(command, call):
+            versions[name] = version
+    return Answer(output={"versions": versions, "lacking": _lacking(call.target, versions)})
+
+
+def _lacking(target: Target, versions: Dict[str, str]) -> Dict[str, str]:
+    found: Dict[str, str] = {}
+    if not os.path.isdir(_SYSTEMD):  # sd_booted(3)
+        found["service_*"] = "systemd does not run this host"
+    if "apt" not in versions:
+        found["package_*"] = "apt-get is not installed"
+    if target.backup is None:
+        found["backup_*"] = "no backup repository is declared for the target"
+    elif "restic" not in versions:
+        found["backup_*"] = "restic is not installed"
+    if not target.scan_networks:
+        found["network_scan"] = "no scan_networks are declared for the target"
+    roots = [root.path for root in target.file_roots]
+    if not roots:
+        found["file_*"] = found["snapshot_*"] = "no file_roots are declared for the target"
+    elif not any(map(os.path.isdir, roots)):
+        found["file_*"] = found["snapshot_*"] = f"none of the file roots is there: {', '.join(roots)}"
+    elif not any(kind in _SNAPSHOTS for kind in _kinds(roots)):
+        found["snapshot_*"] = "no file root is on btrfs, and no zfs is in one"
+    return found
+
+
+def _kinds(roots: Sequence[str]) -> List[str]:
+    """The kinds of file systems that the roots are on, where btrfs keeps its snapshots, and of zfs beneath them."""
+    mounts = list(_mounts())
+    kinds = []
+    for root in map(os.path.realpath, roots):
+        above = [(len(path), kind) for path, kind in mounts if _within(root, path)]
+        kinds += [max(above)[1]] if above else []
+        kinds += [kind for path, kind in mounts if _within(path, root) and kind != "btrfs"]
+    return kinds
+
+
+def _mounts() -> Iterator[Tuple[str, str]]:
+    """Mount points and their kinds: the fields of proc_pid_mountinfo(5), with its octal escapes."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            words = line.split(" ")
+            path = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), words[4])
+            yield path, words[words.index("-", 6) + 1]
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _version(command: Sequence[str], call: Call) -> str:
+    """As the program tells it; "" where it is not installed or tells none."""
+    try:
+        ran = commands.run(command, call.stop)
+    except HostError as error:
+        if error.code == "tool_missing":
+            return ""
+        raise
+    ran.refuse_stopped(command[0])
+    found = _VERSION.search(ran.out)
+    return found[0] if found and ran.status == 0 else ""
+
+
+def _system() -> str:
+    """os-release(5): its PRETTY_NAME."""
+    try:
+        with open("/etc/os-release", encoding="utf-8", errors="replace") as file:
+            named = dict(line.rstrip("\n").partition("=")[::2] for line in file)
+    except OSError:
+        return ""
+    return named.get("PRETTY_NAME", "").strip("\"'")[:100]

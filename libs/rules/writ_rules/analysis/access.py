@@ -1,0 +1,243 @@
+"""Who may do what, as it follows from a policy: for each operation, target and principal whether always or when.
+
+The answers come from the same decisions as requests get: one of each kind of request that the policy can tell apart is
+put to it. So `never` means that each of them is denied, and `always` that none is.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+from msgspec import Struct, field, structs
+
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Principal, Target
+from writ_rules.analysis.classes import (
+    defaults_of,
+    made_up_too_few,
+    populated,
+    principal_classes,
+    rules_of,
+    target_classes,
+)
+from writ_rules.analysis.questions import Asker, example
+from writ_rules.analysis.scene import Example, Scene
+from writ_rules.analysis.space import options, relevant, request
+from writ_rules.analysis.supposed import facts
+from writ_rules.engine.case import Request
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.conditions import Parameter
+from writ_rules.engine.decide import Ruling
+from writ_rules.engine.facts import Facts
+from writ_rules.engine.rules import Rule
+from writ_rules.engine.verbs import Verb
+
+Extent = Literal["always", "sometimes", "never"]
+MOST_ASKED = 400_000
+"""Requests put to the policy in all."""
+
+
+class Grant(Struct, frozen=True, kw_only=True):
+    """A rule that allows, and what it asks: its conditions in words, its windows, its approvals."""
+
+    rule: str
+    parameters: list[str]
+    windows: str
+    other: list[str]
+    approval: str
+
+
+class Access(Struct, frozen=True, kw_only=True):
+    """What principals that the policy can't tell apart may do to targets that it can't tell apart.
+
+    `allowed`: with no approval or with one; `approval`: how often it needs one; `emergency`: only in an emergency.
+    `grants` are the rules that allow it, `denies` those that deny or limit some of it. `example_allowed` and
+    `example_denied` are requests that show it, where there is one.
+    """
+
+    operation: str
+    role: str
+    targets: list[str]
+    principals: list[str]
+    allowed: Extent
+    approval: Extent
+    emergency: bool
+    grants: list[Grant]
+    denies: list[str]
+    reason: str
+    example_allowed: Example | None = None
+    example_denied: Example | None = None
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """What was asked for; `bounded` says where not every kind of request was tried."""
+
+    accesses: list[Access]
+    bounded: list[str] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    principals: list[Principal] = field(default_factory=list)
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """Which operations, targets and principals are asked about; None is all. `at` (Unix seconds): at that instant;
+    None: at any time, seen from `around`.
+    """
+
+    operations: tuple[str, ...] | None = None
+    role: str | None = None
+    target: str | None = None
+    principal: str | None = None
+    principal_role: str | None = None
+    at: float | None = None
+    around: float = 0.0
+
+
+def allowed(policy: Policy, scene: Scene, wanted: Wanted) -> Listing:
+    """For each operation, class of targets and class of principals that is asked about, in this order.
+
+    Raises Invalid (`unknown_operation`, `unknown_target`, `unknown_principal`).
+    """
+    _check(scene, wanted)
+    names = policy.verbs if wanted.operations is None else wanted.operations
+    asked = _Asked(policy, scene, wanted)
+    accesses = [access for name in names for access in asked.about(_verb(policy, name))]
+    return Listing(
+        accesses=accesses,
+        bounded=list(asked.bounded),
+        targets=asked.targets if scene.targets is None else [],
+        principals=asked.principals if scene.principals is None else [],
+    )
+
+
+def who_can(policy: Policy, scene: Scene, operation: str, wanted: Wanted) -> Listing:
+    """As `allowed` for one operation, without those who never may."""
+    found = allowed(policy, scene, structs.replace(wanted, operations=(operation,)))
+    able = [access for access in found.accesses if access.allowed != "never"]
+    return structs.replace(found, accesses=able)
+
+
+def can_i(policy: Policy, scene: Scene, asked: Request) -> Ruling:
+    """What is decided of one request, with its trace and its reason; with no stop in force."""
+    return Asker(populated(scene, [policy]).people()).ask(policy, asked)
+
+
+def _verb(policy: Policy, name: str) -> Verb:
+    if name not in policy.verbs:
+        raise Invalid(f"no operation {name!r} in the catalogue", code="unknown_operation")
+    return policy.verbs[name]
+
+
+def _check(scene: Scene, wanted: Wanted) -> None:
+    if scene.targets is not None and wanted.target not in {None, *(target.id for target in scene.targets)}:
+        raise Invalid(f"no target {wanted.target!r} in the inventory", code="unknown_target")
+    if scene.principals is not None and wanted.principal not in {None, *(one.id for one in scene.principals)}:
+        raise Invalid(f"no principal {wanted.principal!r}", code="unknown_principal")
+
+
+class _Asked:
+    def __init__(self, policy: Policy, scene: Scene, wanted: Wanted) -> None:
+        self.policy, self.scene, self.wanted = policy, scene, wanted
+        self.asker = Asker(populated(scene, [policy]).people())
+        self.bounded: dict[str, None] = {}
+        self.asked = 0
+        self.targets: list[Target] = []
+        self.principals: list[Principal] = []
+
+    def about(self, verb: Verb) -> Iterator[Access]:
+        """All about one operation."""
+        rules = rules_of([self.policy], verb.operation.name)
+        principals = [who for one in principal_classes(self.scene, verb, rules) if (who := self._who(one))]
+        self.bounded |= dict.fromkeys(made_up_too_few(self.scene, verb, rules))
+        for targets in target_classes(self.scene, verb, rules):
+            if kept := self._which(targets):
+                self.targets.append(kept[0])
+                for members in principals:
+                    self.principals.append(members[0])
+                    yield self._access(verb, kept, members)
+
+    def _who(self, members: list[Principal]) -> list[Principal]:
+        return [
+            one
+            for one in members
+            if self.wanted.principal in (None, one.id)
+            and (self.wanted.principal_role is None or self.wanted.principal_role in one.roles)
+        ]
+
+    def _which(self, targets: list[Target]) -> list[Target]:
+        return [one for one in targets if self.wanted.target in (None, one.id) and self.wanted.role in (None, one.role)]
+
+    def _access(self, verb: Verb, targets: Sequence[Target], members: Sequence[Principal]) -> Access:
+        found = relevant(self.policy, verb.operation.name, targets[0], members[0])
+        at = self.wanted.around if self.wanted.at is None else self.wanted.at
+        tried = options(verb, [self.policy], [found], at, at_only=self.wanted.at is not None)
+        left, many = max(0, MOST_ASKED - self.asked), len(tried.options)
+        place = f"{verb.operation.name} on {targets[0].role}"
+        if many < tried.every or left < many:
+            self.bounded[f"{place}: {min(left, many)} of {tried.every} kinds of request tried"] = None
+        self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.unseen)
+        asked = [request(verb.operation, targets[0], members[0], option) for option in tried.options[:left]]
+        self.asked += len(asked)
+        answers = [
+            (one, known, self.asker.ask(self.policy, one, known))
+            for one, option in zip(asked, tried.options, strict=False)
+            if one is not None
+            for known in [facts(option.supposed, one, defaults_of([self.policy], verb.operation.name))]
+        ]
+        return _summary(verb, found.all(), targets, members, answers)
+
+
+def _summary(
+    verb: Verb,
+    rules: Sequence[Rule],
+    targets: Sequence[Target],
+    members: Sequence[Principal],
+    answers: Sequence[tuple[Request, Facts, Ruling]],
+) -> Access:
+    usual = [each for each in answers if not each[0].emergency] or list(answers)
+    yes = [each for each in usual if each[2].effect != "deny"]
+    urgent = [each for each in answers if each[0].emergency and each[2].effect != "deny"]
+    no = [each for each in usual if each[2].effect == "deny"]
+    shown = (yes or urgent)[:1]
+    granting = {name for _, _, ruling in (*yes, *urgent) for name in ruling.rules}
+    return Access(
+        operation=verb.operation.name,
+        role=targets[0].role,
+        targets=[target.id for target in targets],
+        principals=[member.id for member in members],
+        allowed=_extent(len(yes) + (0 if yes else len(urgent)), len(answers) if not yes else len(usual)),
+        approval=_extent(sum(each[2].effect == "require_approval" for each in yes or urgent), len(yes or urgent)),
+        emergency=bool(urgent) and not yes,
+        grants=[_grant(rule, verb) for rule in rules if rule.name in granting],
+        denies=sorted({name for _, _, ruling in no for name in ruling.rules}),
+        reason=(shown or no)[0][2].reason if shown or no else "",
+        example_allowed=example(*shown[0][:2]) if shown else None,
+        example_denied=example(*no[0][:2]) if no else None,
+    )
+
+
+def _extent(some: int, every: int) -> Extent:
+    if not some:
+        return "never"
+    return "always" if some == every else "sometimes"
+
+
+def _grant(rule: Rule, verb: Verb) -> Grant:
+    conditions = rule.conditions[verb.operation.name]
+    return Grant(
+        rule=rule.name,
+        parameters=[text for clause in conditions if isinstance(clause, Parameter) for text in _words(clause, verb)],
+        windows="" if rule.times is None else rule.times.wanted,
+        other=[
+            clause.wanted
+            for clause in conditions
+            if not isinstance(clause, Parameter) and clause is not rule.times and hasattr(clause, "wanted")
+        ],
+        approval="" if rule.demand is None else str(rule.demand),
+    )
+
+
+def _words(clause: Parameter, verb: Verb) -> Iterable[str]:
+    """The constraint in words; of a parameter that is not public, no values."""
+    shown = [check.wanted for check in clause.checks if clause.name in verb.public or not check.tells]
+    shown += ["required"] if clause.required else []
+    shown += [clause.listed.wanted] if clause.listed is not None else []
+    return [f"{clause.name}: {', '.join(shown)}"] if shown else []

@@ -1,0 +1,142 @@
+"""Rules that fill in different defaults for one parameter and can both match: such a request is denied."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import lru_cache
+from itertools import combinations, product
+
+from writ_rules.analysis.domains import domain
+from writ_rules.analysis.implication import said
+from writ_rules.analysis.instants import instants
+from writ_rules.analysis.reading import Reading, Verbs
+from writ_rules.analysis.samples import candidates, optional
+from writ_rules.engine.checks import Unanswerable, checks
+from writ_rules.engine.conditions import SEVERITIES, Times
+from writ_rules.engine.findings import Finding, Severity
+from writ_rules.engine.format import ScanEntry, present
+from writ_rules.engine.times import Occasion
+from writ_rules.engine.verbs import Verb
+
+MOST_COMPARED = 20_000
+
+
+def conflicts(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED) -> Iterator[Finding]:
+    """One finding for each rule whose default differs from that of an earlier rule that can match with it, and one if
+    there are more pairs than are compared.
+    """
+    told: set[int] = set()
+    compared = 0
+    for (operation, name), group in _by_parameter(rules, verbs).items():
+        for one, other in combinations(group, 2):
+            if said(one.constraints[name].default) == said(other.constraints[name].default) or other.at in told:
+                continue
+            compared += 1
+            if compared > most:
+                text = f"from '{one.name}' on, defaults were not compared with each other: there are too many"
+                yield Finding(Severity.WARNING, (*one.place.keys, "parameter_constraints", name), text)
+                return
+            if _both_match(one, other, verbs[operation], name):
+                told.add(other.at)
+                keys = (*other.place.keys, "parameter_constraints", name, "default")
+                text = f"'{one.name}' has another default for {operation}.{name}: what both allow is denied"
+                yield Finding(Severity.LINT, keys, text)
+
+
+def _by_parameter(rules: Sequence[Reading], verbs: Verbs) -> dict[tuple[str, str], list[Reading]]:
+    found: dict[tuple[str, str], list[Reading]] = {}
+    for rule in rules:
+        for name, constraint in rule.constraints.items() if rule.entry.allowed else ():
+            for operation in rule.operations if constraint.default is not None else ():
+                if name in verbs[operation].types and domain(verbs[operation], name).optional:
+                    found.setdefault((operation, name), []).append(rule)
+    return found
+
+
+def _both_match(one: Reading, other: Reading, verb: Verb, name: str) -> bool:
+    """Whether one request makes both match, as far as can be told: without examples that do, they don't."""
+    return (
+        _same_people_and_targets(one, other)
+        and _same_time(one, other)
+        and _same_facts(one, other)
+        and all(
+            _same_value(one, other, verb, parameter)
+            for parameter in {*one.constraints, *other.constraints} & set(verb.types) - {name}
+        )
+    )
+
+
+def _same_people_and_targets(one: Reading, other: Reading) -> bool:
+    if one.roles.isdisjoint(other.roles) and not (one.inherited or other.inherited):
+        return False
+    for key in ("users", "principal_kinds"):
+        lists = [getattr(rule.entry, key) for rule in (one, other)]
+        if None not in lists and set(present(lists[0])).isdisjoint(present(lists[1])):
+            return False
+    attributes = [getattr(rule.entry, "target_attributes", None) or {} for rule in (one, other)]
+    if any(said(attributes[0][name]) != said(attributes[1][name]) for name in set(attributes[0]) & set(attributes[1])):
+        return False
+    ids = present(one.entry.targets), present(other.entry.targets)
+    either = one.entry.targets is None or other.entry.targets is None
+    return either or any(_meet(each, every) for each in ids[0] for every in ids[1])
+
+
+@lru_cache(maxsize=65_536)
+def _meet(one: str, other: str) -> bool:
+    """Whether some id is covered by both globs."""
+    if not one or not other:
+        return not (one + other).strip("*")
+    if one[0] == "*":
+        return _meet(one[1:], other) or _meet(one, other[1:])
+    if other[0] == "*":
+        return _meet(other, one)
+    return (one[0] == other[0] or "?" in (one[0], other[0])) and _meet(one[1:], other[1:])
+
+
+def _same_facts(one: Reading, other: Reading) -> bool:
+    """One report can't hold a finding and none; of two evaluators nobody knows whether both ever say yes."""
+    evaluators = [rule.entry.evaluators for rule in (one, other)]
+    if all(evaluators) and said(evaluators[0]) != said(evaluators[1]):
+        return False
+    scans = present(one.entry.scans), present(other.entry.scans)
+    return not any(_exclude(each, every) for each, every in product(*scans))
+
+
+def _exclude(one: ScanEntry, other: ScanEntry) -> bool:
+    found, none = (one, other) if one.present else (other, one)
+    if one.scanner != other.scanner or found.present is none.present:
+        return False
+    return SEVERITIES.index(found.severity) >= SEVERITIES.index(none.severity)
+
+
+def _same_time(one: Reading, other: Reading) -> bool:
+    since, until = max(one.since, other.since), min(one.until, other.until)
+    if since >= until:
+        return False
+    if not one.windows or not other.windows:
+        return True
+    both = [Times(rule.windows, "") for rule in (one, other)]
+    around = since if since > float("-inf") else min(until, 0.0)
+    return any(
+        all(any(window.holds(_local(window, moment)) for window in times.windows) for times in both)
+        for moment in instants(both, around)
+        if since <= moment < until
+    )
+
+
+def _local(window: Occasion, moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, window.zone)
+
+
+def _same_value(one: Reading, other: Reading, verb: Verb, name: str) -> bool:
+    asked = [rule.constraints[name] for rule in (one, other) if name in rule.constraints]
+    may_miss = optional(verb, name) and domain(verb, name).default is None
+    if may_miss and not any(each.required or each.default is not None for each in asked):
+        return True
+    listed = [check for each in asked for check in checks(each, deny=False)]
+    for value in candidates(verb, name, listed):
+        try:
+            if all(check.holds(value) for check in listed):
+                return True
+        except Unanswerable:
+            continue
+    return False

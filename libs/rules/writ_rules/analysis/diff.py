@@ -1,0 +1,299 @@
+"""What two policies decide differently: by operation, target role and roles of principals, each with a request.
+
+Both are asked one request of each kind that either can tell apart, so what is found is all there is, unless the result
+says that there were too many kinds. Every change is told with a request that was put to both.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from msgspec import Struct, field, json, structs
+
+from writ_contracts.decisions import Effect
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Principal, Target
+from writ_rules.analysis.classes import (
+    asks_more,
+    defaults_of,
+    made_up_too_few,
+    of_the_same_roles,
+    populated,
+    principal_classes,
+    rules_of,
+    target_classes,
+)
+from writ_rules.analysis.questions import Asker, approved, example
+from writ_rules.analysis.scene import Example, Scene
+from writ_rules.analysis.space import Option, Relevant, options, relevant, request
+from writ_rules.analysis.supposed import facts
+from writ_rules.engine.case import Request
+from writ_rules.engine.compile import compile_policy
+from writ_rules.engine.decide import Ruling
+from writ_rules.engine.facts import Facts
+from writ_rules.engine.format import PolicyFile, placed
+from writ_rules.engine.verbs import Verb
+
+Kind = Literal[
+    "newly_allowed", "newly_allowed_with_approval", "newly_denied", "newly_needs_approval", "no_longer_needs_approval"
+]
+MOST_ASKED = 200_000
+"""Requests put to the two policies in all."""
+_KINDS: dict[tuple[Effect, Effect], Kind] = {
+    ("deny", "allow"): "newly_allowed",
+    ("deny", "require_approval"): "newly_allowed_with_approval",
+    ("allow", "deny"): "newly_denied",
+    ("require_approval", "deny"): "newly_denied",
+    ("allow", "require_approval"): "newly_needs_approval",
+    ("require_approval", "allow"): "no_longer_needs_approval",
+}
+_Key = tuple[str, str, tuple[str, ...], Kind]
+_SECTIONS = {"global_policies", "role_policies", "emergency_policies"}
+_WORDS = {"name", "description", "version", "created_at", "created_by", "audit_all_operations"}
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """One kind of change, of one operation on targets of one role for principals of the same roles.
+
+    `targets` and `principals` are those whom it concerns. `example` is decided as `before` by the old policy and as
+    `after` by the new one, by these rules and for these reasons.
+    """
+
+    kind: Kind
+    operation: str
+    role: str
+    principal_kinds: list[str]
+    principal_roles: list[str]
+    targets: list[str]
+    principals: list[str]
+    before: Effect
+    after: Effect
+    before_rules: list[str]
+    after_rules: list[str]
+    before_reason: str
+    after_reason: str
+    example: Example
+
+
+class Diff(Struct, frozen=True, kw_only=True):
+    """All changes, by operation and role. `bounded` says where not every kind of request was tried; `notes` what else
+    is different. `targets` and `principals` were made up, for lack of files, and occur in the examples; of those with
+    several roles only what no single one of the roles shows.
+    """
+
+    changes: list[Change]
+    bounded: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    asked: int = 0
+    targets: list[Target] = field(default_factory=list)
+    principals: list[Principal] = field(default_factory=list)
+
+
+def diff(old: PolicyFile, new: PolicyFile, scene: Scene, at: float) -> Diff:
+    """What becomes different with `new`. `at` (Unix seconds): around when; windows are tried for weeks from then on.
+
+    Raises Invalid (`invalid_policy`) for a policy that doesn't compile.
+    """
+    return _Comparison(old, new, scene, at).run()
+
+
+class _Difference(Struct, frozen=True, eq=False):
+    """A way to ask that shows a change; `approving`: which side's demands are met, 0 the old, 1 the new."""
+
+    option: Option
+    approving: int | None = None
+
+
+class _Side:
+    """One of the two policies, and its rules' texts, to see which of them are the same on the other side."""
+
+    def __init__(self, file: PolicyFile, scene: Scene) -> None:
+        policy, findings = compile_policy(file, scene.catalogue)
+        if policy is None:
+            raise Invalid("; ".join(finding.message for finding in findings)[:1000], code="invalid_policy")
+        self.policy = policy
+        entry = json.decode(json.encode(file.policies))
+        kept = {key: value for key, value in entry.items() if key not in _SECTIONS | _WORDS}
+        self.switches = json.encode(kept, order="deterministic")
+        self.texts = {
+            place.entry.name: json.encode([place.section, structs.replace(place.entry, name="-", description="")])
+            for place in placed(file.policies)
+        }
+
+    def text(self, found: Relevant) -> tuple[Counter[bytes], ...]:
+        """What these rules say, in whatever order."""
+        return tuple(
+            Counter(self.texts[rule.name] for rule in rules) for rules in (found.own, found.inherited, found.emergency)
+        )
+
+    def said_of(self, operation: str) -> Counter[bytes]:
+        """What all rules about an operation say."""
+        return Counter(self.texts[rule.name] for rule in rules_of([self.policy], operation))
+
+
+class _Comparison:
+    def __init__(self, old: PolicyFile, new: PolicyFile, scene: Scene, at: float) -> None:
+        self.sides = (_Side(old, scene), _Side(new, scene))
+        self.policies = [side.policy for side in self.sides]
+        self.scene, self.at = scene, at
+        self.people = populated(scene, self.policies)
+        self.asker = Asker(self.people.people())
+        self.found = _Changes(scene)
+        self.known: dict[tuple[object, ...], dict[Kind, _Difference]] = {}
+        self.bounded: dict[str, None] = {}
+        self.defaults = {name: defaults_of(self.policies, name) for name in self.policies[0].verbs}
+        self.asked = 0
+
+    def run(self) -> Diff:
+        same = self.sides[0].switches == self.sides[1].switches
+        for name, verb in self.policies[0].verbs.items():
+            if not same or self.sides[0].said_of(name) != self.sides[1].said_of(name):
+                self._operation(verb, same=same)
+        return self.found.told(list(self.bounded), list(self._notes()), self.asked, self.people)
+
+    def _operation(self, verb: Verb, *, same: bool) -> None:
+        rules = rules_of(self.policies, verb.operation.name)
+        principals = principal_classes(self.scene, verb, rules)
+        self.bounded |= dict.fromkeys(made_up_too_few(self.scene, verb, rules))
+        for targets in target_classes(self.scene, verb, rules):
+            for members in principals:
+                found = [relevant(policy, verb.operation.name, targets[0], members[0]) for policy in self.policies]
+                texts = [side.text(one) for side, one in zip(self.sides, found, strict=True)]
+                if not (same and texts[0] == texts[1]):
+                    self._compare(verb, targets, members, found)
+
+    def _compare(self, verb: Verb, targets: list[Target], members: list[Principal], found: list[Relevant]) -> None:
+        names = [tuple(rule.name for rule in rules.all()) for rules in found]
+        key: tuple[object, ...] = (verb.operation.name, targets[0].role, targets[0].gateway is not None, *names)
+        if asks_more(verb, [rule for each in found for rule in each.all()]):
+            key = (*key, targets[0].id, members[0].id)
+        if key not in self.known:
+            self.known[key] = self._differences(verb, targets[0], members[0], found)
+        for kind, difference in self.known[key].items():
+            for alike in of_the_same_roles(members):
+                # The approvals are those of this principal: nobody may approve their own request.
+                shown = self._shown(verb, targets[0], alike[0], difference)
+                if shown is not None and _kind(*shown[2:]) == kind:
+                    self.found.note(kind, *shown, targets=targets, principals=alike)
+
+    def _differences(
+        self, verb: Verb, target: Target, principal: Principal, found: list[Relevant]
+    ) -> dict[Kind, _Difference]:
+        kinds: dict[Kind, _Difference] = {}
+        tried = options(verb, self.policies, found, self.at)
+        place, many = f"{verb.operation.name} on {target.role}", len(tried.options)
+        if many < tried.every or self.asked + many > MOST_ASKED:
+            self.bounded[f"{place}: {many} of {tried.every} kinds of request tried"] = None
+        self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.unseen)
+        for option in tried.options[: max(0, MOST_ASKED - self.asked)]:
+            for approving in (None, 0, 1):
+                difference = _Difference(option, approving)
+                shown = self._shown(verb, target, principal, difference)
+                self.asked += 1
+                if shown is None:
+                    break
+                kind = _kind(*shown[2:])
+                if kind is not None:
+                    kinds.setdefault(kind, difference)
+                if [ruling.effect for ruling in shown[2:]] != ["require_approval"] * 2 and approving is None:
+                    break
+        return kinds
+
+    def _shown(
+        self, verb: Verb, target: Target, principal: Principal, difference: _Difference
+    ) -> tuple[Request, Facts, Ruling, Ruling] | None:
+        """The request, and what both make of it; None if the schema refuses it."""
+        asked = request(verb.operation, target, principal, difference.option)
+        if asked is None:
+            return None
+        known = facts(difference.option.supposed, asked, self.defaults[verb.operation.name])
+        if difference.approving is not None:
+            ruling = self.asker.ask(self.policies[difference.approving], asked, known)
+            asked = approved(asked, self.asker.approvals(ruling.demands, asked))
+        before, after = (self.asker.ask(policy, asked, known) for policy in self.policies)
+        return asked, known, before, after
+
+    def _notes(self) -> Iterator[str]:
+        before, after = (policy.enable_dry_run for policy in self.policies)
+        if before != after:
+            yield "dry runs become possible" if after else "dry runs are refused from now on"
+
+
+class _Changes:
+    """Changes as they are found, those of the same roles put together."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._found: dict[_Key, Change] = {}
+        self._targets: dict[bytes, Target] = {}
+        self._principals: dict[bytes, Principal] = {}
+
+    def note(
+        self,
+        kind: Kind,
+        asked: Request,
+        facts: Facts,
+        before: Ruling,
+        after: Ruling,
+        *,
+        targets: Sequence[Target],
+        principals: Sequence[Principal],
+    ) -> None:
+        who = asked.principal
+        key = (asked.operation.name, asked.target.role, tuple(sorted(who.roles)), kind)
+        known = self._found.get(key)
+        if known is None:
+            known = _change(kind, example(asked, facts), asked, before, after)
+            self._targets[json.encode(asked.target)] = asked.target
+            self._principals[json.encode(who)] = who
+        self._found[key] = structs.replace(
+            known,
+            targets=sorted({*known.targets, *(target.id for target in targets)}),
+            principal_kinds=sorted({*known.principal_kinds, who.kind}),
+            principals=sorted({*known.principals, *(principal.id for principal in principals)}),
+        )
+
+    def told(self, bounded: list[str], notes: list[str], asked: int, people: Scene) -> Diff:
+        changes = [change for key, change in sorted(self._found.items()) if not self._follows(key, change)]
+        approvers = {who for change in changes for who in change.example.approvals}
+        made_up = [one for one in people.principals or () if one.id in approvers]
+        no_files = self._scene.targets is None, self._scene.principals is None
+        return Diff(
+            changes=changes,
+            bounded=bounded,
+            notes=notes,
+            asked=asked,
+            targets=list(self._targets.values()) if no_files[0] else [],
+            principals=[*self._principals.values(), *made_up] if no_files[1] else [],
+        )
+
+    def _follows(self, key: _Key, change: Change) -> bool:
+        """Whether one of the roles alone shows the same; told of principals that exist all the same."""
+        operation, role, roles, kind = key
+        if self._scene.principals is not None or len(roles) < 2:
+            return False
+        alone = (self._found.get((operation, role, (one,), kind)) for one in roles)
+        return any(one is not None and set(change.principal_kinds) <= set(one.principal_kinds) for one in alone)
+
+
+def _change(kind: Kind, shown: Example, asked: Request, before: Ruling, after: Ruling) -> Change:
+    return Change(
+        kind=kind,
+        operation=asked.operation.name,
+        role=asked.target.role,
+        principal_kinds=[],
+        principal_roles=sorted(asked.principal.roles),
+        targets=[],
+        principals=[],
+        before=before.effect,
+        after=after.effect,
+        before_rules=before.rules,
+        after_rules=after.rules,
+        before_reason=before.reason,
+        after_reason=after.reason,
+        example=shown,
+    )
+
+
+def _kind(before: Ruling, after: Ruling) -> Kind | None:
+    return _KINDS.get((before.effect, after.effect))

@@ -1,0 +1,185 @@
+"""What values a parameter can have at all, by its operation's schema and a constraint; only what is certain is said."""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from math import ceil, floor, inf
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct, structs
+
+from writ_contracts.parameters import defaults
+from writ_rules.engine.checks import Check, Unanswerable, checks
+from writ_rules.engine.format import Constraint, present
+from writ_rules.engine.lint import FITS
+from writ_rules.engine.verbs import Verb
+
+NUMBERS = frozenset({"int", "float"})
+SIZED = frozenset({"string", "list", "dict"})
+SCALARS = frozenset({"string", "int", "float", "bool"})
+
+
+class Domain(Struct, frozen=True, kw_only=True):
+    """What the schema takes: types, limits of value and length, and all values where these are few.
+
+    `nullable`: it may be given as null. `optional`: it may be left out. `default`: the catalogue's, None for none.
+    """
+
+    types: frozenset[str]
+    least: float
+    most: float
+    shortest: float
+    longest: float
+    values: tuple[Any, ...] | None
+    nullable: bool
+    optional: bool
+    default: Any
+
+    @property
+    def may_be_missing(self) -> bool:
+        """Whether a request can come without a value, if no rule fills one in."""
+        return self.nullable or (self.optional and self.default is None)
+
+
+def domain(verb: Verb, name: str) -> Domain:
+    """Of one parameter of one operation."""
+    return _domains(verb)[name]
+
+
+def metas(verb: Verb, name: str) -> tuple[Meta, ...]:
+    """What its schema asks of the parameter, besides its type."""
+    return tuple(meta for _, found in _arms(verb.hints[name], ()) for meta in found)
+
+
+@lru_cache(maxsize=256)
+def _domains(verb: Verb) -> dict[str, Domain]:
+    known = defaults(verb.operation.parameters)
+    return {
+        field.name: _domain(verb, field.name, optional=not field.required, default=known.get(field.name))
+        for field in structs.fields(verb.operation.parameters)
+    }
+
+
+def _domain(verb: Verb, name: str, *, optional: bool, default: Any) -> Domain:
+    arms = list(_arms(verb.hints[name], ()))
+    kinds = [(kind, metas) for kind, metas in arms if kind is not NoneType]
+    (kind, metas) = kinds[0] if len(kinds) == 1 else (None, ())
+    least = [(meta.ge if meta.ge is not None else meta.gt) for meta in metas]
+    most = [(meta.le if meta.le is not None else meta.lt) for meta in metas]
+    return Domain(
+        types=verb.types[name],
+        least=max((limit for limit in least if limit is not None), default=-inf),
+        most=min((limit for limit in most if limit is not None), default=inf),
+        shortest=max((meta.min_length for meta in metas if meta.min_length is not None), default=0),
+        longest=min((meta.max_length for meta in metas if meta.max_length is not None), default=inf),
+        values=_few(kind),
+        nullable=len(kinds) < len(arms),
+        optional=optional,
+        default=default,
+    )
+
+
+def _arms(hint: Any, metas: tuple[Meta, ...]) -> Iterator[tuple[Any, tuple[Meta, ...]]]:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        inner, *more = get_args(hint)
+        yield from _arms(inner, (*metas, *(meta for meta in more if isinstance(meta, Meta))))
+    elif origin in (Union, UnionType):
+        for arm in get_args(hint):
+            yield from _arms(arm, metas)
+    else:
+        yield hint, metas
+
+
+def _few(kind: Any) -> tuple[Any, ...] | None:
+    if kind is bool:
+        return (False, True)
+    return get_args(kind) if get_origin(kind) is Literal else None
+
+
+def fits(known: Domain, constraint: Constraint) -> bool:
+    """Whether each check of the constraint can be judged on each value that its type lets through."""
+    if constraint.allowlist_source is not None:
+        return False
+    return all(
+        known.types <= suited or constraint.type in suited
+        for key, suited in FITS.items()
+        if getattr(constraint, key) is not None
+    )
+
+
+def accepted(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> tuple[Any, ...] | None:
+    """All values that both schema and constraint take, where these are few; None where they may be many."""
+    known = domain(verb, name)
+    values = present(constraint.allowed_values) if constraint.allowed_values is not None else known.values
+    if values is None:
+        return None
+    asked = checks(constraint, deny=deny)
+    return tuple(value for value in taken(verb, name, values) if _all_hold(asked, value))
+
+
+def taken(verb: Verb, name: str, values: Iterable[Any]) -> Iterator[Any]:
+    """Those that the operation's schema takes, as what it makes of them: 1 for a float is 1.0."""
+    for value in values:
+        try:
+            yield msgspec.to_builtins(msgspec.convert(value, verb.hints[name]))
+        except msgspec.ValidationError:
+            continue
+
+
+def impossible(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> str | None:
+    """Why no value at all is taken by schema and constraint; None if there may be one."""
+    known = domain(verb, name)
+    if not fits(known, constraint):
+        return None
+    if accepted(verb, name, constraint, deny=deny) == ():
+        return "none of its values is one that the operation takes and that the constraint allows"
+    least, most = bounds(known, constraint)
+    if known.types <= NUMBERS and (least > most or (known.types == {"int"} and _no_whole_number(least, most))):
+        return f"no number is at least {_said(least)} and at most {_said(most)}"
+    shortest, longest = lengths(known, constraint)
+    if known.types <= SIZED and shortest > longest:
+        return f"nothing is at least {_said(shortest)} and at most {_said(longest)} long"
+    return None
+
+
+def bounds(known: Domain, constraint: Constraint) -> tuple[float, float]:
+    """The least and the most that both take."""
+    least = known.least if constraint.min is None else max(known.least, constraint.min)
+    most = known.most if constraint.max is None else min(known.most, constraint.max)
+    return least, most
+
+
+def lengths(known: Domain, constraint: Constraint) -> tuple[float, float]:
+    """The shortest and the longest that both take."""
+    shortest = known.shortest if constraint.min_length is None else max(known.shortest, constraint.min_length)
+    longest = known.longest if constraint.max_length is None else min(known.longest, constraint.max_length)
+    return shortest, longest
+
+
+def takes(constraint: Constraint, value: Any, *, deny: bool) -> bool | None:
+    """Whether a constraint takes a value; None if that can't be judged."""
+    answers = [_holds(check, value) for check in checks(constraint, deny=deny)]
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+def _all_hold(asked: Iterable[Check], value: Any) -> bool:
+    return all(_holds(check, value) for check in asked)
+
+
+def _holds(check: Check, value: Any) -> bool | None:
+    try:
+        return check.holds(value)
+    except Unanswerable:
+        return None
+
+
+def _no_whole_number(least: float, most: float) -> bool:
+    return -inf < least and most < inf and ceil(least) > floor(most)
+
+
+def _said(limit: float) -> str:
+    return f"{limit:g}"

@@ -1,0 +1,196 @@
+"""Whether one rule matches whenever another does. Each clause of the wider rule must follow from the narrower one.
+
+It only says yes where that is certain; of two patterns it knows no more than whether they are the same text.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import json
+
+from writ_rules.analysis.domains import NUMBERS, SCALARS, SIZED, Domain, accepted, bounds, domain, lengths, takes
+from writ_rules.analysis.reading import ALL_ROLES, CONDITIONS, Reading, Verbs
+from writ_rules.engine.format import Constraint, RuleEntry, present
+from writ_rules.engine.patterns import glob
+from writ_rules.engine.times import DAY, Window
+from writ_rules.engine.verbs import Verb
+
+SCOPE = {"operations", "target_roles", "targets", "target_tags", "users", "user_roles", "principal_kinds"}
+SCOPE |= {"effective_from", "expires_at", "inherit"}
+OUTCOME = {"name", "allowed", "description", "enabled", "requires_approval", "approval", "approval_timeout"}
+OUTCOME |= {"operation_timeout", "emergency_overridable", "max_targets", "max_concurrent"}
+KNOWN = SCOPE | OUTCOME | {"parameter_constraints", "time_restrictions", *CONDITIONS}
+UNKNOWN = tuple(sorted(set(RuleEntry.__struct_fields__) - KNOWN))
+"""Keys that nobody has thought of here: two rules must say the same of them."""
+_WHOLE_WEEK = frozenset(range(7))
+
+
+def implied(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
+    """Whether `wide` covers all that `narrow` covers, and matches all that it matches."""
+    if not follows_by_bits(narrow, wide):
+        return False
+    return _scope(narrow, wide) and _conditions(narrow, wide, verbs)
+
+
+def follows_by_bits(narrow: Reading, wide: Reading) -> bool:
+    """The quick half: sets of words, and which kinds of clauses there are."""
+    return not narrow.about & ~wide.about and not wide.asks & ~narrow.asks
+
+
+def _scope(narrow: Reading, wide: Reading) -> bool:
+    if narrow.since < wide.since or narrow.until > wide.until:
+        return False
+    if narrow.inherited and not (wide.inherited or (not wide.entry.allowed and wide.roles >= ALL_ROLES)):
+        return False
+    return wide.entry.targets is None or (
+        narrow.entry.targets is not None and _covers(present(wide.entry.targets), present(narrow.entry.targets))
+    )
+
+
+def _covers(wide: list[str], narrow: Iterable[str]) -> bool:
+    return all(any(_glob_covers(one, other) for one in wide) for other in narrow)
+
+
+def _glob_covers(wide: str, narrow: str) -> bool:
+    if wide == narrow:
+        return True
+    if "*" not in narrow and "?" not in narrow:
+        return glob(wide).covers(narrow) if "*" in wide or "?" in wide else False
+    prefix = wide[:-1]
+    if not wide.endswith("*") or "*" in prefix or "?" in prefix:
+        return False
+    return narrow.split("*", maxsplit=1)[0].split("?", maxsplit=1)[0].startswith(prefix)
+
+
+def _conditions(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
+    if not all(_same(narrow.entry, wide.entry, key) for key in UNKNOWN):
+        return False
+    if not all(_asked_alike(narrow.entry, wide.entry, key) for key in CONDITIONS):
+        return False
+    if wide.windows and not (narrow.windows and _windows(narrow.windows, wide.windows)):
+        return False
+    return all(
+        _parameter(verbs[operation], name, narrow, wide)
+        for operation in narrow.operations
+        for name in wide.constraints
+        if name in verbs[operation].types
+    )
+
+
+def _same(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:
+    return said(getattr(narrow, key, None)) == said(getattr(wide, key, None))
+
+
+def _asked_alike(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:
+    """Whether the narrower rule asks all of this that the wider one asks."""
+    wanted, has = getattr(wide, key, None), getattr(narrow, key, None)
+    if not wanted:
+        return True
+    if isinstance(wanted, dict):
+        return isinstance(has, dict) and {said(pair) for pair in wanted.items()} <= {said(pair) for pair in has.items()}
+    if isinstance(wanted, list):
+        return isinstance(has, list) and {said(each) for each in present(wanted)} <= {said(each) for each in has}
+    return said(has) == said(wanted)
+
+
+def said(value: Any) -> bytes:
+    """A value in a form to compare: true is not 1."""
+    return json.encode(value, order="sorted")
+
+
+def _windows(narrow: Iterable[Window], wide: Iterable[Window]) -> bool:
+    return all(any(_within(one, other) for other in wide) for one in narrow)
+
+
+def _within(narrow: Window, wide: Window) -> bool:
+    if wide.days == _WHOLE_WEEK and wide.first is None and wide.last is None and wide.end - wide.start in (0, DAY):
+        return True
+    if narrow.zone.key != wide.zone.key or not narrow.days <= wide.days:
+        return False
+    if wide.first is not None and (narrow.first is None or narrow.first < wide.first):
+        return False
+    if wide.last is not None and (narrow.last is None or narrow.last > wide.last):
+        return False
+    return narrow.start >= wide.start and _end(narrow) <= _end(wide)
+
+
+def _end(window: Window) -> int:
+    """Seconds after the midnight at which its day begins."""
+    return window.end if window.end > window.start else window.end + DAY
+
+
+def _parameter(verb: Verb, name: str, narrow: Reading, wide: Reading) -> bool:
+    one, other = narrow.constraints.get(name) or Constraint(), wide.constraints[name]
+    known = domain(verb, name)
+    deny = not wide.entry.allowed, not narrow.entry.allowed
+    if not _missing(known, one, other) or not _left_out(known, one, other, deny=deny[0]):
+        return False
+    few = accepted(verb, name, one, deny=deny[1])
+    if few is not None:
+        return all(takes(other, value, deny=deny[0]) is True for value in few)
+    return (
+        _type(known, one, other)
+        and _limits(known, one, other)
+        and other.allowed_values is None
+        and _denied(verb, name, one, other, deny=deny[1])
+        and _pattern(known, one, other, deny=deny)
+        and (other.allowlist_source, other.max_age) in ((None, other.max_age), (one.allowlist_source, one.max_age))
+    )
+
+
+def _missing(known: Domain, one: Constraint, other: Constraint) -> bool:
+    """A request without a value: the wider rule may not want one where the narrower does not."""
+    if not other.required or one.required:
+        return True
+    return not known.nullable and (not known.may_be_missing or other.default is not None)
+
+
+def _left_out(known: Domain, one: Constraint, other: Constraint, *, deny: bool) -> bool:
+    """A parameter that is left out: both judge the same value, or the wider rule takes the one that it judges."""
+    if not known.optional or said(one.default) == said(other.default):
+        return True
+    value = known.default if other.default is None else other.default
+    return not other.required if value is None else takes(other, value, deny=deny) is True
+
+
+def _type(known: Domain, one: Constraint, other: Constraint) -> bool:
+    if other.type is None or one.type == other.type:
+        return True
+    taken = {"int", "float"} if other.type == "float" else {other.type}
+    return known.types <= taken or one.type in taken
+
+
+def _limits(known: Domain, one: Constraint, other: Constraint) -> bool:
+    types = known.types if one.type is None else known.types & {one.type} or known.types
+    if (other.min, other.max) != (None, None):
+        least, most = bounds(known, one)
+        if not types <= NUMBERS:
+            return False
+        if (other.min is not None and least < other.min) or (other.max is not None and most > other.max):
+            return False
+    if (other.min_length, other.max_length) != (None, None):
+        shortest, longest = lengths(known, one)
+        if not types <= SIZED:
+            return False
+        if other.min_length is not None and shortest < other.min_length:
+            return False
+        if other.max_length is not None and longest > other.max_length:
+            return False
+    return True
+
+
+def _denied(verb: Verb, name: str, one: Constraint, other: Constraint, *, deny: bool) -> bool:
+    """None of what the wider rule excludes gets through the narrower one."""
+    if other.denied_values is None:
+        return True
+    return domain(verb, name).types <= SCALARS and all(
+        verb.refuses(name, value) is not None or takes(one, value, deny=deny) is False
+        for value in present(other.denied_values)
+    )
+
+
+def _pattern(known: Domain, one: Constraint, other: Constraint, *, deny: tuple[bool, bool]) -> bool:
+    """The same text; a deny rule's takes newlines besides, so it follows from an allow rule's and not the other way."""
+    if other.pattern is None:
+        return True
+    return one.pattern == other.pattern and known.types <= {"string"} and (deny[0] or not deny[1])

@@ -1,0 +1,224 @@
+"""What a policy says that this installation hasn't: rules about nobody or nothing, approvals that nobody can give.
+
+The policy may be right and the inventory not there yet: a service that loads it only warns.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from msgspec import structs
+
+from writ_contracts.inventory import WRIT, Principal, Target
+from writ_contracts.operations import Catalogue, Risk
+from writ_rules.analysis.pairs import demand
+from writ_rules.analysis.reading import ALL_ROLES, Reading, readings
+from writ_rules.analysis.scene import Scene, offered
+from writ_rules.engine.findings import Finding, Severity
+from writ_rules.engine.format import PolicyFile, RuleEntry, placed, present
+from writ_rules.engine.obligations import ADMIN_DEMAND, APPROVER, Demand, Step, progress
+from writ_rules.engine.patterns import glob
+from writ_rules.engine.verbs import Verb, verbs
+
+Kept = TypeVar("Kept")
+MOST_NAMED = 3
+
+
+def lint_with(
+    file: PolicyFile,
+    catalogue: Catalogue,
+    *,
+    targets: Iterable[Target] | None = None,
+    principals: Iterable[Principal] | None = None,
+) -> list[Finding]:
+    """Findings that these targets and principals give rise to; None is a file that isn't there, and says nothing.
+
+    LINT: the rule can't do what it says, as things are. WARNING: it does less.
+    """
+    known = verbs(catalogue)
+    rules = readings(placed(file.policies), known)
+    found: list[Finding] = []
+    if targets is not None:
+        found += _Targets(targets, known).about(rules)
+    if principals is not None:
+        found += _Principals(principals, known).about(rules, admin=file.policies.require_approval_for_admin)
+    return found
+
+
+def as_warnings(found: Iterable[Finding]) -> list[Finding]:
+    """The same, none of which refuses a policy."""
+    return [structs.replace(finding, severity=Severity.WARNING) for finding in found]
+
+
+class _Targets:
+    def __init__(self, targets: Iterable[Target], known: Mapping[str, Verb]) -> None:
+        listed = {target.id: target for target in targets}
+        self._targets = [*listed.values(), *([WRIT] if WRIT.id not in listed else [])]
+        self._ids = {target.id for target in self._targets}
+        self._words: dict[str, set[str]] = {
+            "target_roles": {str(target.role) for target in self._targets},
+            "target_tags": {tag for target in self._targets for tag in target.tags},
+        }
+        self._attributes = {name for target in self._targets for name in target.attributes}
+        self._known = known
+        self._scopes: dict[Any, list[Target]] = {}
+        self._globs: dict[Any, set[str]] = {}
+
+    def about(self, rules: Iterable[Reading]) -> Iterator[Finding]:
+        for rule in rules:
+            yield from _unknown(rule, "targets", lambda word: bool(self._named(word)), "no target is")
+            for key, what in (("target_roles", "no target has role"), ("target_tags", "no target has tag")):
+                yield from _unknown(rule, key, self._words[key].__contains__, what)
+            for name in rule.entry.target_attributes or {}:
+                if name not in self._attributes:
+                    text = "no target has this attribute" + ("" if rule.entry.allowed else ": denies all in its scope")
+                    yield Finding(Severity.WARNING, (*rule.place.keys, "target_attributes", name), text, at_key=True)
+            yield from self._reach(rule)
+
+    def _reach(self, rule: Reading) -> Iterator[Finding]:
+        scope = self._scope(rule)
+        if not scope:
+            text = f"no target of the inventory is one that '{rule.name}' is about"
+            yield Finding(Severity.LINT, rule.place.keys, text)
+            return
+        missing = [name for name in rule.operations if not any(_offers(one, self._known[name]) for one in scope)]
+        if missing and len(missing) == len(rule.operations):
+            text = f"no target that '{rule.name}' is about has any of its operations"
+            yield Finding(Severity.LINT, (*rule.place.keys, "operations"), text)
+        elif missing:
+            text = f"no target that '{rule.name}' is about has {_named(missing)}"
+            yield Finding(Severity.WARNING, (*rule.place.keys, "operations"), text)
+
+    def _scope(self, rule: Reading) -> list[Target]:
+        entry = rule.entry
+        key = (rule.roles, rule.inherited, _key(entry.targets), _key(entry.target_tags))
+        return _kept(self._scopes, key, lambda: [one for one in self._targets if self._is_about(rule, one)])
+
+    def _is_about(self, rule: Reading, target: Target) -> bool:
+        entry = rule.entry
+        behind = rule.inherited and target.gateway is not None and target.role != "gateway"
+        if target.role not in rule.roles and not behind:
+            return False
+        if entry.target_tags is not None and set(present(entry.target_tags)).isdisjoint(target.tags):
+            return False
+        return entry.targets is None or any(target.id in self._named(text) for text in present(entry.targets))
+
+    def _named(self, text: str) -> set[str]:
+        def named() -> set[str]:
+            if "*" not in text and "?" not in text:
+                return {text} & self._ids
+            pattern = glob(text)
+            return {one for one in self._ids if pattern.covers(one)}
+
+        return _kept(self._globs, text, named)
+
+
+class _Principals:
+    def __init__(self, principals: Iterable[Principal], known: Mapping[str, Verb]) -> None:
+        self._all = list(principals)
+        self._ids = {one.id for one in self._all}
+        self._roles = {role for one in self._all for role in one.roles}
+        self._kinds = {str(one.kind) for one in self._all}
+        self._people = Scene(catalogue=Catalogue(()), principals=tuple(self._all)).people()
+        self._known = known
+        self._scopes: dict[Any, list[Principal]] = {}
+        self._unable: dict[Any, list[Principal]] = {}
+
+    def about(self, rules: Sequence[Reading], *, admin: bool) -> Iterator[Finding]:
+        for rule in rules:
+            yield from _unknown(rule, "users", self._ids.__contains__, "no principal is")
+            yield from _unknown(rule, "user_roles", self._roles.__contains__, "no principal has role")
+            yield from _unknown(rule, "principal_kinds", self._kinds.__contains__, "no principal is")
+            if self._scope(rule):
+                yield from self._approval(rule)
+            else:
+                text = f"no principal is one that '{rule.name}' is about"
+                yield Finding(Severity.LINT, rule.place.keys, text)
+        if admin:
+            yield from self._admin(rules)
+
+    def _approval(self, rule: Reading) -> Iterator[Finding]:
+        asked = demand(rule.entry)
+        if asked is None:
+            return
+        steps = tuple(Step(roles, quorum) for roles, quorum in asked[0])
+        scope, keys = self._scope(rule), (*rule.place.keys, "approval" if rule.entry.approval else "requires_approval")
+        unable = self._lacking(rule, Demand(rule.name, steps, 0))
+        if len(unable) == len(scope):
+            yield Finding(Severity.LINT, keys, f"nobody can give this approval: {self._why(steps, scope)}")
+        elif unable:
+            text = f"nobody can give this approval to {_named([one.id for one in unable])}"
+            yield Finding(Severity.WARNING, keys, text)
+
+    def _admin(self, rules: Iterable[Reading]) -> Iterator[Finding]:
+        """Whoever may do operations of risk admin needs an approver who is somebody else."""
+        unable: dict[str, None] = {}
+        for rule in rules:
+            risky = any(self._known[name].operation.risk is Risk.ADMIN for name in rule.operations)
+            if rule.entry.allowed and risky and not rule.emergency:
+                unable |= dict.fromkeys(one.id for one in self._lacking(rule, ADMIN_DEMAND))
+        if unable:
+            text = f"no other human has role {APPROVER}: operations of risk admin can't be approved for "
+            keys = ("policies", "require_approval_for_admin")
+            yield Finding(Severity.WARNING, keys, text + _named(list(unable)))
+
+    def _lacking(self, rule: Reading, asked: Demand) -> list[Principal]:
+        """Those in the rule's scope for whom there are not enough people."""
+        key = (self._scope_key(rule), asked.steps)
+        return _kept(
+            self._unable,
+            key,
+            lambda: [one for one in self._scope(rule) if not progress(asked, (), one, self._people).possible],
+        )
+
+    def _why(self, steps: Iterable[Step], scope: Sequence[Principal]) -> str:
+        for step in steps:
+            able = {who for role in step.approvers for who in self._people.get(role, ())}
+            roles = " or ".join(step.approvers)
+            if not able:
+                return f"no human has role {roles}"
+            if len(able) < step.quorum:
+                return f"it takes {step.quorum}, and only {_named(sorted(able))} has role {roles}"
+        return "those who could are the ones who ask, or too few for all steps"
+
+    def _scope(self, rule: Reading) -> list[Principal]:
+        return _kept(
+            self._scopes, self._scope_key(rule), lambda: [one for one in self._all if _is_about(rule.entry, one)]
+        )
+
+    def _scope_key(self, rule: Reading) -> Any:
+        return (_key(rule.entry.users), _key(rule.entry.user_roles), _key(rule.entry.principal_kinds))
+
+
+def _is_about(entry: RuleEntry, principal: Principal) -> bool:
+    return (
+        (entry.users is None or principal.id in present(entry.users))
+        and (entry.user_roles is None or not set(present(entry.user_roles)).isdisjoint(principal.roles))
+        and (entry.principal_kinds is None or principal.kind in present(entry.principal_kinds))
+    )
+
+
+def _offers(target: Target, verb: Verb) -> bool:
+    return offered(target, verb.operation)
+
+
+def _unknown(rule: Reading, key: str, known: Callable[[str], bool], what: str) -> Iterator[Finding]:
+    if key == "target_roles" and rule.roles >= ALL_ROLES:
+        return
+    for at, word in enumerate(getattr(rule.entry, key) or ()):
+        if word is not None and not known(word):
+            yield Finding(Severity.WARNING, (*rule.place.keys, key, at), f"{what} '{word}'")
+
+
+def _key(words: Sequence[str | None] | None) -> Any:
+    return None if words is None else frozenset(present(words))
+
+
+def _kept(store: dict[Any, Kept], key: Any, make: Callable[[], Kept]) -> Kept:
+    if key not in store:
+        store[key] = make()
+    return store[key]
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more

@@ -1,0 +1,90 @@
+"""Instants at which what a policy says about time may change: edges of windows, and first and last moments.
+
+What holds is constant between two of them, so one instant of each kind stands for all of its kind.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from writ_rules.engine.clauses import InEffect
+from writ_rules.engine.maintenance import LONGEST_DAYS, Once, Repeated
+from writ_rules.engine.times import DAY, Occasion, Window
+
+MINUTE = 60.0
+HALF_A_YEAR = 26 * 7 * DAY
+WEEK = 8
+MOST_DATED = 12
+"""First and last moments around which a week is looked at, too."""
+
+
+def instants(clauses: Iterable[Any], at: float) -> list[float]:
+    """Instants to try: `at` itself, then what is to come, the nearest first. Clauses without a time are passed over."""
+    listed = list(clauses)
+    windows, dated = _windows(listed), dates(listed)
+    found = [at, *(moment + step for moment in dated for step in (0.0, -MINUTE, MINUTE))]
+    dated = dated[:MOST_DATED]
+    around = [at, at + HALF_A_YEAR, *dated, *(moment - WEEK * DAY for moment in dated)] if windows else []
+    found += [moment for base in around for window in windows for moment in _edges(window, base)]
+    return sorted(dict.fromkeys(found), key=lambda moment: (moment < at, abs(moment - at)))
+
+
+def dates(clauses: Iterable[Any]) -> list[float]:
+    """First and last moments that they name, in order; those of all time aside."""
+    listed = list(clauses)
+    ends = [end for clause in listed if isinstance(clause, InEffect) for end in (clause.since, clause.until)]
+    ends = [end for end in ends if abs(end) < float("inf")]
+    return sorted({*ends, *(moment for window in _windows(listed) for moment in _dates(window))})
+
+
+def _windows(clauses: Iterable[Any]) -> list[Occasion]:
+    return [window for clause in clauses for window in getattr(clause, "windows", ())]
+
+
+def distinct(candidates: Iterable[float], holds: Iterable[Callable[[float], object]]) -> list[float]:
+    """One instant for each combination of answers; the first that gives it."""
+    asked = list(holds)
+    found: dict[tuple[object, ...], float] = {}
+    for moment in candidates:
+        found.setdefault(tuple(ask(moment) for ask in asked), moment)
+    return list(found.values())
+
+
+def _edges(window: Occasion, base: float) -> Iterator[float]:
+    today = datetime.fromtimestamp(base, window.zone).date()
+    ahead = range(-1, WEEK)
+    seconds: tuple[int, ...] = ()
+    if isinstance(window, Window):
+        seconds = (window.start, window.end)
+    elif isinstance(window, Repeated):
+        ahead = range(-LONGEST_DAYS, 2 * LONGEST_DAYS)
+        seconds = (window.start, window.start + window.length)
+    for days in ahead:
+        day = today + timedelta(days=days)
+        if isinstance(window, Repeated) and not _starts_on(window, day):
+            continue
+        for second in seconds:
+            moment = _moment(window, day, second)
+            yield from (moment, moment - MINUTE, moment + MINUTE)
+
+
+def _starts_on(window: Repeated, day: date) -> bool:
+    weekday = window.weekdays is None or day.weekday() in window.weekdays
+    return weekday and (window.month_days is None or day.day in window.month_days)
+
+
+def _dates(window: Occasion) -> Iterator[float]:
+    if isinstance(window, Once):
+        yield from (window.start.timestamp(), window.end.timestamp())
+    elif isinstance(window, Repeated):
+        yield _moment(window, window.first, window.start)
+    elif isinstance(window, Window):
+        if window.first is not None:
+            yield _moment(window, window.first, window.start)
+        if window.last is not None:
+            yield _moment(window, window.last, window.end)
+
+
+def _moment(window: Occasion, day: date, second: int) -> float:
+    clock = datetime(day.year, day.month, day.day, tzinfo=window.zone) + timedelta(seconds=second)
+    return clock.timestamp()

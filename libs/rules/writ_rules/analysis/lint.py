@@ -1,0 +1,61 @@
+"""All that is wrong with a policy by itself, in Cedar's words: vacuous, shadowed, redundant and overridden rules,
+defaults that conflict, emergency rules that can't be used. With `engine.lint`, which looks at one key at a time.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from writ_contracts.inventory import WRIT
+from writ_contracts.operations import Catalogue
+from writ_rules.analysis.conflicts import conflicts
+from writ_rules.analysis.pairs import MOST_COMPARED, covered
+from writ_rules.analysis.reading import Reading, readings
+from writ_rules.analysis.spellings import misspelled
+from writ_rules.analysis.vacuous import vacuous
+from writ_rules.engine.findings import Finding, Severity
+from writ_rules.engine.format import PolicyFile, placed
+from writ_rules.engine.verbs import verbs
+
+DECLARE = "emergency_declare"
+
+
+def lint(
+    file: PolicyFile, catalogue: Catalogue, already: Iterable[Finding] = (), *, most_compared: int = MOST_COMPARED
+) -> list[Finding]:
+    """Findings besides those that are known `already`: what these say of a rule is not said twice.
+
+    `most_compared`: pairs of rules; where there are more, a finding says so.
+    """
+    known = verbs(catalogue)
+    wrong = {
+        finding.keys[:length]
+        for finding in already
+        for length in range(len(finding.keys) + 1)
+        if finding.severity is not Severity.WARNING
+    }
+    every = readings(placed(file.policies), known)
+    told = {rule.at for rule in every if rule.place.keys in wrong}
+    found: list[Finding] = []
+    for rule in every:
+        mistakes = [] if rule.at in told else [*vacuous(rule, known), *misspelled(rule, known)]
+        told |= {rule.at for finding in mistakes if finding.severity is Severity.LINT}
+        found += mistakes
+    rest = [rule for rule in every if rule.at not in told]
+    return [
+        *found,
+        *covered(rest, known, most_compared),
+        *conflicts(rest, known),
+        *_emergencies(file, rest),
+    ]
+
+
+def _emergencies(file: PolicyFile, rules: Sequence[Reading]) -> Iterator[Finding]:
+    """Rules for emergencies that nobody can declare."""
+    if not any(rule.emergency for rule in rules) or not file.policies.deny_by_default:
+        return
+    declared = any(
+        DECLARE in rule.operations and rule.entry.allowed and WRIT.role in rule.roles and not rule.emergency
+        for rule in rules
+    )
+    if not declared:
+        text = f"no rule allows {DECLARE}: these rules are never used"
+        yield Finding(Severity.WARNING, ("policies", "emergency_policies"), text, at_key=True)

@@ -1,0 +1,130 @@
+"""Rules that other rules leave nothing to do, in Cedar's words.
+
+shadowed: an allow whose requests another allow matches, with demands that are no weaker · redundant: a deny whose
+requests another deny matches, or a rule that says what another one says · overridden: an allow all of whose requests a
+deny matches.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from writ_rules.analysis.implication import implied, said
+from writ_rules.analysis.reading import Reading, Verbs
+from writ_rules.engine.findings import Finding, Severity
+from writ_rules.engine.format import RuleEntry, present
+from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER
+from writ_rules.engine.times import duration
+
+MOST_COMPARED = 4_000_000
+"""Pairs of rules that are compared when a policy is loaded; one that has to be looked at closely counts as forty."""
+_CLOSELY = 40
+GATEWAY = frozenset({"gateway"})
+
+
+def covered(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED) -> list[Finding]:
+    """A finding for each rule that is left nothing to do, and one if there are too many pairs to compare."""
+    index = _index(rules)
+    found: list[Finding] = []
+    compared = 0
+    for narrow in rules:
+        others = _smallest(narrow, index)
+        about, asks = narrow.about, narrow.asks
+        likely = [one for one in others if not about & ~one.about and not one.asks & ~asks and one is not narrow]
+        compared += len(others) + _CLOSELY * len(likely)
+        if compared > most:
+            text = f"from '{narrow.name}' on, rules were not compared with each other: there are too many"
+            return [*found, Finding(Severity.WARNING, narrow.place.keys, text)]
+        found += islice(_about(narrow, likely, verbs), 1)
+    return found
+
+
+def _index(rules: Sequence[Reading]) -> dict[tuple[str, str], list[Reading]]:
+    index: dict[tuple[str, str], list[Reading]] = {}
+    for rule in rules:
+        for operation in rule.operations:
+            for role in rule.roles:
+                index.setdefault((operation, role), []).append(rule)
+    return index
+
+
+def _smallest(rule: Reading, index: Mapping[tuple[str, str], list[Reading]]) -> list[Reading]:
+    """Whatever covers the rule is among these."""
+    places = [(operation, role) for operation in rule.operations for role in rule.roles]
+    return min((index[place] for place in places), key=len, default=[])
+
+
+def _about(narrow: Reading, likely: Sequence[Reading], verbs: Verbs) -> Iterator[Finding]:
+    for wide in likely:
+        kind = _relation(narrow, wide)
+        if kind is None or not implied(narrow, wide, verbs):
+            continue
+        if kind == "overridden":
+            text = f"overridden: '{wide.name}' denies all that '{narrow.name}' allows"
+            yield Finding(Severity.LINT, narrow.place.keys, text)
+            continue
+        if not narrow.sure or not _adds_nothing(narrow, wide):
+            continue
+        if implied(wide, narrow, verbs) and wide.sure and _adds_nothing(wide, narrow):
+            # They say the same: only the later one is one too many.
+            if narrow.at > wide.at:
+                text = f"redundant: '{narrow.name}' says what '{wide.name}' says"
+                yield Finding(Severity.WARNING, narrow.place.keys, text)
+        elif kind == "shadowed":
+            text = f"shadowed: '{wide.name}' allows all that '{narrow.name}' allows"
+            yield Finding(Severity.WARNING, narrow.place.keys, text)
+        else:
+            text = f"redundant: '{wide.name}' denies all that '{narrow.name}' denies"
+            yield Finding(Severity.WARNING, narrow.place.keys, text)
+
+
+def _relation(narrow: Reading, wide: Reading) -> str | None:
+    """What it would be called if the wider rule matched all that the narrower one matches."""
+    one, other = narrow.entry, wide.entry
+    if not other.allowed:
+        if wide.emergency and not narrow.emergency:
+            return None
+        if other.emergency_overridable and (one.allowed or not one.emergency_overridable or narrow.emergency):
+            return None
+        return "overridden" if one.allowed else "redundant"
+    if not one.allowed or wide.emergency is not narrow.emergency:
+        return None
+    if wide.inherited and not narrow.inherited and narrow.roles != GATEWAY:
+        return None  # behind a gateway it grants nothing
+    return "shadowed"
+
+
+def _adds_nothing(narrow: Reading, wide: Reading) -> bool:
+    """Whether without the narrower rule an allow comes with the same demands, limits and values."""
+    one, other = narrow.entry, wide.entry
+    if not one.allowed:
+        return True
+    asked, given = demand(one), demand(other)
+    if asked != given and (asked is not None or narrow.emergency):
+        return False
+    limits = ("operation_timeout", "max_targets", "max_concurrent")
+    return all(_no_laxer(getattr(one, key), getattr(other, key)) for key in limits) and all(
+        each.default is None or said(each.default) == _default(wide, name) for name, each in narrow.constraints.items()
+    )
+
+
+def _default(rule: Reading, name: str) -> bytes:
+    return said(rule.constraints[name].default if name in rule.constraints else None)
+
+
+def _no_laxer(narrow: int | None, wide: int | None) -> bool:
+    return narrow is None or (wide is not None and wide <= narrow)
+
+
+def demand(entry: RuleEntry) -> tuple[Any, ...] | None:
+    """What an allow rule demands: its steps and seconds, in a form to compare."""
+    if not entry.allowed or not (entry.requires_approval or entry.approval is not None):
+        return None
+    approval = entry.approval
+    minutes = (entry.approval_timeout or APPROVAL_MINUTES) * 60
+    if approval is None:
+        return ((((APPROVER,), 1),), minutes)
+    own = [(tuple(present(approval.approvers)) or (APPROVER,), approval.quorum)]
+    steps = [(tuple(present(step.approvers)) or (APPROVER,), step.quorum) for step in present(approval.steps)]
+    listed = [*(own if approval.approvers or not steps else []), *steps]
+    return (tuple(listed), minutes if approval.timeout is None else duration(approval.timeout))

@@ -1,0 +1,57 @@
+"""Asking policies what they make of a request, and writing the request down so that others can ask the same."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct, structs
+
+from writ_rules.analysis.scene import Example, written
+from writ_rules.analysis.supposed import told
+from writ_rules.engine.case import Request
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.control import ControlState
+from writ_rules.engine.decide import Ruling, decide
+from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.obligations import Demand, People, progress
+
+NO_EVENTS = ControlState()
+MOST_APPROVALS = 64
+
+
+class Asker(Struct, frozen=True, eq=False):
+    """Asks, with these people to approve and no stop in force."""
+
+    people: People
+
+    def ask(self, policy: Policy, request: Request, known: Facts = NO_FACTS) -> Ruling:
+        """The decision."""
+        return decide(policy, request, NO_EVENTS, self.people, known)
+
+    def approvals(self, demands: Sequence[Demand], request: Request) -> tuple[str, ...]:
+        """Who would have to say yes, in order; as far as there are people for it."""
+        given: list[str] = []
+        for _ in range(MOST_APPROVALS):
+            found = [progress(demand, given, request.principal, self.people) for demand in demands]
+            able = next((how.able for how in found if how.waits_for is not None and how.able), None)
+            if not able:
+                break
+            given.append(min(able))
+        return tuple(given)
+
+
+def example(request: Request, known: Facts = NO_FACTS) -> Example:
+    """As `writ policy eval` reads it."""
+    return Example(
+        principal=request.principal.id,
+        operation=request.operation.name,
+        target=request.target.id,
+        parameters=dict(request.given),
+        at=written(request.at),
+        emergency=bool(request.emergency),
+        approvals=list(request.approvals),
+        facts=told(known),
+    )
+
+
+def approved(request: Request, by: Sequence[str]) -> Request:
+    """The same request, with these approvals."""
+    return structs.replace(request, approvals=tuple(by))

@@ -1,0 +1,65 @@
+"""Parameters that an operation refuses for what they are together, made whole by those that no rule asks about.
+
+`give exactly one of container_name, target_path` is in no type: without this, no request for such an operation could be
+tried, and an analysis would take it for one that nobody may do.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations, islice, product
+from typing import Any
+
+from msgspec import UNSET
+
+from writ_contracts.errors import Invalid
+from writ_rules.analysis.samples import candidates, optional
+from writ_rules.engine.verbs import Verb
+
+MOST_CHANGED = 2
+MOST_VALUES = (0, 40, 3)
+"""Values of each that are tried where none, one, two are changed."""
+MOST_FAILURES = 20
+
+
+class Repairs:
+    """For one operation, the parameters that rules ask about being `named`: what helped once is tried first."""
+
+    def __init__(self, verb: Verb, named: Sequence[str]) -> None:
+        self._verb = verb
+        self._free = [name for name in verb.types if name not in named]
+        self._helped: list[Mapping[str, Any]] = [{}]
+        self._failures = 0
+
+    def whole(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters, with as few changed as it takes; as they are, if nothing helps."""
+        for change in self._helped:
+            made = _changed(parameters, change)
+            if self._fits(made):
+                return made
+        for many in range(1, MOST_CHANGED + 1) if self._failures < MOST_FAILURES else ():
+            for names in combinations(self._free, many):
+                for values in product(*(self._few(name, MOST_VALUES[many]) for name in names)):
+                    change = dict(zip(names, values, strict=True))
+                    if self._fits(made := _changed(parameters, change)):
+                        self._helped.append(change)
+                        return made
+        self._failures += 1
+        return parameters
+
+    def are_possible(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether some request has these."""
+        return self._fits(self.whole(parameters))
+
+    def _few(self, name: str, most: int) -> list[Any]:
+        absent: list[Any] = [UNSET] if optional(self._verb, name) else []
+        return [*absent, *islice(candidates(self._verb, name, ()), most)]
+
+    def _fits(self, parameters: Mapping[str, Any]) -> bool:
+        try:
+            self._verb.operation.check(parameters)
+        except Invalid:
+            return False
+        return True
+
+
+def _changed(parameters: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**parameters, **change}.items() if value is not UNSET}

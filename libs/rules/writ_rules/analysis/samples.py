@@ -1,0 +1,149 @@
+"""Values to try for one parameter: at and around every limit, listed and not, matching and not, of every length that
+matters, and always such as the operation's own schema takes.
+"""
+
+from collections.abc import Iterable, Iterator
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from msgspec import Meta, Struct, UnsetType, json, structs
+
+from writ_rules.analysis import regexes
+from writ_rules.analysis.domains import taken
+from writ_rules.analysis.joined import joined
+from writ_rules.engine.checks import Check, Length, Limit, Matches, Values
+from writ_rules.engine.verbs import Verb
+
+GENERIC = (
+    "a",
+    "nginx",
+    "web-1",
+    "/srv/app",
+    "/etc/passwd",
+    "1.0",
+    "nginx:1",
+    "10.0.0.0/24",
+    "x!",
+    "~",
+    "a" * 26,
+    "0" * 64,
+    "",
+    "a\nb",
+    "\u00e9",
+    "/\u00e9",
+)
+LONGEST = 1_025
+"""Characters or items up to which a length is tried; beyond, limits are not, and `unseen` says so."""
+
+
+def candidates(verb: Verb, name: str, checks: Iterable[Check]) -> list[Any]:
+    """Values that the schema takes, each once, those that the schema itself suggests first."""
+    listed = list(checks)
+    suggested = list(_of_hint(verb.hints[name], ()))
+    wanted = [value for check in listed for value in suggestions(check)]
+    texts = [value for value in (*suggested, *wanted) if isinstance(value, str)]
+    lengths = [check.limit for check in listed if isinstance(check, Length)]
+    more = [value for length in lengths for value in _of_length(length, texts, suggested)]
+    if texts or "string" in verb.types[name]:
+        more += [*GENERIC, *(text + "x" for text in texts)]
+        more += _of_patterns(verb, name, listed, [*texts, *more])
+    found: dict[bytes, Any] = {}
+    for value in (*suggested, *wanted, *more):
+        for made in taken(verb, name, [value]) if value is not None else ():
+            found.setdefault(json.encode(made) + type(made).__name__.encode(), made)
+    return list(found.values())
+
+
+def _of_patterns(verb: Verb, name: str, checks: list[Check], texts: list[Any]) -> Iterable[str]:
+    patterns = tuple(dict.fromkeys(check.pattern for check in checks if isinstance(check, Matches)))
+    if not patterns:
+        return ()
+    return joined(verb, name, patterns, tuple(text for text in texts if isinstance(text, str)))
+
+
+def optional(verb: Verb, name: str) -> bool:
+    """Whether a request may leave the parameter out."""
+    return not next(field for field in structs.fields(verb.operation.parameters) if field.name == name).required
+
+
+def suggestions(check: Check) -> Iterator[Any]:
+    """Values at and around what one check asks."""
+    if isinstance(check, Limit):
+        for step in (0, 1, -1):
+            yield check.limit + step
+        if isinstance(check.limit, float):
+            yield from (check.limit + 0.5, check.limit - 0.5, int(check.limit), int(check.limit) + 1)
+        else:
+            yield from (check.limit + 0.5, check.limit - 0.5)
+    elif isinstance(check, Values):
+        for _, value in sorted(check.values, key=str):
+            yield value
+            if isinstance(value, float) and value.is_integer():  # 60.0 in a policy is 60 in a request
+                yield int(value)
+    elif isinstance(check, Matches):
+        yield from regexes.samples(check.pattern.text)
+
+
+def _of_length(length: int, texts: list[str], suggested: list[Any]) -> Iterator[Any]:
+    for wanted in (length, length + 1, length - 1):
+        if not 0 <= wanted <= LONGEST:
+            continue
+        for text in (*texts, *GENERIC[:4]):
+            yield text[:wanted] if len(text) >= wanted else text + text[-1:] * (wanted - len(text))
+        for value in suggested:
+            if isinstance(value, list) and value:
+                yield (value * (wanted // len(value) + 1))[:wanted]
+            elif isinstance(value, dict) and value:
+                key, item = next(iter(value.items()))
+                yield {f"{key}{at}": item for at in range(wanted)}
+
+
+def _of_hint(hint: Any, metas: tuple[Meta, ...]) -> Iterator[Any]:
+    """What a type suggests; not all of it need be valid."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        inner, *more = get_args(hint)
+        yield from _of_hint(inner, (*metas, *(meta for meta in more if isinstance(meta, Meta))))
+    elif origin in (Union, UnionType):
+        for arm in get_args(hint):
+            if arm not in (NoneType, UnsetType):
+                yield from _of_hint(arm, metas)
+    elif origin is Literal:
+        yield from get_args(hint)
+    elif hint is bool:
+        yield from (False, True)
+    elif hint in (int, float):
+        yield from _numbers(hint, metas)
+    elif hint is str:
+        yield from _texts(metas)
+    else:
+        yield from _containers(hint, origin)
+
+
+def _containers(hint: Any, origin: Any) -> Iterator[Any]:
+    if origin is list:
+        items = list(_of_hint(get_args(hint)[0], ()))
+        yield from ([], items[:1], items[:2])
+    elif origin is dict:
+        keys, items = (list(_of_hint(part, ())) for part in get_args(hint))
+        yield from ({}, dict(zip(keys[:1], items, strict=False)))
+    elif isinstance(hint, type) and issubclass(hint, Struct):
+        hints = get_type_hints(hint, include_extras=True)
+        wanted = [field.name for field in structs.fields(hint) if field.required]
+        yield {name: next(_of_hint(hints[name], ()), None) for name in wanted}
+
+
+def _numbers(kind: Any, metas: tuple[Meta, ...]) -> Iterator[Any]:
+    lows = [meta.ge if meta.ge is not None else meta.gt for meta in metas if (meta.ge, meta.gt) != (None, None)]
+    highs = [meta.le if meta.le is not None else meta.lt for meta in metas if (meta.le, meta.lt) != (None, None)]
+    for limit in (*lows, *highs):
+        yield from (kind(limit), kind(limit + 1), kind(limit - 1)) if limit is not None else ()
+    yield from (kind(1), kind(0), kind(1_800_000_000))
+
+
+def _texts(metas: tuple[Meta, ...]) -> Iterator[str]:
+    patterns = [meta.pattern for meta in metas if meta.pattern is not None]
+    made = [text for pattern in patterns for text in regexes.samples(pattern)]
+    yield from (text for text in GENERIC[1:4] if not patterns)
+    yield from made
+    yield from GENERIC

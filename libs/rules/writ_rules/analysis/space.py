@@ -1,0 +1,216 @@
+"""The requests that policies can tell apart: one of each kind.
+
+Of a rule's clauses a decision only uses whether each holds, fails or can't be judged. So for one operation, target and
+principal it is enough to try one value, one instant, one state for each combination of answers of the clauses that
+these policies ask about them; the rest of all requests is decided as one of these is.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+from msgspec import UNSET, Struct
+
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import WRIT, Principal, Target
+from writ_contracts.operations import Operation
+from writ_contracts.parameters import defaults
+from writ_rules.analysis import unseen
+from writ_rules.analysis.domains import domain
+from writ_rules.analysis.instants import MOST_DATED, dates, distinct, instants
+from writ_rules.analysis.made_up import NOBODYS_KEY
+from writ_rules.analysis.repairs import Repairs
+from writ_rules.analysis.samples import candidates, optional
+from writ_rules.analysis.spread import spread
+from writ_rules.analysis.supposed import NOTHING, Supposed, scans, suppositions
+from writ_rules.engine.case import Case, Request
+from writ_rules.engine.clauses import InEffect
+from writ_rules.engine.compile import Policy, is_behind_gateway
+from writ_rules.engine.conditions import Parameter, Scan
+from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.rules import Rule
+from writ_rules.engine.verbs import Verb
+
+MOST_OPTIONS = 1_000
+"""Requests tried for one operation, target and principal; where there are more kinds, the result says so."""
+ANYBODY = Principal(id="anybody", kind="human", key=NOBODYS_KEY)
+ANY_TARGET = WRIT
+
+
+class Relevant(Struct, frozen=True, eq=False, kw_only=True):
+    """The rules of one policy whose scope is about a target and a principal, whatever is asked and when."""
+
+    own: tuple[Rule, ...]
+    inherited: tuple[Rule, ...]
+    emergency: tuple[Rule, ...]
+
+    def all(self) -> tuple[Rule, ...]:
+        """All of them."""
+        return (*self.own, *self.inherited, *self.emergency)
+
+
+class Option(Struct, frozen=True, eq=False, kw_only=True):
+    """What of a request is left when operation, target and principal are given."""
+
+    parameters: Mapping[str, Any]
+    at: float
+    emergency: bool = False
+    supposed: Supposed = NOTHING
+
+
+class Tried(Struct, frozen=True, eq=False, kw_only=True):
+    """Ways to ask, of `every` kind that there is as many as may be tried. `unseen`: what they can't show."""
+
+    options: list[Option]
+    every: int
+    unseen: list[str]
+
+
+def request(operation: Operation, target: Target, principal: Principal, option: Option) -> Request | None:
+    """The request, unless the operation's own schema refuses it."""
+    try:
+        effective = operation.check(option.parameters)
+    except Invalid:
+        return None
+    return Request(
+        operation=operation,
+        target=target,
+        principal=principal,
+        given={name: effective[name] for name in option.parameters if name in effective},
+        effective=effective,
+        at=option.at,
+        emergency=option.emergency,
+    )
+
+
+def relevant(policy: Policy, operation: str, target: Target, principal: Principal) -> Relevant:
+    """The rules that could apply."""
+    case = case_of(policy.verbs[operation], target, principal)
+    gateway = policy.inherited.get(operation, ()) if is_behind_gateway(target) else ()
+    emergency = [
+        rule
+        for rule in policy.emergency
+        if operation in rule.operations and (rule.roles is None or target.role in rule.roles)
+    ]
+    own, inherited, urgent = (
+        tuple(rule for rule in rules if _is_about(rule, case))
+        for rules in (policy.own(operation, target), gateway, emergency)
+    )
+    return Relevant(own=own, inherited=inherited, emergency=urgent)
+
+
+def options(
+    verb: Verb, policies: Sequence[Policy], found: Sequence[Relevant], at: float, *, at_only: bool = False
+) -> Tried:
+    """One of each kind of request. `at_only`: at this instant and no other."""
+    rules = [rule for each in found for rule in each.all()]
+    names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb)))
+    notes = dict.fromkeys(unseen.of_evaluators(verb, rules))
+    values = {name: _values(verb, name, rules, at, notes) for name in verb.types if name in names}
+    moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
+    states = (False, True) if any(each.emergency for each in found) else (False,)
+    supposed = _suppositions(verb, rules, at, notes)
+    rest = _required(verb, names)
+    axes: list[Sequence[Any]] = [*values.values(), moments, states, supposed]
+    repairs = Repairs(verb, names)
+    made = []
+    for picked in spread(axes, MOST_OPTIONS):
+        given = dict(zip(values, picked, strict=False))
+        parameters = repairs.whole({**rest, **{name: value for name, value in given.items() if value is not UNSET}})
+        made.append(Option(parameters=parameters, at=picked[-3], emergency=picked[-2], supposed=picked[-1]))
+    return Tried(options=made, every=prod(len(axis) for axis in axes), unseen=list(notes))
+
+
+def signature(clauses: Iterable[Any], case: Case) -> tuple[object, ...]:
+    """How each clause answers: two cases of one signature are the same to all of them."""
+    return tuple(_answer(clause, case) for clause in clauses)
+
+
+def case_of(
+    verb: Verb,
+    target: Target,
+    principal: Principal,
+    given: Mapping[str, Any] | None = None,
+    at: float = 0.0,
+    known: Facts = NO_FACTS,
+) -> Case:
+    """A case with only these parameters, for clauses one by one; what is missing has the catalogue's default."""
+    effective = {**defaults(verb.operation.parameters), **(given or {})}
+    asked = Request(
+        operation=verb.operation, target=target, principal=principal, given=given or {}, effective=effective, at=at
+    )
+    return Case(asked, verb.public, known)
+
+
+def _is_about(rule: Rule, case: Case) -> bool:
+    scope = (clause for clause in rule.scope if not isinstance(clause, InEffect))
+    return all(clause.miss(case) is None for clause in (*rule.people, *scope))
+
+
+def _answer(clause: Any, case: Case) -> bool | None:
+    miss = clause.miss(case)
+    return True if miss is None else None if miss.erred else False
+
+
+def _parameters(rules: Iterable[Rule], verb: Verb) -> list[Parameter]:
+    name = verb.operation.name
+    return [clause for rule in rules for clause in rule.conditions[name] if isinstance(clause, Parameter)]
+
+
+def _values(verb: Verb, name: str, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[Any]:
+    """One value for each combination of answers. Left out (UNSET) and null are kinds of their own: defaults differ."""
+    asked = list(dict.fromkeys(clause for clause in _parameters(rules, verb) if clause.name == name))
+    checks = [check for clause in asked for check in clause.checks]
+    found: dict[tuple[object, ...], Any] = {}
+    repairs, rest = Repairs(verb, [name]), _required(verb, [name])
+    possible = [value for value in candidates(verb, name, checks) if repairs.are_possible({**rest, name: value})]
+    notes |= dict.fromkeys(unseen.of_values(verb, name, checks, possible))
+    for value in possible:
+        case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
+        found.setdefault(signature(asked, case), value)
+    absent: list[Any] = [UNSET] if optional(verb, name) else []
+    absent += [None] if domain(verb, name).nullable else []
+    return absent + list(found.values())
+
+
+def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[Supposed]:
+    name = verb.operation.name
+    asked = list(dict.fromkeys(one for rule in rules for one in rule.conditions[name] if isinstance(one, Scan)))
+
+    def answers(supposed: Supposed) -> object:
+        case = case_of(verb, ANY_TARGET, ANYBODY, at=at, known=Facts({}, scans(supposed, ANY_TARGET.id, at)))
+        return signature(asked, case)
+
+    found, every = suppositions(rules, name, answers)
+    if len(found) < every:
+        notes[f"of {every} states of lists and scans {len(found)} were supposed"] = None
+    return found
+
+
+def _moments(
+    verb: Verb, policies: Iterable[Policy], rules: Iterable[Rule], at: float, notes: dict[str, None]
+) -> list[float]:
+    name = verb.operation.name
+    asked: dict[Any, None] = dict.fromkeys(policy.in_effect for policy in policies)
+    for rule in rules:
+        asked |= dict.fromkeys(clause for clause in rule.scope if isinstance(clause, InEffect))
+        asked |= dict.fromkeys(clause for clause in rule.conditions[name] if hasattr(clause, "windows"))
+    verbs = [
+        lambda moment, clause=clause: clause.miss(case_of(verb, ANY_TARGET, ANYBODY, at=moment)) is None
+        for clause in asked
+    ]
+    if (many := len(dates(asked))) > MOST_DATED:
+        notes[f"of {many} first and last moments the weeks around {MOST_DATED} were looked at"] = None
+    return distinct(instants(asked, at), verbs)
+
+
+def _required(verb: Verb, named: Sequence[str]) -> dict[str, Any]:
+    """Values for what a request can't do without and no rule asks about; different ones, where two are of one type."""
+    found: dict[str, Any] = {}
+    for name in verb.types:
+        if name not in named and not optional(verb, name):
+            values = candidates(verb, name, ())
+            found[name] = next(
+                (value for value in values if value not in found.values()), values[0] if values else None
+            )
+    return found

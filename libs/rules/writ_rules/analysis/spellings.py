@@ -1,0 +1,49 @@
+"""Names of units that a rule spells as no request may: with `.service`. What it means to say, it says of nothing.
+
+In a deny rule that is a hole, hence refused; in an allow rule it is refused only where nothing else is left.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from writ_contracts.catalogue.grammar import UNIT_PATTERN
+from writ_rules.analysis.domains import metas
+from writ_rules.analysis.reading import Reading, Verbs
+from writ_rules.analysis.regexes import alternatives_ending
+from writ_rules.engine.findings import Finding, Severity
+from writ_rules.engine.format import Constraint
+
+ENDING = ".service"
+
+
+def misspelled(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
+    """What of the rule's names and patterns is about no unit."""
+    severity = Severity.WARNING if rule.entry.allowed else Severity.LINT
+    for name, constraint in rule.constraints.items():
+        if not any(_is_unit(verbs, operation, name) for operation in rule.operations):
+            continue
+        keys = (*rule.place.keys, "parameter_constraints", name)
+        for key, at, value in _listed(constraint):
+            text = f"{name} is never '{value}': units are named without {ENDING}"
+            yield Finding(severity, (*keys, key, at), text)
+        ending, every = alternatives_ending(constraint.pattern or "", ENDING)
+        if ending:
+            whole = ending == every
+            text = f"'{rule.name}' never matches by {'this' if whole else 'a part of this'} pattern"
+            yield Finding(
+                Severity.LINT if whole else severity,
+                (*keys, "pattern"),
+                f"{'vacuous: ' if whole else ''}{text}: units are named without {ENDING}",
+            )
+
+
+def _is_unit(verbs: Verbs, operation: str, name: str) -> bool:
+    verb = verbs[operation]
+    return name in verb.types and any(meta.pattern == UNIT_PATTERN for meta in metas(verb, name))
+
+
+def _listed(constraint: Constraint) -> Iterator[tuple[str, int, Any]]:
+    for key in ("allowed_values", "denied_values"):
+        for at, value in enumerate(getattr(constraint, key) or ()):
+            if isinstance(value, str) and value.endswith(ENDING):
+                yield key, at, value

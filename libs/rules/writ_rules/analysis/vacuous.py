@@ -1,0 +1,125 @@
+"""Rules that can never match, and those that match less than they seem to; said only where it is certain."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+
+from writ_contracts.inventory import WRIT
+from writ_rules.analysis.domains import domain, impossible
+from writ_rules.analysis.reading import Reading, Verbs
+from writ_rules.engine.findings import Finding, Severity
+from writ_rules.engine.format import present
+from writ_rules.engine.patterns import glob
+from writ_rules.engine.times import Window
+
+MOST_DAYS = 400
+"""Dated windows of up to so many days are gone through day by day."""
+
+
+def vacuous(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
+    """Why the rule, or a part of it, can never match."""
+    yield from _in_effect(rule)
+    yield from _windows(rule)
+    yield from _control(rule, verbs)
+    yield from _parameters(rule, verbs)
+
+
+def _in_effect(rule: Reading) -> Iterator[Finding]:
+    if rule.since >= rule.until:
+        text = f"vacuous: '{rule.name}' expires before it takes effect"
+        yield Finding(Severity.LINT, (*rule.place.keys, "expires_at"), text)
+
+
+def _windows(rule: Reading) -> Iterator[Finding]:
+    keys = (*rule.place.keys, "time_restrictions")
+    listed = [(at, each) for at, each in enumerate(rule.entry.time_restrictions or ()) if each is not None]
+    closed = [(at, why) for (at, _), window in zip(listed, rule.windows, strict=True) if (why := never_opens(window))]
+    every = bool(closed) and len(closed) == len(rule.windows)
+    for at, why in closed:
+        text = f"the window never opens: {why}"
+        if every:
+            yield Finding(Severity.LINT, (*keys, at), f"vacuous: '{rule.name}' never matches, for {text}")
+        else:
+            yield Finding(Severity.WARNING, (*keys, at), text)
+
+
+def never_opens(window: Window) -> str:
+    """Why it never does; empty if it does or nobody can tell."""
+    if not window.days:
+        return "it has no days"
+    if window.first is None or window.last is None:
+        return ""
+    if window.first > window.last:
+        return f"its last day, {window.last}, is before its first, {window.first}"
+    days = (window.last - window.first).days + 1
+    if days > MOST_DAYS:
+        return ""
+    starts = [day for ahead in range(days) if (day := window.first + timedelta(days=ahead)).weekday() in window.days]
+    if not starts:
+        return f"none of its days of the week is between {window.first} and {window.last}"
+    if not any(_opens_on(window, day) for day in starts):
+        return "clocks are set forward over it"
+    return ""
+
+
+def _opens_on(window: Window, day: date) -> bool:
+    """Whether its first or its last second comes: what lies between alone is never skipped on one night."""
+    end = window.end if window.end > window.start else window.end + 86_400
+    for second in (window.start, end - 1):
+        clock = datetime(day.year, day.month, day.day, tzinfo=window.zone) + timedelta(seconds=second)
+        if window.holds(datetime.fromtimestamp(clock.timestamp(), window.zone)):
+            return True
+    return False
+
+
+def _control(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
+    """Control operations act on Writ itself, which has one role, one id and no tags."""
+    control = [name for name in rule.operations if verbs[name].operation.control]
+    if not control:
+        return
+    entry = rule.entry
+    why = ""
+    if WRIT.role not in rule.roles:
+        why = f"of role {WRIT.role}, which the rule leaves out"
+    elif entry.targets is not None and not any(glob(text).covers(WRIT.id) for text in present(entry.targets)):
+        why = "which its targets leave out"
+    elif entry.target_tags is not None:
+        why = "which has no tags"
+    elif entry.allowed and entry.target_attributes:
+        why = "which has no attributes"
+    if not why:
+        return
+    text = f"{_names(control)} acts on target '{WRIT.id}', {why}"
+    if len(control) == len(rule.operations):
+        yield Finding(Severity.LINT, rule.place.keys, f"vacuous: '{rule.name}' never matches, for {text}")
+    else:
+        yield Finding(Severity.WARNING, rule.place.keys, f"'{rule.name}' never matches some operations: {text}")
+
+
+def _parameters(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
+    never: set[str] = set()
+    reasons: list[tuple[str, str, str, bool]] = []
+    for name, constraint in rule.constraints.items():
+        for operation in rule.operations:
+            if name not in verbs[operation].types:
+                continue
+            why = impossible(verbs[operation], name, constraint, deny=not rule.entry.allowed)
+            if why is None:
+                continue
+            known = domain(verbs[operation], name)
+            without = not constraint.required and (
+                known.nullable or (known.optional and known.default is None and constraint.default is None)
+            )
+            reasons.append((name, operation, why, without))
+            never |= set() if without else {operation}
+    whole = bool(never) and never == set(rule.operations)
+    for name, operation, why, without in reasons:
+        keys = (*rule.place.keys, "parameter_constraints", name)
+        if whole and not without:
+            yield Finding(Severity.LINT, keys, f"vacuous: '{rule.name}' never matches {operation}: {why}")
+        else:
+            rest = f"matches {operation} only without {name}" if without else f"never matches {operation}"
+            yield Finding(Severity.WARNING, keys, f"'{rule.name}' {rest}: {why}")
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,95 @@
+"""One request as the clauses of rules see it, and how it shows its values without giving secrets away."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Struct
+
+from writ_contracts.inventory import Principal, Target
+from writ_contracts.operations import Operation
+from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.times import wall_clock
+
+SECRET = "‹secret›"
+ABSENT = "nothing"
+SHOWN = 160
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What is to be decided, `at` Unix seconds. `given` are the caller's own parameters, `effective` the same with the
+    catalogue's defaults, checked. `own`: a control operation on what is the principal's own. `approvals`: who said yes,
+    in order. `emergency`: whether one that covers the target is in force; None: as the control state says.
+    """
+
+    operation: Operation
+    target: Target
+    principal: Principal
+    given: Mapping[str, Any]
+    effective: Mapping[str, Any]
+    at: float
+    dry_run: bool = False
+    own: bool = False
+    approvals: tuple[str, ...] = ()
+    emergency: bool | None = None
+
+
+class Case:
+    """A request made ready for many rules; made anew for each decision."""
+
+    __slots__ = (
+        "_local",
+        "_shown",
+        "answers",
+        "at",
+        "effective",
+        "facts",
+        "given",
+        "public",
+        "request",
+        "roles",
+        "tags",
+        "target",
+        "who",
+    )
+
+    def __init__(self, request: Request, public: frozenset[str], facts: Facts = NO_FACTS) -> None:
+        self.request = request
+        self.facts = facts
+        self.given = request.given
+        self.effective = request.effective
+        self.public = public
+        self.at = request.at
+        self.who = request.principal.id
+        self.roles = frozenset(request.principal.roles)
+        self.target = request.target.id
+        self.tags = frozenset(request.target.tags)
+        self.answers: dict[Any, Any] = {}
+        self._shown: dict[str, str] = {}
+        self._local: dict[ZoneInfo, datetime] = {}
+
+    def show(self, parameter: str, value: Any) -> str:
+        """The value for people, cut; never that of a parameter that is not public."""
+        if value is None:
+            return ABSENT
+        if parameter not in self.public:
+            return SECRET
+        if parameter in self.given and parameter in self._shown:
+            return self._shown[parameter]
+        text = self._shown[parameter] = show(value)
+        return text
+
+    def local(self, zone: ZoneInfo) -> datetime:
+        """The wall clock of a zone."""
+        if zone not in self._local:
+            self._local[zone] = wall_clock(self.at, zone)
+        return self._local[zone]
+
+
+def show(value: Any) -> str:
+    """Any value as JSON, printable and short."""
+    text = msgspec.json.encode(value, order="sorted").decode()
+    text = text if text.isprintable() else text.encode("ascii", "backslashreplace").decode()
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

@@ -1,0 +1,166 @@
+"""What a constraint may ask of one value, key by key of the format.
+
+Types are strict: a bool is no int, an int is a float. A check that makes no sense for the value's type can't be
+answered, and the rule that asks errs; loading a policy finds such a rule before it ever does.
+"""
+
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from writ_rules.engine.case import show
+from writ_rules.engine.format import AttributeConstraint, Constraint, present
+from writ_rules.engine.patterns import Pattern, pattern
+
+
+class Unanswerable(Exception):
+    """The check can't be judged on this value; the message says why, without the value. `need`: a list is lacking."""
+
+    def __init__(self, message: str, *, need: str = "") -> None:
+        super().__init__(message)
+        self.need = need
+
+
+class Check(Protocol):
+    """One question about a value."""
+
+    @property
+    def clause(self) -> str:
+        """The key of the format."""
+
+    @property
+    def wanted(self) -> str:
+        """What the rule wants, for people."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether `wanted` tells what a value is or is not, so that it must not be shown of a secret one."""
+
+    def holds(self, value: Any) -> bool:
+        """Whether it is so; raises Unanswerable."""
+
+
+# Made once: a union written where it is asked for is made anew for each request.
+NUMBERS, SIZED, MANY = (int, float), (str, list, dict), (list, dict)
+
+
+class HasType(Struct, frozen=True):
+    """`type`."""
+
+    wanted: str
+    clause: str = "type"
+    tells: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Strictly."""
+        return has_type(value, self.wanted)
+
+
+class Limit(Struct, frozen=True):
+    """`min`, `max`: inclusive, for numbers."""
+
+    clause: str
+    limit: int | float
+    wanted: str
+    tells: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """By value."""
+        if isinstance(value, bool) or not isinstance(value, NUMBERS):
+            raise Unanswerable("not a number")
+        return bool(value >= self.limit) if self.clause == "min" else bool(value <= self.limit)
+
+
+class Length(Struct, frozen=True):
+    """`min_length`, `max_length`: inclusive, characters of a string or items of a list or mapping."""
+
+    clause: str
+    limit: int
+    wanted: str
+    tells: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """By length."""
+        if not isinstance(value, SIZED):
+            raise Unanswerable("has no length")
+        return len(value) >= self.limit if self.clause == "min_length" else len(value) <= self.limit
+
+
+class Values(Struct, frozen=True):
+    """`allowed_values`, `denied_values`: scalars; true is not 1."""
+
+    clause: str
+    values: frozenset[tuple[bool, Any]]
+    wanted: str
+    tells: bool = True
+
+    def holds(self, value: Any) -> bool:
+        """In the list, or not in it."""
+        if isinstance(value, MANY):
+            raise Unanswerable("not a single value")
+        found = plain(value) in self.values
+        return found if self.clause == "allowed_values" else not found
+
+
+class Matches(Struct, frozen=True):
+    """`pattern`: the whole string."""
+
+    pattern: Pattern
+    wanted: str
+    clause: str = "pattern"
+    tells: bool = True
+
+    def holds(self, value: Any) -> bool:
+        """By RE2."""
+        if not isinstance(value, str):
+            raise Unanswerable("not a string")
+        try:
+            return self.pattern.covers(value)
+        except UnicodeEncodeError as error:
+            raise Unanswerable("not valid text") from error
+
+
+def has_type(value: Any, name: str) -> bool:
+    """Whether a value has a type of the format."""
+    if type(value) is _types[name]:
+        return True
+    if isinstance(value, bool):
+        return name == "bool"
+    if isinstance(value, int):
+        return name in ("int", "float")
+    return isinstance(value, _types[name])
+
+
+_types: dict[str, type] = {"string": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
+
+
+def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple[Check, ...]:
+    """The checks of a constraint on the value alone; raises ValueError for a bad pattern."""
+    found: list[Check] = []
+    if constraint.type is not None:
+        found.append(HasType(constraint.type))
+    if constraint.min is not None:
+        found.append(Limit("min", constraint.min, f"at least {constraint.min}"))
+    if constraint.max is not None:
+        found.append(Limit("max", constraint.max, f"at most {constraint.max}"))
+    if constraint.min_length is not None:
+        found.append(Length("min_length", constraint.min_length, f"at least {constraint.min_length} long"))
+    if constraint.max_length is not None:
+        found.append(Length("max_length", constraint.max_length, f"at most {constraint.max_length} long"))
+    if constraint.allowed_values is not None:
+        found.append(_values("allowed_values", "one of ", constraint.allowed_values))
+    if constraint.denied_values is not None:
+        found.append(_values("denied_values", "none of ", constraint.denied_values))
+    if constraint.pattern is not None:
+        found.append(Matches(pattern(constraint.pattern, deny=deny), constraint.pattern[:160]))
+    return tuple(found)
+
+
+def _values(clause: str, word: str, values: list[Any]) -> Values:
+    listed = present(values)
+    return Values(clause, frozenset(map(plain, listed)), word + show(listed))
+
+
+def plain(value: Any) -> tuple[bool, Any]:
+    """A single value to be compared: 1 is 1.0, and true is not 1."""
+    return isinstance(value, bool), value

@@ -1,0 +1,143 @@
+"""From a policy file to the policy in force: immutable, indexed by operation and target role, swapped whole."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import get_args
+
+from msgspec import Struct
+
+from writ_contracts.inventory import Role, Target
+from writ_contracts.operations import Catalogue
+from writ_rules.engine import lint
+from writ_rules.engine.clauses import InEffect
+from writ_rules.engine.conditions import Evaluated, Parameter
+from writ_rules.engine.findings import Finding, Severity
+from writ_rules.engine.format import Placed, PolicyFile, placed
+from writ_rules.engine.judge import Shortlists
+from writ_rules.engine.rules import Rule, Workshop
+from writ_rules.engine.verbs import Verb, verbs
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class Policy(Struct, frozen=True, eq=False, kw_only=True):
+    """A policy that decides. `index`: rules by (operation, target role); `inherited`: the gateway's rules that bind
+    targets behind it, by operation; `apart`: the index without them, for such targets. `emergency`: rules that are
+    inert outside an emergency; `urgent` is their index. `naming`: where (operation, target role) a deny hangs on
+    what the thing is called.
+    """
+
+    name: str
+    version: str
+    deny_by_default: bool
+    enable_dry_run: bool
+    require_approval_for_admin: bool
+    in_effect: InEffect
+    index: Mapping[tuple[str, str], tuple[Rule, ...]]
+    inherited: Mapping[str, tuple[Rule, ...]]
+    apart: Mapping[tuple[str, str], tuple[Rule, ...]]
+    emergency: tuple[Rule, ...]
+    urgent: Mapping[tuple[str, str], tuple[Rule, ...]]
+    allowing: Mapping[str, tuple[Role, ...]]
+    naming: frozenset[tuple[str, str]]
+    verbs: Mapping[str, Verb]
+    rules: int
+    shortlists: Shortlists
+    file: PolicyFile
+    """What it was compiled from."""
+
+    def own(self, operation: str, target: Target) -> tuple[Rule, ...]:
+        """The rules for the target's role; behind a gateway without those that are inherited, which grant nothing."""
+        index = self.apart if is_behind_gateway(target) else self.index
+        return index.get((operation, target.role), ())
+
+    def roles_with(self, operation: str) -> tuple[Role, ...]:
+        """The target roles for which some rule allows the operation."""
+        return self.allowing.get(operation, ())
+
+
+def is_behind_gateway(target: Target) -> bool:
+    """Whether the rules of gateways bind this target."""
+    return target.gateway is not None and target.role != "gateway"
+
+
+def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | None, list[Finding]]:
+    """The policy, unless there is an error among the findings."""
+    entry = file.policies
+    workshop = Workshop(verbs(catalogue), entry, catalogue.evaluators)
+    every = placed(entry)
+    made = [(item, workshop.rule(item)) for item in every]
+    ready = [rule for item, rule in made if item.entry.enabled]
+    in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)
+    findings = [*workshop.notes.findings, *_named_twice(every), *lint.lint(file, every, workshop.verbs)]
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        return None, findings
+    ordinary = [rule for rule in ready if not rule.emergency]
+    emergency = [rule for rule in ready if rule.emergency]
+    index = _index(ordinary)
+    policy = Policy(
+        name=entry.name,
+        version=entry.version,
+        deny_by_default=entry.deny_by_default,
+        enable_dry_run=entry.enable_dry_run,
+        require_approval_for_admin=entry.require_approval_for_admin,
+        in_effect=in_effect,
+        index=MappingProxyType(index),
+        inherited=MappingProxyType(_inherited(ordinary)),
+        apart=MappingProxyType(_index(rule for rule in ordinary if not rule.inherited)),
+        emergency=tuple(emergency),
+        urgent=MappingProxyType(_index(emergency)),
+        allowing=MappingProxyType(_allowing(index)),
+        naming=frozenset(_naming(ready, catalogue)),
+        verbs=MappingProxyType(workshop.verbs),
+        rules=len(ready),
+        shortlists=Shortlists(),
+        file=file,
+    )
+    return policy, findings
+
+
+def _index(rules: Iterable[Rule]) -> dict[tuple[str, str], tuple[Rule, ...]]:
+    found: dict[tuple[str, str], list[Rule]] = {}
+    for rule in rules:
+        for operation in rule.operations:
+            for role in rule.roles if rule.roles is not None else ROLES:
+                found.setdefault((operation, role), []).append(rule)
+    return {key: tuple(listed) for key, listed in found.items()}
+
+
+def _allowing(index: Mapping[tuple[str, str], Iterable[Rule]]) -> dict[str, tuple[Role, ...]]:
+    open_at = {place for place, rules in index.items() if any(rule.effect != "deny" for rule in rules)}
+    operations = {operation for operation, _ in open_at}
+    return {operation: tuple(role for role in ROLES if (operation, role) in open_at) for operation in operations}
+
+
+def _naming(rules: Iterable[Rule], catalogue: Catalogue) -> Iterator[tuple[str, str]]:
+    """Only what a rule asks of that parameter tells one name from another; what a package judges may, too."""
+    for rule in rules:
+        if rule.effect != "deny":
+            continue
+        for operation in rule.operations:
+            named = catalogue[operation].named
+            asked = rule.conditions[operation] if named else ()
+            if any(isinstance(one, Evaluated) or (isinstance(one, Parameter) and one.name == named) for one in asked):
+                roles = ROLES if rule.roles is None or rule.inherited else rule.roles
+                yield from ((operation, role) for role in roles)
+
+
+def _inherited(rules: Iterable[Rule]) -> dict[str, tuple[Rule, ...]]:
+    found: dict[str, list[Rule]] = {}
+    for rule in rules:
+        for operation in rule.operations if rule.inherited else ():
+            found.setdefault(operation, []).append(rule)
+    return {operation: tuple(listed) for operation, listed in found.items()}
+
+
+def _named_twice(every: Iterable[Placed]) -> list[Finding]:
+    counts = Counter(item.entry.name for item in every)
+    return [
+        Finding(Severity.ERROR, (*item.keys, "name"), f"the name '{item.entry.name}' stands here {many} times")
+        for item in every
+        if (many := counts[item.entry.name]) > 1
+    ]

@@ -1,0 +1,149 @@
+"""From a rule's entry to its conditions, in the order in which they are asked."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from writ_contracts.evaluators import Evaluator
+from writ_rules.engine import times
+from writ_rules.engine.case import show
+from writ_rules.engine.checks import Check, checks, plain
+from writ_rules.engine.clauses import listed
+from writ_rules.engine.conditions import Attribute, Condition, Evaluated, Parameter, Scan, Times
+from writ_rules.engine.findings import Keys
+from writ_rules.engine.format import (
+    AttributeConstraint,
+    Constraint,
+    EvaluatorEntry,
+    Placed,
+    PolicyEntry,
+    ScanEntry,
+    present,
+)
+from writ_rules.engine.listings import MAX_AGE, Listed
+from writ_rules.engine.maintenance import maintenance, parts
+from writ_rules.engine.notes import Notes
+from writ_rules.engine.times import Occasion
+
+Evaluators = Mapping[str, Evaluator]
+
+
+class Conditioning:
+    """Makes the conditions of all rules of a policy; what is wrong is noted."""
+
+    def __init__(self, notes: Notes, policy: PolicyEntry, evaluators: Evaluators) -> None:
+        self._notes = notes
+        self._evaluators = evaluators
+        self._maintenance = self._maintenance_windows(policy)
+
+    def of(self, placed: Placed) -> list[Condition]:
+        """All of them; those on parameters bind only the operations that have these."""
+        found = [self._times(placed), self._maintenance if placed.entry.maintenance_windows_only else None]
+        return [
+            *(one for one in found if one is not None),
+            *self._attributes(placed),
+            *self._scans(placed),
+            *self._parameters(placed),
+            *self._evaluated(placed),
+        ]
+
+    def _times(self, placed: Placed) -> Times | None:
+        entries = placed.entry.time_restrictions or ()
+        made = [
+            self._notes.whole((*placed.keys, "time_restrictions", at), times.parts(entry), partial(times.window, entry))
+            for at, entry in enumerate(entries)
+            if entry is not None
+        ]
+        windows = tuple(window for window in made if window is not None)
+        text = " or ".join(map(str, windows))
+        return self._notes.share(["times", text], Times(windows, text[:300])) if windows else None
+
+    def _maintenance_windows(self, policy: PolicyEntry) -> Times:
+        found = list[Occasion]()
+        entries = policy.maintenance_windows or ()
+        places = entries.items() if isinstance(entries, Mapping) else enumerate(entries)
+        for place, entry in places:
+            if entry is not None:
+                name = entry.name or (place if isinstance(place, str) else f"window {place + 1}")
+                keys = ("policies", "maintenance_windows", place)
+                made = self._notes.whole(keys, parts(entry), partial(maintenance, name, entry))
+                found += [made] if made is not None else []
+        wanted = f"inside {' or '.join(map(str, found))}"[:300] if found else "inside a maintenance window"
+        return Times(tuple(found), wanted, "maintenance_windows_only")
+
+    def _attributes(self, placed: Placed) -> list[Condition]:
+        deny = not placed.entry.allowed
+        found = list[Condition]()
+        for name, wanted in (placed.entry.target_attributes or {}).items():
+            keys = (*placed.keys, "target_attributes", name)
+            made = self._notes.attempt(keys, None, partial(_attribute, name, deny), wanted)
+            if made is not None:
+                found.append(self._notes.share(["attribute", name, deny, wanted], made))
+        return found
+
+    def _scans(self, placed: Placed) -> list[Condition]:
+        found = list[Condition]()
+        for at, entry in enumerate(placed.entry.scans or ()):
+            made = self._notes.attempt((*placed.keys, "scans", at, "max_age"), None, _scan, entry)
+            if made is not None:
+                found.append(self._notes.share(["scan", entry], made))
+        return found
+
+    def _parameters(self, placed: Placed) -> list[Condition]:
+        found = list[Condition]()
+        deny = not placed.entry.allowed
+        for name, entry in (placed.entry.parameter_constraints or {}).items():
+            entry = entry or Constraint()
+            keys = (*placed.keys, "parameter_constraints", name)
+            made = self._notes.attempt(
+                (*keys, "pattern"), tuple[Check, ...](), lambda entry: checks(entry, deny=deny), entry
+            )
+            source = self._notes.attempt((*keys, "max_age"), None, _listed, entry)
+            parameter = Parameter(name, entry.default, entry.required, made, source)
+            found.append(self._notes.share(["parameter", name, deny, entry], parameter))
+        return found
+
+    def _evaluated(self, placed: Placed) -> list[Condition]:
+        found = list[Condition]()
+        for at, item in enumerate(placed.entry.evaluators or ()):
+            keys: Keys = (*placed.keys, "evaluators", at)
+            entry = EvaluatorEntry(name=item) if isinstance(item, str) else item
+            made = self._notes.attempt(keys, None, self._evaluator, entry)
+            if made is not None and entry is not None:
+                found.append(self._notes.share(["evaluator", entry], made))
+        return found
+
+    def _evaluator(self, entry: EvaluatorEntry) -> Evaluated:
+        evaluator = self._evaluators.get(entry.name)
+        if evaluator is None:
+            raise ValueError(
+                f"there is no evaluator '{entry.name}'; installed are: {listed(self._evaluators) or 'none'}"
+            )
+        try:
+            options = msgspec.convert(entry.with_, evaluator.options)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"'{entry.name}' can't take these options: {error}") from error
+        return Evaluated(entry.name, evaluator, options, evaluator.summary[:160])
+
+
+def _attribute(name: str, deny: bool, wanted: Any) -> Attribute:
+    if isinstance(wanted, AttributeConstraint):
+        made = checks(wanted, deny=deny)
+        return Attribute(name, "; ".join(check.wanted for check in made)[:160], deny, None, made)
+    values = present(wanted) if isinstance(wanted, list) else [wanted]
+    text = show(values[0]) if len(values) == 1 else f"one of {show(values)}"
+    return Attribute(name, text, deny, frozenset(map(plain, values)), ())
+
+
+def _scan(entry: ScanEntry) -> Scan:
+    wanted = f"{'a' if entry.present else 'no'} finding of severity {entry.severity} or worse"
+    return Scan(entry.scanner, entry.severity, entry.present, times.age(entry.max_age), wanted)
+
+
+def _listed(entry: Constraint) -> Listed | None:
+    if entry.allowlist_source is None:
+        return None
+    age = MAX_AGE if entry.max_age is None else times.age(entry.max_age)
+    return Listed(entry.allowlist_source, age, f"in {entry.allowlist_source}"[:160])

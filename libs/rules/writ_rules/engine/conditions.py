@@ -1,0 +1,193 @@
+"""A rule's conditions: what is asked, when, of which kind of target, and what is known of it.
+
+A condition that can't be judged errs, and a rule that errs denies; one that fails for certain outweighs it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from writ_contracts.evaluators import Evaluator, Question
+from writ_rules.engine.case import ABSENT, SECRET, Case, show
+from writ_rules.engine.checks import Check, HasType, Unanswerable, plain
+from writ_rules.engine.clauses import Miss
+from writ_rules.engine.facts import Severity
+from writ_rules.engine.listings import Listed
+from writ_rules.engine.times import Occasion, when_text
+
+SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+
+
+class Condition(Protocol):
+    """One question."""
+
+    def miss(self, case: Case) -> Miss | None:
+        """None when the request is as the condition wants it."""
+
+
+class Times(Struct, frozen=True, eq=False):
+    """One of the windows is open; `clause` is the key that asks for it."""
+
+    windows: tuple[Occasion, ...]
+    wanted: str
+    clause: str = "time_restrictions"
+
+    def miss(self, case: Case) -> Miss | None:
+        """Each window by the wall clock of its own zone."""
+        for window in self.windows:
+            if window.holds(case.local(window.zone)):
+                return None
+        if not self.windows:
+            return Miss(self.clause, self.wanted, ABSENT)
+        return Miss(self.clause, self.wanted, when_text(case.local(self.windows[0].zone)))
+
+    def opens(self, at: float) -> tuple[float, str] | None:
+        """When the first of them opens after `at`, also for people; None if that is not in sight."""
+        openings = [moment for window in self.windows if (moment := window.opens(at)) is not None]
+        return (min(openings).timestamp(), when_text(min(openings))) if openings else None
+
+
+class Parameter(Struct, frozen=True, eq=False):
+    """One parameter's constraint, judged on the caller's value, else `default`, else the catalogue's default."""
+
+    name: str
+    default: Any
+    required: bool
+    checks: tuple[Check, ...]
+    listed: Listed | None = None
+
+    def miss(self, case: Case) -> Miss | None:
+        """The first check that fails; an absent parameter fails `required` and nothing else."""
+        fills = self.default is not None and self.name not in case.given
+        value = self.default if fills else case.effective.get(self.name)
+        if value is None:
+            return Miss(f"{self.name}.required", "a value", ABSENT) if self.required else None
+        erred = None
+        for check in self.checks:
+            try:
+                if check.holds(value):
+                    continue
+            except Unanswerable as error:  # another check may still fail for certain
+                erred = erred or Miss(f"{self.name}.{check.clause}", self._wanted(case, check), str(error), erred=True)
+            else:
+                return Miss(f"{self.name}.{check.clause}", self._wanted(case, check), case.show(self.name, value))
+        return erred if self.listed is None else self._listed(self.listed, case, value, erred)
+
+    def _wanted(self, case: Case, check: Check) -> str:
+        return check.wanted if self.name in case.public or not check.tells else SECRET
+
+    def _listed(self, listed: Listed, case: Case, value: Any, erred: Miss | None) -> Miss | None:
+        clause = f"{self.name}.allowlist_source"
+        try:
+            if not listed.holds(value, case):
+                return Miss(clause, listed.wanted, case.show(self.name, value))
+        except Unanswerable as error:
+            if erred is None:
+                return Miss(clause, listed.wanted, str(error), erred=True, need=error.need)
+            return msgspec.structs.replace(erred, need=error.need)
+        return erred
+
+
+class Attribute(Struct, frozen=True, eq=False):
+    """A typed attribute of the target. What is absent, or can't be compared, opens no door: it errs in a deny rule."""
+
+    name: str
+    wanted: str
+    deny: bool
+    values: frozenset[tuple[bool, Any]] | None
+    checks: tuple[Check, ...]
+
+    def miss(self, case: Case) -> Miss | None:
+        """By the inventory."""
+        clause = f"target_attributes.{self.name}"
+        value = case.request.target.attributes.get(self.name)
+        if value is None:
+            return Miss(clause, self.wanted, ABSENT, erred=self.deny)
+        certain, comparable = self._compare(value)
+        if certain is None and comparable:
+            return None
+        return Miss(clause, self.wanted, show(value), erred=self.deny and certain is None)
+
+    def _compare(self, value: Any) -> tuple[bool | None, bool]:
+        """False if it is certainly not as wanted, and whether it can be compared at all."""
+        if self.values is not None:
+            comparable = any(_kind(value) == _kind(wanted) for _, wanted in self.values)
+            return (None if plain(value) in self.values or not comparable else False), comparable
+        comparable = True
+        for check in self.checks:
+            try:
+                if check.holds(value):
+                    continue
+            except Unanswerable:
+                comparable = False
+                continue
+            if not isinstance(check, HasType):
+                return False, comparable
+            comparable = False
+        return None, comparable
+
+
+class Scan(Struct, frozen=True, eq=False):
+    """What a scanner's latest report on the target says."""
+
+    scanner: str
+    severity: Severity
+    present: bool
+    max_age: float
+    wanted: str
+
+    def miss(self, case: Case) -> Miss | None:
+        """Without a report that is fresh nobody can tell."""
+        clause = f"scans.{self.scanner}"
+        report = case.facts.scans.get(self.scanner)
+        if report is None:
+            return Miss(clause, self.wanted, "has not reported on the target", erred=True)
+        if not abs(case.at - report.at) <= self.max_age:
+            return Miss(clause, self.wanted, f"the report is {case.at - report.at:.0f} s old", erred=True)
+        least = SEVERITIES.index(self.severity)
+        count = sum(SEVERITIES.index(finding.severity) >= least for finding in report.findings)
+        return None if (count > 0) is self.present else Miss(clause, self.wanted, f"{count} of them")
+
+
+class Evaluated(Struct, frozen=True, eq=False):
+    """What an installed package judges, on the public parameters alone, so that its reason gives no secret away."""
+
+    name: str
+    evaluator: Evaluator
+    options: Any
+    wanted: str
+
+    def miss(self, case: Case) -> Miss | None:
+        """By its answer; anything but true, false or a reason is none."""
+        clause = f"evaluators.{self.name}"
+        try:
+            answer: object = self.evaluator.holds(_question(case), self.options)
+            got = show(answer) if isinstance(answer, str) else "no"
+        except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises denies in the rule's scope
+            return Miss(clause, self.wanted, f"raised {type(error).__name__}", erred=True)
+        if answer is True:
+            return None
+        if answer is False or isinstance(answer, str):
+            return Miss(clause, self.wanted, got)
+        return Miss(clause, self.wanted, f"answered {type(answer).__name__}", erred=True)
+
+
+def _question(case: Case) -> Question:
+    request = case.request
+    parameters: Mapping[str, Any] = {name: value for name, value in case.effective.items() if name in case.public}
+    return Question(
+        operation=request.operation.name,
+        risk=request.operation.risk,
+        target=request.target,
+        principal=request.principal,
+        parameters=parameters,
+        at=request.at,
+    )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    return "number" if isinstance(value, int | float) else "text"

@@ -1,0 +1,130 @@
+"""The decision: a pure function of a request, a policy, the control state and the facts, at an instant.
+
+All rules that could apply are judged and told in the trace, whatever the first said. `Weighing` says what follows.
+"""
+
+from msgspec import structs
+
+from writ_contracts.decisions import Effect, TraceEntry
+from writ_contracts.errors import Invalid
+from writ_contracts.operations import Risk
+from writ_rules.engine.case import Case, Request
+from writ_rules.engine.compile import Policy, is_behind_gateway
+from writ_rules.engine.control import ControlState
+from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.judge import NOWHERE, Judged, Place, judge
+from writ_rules.engine.obligations import People as People
+from writ_rules.engine.rules import EMERGENCY, Rule
+from writ_rules.engine.ruling import STRICTNESS as STRICTNESS
+from writ_rules.engine.ruling import Ruling as Ruling
+from writ_rules.engine.ruling import stricter
+from writ_rules.engine.weigh import Considered, Weighing, set_aside
+
+BEHIND = "behind a gateway: "
+INHERITED = "role_policies.gateway, inherited"
+ASSUMED = "assumed"
+"""The id of an emergency that the request says is in force, and nobody declared."""
+
+
+def decide(
+    policy: Policy,
+    request: Request,
+    control: ControlState,
+    people: People | None = None,
+    facts: Facts = NO_FACTS,
+) -> Ruling:
+    """Policy's word. Never raises for a request that the catalogue's schema lets through."""
+    early = _before_rules(policy, request, control)
+    if early is not None:
+        return early
+    emergency = _emergency(request, control)
+    first = _by_rules(policy, request, people or {}, facts, emergency)
+    if first.effect == "deny" or first.effective == request.effective:
+        return first
+    try:
+        filled = request.operation.check(first.effective)
+    except Invalid as error:
+        reason = f"the defaults of {', '.join(first.rules)} break the operation's schema: {error}"
+        return Ruling(
+            effect="deny",
+            code="rule_error",
+            rules=first.rules,
+            reason=reason,
+            effective=request.effective,
+            trace=first.trace,
+            emergency=first.emergency,
+        )
+    # Rules filled in defaults: what came out must itself be allowed, or a deny would not see what runs.
+    again = structs.replace(request, given=filled, effective=filled)
+    return stricter(structs.replace(first, effective=filled), _by_rules(policy, again, people or {}, facts, emergency))
+
+
+def _before_rules(policy: Policy, request: Request, control: ControlState) -> Ruling | None:
+    if request.own:
+        return _short(request, "allow", "own", "one's own may always be read and cancelled")
+    operation = request.operation
+    if not operation.control and operation.risk is not Risk.READ:
+        stop = control.stop_of(request.target.id, request.at)
+        if stop is not None:
+            return _short(request, "deny", "stopped", f"stop {stop.id} is in force: {stop.reason}"[:1000])
+    if request.dry_run and not policy.enable_dry_run:
+        return _short(request, "deny", "dry_run_disabled", f"policy '{policy.name}' does not allow dry runs")
+    if not policy.in_effect.since <= request.at < policy.in_effect.until:
+        reason = f"policy '{policy.name}' is in effect {policy.in_effect.wanted} only"
+        return _short(request, "deny", "policy_inactive", reason)
+    return None
+
+
+def _short(request: Request, effect: Effect, code: str, reason: str) -> Ruling:
+    return Ruling(effect=effect, code=code, reason=reason, effective=request.effective)
+
+
+def _emergency(request: Request, control: ControlState) -> str:
+    """The id of the emergency in force for the target, or nothing."""
+    if request.emergency is False:
+        return ""
+    declared = control.emergency_of(request.target.id, request.at)
+    if declared is not None:
+        return declared.id
+    return ASSUMED if request.emergency else ""
+
+
+def _by_rules(policy: Policy, request: Request, people: People, facts: Facts, emergency: str) -> Ruling:
+    operation, role = request.operation.name, request.target.role
+    case = Case(request, policy.verbs[operation].public, facts)
+    gateway = urgent = NOWHERE
+    if is_behind_gateway(request.target):
+        own = _judge(policy, (operation, BEHIND + role), policy.own(operation, request.target), "", case)
+        gateway = _judge(policy, (operation, INHERITED), policy.inherited.get(operation, ()), INHERITED, case)
+    else:
+        own = _judge(policy, (operation, role), policy.own(operation, request.target), "", case)
+    if emergency:
+        urgent = _judge(policy, (operation, EMERGENCY + role), policy.urgent.get((operation, role), ()), "", case)
+    considered = Considered(own, gateway, urgent, emergency)
+    return Weighing(policy, request, considered, people, _trace(considered, case)).ruling()
+
+
+def _judge(policy: Policy, place: tuple[str, str], rules: tuple[Rule, ...], section: str, case: Case) -> Place:
+    if not rules:
+        return NOWHERE
+    shortlist = policy.shortlists.of(place, rules, section, case)
+    return Place([judge(group, case) for group in shortlist.groups], shortlist.told, shortlist.near)
+
+
+def _trace(considered: Considered, case: Case) -> list[TraceEntry]:
+    lifted = bool(considered.urgent.judged and considered.lifting)
+    trace: list[TraceEntry] = []
+    for place in (considered.own, considered.gateway, considered.urgent):
+        for each in place.judged:
+            trace += each.entries(_note(each, case, lifted) if lifted or each.group.asks_facts else "")
+    for place in (considered.own, considered.gateway, considered.urgent):
+        trace += place.told
+    return trace
+
+
+def _note(judged: Judged, case: Case, lifted: bool) -> str:
+    """By which facts it was judged, and whether the emergency set it aside."""
+    told = [*judged.sources(case)]
+    if lifted and set_aside(judged) and (judged.miss is None or judged.miss.erred):
+        told.append("set aside by the emergency")
+    return "; ".join(told)[:120]

@@ -1,0 +1,226 @@
+"""The policy file, key by key, as people write it. Every key that the format knows is here; any other is a mistake.
+
+A list item that is null (`- # a comment`) is skipped, so lists keep their holes here and lose them in `present`. What
+the keys mean is in docs/policy.md; docs/policy-keys.md is made from their descriptions here.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, TypeVar
+
+from msgspec import Meta, Struct, field
+
+from writ_contracts.inventory import Kind, Role
+from writ_rules.engine.facts import Severity
+
+Item = TypeVar("Item")
+_SHOWN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=_SHOWN)]
+"""Shown in logs and on terminals as it is, so nothing in it moves a cursor, ends a line or turns the text round."""
+Scalar = str | int | float | bool
+Count = Annotated[int, Meta(ge=1)]
+Length = Annotated[int, Meta(ge=0)]
+Day = Annotated[int, Meta(ge=0, le=7)]
+Type = Literal["string", "int", "float", "bool", "list", "dict"]
+Values = list[Scalar | None]
+Age = int | float | str
+Text = Annotated[str, Meta(description="for people")]
+Zone = Annotated[str, Meta(description="IANA name of the time zone")]
+Days = Annotated[list[Day | None] | None, Meta(description="1 is Monday, 6 Saturday, 0 and 7 Sunday")]
+
+
+class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one parameter must be for the rule to match."""
+
+    type: Annotated[Type | None, Meta(description="strict: `true` is no `int`, an `int` is a `float`")] = None
+    required: Annotated[bool, Meta(description="fails where the parameter has no value")] = False
+    min: Annotated[int | float | None, Meta(description="numbers, inclusive")] = None
+    max: Annotated[int | float | None, Meta(description="numbers, inclusive")] = None
+    min_length: Annotated[Length | None, Meta(description="characters or items, inclusive")] = None
+    max_length: Annotated[Length | None, Meta(description="characters or items, inclusive")] = None
+    pattern: Annotated[str | None, Meta(description="RE2, covers the whole string")] = None
+    allowed_values: Annotated[Values | None, Meta(description="one of these single values")] = None
+    denied_values: Annotated[Values | None, Meta(description="none of these single values")] = None
+    default: Annotated[Any, Meta(description="the value where the caller gives none")] = None
+    allowlist_source: Annotated[str | None, Meta(description="what the target itself lists now")] = None
+    max_age: Annotated[Age | None, Meta(description="of that list: seconds, or as `5m`; 60 s unless given")] = None
+    description: Text = ""
+
+
+class AttributeConstraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an attribute of the target must be, where a value or a list of values doesn't say it."""
+
+    type: Annotated[Literal["string", "int", "float", "bool"] | None, Meta(description="strict")] = None
+    min: Annotated[int | float | None, Meta(description="numbers, inclusive")] = None
+    max: Annotated[int | float | None, Meta(description="numbers, inclusive")] = None
+    min_length: Annotated[Length | None, Meta(description="characters, inclusive")] = None
+    max_length: Annotated[Length | None, Meta(description="characters, inclusive")] = None
+    pattern: Annotated[str | None, Meta(description="RE2, covers the whole string")] = None
+    allowed_values: Annotated[Values | None, Meta(description="one of these")] = None
+    denied_values: Annotated[Values | None, Meta(description="none of these")] = None
+    description: Text = ""
+
+
+class WindowEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the rule holds, by the wall clock of a zone; several windows are alternatives."""
+
+    start_time: Annotated[str, Meta(description="`08:30` or `08:30:15`")] = "00:00"
+    end_time: Annotated[str, Meta(description="outside; `24:00` too; not after the start: on the next day")] = "24:00"
+    days_of_week: Days = None
+    timezone: Zone = "UTC"
+    from_: Annotated[str | None, Meta(description="first day on which it starts")] = field(default=None, name="from")
+    until: Annotated[str | None, Meta(description="last day on which it starts")] = None
+    description: Text = ""
+
+
+class MaintenanceWindow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A named stretch of time, once or again and again."""
+
+    name: Annotated[str, Meta(description="where the windows are a list; else they are under their names")] = ""
+    description: Text = ""
+    start_time: Annotated[str, Meta(description="instant; without an offset by the clock of `timezone`")]
+    end_time: Annotated[str, Meta(description="instant, outside")]
+    recurrence: Annotated[Literal["none", "weekly", "monthly"] | None, Meta(description="null is `none`")] = None
+    days_of_week: Days = None
+    day_of_month: Annotated[int, Meta(ge=1, le=31, description="else that of the start")] | None = None
+    timezone: Zone = "UTC"
+
+
+class StepEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One step of an approval."""
+
+    approvers: Annotated[list[Name | None] | None, Meta(description="roles; none: `approver`")] = None
+    quorum: Annotated[int, Meta(ge=1, description="how many different people")] = 1
+
+
+class ApprovalEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who must say yes."""
+
+    approvers: Annotated[list[Name | None] | None, Meta(description="roles; none: `approver`")] = None
+    quorum: Annotated[int, Meta(ge=1, description="how many different people")] = 1
+    steps: Annotated[list[StepEntry | None] | None, Meta(description="one after the other")] = None
+    timeout: Annotated[str | None, Meta(description="as `30m`; wins over `approval_timeout`")] = None
+
+
+class ScanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a scanner's latest report on the target must say."""
+
+    scanner: Annotated[str, Meta(min_length=1, max_length=64, description="as it publishes its reports")]
+    severity: Annotated[Severity, Meta(description="findings of this severity or worse count")] = "low"
+    present: Annotated[bool, Meta(description="true: there is such a finding; false: there is none")] = True
+    max_age: Annotated[Age, Meta(description="of the report: seconds, or as `24h`")] = "24h"
+
+
+class EvaluatorEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A condition that an installed package judges."""
+
+    name: Annotated[Name, Meta(description="of the entry point in `writ.evaluators`")]
+    with_: Annotated[dict[str, Any], Meta(description="its options")] = field(default_factory=dict, name="with")
+
+
+Attributes = dict[str, Scalar | Values | AttributeConstraint]
+
+
+class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One rule: its scope (operations, targets, people, time), its conditions, and what it says."""
+
+    name: Annotated[Name, Meta(description="unique in the file; decisions name it")]
+    allowed: Annotated[bool, Meta(description="whether it allows or denies")]
+    operations: Annotated[list[Name | None], Meta(description="names of the catalogue")]
+    description: Text = ""
+    enabled: Annotated[bool, Meta(description="false: as if absent")] = True
+    target_roles: Annotated[list[Role | None] | None, Meta(description="scope: roles of targets")] = None
+    targets: Annotated[list[Name | None] | None, Meta(description="scope: ids, with `*` and `?`")] = None
+    target_tags: Annotated[list[Name | None] | None, Meta(description="scope: any of these tags")] = None
+    users: Annotated[list[Name | None] | None, Meta(description="scope: ids of principals")] = None
+    user_roles: Annotated[list[Name | None] | None, Meta(description="scope: any of these roles")] = None
+    principal_kinds: Annotated[list[Kind | None] | None, Meta(description="scope: kinds of principals")] = None
+    effective_from: Annotated[str | None, Meta(description="scope: date or instant; before it as if absent")] = None
+    expires_at: Annotated[str | None, Meta(description="scope: date or instant; from it on as if absent")] = None
+    parameter_constraints: Annotated[
+        dict[str, Constraint | None] | None, Meta(description="condition: what is asked, by parameter")
+    ] = None
+    time_restrictions: Annotated[
+        list[WindowEntry | None] | None, Meta(description="condition: one of the windows is open")
+    ] = None
+    maintenance_windows_only: Annotated[
+        bool, Meta(description="condition: one of the policy's `maintenance_windows` is open")
+    ] = False
+    target_attributes: Annotated[
+        Attributes | None, Meta(description="condition: a value, a list of values, or a constraint for each")
+    ] = None
+    scans: Annotated[list[ScanEntry | None] | None, Meta(description="condition: all of them hold")] = None
+    evaluators: Annotated[
+        list[Name | EvaluatorEntry | None] | None, Meta(description="condition: all of them hold")
+    ] = None
+    requires_approval: Annotated[bool | None, Meta(description="allow: somebody must say yes first")] = None
+    approval: Annotated[ApprovalEntry | None, Meta(description="allow: who must say yes first")] = None
+    approval_timeout: Annotated[int, Meta(ge=1, description="minutes; 60 unless given")] | None = None
+    operation_timeout: Annotated[int, Meta(ge=1, description="allow: seconds, an upper limit")] | None = None
+    max_targets: Annotated[int, Meta(ge=1, description="allow: on so many targets at once")] | None = None
+    max_concurrent: Annotated[int, Meta(ge=1, description="allow: so many operations at once")] | None = None
+    emergency_overridable: Annotated[bool, Meta(description="deny: an emergency's allow sets it aside")] = False
+    inherit: Annotated[
+        bool, Meta(description="under `role_policies.gateway`: binds the targets behind a gateway too")
+    ] = True
+
+
+class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole policy, under the key `policies`."""
+
+    version: Annotated[Literal["v1", "v2"], Meta(description="label of the format")] = "v2"
+    name: Annotated[Name, Meta(description="decisions name it")] = "unnamed"
+    description: Text = ""
+    deny_by_default: Annotated[bool, Meta(description="false: what no rule covers is allowed")] = True
+    enable_dry_run: Annotated[bool, Meta(description="false: dry runs are refused")] = True
+    require_approval_for_admin: Annotated[bool, Meta(description="risk admin needs an approval")] = True
+    audit_all_operations: Annotated[bool, Meta(description="everything is recorded, whatever it says")] = True
+    created_at: Text = ""
+    created_by: Text = ""
+    effective_from: Annotated[str | None, Meta(description="before it everything is denied")] = None
+    expires_at: Annotated[str | None, Meta(description="from it on everything is denied")] = None
+    maintenance_windows: Annotated[
+        list[MaintenanceWindow | None] | dict[str, MaintenanceWindow | None] | None,
+        Meta(description="for `maintenance_windows_only`"),
+    ] = None
+    global_policies: Annotated[list[RuleEntry | None] | None, Meta(description="rules for targets of any role")] = None
+    role_policies: Annotated[
+        dict[Role, list[RuleEntry | None] | None] | None, Meta(description="rules by role of target")
+    ] = None
+    emergency_policies: Annotated[
+        list[RuleEntry | None] | None, Meta(description="rules that join in while an emergency is in force")
+    ] = None
+
+
+class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file: everything is under `policies`."""
+
+    policies: PolicyEntry
+
+
+class Placed(Struct, frozen=True):
+    """A rule with its section (`global_policies`, `role_policies.<role>`, `emergency_policies`) and the way to it."""
+
+    section: str
+    role: Role | None
+    keys: tuple[str | int, ...]
+    entry: RuleEntry
+
+
+def present(items: Iterable[Item | None] | None) -> list[Item]:
+    """The items that are there."""
+    return [item for item in items or () if item is not None]
+
+
+def placed(policy: PolicyEntry) -> list[Placed]:
+    """All rules of a policy, in the order of the file's sections."""
+    found = _section("global_policies", None, ("policies", "global_policies"), policy.global_policies)
+    for role, rules in (policy.role_policies or {}).items():
+        found += _section(f"role_policies.{role}", role, ("policies", "role_policies", role), rules)
+    found += _section("emergency_policies", None, ("policies", "emergency_policies"), policy.emergency_policies)
+    return found
+
+
+def _section(
+    section: str, role: Role | None, keys: tuple[str, ...], rules: list[RuleEntry | None] | None
+) -> list[Placed]:
+    return [Placed(section, role, (*keys, at), rule) for at, rule in enumerate(rules or ()) if rule is not None]

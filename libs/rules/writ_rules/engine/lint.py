@@ -1,0 +1,179 @@
+"""What a policy says that cannot be meant: rules that can't do what they say, and those that do less.
+
+Each check is a generator over one rule, so that all findings of a file come at once.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from writ_rules.engine.checks import Check, Unanswerable, checks
+from writ_rules.engine.findings import Finding, Keys, Severity
+from writ_rules.engine.format import AttributeConstraint, Constraint, Placed, PolicyFile, present
+from writ_rules.engine.listings import SOURCES
+from writ_rules.engine.nearest import Nearest
+from writ_rules.engine.verbs import ANY, Verb
+
+Verbs = Mapping[str, Verb]
+LISTS = ("target_roles", "targets", "target_tags", "users", "user_roles", "principal_kinds")
+FITS = {
+    "min": {"int", "float"},
+    "max": {"int", "float"},
+    "min_length": {"string", "list", "dict"},
+    "max_length": {"string", "list", "dict"},
+    "pattern": {"string"},
+    "allowed_values": ANY - {"list", "dict"},
+    "denied_values": ANY - {"list", "dict"},
+}
+
+
+def lint(file: PolicyFile, every: Iterable[Placed], verbs: Verbs) -> list[Finding]:
+    """All of it."""
+    found = list(_policy(file))
+    rule_checks: tuple[Callable[[Placed, Verbs], Iterator[Finding]], ...]
+    named = partial(_operations, Nearest()), partial(_parameters, Nearest())
+    rule_checks = (*named, _lists, _own_role, _approval, _limits, _attributes)
+    windows = present(_windows(file.policies.maintenance_windows))
+    for placed in every:
+        if placed.entry.maintenance_windows_only and not windows:
+            keys = (*placed.keys, "maintenance_windows_only")
+            found.append(Finding(Severity.LINT, keys, "the policy has no maintenance window: the rule never matches"))
+        for check in rule_checks:
+            found += check(placed, verbs)
+    return found
+
+
+def _policy(file: PolicyFile) -> Iterator[Finding]:
+    if not file.policies.deny_by_default:
+        keys = ("policies", "deny_by_default")
+        yield Finding(Severity.WARNING, keys, "whatever no rule covers is allowed: every such decision says so")
+    if not file.policies.audit_all_operations:
+        keys = ("policies", "audit_all_operations")
+        yield Finding(Severity.WARNING, keys, "everything is recorded, whatever a policy says")
+
+
+def _windows(entries: list[Any] | dict[str, Any] | None) -> list[Any]:
+    return [*entries.values()] if isinstance(entries, dict) else entries or []
+
+
+def _operations(nearest: Nearest, placed: Placed, verbs: Verbs) -> Iterator[Finding]:
+    keys = (*placed.keys, "operations")
+    if not present(placed.entry.operations):
+        yield Finding(Severity.LINT, keys, "an empty list: the rule covers nothing")
+    for at, name in enumerate(placed.entry.operations):
+        if name is not None and name not in verbs:
+            text = f"there is no operation '{name}'{nearest.hint(name, verbs)}"
+            yield Finding(Severity.LINT, (*keys, at), text)
+
+
+def _lists(placed: Placed, _: Verbs) -> Iterator[Finding]:
+    for key in LISTS:
+        if getattr(placed.entry, key) is not None and not present(getattr(placed.entry, key)):
+            yield Finding(Severity.LINT, (*placed.keys, key), f"an empty list covers nobody: leave out '{key}' for all")
+    for at, window in enumerate(placed.entry.time_restrictions or ()):
+        if window is not None and window.days_of_week is not None and not present(window.days_of_week):
+            keys = (*placed.keys, "time_restrictions", at, "days_of_week")
+            yield Finding(Severity.LINT, keys, "a window without days never opens")
+
+
+def _own_role(placed: Placed, _: Verbs) -> Iterator[Finding]:
+    roles = placed.entry.target_roles
+    if placed.role is not None and roles is not None and placed.role not in roles:
+        keys = (*placed.keys, "target_roles")
+        yield Finding(Severity.LINT, keys, f"leaves out '{placed.role}', under which the rule stands")
+
+
+def _approval(placed: Placed, _: Verbs) -> Iterator[Finding]:
+    entry = placed.entry
+    if not entry.allowed and (entry.requires_approval or entry.approval is not None):
+        yield Finding(Severity.WARNING, placed.keys, f"'{entry.name}' denies: nobody is asked for an approval")
+    if entry.approval is not None and entry.requires_approval is False:
+        yield Finding(Severity.LINT, placed.keys, f"'{entry.name}' names approvers and says that it needs none")
+    if entry.emergency_overridable and entry.allowed:
+        yield Finding(Severity.WARNING, placed.keys, "only a deny can be emergency_overridable")
+
+
+def _limits(placed: Placed, _: Verbs) -> Iterator[Finding]:
+    for key in ("max_targets", "max_concurrent", "operation_timeout"):
+        if getattr(placed.entry, key) is not None and not placed.entry.allowed:
+            severity = Severity.WARNING if key == "operation_timeout" else Severity.LINT
+            yield Finding(severity, (*placed.keys, key), f"'{placed.entry.name}' denies: there is nothing to limit")
+
+
+def _attributes(placed: Placed, _: Verbs) -> Iterator[Finding]:
+    for name, wanted in (placed.entry.target_attributes or {}).items():
+        keys = (*placed.keys, "target_attributes", name)
+        if isinstance(wanted, list) and not present(wanted):
+            yield Finding(Severity.LINT, keys, "an empty list: no value is as wanted")
+        elif isinstance(wanted, AttributeConstraint):
+            yield from _ranges(keys, wanted)
+
+
+def _parameters(nearest: Nearest, placed: Placed, verbs: Verbs) -> Iterator[Finding]:
+    having = [verbs[name] for name in present(placed.entry.operations) if name in verbs]
+    known = sorted({parameter for verb in having for parameter in verb.types})
+    for name, constraint in (placed.entry.parameter_constraints or {}).items():
+        keys = (*placed.keys, "parameter_constraints", name)
+        if name not in known:
+            text = f"no operation of the rule has the parameter '{name}'{nearest.hint(name, known)}"
+            yield Finding(Severity.WARNING, keys, text, at_key=True)
+        elif constraint is not None:
+            yield from _contradictions(nearest, keys, constraint)
+            for verb in having:
+                if name in verb.types:
+                    yield from _constraint(keys, name, constraint, verb)
+
+
+def _contradictions(nearest: Nearest, keys: Keys, constraint: Constraint) -> Iterator[Finding]:
+    yield from _ranges(keys, constraint)
+    source = constraint.allowlist_source
+    if source is not None and source not in SOURCES:
+        hint = nearest.hint(source, SOURCES)
+        text = f"targets don't list '{source}', so the rule denies all that it covers{hint}"
+        yield Finding(Severity.WARNING, (*keys, "allowlist_source"), text)
+    elif source is None and constraint.max_age is not None:
+        yield Finding(Severity.WARNING, (*keys, "max_age"), "the age of a list, without an allowlist_source")
+
+
+def _ranges(keys: Keys, constraint: Constraint | AttributeConstraint) -> Iterator[Finding]:
+    for low, high in (("min", "max"), ("min_length", "max_length")):
+        least, most = getattr(constraint, low), getattr(constraint, high)
+        if least is not None and most is not None and least > most:
+            yield Finding(Severity.LINT, keys, f"{low} {least} is above {high} {most}: the rule never matches")
+
+
+def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
+    types, what = verb.types[name], f"{verb.operation.name}.{name}"
+    for key, fits in FITS.items():
+        if getattr(constraint, key) is not None and not types & fits:
+            yield Finding(Severity.LINT, (*keys, key), f"{what} is of type {_said(types)}, which '{key}' can't judge")
+    wanted = {"int", "float"} if constraint.type == "float" else {constraint.type}
+    if constraint.type is not None and not types & wanted:
+        yield Finding(Severity.LINT, (*keys, "type"), f"{what} is of type {_said(types)}: the rule never matches")
+    if constraint.default is not None:
+        yield from _default((*keys, "default"), name, constraint, verb)
+
+
+def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
+    refusal = verb.refuses(name, constraint.default)
+    if refusal is not None:
+        yield Finding(Severity.LINT, keys, f"{verb.operation.name}.{name} can't be this: {refusal}")
+        return
+    try:
+        broken = [check for check in checks(constraint, deny=False) if _breaks(check, constraint.default)]
+    except ValueError:
+        return  # the pattern is no pattern, which is an error of its own
+    for check in broken:
+        yield Finding(Severity.LINT, keys, f"the default itself breaks {check.clause} ({check.wanted})")
+
+
+def _breaks(check: Check, default: Any) -> bool:
+    """Certainly, that is; a check that can't judge the type of the parameter is found elsewhere."""
+    try:
+        return not check.holds(default)
+    except Unanswerable:
+        return False
+
+
+def _said(types: Iterable[str]) -> str:
+    return " or ".join(sorted(types))

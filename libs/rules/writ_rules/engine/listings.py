@@ -1,0 +1,81 @@
+"""`allowlist_source`: whether a value is among what the target itself lists now.
+
+A list that nobody asked for is needed; one that failed, is not fresh, or that targets don't have can't be judged.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from writ_rules.engine.case import Case, show
+from writ_rules.engine.checks import Unanswerable
+
+MAX_AGE = 60.0
+UNIT = ".service"
+
+
+def _exactly(value: str, names: frozenset[str]) -> bool:
+    return value in names
+
+
+def _as_unit(value: str, names: frozenset[str]) -> bool:
+    """systemd.unit(5): `.service` is implied."""
+    return value in names or f"{value}{UNIT}" in names or (value.endswith(UNIT) and value[: -len(UNIT)] in names)
+
+
+def _below(value: str, names: frozenset[str]) -> bool:
+    """A root, or what is below one; not by another spelling of a path, which might lead elsewhere."""
+    if any(part in ("", ".", "..") for part in value.split("/")[1:]) and value != "/":
+        return False
+    return value in names or any(value.startswith(f"{root.rstrip('/')}/") for root in names)
+
+
+SOURCES: Mapping[str, Callable[[str, frozenset[str]], bool]] = {
+    "list_services": _as_unit,
+    "list_containers": _exactly,
+    "list_stacks": _exactly,
+    "list_packages": _exactly,
+    "list_backups": _exactly,
+    "list_snapshots": _exactly,
+    "list_ports": _exactly,
+    "list_file_roots": _below,
+}
+"""What targets list, and how a value is found there."""
+
+
+class Listed(Struct, frozen=True):
+    """One list, at most `max_age` seconds old."""
+
+    source: str
+    max_age: float
+    wanted: str
+
+    def holds(self, value: Any, case: Case) -> bool:
+        """Whether the value, or each item of it, is there. Raises Unanswerable."""
+        texts = _texts(value)
+        if texts is None:
+            raise Unanswerable("is neither text nor a whole number, nor a list of such")
+        names = self._names(case)
+        return all(SOURCES[self.source](text, names) for text in texts)
+
+    def _names(self, case: Case) -> frozenset[str]:
+        if self.source not in SOURCES:
+            raise Unanswerable("is not a list that targets have")
+        listing = case.facts.listings.get(self.source)
+        if listing is None:
+            raise Unanswerable("has not been asked for", need=self.source)
+        if listing.failure:
+            raise Unanswerable(f"could not be listed: {show(listing.failure)}")
+        if not abs(case.at - listing.at) <= self.max_age:
+            raise Unanswerable(f"could not be checked: the list is {case.at - listing.at:.0f} s old")
+        return listing.names
+
+
+def _texts(value: Any) -> list[str] | None:
+    if isinstance(value, list):
+        parts = [None if isinstance(item, list) else _texts(item) for item in value]
+        return None if None in parts else [text for part in parts for text in part or ()]
+    if isinstance(value, str):
+        return [value]
+    return [str(value)] if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,78 @@
+"""What an allow comes with: the people who must say yes first, and how many may run at once."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from writ_contracts.decisions import Limit as Limit
+from writ_contracts.inventory import Principal
+
+APPROVER, APPROVAL_MINUTES = "approver", 60
+People = Mapping[str, tuple[str, ...]]
+"""Who could approve: the humans of each role."""
+
+
+class Step(Struct, frozen=True):
+    """`quorum` different humans, each with one of these roles."""
+
+    approvers: tuple[str, ...]
+    quorum: int
+
+    def __str__(self) -> str:
+        return f"{self.quorum if self.quorum > 1 else 'one'} of role {' or '.join(self.approvers)}"
+
+
+class Demand(Struct, frozen=True):
+    """Who must say yes: the steps one after the other, within `seconds`. `rule` asks for it."""
+
+    rule: str
+    steps: tuple[Step, ...]
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"'{self.rule}' asks for {', then '.join(map(str, self.steps))} within {self.seconds // 60} min"
+
+
+def by_rule(obligation: Demand | Limit) -> tuple[str, str]:
+    """The order in which obligations are told."""
+    return obligation.rule, obligation.kind if isinstance(obligation, Limit) else ""
+
+
+ADMIN_DEMAND = Demand("require_approval_for_admin", (Step((APPROVER,), 1),), APPROVAL_MINUTES * 60)
+
+
+class Progress(Struct, frozen=True):
+    """How far a demand has come. `waits_for`: the step that is open, None when all are done; `more`: how many yeses it
+    still lacks; `able`: who could give one; `possible`: whether enough people are left for all steps.
+    """
+
+    waits_for: Step | None
+    more: int = 0
+    able: frozenset[str] = frozenset()
+    possible: bool = True
+
+
+def progress(demand: Demand, approvals: Sequence[str], asker: Principal, people: People) -> Progress:
+    """Each yes counts for the step that is open when it comes; nobody counts twice, the asker never."""
+    used = {asker.id, asker.acts_for}
+    pending = iter(approvals)
+    for at, step in enumerate(demand.steps):
+        able = {who for role in step.approvers for who in people.get(role, ())}
+        given = 0
+        while given < step.quorum:
+            who = next(pending, None)
+            if who is None:
+                left = frozenset(able - used)
+                return Progress(step, step.quorum - given, left, _possible(demand.steps[at:], given, used, people))
+            if who in able and who not in used:
+                used.add(who)
+                given += 1
+    return Progress(None)
+
+
+def _possible(steps: Sequence[Step], given: int, used: set[str | None], people: People) -> bool:
+    """Whether people are left for each of the steps; by their number for each alone and for all together."""
+    left = [{who for role in step.approvers for who in people.get(role, ())} - used for step in steps]
+    wanted = [step.quorum - (given if at == 0 else 0) for at, step in enumerate(steps)]
+    enough = all(len(able) >= count for able, count in zip(left, wanted, strict=True))
+    return enough and len(set[str | None]().union(*left)) >= sum(wanted)

@@ -1,0 +1,117 @@
+"""Why, in one sentence for people: the rule that denied, what came nearest, who could approve, when it opens."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from writ_contracts.decisions import Effect
+from writ_rules.engine.case import Request
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.conditions import Times
+from writ_rules.engine.judge import Judged
+from writ_rules.engine.obligations import Demand, People, progress
+
+LONGEST = 1000
+MOST_NAMES, MOST_APPROVERS = 5, 20
+
+
+class Answer(Struct, frozen=True):
+    """An allow, or a demand for approval, and why."""
+
+    effect: Effect
+    code: str
+    reason: str
+    could_approve: list[str] = []
+
+
+def denied(denying: list[Judged]) -> str:
+    """A deny, with what the rule's author said of it."""
+    names = _names(denying)
+    said = next(rule.description for each in denying for rule in each.group.rules if rule.name == names[0])
+    return _cut(f"{_rules(names)} {'denies' if len(names) == 1 else 'deny'} it" + (f": {said}" if said else ""))
+
+
+def erred(erring: list[Judged]) -> str:
+    """A rule that can't be judged."""
+    names = _names(erring)
+    miss = next(each.miss for each in erring if names[0] in each.group.names)
+    what = f": {miss.clause} ({miss.wanted}) {miss.got}" if miss else ""
+    return _cut(f"{_rules(names)} could not be judged, which denies{what}")
+
+
+def needed(names: list[str], sources: list[str]) -> str:
+    """A list of the target that somebody must ask for."""
+    return _cut(f"{_rules(names)} {'asks' if len(names) == 1 else 'ask'} for {', '.join(sources)} of the target")
+
+
+def nowhere(policy: Policy, request: Request) -> str:
+    """No rule could have allowed it here; where one does."""
+    operation, role = request.operation.name, request.target.role
+    elsewhere = [other for other in policy.roles_with(operation) if other != role]
+    known = f"; rules allow it on {', '.join(elsewhere)}" if elsewhere else ""
+    return f"no rule allows {operation} on a {role} target{known}"
+
+
+def opening(near: Judged, request: Request) -> tuple[float, str] | None:
+    """When the window opens that the rule lacks, if that is what it lacks."""
+    for condition in near.group.conditions:
+        if isinstance(condition, Times) and near.miss is not None and condition.clause == near.miss.clause:
+            return condition.opens(request.at)
+    return None
+
+
+def missed(said: str, near: Judged, opens: tuple[float, str] | None) -> str:
+    """What came nearest, and what it lacked."""
+    miss, name = near.miss, near.group.names[0]
+    if miss is None:
+        return _cut(f"{said}; nearest is '{name}'")
+    then = f" (opens {opens[1]})" if opens else ""
+    return _cut(f"{said}; nearest is '{name}': {miss.clause} is {miss.got}, wanted {miss.wanted}{then}")
+
+
+def conflicting(parameter: str, names: list[str]) -> str:
+    """Rules that fill in different values for one parameter."""
+    return _cut(f"{parameter} has different defaults in {', '.join(names)}")
+
+
+def approval(request: Request, demands: list[Demand], people: People, names: list[str]) -> Answer:
+    """Who is asked, and who could say yes now; or, where enough people have, that they have."""
+    found = [(demand, progress(demand, request.approvals, request.principal, people)) for demand in demands]
+    waiting = [(demand, how) for demand, how in found if how.waits_for is not None]
+    if not waiting:
+        by = ", ".join(dict.fromkeys(request.approvals))
+        return Answer("allow", "approved", _cut(f"{_allows(names)}, approved by {by}"))
+    could = sorted({who for _, how in waiting for who in how.able})[:MOST_APPROVERS]
+    shown = ", ".join(could[:MOST_NAMES]) + ("…" if len(could) > MOST_NAMES else "")
+    possible = could and all(how.possible for _, how in waiting)
+    able = f"; could approve: {shown}" if possible else "; nobody could approve it"
+    reason = _cut("; ".join(str(demand) for demand, _ in waiting) + able)
+    return Answer("require_approval", "approval_required", reason, could)
+
+
+def allowed(policy: Policy, names: list[str], emergency: str) -> Answer:
+    """By rules, or by the default."""
+    if not names:
+        reason = f"no rule covers it, and policy '{policy.name}' has deny_by_default: false"
+        return Answer("allow", "allowed_by_default", reason)
+    return Answer("allow", "allowed", _cut(_allows(names) + (f" in emergency {emergency}" if emergency else "")))
+
+
+def _allows(names: list[str]) -> str:
+    if not names:
+        return "the default allows it"
+    return f"{_rules(names)} {'allows' if len(names) == 1 else 'allow'} it"
+
+
+def _names(judged: Iterable[Judged]) -> list[str]:
+    return sorted({name for each in judged for name in each.group.names})
+
+
+def _rules(names: list[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:MOST_NAMES])
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"rule {shown}" if len(names) == 1 else f"rules {shown}{more}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

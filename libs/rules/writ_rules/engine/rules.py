@@ -1,0 +1,170 @@
+"""One rule, made ready: its scope and conditions as clauses, its demands, its limits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from writ_contracts.decisions import Effect
+from writ_rules.engine import clauses, times
+from writ_rules.engine.clauses import Clause, listed
+from writ_rules.engine.conditioning import Conditioning, Evaluators
+from writ_rules.engine.conditions import Condition, Parameter, Scan, Times
+from writ_rules.engine.findings import Keys
+from writ_rules.engine.format import ApprovalEntry, Placed, PolicyEntry, RuleEntry, StepEntry, present
+from writ_rules.engine.notes import Notes
+from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER, Demand, Limit, Step
+from writ_rules.engine.patterns import glob
+from writ_rules.engine.verbs import Verb
+
+NEVER, EVER = float("-inf"), float("inf")
+EMERGENCY = "emergency_policies"
+
+
+class Rule(Struct, frozen=True, eq=False, kw_only=True):
+    """A rule in force. `people` are the clauses of its scope that ask about the principal alone, `scope` the others.
+    `conditions` and `defaults` are by operation, since only parameters that it has bind it. `asks_facts`: some
+    condition asks for what is gathered. `overridable`: an emergency's allow sets this deny aside.
+    """
+
+    name: str
+    section: str
+    description: str
+    effect: Effect
+    operations: tuple[str, ...]
+    roles: frozenset[str] | None
+    inherited: bool
+    overridable: bool
+    people: tuple[Clause, ...]
+    scope: tuple[Clause, ...]
+    times: Times | None
+    conditions: Mapping[str, tuple[Condition, ...]]
+    asks_facts: bool
+    defaults: Mapping[str, Mapping[str, Any]]
+    demand: Demand | None
+    limits: tuple[Limit, ...]
+    timeout: int | None
+
+    @property
+    def emergency(self) -> bool:
+        """Whether it counts in an emergency alone."""
+        return self.section == EMERGENCY
+
+
+class Workshop:
+    """Makes rules of a policy's entries, and notes what is wrong with them."""
+
+    def __init__(self, verbs: Mapping[str, Verb], policy: PolicyEntry, evaluators: Evaluators) -> None:
+        self.verbs = verbs
+        self.notes = Notes()
+        self._conditioning = Conditioning(self.notes, policy, evaluators)
+
+    def rule(self, placed: Placed) -> Rule:
+        """The rule; what can't be made of it is noted as an error, and the rule is not to be used."""
+        entry = placed.entry
+        operations = tuple(dict.fromkeys(name for name in present(entry.operations) if name in self.verbs))
+        conditions = self._conditioning.of(placed)
+        parameters = [one for one in conditions if isinstance(one, Parameter)]
+        return Rule(
+            name=entry.name,
+            section=placed.section,
+            description=entry.description,
+            effect=_effect(entry),
+            operations=operations,
+            roles=_roles(placed),
+            inherited=placed.role == "gateway" and entry.inherit,
+            overridable=entry.emergency_overridable and not entry.allowed and placed.section != EMERGENCY,
+            people=_people(entry),
+            scope=self._scope(placed),
+            times=next(
+                (one for one in conditions if isinstance(one, Times) and one.clause == "time_restrictions"), None
+            ),
+            conditions={name: _binding(conditions, self.verbs[name]) for name in operations},
+            asks_facts=any(isinstance(one, Scan) or getattr(one, "listed", None) for one in conditions),
+            defaults={name: _defaults(self.verbs[name], parameters) for name in operations},
+            demand=self._demand(placed),
+            limits=_limits(entry),
+            timeout=entry.operation_timeout,
+        )
+
+    def _scope(self, placed: Placed) -> tuple[Clause, ...]:
+        entry, found = placed.entry, list[Clause]()
+        if entry.effective_from is not None or entry.expires_at is not None:
+            found.append(self.in_effect(placed.keys, entry.effective_from, entry.expires_at))
+        if entry.targets is not None:
+            found.append(_targets(present(entry.targets)))
+        if entry.target_tags is not None:
+            found.append(clauses.Tags(frozenset(present(entry.target_tags)), listed(present(entry.target_tags))))
+        return tuple(found)
+
+    def in_effect(self, keys: Keys, since: str | None, until: str | None) -> clauses.InEffect:
+        """The time between two keys of an entry, either of which may be absent."""
+        first = self.notes.attempt((*keys, "effective_from"), NEVER, times.instant, since)
+        last = self.notes.attempt((*keys, "expires_at"), EVER, times.instant, until)
+        text = " ".join([f"from {since}" if since else "", f"until {until}" if until else ""]).strip()
+        return clauses.InEffect(first, last, text)
+
+    def _demand(self, placed: Placed) -> Demand | None:
+        entry = placed.entry
+        if _effect(entry) != "require_approval":
+            return None
+        approval = entry.approval or ApprovalEntry()
+        keys = (*placed.keys, "approval", "timeout")
+        minutes = (entry.approval_timeout or APPROVAL_MINUTES) * 60
+        return Demand(entry.name, _steps(approval), self.notes.attempt(keys, minutes, times.duration, approval.timeout))
+
+
+def _binding(conditions: list[Condition], verb: Verb) -> tuple[Condition, ...]:
+    return tuple(one for one in conditions if not isinstance(one, Parameter) or one.name in verb.types)
+
+
+def _effect(entry: RuleEntry) -> Effect:
+    if not entry.allowed:
+        return "deny"
+    return "require_approval" if entry.requires_approval or entry.approval is not None else "allow"
+
+
+def _roles(placed: Placed) -> frozenset[str] | None:
+    if placed.entry.target_roles is not None:
+        return frozenset(present(placed.entry.target_roles))
+    return None if placed.role is None else frozenset({placed.role})
+
+
+def _people(entry: RuleEntry) -> tuple[Clause, ...]:
+    found: list[Clause] = []
+    if entry.users is not None:
+        found.append(clauses.Users(frozenset(present(entry.users)), listed(present(entry.users))))
+    if entry.user_roles is not None:
+        found.append(clauses.UserRoles(frozenset(present(entry.user_roles)), listed(present(entry.user_roles))))
+    if entry.principal_kinds is not None:
+        kinds = present(entry.principal_kinds)
+        found.append(clauses.Kinds(frozenset(kinds), listed(kinds)))
+    return tuple(found)
+
+
+def _targets(ids: list[str]) -> clauses.Targets:
+    globs = [text for text in ids if "*" in text or "?" in text]
+    return clauses.Targets(frozenset(ids) - frozenset(globs), tuple(glob(text) for text in globs), listed(ids))
+
+
+def _defaults(verb: Verb, parameters: list[Parameter]) -> dict[str, Any]:
+    return {each.name: each.default for each in parameters if each.default is not None and each.name in verb.types}
+
+
+def _steps(approval: ApprovalEntry) -> tuple[Step, ...]:
+    """Approvers beside steps are a step of their own, before them."""
+    steps: list[StepEntry] = [StepEntry(approvers=approval.approvers, quorum=approval.quorum)]
+    if present(approval.steps):
+        steps = [*(steps if approval.approvers else ()), *present(approval.steps)]
+    return tuple(Step(tuple(dict.fromkeys(present(step.approvers))) or (APPROVER,), step.quorum) for step in steps)
+
+
+def _limits(entry: RuleEntry) -> tuple[Limit, ...]:
+    if not entry.allowed:
+        return ()
+    found = []
+    if entry.max_concurrent is not None:
+        found.append(Limit(entry.name, "max_concurrent", entry.max_concurrent))
+    if entry.max_targets is not None:
+        found.append(Limit(entry.name, "max_targets", entry.max_targets))
+    return tuple(found)

@@ -1,0 +1,106 @@
+"""A decision with all that stands behind it, for a person who wants to know why, or what would make it pass."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from writ_contracts import parameters as params
+from writ_contracts.policy_questions import (
+    ApprovalDemand,
+    ApprovalStep,
+    Explanation,
+    NearMiss,
+    PolicyCanIAnswer,
+    PolicyCanIQuery,
+    PolicyExplainQuery,
+)
+from writ_rules.engine.case import Request
+from writ_rules.engine.decide import Ruling, decide
+from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.obligations import Demand, People
+from writ_rules.setting import Question, Setting
+
+
+def explain(
+    setting: Setting, query: PolicyExplainQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
+) -> Explanation:
+    """Why. Raises Invalid for what is no question for the rules."""
+    question = Question(
+        principal=query.principal or asker,
+        operation=query.operation,
+        target=query.target,
+        at=now if query.at is None else query.at,
+        parameters=query.parameters,
+        dry_run=query.dry_run,
+        approvals=tuple(query.approvals),
+        emergency=query.emergency,
+        facts=facts,
+    )
+    request = setting.request(question)
+    ruling = decide(setting.policy, request, setting.control, setting.people, question.facts)
+    return explanation(setting, request, ruling)
+
+
+def can_i(
+    setting: Setting, query: PolicyCanIQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
+) -> PolicyCanIAnswer:
+    """Whether. Raises Invalid."""
+    question = Question(
+        principal=asker,
+        operation=query.operation,
+        target=query.target,
+        at=now,
+        parameters=query.parameters,
+        dry_run=query.dry_run,
+        facts=facts,
+    )
+    ruling = setting.ask(question)
+    return PolicyCanIAnswer(decision=ruling.effect, code=ruling.code, reason=ruling.reason, rules=ruling.rules)
+
+
+def explanation(setting: Setting, request: Request, ruling: Ruling) -> Explanation:
+    """A ruling, told."""
+    definition = request.operation.parameters
+    effective: dict[str, Any] = dict(ruling.effective)
+    return Explanation(
+        principal=request.principal.id,
+        operation=request.operation.name,
+        target=request.target.id,
+        at=request.at,
+        decision=ruling.effect,
+        code=ruling.code,
+        reason=ruling.reason,
+        rules=ruling.rules,
+        policy=setting.label or setting.policy.name,
+        dry_run=request.dry_run,
+        parameters=params.public(definition, effective),
+        hidden=params.hidden(definition, effective),
+        trace=ruling.trace,
+        nearest=_nearest(ruling),
+        could_approve=ruling.could_approve,
+        emergency=ruling.emergency,
+        approvals=list(_demands(ruling.demands, request, setting.people)),
+        limits=ruling.limits,
+        needs=[need.source for need in ruling.needs],
+        timeout=ruling.timeout,
+    )
+
+
+def _nearest(ruling: Ruling) -> NearMiss | None:
+    near = ruling.nearest
+    if near is None:
+        return None
+    return NearMiss(rule=near.rule, clause=near.clause, wanted=near.wanted, got=near.got, opens_at=ruling.opens_at)
+
+
+def _demands(demands: Iterable[Demand], request: Request, people: People) -> Iterator[ApprovalDemand]:
+    barred = {request.principal.id, request.principal.acts_for}
+    for demand in demands:
+        steps = [
+            ApprovalStep(
+                approvers=list(step.approvers),
+                quorum=step.quorum,
+                able=sorted({who for role in step.approvers for who in people.get(role, ())} - barred),
+            )
+            for step in demand.steps
+        ]
+        yield ApprovalDemand(rule=demand.rule, steps=steps, seconds=demand.seconds)

@@ -1,0 +1,43 @@
+"""Suite runs as JUnit XML, the form that continuous integration reads (schema of Jenkins' xunit plugin)."""
+
+from typing import Any
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from writ_rules.suite_runs import Result, Runs, SuiteRun
+
+
+def junit(runs: Runs) -> bytes:
+    """One `testsuite` a file, one `testcase` a combination."""
+    root = Element("testsuites", name="writ policy test")
+    root.set("tests", str(sum(len(run.results) for run in runs.suites)))
+    root.set("failures", str(runs.failed))
+    root.set("errors", "0")
+    for run in runs.suites:
+        _suite(root, run)
+    indent(root)
+    return bytes(tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+def _suite(root: Element, run: SuiteRun) -> None:
+    suite = _element(root, "testsuite", name=run.suite, tests=len(run.results), failures=len(run.failures))
+    suite.set("errors", "0")
+    suite.set("skipped", "0")
+    for result in run.results:
+        _case(suite, run, result)
+
+
+def _case(suite: Element, run: SuiteRun, result: Result) -> None:
+    place = result.case.place
+    case = _element(suite, "testcase", name=result.case.title, classname=run.policy, file=place.file, line=place.line)
+    if not result.passed:
+        failure = _element(case, "failure", message="; ".join(result.wrong), type="decision")
+        failure.text = _clean(f"{place.file}:{place.line}: {result.case.title}\n{result.reason}")
+
+
+def _element(parent: Element, tag: str, /, **attributes: Any) -> Element:
+    return SubElement(parent, tag, {key: _clean(str(value)) for key, value in attributes.items()})
+
+
+def _clean(text: str) -> str:
+    """Without what XML 1.0 can't say."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)

@@ -1,0 +1,85 @@
+"""A policy file, compiled and linted: a policy that decides, or every mistake with its place."""
+
+from collections.abc import Mapping, Set
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, convert
+
+from writ_contracts.operations import Catalogue
+from writ_rules.analysis.lint import lint
+from writ_rules.engine.compile import Policy, compile_policy
+from writ_rules.engine.findings import Finding, Severity
+from writ_rules.engine.format import PolicyFile, RuleEntry, placed
+from writ_runtime import shapes
+from writ_runtime.documents import MOST, Document, FileErrors, Keys, Problem
+
+Mode = Literal["strict", "permissive"]
+"""How a policy is validated: `strict` refuses it for what lint finds, `permissive` warns; enforcement is the same."""
+REFUSED: Mapping[Mode, Set[Severity]] = {
+    "strict": {Severity.ERROR, Severity.LINT},
+    "permissive": {Severity.ERROR},
+}
+"""Findings for which a file is refused."""
+WINDOWS = ("policies", "maintenance_windows")
+_FILL: Mapping[type[Struct], Mapping[str, Any]] = {RuleEntry: {"operations": [], "allowed": False}}
+
+
+def compile_document(document: Document, catalogue: Catalogue, mode: Mode) -> tuple[Policy, list[Problem]]:
+    """The policy in a document and its warnings. Raises FileErrors."""
+    policy, findings = findings_of(shaped(document, catalogue, mode), catalogue)
+    errors = [_problem(document, finding) for finding in findings if finding.severity in REFUSED[mode]]
+    if policy is None or errors:
+        raise FileErrors(*sorted(errors, key=lambda problem: (problem.line, problem.column)))
+    return policy, [_problem(document, finding) for finding in findings]
+
+
+def shaped(document: Document, catalogue: Catalogue, mode: Mode) -> PolicyFile:
+    """The file as it is written. Raises FileErrors, also with what is wrong with the parts that are well formed."""
+    try:
+        return shapes.convert(document, PolicyFile)
+    except FileErrors as error:
+        if len(error.found) >= MOST:
+            raise
+        raise FileErrors(*error.found, *_in_what_fits(document, catalogue, mode)) from error
+
+
+def _in_what_fits(document: Document, catalogue: Catalogue, mode: Mode) -> list[Problem]:
+    """Mistakes in the well-formed parts of a file; of a rule that lacks a part, those that are so whatever it lacks."""
+    data = shapes.without_mistakes(document.data, PolicyFile, _FILL)
+    if data is UNSET:
+        return []
+    file = convert(data, PolicyFile)
+    parts = [item.keys for item in placed(file.policies)]
+    whole = {keys for keys in parts if _at(data, keys) == _at(document.data, keys)}
+    windows = _at(data, WINDOWS) == _at(document.data, WINDOWS)
+    _, findings = compile_policy(file, catalogue)
+    return [
+        _problem(document, finding)
+        for finding in findings
+        if finding.severity is Severity.ERROR
+        or (finding.severity in REFUSED[mode] and _is_so(finding.keys, whole, windows=windows))
+    ]
+
+
+def _is_so(keys: Keys, whole: Set[Keys], *, windows: bool) -> bool:
+    """Whether a finding is true of what is written, and not of what is left of it. `windows`: those of the policy."""
+    if keys[-1] == "maintenance_windows_only" and not windows:
+        return False
+    return keys[-2:-1] == ("operations",) or any(keys[: len(each)] == each for each in whole)
+
+
+def _at(data: Any, keys: Keys) -> Any:
+    """What stands there; None for nothing."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, dict) else data[key]
+    return data
+
+
+def findings_of(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | None, list[Finding]]:
+    """The policy, unless there is an error in it, and all that there is to say of it."""
+    policy, findings = compile_policy(file, catalogue)
+    return policy, findings if policy is None else [*findings, *lint(file, catalogue, findings)]
+
+
+def _problem(document: Document, finding: Finding) -> Problem:
+    return document.problem(finding.keys, finding.message, at_key=finding.at_key)

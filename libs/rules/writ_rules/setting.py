@@ -1,0 +1,127 @@
+"""What a policy decides about: targets and principals by name, and one question put to it by names.
+
+The files that say so are read here as the services read them, so that what is decided without a server is what the
+policy service would decide, stops and signatures aside.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, field
+
+from writ_contracts.errors import Invalid
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.inventory import WRIT, Principal, Target
+from writ_contracts.operations import Catalogue, offers
+from writ_rules.engine.case import Request
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.control import ControlState
+from writ_rules.engine.decide import People, Ruling, decide
+from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.loading import Mode, compile_document
+from writ_runtime import yamlfile
+from writ_runtime.documents import Document, Problem
+from writ_runtime.files import read_inventory, read_people
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """May this principal do this, there, at this instant (Unix seconds)? `approvals`: who said yes, in order.
+
+    `emergency`: whether one that covers the target is in force; None: as the control state says.
+    """
+
+    principal: str
+    operation: str
+    target: str
+    at: float
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    dry_run: bool = False
+    approvals: tuple[str, ...] = ()
+    emergency: bool | None = None
+    facts: Facts = NO_FACTS
+
+
+class Setting(Struct, frozen=True, eq=False, kw_only=True):
+    """A policy among the targets and principals that it is about, and the control state at the time. `label` names
+    the policy to people, where its own name doesn't say which version it is.
+    """
+
+    policy: Policy
+    catalogue: Catalogue
+    targets: Mapping[str, Target]
+    principals: Mapping[str, Principal]
+    people: People
+    control: ControlState = ControlState()
+    label: str = ""
+
+    def request(self, question: Question) -> Request:
+        """Names to what they stand for. Raises Invalid for what is no question for the rules."""
+        operation = self.catalogue.find(question.operation)
+        target = self.targets.get(question.target)
+        if target is None:
+            raise Invalid(f"no target {question.target!r} in the inventory", code="unknown_target")
+        principal = self.principals.get(question.principal)
+        if principal is None:
+            raise Invalid(f"no principal {question.principal!r}", code="unknown_principal")
+        if not offers(target.capabilities, target.backend, operation):
+            raise Invalid(f"{target.id} ({target.backend}) does not offer {operation.name}", code="unsupported")
+        effective = operation.check(question.parameters)
+        return Request(
+            operation=operation,
+            target=target,
+            principal=principal,
+            given={name: effective[name] for name in question.parameters if name in effective},
+            effective=effective,
+            at=question.at,
+            dry_run=question.dry_run,
+            approvals=question.approvals,
+            emergency=question.emergency,
+        )
+
+    def ask(self, question: Question) -> Ruling:
+        """The decision. Raises Invalid."""
+        return decide(self.policy, self.request(question), self.control, self.people, question.facts)
+
+
+def people_of(principals: Iterable[Principal]) -> People:
+    """The humans of each role: who could approve."""
+    found: dict[str, list[str]] = {}
+    for principal in principals:
+        for role in principal.roles if principal.kind == "human" else ():
+            found.setdefault(role, []).append(principal.id)
+    return {role: tuple(ids) for role, ids in found.items()}
+
+
+def setting(
+    policy: Policy, catalogue: Catalogue, targets: Iterable[Target], principals: Iterable[Principal]
+) -> Setting:
+    """A policy among these; `writ` itself is always a target."""
+    listed = list(principals)
+    return Setting(
+        policy=policy,
+        catalogue=catalogue,
+        targets={**{target.id: target for target in targets}, WRIT_TARGET: WRIT},
+        principals={principal.id: principal for principal in listed},
+        people=people_of(listed),
+    )
+
+
+class PolicySource(Struct, frozen=True, eq=False):
+    """A policy with the document that it was compiled from, and what lint warned of."""
+
+    document: Document
+    policy: Policy
+    warnings: list[Problem]
+
+
+def read_policy(path: Path, catalogue: Catalogue, mode: Mode) -> PolicySource:
+    """The policy in a file. Raises FileErrors with all that is wrong with it."""
+    document = yamlfile.read(path)
+    return PolicySource(document, *compile_document(document, catalogue, mode))
+
+
+def read_setting(policy: Policy, catalogue: Catalogue, inventory: Path, principals: Path) -> Setting:
+    """A policy among what these files list. Raises ConfigError."""
+    listed = read_inventory(inventory).targets
+    return setting(policy, catalogue, listed, read_people(principals).principals)

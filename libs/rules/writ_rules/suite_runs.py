@@ -1,0 +1,119 @@
+"""Suites, run: each combination decided, compared with what its case says, and the rules that were seen counted."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_contracts.errors import Invalid
+from writ_contracts.operations import Catalogue
+from writ_rules.coverage import Counter, Coverage
+from writ_rules.loading import Mode
+from writ_rules.setting import PolicySource, Setting, read_policy, setting
+from writ_rules.suites import Case, beside, cases_of, principals_of, suite_of, targets_of
+from writ_runtime import yamlfile
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """One combination: what was decided, and in what that differs from the case (nothing: it passed)."""
+
+    case: Case
+    decision: str
+    code: str
+    rules: list[str]
+    reason: str
+    wrong: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Nothing differs."""
+        return not self.wrong
+
+
+class SuiteRun(Struct, frozen=True, kw_only=True):
+    """The results of one suite, in the order of its cases."""
+
+    suite: str
+    policy: str
+    results: list[Result]
+
+    @property
+    def failures(self) -> list[Result]:
+        """Those that did not pass."""
+        return [result for result in self.results if not result.passed]
+
+
+class Runs(Struct, frozen=True, kw_only=True):
+    """Several suites, and what they cover of each policy."""
+
+    suites: list[SuiteRun]
+    coverage: list[Coverage]
+
+    @property
+    def failed(self) -> int:
+        """How many combinations did not pass."""
+        return sum(len(run.failures) for run in self.suites)
+
+
+class Prepared(Struct, frozen=True, eq=False, kw_only=True):
+    """A suite whose files are read and whose names all exist."""
+
+    name: str
+    source: PolicySource
+    setting: Setting
+    cases: list[Case]
+
+
+def read_suite(path: Path, catalogue: Catalogue, mode: Mode, *, policy: Path | None = None) -> Prepared:
+    """A suite with the policy that it names, or another. Raises FileErrors for what is wrong with any of its files."""
+    document = yamlfile.read(path)
+    entry = suite_of(document)
+    source = read_policy(policy or beside(path, entry.policy), catalogue, mode)
+    here = setting(source.policy, catalogue, targets_of(path, entry), principals_of(path, entry))
+    return Prepared(name=str(path), source=source, setting=here, cases=cases_of(document, entry, source, here))
+
+
+def run_suites(suites: Iterable[Prepared]) -> Runs:
+    """All of them; suites of one policy count towards one coverage."""
+    counters: dict[str, tuple[Counter, PolicySource]] = {}
+    runs = []
+    for suite in suites:
+        policy = suite.source.document.name
+        counter, _ = counters.setdefault(policy, (Counter(), suite.source))
+        results = [run_case(case, suite.setting, counter) for case in suite.cases]
+        runs.append(SuiteRun(suite=suite.name, policy=policy, results=results))
+    return Runs(suites=runs, coverage=[counter.of(source) for counter, source in counters.values()])
+
+
+def run_case(case: Case, here: Setting, counter: Counter) -> Result:
+    """One combination."""
+    try:
+        ruling = here.ask(case.question)
+    except Invalid as error:
+        wrong = _differences(case, {"decision": "invalid", "code": error.code})
+        return Result(case=case, decision="invalid", code=error.code, rules=[], reason=str(error), wrong=wrong)
+    counter.count(ruling)
+    wrong = _differences(case, {"decision": ruling.effect, "code": ruling.code, "rules": ruling.rules})
+    return Result(
+        case=case,
+        decision=ruling.effect,
+        code=ruling.code,
+        rules=ruling.rules,
+        reason=ruling.reason,
+        wrong=wrong,
+    )
+
+
+def _differences(case: Case, got: Mapping[str, object]) -> list[str]:
+    wanted = {"decision": case.decision, "rules": case.rules, "code": case.code}
+    return [
+        f"{name}: wanted {_said(value)}, got {_said(got.get(name))}"
+        for name, value in wanted.items()
+        if value is not None and value != got.get(name)
+    ]
+
+
+def _said(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return str(value)

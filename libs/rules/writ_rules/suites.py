@@ -1,0 +1,225 @@
+"""Cases of a policy as data: callers × targets × operations × parameters × instants, and what each must be decided.
+
+A suite is a file `*_test.yaml` beside its policy. Whatever it names (callers, targets, operations, rules) must exist,
+or the suite is refused with the place of each mistake: a case that tests nothing would pass for ever.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from writ_contracts.ids import PrincipalId
+from writ_contracts.inventory import Attribute, Kind, Name, Principal, Target
+from writ_contracts.policy_questions import ToldFacts
+from writ_rules.coverage import rule_places
+from writ_rules.engine.facts import NO_FACTS
+from writ_rules.engine.times import instant
+from writ_rules.setting import PolicySource, Question, Setting
+from writ_rules.told import facts_of
+from writ_runtime import shapes
+from writ_runtime.documents import Document, FileErrors, Keys, Problem
+from writ_runtime.files import NOBODYS_KEY, read_inventory, read_people
+
+Word = Annotated[str, Meta(min_length=1)]
+Words = Annotated[list[Word], Meta(min_length=1)]
+Expected = Literal["allow", "deny", "require_approval", "invalid"]
+SUFFIXES = ("_test.yaml", "_test.yml", "_test.json")
+NOUNS = {
+    "callers": "principal",
+    "targets": "target",
+    "operations": "operation",
+    "rules": "enabled rule",
+    "approvals": "principal",
+}
+MOST_CASES = 100_000
+"""Combinations of one suite; more are a mistake, or an attack."""
+
+
+class CaseEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every combination of callers, targets, operations, parameters and instants must be decided as it says.
+
+    `rules` are all that decide it, `code` is the decision's code; either may be left out. `now` is the suite's unless
+    the case has its own. `emergency`: one is in force here. `approvals`: who said yes, in order.
+    """
+
+    name: Word
+    callers: Words
+    targets: Words
+    operations: Words
+    decision: Expected
+    rules: list[Word] | None = None
+    code: str | None = None
+    parameters: dict[str, Any] | list[dict[str, Any]] = field(default_factory=dict)
+    now: str | list[str] | None = None
+    dry_run: bool = False
+    emergency: bool = False
+    approvals: list[Word] = field(default_factory=list)
+    facts: ToldFacts | None = None
+
+
+class CasePrincipal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody made up for the cases, so without a key."""
+
+    id: PrincipalId
+    kind: Kind
+    roles: list[Name] = field(default_factory=list)
+    acts_for: PrincipalId | None = None
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+
+
+class SuiteEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file. Paths are relative to it; `now` is an ISO 8601 instant with its offset.
+
+    Targets and principals are those of files, or made up for the cases here.
+    """
+
+    policy: Word
+    inventory: Word | list[Target]
+    principals: Word | list[CasePrincipal]
+    now: str
+    cases: Annotated[list[CaseEntry], Meta(min_length=1)]
+    description: str = ""
+
+
+class Case(Struct, frozen=True, kw_only=True):
+    """One combination, ready to be asked. `place` is where its case stands in the file."""
+
+    name: str
+    title: str
+    question: Question
+    decision: Expected
+    rules: list[str] | None
+    code: str | None
+    place: Problem
+
+
+def suite_of(document: Document) -> SuiteEntry:
+    """What the document says. Raises FileErrors."""
+    return shapes.convert(document, SuiteEntry)
+
+
+def is_suite(path: Path) -> bool:
+    """By its name."""
+    return path.name.endswith(SUFFIXES)
+
+
+def suites_in(folder: Path) -> list[Path]:
+    """All below a folder, in order."""
+    return sorted(path for path in folder.rglob("*_test.*") if is_suite(path) and path.is_file())
+
+
+def suite_beside(policy: Path) -> Path:
+    """Where the suite of a policy is looked for."""
+    return policy.with_name(f"{policy.stem}_test{policy.suffix}")
+
+
+def beside(suite: Path, named: str) -> Path:
+    """A file that a suite names."""
+    return suite.parent / named
+
+
+def targets_of(suite: Path, entry: SuiteEntry) -> list[Target]:
+    """The targets that a suite is about. Raises ConfigError."""
+    if isinstance(entry.inventory, str):
+        return read_inventory(beside(suite, entry.inventory)).targets
+    return entry.inventory
+
+
+def principals_of(suite: Path, entry: SuiteEntry) -> list[Principal]:
+    """Who asks in a suite. Raises ConfigError."""
+    if isinstance(entry.principals, str):
+        return read_people(beside(suite, entry.principals)).principals
+    return [
+        Principal(
+            id=one.id, kind=one.kind, key=NOBODYS_KEY, roles=one.roles, acts_for=one.acts_for, attributes=one.attributes
+        )
+        for one in entry.principals
+    ]
+
+
+def cases_of(document: Document, suite: SuiteEntry, source: PolicySource, setting: Setting) -> list[Case]:
+    """All combinations of all cases. Raises FileErrors with the place of each name that nothing has."""
+    found: list[Problem] = []
+    rules = {place.rule for place in rule_places(source)}
+    known: Mapping[str, Iterable[str]] = {
+        "callers": setting.principals,
+        "targets": setting.targets,
+        "operations": setting.catalogue,
+        "rules": rules,
+        "approvals": setting.principals,
+    }
+    cases: list[Case] = []
+    for at, entry in enumerate(suite.cases):
+        keys: Keys = ("cases", at)
+        found += _unknown(document, keys, entry, known)
+        instants = list(_instants(document, keys, entry, suite, found))
+        try:
+            cases += _combined(entry, instants, document.problem(keys, entry.name))
+        except ValueError as error:
+            found.append(document.problem((*keys, "facts"), str(error)))
+        if len(cases) > MOST_CASES:
+            found.append(document.problem(keys, f"more than {MOST_CASES} combinations in one suite"))
+            break
+    if found:
+        raise FileErrors(*found)
+    return cases
+
+
+def _unknown(document: Document, keys: Keys, entry: CaseEntry, known: Mapping[str, Iterable[str]]) -> Iterator[Problem]:
+    for key, names in known.items():
+        for at, name in enumerate(getattr(entry, key) or ()):
+            # A name that no question could be about is what a case of an invalid request is for.
+            if name not in names and (entry.decision != "invalid" or key == "rules"):
+                near = get_close_matches(name, names, n=1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                yield document.problem((*keys, key, at), f"there is no {NOUNS[key]} '{name}'{hint}")
+
+
+def _instants(
+    document: Document, keys: Keys, entry: CaseEntry, suite: SuiteEntry, found: list[Problem]
+) -> Iterator[tuple[str, float]]:
+    for at, text in enumerate(_listed(entry.now) or [suite.now]):
+        try:
+            yield text, instant(text)
+        except ValueError as error:
+            place: Keys = ("now",) if entry.now is None else (*keys, "now")
+            problem = document.problem((*place, at) if isinstance(entry.now, list) else place, str(error))
+            if problem not in found:
+                found.append(problem)
+
+
+def _combined(entry: CaseEntry, instants: list[tuple[str, float]], place: Problem) -> Iterator[Case]:
+    sets = _listed(entry.parameters)
+    matrix = product(entry.callers, entry.targets, entry.operations, enumerate(sets), instants)
+    for caller, target, operation, (number, parameters), (text, at) in matrix:
+        more = f", parameters {number + 1}" if len(sets) > 1 else ""
+        more += f", {text}" if len(instants) > 1 else ""
+        yield Case(
+            name=entry.name,
+            title=f"{entry.name} ({caller} {operation} {target}{more})",
+            question=Question(
+                principal=caller,
+                operation=operation,
+                target=target,
+                at=at,
+                parameters=parameters,
+                dry_run=entry.dry_run,
+                approvals=tuple(entry.approvals),
+                emergency=entry.emergency,
+                facts=NO_FACTS if entry.facts is None else facts_of(entry.facts, target, at),
+            ),
+            decision=entry.decision,
+            rules=None if entry.rules is None else sorted(entry.rules),
+            code=entry.code,
+            place=place,
+        )
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,89 @@
+"""All that there is to say of a policy file, mistakes and warnings together, each with severity and place."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_contracts.inventory import Principal, Target
+from writ_contracts.operations import Catalogue
+from writ_rules.analysis.installation import as_warnings, lint_with
+from writ_rules.engine.findings import Severity
+from writ_rules.loading import REFUSED, Mode, findings_of, shaped
+from writ_runtime import yamlfile
+from writ_runtime.documents import Document, FileErrors, Problem
+
+
+class Said(Struct, frozen=True):
+    """One thing to say of a file."""
+
+    severity: Severity
+    problem: Problem
+
+
+class Among(Struct, frozen=True, eq=False, kw_only=True):
+    """Targets and principals that a policy is to fit; None: nobody knows them. `only_warn`: as a service, which takes
+    a policy all the same.
+    """
+
+    targets: Sequence[Target] | None = None
+    principals: Sequence[Principal] | None = None
+    only_warn: bool = False
+
+
+NOTHING_KNOWN = Among()
+
+
+class Validation(Struct, frozen=True, kw_only=True):
+    """What was found in one file; `name` and `rules` are of the policy, where it could be read at all."""
+
+    file: str
+    valid: bool
+    found: list[Said]
+    name: str = ""
+    rules: int = 0
+
+
+def validate_file(path: Path, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
+    """The policy in a file."""
+    try:
+        document = yamlfile.read(path)
+    except FileErrors as errors:
+        return _unreadable(str(path), errors)
+    return validate(document, catalogue, mode, among)
+
+
+def validate_text(text: str, name: str, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
+    """The policy in a text; `name` is what the places call it."""
+    try:
+        document = yamlfile.parse(text.encode(errors="surrogatepass"), name)
+    except FileErrors as errors:
+        return _unreadable(name, errors)
+    return validate(document, catalogue, mode, among)
+
+
+def validate(document: Document, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
+    """The policy in a document: valid if a service in this mode would take it, and it fits what it is to be among."""
+    try:
+        entry = shaped(document, catalogue, mode)
+    except FileErrors as errors:
+        return _unreadable(document.name, errors)
+    policy, findings = findings_of(entry, catalogue)
+    if policy is not None:
+        missing = lint_with(entry, catalogue, targets=among.targets, principals=among.principals)
+        findings = [*findings, *(as_warnings(missing) if among.only_warn else missing)]
+    found = [
+        Said(finding.severity, document.problem(finding.keys, finding.message, at_key=finding.at_key))
+        for finding in findings
+    ]
+    return Validation(
+        file=document.name,
+        valid=policy is not None and not any(said.severity in REFUSED[mode] for said in found),
+        found=sorted(found, key=lambda said: (said.problem.line, said.problem.column)),
+        name=entry.policies.name,
+        rules=0 if policy is None else policy.rules,
+    )
+
+
+def _unreadable(name: str, errors: FileErrors) -> Validation:
+    return Validation(file=name, valid=False, found=[Said(Severity.ERROR, problem) for problem in errors.found])

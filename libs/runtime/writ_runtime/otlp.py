@@ -1,0 +1,93 @@
+"""Spans to a collector, with OpenTelemetry's SDK: its only importer, and imported by `spans` only when it is used.
+
+The SDK sends in batches from a thread of its own, out of a bounded queue. What it and its exporter read from the
+environment (headers, certificates, time-outs, sampler, sizes) holds here, too.
+"""
+
+import os
+from importlib.metadata import version
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    set_span_in_context,
+)
+
+from writ_bus.tracing import Span
+
+Value = str | bool | int | float | list[str]
+
+
+class GivenIds(IdGenerator):
+    """The ids that messages bear already."""
+
+    trace_id = span_id = 0
+
+    def generate_trace_id(self) -> int:
+        """See IdGenerator."""
+        return self.trace_id
+
+    def generate_span_id(self) -> int:
+        """See IdGenerator."""
+        return self.span_id
+
+
+class Collector:
+    """Takes spans that have ended. Not for several threads at once."""
+
+    def __init__(self, service: str) -> None:
+        self._ids = GivenIds()
+        self._provider = TracerProvider(
+            resource=Resource.create(_who(service)), id_generator=self._ids, shutdown_on_exit=False
+        )
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("writ", version("writ-runtime"))
+
+    def take(self, span: Span) -> None:
+        """Returns at once; what the queue has no room for is lost."""
+        self._ids.trace_id, self._ids.span_id = int(span.trace.trace_id, 16), int(span.trace.span_id, 16)
+        kind = SpanKind[span.kind.upper()]
+        made = self._tracer.start_span(span.name, _above(span), kind, _attributes(span), start_time=span.began)
+        if span.failed or span.facts.get("outcome") == "failed":
+            made.set_status(StatusCode.ERROR, span.failed or None)
+        made.end(span.ended)
+
+    def close(self) -> None:
+        """Send what is left; this may take as long as the collector likes."""
+        self._provider.shutdown()
+
+
+def _above(span: Span) -> Context:
+    if not span.trace.parent_id:
+        return Context()
+    ids = int(span.trace.trace_id, 16), int(span.trace.parent_id, 16)
+    parent = SpanContext(*ids, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    return set_span_in_context(NonRecordingSpan(parent), Context())
+
+
+def _who(service: str) -> dict[str, str | int]:
+    who: dict[str, str | int] = {"service.namespace": "writ", "process.pid": os.getpid()}
+    if not os.environ.get("OTEL_SERVICE_NAME"):  # whoever gives another name has a reason
+        who["service.name"] = f"writ-{service}"
+    return who
+
+
+def _attributes(span: Span) -> dict[str, Value]:
+    told = {"correlation_id": span.trace.correlation_id, **span.facts}
+    known = {name: value for name, value in told.items() if value not in (None, "")}
+    return {name if "." in name else f"writ.{name}": _value(value) for name, value in known.items()}
+
+
+def _value(value: object) -> Value:
+    if isinstance(value, str | bool | int | float):
+        return value
+    return [str(one) for one in value] if isinstance(value, list | tuple) else str(value)

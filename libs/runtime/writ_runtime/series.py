@@ -1,0 +1,166 @@
+"""The series of one metric: labels that are bounded, and what is counted, set and timed under them.
+
+Every label has a closed set of values, given when the metric is made, or at most so many of an operator's own names:
+whatever else comes is counted as `other`, so that no caller, however hostile, can grow the number of series.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping
+from time import perf_counter
+from typing import Generic, TypeVar
+
+import prometheus_client as prometheus
+
+from writ_bus import tracing
+
+OTHER = "other"
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+EXAMPLE_EVERY = 1.0
+"""Seconds within which a bucket takes no second example: no more are kept than are scraped."""
+
+
+class AtMost:
+    """The values of a label that come from an operator's files, such as pools: the first `most` of them have their
+    names, the rest are `other`. Given to several metrics, it names the same ones in all."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._names: set[str] = set()
+
+    def named(self, value: str) -> str:
+        """The value itself, or `other`; no value stays none."""
+        if value and value not in self._names:
+            if len(self._names) >= self.most:
+                return OTHER
+            self._names.add(value)
+        return value
+
+
+class AnyOf(AtMost):
+    """The same, where which ones they are changes all the time, and their owner has no more than so many."""
+
+    def named(self, value: str) -> str:
+        """The value itself."""
+        return value
+
+
+Labels = Mapping[str, Collection[str] | AtMost]
+Metric = TypeVar("Metric", prometheus.Counter, prometheus.Gauge, prometheus.Histogram)
+
+
+class Series(Generic[Metric]):
+    """The series of one metric by their labels, each looked up once: there are few, since labels have closed sets."""
+
+    def __init__(self, metric: Metric, labels: Labels) -> None:
+        self._metric: Metric = metric
+        self._named = {name: _naming(values) for name, values in labels.items()}
+        self._found: dict[tuple[str, ...], Metric] = {}
+
+    def of(self, labels: Mapping[str, str]) -> Metric:
+        """The one with these labels."""
+        if not self._named:
+            return self._metric
+        key = tuple(named(labels[name]) for name, named in self._named.items())
+        if key not in self._found:
+            self._found[key] = self._metric.labels(*key)
+        return self._found[key]
+
+    def forget(self) -> None:
+        """None has been there."""
+        self._found.clear()
+        self._metric.clear()
+
+
+def _naming(values: Collection[str] | AtMost) -> Callable[[str], str]:
+    if isinstance(values, AtMost):
+        return values.named
+    closed = frozenset(values)
+    return lambda value: value if value in closed else OTHER
+
+
+class Counter:
+    """A count of things that happened."""
+
+    def __init__(self, metric: prometheus.Counter, labels: Labels) -> None:
+        self._series = Series(metric, labels)
+
+    def add(self, amount: float = 1, /, **labels: str) -> None:
+        """Adds to the series of these labels."""
+        self._series.of(labels).inc(amount)
+
+
+class Gauge:
+    """A present state."""
+
+    def __init__(self, metric: prometheus.Gauge, labels: Labels) -> None:
+        self._names = tuple(labels)
+        self._series = Series(metric, labels)
+
+    def set(self, value: float, /, **labels: str) -> None:
+        """Sets the series of these labels."""
+        self._series.of(labels).set(value)
+
+    def replace(self, values: Mapping[tuple[str, ...], float]) -> None:
+        """These series, by their labels in the order in which they were declared, and no others any more."""
+        self._series.forget()
+        for key, value in values.items():
+            self._series.of(dict(zip(self._names, key, strict=True))).set(value)
+
+
+class Info:
+    """Words as the labels of one series, `<name>_info`, in place of the last ones."""
+
+    def __init__(self, metric: prometheus.Info) -> None:
+        self._metric = metric
+
+    def set(self, **words: str) -> None:
+        """Says so from now on."""
+        self._metric.info(words)
+
+
+class Histogram:
+    """How long things took. Whatever it was that took so long is remembered with the bucket, as an exemplar."""
+
+    def __init__(self, metric: prometheus.Histogram, labels: Labels) -> None:
+        self._series = Series(metric, labels)
+        self._due: dict[prometheus.Histogram, list[float]] = {}
+
+    def observe(self, seconds: float, operation_id: str = "", /, **labels: str) -> None:
+        """Adds one observation to the series of these labels: an example of it is this operation, if it is of one."""
+        self._add(self._series.of(labels), seconds, operation_id)
+
+    def time(self, operation_id: str = "", /, **labels: str) -> "Timing":
+        """Observes how long the block takes, also if it fails."""
+        return Timing(self._add, self._series.of(labels), operation_id)
+
+    def _add(self, metric: prometheus.Histogram, seconds: float, operation_id: str) -> None:
+        metric.observe(seconds, self._example(metric, seconds, operation_id) if operation_id else None)
+
+    def _example(self, metric: prometheus.Histogram, seconds: float, operation_id: str) -> dict[str, str] | None:
+        due = self._due.get(metric) or self._due.setdefault(metric, [0.0] * (len(SECONDS) + 1))
+        bucket, now = bisect_left(SECONDS, seconds), perf_counter()
+        if now < due[bucket]:
+            return None
+        due[bucket] = now + EXAMPLE_EVERY
+        trace = tracing.current()
+        return {"operation_id": operation_id, **({"trace_id": trace.trace_id} if trace else {})}
+
+
+class Timing:
+    """One block that is timed: there are a dozen for each operation, so it costs little."""
+
+    __slots__ = ("_add", "_began", "_metric", "_operation_id")
+
+    def __init__(
+        self,
+        add: Callable[[prometheus.Histogram, float, str], None],
+        metric: prometheus.Histogram,
+        operation_id: str,
+    ) -> None:
+        self._add, self._metric, self._operation_id = add, metric, operation_id
+
+    def __enter__(self) -> None:
+        self._began = perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._add(self._metric, perf_counter() - self._began, self._operation_id)

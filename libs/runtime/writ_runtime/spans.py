@@ -1,0 +1,68 @@
+"""Whether the spans of a process are exported: where the environment names a collector, and at no cost elsewhere.
+
+A collector that is slow, or gone, loses spans and holds up nothing.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+
+from writ_bus import tracing
+from writ_runtime.config import ConfigError
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+CLOSE_SECONDS = 1.5
+"""What a collector may take for the last spans; whoever does not answer by then does not get them."""
+
+
+def wanted(environ: Mapping[str, str]) -> bool:
+    """Whether the environment names a collector."""
+    return any(environ.get(name) for name in ENDPOINTS)
+
+
+def installed() -> bool:
+    """Whether there is something to export with: `writ-runtime[otlp]`."""
+    try:
+        return all(find_spec(name) is not None for name in NEEDED)
+    except ModuleNotFoundError:
+        return False
+
+
+@asynccontextmanager
+async def exporting(service: str) -> AsyncIterator[None]:
+    """Spans of this process are exported within the block, as those of `writ-<service>`. Raises ConfigError where there
+    is nothing to do it with.
+    """
+    if not installed():
+        raise ConfigError(
+            f"{ENDPOINTS[0]} is set, and OpenTelemetry is not installed: it comes with writ-runtime[otlp]"
+        )
+    from writ_runtime.otlp import Collector  # noqa: PLC0415 - heavy, and seldom wanted
+
+    collector = Collector(service)
+    tracing.export(collector.take)
+    try:
+        yield
+    finally:
+        tracing.export(None)
+        await _at_most(CLOSE_SECONDS, collector.close)
+
+
+async def _at_most(seconds: float, action: Callable[[], None]) -> None:
+    """In a thread that nobody waits for at the end, unlike those of the loop's executor."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def act() -> None:
+        action()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=act, name="last spans", daemon=True).start()
+    try:
+        async with asyncio.timeout(seconds):
+            await done.wait()
+    except TimeoutError:
+        return

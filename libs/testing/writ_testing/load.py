@@ -1,0 +1,100 @@
+"""Load that goes on while a test does something to the house, and what became of it: all, once each.
+
+async with load(writ, ["web-1", "web-2"], files / "counted") as ran:
+    ...
+await ran.check(writ)
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from writ_client.client import Writ
+from writ_contracts.errors import Full, WritError
+from writ_contracts.requests import OperationView
+from writ_testing.eventually import eventually
+
+ENDS_WITHIN = 120.0
+TIMEOUT = 8
+"""Of each operation, in seconds: how long it takes until something is known of one whose agent was killed."""
+
+
+class Load:
+    """One `test_count` after the other on each target, all targets at once; asked once each, as a client asks."""
+
+    def __init__(self, path: Path, delay: float) -> None:
+        self.done: list[OperationView] = []
+        self.over = asyncio.Event()
+        self._path, self._delay = path, delay
+
+    async def work(self, writ: Writ, target: str) -> None:
+        """Until it is over; an error of the client's is the test's."""
+        while not self.over.is_set():
+            wanted = {"path": str(self._path), "delay": self._delay, "timeout": TIMEOUT}
+            self.done.append(await writ.run("test_count", target, wanted, timeout=ENDS_WITHIN))
+
+    async def more(self, number: int) -> None:
+        """Until that many more than now have ended."""
+        wanted = len(self.done) + number
+
+        async def enough() -> bool:
+            return len(self.done) >= wanted
+
+        await eventually(enough, within=ENDS_WITHIN, what=f"{number} more operations")
+
+    async def check(self, writ: Writ) -> None:
+        """Each succeeded, has one effect, and is on record as begun once and ended once."""
+        assert Counter(view.outcome for view in self.done) == {"succeeded": len(self.done)}
+        assert Counter(self._path.read_text().split()) == Counter(view.operation_id for view in self.done)
+        for view in self.done:
+            told = Counter(event.kind for event in (await writ.trace(operation_id=view.operation_id)).events)
+            assert (told["requested"], told["started"], told["finished"]) == (1, 1, 1), (view.operation_id, told)
+
+    async def check_ends(self, writ: Writ) -> Counter[str]:
+        """Whoever was killed meanwhile: each has one outcome on record, and an effect, one, if it succeeded."""
+        ends = {view.operation_id: await settled(writ, view.operation_id) for view in self.done}
+        effects = Counter(self._path.read_text().split())
+        assert effects == Counter(one for one, outcome in ends.items() if outcome == "succeeded")
+        for operation_id in ends:
+            told = Counter(event.kind for event in (await writ.trace(operation_id=operation_id)).events)
+            assert told["finished"] + told["unknown"] == 1, (operation_id, told)
+        return Counter(ends.values())
+
+
+async def settled(writ: Writ, operation_id: str) -> str:
+    """Its outcome, after a while in which an `unknown` may be resolved."""
+
+    async def look() -> str | None:
+        try:
+            view = await writ.get(operation_id)
+        except WritError:
+            return None  # nobody answers just now
+        return view.outcome if view.outcome != "unknown" else None
+
+    return await eventually(look, what="an outcome other than unknown")
+
+
+async def fill(writ: Writ, target: str = "web-1") -> Full:
+    """Asks for operations until the journal has no room for another; with what words."""
+    for _ in range(1000):
+        try:
+            await asyncio.gather(*(writ.submit("test_noop", target) for _ in range(8)))
+        except Full as full:
+            return full
+    raise AssertionError("it never filled up")
+
+
+@asynccontextmanager
+async def load(writ: Writ, targets: Sequence[str], path: Path, *, delay: float = 0.0) -> AsyncIterator[Load]:
+    """It runs within the block; at its end what has begun is waited for."""
+    ran = Load(path, delay)
+    async with asyncio.TaskGroup() as group:
+        for target in targets:
+            group.create_task(ran.work(writ, target))
+        try:
+            await ran.more(len(targets))
+            yield ran
+        finally:
+            ran.over.set()

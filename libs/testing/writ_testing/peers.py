@@ -1,0 +1,43 @@
+"""The programs of other projects that tests run for real.
+
+Where one is missing, the tests that need it are skipped and say where to get it. Where `TEST_PEERS=required`, as in
+`.ci/run`, they fail instead: nothing is skipped there.
+"""
+
+import os
+import shutil
+from typing import NoReturn
+
+import pytest
+
+PACKAGES = {
+    "amtool": "prometheus-alertmanager",
+    "apt-ftparchive": "apt-utils",
+    "apt-get": "apt",
+    "dash": "dash",
+    "dockerd": "docker.io",
+    "dpkg-deb": "dpkg",
+    "fish": "fish",
+    "openssl": "openssl",
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "promtool": "prometheus",
+    "restic": "restic",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
+}
+"""Debian's package of each program."""
+
+
+def program(name: str) -> str:
+    """Its path, looked for where only root's PATH leads, too; a key of PACKAGES."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    return found or missing(name, f"it is in Debian's package {PACKAGES[name]}")
+
+
+def missing(what: str, how: str) -> NoReturn:
+    """Ends the test: `how` says what to do about it."""
+    said = f"no {what} here: {how}"
+    if os.environ.get("TEST_PEERS") == "required":
+        pytest.fail(said, pytrace=False)
+    pytest.skip(said)

@@ -1,0 +1,102 @@
+"""docs/policy-keys.md: every key of the policy format, from the structs that read it."""
+
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import FieldInfo, fields
+
+from writ_rules.engine import format as policy_format
+
+HEAD = """\
+# Keys of the policy file
+
+Each key with its type and what holds without it. What they mean together, and how a decision comes about, is in
+[policy.md](policy.md).
+
+*Made from the structs of `writ_rules.engine.format` by `make docs`.*
+"""
+
+PLACES: tuple[tuple[str, type[Struct]], ...] = (
+    ("`policies`", policy_format.PolicyEntry),
+    ("a rule", policy_format.RuleEntry),
+    ("a constraint: `parameter_constraints.<parameter>`", policy_format.Constraint),
+    ("a window: `time_restrictions[]`", policy_format.WindowEntry),
+    ("a maintenance window: `maintenance_windows[]`", policy_format.MaintenanceWindow),
+    ("`approval`", policy_format.ApprovalEntry),
+    ("a step: `approval.steps[]`", policy_format.StepEntry),
+    ("an attribute's constraint: `target_attributes.<name>`", policy_format.AttributeConstraint),
+    ("a scan: `scans[]`", policy_format.ScanEntry),
+    ("an evaluator with options: `evaluators[]`", policy_format.EvaluatorEntry),
+)
+NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any value"}
+
+
+def document() -> str:
+    """All of it, as Markdown."""
+    return "\n".join([HEAD, *(_table(title, kind) for title, kind in PLACES)])
+
+
+def _table(title: str, kind: type[Struct]) -> str:
+    hints = get_type_hints(kind, include_extras=True)
+    said = (kind.__doc__ or "").strip()
+    lines = [
+        f"\n## {title[0].upper()}{title[1:]}\n",
+        said,
+        "",
+        "| key | type | without it | meaning |",
+        "|---|---|---|---|",
+    ]
+    for field in fields(kind):
+        hint = hints[field.name]
+        meaning = " ".join(_descriptions(hint)).replace("|", "\\|")
+        lines.append(f"| `{field.encode_name}` | {_type(hint)} | {_default(field)} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _descriptions(hint: Any) -> list[str]:
+    """Its own; of a union without one, that of an arm."""
+    own = [
+        meta.description for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, Meta) and meta.description
+    ]
+    if own or get_origin(hint) not in (Union, UnionType):
+        return own
+    return [said for arm in get_args(hint) for said in _descriptions(arm)]
+
+
+def _type(hint: Any) -> str:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        limits = [meta for meta in hint.__metadata__ if isinstance(meta, Meta)]
+        bounds = [
+            f"{meta.ge} to {meta.le}" if meta.le is not None else f"from {meta.ge}"
+            for meta in limits
+            if meta.ge is not None
+        ]
+        return " ".join([_type(arguments[0]), *bounds])
+    if origin in (Union, UnionType):
+        text = " or ".join(dict.fromkeys(_type(arm) for arm in arguments if arm is not NoneType))
+        return text.replace(_SCALAR, "single value")
+    if origin is Literal:
+        return ", ".join(f"`{choice}`" for choice in arguments)
+    if origin is list:
+        return f"list of {_type(arguments[0])}"
+    if origin is dict:
+        return f"mapping to {_type(arguments[1])}"
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        return _titles[hint]
+    return NAMES[hint]
+
+
+_SCALAR = "text or whole number or number or true or false"
+_titles = {kind: title.partition(":")[0] for title, kind in PLACES}
+
+
+def _default(field: FieldInfo) -> str:
+    if field.required:
+        return "**required**"
+    default = field.default if field.default is not msgspec.NODEFAULT else None
+    if default is None or default == "":
+        return ""
+    return f"`{str(default).lower()}`" if isinstance(default, bool) else f"`{default}`"

@@ -1,0 +1,33 @@
+"""`python -m writ_agent_ssh`: carries out operations on other hosts, over SSH."""
+
+from writ_agent.service import metrics, serve
+from writ_agent_ssh.archive import build
+from writ_agent_ssh.backend import SshBackend
+from writ_agent_ssh.config import Config
+from writ_agent_ssh.credentials import Credentials
+from writ_agent_ssh.known import KnownHosts
+from writ_agent_ssh.local_api import LocalApi
+from writ_agent_ssh.pool import Pool
+from writ_agent_ssh.tailscale import Tailnet
+from writ_runtime.service import run, running
+
+
+async def main(config: Config) -> None:
+    """One process of one pool. Handlers of plugins stay out: they would run here, and not on the target."""
+    async with running("agent-ssh", config, metrics()) as process:
+        archive = build()
+        known = KnownHosts(config.known_hosts)
+        api = LocalApi(config.tailscale_socket)
+        tailnet = Tailnet(api, proxy=config.tailscale_socks5, program=config.tailscale_program)
+        pool = Pool(
+            archive, Credentials(config.keys), known, tailnet=tailnet, idle=config.idle, connects=config.connects
+        )
+        backend = SshBackend(pool, archive.operations)
+        try:
+            await serve(process, config, backend, handlers={})
+        finally:
+            await backend.close()
+
+
+if __name__ == "__main__":
+    run("agent-ssh", Config, main)

@@ -1,0 +1,30 @@
+"""The algorithms that this agent speaks: modern ones, in the order of preference; an inventory may narrow them.
+
+asyncssh's own defaults still hold SHA-1 (hmac-sha1, diffie-hellman-group14-sha1), so every list is always given.
+"""
+
+from collections.abc import Sequence
+
+from writ_contracts.errors import Invalid
+
+KEX = (
+    "mlkem768x25519-sha256",
+    "sntrup761x25519-sha512",
+    "sntrup761x25519-sha512@openssh.com",
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+)
+CIPHERS = ("chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com", "aes128-gcm@openssh.com")
+MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
+HOST_KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
+HOST_CERTIFICATES = tuple(f"{name}-cert-v01@openssh.com" for name in HOST_KEYS)
+
+
+def narrowed(what: str, ours: Sequence[str], wanted: Sequence[str] | None, here: Sequence[str]) -> list[str]:
+    """Ours, or those of them that the inventory wants, as far as they are installed (`here`). Raises Invalid."""
+    if wanted is not None and (wider := sorted(set(wanted) - set(ours))):
+        raise Invalid(f"connection.{what} may narrow, not widen: {', '.join(wider)}", code="invalid_connection")
+    chosen = [name for name in ours if (wanted is None or name in wanted) and name in here]
+    if not chosen:
+        raise Invalid(f"connection.{what} leaves nothing", code="invalid_connection")
+    return chosen

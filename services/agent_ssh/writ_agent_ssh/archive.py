@@ -1,0 +1,94 @@
+"""What is sent to a host: hostops, the jeepney that it carries along, modules of plugins; one zip, the same for all.
+
+Plugins name theirs by the entry point group `writ.hostops`, `name = "package.module"`: plain Python >= 3.9 with nothing
+but the standard library and hostops, whose `HANDLERS` are as in `writ_hostops.operations`.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import io
+import json
+import zipfile
+from collections.abc import Collection, Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_agent_ssh import bootstrap
+from writ_hostops.operations import HANDLERS
+from writ_runtime.config import ConfigError
+
+GROUP = "writ.hostops"
+COMMAND = """python3 -I -S -c 'exec(open(0,"rb",0,closefd=False).readline())'"""
+"""The one command that a shell of a host ever gets. Within single quotes sh, bash, dash, fish, zsh and csh read the
+same, as long as there is no quote, backslash or exclamation mark inside."""
+_WHEN = (1980, 1, 1, 0, 0, 0)
+
+
+class Archive(Struct, frozen=True, kw_only=True):
+    """The zip, its digest, and which modules in it bring handlers for which operations."""
+
+    data: bytes
+    digest: str
+    carried: tuple[str, ...]
+    operations: frozenset[str]
+
+    def opening(self, nonce: str, folder: str) -> bytes:
+        """What is written first: the bootstrap as one line, then its configuration."""
+        asked = {
+            "nonce": nonce,
+            "folder": folder,
+            "digest": self.digest,
+            "size": len(self.data),
+            "carried": self.carried,
+        }
+        text = f"{inspect.getsource(bootstrap)}\nmain()\n"
+        return f"exec({json.dumps(text)})\n{json.dumps(asked)}\n".encode("ascii")
+
+
+def build(found: Iterable[EntryPoint] | None = None) -> Archive:
+    """The archive of what is installed here. Raises ConfigError for a plugin's module that cannot be loaded."""
+    carried = tuple(sorted(entry.value for entry in (entry_points(group=GROUP) if found is None else found)))
+    operations = set(HANDLERS)
+    for name in carried:
+        operations |= set(_handlers(name))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, data in sorted(_files(carried)):
+            bundle.writestr(zipfile.ZipInfo(name, _WHEN), data, zipfile.ZIP_DEFLATED)
+    data = buffer.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    return Archive(data=data, digest=digest, carried=carried, operations=frozenset(operations))
+
+
+def _handlers(name: str) -> Collection[str]:
+    try:
+        handlers: dict[str, object] = importlib.import_module(name).HANDLERS
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{name}, which a plugin wants carried along, cannot be loaded: {error}") from error
+    return handlers.keys()
+
+
+def _files(carried: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    for package in ("writ_hostops", "jeepney"):
+        top = _place(package).parent
+        for path in top.rglob("*.py"):
+            if "tests" not in path.parts:
+                yield f"{package}/{path.relative_to(top)}", path.read_bytes()
+    parents: set[str] = set()
+    for name in carried:
+        parts = name.split(".")
+        parents |= {"/".join(parts[:depth]) for depth in range(1, len(parts))}
+        yield f"{'/'.join(parts)}.py", _place(name).read_bytes()
+    for parent in parents:
+        yield f"{parent}/__init__.py", b""
+
+
+def _place(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"the source of {name} is not here")
+    return Path(spec.origin)

@@ -1,0 +1,111 @@
+"""Runs on the host, in whatever Python is there: makes hostops ready in Writ's folder of that user, and starts it.
+
+It is sent as text, so it imports nothing of Writ before hostops is there. Line by line on standard input: its
+configuration, and where this host hasn't the archive of that digest yet, the archive. It answers one line, with the
+nonce, so that what a shell printed before cannot be taken for it.
+"""
+
+# mypy: disable-error-code="import-not-found"
+import hashlib
+import io
+import json
+import os
+import pwd
+import shutil
+import stat
+import sys
+import time
+import zipfile
+from typing import Any, Dict
+
+KEPT = 30 * 86400.0
+
+
+def main() -> None:
+    """From the configuration to the end of the connection."""
+    output = os.dup(1)
+    os.dup2(2, 1)
+    source = open(0, "rb", 0, closefd=False)  # noqa: SIM115 - the supervisor's from here on
+    asked = json.loads(source.readline())
+
+    def say(word: str, why: str = "") -> None:
+        os.write(output, f"\nWRIT-{word} {asked['nonce']} {why}\n".encode())
+
+    if sys.version_info < (3, 9):
+        say("OLD", ".".join(map(str, sys.version_info[:3])))
+        return
+    folder = asked["folder"] or default_folder()
+    try:
+        code = ready(folder, asked, source, say)
+    except OSError as error:
+        say("UNUSABLE", f"{error.filename or folder}: {error.strerror or error}")
+        return
+    say("HERE")
+    sys.path.insert(0, code)
+    from writ_hostops.kept.start import start  # noqa: PLC0415 - it is here since just now
+
+    start(0, output, folder, asked["carried"])
+
+
+def default_folder() -> str:
+    """One for each user of this host, on a disk that a reboot keeps."""
+    if os.geteuid() == 0:
+        return "/var/lib/writ-hostops"
+    return os.path.join(pwd.getpwuid(os.geteuid()).pw_dir, ".local", "state", "writ-hostops")
+
+
+def ready(folder: str, asked: Dict[str, Any], source: Any, say: Any) -> str:
+    """The folder with the code of that digest."""
+    codes = os.path.join(folder, "code")
+    os.umask(0o077)  # for the folders above it, too, whatever this user's is
+    os.makedirs(codes, mode=0o700, exist_ok=True)
+    own(folder)
+    own(codes)
+    code = os.path.join(codes, asked["digest"])
+    if os.path.lexists(code):
+        own(code)
+        os.utime(code)
+        return code
+    say("SEND")
+    archive = b""
+    while len(archive) < asked["size"]:
+        piece = source.read(asked["size"] - len(archive))
+        if not piece:
+            raise OSError(0, "the archive did not come whole", code)
+        archive += piece
+    if hashlib.sha256(archive).hexdigest() != asked["digest"]:
+        raise OSError(0, "the archive is not what was announced", code)
+    sweep(codes)
+    return unpacked(archive, code)
+
+
+def own(folder: str) -> None:
+    """Nobody else could have put code there."""
+    status = os.lstat(folder)
+    mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    if not mine or status.st_mode & 0o022:
+        raise OSError(0, "must be a folder that belongs to this user alone (mode 0700)", folder)
+
+
+def unpacked(archive: bytes, code: str) -> str:
+    """Whole or not at all; another connection may do the same at this very moment."""
+    part = f"{code}.{os.getpid()}"
+    os.mkdir(part, 0o700)
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as bundle:
+            bundle.extractall(part)
+        os.rename(part, code)
+    except OSError:  # no room; or the other one was first
+        shutil.rmtree(part, ignore_errors=True)
+        if not os.path.lexists(code):
+            raise
+        own(code)
+    return code
+
+
+def sweep(codes: str) -> None:
+    """Remove what no agent has used for long."""
+    for name in os.listdir(codes):
+        path = os.path.join(codes, name)
+        if time.time() - os.lstat(path).st_mtime > KEPT:
+            shutil.rmtree(path, ignore_errors=True)

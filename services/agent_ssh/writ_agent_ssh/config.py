@@ -1,0 +1,42 @@
+"""What the SSH agent reads from its environment: what every agent reads, and where its keys and known hosts are."""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from writ_agent.config import AgentConfig
+from writ_runtime.config import env
+
+Seconds = Annotated[float, Meta(gt=0)]
+HostPort = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,253}:[1-9][0-9]{0,4}(?!\n)$")]
+
+
+class Config(AgentConfig, frozen=True, kw_only=True):
+    """How to reach a target stands in its inventory entry (`connection`); with what, here."""
+
+    keys: Annotated[
+        Path,
+        env("WRIT_SSH_KEYS", "folder of private keys: `<target>`, `<target>-cert.pub`, `<target>.jump`; mode 0600"),
+    ]
+    known_hosts: Annotated[
+        Path | None,
+        env(
+            "WRIT_SSH_KNOWN_HOSTS", "host keys and host authorities, as ssh has them; without it the inventory's alone"
+        ),
+    ] = None
+    tailscale_socket: Annotated[
+        Path, env("WRIT_TAILSCALE_SOCKET", "socket of tailscaled, for targets with `via: tailscale`")
+    ] = Path("/var/run/tailscale/tailscaled.sock")
+    tailscale_socks5: Annotated[
+        HostPort | None,
+        env("WRIT_TAILSCALE_SOCKS5", "host:port of tailscaled's SOCKS5 proxy, by which peers are reached if given"),
+    ] = None
+    tailscale_program: Annotated[
+        Path | None,
+        env("WRIT_TAILSCALE_PROGRAM", "the program `tailscale`; if given, peers are reached by its `nc`"),
+    ] = None
+    idle: Annotated[Seconds, env("WRIT_SSH_IDLE", "seconds after which an unused connection is closed")] = 600.0
+    connects: Annotated[
+        int, Meta(ge=1, le=64), env("WRIT_SSH_CONNECTS", "connections that may be in the making to one host at once")
+    ] = 4

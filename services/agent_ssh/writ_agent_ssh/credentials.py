@@ -1,0 +1,38 @@
+"""A target's own key: a file that bears the target's name, beside it a certificate if there is one. Read anew for each
+connection, so that short-lived certificates can be replaced; no target can name the key of another.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from writ_contracts.errors import Invalid
+from writ_runtime.config import ConfigError
+from writ_runtime.files import read_private
+
+MOST_BYTES = 64 * 1024
+
+
+class Credential(NamedTuple):
+    """A private key and its certificate (empty without one), as OpenSSH writes them."""
+
+    key: bytes
+    certificate: bytes
+
+
+class Credentials:
+    """The keys in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def of(self, target: str, *, jump: bool = False) -> Credential:
+        """The target's key, or that for the hosts on the way to it. Raises Invalid (`no_credentials`)."""
+        path = self._folder / (f"{target}.jump" if jump else target)
+        certificate = path.with_name(f"{path.name}-cert.pub")
+        try:
+            signed = certificate.read_bytes()[:MOST_BYTES] if certificate.exists() else b""
+            return Credential(read_private(path) + b"\n", signed)
+        except ConfigError as error:
+            raise Invalid(str(error), code="no_credentials") from error
+        except OSError as error:
+            raise Invalid(f"{certificate}: can't be read: {error.strerror}", code="no_credentials") from error

@@ -1,0 +1,239 @@
+"""One authenticated SSH connection to one target, with those to the hosts on its way: opened, used, closed together.
+
+Here asyncssh's exceptions become ours. Nothing of the user who runs this is read: no ssh config, agent or default key.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import asyncssh
+from asyncssh.encryption import get_encryption_algs
+from asyncssh.kex import get_kex_algs
+from asyncssh.mac import get_mac_algs
+from asyncssh.packet import PacketDecodeError
+
+from writ_agent_ssh import algorithms
+from writ_agent_ssh.credentials import Credential, Credentials
+from writ_agent_ssh.known import Known, KnownHosts
+from writ_agent_ssh.offer import listen
+from writ_agent_ssh.settings import Address, Connection
+from writ_agent_ssh.tailscale import Carrier, Tailnet
+from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
+from writ_runtime.logs import Log
+
+NONSENSE = (PacketDecodeError, UnicodeError)
+"""What asyncssh lets through where a server's packets are none; they are no errors of its own kind."""
+_log = Log("writ.agent.ssh")
+C = TypeVar("C", bound="asyncssh.SSHClientSession[bytes]")
+
+
+class Link:
+    """An open connection. `lost` once it is gone, from whichever side."""
+
+    def __init__(self, hops: list[asyncssh.SSHClientConnection], watch: "Watch") -> None:
+        self._hops = hops
+        self._watch = watch
+
+    @property
+    def host_key(self) -> str:
+        """The fingerprint of the key that the host showed, as ssh has it."""
+        key = self._hops[-1].get_server_host_key()
+        return key.get_fingerprint() if key else ""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is of no use any more."""
+        return self._watch.lost
+
+    async def channel(self, factory: Callable[[], C], command: str) -> C:
+        """What listens to a channel on which this command runs. Raises Unreachable."""
+        listener = factory()
+        with translated("the host"):
+            await self._hops[-1].create_session(lambda: listener, command, encoding=None)
+        return listener
+
+    def abort(self) -> None:
+        """Away with it, now: the host may not even answer."""
+        for hop in reversed(self._hops):
+            hop.abort()
+
+    async def close(self) -> None:
+        """In order, and if that takes too long at once."""
+        for hop in reversed(self._hops):
+            hop.close()
+        try:
+            async with asyncio.timeout(2.0):
+                for hop in reversed(self._hops):
+                    await hop.wait_closed()
+        except TimeoutError:
+            self.abort()
+
+
+class Watch(asyncssh.SSHClient):
+    """Notices that the connection is gone."""
+
+    def __init__(self) -> None:
+        self.lost = False
+        self.carrier: Carrier | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncssh.SSHClient."""
+        self.lost = True
+        self.end()
+
+    def end(self) -> None:
+        """What carried it goes with it."""
+        if self.carrier is not None:
+            self.carrier.end()
+
+
+async def connect(
+    target: str, connection: Connection, credentials: Credentials, known: KnownHosts, tailnet: Tailnet | None = None
+) -> Link:
+    """By way of its jump hosts, or of the tailnet. Raises Invalid, Untrusted (`host_key_changed`, …), Unreachable;
+    leaves nothing open.
+    """
+    hops: list[asyncssh.SSHClientConnection] = []
+    watch = Watch()
+    own = Address(host=connection.host, user=connection.user, port=connection.port)
+    try:
+        async with asyncio.timeout(connection.connect_timeout):
+            for address in connection.jump:
+                trusted = known.of(address.host, address.port)
+                options = _options(connection, credentials.of(target, jump=True), trusted)
+                hops.append(await _hop(hops, address, options, trusted))
+            name = connection.host_key_alias or own.host
+            trusted = known.of(name, own.port, connection)
+            options = _options(connection, credentials.of(target), trusted)
+            with translated(f"{own.host}:{own.port}", trusted):
+                carried = await _carried(connection, tailnet, watch)
+            more = {"sock": carried, "host_key_alias": name, "client_factory": lambda: watch}
+            hops.append(await _hop(hops, own, {**options, **more}, trusted))
+    except BaseException as error:
+        for hop in reversed(hops):
+            hop.abort()
+        watch.end()
+        if isinstance(error, TimeoutError):
+            seconds = connection.connect_timeout
+            raise Unreachable(f"{connection.host} did not let us in within {seconds:g} s", code="unreachable") from None
+        raise
+    _tell(target, hops[-1])
+    return Link(hops, watch)
+
+
+async def _carried(connection: Connection, tailnet: Tailnet | None, watch: Watch) -> socket.socket | None:
+    """Connected to the peer of the tailnet that the inventory means, where it means one (and then no jump hosts)."""
+    if connection.via is None:
+        return None
+    if tailnet is None:
+        raise Invalid("this agent has no way into a tailnet", code="invalid_connection")
+    watch.carrier = await tailnet.dial(connection)
+    return watch.carrier.sock
+
+
+async def _hop(
+    hops: list[asyncssh.SSHClientConnection], address: Address, options: dict[str, Any], trusted: Known
+) -> asyncssh.SSHClientConnection:
+    where = f"{address.host}:{address.port}"
+    tunnel = hops[-1] if hops else ()
+    with translated(where, trusted):
+        try:
+            return await asyncssh.connect(address.host, address.port, username=address.user, tunnel=tunnel, **options)
+        except (asyncssh.ConnectionLost, ConnectionResetError):
+            if options.get("sock") is not None:
+                raise
+            heard = await listen(*await _raw(hops, address), options)
+            if heard.lacks:
+                raise asyncssh.KeyExchangeFailed(heard.lacks) from None
+            if heard.said:
+                raise Unreachable(f"{where} turns us away: {heard.said}", code="turned_away") from None
+            raise
+
+
+async def _raw(
+    hops: list[asyncssh.SSHClientConnection], address: Address
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection without SSH; asyncssh's streams are as those of asyncio."""
+    if not hops:
+        return await asyncio.open_connection(address.host, address.port)
+    return await hops[-1].open_connection(address.host, address.port, encoding=None)  # type: ignore[return-value]
+
+
+def _options(connection: Connection, credential: Credential, trusted: Known) -> dict[str, Any]:
+    names = [name.decode() for name in get_kex_algs()]
+    ciphers = [name.decode() for name in get_encryption_algs()]
+    macs = [name.decode() for name in get_mac_algs()]
+    return {
+        "config": None,
+        "agent_path": None,
+        "client_keys": [_pair(credential)],
+        "known_hosts": trusted.hosts,
+        "x509_trusted_certs": None,
+        "server_host_key_algs": trusted.algorithms,
+        "kex_algs": algorithms.narrowed("kex", algorithms.KEX, connection.kex, names),
+        "encryption_algs": algorithms.narrowed("ciphers", algorithms.CIPHERS, connection.ciphers, ciphers),
+        "mac_algs": algorithms.narrowed("macs", algorithms.MACS, connection.macs, macs),
+        "compression_algs": None,
+        "preferred_auth": ["publickey"],
+        "password_auth": False,
+        "kbdint_auth": False,
+        "host_based_auth": False,
+        "gss_host": None,
+        "agent_forwarding": False,
+        "disable_trivial_auth": True,
+        "login_timeout": connection.connect_timeout,
+        "keepalive_interval": connection.keepalive,
+        "keepalive_count_max": 3,
+    }
+
+
+def _pair(credential: Credential) -> object:
+    try:
+        key = asyncssh.import_private_key(credential.key)
+        return (key, asyncssh.import_certificate(credential.certificate)) if credential.certificate else key
+    except (asyncssh.KeyImportError, ValueError) as error:
+        raise Invalid(f"the key or certificate is none that ssh has: {error}", code="no_credentials") from error
+
+
+def _tell(target: str, connection: asyncssh.SSHClientConnection) -> None:
+    """What was agreed on, for the log of each connection."""
+    key = connection.get_server_host_key()
+    _log.info(
+        "ssh.connected",
+        target=target,
+        host_key=key.get_fingerprint() if key else "",
+        cipher=str(connection.get_extra_info("send_cipher")),
+        mac=str(connection.get_extra_info("send_mac")),
+        server=str(connection.get_extra_info("server_version")),
+    )
+
+
+@contextmanager
+def translated(where: str, trusted: Known | None = None) -> Iterator[None]:
+    """asyncssh's exceptions as ours, with a code for what the operator has to do."""
+    try:
+        yield
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise _not_the_host(where, trusted) from error
+    except asyncssh.PermissionDenied as error:
+        raise Invalid(f"{where} does not let this key in", code="auth_failed") from error
+    except asyncssh.KeyExchangeFailed as error:
+        raise Untrusted(
+            f"{where} has no algorithm that is good enough: {error.reason}", code="weak_algorithms"
+        ) from error
+    except (asyncssh.Error, OSError, *NONSENSE) as error:
+        raise Unreachable(f"{where} cannot be reached: {_short(error)}", code="unreachable") from error
+
+
+def _not_the_host(where: str, trusted: Known | None) -> WritError:
+    if trusted is None or trusted.pinned:
+        return Untrusted(f"{where} does not show the host key that is on record for it", code="host_key_changed")
+    return Untrusted(f"no host key is on record for {where}", code="host_key_unknown")
+
+
+def _short(error: Exception) -> str:
+    text = error.reason if isinstance(error, asyncssh.Error) else getattr(error, "strerror", None) or str(error)
+    return (text or type(error).__name__)[:200]

@@ -1,0 +1,80 @@
+"""What algorithms a server offers, read before any is agreed on (RFC 4253, 4.2, 6 and 7.1).
+
+sshd hangs up on a client with which it has nothing in common, often so fast that the reason is lost on the way.
+Reading its offer without making one tells that from a host that is merely away, and from one that has had enough of us
+and says so: sshd turns away for a while whom it refused a few times (PerSourcePenalties in sshd_config(5)).
+"""
+
+import asyncio
+import struct
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+LONGEST_LINE, LONGEST_PACKET, MOST_LINES = 1024, 65_536, 50
+KEXINIT, COOKIE = 20, 16
+SECONDS = 3.0
+LISTS = ("kex_algs", "server_host_key_algs", "encryption_algs")
+"""The first three lists of a KEXINIT, by the names that asyncssh has for ours."""
+
+
+class Heard(NamedTuple):
+    """`lacks`: the list that has nothing in common with ours, and what is offered; `said`: a word instead of an offer.
+    Each is empty where there was none.
+    """
+
+    lacks: str = ""
+    said: str = ""
+
+
+class NoOffer(Exception):
+    """What the server said, and hung up."""
+
+
+async def listen(
+    reader: "asyncio.StreamReader", writer: "asyncio.StreamWriter", ours: Mapping[str, Collection[str]]
+) -> Heard:
+    """What the server has to say to somebody who has not asked for anything yet. Closes the connection."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            await _identified(reader)
+            writer.write(b"SSH-2.0-Writ\r\n")
+            offered = await _offer(reader)
+    except NoOffer as said:
+        return Heard(said=str(said))
+    except (OSError, EOFError, TimeoutError, ValueError, struct.error, asyncio.LimitOverrunError):
+        return Heard()
+    finally:
+        writer.close()
+    for name, names in offered.items():
+        if not set(names) & set(ours[name]):
+            return Heard(lacks=f"{name.removesuffix('_algs').replace('_', ' ')}: {', '.join(names)[:300]}")
+    return Heard()
+
+
+async def _identified(reader: "asyncio.StreamReader") -> None:
+    """Up to its version. Said first, ours would have a server that hangs up reset the connection, and its word lost."""
+    said = ""
+    for _ in range(MOST_LINES):
+        try:
+            line = (await reader.readuntil(b"\n"))[:LONGEST_LINE]
+        except EOFError:
+            break
+        if line.startswith(b"SSH-"):
+            return
+        said = said or "".join(char for char in line.decode("ascii", "replace") if char.isprintable())[:100]
+    raise NoOffer(said)
+
+
+async def _offer(reader: "asyncio.StreamReader") -> dict[str, list[str]]:
+    (length,) = struct.unpack(">I", await reader.readexactly(4))
+    if length > LONGEST_PACKET:
+        raise ValueError("no packet is that long")
+    packet = await reader.readexactly(length)
+    if packet[1] != KEXINIT:
+        raise ValueError("it is no offer")
+    offset, offered = 2 + COOKIE, {}
+    for name in LISTS:
+        (size,) = struct.unpack_from(">I", packet, offset)
+        offered[name] = packet[offset + 4 : offset + 4 + size].decode("ascii").split(",")
+        offset += 4 + size
+    return offered

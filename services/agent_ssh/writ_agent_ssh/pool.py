@@ -1,0 +1,171 @@
+"""The connections, one to each target and none shared: opened when needed, kept, closed when idle, renewed when lost.
+
+Trying again has its place before anything is claimed; afterwards there is one try, and then the truth.
+"""
+
+import asyncio
+import random
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from writ_agent.standings import Standings
+from writ_agent_ssh.archive import Archive
+from writ_agent_ssh.credentials import Credentials
+from writ_agent_ssh.known import KnownHosts
+from writ_agent_ssh.link import Link, connect
+from writ_agent_ssh.plain import PlainSession
+from writ_agent_ssh.session import HostSession, Session
+from writ_agent_ssh.settings import Connection, connection_of
+from writ_agent_ssh.tailscale import Tailnet
+from writ_contracts.errors import Invalid, Unreachable, WritError
+from writ_contracts.inventory import Target
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+
+
+class _Place:
+    """What there is of one target."""
+
+    def __init__(self) -> None:
+        self.opening = asyncio.Lock()
+        self.connection: Connection | None = None
+        self.link: Link | None = None
+        self.session: HostSession | None = None
+        self.used_at = 0.0
+
+    def ready(self, connection: Connection) -> HostSession | None:
+        """The session, if it is good for this connection."""
+        if self.session is None or self.link is None or self.session.lost or self.link.lost:
+            return None
+        return self.session if self.connection == connection else None
+
+    def drop(self) -> None:
+        """Away with what there is."""
+        session, link, self.session, self.link = self.session, self.link, None, None
+        if session is not None:
+            session.close()
+        if link is not None:
+            link.abort()
+
+
+class Pool:
+    """Sessions by target."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        credentials: Credentials,
+        known: KnownHosts,
+        *,
+        idle: float,
+        connects: int,
+        tailnet: Tailnet | None = None,
+    ) -> None:
+        """`idle`: seconds that an unused one is kept. `connects`: in the making to one host at once."""
+        self._archive, self._credentials, self._known = archive, credentials, known
+        self._tailnet = tailnet
+        self._idle = idle
+        self._places: dict[str, _Place] = defaultdict(_Place)
+        self._making: dict[tuple[str, int], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
+        self.standings = Standings()
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def session(self, target: Target, *, patience: float = 0.0) -> HostSession:
+        """The target's. What cannot be reached is tried again for `patience` seconds. Raises WritError."""
+        connection, until, pause = connection_of(target), time.monotonic() + patience, FIRST_PAUSE
+        while True:
+            try:
+                return await self._session(target.id, connection)
+            except Unreachable:
+                if time.monotonic() + pause >= until:
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that many do not come at once
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    @asynccontextmanager
+    async def visited(self, target: str, connection: Connection) -> AsyncIterator[Link]:
+        """A connection besides the kept one, closed afterwards. How all of it goes is remembered."""
+        with self._remembered(target):
+            link = await self._connect(target, connection)
+            try:
+                yield link
+            finally:
+                await link.close()
+
+    @asynccontextmanager
+    async def started(self, link: Link, connection: Connection) -> AsyncIterator[HostSession]:
+        """hostops on that connection, ended afterwards."""
+        session = await self._start(link, connection)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def drop(self, target: Target) -> None:
+        """Away with the connection to it: it hangs."""
+        if target.id in self._places:
+            self._places[target.id].drop()
+
+    async def close(self) -> None:
+        """All of them."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for place in self._places.values():
+            place.drop()
+        self._places.clear()
+
+    async def _session(self, target: str, connection: Connection) -> HostSession:
+        place = self._places[target]
+        place.used_at = time.monotonic()
+        if session := place.ready(connection):
+            return session
+        async with place.opening:
+            if session := place.ready(connection):
+                return session
+            place.drop()
+            with self._remembered(target):
+                link = await self._connect(target, connection)
+                try:
+                    session = await self._start(link, connection)
+                except BaseException:
+                    link.abort()
+                    raise
+            place.connection, place.link, place.session = connection, link, session
+        if self._sweeping is None:
+            self._sweeping = asyncio.create_task(self._sweep())
+        return session
+
+    async def _connect(self, target: str, connection: Connection) -> Link:
+        async with self._making[(connection.host, connection.port)]:
+            return await connect(target, connection, self._credentials, self._known, self._tailnet)
+
+    async def _start(self, link: Link, connection: Connection) -> HostSession:
+        """By hostops; where there is no Python for it, without."""
+        seconds = connection.connect_timeout
+        try:
+            return await Session.start(link, self._archive, connection.folder or "", seconds)
+        except Invalid as error:
+            if error.code != "no_python":
+                raise
+            return await PlainSession.start(link, self._archive.operations, seconds)
+
+    @contextmanager
+    def _remembered(self, target: str) -> Iterator[None]:
+        """How it went is what the target is known by from now on."""
+        try:
+            yield
+        except WritError as error:
+            self.standings.found(target, error.code, time.time())
+            raise
+        self.standings.found(target, "", time.time())
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._idle / 4)
+            for target, place in list(self._places.items()):
+                unused = time.monotonic() - place.used_at > self._idle
+                if unused and not place.opening.locked() and not (place.session and place.session.busy):
+                    place.drop()
+                    del self._places[target]

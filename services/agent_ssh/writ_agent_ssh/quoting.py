@@ -1,0 +1,31 @@
+r"""From an argument vector to the one string that sshd gives to a login shell: the only place where that happens.
+
+Within single quotes sh, bash, dash, zsh and csh take everything literally, and fish all but the backslash; outside of
+them `\'` and `\\` mean the same to all. So those two characters stand outside, and everything else inside.
+"""
+
+import re
+from collections.abc import Sequence
+
+from writ_contracts.errors import Invalid
+
+MOST_BYTES = 100_000
+"""Of the whole line: Linux takes no single argument of more than 128 KiB, and the line is one to the shell."""
+_PIECES = re.compile(r"[^'\\]+|['\\]")
+
+
+def line(vector: Sequence[str]) -> str:
+    """What makes a login shell run exactly this. Raises Invalid (`unquotable`) for what it might not take literally:
+    control characters, line breaks, what is no character; and for what is too long.
+    """
+    quoted = " ".join(_quoted(word) for word in vector)
+    if len(quoted.encode()) > MOST_BYTES:
+        raise Invalid(f"a command of more than {MOST_BYTES} bytes", code="unquotable")
+    return quoted
+
+
+def _quoted(word: str) -> str:
+    if not word.isprintable():
+        raise Invalid("an argument holds what a shell might not take literally", code="unquotable")
+    pieces = (piece if piece.strip("'\\") else f"\\{piece}" for piece in _PIECES.findall(word))
+    return "".join(piece if piece[0] == "\\" else f"'{piece}'" for piece in pieces) or "''"

@@ -1,0 +1,66 @@
+"""`connection` of an SSH target in the inventory: how it is reached, typed; an unknown field is refused."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Target
+
+Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}(?!\n)$")]
+User = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(?!\n)$")]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Folder = Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._/-]{1,200}(?!\n)$")]
+NodeKey = Annotated[str, Meta(pattern=r"^nodekey:[0-9a-f]{64}(?!\n)$")]
+Tag = Annotated[str, Meta(pattern=r"^tag:[A-Za-z][A-Za-z0-9-]{0,62}(?!\n)$")]
+Line = Annotated[str, Meta(pattern=r"^[^\n\r\x00]{1,8000}(?!\n)$")]
+
+
+class Address(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A host on the way."""
+
+    host: Host
+    user: User
+    port: Port = 22
+
+
+class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`host_keys`: "ssh-ed25519 AAAA…" or "@cert-authority ssh-ed25519 AAAA…", instead of the known_hosts file for this
+    target. `jump`: hosts on the way, in order. `connect_timeout`: seconds to be let in, and again for hostops to start.
+    `folder`: Writ's own folder on the host.
+    `via: tailscale`: it must be the peer with this node key and all of these tags; one of them at least is pinned.
+    """
+
+    host: Host
+    user: User
+    port: Port = 22
+    host_keys: list[Line] = []
+    host_key_alias: Host | None = None
+    jump: list[Address] = []
+    kex: list[str] | None = None
+    ciphers: list[str] | None = None
+    macs: list[str] | None = None
+    connect_timeout: Annotated[float, Meta(gt=0, le=120)] = 10.0
+    keepalive: Annotated[float, Meta(gt=0, le=600)] = 15.0
+    folder: Folder | None = None
+    via: Literal["tailscale"] | None = None
+    tailscale_node_key: NodeKey | None = None
+    tailscale_tags: list[Tag] = []
+
+    def __post_init__(self) -> None:
+        pinned = bool(self.tailscale_node_key or self.tailscale_tags)
+        if self.via is None and pinned:
+            raise ValueError("tailscale_node_key and tailscale_tags need via: tailscale")
+        if self.via is not None and not pinned:
+            raise ValueError("via: tailscale needs tailscale_node_key, tailscale_tags or both")
+        if self.via is not None and self.jump:
+            raise ValueError("via: tailscale and jump exclude each other: a peer is reached without hosts on the way")
+
+
+def connection_of(target: Target) -> Connection:
+    """Raises Invalid (`invalid_connection`)."""
+    try:
+        return msgspec.convert(target.connection, Connection)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"target {target.id}: connection: {error}", code="invalid_connection") from error

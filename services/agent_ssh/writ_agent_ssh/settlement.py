@@ -1,0 +1,129 @@
+"""What became of an operation whose connection broke: reconnect, ask the host's marks, and if they can't tell, look.
+
+Asking settles it: what had not been begun by then never will be. `unknown` is for what the host cannot tell either.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from writ_agent.backend import Done, Probed, Task
+from writ_agent.host_requests import done_of
+from writ_agent_ssh.pool import Pool
+from writ_agent_ssh.session import HostSession
+from writ_contracts.errors import Unreachable, WritError
+
+POLL = 0.25
+RECONNECT_SECONDS = 3.0
+SILENT_SECONDS = 3.0
+"""How long one who wants it over waits for a host that cannot be reached."""
+Probe = Callable[[], Awaitable[Probed | None]]
+
+
+async def _no_look() -> None:
+    """An executor asks for it, with the baseline that it has."""
+
+
+class Settlement:
+    """Of one operation. `wait` is called once; `end` by whoever wants it over."""
+
+    def __init__(self, pool: Pool, task: Task, boot_id: str = "", *, end: bool = False) -> None:
+        """`boot_id`: of the host when the operation was sent there, if that is known."""
+        self._pool, self._task, self._boot_id = pool, task, boot_id
+        self._grace: float | None = 0.0 if end else None
+        self._hurry = asyncio.Event()
+        self._in_touch = False
+        self._certain: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    async def wait(self, until: float, probe: Probe) -> Done:
+        """How it went, at the latest at `until` (monotonic) or when it was ended; until then the host is asked."""
+        done = await self._found(until, probe)
+        if not self._certain.done():
+            self._certain.set_result(done.over)
+        return done
+
+    async def once(self) -> Done:
+        """How it went, as the host knows it now. Raises WritError where it cannot be asked."""
+        session = await self._answering()
+        told = await session.settle(self._task.operation_id, self._task.attempt, end=False)
+        return await self._judged(told, session, _no_look)
+
+    async def end(self, grace: float) -> bool:
+        """End what still runs there. Whether it is certain that nothing of it goes on. TimeoutError: it is silent."""
+        self._grace = grace
+        self._hurry.set()
+        async with asyncio.timeout(None if self._in_touch else SILENT_SECONDS):
+            return await asyncio.shield(self._certain)
+
+    async def _found(self, until: float, probe: Probe) -> Done:
+        reason = "the connection broke while it ran"
+        while True:
+            try:
+                self._in_touch = False
+                session = await self._answering()
+                self._in_touch = True
+                grace = self._grace
+                told = await session.settle(
+                    self._task.operation_id, self._task.attempt, end=grace is not None, grace=grace or 0.0
+                )
+                if told.get("seen") != "running" or grace is not None:
+                    return await self._judged(told, session, probe)
+            except Unreachable as error:
+                reason = f"the connection broke while it ran; since then: {error}"
+            except WritError as error:
+                return self._unknown(f"the connection broke while it ran; since then: {error}", over=False)
+            if time.monotonic() >= until:
+                return self._unknown(reason, over=False)
+            await self._pause()
+
+    async def _answering(self) -> HostSession:
+        """A connection on which the host says a word. Raises WritError."""
+        session = await self._pool.session(self._task.target, patience=RECONNECT_SECONDS)
+        try:
+            await session.answers()
+        except TimeoutError:
+            self._pool.drop(self._task.target)
+            raise Unreachable("the host does not answer", code="unreachable") from None
+        return session
+
+    async def _judged(self, told: dict[str, Any], session: HostSession, probe: Probe) -> Done:
+        certain = bool(told.get("certain", False))
+        match told.get("seen"):
+            case "never":
+                message = "nothing was run: the connection broke before it reached the host"
+                return Done(outcome="failed", code="connection_lost", message=message)
+            case "ended":
+                return done_of(self._task, told.get("result"), over=certain)
+            case "running":
+                return self._unknown("it still runs on the host", over=False, code="still_running")
+            case "lost":
+                return await self._looked_at(told, session, probe, certain)
+            case _:
+                return self._unknown(f"the host cannot tell: {told.get('message', '')}", over=certain)
+
+    async def _looked_at(self, told: dict[str, Any], session: HostSession, probe: Probe, certain: bool) -> Done:
+        """It was begun, its process is gone, and there is no result."""
+        rebooted = bool(told.get("rebooted")) or bool(self._boot_id and session.boot_id != self._boot_id)
+        code, why = ("host_rebooted", "the host was rebooted") if rebooted else ("connection_lost", "it ended unseen")
+        try:
+            probed = await probe()
+        except WritError:
+            probed = None
+        if probed is not None and probed.verdict == "took_effect":
+            return Done(outcome="succeeded", state=probed.seen, effect="done", over=certain)
+        if probed is not None and probed.verdict == "no_effect" and certain:
+            message = f"the connection broke and {why}; it did not take effect"
+            return Done(outcome="failed", code=code, message=message, state=probed.seen)
+        return self._unknown(f"the connection broke, and {why} while it ran", over=certain, code=code)
+
+    def _unknown(self, message: str, *, over: bool, code: str = "connection_lost") -> Done:
+        return Done(outcome="unknown", code=code, message=message[:500], effect="maybe", over=over)
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(POLL):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+        self._hurry.clear()

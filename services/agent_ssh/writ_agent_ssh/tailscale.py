@@ -1,0 +1,182 @@
+"""`via: tailscale`: a target is reached as the very peer of the tailnet that the inventory pins, or not at all.
+
+tailscaled is asked before each connection: is there a peer of that name or address, is it online, is its key good, is
+it the pinned node, has it the pinned tags, and is the address that we go to really its own. The connection then goes to
+that address, never to what a resolver says. The host key is checked all the same: a node key is no host key.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import NamedTuple
+
+from writ_agent_ssh import socks
+from writ_agent_ssh.local_api import LocalApi, PeerStatus, Status, Whois
+from writ_agent_ssh.settings import Connection
+from writ_contracts.errors import Invalid, Unreachable, Untrusted
+
+DOWN, UNKNOWN, OFFLINE = "tailscale_down", "tailscale_unknown_peer", "tailscale_offline"
+EXPIRED, WRONG_NODE, WRONG_TAGS = "tailscale_expired", "tailscale_wrong_node", "tailscale_wrong_tags"
+USERSPACE = "tailscale_userspace"
+_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+
+class Carrier(NamedTuple):
+    """A connected socket, for one who will close it, and how what carries it is ended afterwards."""
+
+    sock: socket.socket
+    end: Callable[[], None]
+
+
+class Tailnet:
+    """The tailnet that this host is in. By SOCKS5 (`proxy`) or `tailscale nc` (`program`) if told so, else directly."""
+
+    def __init__(self, api: LocalApi, *, proxy: str | None = None, program: Path | None = None) -> None:
+        self._api = api
+        self._proxy = proxy
+        self._program = program
+
+    async def dial(self, connection: Connection) -> Carrier:
+        """A way to it. Bounded in time by the caller. Raises Unreachable, Untrusted (not who it should be), Invalid."""
+        status = await self._api.status(peers=True)
+        if not status.tun and self._proxy is None and self._program is None:
+            raise Invalid(
+                "this tailscaled runs in userspace mode: WRIT_TAILSCALE_SOCKS5 or WRIT_TAILSCALE_PROGRAM must be given",
+                code=USERSPACE,
+            )
+        peer = peer_of(status, connection.host)
+        check(peer, connection, time.time())
+        address = address_of(peer, connection.host)
+        confirm(peer, await self._api.whois(joined(address, connection.port)))
+        if self._proxy is not None:
+            return Carrier(await socks.connect(self._proxy, address, connection.port), _nothing)
+        if self._program is not None:
+            return await _netcat(command(self._program, self._api.socket, address, connection.port))
+        return Carrier(await _direct(address, connection.port), _nothing)
+
+
+def peer_of(status: Status, host: str) -> PeerStatus:
+    """The one peer with this Tailscale address or MagicDNS name, whole or its first label. What a node calls itself
+    (`HostName`) does not count: any node may call itself anything. Raises Unreachable, Invalid.
+    """
+    if status.state != "Running":
+        raise Unreachable(f"tailscaled is not running its network, it is in state {status.state}", code=DOWN)
+    wanted = host.rstrip(".").lower()
+    names = {wanted, f"{wanted}.{status.suffix.strip('.').lower()}"}
+    address = _address(wanted)
+    for peer in (status.peers or {}).values():
+        if peer.dns_name.rstrip(".").lower() in names or (address and address in map(_address, peer.addresses or ())):
+            return peer
+    raise Invalid(f"no peer of the tailnet is {host}", code=UNKNOWN)
+
+
+def check(peer: PeerStatus, connection: Connection, now: float) -> None:
+    """Whether it is who it should be, then whether it is there. Raises Untrusted, Unreachable."""
+    name = peer.dns_name.rstrip(".") or connection.host
+    pinned = connection.tailscale_node_key
+    if pinned is not None and peer.public_key != pinned:
+        raise Untrusted(f"{name} has not the node key on record, but {peer.public_key}", code=WRONG_NODE)
+    if missing := sorted(set(connection.tailscale_tags) - set(peer.tags or ())):
+        raise Untrusted(f"{name} has not the tag {', '.join(missing)}", code=WRONG_TAGS)
+    if peer.expired or _past(peer.key_expiry, now):
+        when = peer.key_expiry if _told(peer.key_expiry) else "it is not told when"
+        raise Untrusted(f"the key of {name} has expired ({when})", code=EXPIRED)
+    if not peer.online:
+        seen = peer.last_seen if _told(peer.last_seen) else "never"
+        raise Unreachable(f"{name} is offline, last seen {seen}", code=OFFLINE)
+
+
+def address_of(peer: PeerStatus, host: str) -> str:
+    """The one that the inventory names, else its first. Raises Unreachable where it has none."""
+    addresses = [found for found in map(_address, peer.addresses or ()) if found]
+    if not addresses:
+        raise Unreachable(f"{peer.dns_name.rstrip('.') or host} has no address", code=OFFLINE)
+    return _address(host) if _address(host) in addresses else addresses[0]
+
+
+def confirm(peer: PeerStatus, whois: Whois | None) -> None:
+    """The address that we go to is that peer's, by the tables that packets go by. Raises Untrusted."""
+    if whois is None or whois.node.key != peer.public_key:
+        whose = whois.node.key if whois else "nobody"
+        raise Untrusted(f"the address of {peer.dns_name.rstrip('.')} belongs to {whose}", code=WRONG_NODE)
+    if missing := sorted(set(peer.tags or ()) - set(whois.node.tags or ())):
+        raise Untrusted(f"{peer.dns_name.rstrip('.')} has not the tag {', '.join(missing)}", code=WRONG_TAGS)
+
+
+def command(program: Path, api: Path, address: str, port: int) -> list[str]:
+    """The argument vector of `tailscale nc`."""
+    return [str(program), f"--socket={api}", "nc", str(ip_address(address)), str(port)]
+
+
+def joined(address: str, port: int) -> str:
+    """`IP:port`, with brackets where they belong."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+async def _direct(address: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, (address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _netcat(argv: list[str]) -> Carrier:
+    """On a socket pair, without anything of our environment. It ends by itself when our end is closed."""
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=asyncio.subprocess.DEVNULL,
+                env=_ENVIRONMENT,
+                cwd="/",
+                start_new_session=True,
+            )
+    except BaseException:
+        ours.close()
+        raise
+    ours.setblocking(False)
+    return Carrier(ours, lambda: _kill(process))
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+
+
+def _nothing() -> None:
+    """There is nothing but the socket."""
+
+
+def _address(text: str) -> str:
+    """As it is compared; empty where it is no address."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""
+
+
+def _told(moment: str | None) -> bool:
+    """Whether it is a time at all: Go's zero time is none."""
+    return bool(moment) and not str(moment).startswith("0001-")
+
+
+def _past(moment: str | None, now: float) -> bool:
+    """A time as Go writes it (RFC 3339). One that cannot be read is over, to be sure."""
+    if not moment or not _told(moment):
+        return False
+    try:
+        return datetime.fromisoformat(moment).timestamp() <= now
+    except (ValueError, OverflowError):
+        return True

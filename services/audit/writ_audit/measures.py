@@ -1,0 +1,44 @@
+"""What the audit service counts: events by kind, their volume, how far the index is behind, and how it was read."""
+
+from collections.abc import Callable
+from typing import get_args
+
+from writ_audit.projection import UNREADABLE
+from writ_contracts.journal import JournalEvent
+from writ_runtime.metrics import Metrics
+
+READS = ("current", "behind")
+
+
+def metrics() -> Metrics:
+    """With the endpoints that this service has."""
+    return Metrics(endpoints=("trace", "search"))
+
+
+def event_kinds() -> tuple[str, ...]:
+    """Every kind of event that the metrics tell apart."""
+    return (*sorted(str(kind.__struct_config__.tag) for kind in get_args(JournalEvent)), UNREADABLE)
+
+
+class Measures:
+    """All of it, in the metrics of the process. `lag` and `position` are read whenever somebody asks."""
+
+    def __init__(self, measured: Metrics, lag: Callable[[], float], position: Callable[[], float]) -> None:
+        self._events = measured.counter("writ_audit_events_total", "Events indexed, by kind.", {"kind": event_kinds()})
+        self._bytes = measured.counter("writ_audit_bytes_total", "Bytes of the events indexed.")
+        self._reads = measured.counter(
+            "writ_audit_index_reads_total",
+            "Queries of the index: current when they were answered, or behind the journal all the same.",
+            {"result": READS},
+        )
+        measured.measure("writ_audit_lag_events", "Events of the journal not indexed yet.", lag)
+        measured.measure("writ_audit_position", "Last sequence indexed.", position)
+
+    def indexed(self, kind: str, size: int) -> None:
+        """One more event of the journal."""
+        self._events.add(kind=kind)
+        self._bytes.add(size)
+
+    def read(self, *, current: bool) -> None:
+        """A query waited for the index to be as far as the journal."""
+        self._reads.add(result="current" if current else "behind")

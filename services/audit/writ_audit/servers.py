@@ -1,0 +1,74 @@
+"""How the NATS servers are, as gauges: audit asks them now and then, since it reads everything and changes nothing."""
+
+import asyncio
+
+from writ_bus.port import Bus
+from writ_bus.servers import Figures, figures
+from writ_contracts import subjects
+from writ_contracts.errors import WritError
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Metrics
+from writ_runtime.series import AtMost
+
+EVERY = 15.0
+SERVERS, CONSUMERS = 16, 50
+
+_log = Log("writ.audit")
+
+
+class Servers:
+    """The gauges, and whoever keeps them up to date."""
+
+    def __init__(self, measured: Metrics) -> None:
+        self._consumer_names = AtMost(CONSUMERS)
+        server, stream = {"server": AtMost(SERVERS)}, {"stream": subjects.STREAMS}
+        consumer = {"consumer": self._consumer_names}
+        self._count = measured.gauge("writ_nats_servers", "NATS servers that answered the last time they were asked.")
+        self._connections = measured.gauge("writ_nats_connections", "Clients connected.", server)
+        self._subscriptions = measured.gauge("writ_nats_subscriptions", "Subscriptions.", server)
+        self._slow = measured.gauge(
+            "writ_nats_slow_consumers", "Clients that were cut off for reading too slowly, since its start.", server
+        )
+        self._memory = measured.gauge("writ_nats_memory_bytes", "Memory of the server.", server)
+        self._messages = measured.gauge("writ_nats_stream_messages", "Messages of a stream.", stream)
+        self._bytes = measured.gauge("writ_nats_stream_bytes", "Size of a stream.", stream)
+        self._consumers = measured.gauge("writ_nats_stream_consumers", "Durable consumers of a stream.", stream)
+        self._pending = measured.gauge(
+            "writ_nats_consumer_pending_messages", "Work that a pool's consumer has not delivered yet.", consumer
+        )
+        self._unacked = measured.gauge(
+            "writ_nats_consumer_unacked_messages", "Work that is delivered and not acknowledged.", consumer
+        )
+
+    async def watch(self, bus: Bus) -> None:
+        """Ask every 15 seconds, until cancelled. What cannot be known is not told."""
+        known = ""
+        while True:
+            problem = ""
+            try:
+                self.show(await figures(bus))
+            except WritError as error:
+                problem = str(error)
+                self.show(Figures(servers=[], streams=[], consumers=[]))
+            if problem and problem != known:
+                _log.warning("servers.not_known", error=problem)
+            known = problem
+            await asyncio.sleep(EVERY)
+
+    def show(self, seen: Figures) -> None:
+        """These, and none from before."""
+        self._count.set(len(seen.servers))
+        self._connections.replace({(one.server_name,): one.connections for one in seen.servers})
+        self._subscriptions.replace({(one.server_name,): one.subscriptions for one in seen.servers})
+        self._slow.replace({(one.server_name,): one.slow_consumers for one in seen.servers})
+        self._memory.replace({(one.server_name,): one.mem for one in seen.servers})
+        self._messages.replace({(one.name,): one.state.messages for one in seen.streams})
+        self._bytes.replace({(one.name,): one.state.bytes for one in seen.streams})
+        self._consumers.replace({(one.name,): one.state.consumer_count for one in seen.streams})
+        pending, unacked = dict[tuple[str, ...], float](), dict[tuple[str, ...], float]()
+        for one in seen.consumers:
+            key = (self._consumer_names.named(one.name),)
+            pending[key] = pending.get(key, 0.0) + one.num_pending
+            unacked[key] = unacked.get(key, 0.0) + one.num_ack_pending
+        self._pending.replace(pending)
+        self._unacked.replace(unacked)

@@ -1,0 +1,51 @@
+"""How many of the operations that ended within the last five minutes did what was asked for, whoever recorded it.
+
+Pure: times come in. What policy, a person or an approver refused is neither success nor failure.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+SECONDS = 300.0
+STEP = 10.0
+GOOD = frozenset({"succeeded", "previewed"})
+BAD = frozenset({"failed", "unknown", "expired"})
+FEWEST = 10
+"""Of fewer ends no share is a reason to look."""
+LEAST = 0.8
+
+
+class Success:
+    """Ends by steps of ten seconds, so that it is as small in a flood as at rest."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._steps: deque[tuple[float, list[int]]] = deque(maxlen=int(SECONDS / STEP) + 1)
+
+    def ended(self, at: float, outcome: str) -> None:
+        """One more, as the journal has it; `at` in Unix seconds, in order."""
+        if outcome not in GOOD and outcome not in BAD:
+            return
+        step = at // STEP * STEP
+        if not self._steps or self._steps[-1][0] < step:
+            self._steps.append((step, [0, 0]))
+        self._steps[-1][1][outcome in BAD] += 1
+
+    def counts(self) -> tuple[int, int]:
+        """(good, bad) of the last five minutes."""
+        since = self._clock() - SECONDS
+        within = [counts for step, counts in self._steps if step > since]
+        return sum(good for good, _ in within), sum(bad for _, bad in within)
+
+    def ratio(self) -> float:
+        """The share of the good, 0 to 1."""
+        good, bad = self.counts()
+        return good / (good + bad) if good + bad else 1.0
+
+    def problem(self) -> str | None:
+        """Why somebody should look, if so."""
+        good, bad = self.counts()
+        if good + bad < FEWEST or self.ratio() >= LEAST:
+            return None
+        return f"{bad} of the {good + bad} operations that ended within 5 minutes did not succeed"

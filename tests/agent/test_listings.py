@@ -1,0 +1,160 @@
+"""Listings: signed, under a look that holds; whole, or the reason: never an empty list for what could not be read."""
+
+import asyncio
+import secrets
+from typing import Any
+
+import pytest
+from tests.agent.conftest import POOL, TARGET, World, until
+
+from writ_agent.backend import Done, Progress, Task
+from writ_agent.looks import LISTINGS_AT_ONCE
+from writ_contracts.agents import AskLook
+from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
+from writ_contracts.facts import MOST_NAMES, OTHER_NAMES, Listing
+from writ_contracts.ids import encode_id
+from writ_trust.statements import digest, open_signed
+
+KEY = "ab" * 32
+
+
+def ask(world: World, *sources: str, **changed: Any) -> AskLook:
+    operation_id = encode_id(secrets.token_bytes(16))
+    actions = changed.pop("actions", ["listing"])
+    fields = {"sources": list(sources), **changed}
+    look = world.executor.look(operation_id, "test_count", TARGET, actions, {}, KEY, **fields)
+    return AskLook(look=look, action="listing", parameters={}, look_key=KEY, timeout=2.0)
+
+
+async def listed(world: World, *sources: str) -> list[Listing]:
+    asked = ask(world, *sources)
+    looked = await world.executor.ask_look(asked, POOL)
+    assert looked.error is None
+    found = [open_signed(one, Listing, (world.key.public,)) for one in looked.listings]
+    assert {one.look_digest for one in found} == {digest(asked.look)}
+    return found
+
+
+async def test_a_listing_is_signed_and_names_the_look_and_the_target(world: World) -> None:
+    await world.agent()
+    world.backend.listed["list_services"] = ("nginx", "cron", "nginx")
+    (found,) = await listed(world, "list_services")
+    assert (found.names, found.failure) == (["cron", "nginx"], "")
+    assert (found.source, found.target, found.pool) == ("list_services", TARGET.id, POOL)
+
+
+async def test_nothing_there_and_not_to_be_listed_are_told_apart(world: World) -> None:
+    await world.agent()
+    world.backend.listed |= {"list_services": (), "list_ports": Unreachable("/proc is not there")}
+    services, ports, packages = await listed(world, "list_services", "list_ports", "list_packages")
+    assert (services.names, services.failure) == ([], "")
+    assert (ports.names, ports.failure) == ([], "/proc is not there")
+    assert (packages.names, packages.failure) == ([], "this agent cannot list packages")
+
+
+async def test_a_listing_that_is_too_long_is_none(world: World) -> None:
+    await world.agent()
+    world.backend.listed["list_services"] = [f"unit-{number}" for number in range(MOST_NAMES + 1)]
+    (found,) = await listed(world, "list_services")
+    assert found.names == []
+    assert "too long" in found.failure
+
+
+async def test_nothing_is_listed_under_a_look_that_does_not_hold(world: World) -> None:
+    await world.agent()
+    wrong: list[dict[str, Any]] = [{"actions": ["preview"]}, {"pool": "pool-2"}, {"parameters_digest": "0" * 64}]
+    for changed in wrong:
+        looked = await world.executor.ask_look(ask(world, "list_services", **changed), POOL)
+        assert looked.error is not None
+        assert looked.error.code == "grant_refused"
+    assert world.backend.looks == []
+    await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_look"] * 3)
+
+
+async def test_an_agent_whose_only_slot_is_taken_still_lists(world: World) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def busy(task: Task, progress: Progress) -> Done:
+        begun.set()
+        await go_on.wait()
+        return Done(outcome="succeeded")
+
+    world.backend.scripts["test_noop"] = busy
+    await world.agent(slots=1)
+    operation_id = await world.executor.dispatch("test_noop", TARGET)
+    await asyncio.wait_for(begun.wait(), 10)
+    (found,) = await listed(world, "list_services")
+    assert found.names == ["nginx"]
+    go_on.set()
+    assert (await world.executor.ended(operation_id)).outcome == "succeeded"
+    await until(lambda: not world.backend.running)
+
+
+async def test_only_so_many_are_made_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, most, go_on = 0, 0, asyncio.Event()
+
+    async def listing(target: object, source: str) -> list[str]:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        if now == LISTINGS_AT_ONCE:
+            go_on.set()
+        await go_on.wait()
+        now -= 1
+        return ["nginx"]
+
+    monkeypatch.setattr(world.backend, "listing", listing)
+    await world.agent()
+    found = await asyncio.gather(*(listed(world, "list_services") for _ in range(3 * LISTINGS_AT_ONCE)))
+    assert [one.names for (one,) in found] == [["nginx"]] * 3 * LISTINGS_AT_ONCE
+    assert most == LISTINGS_AT_ONCE
+
+
+async def named(
+    world: World, seen: dict[str, Any] | WritError, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Listing, Task]:
+    """What is listed of a thing's other names where its baseline is so, and what the backend was asked."""
+    asked: list[Task] = []
+
+    async def baseline(task: Task) -> dict[str, Any]:
+        asked.append(task)
+        if isinstance(seen, WritError):
+            raise seen
+        return seen
+
+    monkeypatch.setattr(world.backend, "baseline", baseline)
+    looked = await world.executor.ask_look(ask(world, OTHER_NAMES, named="ssh"), POOL)
+    assert looked.error is None
+    (found,) = [open_signed(one, Listing, (world.key.public,)) for one in looked.listings]
+    return found, asked[0]
+
+
+async def test_what_a_thing_is_called_besides_is_listed_as_its_baseline_tells_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.agent()
+    found, task = await named(world, {"names": ["sshd", "openssh"]}, monkeypatch)
+    assert (found.source, found.names, found.failure) == (OTHER_NAMES, ["openssh", "sshd"], "")
+    assert (task.operation.name, "ssh" in task.parameters.values()) == ("test_count", True)
+    for error in (Invalid("an alias", code="unit_alias"), Invalid("none", code="unit_not_found")):
+        found, _ = await named(world, error, monkeypatch)
+        assert (found.names, found.failure) == ([], "")
+
+
+async def test_names_that_nobody_told_are_no_empty_list(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.agent()
+    for seen in ({}, {"names": None}, Unreachable("the host is away")):
+        found, _ = await named(world, seen, monkeypatch)
+        assert found.names == []
+        assert found.failure
+
+
+async def test_another_host_key_is_a_security_event_where_something_is_listed_too(world: World) -> None:
+    await world.agent()
+    changed = Untrusted("host-1 does not show the host key that is on record", code="host_key_changed")
+    world.backend.listed |= {"list_services": changed, "list_ports": changed}
+    found = await listed(world, "list_services", "list_ports")
+    assert {one.failure for one in found} == {str(changed)}
+    await world.executor.until(lambda: bool(world.executor.reports))
+    (report,) = world.executor.reports
+    assert (report.kind, report.operation_id) == ("host_key_changed", found[0].operation_id)

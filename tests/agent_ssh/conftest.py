@@ -1,0 +1,128 @@
+"""The SSH backend on a real sshd on loopback, with a hostops that carries the operations for tests."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.hostops.apt_root import AptRoot, trials
+
+from writ_agent.backend import Done, Task
+from writ_agent_ssh.archive import build
+from writ_agent_ssh.backend import SshBackend
+from writ_agent_ssh.credentials import Credentials
+from writ_agent_ssh.known import KnownHosts
+from writ_agent_ssh.pool import Pool
+from writ_contracts.ids import encode_id
+from writ_contracts.inventory import Target
+from writ_hostops import processes
+from writ_runtime.plugins import load_catalogue
+from writ_testing.backend_suite import Heard, task
+from writ_testing.carried import PACKAGES
+from writ_testing.eventually import eventually
+from writ_testing.sshd import Sshd, sshd
+from writ_testing.trials import ON_A_REAL_HOST, Trial, Trials, listener, repository
+
+CATALOGUE = load_catalogue()
+ARCHIVE = build()
+ID = encode_id(os.urandom(16))
+
+
+class SshHost:
+    """A server, and the backend that works on it."""
+
+    def __init__(self, server: Sshd, *, connects: int = 4, idle: float = 600.0) -> None:
+        self.server = server
+        self.root = server.folder / "root"
+        self.root.mkdir(exist_ok=True)
+        known, credentials = KnownHosts(server.known_hosts), Credentials(server.keys)
+        self.pool = Pool(ARCHIVE, credentials, known, idle=idle, connects=connects)
+        self.backend = SshBackend(self.pool, ARCHIVE.operations)
+        self.target: Target = server.target(file_roots=[str(self.root)])
+
+    def task(self, name: str, operation_id: str = ID, **given: object) -> Task:
+        return task(CATALOGUE[name], self.target, operation_id, **given)
+
+    async def run(self, name: str, operation_id: str = ID, **given: object) -> Done:
+        return await self.backend.run(self.task(name, operation_id, **given), Heard())
+
+    def change(self, operation_id: str) -> Task:
+        return self.task("test_count", operation_id, path=f"{self.root}/{operation_id}")
+
+    def slow(self, operation_id: str) -> Task:
+        return self.task("test_sleep", operation_id, stubborn=True)
+
+    def refused(self, operation_id: str) -> Task:
+        return self.task("file_write", operation_id, file_path="/etc/passwd", content="x")
+
+    async def changed(self, operation_id: str) -> bool:
+        path = self.root / operation_id
+        return path.exists() and path.read_text() == f"{operation_id}\n"
+
+    def trials(self) -> Iterator[Trial]:
+        vault = repository(self.server.folder / "vault")
+        target = self.server.target(file_roots=[str(self.root)], backup=vault, scan_networks=["127.0.0.0/8"])
+        made = Trials(CATALOGUE, target, self.root)
+        with listener() as port:
+            yield from made.files()
+            yield from made.network(port)
+            yield from made.backups()
+        apt = AptRoot(self.server.folder / "apt")
+        packages(self.server.folder).write_text(json.dumps({"apt": apt.options(), "dpkg": apt.admin()}))
+        yield from trials(made, apt)
+
+    @property
+    def elsewhere(self) -> set[str]:
+        return {*ON_A_REAL_HOST, *(name for name in self.backend.operations if name.startswith("test_"))}
+
+    async def busy(self, operation_id: str) -> bool:
+        return len(processes.marked(operation_id)) > 2
+
+
+def packages(folder: Path) -> Path:
+    """Says in which root the packages of this host are; of the machine's own, as long as it is not there."""
+    return folder / "packages.json"
+
+
+@asynccontextmanager
+async def ssh_host(folder: Path, *options: str, shell: str = "") -> AsyncIterator[SshHost]:
+    """Whatever a test does with it, nothing of it is left afterwards, here or there."""
+    before = held()
+    # The first SetEnv is the only one that counts, so a test's own comes before ours.
+    async with sshd(folder, *options, f"SetEnv {PACKAGES}={packages(folder)}", shell=shell) as server:
+        host = SshHost(server)
+        try:
+            yield host
+        finally:
+            await host.backend.close()
+        await eventually(lambda: nothing_of(host), what="an end of what runs there")
+        assert litter(folder) == []
+    await eventually(lambda: back_to(before), what="an end of what is held here")
+
+
+def held() -> tuple[int, int]:
+    """Tasks and descriptors of this process."""
+    return len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+
+
+async def back_to(before: tuple[int, int]) -> bool:
+    return all(now <= then for now, then in zip(held(), before, strict=True))
+
+
+async def nothing_of(host: SshHost) -> bool:
+    """No process of the host's is left, but the server; nor one that an operation started and that got away."""
+    return host.server.sessions() == [] and processes.marked(ID) == []
+
+
+def litter(folder: Path) -> list[Path]:
+    """Files that were not finished."""
+    return [*folder.rglob(".writ-*"), *folder.rglob("*.tmp")]
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[SshHost]:
+    async with ssh_host(tmp_path / "host") as host:
+        yield host

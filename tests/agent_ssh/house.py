@@ -1,0 +1,49 @@
+"""SSH agents as the processes that they are, on a real sshd; the executor does as it is told."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from writ_contracts.inventory import Target
+from writ_hostops import processes
+from writ_testing.agent_house import AgentHouse, AgentProcess, agent_house
+from writ_testing.sshd import Sshd, sshd
+
+POOL = "ssh"
+
+
+class House:
+    """The house, and the host."""
+
+    def __init__(self, house: AgentHouse, server: Sshd) -> None:
+        self.house, self.server, self.executor = house, server, house.executor
+        self.root = server.folder / "root"
+        self.root.mkdir()
+        self.counted = self.root / "counted"
+
+    def target(self) -> Target:
+        """The host, with a folder to work in."""
+        return self.server.target(file_roots=[str(self.root)])
+
+    async def agent(self, **environ: str) -> AgentProcess:
+        """Another process of the agent."""
+        return await self.house.agent(POOL, **environ)
+
+    def effects(self) -> list[str]:
+        """The ids of the operations whose effect is there."""
+        return self.counted.read_text().splitlines() if self.counted.exists() else []
+
+    async def idle(self, operation_id: str) -> bool:
+        """Whether the host works on it no more."""
+        mark = self.server.host_folder / "marks" / f"{operation_id}.1.begun"
+        return not mark.exists() or not processes.alive(json.loads(mark.read_text()).get("process", {}))
+
+
+@asynccontextmanager
+async def ssh_house(folder: Path, *options: str, environ: Sequence[tuple[str, str]] = ()) -> AsyncIterator[House]:
+    """`environ`: of every agent, besides its keys and known hosts."""
+    async with sshd(folder / "host", *options) as server:
+        own = {"WRIT_SSH_KEYS": str(server.keys), "WRIT_SSH_KNOWN_HOSTS": str(server.known_hosts)}
+        async with agent_house(folder, "writ_agent_ssh", [POOL], {**own, **dict(environ)}) as house:
+            yield House(house, server)

@@ -1,0 +1,16 @@
+"""The SSH backend passes the suite of all backends, through a real sshd."""
+
+from tests.agent_ssh.conftest import SshHost
+
+from writ_testing.backend_suite import BackendSuite
+
+
+class TestSshBackend(BackendSuite):
+    """The fixture `host` is that of the folder."""
+
+
+async def test_a_service_is_looked_at_over_one_connection_that_is_kept(host: SshHost) -> None:
+    for number in range(3):
+        done = await host.run("network_status", "d" * 25 + "abc"[number])
+        assert (done.outcome, done.effect) == ("succeeded", "none")
+    assert host.server.log.read_text().count("Accepted publickey") == 1

@@ -1,0 +1,264 @@
+"""Connections that break, hosts that hang, shells that talk: one outcome each, the right one, and nothing left."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.agent_ssh.conftest import ID, SshHost, ssh_host
+
+from writ_agent.backend import Done, Task
+from writ_agent.running import Running
+from writ_agent_ssh.session import Session
+from writ_contracts.errors import WritError
+from writ_hostops import processes
+from writ_testing.backend_suite import Heard
+from writ_testing.eventually import eventually
+from writ_testing.tcp_proxy import tcp_proxy
+
+
+def kill_sessions(host: SshHost) -> None:
+    """As if the network had gone: sshd's own processes, never what they started."""
+    for pid in host.server.sessions():
+        if "sshd" in _name(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+async def begun(host: SshHost, task: Task) -> asyncio.Task[Done]:
+    """The operation, under way on the host."""
+    heard = Heard()
+    run = asyncio.create_task(host.backend.run(task, heard))
+    await asyncio.wait_for(heard.first.wait(), 20)
+    return run
+
+
+def count(host: SshHost, delay: float = 0.0) -> Task:
+    return host.task("test_count", path=f"{host.root}/counted", delay=delay)
+
+
+def counted(host: SshHost) -> list[str]:
+    path = host.root / "counted"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+async def test_a_change_whose_connection_breaks_is_finished_there_and_its_own_result_is_told(host: SshHost) -> None:
+    run = await begun(host, count(host, delay=1.0))
+    kill_sessions(host)
+    done = await asyncio.wait_for(run, 20)
+    assert (done.outcome, done.effect, done.output, done.over) == ("succeeded", "done", {"lines": 1}, True)
+    assert counted(host) == [ID]
+
+
+async def test_what_reads_fails_when_its_connection_breaks(host: SshHost) -> None:
+    silent = await asyncio.start_server(_say_nothing, "127.0.0.1", 0)
+    async with silent:
+        port = silent.sockets[0].getsockname()[1]
+        heard = Heard()
+        task = host.task("network_test", host="127.0.0.1", port=port, protocol="http", timeout=60)
+        run = asyncio.create_task(host.backend.run(task, heard))
+
+        async def asked() -> bool:
+            return ID in host.backend._runs and bool(host.backend._runs[ID].tag)
+
+        await eventually(asked)
+        kill_sessions(host)
+        done = await asyncio.wait_for(run, 20)
+    assert (done.outcome, done.code, done.effect) == ("failed", "connection_lost", "none")
+
+
+async def test_what_never_reached_the_host_never_will(host: SshHost) -> None:
+    session = await host.pool.session(host.target)
+    assert (await session.settle(ID, 1, end=False))["seen"] == "never"
+    done = await host.backend.run(count(host), Heard())
+    assert (done.outcome, done.code) == ("unknown", "already_seen")
+    assert counted(host) == []
+
+
+async def test_a_child_killed_before_its_effect_is_seen_by_the_probe(host: SshHost) -> None:
+    task = count(host, delay=30.0)
+    task = replace(task, baseline=await host.backend.baseline(task))
+    run = await begun(host, task)
+    kill_sessions(host)
+    for pid in await eventually(lambda: workers(host)):
+        os.kill(pid, signal.SIGKILL)
+    done = await asyncio.wait_for(run, 20)
+    assert (done.outcome, done.code, done.effect, done.over) == ("failed", "connection_lost", "none", True)
+    assert counted(host) == []
+
+
+async def test_without_a_probe_nobody_can_tell_and_it_is_over(host: SshHost) -> None:
+    task = host.slow(ID)
+    run = await begun(host, task)
+    kill_sessions(host)
+    for pid in [*await eventually(lambda: workers(host)), *processes.marked(ID)]:
+        os.kill(pid, signal.SIGKILL)
+    done = await asyncio.wait_for(run, 20)
+    assert (done.outcome, done.code, done.effect, done.over) == ("unknown", "connection_lost", "maybe", True)
+
+
+async def test_what_runs_on_behind_a_broken_connection_can_be_ended(
+    host: SshHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_agent_ssh.backend.STOP_SECONDS", 20.0)  # a slow machine takes its time to connect anew
+    monkeypatch.setattr("writ_agent_ssh.settlement.SILENT_SECONDS", 20.0)
+    run = await begun(host, host.slow(ID))
+    await eventually(lambda: host.busy(ID))
+    kill_sessions(host)
+    assert await host.backend.stop(ID, 0.5)
+    done = await asyncio.wait_for(run, 20)
+    assert done.over
+    assert processes.marked(ID) == []
+
+
+async def test_a_worker_that_dies_leaves_a_change_unknown(host: SshHost) -> None:
+    done = await host.run("test_fail", how="defect")
+    assert (done.outcome, done.code, done.effect) == ("unknown", "ended", "maybe")
+
+
+async def test_what_a_hostops_that_was_killed_left_behind_is_ended(host: SshHost) -> None:
+    run = await begun(host, host.slow(ID))
+    await eventually(lambda: host.busy(ID))
+    for pid in await eventually(lambda: workers(host)):
+        os.kill(pid, signal.SIGKILL)
+    done = await asyncio.wait_for(run, 20)
+    assert (done.outcome, done.code, done.effect, done.over) == ("unknown", "ended", "maybe", True)
+    assert processes.marked(ID) == []
+
+
+async def test_a_timeout_is_kept_on_the_host_itself(host: SshHost) -> None:
+    await host.pool.session(host.target)
+    running = Running(host.backend, replace(host.task("test_sleep", stubborn=True), timeout=1.0), Heard(), 0.5)
+    began = time.monotonic()
+    done = await running.wait()
+    assert time.monotonic() - began < 6
+    assert (done.outcome, done.over) == ("unknown", True)
+    assert processes.marked(ID) == []
+
+
+async def test_a_network_that_falls_silent_has_an_outcome_in_time(host: SshHost) -> None:
+    async with tcp_proxy(host.server.port) as proxy:
+        host.server.trust([proxy.port])
+        host.target = host.server.target(connection=host.server.connection(port=proxy.port))
+        await host.pool.session(host.target)
+        heard = Heard()
+        running = Running(host.backend, replace(host.task("test_sleep"), timeout=1.0), heard, 0.2)
+        await asyncio.wait_for(heard.first.wait(), 20)
+        proxy.stall()
+        done = await asyncio.wait_for(running.wait(), 1 + 5 + 2)
+        assert (done.outcome, done.code, done.over) == ("unknown", "timeout", False)
+        proxy.flow()
+
+
+async def test_an_agent_that_is_gone_leaves_nothing_on_the_host_but_a_finished_change(host: SshHost) -> None:
+    run = await begun(host, count(host, delay=1.0))
+    await host.pool.close()
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+
+    async def finished() -> bool:
+        return counted(host) == [ID] and not host.server.sessions() and not await _supervisors(host)
+
+    await eventually(finished)
+
+
+async def test_a_greeting_before_the_first_word_is_skipped(tmp_path: Path) -> None:
+    noise = f'ForceCommand echo "Welcome to {"x" * 9000}"; echo; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+    async with ssh_host(tmp_path / "host", noise) as host:
+        assert (await host.run("network_status")).outcome == "succeeded"
+
+
+@pytest.fixture(
+    params=[
+        ("cat /dev/zero | head -c 100000000", "garbled"),
+        ("cat /dev/zero | head -c 100000000 >&2", "garbled"),
+        ("cat /dev/zero >&2", "garbled"),
+        ("exit 3", "connection_lost"),
+        ("sleep 60", "unreachable"),
+        ('PATH=/nonexistent exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"', "no_python"),
+    ],
+    ids=["garbage", "errors", "endless", "exits", "hangs", "no-python"],
+)
+async def odd(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[SshHost, str]]:
+    command, code = request.param
+    async with ssh_host(tmp_path / "host", f"ForceCommand {command}") as host:
+        host.target = host.server.target(connection=host.server.connection(connect_timeout=2.0))
+        yield host, code
+
+
+async def test_a_host_that_talks_nonsense_or_hangs_has_a_code_and_costs_nothing(odd: tuple[SshHost, str]) -> None:
+    host, code = odd
+    with pytest.raises(WritError) as refused:
+        await asyncio.wait_for(host.run("network_test", host="127.0.0.1"), 10)
+    assert refused.value.code == code
+
+    async def gone() -> bool:
+        return not [pid for pid in host.server.sessions() if "sshd" in _name(pid)]
+
+    await eventually(gone)
+
+
+async def test_noise_in_the_middle_of_the_stream_ends_the_connection(host: SshHost) -> None:
+    session = await host.pool.session(host.target)
+    assert isinstance(session, Session)
+    run = await begun(host, count(host, delay=0.5))
+    session._channel.data_received(b"Broadcast message: the system goes down\n" * 10, None)
+    done = await asyncio.wait_for(run, 20)
+    assert (done.outcome, done.effect) == ("succeeded", "done")
+    assert session.lost
+
+
+async def test_a_folder_that_others_can_write_to_is_not_used(host: SshHost) -> None:
+    host.server.host_folder.mkdir()
+    host.server.host_folder.chmod(0o777)
+    with pytest.raises(WritError) as refused:
+        await host.run("network_status")
+    assert refused.value.code == "unusable_folder"
+
+
+async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
+
+
+def _commands() -> dict[int, str]:
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return {pid: _command(pid) for pid in pids}
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+async def _supervisors(host: SshHost) -> list[int]:
+    """What of hostops lives that came from this server's folder."""
+    folder = str(host.server.host_folder)
+    return [pid for pid, command in _commands().items() if "readline())" in command and _uses(pid, folder)]
+
+
+def _uses(pid: int, folder: str) -> bool:
+    try:
+        return folder in Path(f"/proc/{pid}/maps").read_text() or folder in str(processes.marked(ID))
+    except OSError:
+        return False
+
+
+async def workers(host: SshHost) -> list[int] | None:
+    """The process that the mark of the operation names."""
+    mark = host.server.host_folder / "marks" / f"{ID}.1.begun"
+    who = json.loads(mark.read_text())["process"] if mark.exists() else {}
+    return [who["pid"]] if processes.alive(who) else None

@@ -1,0 +1,278 @@
+"""Who is believed and who is let in: host keys, user keys, algorithms, ways to a host. A real sshd each time."""
+
+import asyncio
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.agent_ssh.conftest import ID, SshHost, ssh_host
+
+from writ_agent.backend import Done
+from writ_contracts.errors import WritError
+from writ_testing.eventually import eventually
+from writ_testing.peers import program
+from writ_testing.sshd import USER, make_key, sshd
+from writ_testing.tcp_proxy import tcp_proxy
+
+
+async def code_of(host: SshHost, **connection: Any) -> str:
+    """Why it cannot be reached; "" if it can."""
+    host.target = host.server.target(connection=host.server.connection(**connection))
+    try:
+        done: Done = await host.run("network_status")
+    except WritError as error:
+        return error.code
+    return done.code
+
+
+async def test_a_changed_host_key_is_refused(host: SshHost) -> None:
+    make_key(host.server.folder / "other")
+    key = (host.server.folder / "other.pub").read_text()
+    host.server.known_hosts.write_text(f"[127.0.0.1]:{host.server.port} {key}")
+    assert await code_of(host) == "host_key_changed"
+    assert "Accepted" not in host.server.log.read_text()
+
+
+async def test_a_key_of_another_kind_than_the_one_on_record_is_a_changed_one(host: SshHost) -> None:
+    make_key(host.server.folder / "other", "ecdsa")
+    key = (host.server.folder / "other.pub").read_text()
+    host.server.known_hosts.write_text(f"[127.0.0.1]:{host.server.port} {key}")
+    assert await code_of(host) == "host_key_changed"
+
+
+async def test_a_host_that_nobody_put_on_record_is_refused(host: SshHost) -> None:
+    host.server.known_hosts.write_text("")
+    assert await code_of(host) == "host_key_unknown"
+    host.server.known_hosts.unlink()
+    assert await code_of(host) == "invalid_known_hosts"
+
+
+async def test_a_revoked_key_is_refused(host: SshHost) -> None:
+    line = host.server.known_hosts.read_text()
+    host.server.known_hosts.write_text(f"{line}@revoked {line}")
+    assert await code_of(host) == "host_key_changed"
+
+
+async def test_the_key_in_the_inventory_is_the_one_that_counts(host: SshHost) -> None:
+    own = (host.server.folder / "host_key.pub").read_text().strip()
+    make_key(host.server.folder / "other")
+    other = (host.server.folder / "other.pub").read_text().strip()
+    assert await code_of(host, host_keys=[other]) == "host_key_changed"
+    host.server.known_hosts.write_text("")
+    assert await code_of(host, host_keys=[own]) == ""
+
+
+async def test_a_host_authority_vouches_for_hosts(tmp_path: Path) -> None:
+    make_key(tmp_path / "authority")
+    certificate = f"HostCertificate {tmp_path}/host/host_key-cert.pub"
+    async with ssh_host(tmp_path / "host", certificate) as host:
+        sign(tmp_path / "authority", tmp_path / "host" / "host_key.pub", "-h", "-n", "127.0.0.1")
+        await host.server.stop()
+        await host.server.start()
+        authority = (tmp_path / "authority.pub").read_text()
+        plain = host.server.known_hosts.read_text()
+        assert await code_of(host) == ""  # the plain key is on record, the authority is not
+        await host.pool.close()
+        host.server.known_hosts.write_text(f"@cert-authority [127.0.0.1]:{host.server.port} {authority}")
+        assert await code_of(host) == ""
+        await host.pool.close()
+        host.server.known_hosts.write_text(f"@cert-authority other.example.org {authority}")
+        assert await code_of(host) == "host_key_unknown"
+        assert plain
+
+
+async def test_a_certificate_opens_as_long_as_it_is_valid(tmp_path: Path) -> None:
+    make_key(tmp_path / "authority")
+    async with ssh_host(tmp_path / "host", f"TrustedUserCAKeys {tmp_path}/authority.pub") as host:
+        (host.server.folder / "authorized_keys").write_text("")
+        assert await code_of(host) == "auth_failed"
+        public = host.server.keys / "web1.pub"
+        sign(tmp_path / "authority", public, "-n", USER, "-V", "-2h:-1h")
+        assert await code_of(host) == "auth_failed"
+        sign(tmp_path / "authority", public, "-n", USER, "-V", "+5m")
+        assert await code_of(host) == ""
+
+
+async def test_a_key_that_is_not_let_in_says_so(host: SshHost) -> None:
+    (host.server.folder / "authorized_keys").write_text("")
+    assert await code_of(host) == "auth_failed"
+
+
+async def test_a_key_that_others_can_read_is_not_used(host: SshHost) -> None:
+    (host.server.keys / "web1").chmod(0o640)
+    assert await code_of(host) == "no_credentials"
+    (host.server.keys / "web1").unlink()
+    assert await code_of(host) == "no_credentials"
+
+
+@pytest.mark.parametrize(
+    "weak",
+    [
+        "KexAlgorithms diffie-hellman-group14-sha256",
+        "KexAlgorithms diffie-hellman-group14-sha1,diffie-hellman-group-exchange-sha1,diffie-hellman-group1-sha1",
+        "KexAlgorithms ecdh-sha2-nistp256",
+        "Ciphers aes128-ctr,aes128-cbc",
+        "Ciphers aes256-ctr",
+        "Ciphers 3des-cbc",
+    ],
+)
+async def test_a_server_that_offers_only_weak_algorithms_is_refused(weak: str, tmp_path: Path) -> None:
+    async with ssh_host(tmp_path / "host", weak) as host:
+        assert await code_of(host) == "weak_algorithms"
+
+
+@pytest.mark.parametrize(
+    ("offered", "code"),
+    [("ssh-rsa", "weak_algorithms"), ("rsa-sha2-256", "weak_algorithms"), ("ssh-rsa,rsa-sha2-512", "")],
+)
+async def test_a_server_that_signs_with_sha_1_alone_is_refused_though_its_key_is_on_record(
+    offered: str, code: str, tmp_path: Path
+) -> None:
+    key = tmp_path / "rsa"
+    make_key(key, "rsa")
+    async with ssh_host(tmp_path / "host", f"HostKey {key}", f"HostKeyAlgorithms {offered}") as host:
+        kind, data = key.with_suffix(".pub").read_text().split()[:2]
+        host.server.known_hosts.write_text(f"[127.0.0.1]:{host.server.port} {kind} {data}\n")
+        assert await code_of(host) == code
+        assert ("Accepted" in host.server.log.read_text()) is (code == "")
+
+
+async def test_the_inventory_may_narrow_and_never_widen(host: SshHost) -> None:
+    assert await code_of(host, kex=["diffie-hellman-group14-sha256"]) == "invalid_connection"
+    assert await code_of(host, ciphers=["aes128-ctr"]) == "invalid_connection"
+    assert await code_of(host, macs=[]) == "invalid_connection"
+    assert await code_of(host, ciphers=["aes256-gcm@openssh.com"], kex=["curve25519-sha256"]) == ""
+    assert await code_of(host, nonsense=True) == "invalid_connection"
+
+
+async def test_nothing_of_the_user_who_runs_it_is_read(
+    host: SshHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ".ssh"
+    folder.mkdir()
+    (folder / "config").write_text("Host *\n  UserKnownHostsFile none\n  StrictHostKeyChecking no\n")
+    shutil.copy(host.server.known_hosts, folder / "known_hosts")
+    shutil.copy(host.server.keys / "web1", folder / "id_ed25519")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    host.server.known_hosts.write_text("")
+    assert await code_of(host) == "host_key_unknown"
+    host.server.trust()
+    (host.server.keys / "web1").unlink()
+    assert await code_of(host) == "no_credentials"
+
+
+async def test_a_host_that_is_not_there_is_unreachable_in_time(host: SshHost) -> None:
+    assert await code_of(host, port=1) == "unreachable"
+    silent = await asyncio.start_server(_say_nothing, "127.0.0.1", 0)
+    async with silent:
+        port = silent.sockets[0].getsockname()[1]
+        assert await code_of(host, port=port, connect_timeout=0.5) == "unreachable"
+
+
+async def test_before_a_claim_a_host_that_is_away_is_tried_again(host: SshHost) -> None:
+    await host.server.stop()
+    looking = asyncio.create_task(host.backend.baseline(host.change(ID)))
+    assert (await _code(host)) == "unreachable"  # and what is claimed already is not
+    await host.server.start()
+    assert await asyncio.wait_for(looking, 20) == {"lines": 0}
+
+
+async def test_a_jump_host_is_on_the_way_with_a_key_of_its_own(host: SshHost, tmp_path: Path) -> None:
+    async with sshd(tmp_path / "jump") as jump:
+        public = jump.folder / "host_key.pub"
+        known = f"[127.0.0.1]:{jump.port} {public.read_text()}"
+        host.server.known_hosts.write_text(host.server.known_hosts.read_text() + known)
+        way = [{"host": "127.0.0.1", "port": jump.port, "user": USER}]
+        assert await code_of(host, jump=way) == "no_credentials"
+        make_key(host.server.keys / "web1.jump")
+        assert await code_of(host, jump=way) == "auth_failed"
+        (jump.folder / "authorized_keys").write_text((host.server.keys / "web1.jump.pub").read_text())
+        assert await code_of(host, jump=way) == ""
+        assert jump.log.read_text().count("Accepted publickey") == 1
+        host.server.known_hosts.write_text(host.server.known_hosts.read_text().replace(known, ""))
+        await host.pool.close()
+        assert await code_of(host, jump=way) == "host_key_unknown"
+
+
+async def test_two_targets_share_neither_connection_nor_key(host: SshHost) -> None:
+    await host.run("network_status")
+    host.target = host.server.target("web2")
+    await host.run("network_status")
+    log = [line for line in host.server.log.read_text().splitlines() if "Accepted publickey" in line]
+    assert len(log) == 2
+    assert len({line.split("SHA256:")[1] for line in log}) == 2
+
+
+async def test_another_connection_in_the_inventory_is_another_connection(host: SshHost) -> None:
+    await host.run("network_status")
+    assert await code_of(host, keepalive=20.0) == ""
+    assert host.server.log.read_text().count("Accepted publickey") == 2
+
+
+async def test_a_kept_connection_that_fell_silent_is_noticed_and_renewed(host: SshHost) -> None:
+    async with tcp_proxy(host.server.port) as proxy:
+        host.server.trust([proxy.port])
+        connection = host.server.connection(port=proxy.port, keepalive=0.2)
+        host.target = host.server.target(connection=connection)
+        kept = await host.pool.session(host.target)
+        proxy.stall()
+
+        async def lost() -> bool:
+            return kept.lost
+
+        await eventually(lost)
+        proxy.flow()
+        assert (await host.run("network_status")).outcome == "succeeded"
+
+
+async def test_connects_to_one_host_at_once_are_bounded(host: SshHost) -> None:
+    async with tcp_proxy(host.server.port) as proxy:
+        host.server.trust([proxy.port])
+        proxy.stall()
+        targets = [
+            host.server.target(f"t{number}", connection=host.server.connection(port=proxy.port)) for number in range(9)
+        ]
+        waiting = [asyncio.create_task(host.pool.session(target)) for target in targets]
+
+        async def four() -> bool:
+            return proxy.accepted == 4
+
+        await eventually(four)
+        proxy.flow()
+        sessions = await asyncio.gather(*waiting)
+        assert len({id(session) for session in sessions}) == 9
+
+
+async def test_an_unused_connection_is_closed(tmp_path: Path) -> None:
+    async with sshd(tmp_path / "host") as server:
+        host = SshHost(server, idle=0.2)
+        await host.run("network_status")
+
+        async def none() -> bool:
+            return server.sessions() == []
+
+        await eventually(none)
+        assert (await host.run("network_status", "e" * 26)).outcome == "succeeded"
+        await host.backend.close()
+
+
+def sign(authority: Path, public: Path, *options: str) -> None:
+    """A certificate beside the public key."""
+    command = [program("ssh-keygen"), "-q", "-s", str(authority), "-I", "test", *options, str(public)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
+async def _code(host: SshHost) -> str:
+    try:
+        await host.run("network_status")
+    except WritError as error:
+        return error.code
+    return ""

@@ -1,0 +1,203 @@
+"""Whatever a string holds, it arrives on the host as that one value, or it is refused, whichever login shell sshd hands
+our command to. The programs of the host are stand-ins that write down their arguments.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.agent_ssh.conftest import SshHost
+from tests.agent_ssh.plain_host import ALWAYS, SHELLS, host_with, linked
+from tests.hostops.test_injection import CANARY, CORPUS, PROGRAMS, STAND_IN, samples
+
+from writ_agent.host_requests import allowed
+from writ_agent_ssh.link import Link, connect
+from writ_agent_ssh.plain import OPERATIONS, SERVICES
+from writ_agent_ssh.program import run
+from writ_agent_ssh.quoting import line
+from writ_agent_ssh.settings import connection_of
+from writ_contracts.errors import Invalid
+from writ_contracts.ids import encode_id
+from writ_testing.peers import program
+from writ_testing.trials import repository
+
+AT_ONCE = 8
+ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
+
+
+class Hostile:
+    """A host whose programs write down their arguments, and requests to it that no check of ours has seen."""
+
+    def __init__(self, ssh: SshHost, record: Path) -> None:
+        self.ssh, self.record = ssh, record
+        self.target = ssh.server.target(
+            file_roots=[str(ssh.root)],
+            scan_networks=["127.0.0.0/8"],
+            backup=repository(ssh.server.folder / "vault"),
+        )
+        self._number = 0
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(self, operation: str, action: str = "run", **parameters: Any) -> dict[str, Any]:
+        """The result of one request, whatever its parameters are."""
+        self._number += 1
+        asked = {
+            "id": encode_id(self._number.to_bytes(16, "big")),
+            "action": action,
+            "operation": operation,
+            "parameters": parameters,
+            "target": allowed(self.target),
+            "timeout": 20.0,
+        }
+        async with self._room:
+            session = await self.ssh.pool.session(self.target)
+            return await session.ask(asked, lambda _: None, (), lambda _: None)
+
+    def vectors(self) -> list[list[str]]:
+        """What was run, with all of its arguments."""
+        return [json.loads(one) for one in self.record.read_text().splitlines()]
+
+
+def stand_ins(folder: Path, names: tuple[str, ...], record: Path) -> None:
+    record.touch()
+    for name in names:
+        (folder / name).write_text(STAND_IN.format(python=sys.executable, record=str(record)))
+        (folder / name).chmod(0o755)
+
+
+@pytest.fixture(params=SHELLS)
+async def hostile(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hostile]:
+    programs = linked(tmp_path / "bin", ["python3"])
+    stand_ins(programs, PROGRAMS, tmp_path / "record")
+    async with host_with(tmp_path, programs, request.param) as host:
+        yield Hostile(host, tmp_path / "record")
+
+
+@pytest.fixture(params=SHELLS)
+async def plain(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hostile]:
+    programs = linked(tmp_path / "bin", ALWAYS)
+    stand_ins(programs, ("systemctl", "dpkg-query", "touch", "tee", "sh"), tmp_path / "record")
+    async with host_with(tmp_path, programs, request.param) as host:
+        yield Hostile(host, tmp_path / "record")
+
+
+@pytest.fixture(params=SHELLS)
+async def link(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Link]:
+    async with host_with(tmp_path, linked(tmp_path / "bin", [*ALWAYS, "python3"]), request.param) as host:
+        pool = host.pool
+        made = await connect("web1", connection_of(host.target), pool._credentials, pool._known)
+        yield made
+        await made.close()
+
+
+@pytest.mark.timeout(300)
+async def test_no_string_of_any_operation_becomes_a_command(hostile: Hostile, tmp_path: Path) -> None:
+    root = hostile.ssh.root
+    (root / "data").mkdir()
+    (root / "a").write_text("a")
+    tried = [
+        (operation, {**given, name: text})
+        for operation, given in samples(root).items()
+        for name, value in given.items()
+        if isinstance(value, str)
+        for text in CORPUS.values()
+    ]
+    results = await asyncio.gather(*(hostile.ask(operation, **values) for operation, values in tried))
+    for asked, result in zip(tried, results, strict=True):
+        assert result["outcome"] in ("succeeded", "failed"), (asked, result)
+    for vector in hostile.vectors():
+        assert Path(vector[0]).name in ("apt-get", "dpkg-query", "restic", "zfs", "systemctl"), vector
+        for word in vector[1:]:
+            assert CANARY not in word or word in CORPUS.values(), vector
+            assert "\n" not in word, vector
+            assert not (word.startswith("-") and word in CORPUS.values()), vector
+    assert not list(tmp_path.rglob(CANARY))
+    assert hostile.ssh.server.log.read_text().count("Accepted publickey") == 1
+
+
+async def test_a_string_arrives_as_it_is(hostile: Hostile) -> None:
+    for kind, text in CORPUS.items():
+        result = await hostile.ask("test_secret", secret=text)
+        if kind == "surrogate":
+            assert result["code"] == "internal"  # it did arrive: the operation could not make bytes of it
+        else:
+            assert (result["outcome"], result["output"]["echo"]) == ("succeeded", text), kind
+
+
+async def test_a_name_and_a_content_arrive_as_they_are_or_are_refused(hostile: Hostile) -> None:
+    root = hostile.ssh.root
+    for kind, text in CORPUS.items():
+        result = await hostile.ask("file_write", file_path=f"{root}/{text}", content=text)
+        there = list(root.iterdir())
+        if result["outcome"] == "succeeded":
+            assert [path.name for path in there] == [text], kind
+            assert there[0].read_bytes() == text.encode()
+            there[0].unlink()
+        else:
+            assert there == [], kind
+
+
+@pytest.mark.timeout(300)
+async def test_without_python_no_string_becomes_a_command(plain: Hostile, tmp_path: Path) -> None:
+    tried = [
+        (operation, {name: text})
+        for operation, given in samples(tmp_path).items()
+        if operation in OPERATIONS
+        for name in given
+        for text in CORPUS.values()
+    ]
+    assert {operation for operation, _ in tried} == {name for name in OPERATIONS if not name.startswith("list_")}
+    looks = [(operation, action) for operation in SERVICES for action in ("baseline", "probe", "preview")]
+    actions = [(operation, "run", values) for operation, values in tried]
+    actions += [(operation, action, {"service_name": text}) for operation, action in looks for text in CORPUS.values()]
+    for operation, action, values in actions:
+        result = await plain.ask(operation, action, **values)
+        assert result["outcome"] in ("succeeded", "failed"), (operation, values, result)
+    for vector in plain.vectors():
+        assert Path(vector[0]).name in ("systemctl", "dpkg-query"), vector
+        named = vector[vector.index("--") + 1 :] if "--" in vector else []
+        assert all(name.removesuffix(".service") in CORPUS.values() for name in named), vector
+        assert not [word for word in vector if CANARY in word]
+    assert not list(tmp_path.rglob(CANARY))
+
+
+async def test_a_quoted_argument_arrives_as_it_is_or_is_refused(link: Link) -> None:
+    arrived = set()
+    for kind, text in {**CORPUS, "quotes": "'\\'' \\\\ \"", "dots": "…", "bang": "!x !!", "hash": "#x"}.items():
+        with suppress(Invalid):
+            ran = await run(link, ["python3", "-c", ARGUMENTS, text])
+            assert (ran.status, json.loads(ran.out)) == (0, [text]), kind
+            arrived.add(kind)
+    refused = {"newline", "trailing newline", "carriage return", "nul", "surrogate", "escape", "unicode", "long path"}
+    assert {*CORPUS} - arrived <= refused
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.text(st.characters(codec="utf-8"), max_size=20) | st.text("'\\\"$`!*?~#;&|<>(){}[] -=%^", max_size=12))
+)
+def test_any_words_arrive_in_every_shell_or_are_refused(words: list[str]) -> None:
+    try:
+        quoted = line([sys.executable, "-c", ARGUMENTS, *words])
+    except Invalid:
+        assert not all(word.isprintable() for word in words)
+        return
+    for shell in SHELLS:
+        command = [program(shell), "-c", quoted]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        assert json.loads(done.stdout) == words, shell
+
+
+def test_a_line_that_no_shell_could_be_given_is_refused() -> None:
+    for words in (["x" * 200_000], ["'" * 60_000], ["a\nb"], ["a\0b"], ["\ud800"], ["\ufdd0"]):
+        with pytest.raises(Invalid) as refused:
+            line(words)
+        assert refused.value.code == "unquotable"

@@ -1,0 +1,23 @@
+"""The SSH backend and a host whose python3 is a real 3.9: the same suite, the same effects."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.agent_ssh.conftest import SshHost, ssh_host
+from tests.hostops.old_python import VERSION, old_python
+
+from writ_testing.backend_suite import BackendSuite
+
+
+class TestSshBackendWithAnOldPython(BackendSuite):
+    @pytest.fixture
+    async def host(self, tmp_path: Path) -> AsyncIterator[SshHost]:
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "python3").symlink_to(old_python())
+        # After what root's own profile says of PATH.
+        forced = f'ForceCommand exec env PATH="{tmp_path}/bin:$PATH" sh -c "$SSH_ORIGINAL_COMMAND"'
+        async with ssh_host(tmp_path / "host", forced) as host:
+            session = await host.pool.session(host.target)
+            assert str(session.hello["python"]).startswith(f"{VERSION}.")
+            yield host

@@ -1,0 +1,219 @@
+"""A host without Python: services and the list of packages, by programs of the host; the rest is refused."""
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.agent_ssh.conftest import ID, SshHost
+from tests.agent_ssh.plain_host import ALWAYS, host_with, linked
+from tests.agent_ssh.test_breaks import begun, kill_sessions
+from tests.hostops.test_systemctl import SCRIPT, SHOWN
+
+from writ_agent.backend import Done
+from writ_agent.running import Running
+from writ_contracts.errors import WritError
+from writ_testing.backend_suite import Heard
+from writ_testing.eventually import eventually
+
+STARTED_ANEW = "sed -i s/InvocationID=aa/InvocationID=bb/ {shown}"
+HANGS = "echo Job=7 >>{shown}; cat {never}; exit 1"
+LISTS = """case "$1" in
+list-units) echo 'nginx.service loaded active running web server'; echo 'gone.service not-found inactive dead x' ;;
+list-unit-files) echo 'nginx.service enabled enabled'; echo 'off.service masked disabled' ;;
+esac"""
+DPKG = r"""#!/bin/sh
+printf 'installed\tnginx\t1.0\tamd64\nconfig-files\told\t0.9\tamd64\ninstalled\tzip\t3\tall\n'
+"""
+
+
+class PlainHost:
+    """The host, and what its systemctl was asked."""
+
+    def __init__(self, ssh: SshHost, folder: Path, programs: Path) -> None:
+        self.ssh, self.folder, self.programs = ssh, folder, programs
+
+    def calls(self) -> list[str]:
+        path = self.folder / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def systemctl(self, body: str = "true", shown: str = SHOWN) -> None:
+        """What it does with what is neither show nor cancel."""
+        (self.folder / "shown").write_text(shown)
+        names = {"shown": self.folder / "shown", "never": self.folder / "never"}
+        script = SCRIPT.format(calls=self.folder / "calls", shown=names["shown"], body=body.format(**names))
+        self._program(
+            "systemctl", script.replace("printf 'Job=\\n' >>", f"echo x >{names['never']}; printf 'Job=\\n' >>")
+        )
+
+    def dpkg(self) -> None:
+        self._program("dpkg-query", DPKG)
+
+    def _program(self, name: str, text: str) -> None:
+        (self.programs / name).write_text(text)
+        (self.programs / name).chmod(0o755)
+
+
+@pytest.fixture
+async def plain(tmp_path: Path) -> AsyncIterator[PlainHost]:
+    programs = linked(tmp_path / "bin", [*ALWAYS, "sed"])
+    os.mkfifo(tmp_path / "never")
+    async with host_with(tmp_path, programs) as host:
+        made = PlainHost(host, tmp_path, programs)
+        made.systemctl()
+        yield made
+
+
+async def test_the_status_of_a_service_is_read(plain: PlainHost) -> None:
+    done = await plain.ssh.run("service_status", service_name="nginx")
+    assert (done.outcome, done.effect, done.over) == ("succeeded", "none", True)
+    assert (done.output["service_name"], done.output["main_pid"]) == ("nginx.service", 42)
+    assert done.output["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert plain.calls()[0].endswith(" -- nginx.service")
+
+
+async def test_a_restart_is_believed_by_what_is_seen_afterwards(plain: PlainHost) -> None:
+    plain.systemctl(STARTED_ANEW)
+    task = plain.ssh.task("service_restart", service_name="nginx")
+    assert (await plain.ssh.backend.preview(task))["would"] == "restart"
+    before = await plain.ssh.backend.baseline(task)
+    assert (await plain.ssh.backend.probe(task, before)).verdict == "no_effect"
+    done = await plain.ssh.backend.run(task, Heard())
+    assert (done.outcome, done.effect, done.output["changed"], done.over) == ("succeeded", "done", True, True)
+    assert (await plain.ssh.backend.probe(task, before)).verdict == "took_effect"
+    assert plain.calls().count("restart --no-ask-password -- nginx.service") == 1
+
+
+async def test_a_unit_is_changed_by_its_own_name_alone_and_its_others_are_told(plain: PlainHost) -> None:
+    plain.systemctl(STARTED_ANEW)
+    shown = plain.folder / "shown"
+    shown.write_text(shown.read_text().replace("Names=nginx.service", "Names=nginx.service web.service"))
+    task = plain.ssh.task("service_restart", service_name="nginx")
+    baseline = await plain.ssh.backend.baseline(task)
+    looked = await plain.ssh.backend.baseline(plain.ssh.task("service_status", service_name="nginx"))
+    assert baseline["names"] == looked["names"] == ["web"]
+    for asked, known in (("nginx", {}), ("web", baseline)):
+        other = replace(plain.ssh.task("service_restart", service_name=asked), baseline=known)
+        done = await plain.ssh.backend.run(other, Heard())
+        assert (done.outcome, done.code, done.effect) == ("failed", "unit_alias", "none")
+    assert not [call for call in plain.calls() if call.startswith("restart")]
+    assert (await plain.ssh.backend.run(replace(task, baseline=baseline), Heard())).outcome == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [("exit 1", "job_failed"), ("exit 4", "permission_denied"), ("exit 5", "unit_not_found")]
+)
+async def test_what_systemctl_refuses_is_told_apart(plain: PlainHost, body: str, code: str) -> None:
+    plain.systemctl(body)
+    done = await plain.ssh.run("service_restart", service_name="nginx")
+    assert (done.outcome, done.code, done.effect) == ("failed", code, "none")
+
+
+@pytest.mark.parametrize(
+    ("shown", "code"),
+    [("", "unavailable"), ("Id=x.service\nLoadState=not-found\n", "unit_not_found"), ("hello\n", "garbled")],
+)
+async def test_a_systemctl_that_knows_nothing_is_not_believed(plain: PlainHost, shown: str, code: str) -> None:
+    plain.systemctl(shown=shown)
+    done = await plain.ssh.run("service_start", service_name="nginx")
+    assert (done.outcome, done.code, done.effect) == ("failed", code, "none")
+
+
+async def test_what_is_not_there_is_named(plain: PlainHost) -> None:
+    done = await plain.ssh.run("package_list")
+    assert (done.outcome, done.code, done.effect) == ("failed", "tool_missing", "none")
+
+
+async def test_packages_and_services_are_listed(plain: PlainHost) -> None:
+    plain.dpkg()
+    done = await plain.ssh.run("package_list", pattern="n*")
+    assert [(one["package_name"], one["version"]) for one in done.output["packages"]] == [("nginx", "1.0")]
+    assert await plain.ssh.backend.listing(plain.ssh.target, "list_packages") == ["nginx", "zip"]
+    plain.systemctl(LISTS)
+    assert await plain.ssh.backend.listing(plain.ssh.target, "list_services") == ["nginx.service"]
+    assert (await plain.ssh.run("package_list", upgradable=True)).code == "unsupported"
+
+
+async def test_what_needs_python_is_refused_and_says_so(plain: PlainHost) -> None:
+    with pytest.raises(WritError) as refused:
+        await plain.ssh.run("file_read", file_path=f"{plain.ssh.root}/a")
+    assert refused.value.code == "no_python"
+    assert "service_restart" in str(refused.value)
+    with pytest.raises(WritError) as refused:
+        await plain.ssh.backend.listing(plain.ssh.target, "list_ports")
+    assert refused.value.code == "no_python"
+
+
+async def test_a_test_of_the_target_tells_what_it_has(plain: PlainHost) -> None:
+    plain.systemctl("echo 'systemd 257 (257.7-1)'")
+    found = await plain.ssh.backend.visit(plain.ssh.target)
+    assert (found.code, found.versions) == ("", {"systemd": "257"})
+    assert found.operations == ["service_restart", "service_start", "service_status", "service_stop"]
+    assert found.lacking["file_read"] == "the host has no python3 (3.9 or newer)"
+    assert found.lacking["package_list"].startswith("dpkg-query is not there")
+
+
+async def test_a_cancel_takes_the_job_back(plain: PlainHost) -> None:
+    plain.systemctl(HANGS)
+    run = await under_way(plain)
+    assert await plain.ssh.backend.stop(ID, 1.0)
+    done = await asyncio.wait_for(run, 20)
+    assert (done.code, done.over) == ("cancelled", True)
+    assert "cancel -- 7" in plain.calls()
+
+
+async def test_a_timeout_has_an_outcome_in_time(plain: PlainHost) -> None:
+    plain.systemctl(HANGS)
+    task = replace(plain.ssh.task("service_restart", service_name="nginx"), timeout=1.0)
+    await plain.ssh.pool.session(plain.ssh.target)
+    done = await asyncio.wait_for(Running(plain.ssh.backend, task, Heard(), 0.5).wait(), 1 + 5 + 2)
+    assert done.outcome in ("failed", "unknown")
+    assert done.code in ("timeout", "cancelled")
+
+
+async def test_when_the_connection_breaks_a_look_decides(plain: PlainHost) -> None:
+    plain.systemctl(f"{STARTED_ANEW}; exec cat {{never}}")
+    task = plain.ssh.task("service_restart", service_name="nginx")
+    task = replace(task, baseline=await plain.ssh.backend.baseline(task))
+    run = await begun(plain.ssh, task)
+    await eventually(lambda: asked(plain, "restart"))
+    await eventually(lambda: contains(plain.folder / "shown", "InvocationID=bb"))
+    kill_sessions(plain.ssh)
+    done = await asyncio.wait_for(run, 20)
+    assert (done.outcome, done.effect, done.over) == ("succeeded", "done", False)
+
+
+async def test_when_nothing_can_be_seen_of_it_nobody_can_tell(plain: PlainHost) -> None:
+    plain.systemctl("exec cat {never}")
+    run = await under_way(plain)
+    kill_sessions(plain.ssh)
+    done = await asyncio.wait_for(run, 20)
+    assert (done.outcome, done.code, done.effect, done.over) == ("unknown", "connection_lost", "maybe", False)
+
+
+@pytest.mark.parametrize(("noise", "code"), [("yes", "garbled"), ("exec cat {never}", "unreachable")])
+async def test_a_systemctl_that_floods_or_hangs_has_an_outcome(plain: PlainHost, noise: str, code: str) -> None:
+    script = plain.programs / "systemctl"
+    (plain.programs / "yes").symlink_to("/usr/bin/yes")
+    script.write_text(f"#!/bin/sh\n{noise.format(never=plain.folder / 'never')}\n")
+    done = await asyncio.wait_for(plain.ssh.run("service_status", service_name="nginx"), 20)
+    assert (done.outcome, done.code, done.effect) == ("failed", code, "none")
+    assert stat.S_ISFIFO((plain.folder / "never").stat().st_mode)
+
+
+async def under_way(plain: PlainHost) -> "asyncio.Task[Done]":
+    """A restart that systemd has been asked for."""
+    run = await begun(plain.ssh, plain.ssh.task("service_restart", service_name="nginx"))
+    await eventually(lambda: asked(plain, "restart"))
+    return run
+
+
+async def asked(plain: PlainHost, verb: str) -> bool:
+    return any(call.startswith(verb) for call in plain.calls())
+
+
+async def contains(path: Path, text: str) -> bool:
+    return text in path.read_text()

@@ -1,0 +1,40 @@
+"""A server that hangs up before anybody has said anything: what it says is told, and whatever it says is survived."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tests.agent_ssh.conftest import SshHost, ssh_host
+from tests.agent_ssh.test_connecting import code_of
+
+from writ_contracts.errors import WritError
+from writ_testing.eventually import eventually
+
+
+async def test_a_host_that_turns_us_away_for_what_it_refused_says_so(tmp_path: Path) -> None:
+    async with ssh_host(tmp_path / "host", "PerSourcePenalties authfail:100 min:10") as host:
+        host.server.target()
+        (host.server.folder / "authorized_keys").write_text("")
+        assert await code_of(host) == "auth_failed"
+
+        async def turned_away() -> bool:
+            return await code_of(host) == "turned_away"
+
+        await eventually(turned_away)
+        with pytest.raises(WritError, match="turns us away: Not allowed at this time"):
+            await host.run("network_status")
+
+
+@pytest.mark.parametrize("said", [b"\xff\x00 no\r\n", b"x" * 200_000, b"", b"SSH-2.0-x\r\n" + bytes(64), b"\n" * 60])
+async def test_a_server_that_hangs_up_whatever_it_says_is_not_reached(host: SshHost, said: bytes) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        with suppress(OSError):
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        host.server.trust([port])
+        assert await code_of(host, port=port) in ("unreachable", "turned_away")

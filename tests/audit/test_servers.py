@@ -1,0 +1,49 @@
+"""Audit's gauges of the NATS servers: what a real one says, and nothing once it says no more."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from writ_audit import servers
+from writ_audit.measures import metrics
+from writ_audit.servers import CONSUMERS, Servers
+from writ_bus.servers import Consumer, Figures
+from writ_runtime.metrics import Metrics
+from writ_testing.eventually import eventually
+from writ_testing.nats_server import writ_server
+
+
+def rows(measured: Metrics) -> dict[str, float]:
+    lines = (line.rpartition(" ") for line in measured.exposition()[0].decode().splitlines())
+    return {name: float(value) for name, _, value in lines if name.startswith("writ_nats")}
+
+
+async def test_a_server_is_shown_and_its_figures_go_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "EVERY", 0.05)
+    measured = metrics()
+    shown = Servers(measured)
+    async with writ_server(tmp_path) as server:
+        watching = asyncio.create_task(shown.watch(await server.bus("audit")))
+        told = await eventually(lambda: _some(measured, 1.0))
+        assert told['writ_nats_connections{server="writ"}'] >= 1
+        assert told['writ_nats_stream_consumers{stream="WRIT_JOURNAL"}'] == 2
+        assert told['writ_nats_consumer_pending_messages{consumer="agent-a"}'] == 0
+        await server.process.stop()
+        assert await eventually(lambda: _some(measured, 0.0)) == {"writ_nats_servers": 0}
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _some(measured: Metrics, servers: float) -> dict[str, float] | None:
+    told = rows(measured)
+    return told if told.get("writ_nats_servers") == servers and (len(told) > 1) == bool(servers) else None
+
+
+def test_consumers_beyond_the_bound_are_told_together() -> None:
+    measured = metrics()
+    many = [Consumer(name=f"agent-{number}", num_pending=1) for number in range(CONSUMERS + 20)]
+    Servers(measured).show(Figures(servers=[], streams=[], consumers=many))
+    told = rows(measured)
+    assert told['writ_nats_consumer_pending_messages{consumer="other"}'] == 20
+    assert len([name for name in told if "pending" in name]) == CONSUMERS + 1

@@ -1,0 +1,142 @@
+"""The short way from the socket to the parser and back: nothing lost, nothing out of order, nothing without bounds."""
+
+import asyncio
+import gc
+import warnings
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from writ_bus import connection as connections
+from writ_bus.errors import Unreachable
+from writ_bus.nats_bus import NatsBus, connect
+from writ_bus.server_config import render
+from writ_testing.eventually import eventually
+from writ_testing.nats_server import anybody, open_server, writ_server
+from writ_testing.tcp_proxy import tcp_proxy
+
+BURST = 2_000
+
+
+@pytest.fixture
+async def bus(tmp_path: Path) -> AsyncIterator[NatsBus]:
+    async with open_server(tmp_path) as (_, url):
+        bus = await connect(anybody(url))
+        yield bus
+        await bus.close()
+
+
+async def heard(bus: NatsBus, subject: str) -> list[bytes]:
+    """What arrives there, as it arrives."""
+    arrived: list[bytes] = []
+    await bus.connection.listen(subject, lambda message: arrived.append(message.data))
+    return arrived
+
+
+async def all_of(arrived: list[bytes], count: int) -> list[int]:
+    async def there() -> bool:
+        return len(arrived) >= count
+
+    await eventually(there, what=f"{count} messages")
+    return [int(data[:8]) for data in arrived]
+
+
+async def test_a_burst_within_one_turn_arrives_whole_and_in_order(bus: NatsBus) -> None:
+    arrived = await heard(bus, "burst")
+    await asyncio.gather(*(bus.publish("burst", b"%08d" % number) for number in range(BURST)))
+    assert await all_of(arrived, BURST) == list(range(BURST))
+
+
+async def test_what_is_larger_than_the_socket_takes_at_once_arrives_in_order(bus: NatsBus) -> None:
+    arrived = await heard(bus, "large")
+    for number in range(100):
+        await bus.publish("large", b"%08d" % number + bytes(500_000))
+    assert await all_of(arrived, 100) == list(range(100))
+
+
+async def test_the_first_message_of_a_turn_is_with_the_socket_before_the_turn_ends(bus: NatsBus) -> None:
+    await bus.publish("first", b"1")
+    assert not bus.connection.client._pending
+    await bus.publish("second", b"2")
+    assert len(bus.connection.client._pending) == 1
+    await bus.connection.round_trip(5.0)
+    assert not bus.connection.client._pending
+
+
+async def test_messages_wait_in_order_behind_what_the_parser_has_to_wait_for(
+    bus: NatsBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, go_on = bus.connection.client, asyncio.Event()
+    pong = client._process_pong
+
+    async def slowly() -> None:
+        await go_on.wait()
+        await pong()
+
+    async def waits() -> bool:
+        return client._parsing is not None
+
+    arrived = await heard(bus, "behind")
+    monkeypatch.setattr(client, "_process_pong", slowly)
+    answered = asyncio.create_task(bus.connection.round_trip(20.0))
+    await eventually(waits, what="a parser that waits")
+    for number in range(BURST):
+        await bus.publish("behind", b"%08d" % number)
+    assert arrived == []
+    go_on.set()
+    assert await all_of(arrived, BURST) == list(range(BURST))
+    await answered
+
+
+async def test_a_socket_that_takes_no_more_refuses_before_memory_is_full(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (_, url), tcp_proxy(int(url.rpartition(":")[2])) as proxy:
+        bus = await connect(anybody(f"nats://127.0.0.1:{proxy.port}"))
+        proxy.stall()
+        with pytest.raises(Unreachable, match="takes no more data"):
+            await _fill(bus)
+        assert bus.connection.client._pending_data_size <= connections.HIGH_WATER + 1_000_000
+        async with asyncio.timeout(5.0):
+            await bus.close()  # which waits for nothing that will never be taken
+
+
+async def _fill(bus: NatsBus) -> None:
+    for _ in range(1_000):
+        await bus.publish("somewhere", bytes(500_000))
+
+
+async def test_a_lost_connection_ends_what_waited_and_a_new_one_carries_on(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (_, url), tcp_proxy(int(url.rpartition(":")[2])) as proxy:
+        bus = await connect(anybody(f"nats://127.0.0.1:{proxy.port}"))
+        arrived = await heard(bus, "again")
+        proxy.cut()
+        proxy.flow()
+
+        async def through() -> bool:
+            try:
+                await bus.publish("again", b"%08d" % 1)
+            except Unreachable:
+                return False
+            return bool(arrived)
+
+        assert await eventually(through)
+        await bus.close()
+
+
+async def test_every_attempt_that_the_server_refuses_closes_its_socket(tmp_path: Path) -> None:
+    async with writ_server(tmp_path, pools=()) as server:
+        bus = await server.bus("alice")
+        left = replace(server.plan, principals={"bob": server.plan.principals["bob"]})
+        server.config.write_text(render(left))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", ResourceWarning)
+            await server.process.reload()
+            await eventually(lambda: _tried(bus, 3), what="three attempts")
+            await bus.close()
+            gc.collect()
+        assert [str(one.message) for one in told] == []
+
+
+async def _tried(bus: NatsBus, times: int) -> bool:
+    return sum(one.reconnects for one in bus.connection.client._server_pool) >= times

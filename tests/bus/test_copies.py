@@ -1,0 +1,186 @@
+"""A stream in several copies: whichever copy answers, nothing that was stored before is missing."""
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from writ_bus import jetstream, journal
+from writ_bus.errors import Conflict, TimedOut, Unreachable
+from writ_bus.journal import NatsJournal
+from writ_bus.port import Entry, Record
+from writ_bus.store import NatsStore
+
+LINE = "writ.journal.x"
+
+
+def event(sequence: int, name: str = "another's") -> Record:
+    return Record(sequence, LINE, b"", {"Writ-Event-Id": name}, 0.0)
+
+
+def entry(expected: int) -> Entry:
+    return Entry(subject=LINE, data=b"", event_id="ours", filter=LINE, expected=expected)
+
+
+class Copies:
+    """What the leader has, and what the copy has that answers each question; the last one for ever."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, leader: Sequence[Record], *copies: Sequence[Record]) -> None:
+        self.leader = list(leader)
+        self._copies = list(copies)
+        self.asked = 0
+        connection: Any = SimpleNamespace(wait_up=self._wait, clustered=True)
+        replies: Any = None
+        self.journal = NatsJournal(connection, replies, "S", "writ.journal.>", "writ.event.>")
+        monkeypatch.setattr(self.journal, "_page", self._page)
+        monkeypatch.setattr(journal, "leader_get", self._leader_get)
+        monkeypatch.setattr(journal, "LAG", 0.0)
+
+    async def _wait(self, _: float) -> None:
+        return None
+
+    async def _page(self, _: str, after: int, size: int) -> tuple[list[Record], bool]:
+        self.asked += 1
+        copy = self._copies.pop(0) if len(self._copies) > 1 else self._copies[0]
+        found = [one for one in copy if one.sequence > after]
+        return found[:size], len(found) > size
+
+    async def _leader_get(self, *_: object) -> Record | None:
+        return self.leader[-1] if self.leader else None
+
+
+async def test_a_copy_that_is_behind_is_asked_again_until_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [event(1), event(4)]
+    copies = Copies(monkeypatch, whole, [], whole[:1], whole)
+    assert await copies.journal.read(LINE) == whole
+    assert copies.asked == 3
+
+
+async def test_a_line_on_which_ever_more_comes_is_read_to_where_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = Copies(monkeypatch, [event(1)], [event(1)])
+
+    async def busy(*_: object) -> Record:
+        copies.leader.append(event(len(copies.leader) + 1))
+        copies._copies[0] = copies.leader[:-1]  # what the leader told of is there at the next look, and one more
+        return copies.leader[-1]
+
+    monkeypatch.setattr(journal, "leader_get", busy)
+    assert await copies.journal.read(LINE) == copies.leader[:2]
+
+
+async def test_what_was_wanted_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [event(number) for number in range(1, 10)]
+    copies = Copies(monkeypatch, whole, whole[:5])
+    assert await copies.journal.read(LINE, limit=5) == whole[:5]
+
+
+async def test_a_copy_that_stays_behind_is_an_error_and_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "PATIENCE", 0.02)
+    copies = Copies(monkeypatch, [event(3)], [])
+    with pytest.raises(Unreachable, match=r"nothing of writ\.journal\.x after 0"):
+        await copies.journal.read(LINE)
+
+
+@pytest.mark.parametrize(
+    ("stored", "sequence"), [pytest.param("ours", 7, id="ours"), pytest.param("another's", None, id="another's")]
+)
+async def test_an_append_refused_since_another_is_on_its_way_waits_for_what_comes_of_that(
+    monkeypatch: pytest.MonkeyPatch, stored: str, sequence: int | None
+) -> None:
+    copies = Copies(monkeypatch, [event(2)], [])
+    refused = 0
+
+    async def publish(*_: object) -> int:
+        nonlocal refused
+        refused += 1
+        if refused == 3:
+            copies.leader.append(event(7, stored))
+            copies._copies[0] = [event(7, stored)]
+        raise Conflict("wrong last sequence")
+
+    monkeypatch.setattr(copies.journal, "_publish", publish)
+    if sequence is not None:
+        assert await copies.journal.append(entry(2)) == sequence
+        return
+    with pytest.raises(Conflict, match="is at 7, not at 2") as caught:
+        await copies.journal.append(entry(2))
+    assert caught.value.last == 7
+
+
+async def test_a_batch_that_is_stored_while_we_look_for_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last event was not there yet, its first one was: that one is no other's."""
+    lock, last = "writ.journal.lock", Record(8, LINE, b"", {"Writ-Event-Id": "ours"}, 0.0)
+    first = Entry(subject=lock, data=b"", event_id="before", filter=lock, expected=0)
+    copies = Copies(monkeypatch, [])
+    stored = {lock: [Record(7, lock, b"", {"Writ-Event-Id": "before"}, 0.0)], LINE: [last]}
+    looked: list[str] = []
+
+    async def page(line: str, *_: object) -> tuple[list[Record], bool]:
+        looked.append(line)
+        return (stored[line] if len(looked) > 1 else []), False
+
+    async def publish(*_: object) -> int:
+        raise Conflict("wrong last sequence") if looked else TimedOut("no answer")
+
+    async def nothing(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(copies.journal, "_page", page)
+    monkeypatch.setattr(journal, "leader_get", nothing)
+    monkeypatch.setattr(copies.journal, "_publish_together", publish)
+    assert await copies.journal.append_together([first, entry(2)]) == 8
+    assert looked == [LINE, lock, LINE]
+
+
+async def test_an_append_that_expects_what_never_was_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = Copies(monkeypatch, [event(2)], [])
+    tried = 0
+
+    async def publish(*_: object) -> int:
+        nonlocal tried
+        tried += 1
+        raise Conflict("wrong last sequence")
+
+    monkeypatch.setattr(copies.journal, "_publish", publish)
+    with pytest.raises(Conflict, match="wrong last sequence"):
+        await copies.journal.append(entry(5))
+    assert tried == 1
+
+
+async def test_what_a_leader_tells_is_what_a_copy_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: Mapping[str, Any] = {
+        "message": {
+            "subject": LINE,
+            "seq": 5,
+            "time": "2026-01-02T03:04:05.123456789Z",
+            "hdrs": b"NATS/1.0\r\nWrit-Event-Id: one\r\nNats-Expected-Last-Subject-Sequence: 4\r\n\r\n",
+            "data": b"{}",
+        }
+    }
+
+    async def one(*_: object, **__: object) -> Any:
+        return SimpleNamespace(data=msgspec.json.encode(told))
+
+    replies: Any = SimpleNamespace(one=one)
+    found = await jetstream.leader_get(replies, "S", {}, 1.0)
+    headers = {"Writ-Event-Id": "one", "Nats-Expected-Last-Subject-Sequence": "4"}
+    assert found == Record(5, LINE, b"{}", headers, 1767323045.123456)
+
+
+@pytest.mark.parametrize(("clustered", "found"), [(True, b"kept"), (False, None)])
+async def test_a_key_that_a_copy_does_not_have_yet_is_asked_of_the_leader(
+    monkeypatch: pytest.MonkeyPatch, clustered: bool, found: bytes | None
+) -> None:
+    async def nothing(*_: object) -> Record | None:
+        return None
+
+    async def kept(*_: object) -> Record | None:
+        return Record(1, "p.k", b"kept", {}, 0.0)
+
+    monkeypatch.setattr("writ_bus.store.direct_get_last", nothing)
+    monkeypatch.setattr("writ_bus.store.leader_get", kept)
+    connection: Any = SimpleNamespace(clustered=clustered)
+    replies: Any = None
+    assert await NatsStore(connection, replies, "S", "p").get("k") == found

@@ -1,0 +1,83 @@
+"""The journal's beginning is taken out on the real server while many write: that range goes, and nothing besides."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from writ_bus import generations
+from writ_bus.errors import Conflict
+from writ_bus.nats_bus import NatsBus
+from writ_bus.port import Entry
+from writ_bus.streams import Sizes
+from writ_contracts import subjects
+from writ_testing.eventually import eventually
+from writ_testing.nats_server import WritServer, writ_server
+
+SIZES = Sizes(journal=64 << 20, params=16 << 20, results=16 << 20)
+WRITERS, TOGETHER, ROUNDS = 12, 8, 6
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
+    async with writ_server(tmp_path) as running:
+        yield running
+
+
+def entry(name: str) -> Entry:
+    subject = f"writ.journal.security.{name}"
+    return Entry(subject=subject, data=b"x" * 500, event_id=name, filter=subject, expected=0)
+
+
+class Writers:
+    """Each writes some events together, and the next ones when those are stored."""
+
+    def __init__(self) -> None:
+        self.stored: set[int] = set()
+        self.over = asyncio.Event()
+
+    async def write(self, bus: NatsBus, writer: int) -> None:
+        number = 0
+        while not self.over.is_set():
+            number += 1
+            last = await bus.journal.append_together([entry(f"{writer}-{number}-{at}") for at in range(TOGETHER)])
+            self.stored |= set(range(last - TOGETHER + 1, last + 1))
+
+    async def more_than(self, count: int) -> bool:
+        return len(self.stored) > count
+
+
+@pytest.mark.timeout(120)
+async def test_what_is_being_stored_as_the_journal_closes_stays_in_it(server: WritServer) -> None:
+    bootstrap, writers, first, last = await server.bus("bootstrap"), Writers(), 1, 0
+    async with asyncio.TaskGroup() as group:
+        for number in range(WRITERS):
+            group.create_task(writers.write(await server.bus("executor"), number))
+        for _ in range(ROUNDS):
+            count = len(writers.stored)
+            await eventually(lambda count=count: writers.more_than(count + 200), what="some events")  # type: ignore[misc]
+            last = (await generations.state(bootstrap.replies)).usage.last_sequence - 100
+            await generations.take_out(bootstrap.replies, SIZES, first, last)
+            first = last + 1
+        writers.over.set()
+    there = await sequences(server)
+    assert {sequence for sequence in writers.stored if sequence > last} - there == set()
+    assert min(there) == last + 1
+
+
+async def sequences(server: WritServer) -> set[int]:
+    """Of all that is in the journal."""
+    return {record.sequence for record in await (await server.bus("executor")).journal.read(subjects.JOURNAL)}
+
+
+async def test_what_comes_before_an_archive_and_is_in_none_keeps_the_range(server: WritServer) -> None:
+    bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
+    for number in range(6):
+        await executor.journal.append(entry(f"one-{number}"))
+    with pytest.raises(Conflict, match="begins at 1, before 3"):
+        await generations.take_out(bootstrap.replies, SIZES, 3, 4)
+    assert await sequences(server) == {1, 2, 3, 4, 5, 6}
+    await generations.take_out(bootstrap.replies, SIZES, 1, 4)
+    await generations.take_out(bootstrap.replies, SIZES, 1, 4)  # whoever died is called again
+    assert await sequences(server) == {5, 6}

@@ -1,0 +1,56 @@
+"""A link that is to be encrypted, on real servers: over TLS, or not at all."""
+
+import asyncio
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from msgspec import json
+from msgspec.structs import replace
+
+from writ_bus.leaf import Listener
+from writ_bus.leaf_config import LeafPlan, Link, render_leaf
+from writ_bus.server_process import ServerProcess
+from writ_testing.eventually import eventually
+from writ_testing.nats_server import WritServer, free_port
+from writ_trust.keys import Key, generate_seed
+
+REFUSED = "TLS Handshake Failure"
+
+
+@pytest.mark.parametrize(("scheme", "links"), [("nats", True), ("tls", False)])
+async def test_a_hub_that_speaks_no_tls_is_told_nothing_by_a_link_that_does(
+    tmp_path: Path, scheme: str, links: bool
+) -> None:
+    key, server = Key(generate_seed()), WritServer(tmp_path, [], ["a"])
+    listener = Listener(host="127.0.0.1", port=free_port())
+    server.plan = replace(server.plan, leaf=listener, links={"a": [key.public]})
+    link = Link(pool="a", seed=key.seed.decode(), agents=server.plan.pools["a"])
+    hub = [f"{scheme}://127.0.0.1:{listener.port}"]
+    plan = LeafPlan(hub=hub, links=[link], port=free_port(), monitor_port=free_port())
+    conf, log = tmp_path / "leaf.conf", tmp_path / "leaf.log"
+    conf.write_text(render_leaf(plan))
+
+    async def settled() -> bool:
+        return REFUSED in log.read_text() or await _linked(plan.monitor_port)
+
+    await server.start()
+    try:
+        node = await ServerProcess.start(conf, log, port=plan.port, monitor_port=plan.monitor_port)
+        try:
+            await eventually(settled, what="the link, or that there is none")
+            assert (await _linked(server.plan.monitor_port), REFUSED in log.read_text()) == (links, not links)
+        finally:
+            await node.stop()
+    finally:
+        await server.stop()
+
+
+async def _linked(monitor_port: int) -> bool:
+    """Whether the server there has a link, by its monitor."""
+
+    def ask() -> bytes:
+        with urlopen(f"http://127.0.0.1:{monitor_port}/leafz", timeout=5) as answer:
+            return bytes(answer.read())
+
+    return bool(json.decode(await asyncio.to_thread(ask))["leafnodes"])

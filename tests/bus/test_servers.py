@@ -1,0 +1,92 @@
+"""What NATS servers say of themselves, asked of a real one by audit alone."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from msgspec import json
+
+from writ_bus import servers
+from writ_bus.errors import Forbidden, Refused
+from writ_bus.port import Entry, Message
+from writ_bus.servers import figures
+from writ_testing.memory_bus import MemoryBus
+from writ_testing.nats_server import writ_server
+
+SUBJECT = "writ.journal.op.alice.o1.dispatched.a.web-1"
+
+
+async def test_connections_streams_and_consumers_are_told_as_they_are(tmp_path: Path) -> None:
+    async with writ_server(tmp_path) as server:
+        audit = await server.bus("audit")
+        first = await figures(audit)
+        executor = await server.bus("executor")
+        entry = Entry(subject=SUBJECT, data=b"x" * 100, event_id="e1", filter=SUBJECT, expected=0)
+        await executor.journal.append(entry)
+        then = await figures(audit)
+    (before,), (after,) = first.servers, then.servers
+    assert (before.server_name, after.connections) == ("writ", before.connections + 1)
+    assert (after.slow_consumers, after.mem > 1_000_000) == (0, True)
+    assert {one.name for one in then.streams} == {f"WRIT_{name}" for name in servers_streams()}
+    (journal,) = (one for one in then.streams if one.name == "WRIT_JOURNAL")
+    assert (journal.state.messages, journal.state.consumer_count) == (1, len(then.consumers))
+    assert journal.state.bytes > 100
+    assert {one.name: one.num_pending for one in then.consumers} == {"agent-a": 1, "agent-b": 0}
+
+
+def servers_streams() -> tuple[str, ...]:
+    return ("JOURNAL", "POLICIES", "SCANS", "PARAMS", "RESULTS")
+
+
+async def test_many_consumers_are_counted_and_not_told_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "MOST_CONSUMERS", 1)
+    async with writ_server(tmp_path) as server:
+        seen = await figures(await server.bus("audit"))
+    assert seen.consumers == []
+    assert max(one.state.consumer_count for one in seen.streams) == 2
+
+
+@pytest.mark.parametrize("who", ["executor", "policy", "status", "agent-a", "alice"])
+async def test_nobody_else_may_ask(tmp_path: Path, who: str) -> None:
+    async with writ_server(tmp_path) as server:
+        with pytest.raises(Forbidden):
+            await figures(await server.bus(who))
+
+
+async def test_where_no_server_answers_nothing_is_told() -> None:
+    seen = await figures(MemoryBus())
+    assert (seen.servers, seen.streams, seen.consumers) == ([], [], [])
+
+
+async def test_of_what_is_replicated_the_leader_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(server: str, messages: int, subject: str) -> bytes:
+        stream = {"name": "WRIT_JOURNAL", "cluster": {"leader": "n2"}, "state": {"messages": messages}}
+        consumer = {"name": "agent-a", "cluster": {"leader": "n1"}, "num_pending": messages}
+        details = [{"stream_detail": [{**stream, "consumer_detail": [consumer]}]}]
+        state = {"server_name": server, "connections": 3}
+        data = state if subject == servers.STATE else {"consumers": 1, "account_details": details}
+        return json.encode({"server": {"name": server}, "data": data})
+
+    bus = MemoryBus()
+
+    async def three(subject: str, data: bytes, *, timeout: float, headers: object = None) -> list[Message]:
+        return [Message(subject, said(f"n{number}", number, subject)) for number in (1, 2, 3)]
+
+    monkeypatch.setattr(bus, "request_many", three)
+    seen = await figures(bus)
+    assert [one.server_name for one in seen.servers] == ["n1", "n2", "n3"]
+    assert [one.state.messages for one in seen.streams] == [2]
+    assert [one.num_pending for one in seen.consumers] == [1]
+
+
+async def test_an_answer_that_is_no_servers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    bus = MemoryBus()
+
+    async def odd(*_: object, **__: object) -> list[Message]:
+        return [Message("x", b"{}")]
+
+    monkeypatch.setattr(bus, "request_many", odd)
+    with pytest.raises(Refused, match=r"writ\.api\.servers\.state"):
+        await asyncio.wait_for(figures(bus), 5)

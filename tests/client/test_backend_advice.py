@@ -1,0 +1,52 @@
+"""What to do about a target is told for everything that its agent can find."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from writ_client.command.advice import ADVICE, OTHERWISE, advice
+from writ_client.command.backends import _row_of
+from writ_contracts.backends import Step, Visit
+from writ_contracts.requests import TargetView
+
+SSH_AGENT = Path(__file__).parents[2] / "services" / "agent_ssh" / "writ_agent_ssh"
+VIEW = TargetView(id="web1", role="testing", backend="ssh", pool="ssh")
+
+
+def visit(**found: object) -> Visit:
+    return Visit(target="web1", pool="ssh", instance="i", agent_version="0", **found)  # type: ignore[arg-type]
+
+
+def test_every_code_by_which_a_host_is_not_reached_has_its_advice() -> None:
+    code = "\n".join(path.read_text() for path in SSH_AGENT.glob("*.py"))
+    raised = set(re.findall(r'code="([a-z_]+)"', code)) | set(re.findall(r'"(tailscale_[a-z_]+)"', code))
+    inside = {"cancelled", "agent_restarted", "unquotable", "still_running"}  # of an operation under way
+    settings = {"tailscale_node_key", "tailscale_tags"}
+    assert raised - inside - settings <= ADVICE.keys()
+
+
+def test_what_is_not_known_leads_to_the_log() -> None:
+    assert advice("what_is_this", "ssh-2") == OTHERWISE.format(pool="ssh-2")
+
+
+@pytest.mark.parametrize("code", sorted(ADVICE))
+def test_an_advice_is_a_sentence_of_its_own(code: str) -> None:
+    told = advice(code, "ssh")
+    assert "{" not in told
+    assert not told.endswith(".")
+
+
+def test_a_host_without_python_is_well_and_told_what_more_it_could_have() -> None:
+    lacking = {"file_read": "the host has no python3 (3.9 or newer)"}
+    row = _row_of(VIEW, visit(operations=["service_status"], lacking=lacking))
+    assert (row.well, row.code) == (True, "")
+    assert row.advice == ADVICE["no_python"]
+    assert _row_of(VIEW, visit(lacking={"network_scan": "no scan_networks are declared"})).advice == ""
+
+
+def test_a_host_that_let_us_in_and_hangs_is_not_told_to_be_down() -> None:
+    away = [Step(name="connection", well=False)]
+    hangs = [Step(name=name, well=name != "host") for name in ("connection", "host_key", "credentials", "host")]
+    assert _row_of(VIEW, visit(code="unreachable", steps=away)).advice == ADVICE["unreachable"]
+    assert _row_of(VIEW, visit(code="unreachable", steps=hangs)).advice == ADVICE["timeout"]

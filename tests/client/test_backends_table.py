@@ -1,0 +1,84 @@
+"""The table of `writ backends test` on terminals of any width: no code, path or command in it is cut off."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from writ_client.command.advice import advice
+from writ_client.command.backends import COLUMNS, Row, _show
+from writ_client.command.output import Screen
+from writ_contracts.backends import Step, StepName, Visit
+
+VERSIONS = {"python": "3.13.5", "systemd": "257", "apt": "3.0.4", "restic": "0.18.0", "btrfs": "6.14"}
+
+
+def visit(code: str, *steps: tuple[StepName, bool, str]) -> Visit:
+    return Visit(
+        target="t",
+        pool="ssh",
+        instance="vm-1",
+        agent_version="1",
+        steps=[Step(name=name, well=well, detail=detail) for name, well, detail in steps],
+        code=code,
+        message="",
+        versions={} if code else VERSIONS,
+        operations=[] if code else ["file_read", "service_status"],
+        lacking={},
+        seconds=0.1,
+    )
+
+
+WELL = visit(
+    "", ("connection", True, "web1.example.org:22"), ("host_key", True, "SHA256:x"), ("credentials", True, "as root")
+)
+CHANGED = visit("host_key_changed", ("connection", True, ""), ("host_key", False, "another"))
+AWAY = visit("tailscale_unavailable", ("connection", False, "tailscaled cannot be asked"))
+ROWS = [
+    Row(
+        target=f"web{number}",
+        backend="ssh",
+        pool="ssh",
+        well=not one.code,
+        code=one.code,
+        advice=advice(one.code, "ssh") if one.code else "",
+        visit=one,
+    )
+    for number, one in enumerate((WELL, CHANGED, AWAY), 1)
+]
+
+
+def shown(width: int) -> str:
+    """What is on a terminal of that width."""
+    screen, paper = Screen("table"), io.StringIO()
+    screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=width, force_terminal=False)
+    _show(screen, ROWS)
+    return paper.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 132, 200])
+def test_nothing_is_cut_off(width: int) -> None:
+    text = shown(width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    solid = "".join(text.split())
+    for row in ROWS:
+        assert "".join(row.advice.split()) in solid
+    assert "/etc/ssh/ssh_host_ed25519_key.pub" in text
+
+
+@pytest.mark.parametrize("width", [100, 132])
+def test_codes_and_versions_stand_whole_in_their_cells(width: int) -> None:
+    lines = shown(width).splitlines()
+    assert lines[0].split("  ")[0] == "target"
+    assert any(line.startswith("web2") and "host_key_changed" in line for line in lines)
+    assert any(line.startswith("web3") and "tailscale_unavailable" in line for line in lines)
+    assert not any(line.split()[-1:] == ["do"] for line in lines[:1])
+    assert any(line.startswith("web2: what to do: do not connect; ") for line in lines)
+
+
+def test_where_there_is_room_what_to_do_is_the_last_column() -> None:
+    heading, _, first, second, *_ = shown(400).splitlines()
+    assert " ".join(heading.split()) == " ".join(COLUMNS)
+    assert first.startswith("web1")
+    assert "do not connect; ask the host itself" in second

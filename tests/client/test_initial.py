@@ -1,0 +1,151 @@
+"""`writ init`: what it makes, for whom, and that it never takes the place of anything."""
+
+import os
+import pwd
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from writ_bus.server_process import find_binary
+from writ_client.house import initial
+from writ_client.house.founding import SERVICES, found
+from writ_client.house.home import Home, host_token
+from writ_client.house.initial import init
+from writ_client.house.site import Site
+from writ_contracts.errors import Conflict
+from writ_runtime.config import ConfigError
+from writ_runtime.files import read_agents, read_inventory, read_principals
+
+SITE = Site(url="nats://writ.example.org:4222", listen="127.0.0.1", port=4222, monitor_port=8222)
+SOMEBODY = "daemon"
+"""A user with a group of its name on every Debian."""
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+
+
+def modes(root: Path) -> dict[str, int]:
+    return {str(path.relative_to(root)): stat.S_IMODE(path.lstat().st_mode) for path in root.rglob("*")}
+
+
+def test_all_of_it_is_its_owners_alone_and_writ_up_finds_nothing_missing(tmp_path: Path) -> None:
+    home = init(tmp_path / "home", SITE)
+    for path, mode in modes(home.root).items():
+        assert mode == (0o700 if (home.root / path).is_dir() else 0o600), path
+    pool = f"local-{host_token()}"
+    assert [target.pool for target in read_inventory(home.inventory).targets] == [pool]
+    assert [agent.key for agent in read_agents(home.agents).agents] == [home.key(f"agent-{pool}").public]
+    assert [one.id for one in read_principals(home.principals).principals] == ["operator"]
+    before = {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
+    assert not found(Home(home.root))
+    assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
+
+
+def test_the_nats_server_takes_the_configuration(tmp_path: Path) -> None:
+    home = init(tmp_path / "home", structs.replace(SITE, store=str(tmp_path / "store")))
+    done = subprocess.run(
+        [find_binary(), "-t", "-c", home.server_config], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "store") in home.server_config.read_text()
+
+
+def test_public_keys_are_known_to_who_may_not_read_the_private_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = init(tmp_path / "home", SITE)
+    keys = {name: home.key(name).public for name in SERVICES}
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert {name: home.public(name) for name in SERVICES} == keys
+    with pytest.raises(ConfigError, match="no key of nobody"):
+        home.public("nobody")
+    for seed in home.keys.glob("*.seed"):
+        assert seed.read_text().strip() not in home.public_file.read_text()
+
+
+@pytest.mark.parametrize("there", ["policy.yaml", "keys", ".hidden"])
+def test_a_folder_with_anything_in_it_is_refused_and_left_alone(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(Conflict, match="is not empty"):
+        init(tmp_path, SITE)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(there, "mine")]
+
+
+def test_an_installation_is_never_made_over_another(tmp_path: Path) -> None:
+    home = init(tmp_path / "home", SITE)
+    key = home.key("policy").public
+    with pytest.raises(Conflict):
+        init(home.root, SITE)
+    assert home.key("policy").public == key
+
+
+def test_of_many_at_once_one_makes_it(tmp_path: Path) -> None:
+    def attempt(_: int) -> Home | Conflict:
+        try:
+            return init(tmp_path / "home", SITE)
+        except Conflict as error:
+            return error
+
+    with ThreadPoolExecutor(8) as pool:
+        made = [one for one in pool.map(attempt, range(8)) if isinstance(one, Home)]
+    assert len(made) == 1
+    assert made[0].public("policy") == made[0].key("policy").public
+
+
+def test_what_could_not_be_finished_leaves_nothing_and_can_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Home) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(initial, "sizes", full)
+        with pytest.raises(OSError, match="No space"):
+            init(tmp_path / "home", SITE)
+    assert list((tmp_path / "home").iterdir()) == []
+    assert init(tmp_path / "home", SITE).policy.exists()
+
+
+@as_root
+def test_split_keys_are_roots_services_read_as_a_group_and_the_keeper_writes_its_own_folder_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initial, "GROUP", SOMEBODY)
+    keeper = pwd.getpwnam(SOMEBODY)
+    home = init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var"), store=str(tmp_path / "store")))
+    assert (home.root.stat().st_uid, home.root.stat().st_gid) == (0, keeper.pw_gid)
+    assert stat.S_IMODE(home.keys.stat().st_mode) & 0o777 == 0o700
+    for path in home.keys.iterdir():
+        assert (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) == (0, 0o600)
+    for path in (home.policy, home.inventory, home.principals, home.public_file, home.site_file):
+        found_as = path.stat()
+        assert (found_as.st_uid, found_as.st_gid, stat.S_IMODE(found_as.st_mode)) == (0, keeper.pw_gid, 0o640), path
+    for path in (home.written, *home.written.rglob("*")):
+        assert (path.stat().st_uid, path.stat().st_gid) == (keeper.pw_uid, keeper.pw_gid), path
+        assert stat.S_IMODE(path.stat().st_mode) & 0o027 == 0, path
+    assert not found(home)
+    assert read_agents(home.agents).agents == []
+
+
+@as_root
+def test_split_without_its_user_says_how_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(initial, "GROUP", "writ-nobody")
+    with pytest.raises(ConfigError, match="systemd-sysusers"):
+        init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_starts_nothing_and_shows_no_private_key(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "writ_client", "init", "--home", str(tmp_path / "home")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    home = Home(tmp_path / "home")
+    assert home.public("policy") in done.stdout
+    for seed in home.keys.glob("*.seed"):
+        assert seed.read_text().strip() not in done.stdout
+    assert not home.house_file.exists()
+    again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (again.returncode, again.stdout) == (2, "")

@@ -1,0 +1,99 @@
+"""leaves.yaml and what a site gets: who is refused, and that the same words twice change nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from writ_bus.cluster import TlsFiles
+from writ_bus.server_process import check_config
+from writ_client.house.certificates import for_servers
+from writ_client.house.home import Home
+from writ_client.house.leaves import Shown, Site, add_site, read_leaves, write_site
+from writ_client.house.nats import Address, configuration, listener
+from writ_contracts.errors import Invalid
+from writ_testing.house import local_target, prepare
+
+HUB = ("nats://hub.example.org:7500",)
+ADDRESS = Address(host="127.0.0.1", port=4222, monitor_port=8222)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """With two pools that are elsewhere."""
+    hosts = ("depot", "yard")
+    return prepare(tmp_path, targets=[local_target(f"{host}-1", tmp_path, connection={"host": host}) for host in hosts])
+
+
+async def test_a_site_is_let_in_with_a_key_for_each_of_its_pools(home: Home, tmp_path: Path) -> None:
+    assert listener(home) is None
+    assert "leafnodes" not in configuration(home, ADDRESS)
+    site = Site(name="depot", pools=("local-depot", "local-yard"), hub=HUB)
+    add_site(home, site, "0.0.0.0")
+    leaves = read_leaves(home.leaves)
+    assert leaves is not None
+    assert (leaves.listen, leaves.port) == ("0.0.0.0", 7500)
+    assert {pool: len(keys) for pool, keys in leaves.links().items()} == {"local-depot": 1, "local-yard": 1}
+    home.server_config.write_text(configuration(home, ADDRESS))
+    await check_config(home.server_config)
+    files = write_site(home, site, tmp_path / "out")
+    await check_config(files[0])
+    assert json.loads(files[0].read_text().partition("leafnodes: ")[2])["remotes"][0]["urls"] == list(HUB)
+    assert "WRIT_POOL=local-yard" in (tmp_path / "out" / "agent-local-yard.env").read_text().splitlines()
+
+
+def test_the_same_site_again_has_the_same_keys(home: Home, tmp_path: Path) -> None:
+    site = Site(name="depot", pools=("local-depot",), hub=HUB)
+    written = []
+    for _ in range(2):
+        add_site(home, site, "127.0.0.1")
+        written.append([path.read_bytes() for path in write_site(home, site, tmp_path / "out")])
+    assert written[0] == written[1]
+    assert len(home.leaves.read_text().split("site:")) == 2
+
+
+def test_a_certificate_for_the_hub_is_asked_for(home: Home, tmp_path: Path) -> None:
+    site = Site(name="depot", pools=("local-depot",), hub=("tls://hub:7422",), hub_ca="/etc/writ/ca.pem")
+    add_site(home, site, "127.0.0.1")
+    text = write_site(home, site, tmp_path / "out")[0].read_text()
+    assert json.loads(text.partition("leafnodes: ")[2])["remotes"][0]["tls"]["ca_file"] == "/etc/writ/ca.pem"
+
+
+def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_path: Path) -> None:
+    site, made = Site(name="depot", pools=("local-depot",), hub=("tls://hub:7422",)), for_servers(["hub"])
+    shown = Shown(certificate=str(tmp_path / "hub.pem"), key=str(tmp_path / "hub.key"))
+    refused = [
+        (shown, made.public, for_servers(["hub"]).private),
+        (Shown(certificate="hub.pem", key="hub.key"), b"", b""),
+    ]
+    for one, certificate, key in refused:
+        (tmp_path / "hub.pem").write_bytes(certificate)
+        (tmp_path / "hub.key").write_bytes(key)
+        with pytest.raises(Invalid, match=r"hub\.pem"):
+            add_site(home, site, "0.0.0.0", one)
+        assert not home.leaves.exists()
+    (tmp_path / "hub.pem").write_bytes(made.public)
+    (tmp_path / "hub.key").write_bytes(made.private)
+    add_site(home, site, "0.0.0.0", shown)
+    add_site(home, site, "0.0.0.0")
+    assert (found := listener(home)) is not None
+    assert found.tls == TlsFiles(certificate=shown.certificate, key=shown.key)
+    with pytest.raises(Invalid, match="another certificate"):
+        add_site(home, site, "0.0.0.0", Shown(certificate=shown.key, key=shown.key))
+
+
+@pytest.mark.parametrize(
+    ("name", "pools", "hub", "said"),
+    [
+        ("a-b", ("local-depot",), HUB, "cannot name a site"),
+        ("depot", ("nowhere",), HUB, "no pool nowhere"),
+        ("depot", ("local-depot",), ("http://hub",), "no address of a NATS server"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    home: Home, name: str, pools: tuple[str, ...], hub: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(Invalid, match=said):
+        add_site(home, Site(name=name, pools=pools, hub=hub), "127.0.0.1")
+    assert not home.leaves.exists()
+    assert not list(home.keys.glob("leaf-*"))

@@ -1,0 +1,25 @@
+"""What `writ status` tells people of a house that runs."""
+
+import pytest
+
+from writ_client.command.house import _show_status
+from writ_client.command.output import Screen
+from writ_client.house.outside import HouseStatus, ProcessStatus
+
+
+def shown(capsys: pytest.CaptureFixture[str], one: ProcessStatus) -> str:
+    seen = HouseStatus(
+        home="here", state="ready", pid=1, url="nats://x", started_at=0, ready=one.ready, processes=[one], journal=None
+    )
+    _show_status(Screen("table"), seen)
+    return capsys.readouterr().out
+
+
+def test_what_is_not_well_with_a_ready_process_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:
+    one = ProcessStatus(name="policy", ready=True, state="ready", pid=2, restarts=0, failing={"policy": "a bad file"})
+    assert "policy: policy: a bad file\n" in shown(capsys, one)
+
+
+def test_what_a_process_is_not_ready_for_stands_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    one = ProcessStatus(name="policy", ready=False, state="not ready", pid=2, restarts=0, failing={"bus": "away"})
+    assert shown(capsys, one).count("bus: away") == 1

@@ -1,0 +1,92 @@
+"""`writ status` of processes that others start: the system, or containers."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from writ_client.house.elsewhere import places
+from writ_client.house.home import Home
+from writ_client.house.outside import status
+from writ_client.house.site import Site
+from writ_runtime.config import ConfigError
+from writ_runtime.health import Attention, Check, Health, listening
+from writ_runtime.metrics import Metrics
+from writ_testing.house import RunningHouse, prepare, running_house
+from writ_testing.nats_server import free_port
+
+UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
+
+
+@asynccontextmanager
+async def process(checks: Mapping[str, Check]) -> AsyncIterator[int]:
+    """Something that answers how it is, and where."""
+    health = Health(Metrics())
+    health.watch(checks)
+    async with listening(health, "127.0.0.1", 0) as port:
+        yield port
+
+
+async def _well() -> str | None:
+    return None
+
+
+async def _file() -> str | None:
+    return Attention("rule 3 has no name")
+
+
+async def _bus() -> str | None:
+    return "not connected to NATS"
+
+
+async def test_what_is_not_well_is_named_and_who_does_not_answer_is_missed(tmp_path: Path) -> None:
+    home = prepare(tmp_path)
+    async with process({"policy": _file, "bus": _well}) as policy, process({"bus": _bus}) as executor:
+        told = f"127.0.0.1:{policy} 127.0.0.1:{executor} 127.0.0.1:{free_port()} nowhere.invalid:8080"
+        seen = await status(home, {"WRIT_SERVICES": told, "NATS_URL": f"nats://127.0.0.1:{free_port()}"})
+    assert [(one.ready, one.state) for one in seen.processes] == [
+        (True, "ready"),
+        (False, "not ready"),
+        (False, "no answer"),
+        (False, "no answer"),
+    ]
+    assert [one.failing for one in seen.processes[:2]] == [
+        {"policy": "rule 3 has no name"},
+        {"bus": "not connected to NATS"},
+    ]
+    assert (seen.ready, seen.journal) == (False, None)
+
+
+@pytest.mark.timeout(120)
+async def test_a_house_that_is_well_is_so_from_outside_too(tmp_path: Path) -> None:
+    async with running_house(tmp_path) as house:
+        ports = [one.split('"health_port":')[1].split(",")[0] for one in run_files(house)]
+        told = " ".join(f"127.0.0.1:{port}" for port in ports)
+        ended = await house.writ("status", environ={"WRIT_SERVICES": told, "NATS_URL": house.url})
+    assert ended.status == 0, ended
+    assert len(ports) >= 4
+    assert "journal: " in ended.out
+
+
+def run_files(house: RunningHouse) -> list[str]:
+    return [path.read_text() for path in sorted(house.home.run.glob("*.json")) if "health_port" in path.read_text()]
+
+
+async def test_of_a_system_the_units_are_asked_where_they_answer(tmp_path: Path) -> None:
+    site = Site(url="nats://x:4222", listen="0.0.0.0", port=4222, monitor_port=8222, state=str(tmp_path))
+    found = await places(Home(tmp_path, site), {})
+    ports = {one.name: one.port for one in found}
+    for unit in UNITS.glob("writ-*.service"):
+        if port := re.search(r"WRIT_HEALTH_PORT=(\S+)", unit.read_text()):
+            name = unit.stem.removeprefix("writ-").replace("@", "@2")
+            assert str(ports[name]) == port[1].replace("%i", "2"), unit
+    assert {one.name for one in found if one.expected} == {"keeper", "policy@1", "executor@1", "audit@1"}
+    assert await places(Home(tmp_path / "another"), {}) == []
+
+
+@pytest.mark.parametrize("wrong", ["policy", ":8080", "policy:http", "policy:99999"])
+async def test_what_names_no_process_is_said(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(ConfigError, match="WRIT_SERVICES"):
+        await places(Home(tmp_path), {"WRIT_SERVICES": wrong})

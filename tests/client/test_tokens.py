@@ -1,0 +1,253 @@
+"""One-time tokens, and what the keeper believes of whoever shows one."""
+
+import base64
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from writ_bus.port import Message
+from writ_client.house import lists, tokens
+from writ_client.house.enrolments import Enrolments
+from writ_client.house.founding import found
+from writ_client.house.home import Home
+from writ_client.house.nats import Address, configuration
+from writ_client.house.tokens import Ticket, Token
+from writ_contracts import subjects
+from writ_contracts.enrolment import Enrol, Enrolment
+from writ_contracts.errors import Conflict, Denied, Full, Invalid, Unreachable, Untrusted, WritError
+from writ_contracts.notices import Notice
+from writ_contracts.wire import encode
+from writ_runtime.files import read_agents
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
+
+NOW, POOL, URL = 1_000_000.0, "local-web-1", "nats://writ.example.org:4222"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    found(home)
+    return home
+
+
+class Door:
+    """The keeper's side at a moment that the test sets, and all that it had recorded."""
+
+    def __init__(self, home: Home) -> None:
+        self.home, self.now = home, NOW
+        self.told: list[Notice] = []
+        self.records = True
+        self._enrolments = Enrolments(home, self.told.append, self.record, lambda: self.now)
+
+    async def record(self, notice: Notice) -> None:
+        if not self.records:
+            raise Unreachable("no executor is there")
+        self.told.append(notice)
+
+    async def ask(self, enrol: Enrol | bytes, token: str) -> None:
+        data = enrol if isinstance(enrol, bytes) else encode(enrol)
+        await self._enrolments.take(Message(subject=subjects.enrol(token), data=data))
+
+    def keys(self) -> list[str]:
+        """That agents of the pool have."""
+        return [one.key for one in read_agents(self.home.agents).agents if one.pool == POOL]
+
+
+@pytest.fixture
+def door(home: Home) -> Door:
+    return Door(home)
+
+
+def made(home: Home) -> tuple[Token, Ticket]:
+    token, text = tokens.make(home, POOL, URL, NOW + 60)
+    return token, tokens.read_ticket(text)
+
+
+def signed(ticket: Ticket, key: Key, by_agent: Key | None = None, **changed: str) -> Enrol:
+    wanted = structs.replace(Enrolment(token=ticket.token, pool=ticket.pool, key=key.public), **changed)
+    return Enrol(by_token=sign(ticket.key, wanted), by_agent=sign(by_agent or key, wanted))
+
+
+def a_key() -> Key:
+    return Key(generate_seed())
+
+
+def test_a_token_says_where_and_whom_to_believe_and_its_private_half_is_kept_nowhere(home: Home) -> None:
+    token, text = tokens.make(home, POOL, URL, NOW + 60)
+    ticket = tokens.read_ticket(f"\n {text}\n")
+    assert (ticket.token, ticket.pool, ticket.url) == (token.id, POOL, URL)
+    assert ticket.policy_key == home.key("policy").public
+    assert ticket.key.public == token.key
+    for path in home.root.rglob("*"):
+        assert not path.is_file() or ticket.seed not in path.read_text()
+    assert stat.S_IMODE((home.tokens / f"{token.id}.json").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("cut", [0, 5, 13, 40, -1])
+def test_half_a_token_is_none_and_is_not_shown(home: Home, cut: int) -> None:
+    _, text = tokens.make(home, POOL, URL, NOW + 60)
+    with pytest.raises(Invalid) as caught:
+        tokens.read_ticket(text[:cut])
+    assert text[20:40] not in str(caught.value)
+    with pytest.raises(Invalid):
+        tokens.read_ticket(tokens.HEAD + base64.urlsafe_b64encode(b'{"seed":"SUX"}').decode())
+
+
+def test_nats_knows_a_token_until_it_is_used_or_expires(home: Home) -> None:
+    token, _ = tokens.make(home, POOL, URL, 1e12)
+    address = Address(host="127.0.0.1", port=4222, monitor_port=8222)
+    assert token.key in configuration(home, address)
+    tokens.use(home, token, a_key().public)
+    assert token.key not in configuration(home, address)
+    expired, _ = tokens.make(home, POOL, URL, 1.0)
+    assert expired.key not in configuration(home, address)
+
+
+def test_a_file_that_is_no_token_is_passed_over(home: Home) -> None:
+    token, _ = made(home)
+    (home.tokens / "other.json").write_bytes((home.tokens / f"{token.id}.json").read_bytes())
+    (home.tokens / "torn.json").write_text('{"id":')
+    assert tokens.known(home) == [token]
+
+
+def test_of_many_who_use_it_at_once_one_has_it(home: Home) -> None:
+    token, _ = made(home)
+
+    def attempt(key: str) -> str | None:
+        try:
+            tokens.use(home, token, key)
+        except Denied:
+            return None
+        return key
+
+    with ThreadPoolExecutor(16) as pool:
+        won = [key for key in pool.map(attempt, [a_key().public for _ in range(16)]) if key]
+    assert won == [tokens.used_for(home, token.id)]
+    assert [path.name for path in home.enrolled.iterdir()] == [token.id]
+
+
+async def test_a_good_token_lets_one_key_in_and_says_so(home: Home, door: Door) -> None:
+    token, ticket = made(home)
+    key = a_key()
+    await door.ask(signed(ticket, key), token.id)
+    assert door.keys() == [key.public]
+    assert [(one.kind, one.pool, one.key, one.token) for one in door.told] == [
+        ("agent_enrolled", POOL, key.public, token.id)
+    ]
+
+
+async def test_nobody_is_let_in_whom_nobody_can_record_and_the_token_stays_good(home: Home, door: Door) -> None:
+    token, ticket = made(home)
+    key, door.records = a_key(), False
+    with pytest.raises(Unreachable):
+        await door.ask(signed(ticket, key), token.id)
+    assert (door.keys(), tokens.good(home, NOW)) == ([], [token])
+    door.records = True
+    await door.ask(signed(ticket, key), token.id)
+    assert door.keys() == [key.public]
+
+
+async def test_the_key_of_a_sites_link_is_no_agents(home: Home, door: Door) -> None:
+    token, ticket = made(home)
+    link = a_key()
+    entry = {"site": "north", "pool": POOL, "key": link.public}
+    lists.write(home.leaves, "# Sites.\n", {"listen": "0.0.0.0", "port": 7422, "leaves": [entry]})
+    with pytest.raises(Conflict, match="the link of site north"):
+        await door.ask(signed(ticket, link), token.id)
+
+
+def test_a_token_whose_address_is_more_than_a_line_is_none(home: Home) -> None:
+    _, text = tokens.make(home, POOL, f"{URL}\nLD_PRELOAD=/tmp/x.so", NOW + 60)
+    with pytest.raises(Invalid, match="no address"):
+        tokens.read_ticket(text)
+
+
+async def test_the_same_again_is_the_same_and_another_key_is_refused(home: Home, door: Door) -> None:
+    token, ticket = made(home)
+    key = a_key()
+    for _ in range(2):  # the answer to the first got lost
+        await door.ask(signed(ticket, key), token.id)
+    with pytest.raises(Denied, match="used already"):
+        await door.ask(signed(ticket, a_key()), token.id)
+    assert door.keys() == [key.public]
+    assert door.told[-1].kind == "enrolment_refused"
+
+
+async def test_an_agent_that_was_taken_out_again_leaves_no_token_to_come_back_by(home: Home, door: Door) -> None:
+    token, ticket = made(home)
+    key = a_key()
+    await door.ask(signed(ticket, key), token.id)
+    home.agents.write_text("agents: []\n")
+    for again in (key, a_key()):
+        with pytest.raises(Denied):
+            await door.ask(signed(ticket, again), token.id)
+    assert door.keys() == []
+
+
+async def test_who_died_after_the_token_was_used_up_goes_on_with_the_same_key(home: Home, door: Door) -> None:
+    token, ticket = made(home)
+    key = a_key()
+    tokens.use(home, token, key.public)
+    await door.ask(signed(ticket, key), token.id)
+    assert door.keys() == [key.public]
+
+
+async def test_what_has_expired_or_was_taken_back_is_not_good(home: Home, door: Door) -> None:
+    token, ticket = made(home)
+    door.now = token.until
+    with pytest.raises(Denied, match="expired"):
+        await door.ask(signed(ticket, a_key()), token.id)
+    door.now = NOW
+    tokens.drop(home, [token])
+    with pytest.raises(Denied):
+        await door.ask(signed(ticket, a_key()), token.id)
+    assert door.keys() == []
+
+
+async def test_a_token_does_nothing_but_what_it_is_for(home: Home, door: Door) -> None:
+    token, ticket = made(home)
+    other, other_ticket = made(home)
+    key = a_key()
+    refused: list[tuple[Enrol, str, type[WritError]]] = [
+        (signed(ticket, key, pool="local-db-1"), token.id, Untrusted),
+        (signed(ticket, key, token=other.id), token.id, Untrusted),
+        (signed(ticket, key), other.id, Untrusted),
+        (signed(structs.replace(other_ticket, token=ticket.token), key), token.id, Untrusted),
+        (signed(ticket, key, by_agent=a_key()), token.id, Untrusted),
+        (signed(ticket, ticket.key), token.id, Conflict),
+        (signed(ticket, home.key("principal-operator")), token.id, Conflict),
+        (signed(ticket, home.key("executor")), token.id, Conflict),
+    ]
+    for enrol, at, error in refused:
+        with pytest.raises(error):
+            await door.ask(enrol, at)
+    swapped = Enrol(by_token=signed(ticket, key).by_token, by_agent=signed(ticket, a_key()).by_agent)
+    with pytest.raises(Untrusted):
+        await door.ask(swapped, token.id)
+    with pytest.raises(Invalid):
+        await door.ask(b"{}", token.id)
+    assert tokens.good(home, NOW) == tokens.known(home)
+    assert [one.kind for one in door.told] == ["enrolment_refused"] * (len(refused) + 1)
+    assert not any(ticket.seed in one.detail for one in door.told)
+
+
+async def test_a_key_of_another_pool_is_nobody_elses(home: Home, door: Door) -> None:
+    key = home.key(f"agent-{read_agents(home.agents).agents[0].pool}")
+    token, ticket = made(home)
+    with pytest.raises(Conflict, match="one key, one party"):
+        await door.ask(signed(ticket, key), token.id)
+
+
+async def test_whoever_tries_and_tries_is_not_looked_at(home: Home, door: Door) -> None:
+    token, ticket = made(home)
+    refused: list[type[WritError]] = []
+    for _ in range(60):
+        with pytest.raises((Untrusted, Full)) as caught:
+            await door.ask(signed(ticket, a_key(), by_agent=a_key()), token.id)
+        refused.append(caught.type)
+    assert refused[0] is Untrusted
+    assert refused[-1] is Full

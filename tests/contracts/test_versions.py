@@ -1,0 +1,65 @@
+"""Two versions at once: what the last one wrote is read, and it reads what is written now until something new is used.
+
+`last_version.json` has one message of each kind with every field set, as the last version wrote it. With a release:
+`python -m tests.contracts.test_versions` writes it anew from the golden files; review what that gives up.
+"""
+
+from typing import Any
+
+import pytest
+from msgspec import json
+from tests.contracts.messages import GOLDEN, carried, file_name, messages, statements
+
+from writ_contracts.registry import CHANNELS, Style
+from writ_contracts.wire import decode, encode
+
+FILE = GOLDEN.with_name("last_version.json")
+LAST: dict[str, Any] = json.decode(FILE.read_bytes())
+GONE: frozenset[str] = frozenset()
+"""Kinds that the last version had and nobody sends or reads any more."""
+KINDS = {file_name(kind): kind for kind in messages()}
+SENT = {
+    kind for channel in CHANNELS if channel.style in (Style.REQUEST, Style.PUBLISH) for kind in carried(channel.message)
+}
+REFUSED_WHOLE = sorted(
+    file_name(kind)
+    for kind in {*SENT, *statements()}
+    if kind.__struct_config__.forbid_unknown_fields and file_name(kind) in LAST
+)
+
+
+def test_no_kind_of_message_has_gone_unnoticed() -> None:
+    assert set(LAST) - set(KINDS) == GONE
+
+
+@pytest.mark.parametrize("name", sorted(set(LAST) & set(KINDS)))
+def test_what_the_last_version_wrote_is_read(name: str) -> None:
+    assert isinstance(decode(json.encode(LAST[name]), KINDS[name]), KINDS[name])
+
+
+@pytest.mark.parametrize("name", REFUSED_WHOLE)
+def test_the_last_version_knows_each_field_of_what_is_written_now_while_nothing_new_is_used(name: str) -> None:
+    written = encode(decode(json.encode(LAST[name]), KINDS[name]))
+    assert unknown(json.decode(written), LAST[name]) == []
+
+
+@pytest.mark.parametrize("name", sorted(file_name(kind) for kind in {*SENT, *statements()}))
+def test_what_refuses_unknown_fields_leaves_out_what_is_at_its_default(name: str) -> None:
+    config = KINDS[name].__struct_config__
+    assert config.omit_defaults or not config.forbid_unknown_fields
+
+
+def unknown(now: Any, then: Any, at: str = "") -> list[str]:
+    """Fields that are in `now` and that `then`, with every field set, doesn't have."""
+    if isinstance(now, dict) and isinstance(then, dict):
+        new = [f"{at}.{name}" for name in now if name not in then]
+        return new + [one for name in now if name in then for one in unknown(now[name], then[name], f"{at}.{name}")]
+    if isinstance(now, list) and isinstance(then, list):
+        return [one for mine, theirs in zip(now, then, strict=True) for one in unknown(mine, theirs, f"{at}[]")]
+    return []
+
+
+if __name__ == "__main__":
+    golden = {name: json.decode((GOLDEN / name).read_bytes()) for name in sorted(KINDS)}
+    lines = ",\n".join(f'"{name}": {json.encode(message).decode()}' for name, message in golden.items())
+    FILE.write_text(f"{{\n{lines}\n}}\n")

@@ -1,0 +1,100 @@
+"""The dashboards: Grafana's own SDK reads them, they speak of metrics that there are, and ask what is provisioned."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
+from tests.docs.test_runbooks import METRIC, made
+
+from writ_testing.dashboards import DASHBOARDS
+from writ_testing.peers import program
+
+GRAFANA = Path(__file__).parents[2] / "deploy/grafana"
+ASKED_FOR = ("overview", "policy", "pools", "audit", "operation")
+SUFFIX = re.compile(r"_(bucket|count|sum)$")
+every_dashboard = pytest.mark.parametrize("name", DASHBOARDS)
+
+
+def page(name: str) -> dict[str, Any]:
+    return dict(json.loads((GRAFANA / f"dashboards/{name}.json").read_text()))
+
+
+def targets(name: str) -> list[dict[str, Any]]:
+    return [target for panel in page(name)["panels"] for target in panel.get("targets", ())]
+
+
+def provisioned(kind: str) -> dict[str, Any]:
+    (path,) = (GRAFANA / "provisioning" / kind).iterdir()
+    return dict(yaml.safe_load(path.read_text()))
+
+
+def test_each_that_was_asked_for_is_there() -> None:
+    assert tuple(DASHBOARDS) == ASKED_FOR
+    assert {path.name for path in (GRAFANA / "dashboards").iterdir()} == {f"{name}.json" for name in DASHBOARDS}
+
+
+@every_dashboard
+def test_the_sdk_of_grafana_reads_it_and_would_write_the_same(name: str) -> None:
+    register_default_plugins()
+    read = Dashboard.from_json(page(name))
+    assert read.uid == f"writ-{name}"
+    assert json.loads(JSONEncoder(sort_keys=True).encode(read)) == page(name)
+
+
+@every_dashboard
+def test_every_panel_has_its_own_number_and_says_what_it_is(name: str) -> None:
+    panels = page(name)["panels"]
+    assert [panel["id"] for panel in panels] == list(range(1, len(panels) + 1))
+    assert all(panel["title"] for panel in panels)
+    assert all(panel["type"] in ("row", "text") or panel["targets"] for panel in panels)
+
+
+@every_dashboard
+def test_it_speaks_of_metrics_that_a_service_has_in_words_that_prometheus_reads(name: str) -> None:
+    for target in targets(name):
+        named = {SUFFIX.sub("", word) for word in METRIC.findall(target["expr"])}
+        assert named <= made() | {"writ_policy_info"}, target["expr"]
+        expression = target["expr"].replace("$__rate_interval", "1m")
+        command = [program("promtool"), "--experimental", "promql", "format", expression]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@every_dashboard
+def test_it_asks_the_source_that_is_provisioned(name: str) -> None:
+    (source,) = provisioned("datasources")["datasources"]
+    asked = [target["datasource"] for target in targets(name)]
+    asked += [panel["datasource"] for panel in page(name)["panels"] if "targets" in panel]
+    assert all(one == {"type": source["type"], "uid": source["uid"]} for one in asked)
+
+
+def test_an_example_leads_to_the_page_of_its_operation() -> None:
+    (source,) = provisioned("datasources")["datasources"]
+    (destination,) = source["jsonData"]["exemplarTraceIdDestinations"]
+    assert destination["name"] == "operation_id"
+    assert destination["url"] == "/d/writ-operation/?var-operation=$${__value.raw}"
+    operation = page("operation")
+    assert [variable["name"] for variable in operation["templating"]["list"]] == ["operation"]
+    panels = [panel for panel in operation["panels"] if "targets" in panel]
+    assert all(panel["targets"][0]["exemplar"] for panel in panels)
+    (filtered,) = {json.dumps(panel["transformations"], sort_keys=True) for panel in panels}
+    assert '"fieldName": "operation_id"' in filtered
+    assert '"value": "$operation"' in filtered
+
+
+def test_the_source_is_asked_no_more_often_than_it_scrapes() -> None:
+    (source,) = provisioned("datasources")["datasources"]
+    prometheus = yaml.safe_load((GRAFANA.parent / "prometheus/prometheus.yaml").read_text())
+    assert source["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
+
+
+def test_the_files_are_looked_for_where_compose_has_them() -> None:
+    (provider,) = provisioned("dashboards")["providers"]
+    assert provider["options"]["path"] == "/etc/grafana/dashboards"

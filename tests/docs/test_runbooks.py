@@ -1,0 +1,71 @@
+"""Each alert has its paragraph and its cases, speaks of metrics that there are, and fires when it should."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from writ_testing.metrics_table import registries
+from writ_testing.peers import program
+
+ROOT = Path(__file__).parents[2]
+PROMETHEUS = ROOT / "deploy/prometheus"
+ALERTS: dict[str, dict[str, Any]] = {
+    rule["alert"]: rule
+    for group in yaml.safe_load((PROMETHEUS / "rules.yaml").read_text())["groups"]
+    for rule in group["rules"]
+}
+CASES = [
+    case
+    for test in yaml.safe_load((PROMETHEUS / "rules_test.yaml").read_text())["tests"]
+    for case in test["alert_rule_test"]
+]
+RUNBOOKS = (ROOT / "docs/runbooks.md").read_text()
+PARAGRAPHS = dict(re.findall(r"^## (\w+)\n\n(.*?)(?=\n## |\Z)", RUNBOOKS, re.MULTILINE | re.DOTALL))
+METRIC = re.compile(r"\bwrit_[a-z_]+")
+
+
+def promtool(*words: str) -> str:
+    """What it says; its failure is the test's."""
+    done = subprocess.run([program("promtool"), *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def made() -> set[str]:
+    return {one.name for metrics in registries().values() for one in metrics.families}
+
+
+def test_every_alert_has_one_paragraph_and_every_paragraph_an_alert() -> None:
+    assert set(PARAGRAPHS) == set(ALERTS)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_a_paragraph_says_what_it_means_what_to_look_at_and_what_to_do(alert: str) -> None:
+    assert re.search(r"\*\*It means\*\*.*\*\*Look at\*\*.*\*\*Do\*\*", PARAGRAPHS[alert], re.DOTALL)
+    assert "\n\n" not in PARAGRAPHS[alert].strip()
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_leads_to_its_paragraph(alert: str) -> None:
+    assert ALERTS[alert]["annotations"]["runbook"] == f"docs/runbooks.md#{alert.lower()}"
+    assert ALERTS[alert]["labels"]["severity"] in ("warning", "critical")
+
+
+def test_alerts_and_paragraphs_name_only_metrics_that_a_service_has() -> None:
+    named = {word for rule in ALERTS.values() for word in METRIC.findall(rule["expr"])}
+    assert named | set(METRIC.findall(RUNBOOKS)) <= made()
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_is_tried_where_it_must_fire_and_where_it_must_not(alert: str) -> None:
+    fires = {bool(case["exp_alerts"]) for case in CASES if case["alertname"] == alert}
+    assert fires == {True, False}
+
+
+def test_every_alert_does_in_its_cases_what_it_should() -> None:
+    assert "SUCCESS" in promtool("test", "rules", "rules_test.yaml")
+    assert f"SUCCESS: {len(ALERTS)} rules found" in promtool("check", "rules", "rules.yaml")

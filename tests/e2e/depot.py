@@ -1,0 +1,96 @@
+"""A site behind NAT: its leaf node and its agent on what `writ leaf add` writes; and leaf nodes of others."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from writ_bus.connection import Options
+from writ_bus.errors import TimedOut, Unreachable
+from writ_bus.nats_bus import NatsBus, connect
+from writ_bus.server_config import inbox_prefix
+from writ_bus.server_process import ServerProcess
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse
+from writ_testing.nats_server import free_port, open_server
+from writ_trust.keys import Key, generate_seed
+
+ENVIRON = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "2", "WRIT_SWEEP": "0.3"}
+POOL = "local-depot"
+KILL_GRACE = 1
+
+
+@asynccontextmanager
+async def site_of(house: RunningHouse, folder: Path, url: str, *told: str) -> AsyncIterator[Path]:
+    """Lets it in while the house runs, reached at `url`; `told` is for `writ leaf add`. The folder that it got."""
+    port, monitor_port = free_port(), free_port()
+    ports = ("--site-port", str(port), "--monitor-port", str(monitor_port), "--out", str(folder))
+    added = await house.writ("leaf", "add", "depot", "--pool", POOL, "--url", url, *ports, *told)
+    assert added.status == 0, added
+    conf = folder / "leaf.conf"
+    node = await ServerProcess.start(conf, folder / "leaf.log", port=port, monitor_port=monitor_port)
+    try:
+        async with _agent(folder):
+            yield folder
+    finally:
+        await node.stop()
+
+
+@asynccontextmanager
+async def _agent(folder: Path) -> AsyncIterator[None]:
+    """With the environment that was written for it, and its paths here."""
+    lines = (folder / f"agent-{POOL}.env").read_text().splitlines()
+    told = dict(line.split("=", 1) for line in lines)
+    here = {
+        "PATH": os.environ["PATH"],
+        "WRIT_KEY_FILE": str(folder / f"agent-{POOL}.seed"),
+        "WRIT_STATE_DIR": str(folder / "state"),
+        "WRIT_KILL_GRACE": str(KILL_GRACE),
+        **ENVIRON,
+    }
+    with (folder / "agent.log").open("ab") as output:
+        command = (sys.executable, "-m", "writ_agent_local")
+        process = await asyncio.create_subprocess_exec(*command, env={**told, **here}, stdout=output, stderr=output)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.wait(), 30)
+
+
+async def reaches(bus: NatsBus, subject: str, data: bytes = b"{}") -> bool:
+    """Whether anybody answers there."""
+    try:
+        await bus.request(subject, data, timeout=2)
+    except (Unreachable, TimedOut):
+        return False
+    return True
+
+
+async def said(folder: Path, words: str) -> None:
+    """By such a leaf node, until it did."""
+
+    async def look() -> bool:
+        return words in (folder / "open.log").read_text()
+
+    await eventually(look, what=words)
+
+
+@asynccontextmanager
+async def node_without_rules(url: str, seed: bytes, folder: Path, name: str, **more: Any) -> AsyncIterator[NatsBus]:
+    """Somebody's own leaf node, which keeps nobody from anything, linked with this key; a client of it."""
+    key = Key(generate_seed())
+    accounts = {"ANY": {"users": [{"nkey": key.public}]}}
+    remote = {"urls": [url], "account": "ANY", "nkey": seed.decode(), **more}
+    lines = (f"accounts: {json.dumps(accounts)}", f"leafnodes: {json.dumps({'remotes': [remote]})}")
+    async with open_server(folder, *lines) as (_, own):
+        bus = await connect(Options(name=name, servers=[own], seed=key.seed, inbox_prefix=inbox_prefix(name)))
+        try:
+            yield bus
+        finally:
+            await bus.close()

@@ -1,0 +1,83 @@
+"""A real Prometheus scrapes a running house by the rules of the tree, and what it alerts on reaches a webhook."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from msgspec import json
+from tests.docs.test_runbooks import ALERTS, METRIC
+from tests.e2e.watching import Prometheus, running, scraping
+
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse
+from writ_testing.nats_server import free_port
+from writ_testing.peers import program
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+WITHIN = 60.0
+
+
+class Webhook:
+    """Whoever is to be told: what Alertmanager posts, alert by alert."""
+
+    def __init__(self) -> None:
+        self.alerts: list[dict[str, Any]] = []
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        size = int(head.partition("content-length:")[2].split()[0])
+        self.alerts += json.decode(await reader.readexactly(size))["alerts"]
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+
+def telling(webhook: int) -> dict[str, Any]:
+    receiver = {"name": "hook", "webhook_configs": [{"url": f"http://127.0.0.1:{webhook}/"}]}
+    route = {"receiver": "hook", "group_wait": "0s", "group_interval": "1s", "group_by": ["..."]}
+    return {"route": route, "receivers": [receiver]}
+
+
+@asynccontextmanager
+async def watched(house: RunningHouse, folder: Path) -> AsyncIterator[tuple[Prometheus, Webhook]]:
+    """The house with Prometheus, Alertmanager and somebody who is told beside it."""
+    webhook, port, state = Webhook(), free_port(), folder / "alertmanager"
+    state.mkdir()
+    command = (
+        program("prometheus-alertmanager"),
+        f"--config.file={state / 'config.yaml'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+        f"--storage.path={state / 'data'}",
+    )
+    async with await asyncio.start_server(webhook.take, "127.0.0.1", 0) as hook:
+        (state / "config.yaml").write_text(yaml.safe_dump(telling(hook.sockets[0].getsockname()[1])))
+        async with scraping(house, folder, alertmanager=port) as seen, running(state / "log", *command):
+            yield seen, webhook
+
+
+async def test_a_refused_policy_is_alerted_on_and_reaches_a_webhook(house: RunningHouse, tmp_path: Path) -> None:
+    async with watched(house, tmp_path) as (seen, webhook):
+        named = sorted({word for rule in ALERTS.values() for word in METRIC.findall(rule["expr"])})
+
+        async def all_there() -> bool:
+            return all([await seen.query(name) for name in named if name != "writ_operations_total"])
+
+        await eventually(all_there, within=WITHIN, what="each metric of the rules")
+        good = house.home.policy.read_text()
+        house.home.policy.write_text(good.replace("deny_by_default", "deny_by_defualt"))
+        try:
+            await eventually(lambda: _told(webhook), within=WITHIN, what="the webhook")
+        finally:
+            house.home.policy.write_text(good)
+    alert = next(one for one in webhook.alerts if one["labels"]["alertname"] == "WritSecurityViolation")
+    assert alert["labels"] == {"alertname": "WritSecurityViolation", "severity": "critical", "kind": "file_refused"}
+    assert alert["annotations"]["summary"] == "Security events of kind file_refused were recorded"
+    assert alert["status"] == "firing"
+
+
+async def _told(webhook: Webhook) -> bool:
+    return any(one["labels"]["alertname"] == "WritSecurityViolation" for one in webhook.alerts)

@@ -1,0 +1,128 @@
+"""An archive that was announced and cannot be made is no dead end: while its range is there another takes its place."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.test_journal_archive import ADMIN, ENVIRON, archivable, archive
+
+from writ_client.archive.making import control_digest
+from writ_client.client import Writ
+from writ_client.house import journal
+from writ_client.house.journal import Archiver, bootstrapped
+from writ_contracts.errors import Conflict
+from writ_contracts.requests import OperationView
+from writ_testing.house import RunningHouse, open_policy, prepare, running_house
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[RunningHouse]:
+    home = prepare(tmp_path, policy=open_policy(ADMIN))
+    async with running_house(tmp_path, home=home, executors=2, environ=ENVIRON) as running:
+        yield running
+
+
+@pytest.fixture
+async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
+    async with await house.client() as client:
+        yield client
+
+
+async def announce(house: RunningHouse, writ: Writ, last: int, generation: int = 1, first: int = 1) -> OperationView:
+    """An archive that nobody made."""
+    async with bootstrapped(house.home, house.url) as bus:
+        control = await control_digest(bus.journal, last)
+    what: dict[str, Any] = {"generation": generation, "first": first, "last": last, "events": last - first + 1}
+    named = {**what, "digest": "0" * 64, "control": control, "reason": "none was made"}
+    return await writ.run("journal_archive", "writ", named, reason="none was made", timeout=60)
+
+
+async def try_to(house: RunningHouse, file: Path, *more: str, **environ: str) -> tuple[int, str]:
+    ended = await house.writ("journal", "archive", str(file), "-r", "it is full", *more, environ=environ)
+    return ended.status, ended.err
+
+
+async def restarted(house: RunningHouse) -> None:
+    """Policy, which knows the journal as it is now alone."""
+    pid = house.kill("policy")
+    await house.until("policy", other_than=pid)
+
+
+@pytest.mark.timeout(240)
+async def test_an_announcement_of_what_was_never_made_is_superseded(
+    house: RunningHouse, writ: Writ, tmp_path: Path
+) -> None:
+    await writ.run("test_noop", "web-1", timeout=30)
+    await archivable(writ, 4)
+    assert (await announce(house, writ, 4)).outcome == "succeeded"
+    file = tmp_path / "one.writ"
+    status, why = await try_to(house, file)
+    assert (status, "is not what archive 1 is of" in why, "--supersede" in why) == (1, True, True)
+    for refused in (await announce(house, writ, 4), await announce(house, writ, 6, generation=2, first=5)):
+        assert (refused.outcome, refused.code) == ("failed", "conflict")
+    killed, _ = await try_to(house, file, "--supersede", WRIT_FAULT="journal.announced")
+    assert killed == -9
+    told = await archive(house, file)
+    standing = await writ.journal()
+    assert (standing.generation, standing.first) == (1, told["archive"]["last"] + 1)
+    assert standing.first > 5
+    await restarted(house)
+    assert (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"
+    await archivable(writ, (await writ.journal()).last - 2)
+    await archive(house, tmp_path / "two.writ")
+    assert (await house.writ("journal", "verify", str(file), str(tmp_path / "two.writ"))).status == 0
+
+
+@pytest.mark.timeout(240)
+async def test_what_was_superseded_before_it_was_taken_out_is_not_taken_out(
+    house: RunningHouse, writ: Writ, tmp_path: Path
+) -> None:
+    await writ.run("test_noop", "web-1", timeout=30)
+    await archivable(writ, 4)
+    killed, _ = await try_to(house, tmp_path / "one.writ", WRIT_FAULT="journal.verified")
+    assert killed == -9
+    made = (await writ.journal()).archived
+    assert (await announce(house, writ, made - 1)).outcome == "succeeded"
+    status, why = await try_to(house, tmp_path / "one.writ")
+    assert (status, "not the one that counts" in why) == (2, True)
+    assert (await writ.journal()).first == 1
+    assert (await try_to(house, tmp_path / "two.writ", "--supersede"))[0] == 0
+    standing = await writ.journal()
+    assert (standing.generation, standing.first) == (1, standing.archived + 1)
+
+
+@pytest.mark.timeout(240)
+async def test_of_two_who_archive_at_once_one_is_told_that_the_other_counts(
+    house: RunningHouse, writ: Writ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was named for the longer range, that was not taken out, is found in the archive that it is in."""
+    await writ.run("test_noop", "web-1", timeout=30)
+    worked = await writ.run("test_noop", "web-1", timeout=30)
+    last = await archivable(writ, (await writ.journal()).last)
+    monkeypatch.setattr(journal, "MOST_EVENTS", 2)
+    async with bootstrapped(house.home, house.url) as bus:
+        archiver = Archiver(house.home, bus, writ, [house.home.key("policy").public])
+        take_out = archiver._take_out
+
+        async def late(announced: Any) -> int:
+            assert (await announce(house, writ, last)).outcome == "succeeded"
+            return await take_out(announced)
+
+        monkeypatch.setattr(archiver, "_take_out", late)
+        with pytest.raises(Conflict, match="by now"):
+            await archiver.archive(tmp_path / "one.writ", reason="it is full")
+        assert (await writ.journal()).first == 1
+        monkeypatch.setattr(journal, "MOST_EVENTS", 3)
+        monkeypatch.setattr(archiver, "_take_out", take_out)
+        done = await archiver.archive(tmp_path / "two.writ", reason="it is full", supersede=True)
+        assert (done.archive.last, (await writ.journal()).first) == (3, 4)
+        monkeypatch.setattr(
+            journal, "MOST_EVENTS", last - 3
+        )  # up to where it was said to end, and what was named is not
+        assert (await archiver.archive(tmp_path / "three.writ", reason="it is full")).archive.last == last
+    trace = await house.writ("trace", worked.operation_id, "-o", "json")
+    assert [event["body"]["generation"] for event in json.loads(trace.out)["events"]][-1] == 2
+    await restarted(house)
+    assert (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"

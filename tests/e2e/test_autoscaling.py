@@ -1,0 +1,49 @@
+"""What deploy/k8s scales by, asked of a real Prometheus: all that waits for agents of a pool and all that they run."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.architecture.test_k8s import SCALED
+from tests.e2e.watching import Prometheus, scraping
+
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, local_target, prepare, running_house
+from writ_testing.more_agents import POOL
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+QUERY = SCALED["spec"]["triggers"][0]["metadata"]["query"].replace('pool="ssh"', f'pool="{POOL}"')
+TARGETS = [f"web-{number}" for number in range(7)]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+    """One agent of two slots for seven targets, and two executors that both tell of them."""
+    folder = tmp_path_factory.mktemp("scaled")
+    home = prepare(folder, targets=[local_target(name, folder / "files") for name in TARGETS])
+    async with running_house(folder, home=home, executors=2, environ={"WRIT_SLOTS": "2"}) as running:
+        yield running
+
+
+async def test_the_number_is_that_of_what_waits_and_what_runs(house: RunningHouse, tmp_path: Path) -> None:
+    async with scraping(house, tmp_path) as seen, await house.client() as writ:
+        assert await number(seen) == 0
+        asked = [await writ.submit("test_sleep", target, {"seconds": 600, "processes": 0}) for target in TARGETS]
+        await eventually(lambda: is_(seen, len(TARGETS)), within=60, what="all of them")
+        for answer in asked:
+            await writ.cancel(answer.operation_id or "")
+        await eventually(lambda: is_(seen, 0), within=60, what="none of them")
+
+
+async def is_(seen: Prometheus, wanted: int) -> bool:
+    return await number(seen) == wanted
+
+
+async def number(seen: Prometheus) -> float | None:
+    """As KEDA takes it: of the one series that there must be."""
+    found = await seen.query(QUERY)
+    if not found:
+        return None
+    [one] = found
+    return float(one["value"][1])

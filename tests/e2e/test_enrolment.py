@@ -1,0 +1,198 @@
+"""An agent on another host: enrolled by a one-time token, at work at once, and nobody else was restarted."""
+
+import asyncio
+import base64
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from msgspec import json, structs
+
+from writ_bus.errors import Forbidden
+from writ_client.context import Context, open_bus
+from writ_client.house import tokens
+from writ_contracts import subjects
+from writ_contracts.journal import ControlEvent, SecurityEvent
+from writ_contracts.wire import decode_event
+from writ_runtime.files import read_agents, read_private
+from writ_testing.eventually import eventually
+from writ_testing.house import Ended, RunningHouse, local_target, open_policy, prepare, running_house
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+POOL, TARGET = "local-far", "far-1"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+    """With a target whose host is elsewhere; nobody has a key for its pool."""
+    folder = tmp_path_factory.mktemp("house")
+    targets = [
+        local_target("web-1", folder / "files"),
+        {**local_target(TARGET, folder / "far-files"), "connection": {"host": "far"}},
+    ]
+    home = prepare(folder, targets=targets, policy=open_policy())
+    async with running_house(folder, home=home, environ={"WRIT_HEARTBEAT": "0.5"}) as running:
+        yield running
+
+
+async def token_of(house: RunningHouse, *words: str) -> dict[str, Any]:
+    ended = await house.writ("agent", "token", POOL, *words, "-o", "json")
+    assert ended.status == 0, ended
+    return dict(json.decode(ended.out))
+
+
+async def enrol(folder: Path, token: str) -> Ended:
+    """On a host that has nothing but the command and the token."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "writ_client", "agent", "enrol", "--to", str(folder)),
+        cwd=folder.parent,
+        env=kept,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(token.encode()), 90)
+    return Ended(process.returncode or 0, out.decode(), err.decode())
+
+
+def environment(folder: Path) -> dict[str, str]:
+    lines = (folder / f"agent-{POOL}.env").read_text().splitlines()
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+@asynccontextmanager
+async def agent(folder: Path) -> AsyncIterator[None]:
+    """At work within the block, with what is in the folder and nothing else."""
+    state = folder / "state"
+    state.mkdir(mode=0o700)
+    own = {"WRIT_KEY_FILE": str(folder / f"agent-{POOL}.seed"), "WRIT_STATE_DIR": str(state), "WRIT_HEARTBEAT": "0.5"}
+    kept = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "writ_agent_local"), env={**kept, **environment(folder), **own}
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 30)
+
+
+async def events(house: RunningHouse, filter_: str) -> list[Any]:
+    seed = house.home.key("executor").seed
+    bus = await open_bus(Context(principal="executor", url=house.url), seed, wait=10)
+    try:
+        return [decode_event(record.data) for record in await bus.journal.read(filter_)]
+    finally:
+        await bus.close()
+
+
+async def test_a_host_enrols_and_its_agent_works_and_nobody_was_restarted(house: RunningHouse, tmp_path: Path) -> None:
+    before = {one.name: one.pid for one in house.report.processes}
+    made = await token_of(house)
+    folder = tmp_path / "etc"
+    ended = await enrol(folder, made["token"])
+    assert ended.status == 0, ended
+    private = read_private(folder / f"agent-{POOL}.seed").decode()
+    assert stat.S_IMODE((folder / f"agent-{POOL}.seed").stat().st_mode) == 0o600
+    assert private not in f"{ended}{house.logs()}{environment(folder)}"
+    assert not any(private in path.read_text(errors="replace") for path in house.home.keys.iterdir() if path.is_file())
+    async with agent(folder), await house.client() as writ:
+        done = await writ.run("test_noop", TARGET, timeout=60)
+        assert done.outcome == "succeeded"
+    assert {one.name: one.pid for one in house.report.processes} == before
+
+    async def recorded() -> list[Any] | None:
+        found = await events(house, subjects.CONTROL)
+        return [one for one in found if isinstance(one, ControlEvent) and one.body.get("token") == made["id"]] or None
+
+    (event,) = await eventually(recorded, what="the enrolment is on record")
+    assert (event.kind, event.body["pool"]) == ("agent_enrolled", POOL)
+    assert event.body["key"] in {one.key for one in read_agents(house.home.agents).agents if one.pool == POOL}
+
+
+async def test_a_token_that_was_used_opens_nothing_any_more(house: RunningHouse, tmp_path: Path) -> None:
+    made = await token_of(house)
+    assert (await enrol(tmp_path / "first", made["token"])).status == 0
+    again = await enrol(tmp_path / "second", made["token"])
+    assert (again.status, again.out) == (3, "")
+    assert "used, expired, or taken back" in again.err
+    assert not (tmp_path / "second" / f"agent-{POOL}.env").exists()
+
+
+async def test_of_two_hosts_with_the_same_token_at_once_one_gets_in(house: RunningHouse, tmp_path: Path) -> None:
+    made = await token_of(house)
+    before = len(read_agents(house.home.agents).agents)
+    ended = await asyncio.gather(*(enrol(tmp_path / str(number), made["token"]) for number in range(3)))
+    assert sorted(one.status for one in ended) == [0, 3, 3], ended
+    assert len(read_agents(house.home.agents).agents) == before + 1
+    won = next(number for number, one in enumerate(ended) if one.status == 0)
+    key = tokens.used_for(house.home, made["id"])
+    assert key is not None
+    assert f'"{key}"' not in "".join(one.err for one in ended)
+    assert [(tmp_path / str(number) / f"agent-{POOL}.env").exists() for number in range(3)] == [
+        number == won for number in range(3)
+    ]
+
+
+async def test_a_token_that_expired_or_was_taken_back_opens_nothing(house: RunningHouse, tmp_path: Path) -> None:
+    short, revoked = await token_of(house, "--expires", "1s"), await token_of(house)
+    assert (await house.writ("agent", "revoke", revoked["id"])).status == 0
+    for number, made in enumerate((short, revoked)):
+
+        async def refused(made: dict[str, Any] = made) -> bool:
+            ticket = tokens.read_ticket(made["token"])
+            context = Context(principal=f"enrol-{ticket.token}", url=house.url)
+            try:
+                bus = await open_bus(context, ticket.key.seed, wait=5)
+            except Forbidden:
+                return True
+            await bus.close()
+            return False
+
+        await eventually(refused, what="NATS knows it no more")
+        assert (await enrol(tmp_path / str(number), made["token"])).status == 3
+
+
+async def test_the_command_says_what_there_is_and_takes_no_pool_that_no_target_has(house: RunningHouse) -> None:
+    made = await token_of(house)
+    listed = await house.writ("agent", "list")
+    assert made["id"] in listed.out
+    assert made["token"] not in listed.out
+    refused = await house.writ("agent", "token", "nobodys")
+    assert (refused.status, refused.out) == (2, "")
+    assert (await house.writ("agent", "token", POOL, "--expires", "30d")).status == 2
+    assert (await house.writ("agent", "revoke", "nothing")).status == 2
+
+
+async def test_refused_attempts_are_on_record(house: RunningHouse, tmp_path: Path) -> None:
+    made = await token_of(house)
+    ticket = tokens.read_ticket(made["token"])
+    other = (await token_of(house))["id"]
+    bus = await open_bus(Context(principal=f"enrol-{ticket.token}", url=house.url), ticket.key.seed, wait=10)
+    try:
+        with pytest.raises(Forbidden):
+            await bus.request(subjects.enrol(other), b"{}", timeout=5)
+        answer = await bus.request(subjects.enrol(ticket.token), b"{}", timeout=10)
+        assert b'"code":"invalid"' in answer.data
+    finally:
+        await bus.close()
+    (tmp_path / "x").mkdir()
+    tampered = tokens.HEAD + _with_pool(ticket, "local-web-1")
+    assert (await enrol(tmp_path / "x" / "etc", tampered)).status in (3, 6)
+
+    async def recorded() -> bool:
+        found = await events(house, subjects.SECURITY)
+        return any(isinstance(one, SecurityEvent) and one.kind == "enrolment_refused" for one in found)
+
+    await eventually(recorded, what="the refusal is on record")
+
+
+def _with_pool(ticket: tokens.Ticket, pool: str) -> str:
+    return base64.urlsafe_b64encode(json.encode(structs.replace(ticket, pool=pool))).decode().rstrip("=")

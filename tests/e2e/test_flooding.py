@@ -1,0 +1,76 @@
+"""A principal that floods is refused before anything is done for it, is told so, and holds up nobody else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from statistics import median
+
+import pytest
+import pytest_asyncio
+
+from writ_client.client import Writ
+from writ_contracts.audit import SearchQuery
+from writ_contracts.errors import Full
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, prepare, running_house
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+BURST = 40
+ENVIRON = {"WRIT_RATE": "5", "WRIT_BURST": str(BURST)}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+    """With a principal that will flood it."""
+    folder = tmp_path_factory.mktemp("flood")
+    home = prepare(folder, principals=[("mallory", {})])
+    async with running_house(folder, home=home, environ=ENVIRON) as running:
+        yield running
+
+
+class Flood:
+    """Requests of one principal, the next as soon as one is answered, until it is over."""
+
+    def __init__(self, writ: Writ) -> None:
+        self._writ = writ
+        self.over = False
+        self.accepted: dict[str, float] = {}
+        self.refused: list[tuple[Full, float]] = []
+
+    async def ask(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while not self.over:
+            began = clock()
+            try:
+                answer = await self._writ.submit("test_noop", "web-1", sign=False)
+            except Full as error:
+                self.refused.append((error, clock() - began))
+            else:
+                self.accepted[answer.operation_id or ""] = clock() - began
+
+    async def is_refused(self, number: int) -> bool:
+        return len(self.refused) >= number
+
+
+async def test_a_flood_is_refused_unrecorded_while_anothers_operations_go_through(house: RunningHouse) -> None:
+    async with await house.client("mallory") as mallory, await house.client() as writ, asyncio.TaskGroup() as group:
+        flood = Flood(mallory)
+        for _ in range(16):
+            group.create_task(flood.ask())
+        try:
+            await eventually(lambda: flood.is_refused(20), what="a refusal")
+            done = [await writ.run("test_noop", "web-1", timeout=60) for _ in range(10)]
+            after = len(flood.refused)
+            await eventually(lambda: flood.is_refused(after + 20), what="the flood that still goes on")
+        finally:
+            flood.over = True
+    assert [view.outcome for view in done] == ["succeeded"] * 10
+    errors = [error for error, _ in flood.refused]
+    assert {(error.code, error.retry) for error in errors} == {("rate_limited", True)}
+    assert str(errors[0]) == "mallory sends more than 5 requests a second: wait, then go on"
+    assert len(flood.accepted) >= BURST
+    assert len(errors) > len(flood.accepted)
+    # To be refused costs less than to be let in, in the same queue at the same time.
+    assert median(seconds for _, seconds in flood.refused) < median(flood.accepted.values())
+    async with await house.client("mallory") as mallory:
+        recorded = (await mallory.search(SearchQuery(limit=1000))).rows
+    assert {one.operation_id for one in recorded} == set(flood.accepted)

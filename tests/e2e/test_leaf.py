@@ -1,0 +1,154 @@
+"""A site behind NAT: a leaf node of its own on what `writ leaf add` writes, agents that reach nothing else, and a link
+that is cut while they work.
+"""
+
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.e2e.depot import ENVIRON, POOL, node_without_rules, reaches, said, site_of
+
+from writ_bus.leaf import next_of
+from writ_bus.port import Delivery
+from writ_client.client import Writ
+from writ_contracts import subjects
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, local_target, prepare, running_house
+from writ_testing.load import settled
+from writ_testing.nats_server import free_port
+from writ_testing.tcp_proxy import TcpProxy, tcp_proxy
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+YARD = "local-yard"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+    """Two targets that no agent here serves: one at the depot, one in the yard."""
+    folder = tmp_path_factory.mktemp("leaf")
+    files = folder / "files"
+    targets = [
+        local_target("depot-1", files, connection={"host": "depot"}),
+        local_target("yard-1", files, connection={"host": "yard"}),
+    ]
+    home = prepare(folder, targets=targets)
+    async with running_house(folder, home=home, environ=ENVIRON) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
+    async with await house.client() as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def proxy(house: RunningHouse) -> AsyncIterator[TcpProxy]:
+    """The site's one way to us."""
+    hub = free_port()
+    house.home.leaves.write_text(f"{{listen: 127.0.0.1, port: {hub}, leaves: []}}\n")
+    async with tcp_proxy(hub) as proxy:
+        yield proxy
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(house: RunningHouse, proxy: TcpProxy, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]:
+    """The depot, let in while the house runs."""
+    async with site_of(house, tmp_path_factory.mktemp("depot"), f"nats://127.0.0.1:{proxy.port}") as folder:
+        yield folder
+
+
+async def test_an_agent_behind_a_leaf_node_carries_out_an_operation(site: Path, writ: Writ, files: Path) -> None:
+    done = await writ.run("test_count", "depot-1", {"path": str(files / "counted")}, timeout=60)
+    assert done.outcome == "succeeded"
+    assert (files / "counted").read_text().split() == [done.operation_id]
+    secret = await writ.run("test_secret", "depot-1", {"secret": "over the link"}, timeout=60)
+    assert secret.outcome == "succeeded"
+
+
+async def test_what_the_site_gets_is_for_its_owner_alone(site: Path) -> None:
+    names = ("leaf.conf", f"agent-{POOL}.seed", f"agent-{POOL}.env")
+    assert [stat.S_IMODE((site / name).stat().st_mode) for name in names] == [0o600] * 3
+
+
+async def test_a_link_cut_while_it_works_costs_nothing_but_time(
+    site: Path, proxy: TcpProxy, writ: Writ, files: Path
+) -> None:
+    path = files / "cut"
+    asked = await writ.submit("test_count", "depot-1", {"path": str(path), "delay": 2.0, "timeout": 30})
+    operation_id = asked.operation_id or ""
+    await eventually(lambda: _state(writ, operation_id, "started"), what="its start")
+    proxy.cut()
+    await eventually(lambda: _exists(path), what="its effect")
+    proxy.flow()
+    assert await settled(writ, operation_id) == "succeeded"
+    assert path.read_text().split() == [operation_id]
+
+
+async def test_a_link_that_stays_cut_makes_it_unknown_until_it_is_back(
+    site: Path, proxy: TcpProxy, writ: Writ, files: Path
+) -> None:
+    path = files / "stays-cut"
+    asked = await writ.submit("test_count", "depot-1", {"path": str(path), "delay": 1.0, "timeout": 6})
+    operation_id = asked.operation_id or ""
+    await eventually(lambda: _state(writ, operation_id, "started"), what="its start")
+    proxy.cut()
+    assert (await writ.wait(operation_id, timeout=60)).outcome == "unknown"
+    proxy.flow()
+    assert await settled(writ, operation_id) == "succeeded"
+    kinds = [event.kind for event in (await writ.trace(operation_id=operation_id)).events]
+    assert (kinds.count("started"), kinds.count("unknown"), kinds.count("resolved")) == (1, 1, 1)
+    assert path.read_text().split() == [operation_id]
+
+
+async def _state(writ: Writ, operation_id: str, state: str) -> bool:
+    return (await writ.get(operation_id)).state == state
+
+
+async def _exists(path: Path) -> bool:
+    return path.exists()
+
+
+FORBIDDEN = (
+    subjects.claim(YARD),
+    subjects.receipt(YARD),
+    subjects.look(YARD),
+    subjects.request("operator", "test_noop"),
+    "writ.query.operator.targets",
+    subjects.POLICY_DECIDE,
+    "$JS.API.STREAM.INFO.WRIT_JOURNAL",
+    "$JS.API.STREAM.NAMES",
+    "writ.api.journal",
+    "$SYS.REQ.SERVER.PING.VARZ",
+)
+
+
+async def test_who_has_the_link_reaches_its_own_pool_and_nothing_else(
+    site: Path, proxy: TcpProxy, house: RunningHouse, writ: Writ, tmp_path: Path
+) -> None:
+    url, seed = f"nats://127.0.0.1:{proxy.port}", house.home.key(f"leaf-depot-{POOL}").seed
+    async with node_without_rules(url, seed, tmp_path, f"agent-{POOL}") as bus:
+        await eventually(lambda: reaches(bus, subjects.claim(POOL)), what="an answer over the link")
+        waiting = await writ.submit("test_noop", "yard-1")
+        seen: list[str] = []
+
+        async def take(delivery: Delivery) -> None:
+            seen.append(delivery.message.subject)
+
+        await bus.pull(subjects.consumer(YARD), subjects.JOURNAL_STREAM, take, slots=1)
+        asked = b'{"batch":1,"expires":1000000000}'
+        for pull in (next_of(YARD), f"$JS.API.CONSUMER.MSG.NEXT.WRIT_JOURNAL.{subjects.consumer(YARD)}"):
+            assert not await reaches(bus, pull, asked), pull
+        for subject in FORBIDDEN:
+            assert not await reaches(bus, subject), subject
+        assert (await writ.get(waiting.operation_id or "")).state == "dispatched"
+        assert not seen
+
+
+async def test_a_principals_key_makes_no_link(site: Path, proxy: TcpProxy, house: RunningHouse, tmp_path: Path) -> None:
+    url, seed = f"nats://127.0.0.1:{proxy.port}", house.home.key("principal-operator").seed
+    async with node_without_rules(url, seed, tmp_path, "operator") as bus:
+        await said(tmp_path, "Authorization Violation")
+        assert not await reaches(bus, "writ.query.operator.targets")

@@ -1,0 +1,142 @@
+"""Each thing that health is about, broken in a running house: named in `/readyz`, in `writ status` and in a metric."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+
+import pytest
+import pytest_asyncio
+from msgspec import json
+from tests.e2e.test_health import get
+
+from writ_client.client import Writ
+from writ_client.house.readiness import read_run_file
+from writ_executor.success import FEWEST
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, local_target, running_house
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+WITHIN = 40.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+    folder = tmp_path_factory.mktemp("house")
+    targets = [local_target("web-1", folder / "files"), local_target("db-1", folder / "files", agent="local-db")]
+    environ = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "1.5"}
+    async with running_house(folder, environ=environ, targets=targets) as running:
+        yield running
+
+
+class Told:
+    """What one process says of one check of its own, in all three places."""
+
+    def __init__(self, house: RunningHouse, process: str, check: str) -> None:
+        self._house, self._process, self._check = house, process, check
+
+    async def readyz(self) -> str:
+        body = json.decode(await self._get("readyz"))
+        return str(body["checks"][self._check])
+
+    async def metric(self) -> float:
+        rows = dict(
+            line.rsplit(" ", 1) for line in (await self._get("metrics")).decode().splitlines() if line[0] != "#"
+        )
+        return float(rows[f'writ_check_ok{{check="{self._check}"}}'])
+
+    async def status(self) -> str:
+        """What `writ status` prints of the process."""
+        ended = await self._house.writ("status", environ={"COLUMNS": "250"})
+        return "\n".join(line for line in ended.out.splitlines() if self._process in line)
+
+    async def well(self) -> bool:
+        return await self.readyz() == "ok" and await self.metric() == 1
+
+    async def is_ill(self, *words: str) -> None:
+        """In the end it is named in all three, with these words."""
+
+        async def ill() -> bool:
+            said = await self.readyz()
+            return all(word in said for word in words)
+
+        await eventually(ill, within=WITHIN, what=f"{self._check} with {words}")
+        assert await self.metric() == 0
+        shown = await self.status()
+        assert f"{self._check}: " in shown
+        assert all(word in shown for word in words), shown
+
+    async def _get(self, path: str) -> bytes:
+        found = read_run_file(self._house.home.run / f"{self._process}.json", self._house.pid(self._process))
+        assert found is not None
+        for _ in range(3):  # a check that is not ready is a status 503, whose body says why
+            try:
+                return await asyncio.to_thread(get, found.health_port, path)
+            except OSError as error:
+                return bytes(error.read())  # type: ignore[attr-defined]
+        raise AssertionError("not reached")
+
+
+@asynccontextmanager
+async def well_again(told: Told) -> AsyncIterator[None]:
+    """It is well before, and again when the block has put right what it broke."""
+    await eventually(told.well, within=WITHIN, what=f"{told._check} before")
+    yield
+    await eventually(told.well, within=WITHIN, what=f"{told._check} after")
+
+
+async def test_a_policy_file_with_a_mistake(house: RunningHouse) -> None:
+    told, policy = Told(house, "policy", "policy"), house.home.policy
+    good = policy.read_text()
+    async with well_again(told):
+        policy.write_text(good.replace("deny_by_default", "deny_by_defualt"))
+        await told.is_ill("deny_by_defualt")
+        policy.write_text(good)
+
+
+async def test_an_inventory_with_a_mistake_is_told_by_all_who_read_it(house: RunningHouse) -> None:
+    inventory = house.home.inventory
+    good = inventory.read_text()
+    async with well_again(Told(house, "policy", "inventory")), well_again(Told(house, "executor", "inventory")):
+        inventory.write_text(good.replace("role:", "rolle:"))
+        await Told(house, "policy", "inventory").is_ill("rolle")
+        await Told(house, "executor", "inventory").is_ill("rolle")
+        inventory.write_text(good)
+
+
+async def test_a_pool_whose_agent_stands_still(house: RunningHouse) -> None:
+    told = Told(house, "executor", "pools")
+    async with well_again(told):
+        with house.paused("agent-local-db"):
+            await told.is_ill("no agent of pool local-db")
+
+
+async def test_operations_that_fail(house: RunningHouse) -> None:
+    told = Told(house, "executor", "success")
+    await eventually(told.well, within=WITHIN)
+    async with await house.client() as writ:
+        await _fail(writ)
+    await told.is_ill(f"{FEWEST} of the")
+
+
+async def _fail(writ: Writ) -> None:
+    for _ in range(FEWEST):
+        done = await writ.run("test_fail", "web-1")
+        assert done.outcome == "failed"
+
+
+async def test_an_audit_service_that_stands_still(house: RunningHouse) -> None:
+    told = Told(house, "executor", "audit")
+    async with well_again(told):
+        with house.paused("audit"):
+            await told.is_ill("no audit service was heard")
+            assert "no answer" in await Told(house, "audit", "index").status()
+
+
+async def test_an_index_that_cannot_be_written(house: RunningHouse) -> None:
+    told = Told(house, "audit", "index")
+    async with well_again(told), await house.client() as writ:
+        with closing(sqlite3.connect(house.home.state / "audit/audit.sqlite", isolation_level=None)) as held:
+            held.execute("BEGIN IMMEDIATE")  # as if the disk took no more: nothing gets into it
+            await writ.run("test_noop", "web-1")
+            await told.is_ill("locked")

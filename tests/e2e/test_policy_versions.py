@@ -1,0 +1,211 @@
+"""Versions of the policy in a real house: published, in force at once, on record, rolled back, and never believed
+without their signatures.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from msgspec import json, structs
+from tests.e2e.robbed import holding
+
+from writ_bus.port import Bus, Entry
+from writ_client.client import Writ
+from writ_contracts import subjects
+from writ_contracts.errors import Denied, Invalid
+from writ_contracts.journal import SecurityEvent
+from writ_contracts.policies import StoredPolicy
+from writ_contracts.wire import decode, encode
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, open_policy, prepare, running_house
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+CONTROLS: dict[str, Any] = {
+    "name": "controls",
+    "operations": ["policy_publish", "policy_rollback", "audit_read", "emergency_declare", "emergency_confirm"],
+    "allowed": True,
+    "user_roles": ["admin"],
+}
+CANARY = "canary-77ab01"
+NOBODY = {"name": f"nobody-{CANARY}", "operations": ["test_noop"], "allowed": False}
+OPEN, CLOSED = open_policy(CONTROLS), open_policy(CONTROLS, NOBODY)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+    folder = tmp_path_factory.mktemp("house")
+    home = prepare(folder, policy=OPEN, principals=[("alice", {})])
+    async with running_house(folder, home=home, executors=2, environ={"WRIT_RATE": "100000"}) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
+    async with await house.client() as client:
+        yield client
+
+
+async def outcome(writ: Writ) -> str | None:
+    return (await writ.run("test_noop", "web-1", timeout=20)).outcome
+
+
+async def number(writ: Writ) -> int:
+    version = (await writ.policy_status()).version
+    assert version is not None
+    return version.number
+
+
+async def closed_and_open_again(writ: Writ) -> int:
+    """Both published, whatever was before; the number of the version in force."""
+    await writ.policy_publish(CLOSED, reason="a test closes")
+    return int((await writ.policy_publish(OPEN, reason="and opens")).output["version"])
+
+
+async def test_the_file_is_version_1_and_an_edit_of_it_the_next(house: RunningHouse, writ: Writ) -> None:
+    status = await writ.policy_status()
+    assert status.version is not None
+    assert (status.version.number, status.version.origin, status.version.author) == (1, "file", "file")
+    assert await outcome(writ) == "succeeded"
+    house.home.policy.write_text(CLOSED)
+    assert await outcome(writ) == "denied"
+    house.home.policy.write_text(OPEN)
+    assert await outcome(writ) == "succeeded"
+    assert await number(writ) == 3
+
+
+async def test_a_published_version_decides_the_very_next_request_and_is_on_record(
+    house: RunningHouse, writ: Writ
+) -> None:
+    before = await number(writ)
+    done = await writ.policy_publish(CLOSED, reason="nobody works today", replaces=before)
+    assert (done.outcome, done.output["version"]) == ("succeeded", before + 1)
+    denied = await writ.submit("test_noop", "web-1")
+    assert denied.outcome == "denied"
+    trace = await writ.trace(operation_id=denied.operation_id)
+    decision = json.decode(json.encode(trace.events[0].body["decision"]))["payload"]
+    assert decision["policy"]["number"] == before + 1
+    told = json.encode(await writ.trace(operation_id=done.operation_id)).decode()
+    assert "policy_publish" in told
+    assert CANARY not in told, "the document is in the record"
+    shown = await writ.policy_show()
+    assert (shown.document, shown.version and shown.version.author) == (CLOSED, "operator")
+    undone = await writ.policy_rollback(before, reason="they do")
+    assert undone.output["version"] == before + 2
+    assert await outcome(writ) == "succeeded"
+    redone = await writ.policy_rollback(before + 1, reason="they do not")
+    assert redone.output["version"] == before + 3
+    assert await outcome(writ) == "denied"
+    await writ.policy_rollback(before + 2, reason="they do after all")
+    history = await writ.policy_history(limit=4)
+    kinds = [(one.number - before, one.origin, one.restores and one.restores - before) for one in history.versions]
+    assert kinds == [(4, "rollback", 2), (3, "rollback", 1), (2, "rollback", 0), (1, "published", None)]
+    assert history.more
+
+
+async def test_what_does_not_load_or_no_longer_fits_is_refused_with_all_that_is_wrong(writ: Writ) -> None:
+    before = await closed_and_open_again(writ)
+    with pytest.raises(Invalid) as caught:
+        await writ.policy_publish("policies:\n  nmae: x\n  version: 7\n", reason="a mistake")
+    assert caught.value.code == "invalid_document"
+    assert {(line, "name" in text) for line, _, text in caught.value.problems} >= {(2, True)}
+    assert len(caught.value.problems) > 1
+    with pytest.raises(Invalid, match=f"version {before} is in force, not {before - 1}"):
+        await writ.policy_publish(OPEN, reason="too late", replaces=before - 1)
+    with pytest.raises(Invalid, match="nobody could change it again"):
+        await writ.policy_publish(open_policy(), reason="locks everybody out")
+    with pytest.raises(Invalid, match="no version 4000"):
+        await writ.policy_rollback(4000, reason="there is none")
+    assert await number(writ) == before
+
+
+async def test_a_file_that_differs_is_told_and_does_not_count(house: RunningHouse, writ: Writ) -> None:
+    before = await closed_and_open_again(writ)
+    house.home.policy.write_text(CLOSED)
+
+    async def noted() -> bool:
+        return bool((await writ.policy_status()).notes)
+
+    await eventually(noted)
+    assert await outcome(writ) == "succeeded"
+    house.home.policy.write_text("policies: {nmae: x}")
+
+    async def told() -> bool:
+        return "policy" in (await writ.policy_status()).problems
+
+    await eventually(told)
+    async with holding(house, "executor") as bus:
+
+        async def recorded() -> bool:
+            events = [decode(one.data, SecurityEvent) for one in await bus.journal.read(subjects.SECURITY)]
+            return {"file_refused", "file_ignored"} <= {one.kind for one in events}
+
+        await eventually(recorded)
+    house.home.policy.write_text(OPEN)
+    assert await number(writ) == before
+
+
+async def test_what_an_executor_alone_stores_is_not_believed_and_that_is_on_record(
+    house: RunningHouse, writ: Writ
+) -> None:
+    """The executor's key stores again what closed the house once, under the next number, and announces it."""
+    before = await closed_and_open_again(writ)
+    async with holding(house, "executor") as thief:
+        records = await thief.policies.read(subjects.POLICIES)
+        closing = [decode(one.data, StoredPolicy, limit=3_000_000) for one in records]
+        old = next(one for one in closing if one.origin == "published" and CANARY in one.document)
+        await forge(thief, structs.replace(old, number=len(records) + 1), len(records))
+
+        async def refused() -> bool:
+            return "store" in (await writ.policy_status()).problems
+
+        await eventually(refused)
+        assert await outcome(writ) == "succeeded"
+        assert await number(writ) == before
+
+        async def recorded() -> bool:
+            events = await thief.journal.read(subjects.SECURITY)
+            kinds = [decode(one.data, SecurityEvent).kind for one in events]
+            return "version_refused" in kinds
+
+        await eventually(recorded)
+        house.kill("policy")
+        await house.until("policy")
+        assert await number(writ) == before
+    done = await writ.policy_publish(OPEN, reason="goes on", replaces=before)
+    assert done.output["version"] == before + 2
+
+
+async def forge(thief: Bus, version: StoredPolicy, stored: int) -> None:
+    entry = Entry(
+        subject=subjects.published_policy(version.operation_id),
+        data=encode(version),
+        event_id=f"forged-{stored}",
+        filter=subjects.POLICIES,
+        expected=stored,
+    )
+    await thief.policies.append(entry)
+
+
+async def test_others_may_see_which_policy_is_in_force_and_not_what_it_says(house: RunningHouse) -> None:
+    async with await house.client("alice") as alice:
+        assert (await alice.policy_status()).rules > 0
+        with pytest.raises(Denied):
+            await alice.policy_show()
+        refused = await alice.submit("policy_publish", "writ", {"document": OPEN, "reason": "mine"})
+        assert refused.outcome == "denied"
+    async with holding(house, "executor") as bus:
+
+        async def recorded() -> bool:
+            events = [decode(one.data, SecurityEvent) for one in await bus.journal.read(subjects.SECURITY)]
+            return ("read_refused", "alice") in [(one.kind, one.principal) for one in events]
+
+        await eventually(recorded)
+
+
+async def test_an_emergency_is_declared_and_ended(house: RunningHouse, writ: Writ) -> None:
+    declared = await writ.emergency_declare(["web-*"], reason="it burns", until=time.time() + 600)
+    assert declared.outcome == "succeeded"
+    ended = await writ.emergency_end(declared.output["id"])
+    assert (ended.outcome, ended.output["id"]) == ("succeeded", declared.output["id"])

@@ -1,0 +1,226 @@
+"""A host over SSH in a whole installation: nothing of an operation on it happens here, another host key is refused and
+recorded, and nothing that is secret is found anywhere, there or here.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.e2e.robbed import holding
+from tests.e2e.test_first_operation import metrics_of
+from tests.e2e.test_grants import security
+
+from writ_client.client import Writ
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, open_policy, prepare, running_house
+from writ_testing.sshd import Sshd, descendants, make_key, sshd
+from writ_testing.tailscale_local_api import LocalApi, Peer, local_api, node_key
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+POOL = "ssh"
+ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_RATE": "100000", "WRIT_BURST": "100000"}
+CANARY = "canary-3d9ae1"
+AGENTS_OWN = "canary-77be20"
+PEER = Peer(name="peer", addresses=("127.0.0.1",), tags=("tag:web",))
+
+
+class SshHouse:
+    """The installation, whose SSH agent `writ up` runs, the host, and the tailnet that both are in."""
+
+    def __init__(self, house: RunningHouse, server: Sshd, tailnet: LocalApi) -> None:
+        self.house, self.server, self.tailnet = house, server, tailnet
+        self.root = server.folder / "root"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ssh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SshHouse]:
+    folder = tmp_path_factory.mktemp("ssh")
+    with local_api(folder / "tailscaled.sock", PEER) as tailnet:
+        async with sshd(folder / "host", "LogLevel DEBUG3") as server, ssh_house(folder, server, tailnet) as house:
+            yield house
+
+
+@asynccontextmanager
+async def ssh_house(folder: Path, server: Sshd, tailnet: LocalApi) -> AsyncIterator[SshHouse]:
+    """`web-1` and `web-2` are one host; `peer` is it as a peer of the tailnet."""
+    pinned = {"host": PEER.name, "host_key_alias": "127.0.0.1", "tailscale_node_key": PEER.node_key}
+    by_tailnet = {**server.connection(), "via": "tailscale", "tailscale_tags": ["tag:web"], **pinned}
+    ways = {"web-1": server.connection(), "web-2": server.connection(), "peer": by_tailnet}
+    root = server.folder / "root"
+    root.mkdir()
+    targets = [
+        {"id": name, "role": "development", "backend": "ssh", "connection": way, "file_roots": [str(root)]}
+        for name, way in ways.items()
+    ]
+    for name in ways:
+        server.let_in(name)
+    home = prepare(folder, targets=targets, policy=open_policy())
+    own = {
+        "WRIT_SSH_KEYS": str(server.keys),
+        "WRIT_SSH_KNOWN_HOSTS": str(server.known_hosts),
+        "WRIT_TAILSCALE_SOCKET": str(tailnet.socket),
+        "LC_TOKEN": AGENTS_OWN,
+    }
+    async with running_house(folder, home=home, environ={**ENVIRON, **own}) as house:
+        yield SshHouse(house, server, tailnet)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def writ(ssh: SshHouse) -> AsyncIterator[Writ]:
+    async with await ssh.house.client() as client:
+        yield client
+
+
+async def test_an_operation_runs_on_the_host_and_not_beside_the_agent(ssh: SshHouse, writ: Writ) -> None:
+    path = ssh.root / "counted"
+    parameters = {"path": str(path), "delay": 1.0}
+    run = asyncio.create_task(writ.run("test_count", "web-1", parameters, timeout=60))
+
+    async def at_work() -> int | None:
+        marks = (json.loads(mark.read_text()) for mark in (ssh.server.host_folder / "marks").glob("*.begun"))
+        return next((mark["process"]["pid"] for mark in marks if mark["operation"] == "test_count"), None)
+
+    worker = await eventually(at_work, within=30, what="its mark on the host")
+    assert worker in ssh.server.sessions()
+    assert descendants(ssh.house.pid("agent-ssh") or 0) == []
+    done = await run
+    assert (done.outcome, path.read_text()) == ("succeeded", f"{done.operation_id}\n")
+
+
+async def test_two_targets_on_one_host_have_a_connection_and_a_key_each(ssh: SshHouse, writ: Writ) -> None:
+    for target in ("web-1", "web-2", "web-1", "web-2"):
+        assert (await writ.run("network_status", target, timeout=30)).outcome == "succeeded"
+    let_in = {line.split("SHA256:")[1].split()[0] for line in _accepted(ssh.server)}
+    assert len(let_in) == len(_accepted(ssh.server)) == 2
+
+
+async def test_nothing_secret_is_found_anywhere(ssh: SshHouse, writ: Writ) -> None:
+    key = (ssh.server.keys / "web-1").read_text().splitlines()[2]
+    long = CANARY * 5000
+    with watching(ssh, [CANARY, AGENTS_OWN, key]) as seen:
+        for content in (CANARY, long):
+            path = ssh.root / f"secret-{len(content)}"
+            wrote = await writ.run("file_write", "web-1", {"file_path": str(path), "content": content}, timeout=30)
+            read = await writ.run("file_read", "web-1", {"file_path": str(path)}, timeout=30)
+            assert (wrote.outcome, read.outcome) == ("succeeded", "succeeded")
+            assert (await writ.result(read.operation_id) or {})["content"] == content
+            path.unlink()
+        kept = await writ.run("test_secret", "web-1", {"secret": long[:99_000]}, timeout=30)
+        assert (await writ.result(kept.operation_id) or {})["echo"] == long[:99_000]
+        away = await writ.run("file_write", "web-1", {"file_path": "/etc/motd", "content": CANARY}, timeout=30)
+        assert (away.outcome, away.code) == ("failed", "outside_roots")
+    assert seen == []
+    for secret in (CANARY, AGENTS_OWN, key):
+        assert secret not in ssh.house.logs() + await metrics_of(ssh.house, 4) + ssh.server.log.read_text()
+        folders = (ssh.house.home.root, ssh.server.host_folder, ssh.root)
+        assert [str(path) for path in holding_it(folders, secret)] == []
+
+
+async def test_another_host_key_is_refused_and_recorded(ssh: SshHouse, writ: Writ) -> None:
+    known = ssh.server.known_hosts.read_text()
+    make_key(ssh.server.folder / "other")
+    other = (ssh.server.folder / "other.pub").read_text()
+    for pid in ssh.server.sessions():
+        with suppress(ProcessLookupError):
+            os.kill(pid, 9)
+    ssh.server.known_hosts.write_text(f"[127.0.0.1]:{ssh.server.port} {other}")
+    let_in = len(_accepted(ssh.server))
+    try:
+        done = await writ.run("test_count", "web-1", {"path": str(ssh.root / "never")}, timeout=60)
+        assert (done.outcome, done.code) == ("failed", "host_key_changed")
+        async with holding(ssh.house, "executor") as bus:
+            event = await security(bus, done.operation_id)
+        assert (event.kind, event.principal) == ("host_key_changed", "operator")
+        assert "web-1" in event.detail
+        assert len(_accepted(ssh.server)) == let_in
+        assert not (ssh.root / "never").exists()
+    finally:
+        ssh.server.known_hosts.write_text(known)
+    assert (await writ.run("test_count", "web-1", {"path": str(ssh.root / "again")}, timeout=60)).outcome == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"key": node_key("thief")}, "tailscale_wrong_node"),
+        ({"tags": ("tag:other",)}, "tailscale_wrong_tags"),
+        ({"tags": ()}, "tailscale_wrong_tags"),
+    ],
+)
+async def test_a_peer_that_is_another_one_is_refused_and_recorded(
+    ssh: SshHouse, writ: Writ, change: dict[str, Any], code: str
+) -> None:
+    let_in = len(_accepted(ssh.server))
+    ssh.tailnet.put(replace(PEER, **change))
+    try:
+        done = await writ.run("test_count", "peer", {"path": str(ssh.root / "stolen")}, timeout=60)
+        assert (done.outcome, done.code) == ("failed", code)
+        async with holding(ssh.house, "executor") as bus:
+            event = await security(bus, done.operation_id)
+        assert (event.kind, event.principal) == ("wrong_peer", "operator")
+        assert event.detail == f"test_count on peer ended with {code}"
+        assert len(_accepted(ssh.server)) == let_in
+    finally:
+        ssh.tailnet.put(PEER)
+    assert not (ssh.root / "stolen").exists()
+
+
+async def test_a_peer_that_is_the_one_that_is_meant_is_worked_on(ssh: SshHouse, writ: Writ) -> None:
+    done = await writ.run("test_count", "peer", {"path": str(ssh.root / "by-tailnet")}, timeout=60)
+    assert (done.outcome, (ssh.root / "by-tailnet").read_text()) == ("succeeded", f"{done.operation_id}\n")
+
+
+@contextmanager
+def watching(ssh: SshHouse, secrets: Iterable[str]) -> Iterator[list[str]]:
+    """What `ps` would have shown of them at any moment: of any process its arguments, of those on the host also the
+    environment."""
+    wanted, seen, over = [secret.encode() for secret in secrets], list[str](), Event()
+
+    def look() -> None:
+        while not over.wait(0.005):
+            for pid, name in [(pid, "cmdline") for pid in _pids()] + [
+                (pid, "environ") for pid in ssh.server.sessions()
+            ]:
+                if any(secret in _read(pid, name) for secret in wanted):
+                    seen.append(f"{name} of {pid}: {_read(pid, 'cmdline')[:200]!r}")
+
+    thread = Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+def holding_it(folders: Iterable[Path], secret: str) -> list[Path]:
+    """The files with it."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if secret.encode() in _contents(path)]
+
+
+def _accepted(server: Sshd) -> list[str]:
+    return [line for line in server.log.read_text().splitlines() if "Accepted publickey" in line]
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _read(pid: int, name: str) -> bytes:
+    return _contents(Path(f"/proc/{pid}/{name}"))
+
+
+def _contents(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # gone meanwhile
+        return b""

@@ -1,0 +1,118 @@
+"""Yesterday's agent with today's services, and today's agent with yesterday's services: real processes of two versions.
+
+Yesterday's are those of a commit, out of this repository's history; where that isn't there (a shallow clone) these
+tests are skipped, and tests/contracts/test_versions.py alone says that both understand each other.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from writ_client.client import Writ
+from writ_client.house import services
+from writ_client.house.home import host_token
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse, prepare, running_house
+from writ_testing.load import load
+
+pytestmark = pytest.mark.timeout(240)
+ROOT = Path(__file__).parents[2]
+YESTERDAY = "35c8e7ea25173b8cdf0b2a0512c711da27fa393c"
+"""The last state before agents enrolled and messages left out what is at its default."""
+POOL = f"local-{host_token()}"
+ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "3"}
+
+
+@pytest.fixture(scope="module")
+def python_of_yesterday(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter whose Writ is yesterday's, with the third parties of today."""
+    if subprocess.run(["git", "cat-file", "-e", YESTERDAY], cwd=ROOT, capture_output=True, check=False).returncode:
+        pytest.skip(f"{YESTERDAY[:12]} is not in this clone's history")
+    folder = tmp_path_factory.mktemp("yesterday")
+    (folder / "tree").mkdir()
+    archive = subprocess.run(
+        ["git", "archive", YESTERDAY, "libs", "services"], cwd=ROOT, capture_output=True, check=True, timeout=60
+    )
+    subprocess.run(["tar", "-x", "-C", str(folder / "tree")], input=archive.stdout, check=True, timeout=60)
+    venv.create(folder / "venv", symlinks=True)
+    ours = sorted(str(path.parent) for path in (folder / "tree").glob("*/*/pyproject.toml"))
+    (packages,) = (folder / "venv").glob("lib/python*/site-packages")
+    (packages / "yesterday.pth").write_text("\n".join([*ours, sysconfig.get_path("purelib")]))
+    python = folder / "venv" / "bin" / "python"
+    for module in ("writ_contracts", "writ_agent_local", "writ_executor"):
+        where = f"import {module}; print({module}.__file__)"
+        said = subprocess.run([python, "-P", "-c", where], capture_output=True, text=True, check=True, timeout=60)
+        assert said.stdout.startswith(str(folder)), said.stdout
+    return python
+
+
+@asynccontextmanager
+async def agent(house: RunningHouse, python: Path) -> AsyncIterator[None]:
+    """Of the pool, run by that interpreter, heard within the block."""
+    [service] = services.agents(services.Table(), house.home, house.url, {POOL: "local"}, house.home.ssh)
+    with (house.home.log / "agent.log").open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(str(python), *service.argv[1:]),
+            env={**services.passed_on(os.environ), **service.env, **ENVIRON},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        async with await house.client() as writ:
+            await eventually(lambda: _heard(writ), within=60, what="the agent is heard")
+        yield
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 30)
+
+
+async def _heard(writ: Writ) -> bool:
+    return any(target.agents for target in await writ.targets() if target.pool == POOL)
+
+
+async def work(house: RunningHouse, files: Path) -> None:
+    """Operations that look, change, ask the target for what a rule names, and go on under load."""
+    async with await house.client() as writ:
+        async with load(writ, ["web-1"], files / "counted", delay=0.02) as ran:
+            await ran.more(5)
+        await ran.check(writ)
+        path = files / "written"
+        done = await writ.run("file_write", "web-1", {"file_path": str(path), "content": "x"}, timeout=60)
+        assert (done.outcome, path.read_text()) == ("succeeded", "x")
+        previewed = await writ.simulate("file_write", "web-1", {"file_path": str(path), "content": "y"})
+        assert previewed.error is None
+        read = await writ.run("file_read", "web-1", {"file_path": str(path)}, timeout=60)
+        assert read.outcome == "succeeded"
+
+
+async def test_yesterdays_agent_works_with_todays_services(tmp_path: Path, python_of_yesterday: Path) -> None:
+    home = prepare(tmp_path)
+    async with (
+        running_house(tmp_path, home=home, environ=ENVIRON, arguments=["--no-agent", POOL]) as house,
+        agent(house, python_of_yesterday),
+    ):
+        await work(house, tmp_path / "files")
+
+
+async def test_todays_agent_works_with_yesterdays_services(
+    tmp_path: Path, python_of_yesterday: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = prepare(tmp_path)
+    writ = tmp_path / "bin" / "writ"
+    writ.parent.mkdir()
+    writ.write_text(f'#!/bin/sh\nexec {python_of_yesterday} -P -m writ_client "$@"\n')
+    writ.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    async with (
+        running_house(tmp_path, home=home, environ=ENVIRON, arguments=["--no-agent", POOL], command=writ) as house,
+        agent(house, Path(sys.executable)),
+    ):
+        await work(house, tmp_path / "files")

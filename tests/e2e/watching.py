@@ -1,0 +1,105 @@
+"""A real Prometheus beside a running house, for whoever wants to see what it sees."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import time
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import yaml
+from msgspec import json
+
+from writ_client.house.readiness import read_run_file
+from writ_testing.eventually import eventually
+from writ_testing.house import RunningHouse
+from writ_testing.nats_server import free_port
+from writ_testing.peers import program
+
+RULES = Path(__file__).parents[2] / "deploy/prometheus/rules.yaml"
+RESENT = "--rules.alert.resend-delay=1s"
+"""What Prometheus tells before it knows of an Alertmanager, or while that one starts, is lost until it is told anew."""
+
+
+class Prometheus:
+    """Its HTTP API, on this port of loopback."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/api/v1"
+
+    async def query(self, expression: str) -> list[dict[str, Any]]:
+        """What it answers now; nothing while it does not."""
+        found = await self._ask("query", query=expression)
+        return list(found["result"]) if found else []
+
+    async def exemplars(self, expression: str) -> list[dict[str, str]]:
+        """The labels of the examples that the series of this expression have, each with those of its series."""
+        found = await self._ask("query_exemplars", query=expression, start=str(time() - 3600), end=str(time() + 60))
+        return [{**one["labels"], **series["seriesLabels"]} for series in found or () for one in series["exemplars"]]
+
+    async def _ask(self, what: str, **parameters: str) -> Any:
+        def ask() -> Any:
+            with urlopen(f"{self._url}/{what}?{urlencode(parameters)}", timeout=5) as answer:
+                return json.decode(answer.read())["data"]
+
+        try:
+            return await asyncio.to_thread(ask)
+        except OSError:
+            return None
+
+
+@asynccontextmanager
+async def running(log: Path, *command: str) -> AsyncIterator[None]:
+    """The program runs within the block."""
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
+    try:
+        yield
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 20)
+
+
+@asynccontextmanager
+async def scraping(house: RunningHouse, folder: Path, *, alertmanager: int | None = None) -> AsyncIterator[Prometheus]:
+    """It scrapes every process of this house once a second, keeps exemplars, and goes by the rules of the tree; what it
+    alerts on goes to the Alertmanager on that port. When it is given, it has seen each process: what is counted from
+    then on is an increase.
+    """
+    state, port = folder / "prometheus", free_port()
+    targets = _targets(house)
+    state.mkdir()
+    (state / "config.yaml").write_text(yaml.safe_dump(_configuration(targets, alertmanager)))
+    command = (
+        program("prometheus"),
+        f"--config.file={state / 'config.yaml'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        f"--storage.tsdb.path={state / 'data'}",
+        "--enable-feature=exemplar-storage",
+        RESENT,
+    )
+    async with running(state / "log", *command):
+        seen = Prometheus(port)
+
+        async def each() -> bool:
+            return len(await seen.query("up == 1")) == len(targets)
+
+        await eventually(each, within=60, what="a scrape of each process")
+        yield seen
+
+
+def _targets(house: RunningHouse) -> list[str]:
+    runs = [read_run_file(house.home.run / f"{one.name}.json", one.pid) for one in house.report.processes]
+    return [f"127.0.0.1:{run.health_port}" for run in runs if run]
+
+
+def _configuration(targets: list[str], alertmanager: int | None) -> dict[str, Any]:
+    told = [] if alertmanager is None else [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]
+    return {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(RULES)],
+        "scrape_configs": [{"job_name": "writ", "static_configs": [{"targets": targets}]}],
+        "alerting": {"alertmanagers": told},
+    }

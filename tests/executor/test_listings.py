@@ -1,0 +1,146 @@
+"""What a decision hangs on is gathered from the target's agents and policy is asked once more, at both decisions."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from tests.executor.conftest import World
+
+from writ_bus.port import Endpoint, Message, Service
+from writ_contracts import subjects
+from writ_contracts.agents import AskLook, Looked
+from writ_contracts.decisions import Look
+from writ_contracts.facts import Gathered, Listing
+from writ_contracts.journal import SecurityEvent
+from writ_contracts.requests import Failure, SimulateAnswer, SimulateQuery
+from writ_contracts.wire import decode, encode
+from writ_executor import listings
+from writ_trust.statements import digest, read, sign
+
+RESTART = {"parameters": {"service_name": "nginx"}}
+
+
+async def nothing() -> None:
+    """Happens meanwhile."""
+
+
+async def serve_listings(
+    world: World, error: Failure | None = None, meanwhile: Callable[[], Awaitable[None]] = nothing
+) -> list[AskLook]:
+    """An agent that lists, or says why not; what it was asked."""
+    asked: list[AskLook] = []
+
+    async def look(message: Message) -> bytes:
+        ask = decode(message.data, AskLook)
+        asked.append(ask)
+        await meanwhile()
+        look = read(ask.look, Look)
+        listing = Listing(
+            operation_id=look.operation_id,
+            source=look.sources[0],
+            target=look.target.id,
+            pool=look.pool,
+            instance=world.hands.instance,
+            look_digest=digest(ask.look),
+            taken_at=time.time(),
+            names=["nginx"],
+        )
+        listed = Looked(listings=[sign(world.hands.key, listing)])
+        return encode(listed if error is None else Looked(error=error))
+
+    endpoint = Endpoint(name="look", subject=subjects.look(world.hands.pool), handler=look)
+    await world.bus.serve(Service(name="agent", version="0", description="", endpoints=[endpoint]))
+    return asked
+
+
+def gathered(world: World) -> list[Gathered]:
+    """What policy was given, question by question."""
+    given = [*(ask.facts for ask in world.policy.decides), *(ask.facts for ask in world.policy.grants)]
+    return [facts for facts in given if facts is not None]
+
+
+async def test_a_listing_is_gathered_for_the_request_and_anew_for_the_claim(world: World) -> None:
+    world.policy.needs["service_restart"] = ["list_services"]
+    asked = await serve_listings(world)
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    assert answer.error is None
+    held = await world.hands.claim(await world.work(answer.operation_id or ""))
+    assert held.answer.grant is not None
+    assert [(ask.action, ask.parameters) for ask in asked] == [("listing", {})] * 2
+    assert len({digest(ask.look) for ask in asked}) == 2
+    assert [len(facts.listings) for facts in gathered(world)] == [1, 1]
+    assert (len(world.policy.decides), len(world.policy.grants)) == (2, 2)
+
+
+async def test_what_is_stopped_while_agents_list_is_stopped_for_the_answer(world: World) -> None:
+    world.policy.needs["service_restart"] = ["list_services"]
+
+    async def stopped() -> None:
+        stop = await world.ask("stop_set", target="writ", parameters={"reason": "something is wrong"})
+        assert await world.outcome(stop.operation_id or "") == "succeeded"
+
+    await serve_listings(world, meanwhile=stopped)
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    await world.hands.claim(await world.work(answer.operation_id or ""))
+    first, second = [record.sequence for record in await world.records(subjects.CONTROL)]
+    told = [ask.control_sequence for ask in world.policy.decides if ask.facts is not None]
+    assert (told, world.policy.grants[-1].control_sequence) == ([first], second)
+
+
+async def test_where_no_agent_answers_policy_is_told_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listings, "LISTING_SECONDS", -0.3)
+    world.policy.needs["service_restart"] = ["list_services"]
+    await world.executor()
+    await world.ask("service_restart", **RESTART)
+    (facts,) = gathered(world)
+    assert facts.listings == []
+    assert facts.failure == f"no agent of pool {world.hands.pool} answered"
+
+
+async def test_what_the_agent_has_against_it_is_told(world: World) -> None:
+    world.policy.needs["service_restart"] = ["list_services"]
+    await serve_listings(world, Failure(code="look_expired", message="it expired"))
+    await world.executor()
+    await world.ask("service_restart", **RESTART)
+    (facts,) = gathered(world)
+    assert facts.failure == f"pool {world.hands.pool} says: it expired"
+
+
+async def test_a_simulation_gathers_too_and_records_nothing(world: World) -> None:
+    world.policy.needs["service_restart"] = ["list_services"]
+    asked = await serve_listings(world)
+    await world.executor()
+    query = SimulateQuery(operation="service_restart", target="web-1", parameters={"service_name": "nginx"})
+    message = await world.bus.request(subjects.query("alice", "simulate"), encode(query), timeout=5)
+    verdict = decode(message.data, SimulateAnswer).verdict
+    assert verdict is not None
+    assert verdict.decision == "allow"
+    assert len(asked) == 1
+    assert await world.records() == []
+
+
+async def test_what_needs_nothing_asks_nobody(world: World) -> None:
+    asked = await serve_listings(world)
+    await world.executor()
+    await asyncio.gather(*(world.ask("service_restart", **RESTART) for _ in range(3)))
+    assert asked == []
+    assert len(world.policy.decides) == 3
+
+
+@pytest.mark.parametrize("at_the_claim", [False, True])
+async def test_a_listing_that_policy_calls_forged_is_a_security_event_and_ends_it(
+    world: World, at_the_claim: bool
+) -> None:
+    await world.executor()
+    forged = Failure(code="forged_listing", message="the listing is not one of the pool")
+    (world.policy.grant_errors if at_the_claim else world.policy.errors)["service_restart"] = forged
+    answer = await world.ask("service_restart", **RESTART)
+    if at_the_claim:
+        held = await world.hands.claim(await world.work(answer.operation_id or ""))
+        assert held.answer.grant is None
+    assert await world.outcome(answer.operation_id or "") == ("denied" if at_the_claim else "invalid")
+    events = await world.events(subjects.SECURITY)
+    assert [event.kind for event in events if isinstance(event, SecurityEvent)] == ["forged_listing"]

@@ -1,0 +1,70 @@
+"""Inventory and agents as an executor knows them: at each request, claim and receipt as the files have them then."""
+
+from pathlib import Path
+
+import pytest
+
+from writ_contracts.agents import Heartbeat
+from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.errors import Invalid
+from writ_contracts.operations import Catalogue
+from writ_executor.agent_keys import AgentKeys
+from writ_executor.presence import Presence
+from writ_executor.targets import Targets
+from writ_runtime.reading.lists import read_agents, read_inventory
+from writ_runtime.watched import Watched
+
+KEY, OTHER = "U" + "A" * 55, "U" + "B" * 55
+
+
+def targets(path: Path) -> Targets:
+    return Targets(Watched(path, read_inventory), Catalogue(BUILT_IN), Presence(lease=30.0))
+
+
+async def test_a_target_is_what_its_entry_says_now(tmp_path: Path) -> None:
+    path = tmp_path / "inventory.yaml"
+    path.write_text("targets: [{id: web-1, role: production, backend: ssh}]")
+    known = targets(path)
+    assert (await known.find("web-1")).pool == "ssh"
+    path.write_text("targets: [{id: web-1, role: production, backend: ssh, agent: ssh-eu}]")
+    assert (await known.find("web-1")).pool == "ssh-eu"
+    path.write_text("targets: [{id: web-2, role: production, backend: ssh}]")
+    assert (await known.find("web-2")).pool == "ssh"
+    with pytest.raises(Invalid, match="there is no target 'web-1'"):
+        await known.find("web-1")
+
+
+async def test_nobody_is_refused_by_the_agents_of_a_pool_that_a_target_has_left(tmp_path: Path) -> None:
+    path, catalogue, presence = tmp_path / "inventory.yaml", Catalogue(BUILT_IN), Presence(lease=30.0)
+    path.write_text("targets: [{id: web-1, role: production, backend: ssh}]")
+    known = Targets(Watched(path, read_inventory), catalogue, presence)
+    for pool, operations in (("ssh", ["service_status"]), ("ssh-eu", ["service_restart"])):
+        beat = Heartbeat(pool=pool, instance=pool, running=[], free_slots=1, operations=operations, version="1")
+        presence.heard(beat)
+    with pytest.raises(Invalid, match="no agent of pool ssh has service_restart"):
+        await known.require("web-1", catalogue["service_restart"])
+    path.write_text("targets: [{id: web-1, role: production, backend: ssh, agent: ssh-eu}]")
+    await known.require("web-1", catalogue["service_restart"])
+    with pytest.raises(Invalid, match="no agent of pool ssh-eu has service_status"):
+        await known.require("web-1", catalogue["service_status"])
+
+
+async def test_a_file_that_cannot_be_used_leaves_the_targets_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "inventory.yaml"
+    path.write_text("targets: [{id: web-1, role: production, backend: ssh}]")
+    known = targets(path)
+    path.write_text("targets: [")
+    known.look()
+    assert (await known.find("web-1")).pool == "ssh"
+
+
+async def test_a_key_counts_from_the_next_claim_and_one_that_was_taken_away_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "agents.yaml"
+    path.write_text(f"agents: [{{pool: ssh, key: {KEY}}}]")
+    keys = AgentKeys(Watched(path, read_agents))
+    assert await keys.of("ssh") == {KEY}
+    path.write_text(f"agents: [{{pool: ssh, key: {KEY}}}, {{pool: ssh, key: {OTHER}}}]")
+    assert await keys.of("ssh") == {KEY, OTHER}
+    path.write_text(f"agents: [{{pool: ssh, key: {OTHER}}}]")
+    assert await keys.of("ssh") == {OTHER}
+    assert not await keys.of("docker")

@@ -1,0 +1,58 @@
+"""What policy and audit have recorded: of their own kinds, once where it counts once, and not without end."""
+
+from typing import Any
+
+from tests.executor.conftest import World
+
+from writ_contracts import subjects
+from writ_contracts.journal import ControlEvent, SecurityEvent
+from writ_contracts.notices import Noted, Notice
+from writ_contracts.wire import decode, encode
+
+
+async def note(world: World, subject: str, **notice: Any) -> Noted:
+    data = encode(Notice(**{"detail": "a test", **notice}))
+    return decode((await world.bus.request(subject, data, timeout=5)).data, Noted)
+
+
+async def test_a_file_that_cannot_be_used_is_recorded(world: World) -> None:
+    await world.executor()
+    noted = await note(world, subjects.NOTICE_POLICY, kind="file_refused", detail="line 3")
+    [event] = await world.events(subjects.SECURITY)
+    assert isinstance(event, SecurityEvent)
+    assert (event.kind, event.detail, noted.sequence) == ("file_refused", "line 3", 1)
+
+
+async def test_so_is_who_was_not_let_read(world: World) -> None:
+    await world.executor()
+    for subject in (subjects.NOTICE_AUDIT, subjects.NOTICE_POLICY):
+        assert (await note(world, subject, kind="read_refused", principal="alice")).error is None
+    events = await world.events(subjects.SECURITY)
+    assert [one.principal for one in events if isinstance(one, SecurityEvent)] == ["alice", "alice"]
+
+
+async def test_audit_has_nothing_recorded_that_is_policys(world: World) -> None:
+    await world.executor()
+    for kind in ("file_refused", "version_refused", "file_ignored", "file_version"):
+        noted = await note(world, subjects.NOTICE_AUDIT, kind=kind, version=1)
+        assert noted.error is not None
+        assert noted.error.code == "invalid"
+    assert await world.records() == []
+
+
+async def test_a_file_that_became_a_version_is_one_control_event_whoever_tells_of_it(world: World) -> None:
+    await world.executor()
+    told = [await note(world, subjects.NOTICE_POLICY, kind="file_version", version=number) for number in (1, 1, 2, 1)]
+    assert [one.sequence for one in told] == [1, 1, 2, 1]
+    events = await world.events(subjects.CONTROL)
+    assert [one.body["version"] for one in events if isinstance(one, ControlEvent)] == [1, 2]
+
+
+async def test_a_flood_of_notices_is_not_recorded(world: World) -> None:
+    await world.executor()
+    codes = [
+        noted.error.code if (noted := await note(world, subjects.NOTICE_AUDIT, kind="read_refused")).error else ""
+        for _ in range(130)
+    ]
+    assert set(codes) == {"", "rate_limited"}
+    assert len(await world.records()) < 120

@@ -1,0 +1,60 @@
+"""A cluster of three real nats-servers with three copies: its leaders are killed under load, its nodes restarted."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from writ_testing.house import RunningHouse, local_target, prepare, running_house
+from writ_testing.load import load
+from writ_testing.nats_cluster import Cluster, cluster_for
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "15", "WRIT_RATE": "10000", "WRIT_BURST": "10000"}
+TARGETS = [f"web-{number}" for number in range(6)]
+TWO = ("--policies", "2", "--audits", "2", "--agents", "2")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Cluster, RunningHouse, Path]]:
+    """A cluster, and a house with two of each service on it."""
+    folder = tmp_path_factory.mktemp("cluster")
+    files = folder / "files"
+    home = prepare(folder, targets=[local_target(name, files) for name in TARGETS])
+    async with cluster_for(home, folder) as cluster:
+        environ = {**ENVIRON, "NATS_URL": cluster.url}
+        async with running_house(folder, home=home, executors=2, environ=environ, arguments=TWO) as house:
+            yield cluster, house, files
+
+
+async def test_leaders_killed_under_load_fail_lose_and_double_nothing(
+    world: tuple[Cluster, RunningHouse, Path],
+) -> None:
+    cluster, house, files = world
+    async with await house.client() as writ:
+        async with load(writ, TARGETS, files / "killed", delay=0.05) as ran:
+            for _ in range(3):
+                leader = await cluster.leader()
+                await leader.process.kill()
+                await ran.more(len(TARGETS))
+                await leader.start()
+                await cluster.whole()
+                await ran.more(len(TARGETS))
+        await ran.check(writ)
+
+
+async def test_nodes_restarted_one_after_the_other_under_load_fail_lose_and_double_nothing(
+    world: tuple[Cluster, RunningHouse, Path],
+) -> None:
+    cluster, house, files = world
+    async with await house.client() as writ:
+        async with load(writ, TARGETS, files / "restarted", delay=0.05) as ran:
+            for node in cluster.nodes:
+                await node.process.stop()
+                await node.start()
+                await cluster.whole()
+                await ran.more(1)
+            assert (await house.writ("restart")).status == 0
+            await ran.more(1)
+        await ran.check(writ)

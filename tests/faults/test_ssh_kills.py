@@ -1,0 +1,62 @@
+"""kill -9 of the SSH agent at each step, in a whole installation that starts it again: one outcome, the right one, and
+at most one effect of what may not be repeated; what may be is done in the end.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.faults.test_kills import AT_AGENT, ENVIRON, check
+from tests.faults.test_retries import died, dying, ended, kinds
+
+from writ_testing.house import RunningHouse, open_policy, running_house
+from writ_testing.sshd import sshd
+
+pytestmark = pytest.mark.timeout(240)
+STEPS = (*AT_AGENT, "ssh.connected", "ssh.asked")
+
+
+@asynccontextmanager
+async def ssh_house(folder: Path, fault: str) -> AsyncIterator[RunningHouse]:
+    """`web-1` is reached over SSH; its agent dies at that step, once."""
+    async with sshd(folder / "host") as server:
+        server.let_in("web-1")
+        root = folder / "files"
+        target = {
+            "id": "web-1",
+            "role": "development",
+            "backend": "ssh",
+            "connection": server.connection(),
+            "file_roots": [{"path": str(root), "allow_system_root": True}],
+        }
+        own = {"WRIT_SSH_KEYS": str(server.keys), "WRIT_SSH_KNOWN_HOSTS": str(server.known_hosts)}
+        environ = {**ENVIRON, **dying(folder, fault), **own}
+        async with running_house(folder, targets=[target], policy=open_policy(), environ=environ) as house:
+            yield house
+
+
+@pytest.mark.parametrize("fault", STEPS)
+async def test_an_ssh_agent_killed_at_any_step_leaves_one_outcome_and_at_most_one_effect(
+    tmp_path: Path, fault: str
+) -> None:
+    async with ssh_house(tmp_path, fault) as house:
+        await check(house, tmp_path / "files" / "counted", f"key-{fault}")
+        await died(tmp_path)
+
+
+@pytest.mark.parametrize("fault", STEPS)
+async def test_what_may_be_run_again_still_succeeds(tmp_path: Path, fault: str) -> None:
+    path = tmp_path / "files" / "written"
+    async with ssh_house(tmp_path, fault) as house, await house.client() as writ:
+        wish: dict[str, object] = {"file_path": str(path), "content": "once\n", "timeout": 4}
+        done = await ended(writ, "file_write", "web-1", wish, "write")
+        told = await kinds(writ, done.operation_id)
+        await died(tmp_path)
+    if fault == "agent.claimed":  # it knows that nothing was run, and says so
+        assert (done.outcome, done.code, path.exists()) == ("failed", "agent_restarted", False), told
+    elif done.outcome == "unknown":  # it was still running when it was asked for, and its probe came later
+        assert fault == "ssh.asked", told
+    else:
+        assert (done.outcome, path.read_text()) == ("succeeded", "once\n"), told
+    assert told.count("finished") + told.count("unknown") == 1, told

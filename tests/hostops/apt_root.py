@@ -1,0 +1,152 @@
+"""A made-up Debian root with a repository of its own: real apt-get and dpkg, and nothing of this machine is touched."""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from writ_hostops.packages import apt, changes, dpkg
+from writ_testing.peers import program
+from writ_testing.trials import Trial, Trials
+
+FOLDERS = (
+    "etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/sources.list.d", "etc/apt/trusted.gpg.d",
+    "var/lib/apt/lists/partial", "var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers",
+    "var/cache/apt/archives/partial", "var/log/apt",
+)  # fmt: skip
+
+
+class AptRoot:
+    """`root` is where packages are installed, `repo` where they come from."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "root"
+        self.repo = folder / "repo"
+        self._scratch = folder / "deb"
+        for name in FOLDERS:
+            (self.root / name).mkdir(parents=True)
+        self.repo.mkdir()
+        (self.root / "var/lib/dpkg/status").touch()
+        (self.root / "var/lib/dpkg/available").touch()
+        (self.root / "etc/apt/sources.list").write_text(f"deb [trusted=yes] file:{self.repo} ./\n")
+
+    def options(self) -> list[str]:
+        """For apt-get."""
+        forced = ("--root", "--force-not-root", "--force-script-chrootless", "--log")
+        values = {"--root": str(self.root), "--log": str(self.root / "dpkg.log")}
+        said = [f"{option}={values[option]}" if option in values else option for option in forced]
+        pairs = [f"Dir={self.root}", f"Dir::State::status={self.root}/var/lib/dpkg/status", "APT::Sandbox::User="]
+        return [word for pair in [*pairs, *(f"DPkg::Options::={one}" for one in said)] for word in ("-o", pair)]
+
+    def admin(self) -> list[str]:
+        """For dpkg-query."""
+        return [f"--admindir={self.root}/var/lib/dpkg"]
+
+    def publish(self, name: str, version: str, *, fields: str = "", postinst: str = "", conffile: str = "") -> None:
+        """A package in the repository; `update` makes apt know it."""
+        tree = self._scratch / f"{name}-{version}"
+        (tree / "DEBIAN").mkdir(parents=True)
+        (tree / "usr/share" / name).mkdir(parents=True)
+        (tree / "usr/share" / name / "version").write_text(version)
+        control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\n"
+        (tree / "DEBIAN/control").write_text(f"{control}{fields}Description: for a test\n")
+        if postinst:
+            (tree / "DEBIAN/postinst").write_text(f"#!/bin/sh\n{postinst}\n")
+            (tree / "DEBIAN/postinst").chmod(0o755)
+        if conffile:
+            (tree / conffile).parent.mkdir(parents=True)
+            (tree / conffile).write_text("setting = 1\n")
+            (tree / "DEBIAN/conffiles").write_text(f"/{conffile}\n")
+        _run("dpkg-deb", "--build", str(tree), f"{self.repo}/{name}_{version}_all.deb")
+
+    def update(self) -> None:
+        """The index of the repository, and apt's copy of it."""
+        self.index()
+        _run("apt-get", *self.options(), "-q", "update")
+
+    def index(self) -> None:
+        """The index of the repository."""
+        (self.repo / "Packages").write_bytes(_run("apt-ftparchive", "packages", ".", cwd=self.repo))
+        (self.repo / "Release").write_bytes(_run("apt-ftparchive", "release", ".", cwd=self.repo))
+
+    def version(self, name: str) -> str:
+        """The version on the disk, by the package's own file; "" where it is not."""
+        path = self.root / "usr/share" / name / "version"
+        return path.read_text() if path.exists() else ""
+
+    def fingerprint(self) -> str:
+        """Of every file of the root, with its content."""
+        digest = hashlib.sha256()
+        for path in sorted(self.root.rglob("*")):
+            digest.update(f"{path} {path.lstat().st_mode}\n".encode())
+            if path.is_file():
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    def mark(self, name: str, status: str) -> None:
+        """Another status of an installed package, such as `hold ok installed`."""
+        path = self.root / "var/lib/dpkg/status"
+        stanzas = path.read_text().split("\n\n")
+        mine = [one for one in stanzas if one.startswith(f"Package: {name}\n")]
+        path.write_text(path.read_text().replace(mine[0], mine[0].replace("install ok installed", status)))
+
+    def interrupt(self, name: str) -> None:
+        """As dpkg leaves its list when it is killed while it sets a package up."""
+        stanzas = (self.root / "var/lib/dpkg/status").read_text().split("\n\n")
+        mine = next(one for one in stanzas if one.startswith(f"Package: {name}\n"))
+        half = mine.replace("install ok installed", "install ok half-configured")
+        (self.root / "var/lib/dpkg/updates/0001").write_text(f"{half}\n")
+
+    @contextmanager
+    def locked(self, lock: str = "var/lib/dpkg/lock-frontend") -> Iterator[None]:
+        """Another program holds dpkg's lock, or another, as long as this lasts."""
+        path = self.root / lock
+        holder = (
+            "import fcntl, sys; lock = open(sys.argv[1], 'w'); fcntl.lockf(lock, fcntl.LOCK_EX)\n"
+            "print('held', flush=True); sys.stdin.read()"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", holder, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            yield
+            other.communicate()
+
+
+def trials(made: Trials, apt: AptRoot) -> Iterator[Trial]:
+    """Of a backend whose hostops works on this root."""
+    for version in ("1.0", "1.1"):
+        apt.publish("hello", version)
+    apt.update()
+    given = {"package_name": "hello"}
+    yield made.trial("package_install", lambda _: apt.version("hello") == "1.0", **given, version="1.0")
+    yield made.trial("package_list", lambda seen: seen is not None and len(seen["packages"]) == 1)
+    yield made.trial("package_update", lambda _: apt.version("hello") == "1.1", **given)
+    yield made.trial("package_remove", lambda _: apt.version("hello") == "", **given)
+
+
+def _run(*command: str, cwd: Path | None = None) -> bytes:
+    done = subprocess.run([program(command[0]), *command[1:]], cwd=cwd, capture_output=True, check=False)
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+    return done.stdout
+
+
+@pytest.fixture
+def apt_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AptRoot:
+    """hostops works on it; it knows `hello` 1.0 and 1.1, and `extra`, which needs it."""
+    root = AptRoot(tmp_path / "apt")
+    monkeypatch.setattr(apt, "OPTIONS", root.options())
+    monkeypatch.setattr(dpkg, "OPTIONS", root.admin())
+    monkeypatch.setattr(changes, "INDEX", f"{root.root}/var/lib/apt/lists")
+    monkeypatch.setattr(changes, "UPDATES", f"{root.root}/var/lib/dpkg/updates")
+    monkeypatch.setattr(changes, "REBOOT_REQUIRED", f"{root.root}/run/reboot-required")
+    root.publish("hello", "1.0")
+    root.publish("hello", "1.1")
+    root.publish("extra", "2.0-1", fields="Depends: hello\n")
+    root.update()
+    return root

@@ -1,0 +1,70 @@
+"""The oldest Python that hostops is sent to, and hostops in it, with nothing else of this machine's Python."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jeepney
+
+import writ_hostops
+from writ_testing.peers import missing
+
+VERSION = "3.9"
+_KEPT = (
+    ".pyenv/versions/{version}.*/bin/python{version}",
+    ".local/share/uv/python/cpython-{version}.*/bin/python{version}",
+)
+
+
+def old_python() -> str:
+    """Its path."""
+    return found() or missing(f"Python {VERSION}", f"uv python install {VERSION}")
+
+
+@cache
+def found() -> str:
+    """Its path, from PATH or from where pyenv and uv keep theirs; "" where there is none."""
+    kept = [str(path) for pattern in _KEPT for path in sorted(Path.home().glob(pattern.format(version=VERSION)))]
+    for path in filter(None, [shutil.which(f"python{VERSION}"), *kept]):
+        if _version(path) == VERSION:
+            return path
+    return ""
+
+
+def _version(path: str) -> str:
+    """ "" for what is named so and does not start, as pyenv's stand-ins do."""
+    told = "import sys; print('%d.%d' % sys.version_info[:2])"
+    return subprocess.run([path, "-c", told], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def carried(folder: Path) -> Path:
+    """A folder with what is sent to a host: hostops and jeepney."""
+    folder.mkdir()
+    for module in (writ_hostops, jeepney):
+        source = Path(str(module.__file__)).parent
+        (folder / source.name).symlink_to(source)
+    return folder
+
+
+def ask_old(request: dict[str, Any], folder: Path, **environ: str) -> dict[str, Any]:
+    """The result of `python3.9 -m writ_hostops` with what is carried in the folder."""
+    done = subprocess.run(
+        [old_python(), "-s", "-m", "writ_hostops"],
+        input=json.dumps(request).encode() + b"\n",
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environ},
+        capture_output=True,
+        timeout=100,
+        check=True,
+    )
+    assert done.stderr == b"", done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(0 if found() else f"no Python {VERSION} here")

@@ -1,0 +1,41 @@
+"""Previews of backups: dry runs of restic's own, and the very commands that would be run."""
+
+import json
+from pathlib import Path
+
+from tests.hostops.test_backups import Vault
+from tests.hostops.test_backups import vault as vault
+
+
+def test_previews_are_dry_runs_and_change_nothing(vault: Vault, srv: Path) -> None:
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (srv / "data" / "a").write_text("longer than before")
+    before = vault.fingerprint(srv)
+    create = vault.ask("backup_create", "preview", backup_id="two", target_path=f"{srv}/data")["output"]
+    assert "2 files" in create["would"]
+    restore = vault.ask("backup_restore", "preview", backup_id="one", target_path=f"{srv}/data")["output"]
+    assert restore["would"].startswith("write ")
+    gone = vault.ask("backup_restore", "preview", backup_id="one", target_path=f"{srv}/gone")["output"]
+    assert "make" in gone["would"]
+    delete = vault.ask("backup_delete", "preview", backup_id="one")["output"]
+    assert delete["would"] == f"delete one of {srv}/data"
+    assert vault.fingerprint(srv) == before
+    for output in (create, restore, delete):
+        assert output["commands"]
+        assert str(vault.repository) not in json.dumps(output)
+        assert str(vault.password) not in json.dumps(output)
+
+
+def test_the_command_that_a_preview_shows_makes_that_very_backup(vault: Vault, srv: Path) -> None:
+    (srv / "my data").mkdir()
+    (srv / "my data" / "it's").write_text("x")
+    for backup_id, path in (("one", f"{srv}/my data"), ("two", f"{srv}/my data/it's")):
+        (command,) = vault.ask("backup_create", "preview", backup_id=backup_id, target_path=path)["output"]["commands"]
+        assert vault.snapshots_of(backup_id) == []
+        vault.shell(command)
+        (made,) = vault.snapshots_of(backup_id)
+        assert (made["paths"], made["hostname"]) == ([path], "web-1")
+        (srv / "my data" / "it's").write_text("changed")
+        seen = vault.ask("backup_restore", "preview", backup_id=backup_id, target_path=path)["output"]
+        vault.shell(*seen["commands"])
+        assert (srv / "my data" / "it's").read_text() == "x"

@@ -1,0 +1,137 @@
+"""Restores by a real restic over what is there: what comes back, what stays, what could not be put back."""
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.hostops.conftest import named
+from tests.hostops.test_backups import Vault
+from tests.hostops.test_backups import vault as vault
+
+
+def test_a_restore_brings_back_what_was_there(vault: Vault, srv: Path) -> None:
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (srv / "data" / "a").write_text("changed")
+    (srv / "data" / "deep" / "-b").unlink()
+    (srv / "data" / "new").write_text("new")
+    result = vault.ask("backup_restore", backup_id="one", target_path=f"{srv}/data")
+    assert (result["outcome"], result["effect"]) == ("succeeded", "done")
+    assert (srv / "data" / "a").read_text() == "a"
+    assert (srv / "data" / "deep" / "-b").read_text() == "b"
+    assert (srv / "data" / "new").read_text() == "new"
+
+
+def test_a_folder_that_is_gone_is_made_anew(vault: Vault, srv: Path) -> None:
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (srv / "data").rename(srv / "lost")
+    assert vault.ask("backup_restore", backup_id="one", target_path=f"{srv}/data")["outcome"] == "succeeded"
+    assert (srv / "data" / "a").read_text() == "a"
+    assert (srv / "data").stat().st_mode & 0o777 == 0o751
+
+
+def test_a_link_in_the_way_is_not_followed_by_a_restore(vault: Vault, srv: Path, outside: Path) -> None:
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (srv / "data" / "deep" / "-b").unlink()
+    (srv / "data" / "deep").rmdir()
+    (srv / "data" / "deep").symlink_to(outside.parent)
+    vault.ask("backup_restore", backup_id="one", target_path=f"{srv}/data")
+    assert [path.name for path in outside.parent.iterdir()] == ["secret"]
+
+
+def test_what_could_not_be_put_back_is_told_and_is_no_success(vault: Vault, srv: Path) -> None:
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (srv / "data" / "deep" / "-b").write_text("changed")
+    (srv / "data" / "a").unlink()
+    (srv / "data" / "a").mkdir()
+    (srv / "data" / "a" / "in the way").touch()
+    result = vault.ask("backup_restore", backup_id="one", target_path=f"{srv}/data")
+    assert (result["outcome"], result["code"], result["effect"]) == ("failed", "incomplete", "done")
+    assert "directory not empty" in result["output"]["log"]
+    assert (srv / "data" / "deep" / "-b").read_text() == "b"
+    assert (srv / "data" / "a" / "in the way").exists()
+
+
+@pytest.mark.parametrize("how", ["symbolic", "hard"])
+def test_a_file_elsewhere_is_not_written_through_a_link(vault: Vault, srv: Path, outside: Path, how: str) -> None:
+    for backup_id, path in (("folder", srv / "data"), ("file", srv / "data" / "a")):
+        vault.ask("backup_create", backup_id=backup_id, target_path=str(path), op=f"op-{backup_id}-{how}")
+        (srv / "data" / "a").unlink()
+        if how == "hard":
+            os.link(outside, srv / "data" / "a")
+        else:
+            (srv / "data" / "a").symlink_to(outside)
+        restored = vault.ask("backup_restore", backup_id=backup_id, target_path=str(path))
+        if restored["outcome"] == "succeeded":
+            assert (srv / "data" / "a").read_text() == "a"
+        assert outside.read_text() == "outside"
+        (srv / "data" / "a").unlink()
+        (srv / "data" / "a").write_text("a")
+
+
+def test_one_file_goes_back_under_its_own_name(vault: Vault, srv: Path) -> None:
+    vault.ask("backup_create", backup_id="file", target_path=f"{srv}/data/a")
+    (srv / "data" / "a").unlink()
+    wrong = vault.ask("backup_restore", backup_id="file", target_path=f"{srv}/data/other")
+    assert (wrong["code"], wrong["effect"]) == ("invalid_parameter", "none")
+    assert vault.ask("backup_restore", backup_id="file", target_path=f"{srv}/data/a", op=named(2))["effect"] == "done"
+    assert (srv / "data" / "a").read_text() == "a"
+
+
+def spoil(data: Path, how: str) -> None:
+    """As a restore that was cut off might leave it."""
+    if how == "a file is gone":
+        (data / "a").unlink()
+    elif how == "an empty file is gone":
+        (data / "empty").unlink()
+    elif how == "a folder is gone":
+        (data / "hollow").rmdir()
+    elif how == "half a file":
+        os.truncate(data / "deep" / "-b", 0)
+    elif how == "other content of the same length and time":
+        before = (data / "a").stat()
+        (data / "a").write_text("x")
+        os.utime(data / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+    else:
+        (data / "new").write_text("what came since does not matter")
+
+
+@pytest.mark.parametrize(
+    ("how", "word"),
+    [
+        ("nothing", "succeeded"),
+        ("a file is gone", "unknown"),
+        ("an empty file is gone", "unknown"),
+        ("a folder is gone", "unknown"),
+        ("half a file", "unknown"),
+        ("other content of the same length and time", "unknown"),
+    ],
+)
+def test_a_restore_that_was_cut_off_is_done_if_all_files_are_as_in_the_backup(
+    vault: Vault, srv: Path, how: str, word: str
+) -> None:
+    data = srv / "data"
+    (data / "empty").touch()
+    (data / "hollow").mkdir()
+    (data / "link").symlink_to("a")
+    vault.ask("backup_create", backup_id="one", target_path=str(data))
+    spoil(data, how)
+    before = {path: path.lstat().st_mtime_ns for path in data.rglob("*")}
+    result = vault.ask("backup_restore", "probe", backup_id="one", target_path=str(data))
+    assert (result["outcome"], result["output"]["verdict"]) == ("succeeded", word), result
+    assert {path: path.lstat().st_mtime_ns for path in data.rglob("*")} == before
+
+
+def test_of_one_file_the_same_is_told(vault: Vault, srv: Path) -> None:
+    given = {"backup_id": "file", "target_path": f"{srv}/data/a"}
+    vault.ask("backup_create", **given)
+    assert vault.ask("backup_restore", "probe", **given)["output"]["verdict"] == "succeeded"
+    (srv / "data" / "a").write_text("z")
+    assert vault.ask("backup_restore", "probe", **given)["output"]["verdict"] == "unknown"
+
+
+def test_where_folder_or_backup_is_gone_a_probe_says_so_and_judges_nothing(vault: Vault, srv: Path) -> None:
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (srv / "data").rename(srv / "lost")
+    for backup_id in ("one", "other"):
+        result = vault.ask("backup_restore", "probe", backup_id=backup_id, target_path=f"{srv}/data")
+        assert (result["outcome"], result["code"], result["effect"]) == ("failed", "not_found", "none")

@@ -1,0 +1,218 @@
+"""Whatever a string parameter holds, it arrives as that one value, or it is refused: nothing of it becomes a command.
+
+Each operation is asked with each string, in each of its string parameters. The programs of the host are stand-ins that
+write down their arguments; a stand-in of the shell would tell of itself.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+from tests.hostops.conftest import Ask
+from tests.hostops.fake_systemd import FakeSystemd
+
+from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.operations import Catalogue
+from writ_hostops import HANDLERS
+from writ_hostops.packages import apt, dpkg
+from writ_testing.peers import program
+
+CATALOGUE = Catalogue(BUILT_IN)
+CANARY = "writ-canary"
+
+CORPUS = {
+    "semicolon": f"x; touch {CANARY}",
+    "and": f"x && touch {CANARY}",
+    "pipe": f"x | tee {CANARY}",
+    "backquote": f"`touch {CANARY}`",
+    "substitution": f"$(touch {CANARY})",
+    "variable": "${IFS}x$HOME",
+    "redirect": f"x > {CANARY}",
+    "single quote": f"x' ; touch {CANARY} ; '",
+    "double quote": f'x" ; touch {CANARY} ; "',
+    "backslash": "x\\",
+    "newline": f"x\ntouch {CANARY}",
+    "trailing newline": "x\n",
+    "carriage return": f"x\rtouch {CANARY}",
+    "nul": f"x\0touch {CANARY}",
+    "glob": "*",
+    "brace": "{a,b}",
+    "tilde": "~root",
+    "leading dash": "-rf",
+    "long option": "--help",
+    "option with value": f"--option=Dpkg::Pre-Invoke::=touch {CANARY}",
+    "apt option": "-oDPkg::Pre-Invoke::=x",
+    "restic password": f"--password-command=touch {CANARY}",
+    "at file": "@/etc/passwd",
+    "unicode": "ünï-ço∂é\u202e",
+    "full width": "；touch",
+    "surrogate": "x\ud800",
+    "escape": "\x1b[2J",
+    "empty": "",
+    "space": " ",
+    "long": "a" * 65536,
+    "long path": "/" + "a/" * 32768,
+    "format": "%s%n{0}",
+}
+STAND_IN = """#!{python}
+import json, os, sys
+with open({record!r}, "a") as file:
+    file.write(json.dumps(sys.argv) + "\\n")
+"""
+PROGRAMS = ("apt-get", "dpkg-query", "restic", "zfs", "btrfs", "systemctl", "sh", "bash", "touch", "tee")
+
+
+def samples(srv: Path) -> dict[str, dict[str, Any]]:
+    """Parameters of each operation that mean something."""
+    folder, file = f"{srv}/data", f"{srv}/a"
+    return {
+        **{f"service_{verb}": {"service_name": "nginx"} for verb in ("status", "start", "stop", "restart")},
+        "file_read": {"file_path": file, "encoding": "utf-8"},
+        "file_write": {"file_path": file, "content": "x", "encoding": "utf-8", "mode": "0644", "if_digest": "0" * 64},
+        "file_copy": {"source_path": file, "dest_path": f"{srv}/b"},
+        "file_delete": {"file_path": file, "if_digest": "0" * 64},
+        "network_status": {},
+        "network_test": {"host": "127.0.0.1", "port": 1, "protocol": "tcp", "count": 1},
+        "network_scan": {"cidr": "127.0.0.1/32", "ports": [1]},
+        "package_list": {"pattern": "a*"},
+        "package_update": {"package_name": "hello", "version": "1.0"},
+        "package_install": {"package_name": "hello", "version": "1.0"},
+        "package_remove": {"package_name": "hello"},
+        "backup_create": {"backup_id": "one", "target_path": folder, "container_name": "", "backup_type": "full"},
+        "backup_list": {"target_path": folder, "container_name": ""},
+        "backup_restore": {"backup_id": "one", "target_path": folder, "container_name": ""},
+        "backup_delete": {"backup_id": "one"},
+        "snapshot_create": {"snapshot_name": "one", "target_path": folder, "container_name": "", "description": "x"},
+        "snapshot_list": {"target_path": folder, "container_name": ""},
+        "snapshot_restore": {"snapshot_name": "one", "target_path": folder, "container_name": ""},
+        "snapshot_delete": {"snapshot_name": "one", "target_path": folder, "container_name": ""},
+    }
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[list[str]]]:
+    """The argument vectors of all programs that were run."""
+    folder, record = tmp_path / "bin", tmp_path / "record"
+    folder.mkdir()
+    for name in PROGRAMS:
+        (folder / name).write_text(STAND_IN.format(python=sys.executable, record=str(record)))
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(apt, "OPTIONS", ())
+    monkeypatch.setattr(dpkg, "OPTIONS", ())
+    record.touch()
+    return lambda: [json.loads(line) for line in record.read_text().splitlines()]
+
+
+def test_every_string_of_every_operation_is_tried(srv: Path) -> None:
+    tried = samples(srv)
+    assert set(tried) == set(HANDLERS)
+    for operation, given in tried.items():
+        texts = {name for name, value in given.items() if isinstance(value, str)}
+        assert texts == strings(CATALOGUE[operation].parameters), operation
+
+
+def strings(parameters: type[Struct]) -> set[str]:
+    """The parameters that may be text, by their schema."""
+    schema = msgspec.json.schema(parameters)["$defs"][parameters.__name__]["properties"]
+    return {name for name, field in schema.items() if any(_is_text(part) for part in field.get("anyOf", [field]))}
+
+
+def _is_text(schema: dict[str, Any]) -> bool:
+    return schema.get("type") == "string" or any(isinstance(one, str) for one in schema.get("enum", ()))
+
+
+@pytest.mark.parametrize("kind", sorted(CORPUS))
+def test_no_string_becomes_a_command(
+    ask: Ask,
+    srv: Path,
+    tmp_path: Path,
+    systemd: FakeSystemd,
+    programs: Callable[[], list[list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    systemd.add("nginx.service")
+    (srv / "data").mkdir()
+    (srv / "a").write_text("a")
+    password = tmp_path / "password"
+    password.write_text("x")
+    target = {
+        "file_roots": [str(srv)],
+        "scan_networks": ["127.0.0.0/8"],
+        "backup": {"repository": str(tmp_path / "repo"), "password_file": str(password)},
+    }
+    text = CORPUS[kind]
+    for operation, given in samples(srv).items():
+        for name in [name for name, value in given.items() if isinstance(value, str)]:
+            for action in HANDLERS[operation]:
+                result = ask(operation, action, target=target, **{**given, name: text})
+                assert result["outcome"] in ("succeeded", "failed"), (operation, name, result)
+                assert len(result["message"]) <= 500
+    for command in programs():
+        check_vector(command, text)
+    assert not list(tmp_path.rglob(CANARY))
+    assert {path.name for path in srv.iterdir()} <= {"data", "a", "b"}
+
+
+def check_vector(command: list[str], text: str) -> None:
+    """It is one of the programs that hostops runs, and the string is in no argument but as its whole value."""
+    program = Path(command[0]).name
+    assert program in ("apt-get", "dpkg-query", "restic", "zfs")
+    assert not any("\0" in word or "\n" in word for word in command)
+    for word in command[1:]:
+        assert CANARY not in word, command
+        if text and len(text) > 1:
+            assert word != text or not text.startswith("-"), command
+
+
+@pytest.mark.parametrize("kind", sorted(CORPUS))
+def test_a_content_arrives_as_it_is_or_is_refused(ask: Ask, srv: Path, kind: str) -> None:
+    text = CORPUS[kind]
+    result = ask("file_write", file_path=f"{srv}/new", content=text)
+    if kind == "surrogate":
+        assert (result["code"], (srv / "new").exists()) == ("invalid_parameter", False)
+    else:
+        assert (srv / "new").read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize("kind", sorted(CORPUS))
+def test_a_name_of_a_file_arrives_as_it_is_or_is_refused(ask: Ask, srv: Path, kind: str) -> None:
+    path = f"{srv}/{CORPUS[kind]}"
+    result = ask("file_write", file_path=path, content="x")
+    if result["outcome"] == "succeeded":
+        assert [str(found) for found in srv.iterdir()] == [path]
+    else:
+        assert result["code"] in ("invalid_parameter", "not_found", "not_a_regular_file", "outside_roots")
+        assert list(srv.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["semicolon", "single quote", "substitution", "leading dash", "unicode", "glob", "space"]
+)
+def test_a_name_with_anything_in_it_is_backed_up_as_that_name(ask: Ask, srv: Path, tmp_path: Path, kind: str) -> None:
+    """Through a real restic: as one argument, whatever it looks like."""
+    name = CORPUS[kind]
+    (srv / name).write_text("x")
+    (tmp_path / "password").write_text("x")
+    backup = {"repository": str(tmp_path / "repo"), "password_file": str(tmp_path / "password")}
+    environment = {
+        **os.environ,
+        "RESTIC_REPOSITORY": backup["repository"],
+        "RESTIC_PASSWORD_FILE": backup["password_file"],
+    }
+    subprocess.run([program("restic"), "--no-cache", "--quiet", "init"], env=environment, check=True)
+    target = {"file_roots": [str(srv)], "backup": backup}
+    made = ask("backup_create", target=target, backup_id="one", target_path=f"{srv}/{name}")
+    assert (made["outcome"], made["output"]["files"]) == ("succeeded", 1)
+    (srv / name).unlink()
+    assert ask("backup_restore", target=target, backup_id="one", target_path=f"{srv}/{name}")["effect"] == "done"
+    assert [path.name for path in srv.iterdir()] == [name]

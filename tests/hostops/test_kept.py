@@ -1,0 +1,160 @@
+"""Children behind one kept connection: what only looks follows each other in one, what changes has one of its own."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from writ_hostops.kept import frames
+from writ_hostops.kept.supervisor import MOST_SPARES, MOST_USES
+
+SERVED = """
+import os, signal, sys, time
+from writ_hostops.kept.child import Place
+from writ_hostops.kept.supervisor import Supervisor
+from writ_hostops.operations import HANDLERS
+from writ_hostops.protocol import Answer
+
+def me(call):
+    return Answer(output={"pid": os.getpid(), "mark": os.environ["WRIT_OPERATION_ID"]})
+
+def wait(call):
+    call.progress("waiting")
+    call.stop.wait(float(call.parameters["seconds"]))
+    return me(call)
+
+HANDLERS["test_look"] = {"run": me}
+HANDLERS["test_wait"] = {"run": wait}
+HANDLERS["test_change"] = {"run": me, "preview": me}
+Supervisor(0, 1, Place(sys.argv[1], ())).serve({})
+"""
+WITHIN = 20.0
+
+
+class Kept:
+    """One supervisor, spoken with in frames."""
+
+    def __init__(self, marks: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVED, str(marks)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._cutter = frames.Cutter(frames.HELLO + frames.PROGRESS + frames.RESULT + frames.LOG)
+        self._told: list[frames.Frame] = []
+        self._tag = 0
+        assert self.next().kind == frames.HELLO
+
+    def next(self) -> frames.Frame:
+        """The next frame."""
+        assert self.process.stdout is not None
+        while not self._told:
+            assert select.select([self.process.stdout], [], [], WITHIN)[0], "nothing is said"
+            data = os.read(self.process.stdout.fileno(), 1 << 16)
+            assert data, "it has ended"
+            self._told += self._cutter.feed(data)
+        return self._told.pop(0)
+
+    def post(self, kind: bytes, message: dict[str, Any]) -> int:
+        """Say it; its tag."""
+        assert self.process.stdin is not None
+        self._tag += 1
+        self.process.stdin.write(frames.pack(kind, {**message, "tag": self._tag}))
+        self.process.stdin.flush()
+        return self._tag
+
+    def begin(self, operation: str, *, timeout: float = 30.0, **parameters: Any) -> int:
+        """Ask for one; its tag."""
+        request = {
+            "id": f"op{self._tag}", "action": "run", "operation": operation, "target": {}, "timeout": timeout,
+        }  # fmt: skip
+        return self.post(frames.REQUEST, {"request": request, "parameters": parameters})
+
+    def result(self, tag: int) -> dict[str, Any]:
+        """What it came to."""
+        while True:
+            frame = self.next()
+            message = frame.message()
+            if frame.kind == frames.RESULT and message["tag"] == tag:
+                return message
+
+    def pid(self, operation: str = "test_look") -> int:
+        """The process that carried it out."""
+        told = self.result(self.begin(operation))
+        assert told["outcome"] == "succeeded", told
+        assert told["output"]["mark"] == told["id"]
+        return int(told["output"]["pid"])
+
+    def children(self) -> list[str]:
+        """Its processes now."""
+        pid = self.process.pid
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    made = Kept(tmp_path / "marks")
+    yield made
+    assert made.process.stdin is not None
+    assert made.process.stdout is not None
+    made.process.stdin.close()
+    assert made.process.wait(WITHIN) == 0
+    made.process.stdout.close()
+
+
+def test_what_only_looks_is_followed_by_more_in_the_same_process(kept: Kept) -> None:
+    assert len({kept.pid() for _ in range(20)}) == 1
+
+
+def test_what_changes_something_has_a_process_of_its_own_which_ends_with_it(kept: Kept) -> None:
+    pids = [kept.pid("test_change") for _ in range(5)]
+    assert len(set(pids)) == 5
+    assert kept.pid() not in pids
+    assert not set(map(str, pids)) & set(kept.children())
+
+
+def test_a_process_does_not_look_for_ever(kept: Kept) -> None:
+    pids = [kept.pid() for _ in range(2 * MOST_USES + 1)]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [MOST_USES, MOST_USES, 1]
+
+
+def test_several_at_once_have_one_each_and_only_some_are_kept(kept: Kept) -> None:
+    tags = [kept.begin("test_wait", seconds=0.2) for _ in range(3 * MOST_SPARES)]
+    told: dict[int, int] = {}
+    while len(told) < len(tags):
+        frame = kept.next()
+        if frame.kind == frames.RESULT:
+            message = frame.message()
+            told[message["tag"]] = message["output"]["pid"]
+    assert len(set(told.values())) == len(tags)
+    kept.pid()
+    assert len(kept.children()) <= MOST_SPARES
+
+
+def test_one_that_was_told_to_end_looks_for_nothing_else(kept: Kept) -> None:
+    before = kept.pid()
+    tag = kept.begin("test_wait", seconds=60)
+    while kept.next().kind != frames.PROGRESS:
+        pass
+    kept.post(frames.STOP, {"of": tag, "grace": 5.0})
+    told = kept.result(tag)
+    assert told["code"] == "cancelled"
+    assert kept.pid() != before
+
+
+def test_one_whose_time_was_up_ended_in_time_and_is_of_use_again(kept: Kept) -> None:
+    told = kept.result(kept.begin("test_wait", timeout=0.2, seconds=60))
+    assert told["code"] == "timeout"
+    assert kept.pid() == kept.pid()
+
+
+def test_a_waiting_one_that_was_killed_is_one_answer_and_no_more(kept: Kept) -> None:
+    os.kill(kept.pid(), signal.SIGKILL)
+    told = kept.result(kept.begin("test_look"))
+    assert told.get("gone") is True or told["outcome"] == "succeeded", json.dumps(told)
+    assert kept.pid() == kept.pid()

@@ -1,0 +1,86 @@
+"""What hostops tells of a host: versions as the programs tell them, and what operations lack the means for."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from writ_hostops import commands, survey
+from writ_hostops.operations import run
+from writ_testing.peers import program
+
+
+def look(**target: Any) -> dict[str, Any]:
+    told = run({"id": "s1", "action": "survey", "operation": "host", "parameters": {}, "target": target})
+    assert told["outcome"] == "succeeded", told
+    return dict(told["output"])
+
+
+def test_versions_are_those_of_the_programs_that_are_here() -> None:
+    versions = look()["versions"]
+    assert versions["python"] == platform.python_version()
+    assert versions["kernel"] == os.uname().release
+    named = Path("/etc/os-release").read_text()
+    assert versions["os"]
+    assert versions["os"] in named
+    said = subprocess.run([program("apt-get"), "--version"], capture_output=True, text=True, check=True).stdout
+    assert f"apt {versions['apt']} " in said
+
+
+def test_what_is_not_installed_has_no_version_and_is_lacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(commands, "_PATH", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(survey, "_SYSTEMD", str(tmp_path / "no-systemd"))
+    seen = look(backup={"repository": "/srv/repo", "password_file": "/srv/password"})
+    assert seen["versions"].keys() == {"os", "kernel", "python"}
+    assert seen["lacking"]["package_*"] == "apt-get is not installed"
+    assert seen["lacking"]["backup_*"] == "restic is not installed"
+    assert seen["lacking"]["service_*"] == "systemd does not run this host"
+
+
+def test_what_is_not_declared_is_lacked(tmp_path: Path) -> None:
+    bare = look()["lacking"]
+    assert {"backup_*", "network_scan", "file_*", "snapshot_*"} <= bare.keys()
+    there = look(
+        file_roots=[str(tmp_path)],
+        scan_networks=["127.0.0.0/8"],
+        backup={"repository": "/srv/repo", "password_file": "/srv/password"},
+    )["lacking"]
+    assert not {"network_scan", "file_*"} & there.keys()
+    assert "no backup repository" not in there.get("backup_*", "")
+
+
+def test_file_roots_that_are_not_there_are_named(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone")
+    assert look(file_roots=[gone])["lacking"]["file_*"] == f"none of the file roots is there: {gone}"
+    assert "file_*" not in look(file_roots=[gone, str(tmp_path)])["lacking"]
+
+
+def test_snapshots_need_a_file_system_that_has_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = os.path.realpath(tmp_path)
+    for mounts, there in (
+        ([("/", "btrfs")], True),
+        ([("/", "ext4"), (root, "btrfs")], True),
+        ([("/", "ext4"), (f"{root}/data", "zfs")], True),
+        ([("/", "ext4"), (f"{root}/data", "btrfs")], False),  # the root has no place for them
+    ):
+        monkeypatch.setattr(survey, "_mounts", lambda mounts=mounts: iter(mounts))
+        assert ("snapshot_*" not in look(file_roots=[root])["lacking"]) is there
+    monkeypatch.setattr(survey, "_mounts", lambda: iter([("/", "ext4"), (f"{root}-data", "btrfs")]))
+    assert "snapshot_*" in look(file_roots=[root])["lacking"]
+    monkeypatch.setattr(survey, "_mounts", lambda: iter([("/", "ext4"), (str(Path(root).parent), "zfs")]))
+    assert "snapshot_*" not in look(file_roots=[root])["lacking"]
+
+
+def test_mounts_are_read_as_the_kernel_has_them() -> None:
+    kinds = dict(survey._mounts())
+    assert "/proc" in kinds
+    assert kinds["/proc"] == "proc"
+
+
+def test_it_takes_no_parameters() -> None:
+    told = run({"id": "s1", "action": "survey", "operation": "host", "parameters": {"x": 1}, "target": {}})
+    assert (told["outcome"], told["code"]) == ("failed", "invalid_parameter")

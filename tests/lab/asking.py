@@ -1,0 +1,56 @@
+"""What tests of both ways ask, and what they hold of every answer."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.lab.hosts import Host, until
+from tests.lab.installation import Writ
+
+OUTCOMES = {"finished", "unknown", "refused"}
+
+
+def only(way: str) -> pytest.MarkDecorator:
+    """A mark: of the two ways this one alone."""
+    return pytest.mark.parametrize("way", [way], indirect=True)
+
+
+def begun(writ: Writ, host: Host, unit: str, *parameters: str) -> str:
+    """A restart of a unit that takes its time, under way."""
+    number = writ.begin("service_restart", f"service_name={unit}", *parameters)
+    until(lambda: host.show(unit, "ActiveState") == "activating", 20.0, "the restart is under way")
+    return number
+
+
+def hang_up(host: Host) -> None:
+    """All connections to its sshd break, and what they carried is ended by nobody."""
+    host.attempt("pkill", "--signal=KILL", "--exact", "sshd-session")
+
+
+def outcomes(kinds: list[str]) -> list[str]:
+    """The events that are an outcome; one operation has one of them."""
+    return [kind for kind in kinds if kind in OUTCOMES]
+
+
+def previewed(writ: Writ, host: Host, operation: str, *parameters: str) -> dict[str, Any]:
+    """What a dry run told; it changed nothing on the host."""
+    before = host.state()
+    seen = writ.run(operation, *parameters, "--dry-run")
+    assert seen["outcome"] == "previewed"
+    assert seen["output"]["would"]
+    assert host.state() == before
+    return dict(seen["output"])
+
+
+def settled(writ: Writ, number: str) -> None:
+    """What was unknown is found out by a probe to have succeeded, and there is nothing else on record."""
+    until(lambda: "resolved" in writ.kinds(number), 40.0, "a probe settles it")
+    kinds = writ.kinds(number)
+    assert (kinds.count("started"), outcomes(kinds), kinds[-1]) == (1, ["unknown"], "resolved")
+    view = json.loads(writ.call("op", "get", number, "-o", "json")[1])
+    assert view["outcome"] == "succeeded"
+
+
+def security(writ: Writ, number: str) -> list[str]:
+    """The kinds of security events in the operation's trace."""
+    return [event["body"]["kind"] for event in writ.trace(number) if event["kind"] == "security"]

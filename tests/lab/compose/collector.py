@@ -1,0 +1,27 @@
+"""A collector of spans in a container of the lab: each request that it takes is a file."""
+
+import http.server
+import itertools
+from pathlib import Path
+
+TAKEN = Path("/spans")
+
+
+class Taking(http.server.BaseHTTPRequestHandler):
+    """OTLP over HTTP, as much of it as exporters ask of a collector."""
+
+    numbers = itertools.count()
+
+    def do_POST(self) -> None:
+        """One request with spans; the file has its name when it is whole."""
+        name = f"{next(self.numbers):06}"
+        draft = TAKEN / f".{name}"
+        draft.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
+        draft.rename(TAKEN / name)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+if __name__ == "__main__":
+    http.server.HTTPServer(("", 4318), Taking).serve_forever()

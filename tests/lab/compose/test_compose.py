@@ -1,0 +1,119 @@
+"""docker-compose.yml on a real engine, typed as deploy/README.md has it."""
+
+import json
+import re
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from tests.lab.compose.composed import REPOSITORY, UID, Composed
+from tests.lab.compose.conftest import SANDBOX
+from tests.lab.hosts import Host, until, user_key
+
+from writ_testing.demo import POLICY, TARGET, first_operation
+from writ_testing.same_trace import in_the_demo, same_part
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+
+def asked(composed: Composed, path: str) -> Any:
+    """What Prometheus answers now; None while it does not."""
+    try:
+        with urlopen(f"http://127.0.0.1:{composed.ports['PROMETHEUS']}/api/v1/{path}", timeout=5) as answer:
+            return json.load(answer)["data"]
+    except OSError:
+        return None
+
+
+def up(composed: Composed, service: str) -> int:
+    """How many of the service Prometheus reaches."""
+    seen = asked(composed, "targets?state=active") or {"activeTargets": []}
+    return sum(one["labels"]["service"] == service and one["health"] == "up" for one in seen["activeTargets"])
+
+
+def agents(composed: Composed, target: str) -> int:
+    """How many are there for it."""
+    return next(int(one["agents"]) for one in composed.writ("targets") if one["id"] == target)
+
+
+def test_the_first_lines_of_the_text_carry_out_an_operation(composed: Composed) -> None:
+    assert composed.shown[-1].startswith("succeeded")
+    motd = composed.folder / "writ-sandbox" / "motd"
+    assert (motd.read_text(), motd.stat().st_uid) == ("hello", UID)
+
+
+async def test_the_first_operation_has_the_trace_that_it_has_in_the_demo(composed: Composed, tmp_path: Path) -> None:
+    path = composed.folder / "writ-sandbox" / "same"
+    path.write_text("old words\n")
+    shutil.chown(path, UID, UID)
+    path.chmod(0o644)
+    done = composed.writ(*first_operation(f"{SANDBOX}/same"))
+    assert path.read_text() == "new words"
+    trace = composed.writ("trace", done["operation_id"])
+    theirs = same_part(trace, {SANDBOX: "FOLDER", "sandbox": "HOST"})
+    ours = await in_the_demo(tmp_path)
+    assert [event["kind"] for event in ours] == ["requested", "lock_taken", "dispatched", "started", "finished"]
+    assert theirs == ours
+
+
+def test_the_hosts_of_the_lab_reach_each_other_beside_the_engine(
+    composed: Composed, site_hosts: tuple[Host, Host]
+) -> None:
+    one, other = site_hosts
+    assert one.run("bash", "-c", f"exec 3<>/dev/tcp/{other.address}/22 && echo through", timeout=20.0) == "through"
+
+
+def test_the_status_of_all_containers_is_told(composed: Composed) -> None:
+    seen = composed.writ("status")
+    assert (seen["ready"], seen["journal"] is not None) == (True, True)
+    names = {one["name"].split()[0] for one in seen["processes"]}
+    assert names == {"keeper", "policy", "executor", "audit", "agent-local", "agent-ssh"}
+
+
+def test_what_is_edited_and_who_is_added_counts_at_once(composed: Composed) -> None:
+    forbidden = POLICY.replace("operations: [file_delete]", "operations: [file_delete, file_read]")
+    wanted = ("run", "file_read", "-t", TARGET, f"file_path={SANDBOX}/motd")
+    name = f"bob-{secrets.token_hex(4)}"
+    composed.home.policy.write_text(forbidden)
+    try:
+        assert composed.writ(*wanted, status=3)["outcome"] == "denied"
+    finally:
+        composed.home.policy.write_text(POLICY)
+    assert composed.writ("principal", "add", name, "--role", "operator")["admitted"] is True
+    assert composed.writ(*wanted, "--as", name)["outcome"] == "succeeded"
+
+
+async def test_four_ssh_agents_share_the_work_on_a_host_and_prometheus_finds_them(
+    composed: Composed, far_host: Host
+) -> None:
+    key = composed.home.ssh / "far"
+    shutil.copy(user_key(), key)
+    shutil.chown(key, UID, UID)
+    here = ("--ssh", f"root@{far_host.address}", "--role", "development", "--host-key", far_host.host_key)
+    composed.writ("target", "add", "far", *here)
+    composed.up(agent_ssh=4)
+    assert len(composed.containers("agent-ssh")) == 4
+    until(lambda: agents(composed, "far") == 4, 30.0, "four agents are heard of")
+    instances = set()
+    async with await composed.client() as writ:
+        for _ in range(24):
+            done = await writ.run("service_status", "far", {"service_name": "nginx"}, timeout=60.0)
+            assert (done.outcome, done.message) == ("succeeded", "")
+            events = (await writ.trace(operation_id=done.operation_id)).events
+            instances |= {event.body["instance"] for event in events if event.kind == "started"}
+    assert len(instances) > 1
+    until(lambda: up(composed, "agent-ssh") == 4, 60.0, "Prometheus reaches all four")
+    composed.up(agent_ssh=1)
+    until(lambda: up(composed, "agent-ssh") == 1, 60.0, "Prometheus forgets those that are gone")
+
+
+def test_prometheus_sees_every_service_and_has_the_rules_and_alertmanager(composed: Composed) -> None:
+    for service in ("keeper", "policy", "executor", "audit", "agent-local", "agent-ssh"):
+        until(lambda service=service: up(composed, service) > 0, 60.0, f"Prometheus reaches {service}")  # type: ignore[misc]
+    rules = asked(composed, "rules")["groups"][0]["rules"]
+    wanted = re.findall(r"alert: (\w+)", (REPOSITORY / "deploy" / "prometheus" / "rules.yaml").read_text())
+    assert [rule["name"] for rule in rules] == wanted
+    assert len(asked(composed, "alertmanagers")["activeAlertmanagers"]) == 1

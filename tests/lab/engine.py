@@ -1,0 +1,167 @@
+"""A container engine of the lab's own: dockerd in a namespace of processes and mounts, of which nothing is left after.
+
+It is started inside the lab's network, so that its containers reach the hosts of the lab and nothing else, and finds no
+registry: what public images it needs are made here, from `base_image` and from programs of this machine.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.lab import base_image
+from tests.lab.hosts import until
+
+from writ_testing.peers import program
+
+PYTHON = "python:3.13-slim-trixie"
+BUILDER = "writ-lab/builder"
+START_SECONDS = 60.0
+MONITORS = {
+    "prom/prometheus:v2.53.3": ("prometheus", {"prometheus": "prometheus", "promtool": "promtool"}),
+    "prom/alertmanager:v0.28.1": ("alertmanager", {"alertmanager": "prometheus-alertmanager", "amtool": "amtool"}),
+}
+"""Public images of programs that Debian has too, in the very version; entry point, programs and user as there."""
+TEMPLATES = Path("/usr/share/prometheus/alertmanager")
+"""Debian's Alertmanager reads them from there."""
+MONITOR = """FROM {python}
+COPY root /
+RUN mkdir /{name} && chown 65534:65534 /{name}
+USER 65534
+ENTRYPOINT ["/bin/{name}"]
+"""
+
+
+class Engine:
+    """A running one; `docker` is its command line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "docker.sock"
+        self.log = folder / "dockerd.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """For whoever runs `docker` on it."""
+        return {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(self.folder),
+            "DOCKER_HOST": f"unix://{self.socket}",
+            "DOCKER_CONFIG": str(self.folder / "cli"),
+        }
+
+    def docker(self, *words: str, stdin: bytes | None = None, timeout: float = 120.0) -> str:
+        """What `docker …` says; an AssertionError with its errors where it fails."""
+        done = subprocess.run(
+            ["docker", *words], env=self.environ, input=stdin, capture_output=True, timeout=timeout, check=False
+        )
+        assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr.decode()[-3000:]}"
+        return done.stdout.decode()
+
+    def inspect(self, *names: str) -> list[dict[str, Any]]:
+        """What the engine knows of these containers or images."""
+        return list(json.loads(self.docker("inspect", *names))) if names else []
+
+    def start(self) -> None:
+        """Until it answers."""
+        config = self.folder / "daemon.json"
+        config.write_text(json.dumps(self._settings()))
+        apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*apart, program("dockerd"), f"--config-file={config}"],
+                env={**self.environ, "TMPDIR": str(self.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        until(self._answers, START_SECONDS, f"dockerd answers: {self.log.read_text()[-2000:]}")
+        self.socket.chmod(0o666)
+        # It lets nothing be forwarded that is not its own, and the kernel counts what passes between the lab's hosts.
+        between = ("-i", "bridge0", "-o", "bridge0", "-j", "ACCEPT")
+        subprocess.run([program("iptables"), "-I", "DOCKER-USER", *between], check=True, timeout=30)
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "hosts": [f"unix://{self.socket}"],
+            "data-root": str(self.folder / "data"),
+            "exec-root": str(self.folder / "exec"),
+            "pidfile": str(self.folder / "pid"),
+            "cgroup-parent": _cgroup(),
+            "bip": "10.201.0.1/24",
+            "default-address-pools": [{"base": "10.202.0.0/16", "size": 24}],
+        }
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"dockerd ended: {self.log.read_text()[-2000:]}"
+        done = subprocess.run(["docker", "version"], env=self.environ, capture_output=True, check=False, timeout=30)
+        return done.returncode == 0
+
+    def stop(self) -> None:
+        """With all its containers: they are processes of a namespace whose first one ends now."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+        until(_no_cgroups, 30.0, "the cgroups of its containers are gone")
+
+    def make_images(self) -> None:
+        """The public ones, and one that finds packages without a network."""
+        self.docker("import", str(base_image.base()), PYTHON)
+        with self._context(BUILDER, f"FROM {PYTHON}\nADD packages.tar /\n") as context:
+            (context / "packages.tar").write_bytes(base_image.offline(base_image.packages()))
+        for image, (name, programs) in MONITORS.items():
+            with self._context(image, MONITOR.format(python=PYTHON, name=name)) as context:
+                (context / "root" / "usr" / "bin").mkdir(parents=True)
+                for known_as, binary in programs.items():
+                    shutil.copy(program(binary), context / "root" / "usr" / "bin" / known_as)
+                shutil.copytree(TEMPLATES, context / "root" / TEMPLATES.relative_to("/"))
+
+    @contextmanager
+    def _context(self, image: str, recipe: str) -> Iterator[Path]:
+        """Builds the image from what is in the folder by the end of the block."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            context = Path(folder)
+            (context / "Dockerfile").write_text(recipe)
+            yield context
+            self.docker("build", "--quiet", "--tag", image, folder, timeout=300)
+
+
+def lab_folder(name: str) -> Path:
+    """A new one of this lab's, open to whoever a container runs as; whatever is left, `lab.sh down` removes."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{os.environ['LAB_PREFIX']}-lab-{name}-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    return folder
+
+
+def _no_cgroups() -> bool:
+    """Removes those that are empty; a process takes a moment to die."""
+    for tree in Path("/sys/fs/cgroup").glob(f"*{_cgroup()}"):
+        for folder in sorted((path for path in (tree, *tree.rglob("*")) if path.is_dir()), reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
+    return not [*Path("/sys/fs/cgroup").glob(f"*{_cgroup()}")]
+
+
+def _cgroup() -> str:
+    return f"/{os.environ['LAB_PREFIX']}-engine"
+
+
+@contextmanager
+def engine() -> Iterator[Engine]:
+    """It runs within the block."""
+    folder = lab_folder("engine")
+    made = Engine(folder)
+    try:
+        made.start()
+        made.make_images()
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(folder)

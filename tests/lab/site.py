@@ -1,0 +1,109 @@
+"""Writ on hosts of its own, as docs/operating.md says: the services on one, under systemd, an agent on the other."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from tests.lab import wheels
+from tests.lab.hosts import Host, until
+from tests.lab.installation import UNITS, Writ
+from tests.lab.targets import ROOT
+
+TEXT = (Path(__file__).parents[2] / "docs" / "install.md").read_text()
+COUNTED = "counted"
+SERVICES = ("writ-nats", "writ-keeper", "writ-policy@1", "writ-executor@1", "writ-audit@1")
+SECOND = ("writ-policy@2", "writ-executor@2", "writ-audit@2")
+TARGETS = 4
+COUNTING = """[Unit]
+Description=Leaves a line for each of its starts
+StartLimitIntervalSec=0
+[Service]
+ExecStartPre=/bin/sh -c 'echo "$INVOCATION_ID" >> /srv/counted-%i'
+ExecStart=/bin/sleep infinity
+"""
+
+
+class Site(Writ):
+    """The command line as root has it on the host of the services."""
+
+    def __init__(self, control: Host, far: Host) -> None:
+        super().__init__(Path("/etc/writ"))
+        self.control, self.far = control, far
+        self.pool = f"local-{far.name}"
+        self.agent = f"writ-agent-local@{self.pool}"
+
+    def call(self, *words: str, timeout: float = 120.0) -> tuple[int, str, str]:
+        """See Writ."""
+        command = ("env", "WRIT_HOME=/etc/writ", "/opt/writ/bin/writ", *words)
+        return self.control.attempt(*command, timeout=timeout)
+
+    @property
+    def url(self) -> str:
+        """Where other hosts reach NATS."""
+        return f"nats://{self.control.address}:4222"
+
+    def operator_seed(self) -> bytes:
+        """Of the first principal."""
+        return self.control.run("cat", "/etc/writ/keys/principal-operator.seed").encode()
+
+    def states(self, units: tuple[str, ...] = SERVICES) -> dict[str, tuple[str, str]]:
+        """Whether each is active, and which process it is."""
+        return {unit: (self.control.show(unit, "ActiveState"), self.control.show(unit, "MainPID")) for unit in units}
+
+
+def set_up(site: Site, scratch: Path) -> None:
+    """From nothing to an agent that is heard: docs/install.md, typed as it stands."""
+    services, token, agent = blocks(
+        TEXT.replace("control.example.org", site.control.address).replace("web-1", site.far.name)
+    )
+    give(site.control, scratch / "control", wheels.SITE)
+    give(site.far, scratch / "far", wheels.AGENT)
+    for line in services:
+        site.control.run(*typed(line), timeout=120.0)
+    declare(site)
+    said = site.control.run(*typed(token[0]))
+    for line in agent:
+        site.far.run(*typed(line), stdin=said if line.endswith("agent enrol") else "", timeout=120.0)
+    until(lambda: site.agents(site.pool) == 1, 30.0, f"the agent is heard of: {site.far.show(site.agent, 'SubState')}")
+
+
+def blocks(text: str) -> list[list[str]]:
+    """What root types, by the blocks of the text."""
+    found = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [[line.removeprefix("# ") for line in block.splitlines()] for block in found]
+
+
+def typed(line: str) -> tuple[str, ...]:
+    """A line of the text, where the tree is; packages come from the wheels that are there, for there is no network."""
+    return ("env", "PIP_NO_INDEX=1", "bash", "-c", f"cd /root/writ && {line}")
+
+
+def give(host: Host, scratch: Path, distributions: tuple[str, ...]) -> None:
+    """The units, and all wheels in one folder."""
+    wheels.ours(scratch, *distributions)
+    for wheel in wheels.third_party(*distributions).glob("*.whl"):
+        shutil.copy(wheel, scratch)
+    host.run("mkdir", "-p", "/root/writ/deploy")
+    host.copy(scratch, "/root/writ/wheels")
+    host.copy(UNITS, "/root/writ/deploy/systemd")
+
+
+def declare(site: Site) -> None:
+    """The far host, as several targets, so that several operations may go on at once."""
+    for number in range(1, TARGETS + 1):
+        site.far.write(f"/etc/systemd/system/{COUNTED}-{number}.service", COUNTING.replace("%i", str(number)))
+    site.far.run("systemctl", "daemon-reload")
+    site.far.run("mkdir", "-p", ROOT)
+    entries = [
+        {
+            "id": f"web-{number}",
+            "role": "development",
+            "backend": "local",
+            "connection": {"host": site.far.name},
+            "file_roots": [{"path": ROOT, "allow_system_root": True}],
+        }
+        for number in range(1, TARGETS + 1)
+    ]
+    inventory = json.dumps({"targets": entries})
+    site.control.run("cp", "/dev/stdin", "/etc/writ/inventory.yaml", stdin=inventory)

@@ -1,0 +1,58 @@
+"""What a real host lists for the allowlists of a policy, each way: what is there may be named, and nothing else."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.lab.hosts import Host, until
+from tests.lab.installation import Writ
+from tests.lab.repository import Repository
+from tests.lab.targets import LISTED, ROOT
+from tests.lab.vault import Vault
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def named(writ: Writ, host: Host, packages: Repository, backups: Vault) -> dict[str, str]:
+    """Of each parameter a value that is on the host."""
+    host.run("apt-get", "-q", "update")
+    host.run("apt-get", "-qy", "install", "hello")
+    host.write(f"{ROOT}/listed/a", "a")
+    writ.run("backup_create", "backup_id=listed", f"target_path={ROOT}/listed")
+    return {"service_name": "nginx", "package_name": "hello", "backup_id": "listed", "port": "80"}
+
+
+GIVEN = {
+    "backup_restore": [f"target_path={ROOT}/listed"],
+    "network_test": ["host=127.0.0.1", "protocol=tcp", "count=1"],
+}
+ABSENT = {"service_name": "no-such-unit", "package_name": "no-such", "backup_id": "liste", "port": "79"}
+
+
+@pytest.mark.parametrize("parameter", ABSENT)
+def test_only_what_is_there_may_be_named(writ: Writ, host: Host, named: dict[str, str], parameter: str) -> None:
+    (operation,) = LISTED[parameter][1]
+    given = [*GIVEN.get(operation, []), *([] if operation == "network_test" else ["--dry-run"])]
+    seen = judged(writ, host, operation, f"{parameter}={named[parameter]}", *given)
+    assert seen["outcome"] in ("previewed", "succeeded")
+    denied = judged(writ, host, operation, f"{parameter}={ABSENT[parameter]}", *given)
+    assert (denied["outcome"], denied["code"]) == ("denied", "no_rule")
+
+
+def test_only_a_snapshot_that_is_there_may_be_named(writ: Writ, host: Host, subvolume: str) -> None:
+    writ.run("snapshot_create", "snapshot_name=listed", f"target_path={subvolume}")
+    asked = ("snapshot_restore", f"target_path={subvolume}", "--dry-run")
+    assert judged(writ, host, *asked, "snapshot_name=listed")["outcome"] == "previewed"
+    assert judged(writ, host, *asked, "snapshot_name=liste")["code"] == "no_rule"
+
+
+def judged(writ: Writ, host: Host, operation: str, *words: str) -> dict[str, Any]:
+    """How it ends where only what is listed may be named. A host that was too slow to list is asked again."""
+
+    def look() -> dict[str, Any] | None:
+        answer = writ.call("run", operation, "--target", f"listed-{host.name}", *words, "-o", "json")[1]
+        view: dict[str, Any] = json.loads(answer)
+        return None if view["code"] == "rule_error" else view
+
+    return until(look, 60.0, f"{operation} is judged")

@@ -1,0 +1,235 @@
+"""Writ under systemd, from nothing: hardly any rights, an agent on another host, nothing lost when it is restarted."""
+
+import asyncio
+import json
+import shlex
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.lab.hosts import Host, until
+from tests.lab.site import COUNTED, SECOND, SERVICES, TARGETS, Site, set_up
+from tests.lab.targets import ROOT
+
+from writ_client.client import Writ
+from writ_contracts.requests import OperationView
+from writ_testing.demo import POLICY, TARGET, first_operation
+from writ_testing.eventually import eventually
+from writ_testing.same_trace import in_the_demo, same_part
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+ENDS_WITHIN = 120.0
+EXPOSED = {**dict.fromkeys((*SERVICES, "writ-agent-ssh@ssh"), 15), "writ-agent-local@x": 65}
+"""How exposed systemd-analyze may find each, in tenths of 10."""
+
+
+@pytest.fixture(scope="module")
+def site(site_hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = Site(*site_hosts)
+    try:
+        set_up(made, tmp_path_factory.mktemp("site"))
+        yield made
+    finally:
+        for host in site_hosts:
+            print(host.attempt("journalctl", "--no-pager", "--lines=300", "--unit=writ-*")[1])
+
+
+def test_what_is_enrolled_over_the_network_works_at_once(site: Site) -> None:
+    before = site.far.show("nginx", "InvocationID")
+    done = site.run("service_restart", "service_name=nginx", target=TARGET)
+    assert done["outcome"] == "succeeded"
+    assert site.far.show("nginx", "InvocationID") != before
+
+
+@pytest.mark.parametrize("unit", EXPOSED)
+def test_systemd_finds_it_hardly_exposed(site: Site, unit: str) -> None:
+    command = ("systemd-analyze", "security", "--no-pager", f"--threshold={EXPOSED[unit]}", unit)
+    code, said, errors = site.control.attempt(*command)
+    assert code == 0, [*said.strip().splitlines()[-1:], errors]
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_its_process_has_no_rights_and_can_write_nowhere_else(site: Site, unit: str) -> None:
+    pid = site.control.show(unit, "MainPID")
+    status = dict(line.split(":\t", 1) for line in site.control.run("cat", f"/proc/{pid}/status").splitlines())
+    assert "0" not in status["Uid"].split()
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(status[name], 16) == 0, name
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    own = {"writ-keeper": "/var/lib/writ", "writ-nats": "/var/lib/writ-nats", "writ-audit@1": "/var/lib/writ-audit-1"}
+    for folder in ("/etc/writ", "/var/lib/writ", "/var/lib", "/opt/writ", "/usr/lib"):
+        inside = ("nsenter", "--target", pid, "--mount", "touch", f"{folder}/.try")  # as root: the mount alone decides
+        code = site.control.attempt(*inside)[0]
+        assert (code == 0) == (folder == own.get(unit)), folder
+    site.control.attempt("rm", "-f", "/var/lib/writ/.try")
+
+
+def test_no_secret_is_in_a_command_line_an_environment_or_a_log(site: Site) -> None:
+    secrets = site.control.run("bash", "-c", "cat /etc/writ/keys/*.seed /etc/writ/keys/params.key").split()
+    secrets.append(site.far.run("cat", f"/etc/writ/agent-{site.pool}.seed"))
+    assert len(secrets) >= 9
+    for host in (site.control, site.far):
+        shown = host.run("bash", "-c", "cat /proc/*/cmdline /proc/*/environ 2>/dev/null | tr '\\0' '\\n'; true")
+        assert "writ_" in shown
+        logs = host.run("journalctl", "--no-pager", "--output=cat")
+        assert not any(secret in text for secret in secrets for text in (shown, logs))
+
+
+def test_the_first_operation_has_the_trace_that_it_has_in_the_demo_and_counts_by_its_policy(
+    site: Site, tmp_path: Path
+) -> None:
+    path = f"{ROOT}/same"
+    site.far.write(path, "old words\n")
+    before = site.control.run("cat", "/etc/writ/policy.yaml")
+    site.control.run("cp", "/dev/stdin", "/etc/writ/policy.yaml", stdin=POLICY)
+    try:
+        done = site.json(*first_operation(path))
+    finally:
+        site.control.run("cp", "/dev/stdin", "/etc/writ/policy.yaml", stdin=before)
+    assert site.far.run("cat", path) == "new words"
+    theirs = same_part(site.json("trace", done["operation_id"]), {ROOT: "FOLDER", site.far.name: "HOST"})
+    assert list(differences(theirs, asyncio.run(in_the_demo(tmp_path)), "")) == []
+
+
+def differences(one: object, other: object, at: str) -> Iterator[str]:
+    """Where they are not the same, and what is there in each."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for name in one:
+            yield from differences(one[name], other[name], f"{at}.{name}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, (mine, theirs) in enumerate(zip(one, other, strict=True)):
+            yield from differences(mine, theirs, f"{at}[{number}]")
+    elif one != other:
+        yield f"{at}: {one!r} and {other!r}"
+
+
+def test_who_is_added_may_ask_at_once(site: Site) -> None:
+    assert site.json("principal", "add", "alice", "--role", "operator")["admitted"] is True
+    done = site.run("network_status", "--as", "alice", target=TARGET)
+    assert (done["principal"], done["outcome"]) == ("alice", "succeeded")
+
+
+def test_a_token_opens_one_door_once(site: Site) -> None:
+    made = site.json("agent", "token", site.pool)
+    folder = "/etc/writ-again"
+    enrolling = ("/opt/writ/bin/writ", "agent", "enrol", "--to", folder)
+    site.far.run(*enrolling, stdin=made["token"])
+    code, _, errors = site.far.attempt(
+        "/opt/writ/bin/writ", "agent", "enrol", "--to", f"{folder}-2", stdin=made["token"]
+    )
+    assert code == 3, errors
+    assert site.far.attempt(*enrolling, stdin=site.json("agent", "token", site.pool)["token"])[0] == 2
+    assert site.far.run("find", "/etc/writ", folder, "-perm", "/077", "-type", "f") == ""
+
+
+def test_an_installation_is_not_made_again_nor_started_twice(site: Site) -> None:
+    assert site.call("init", "--system")[0] == 2
+    code, _, errors = site.call("up")
+    assert (code, "writ.target" in errors) == (2, True)
+    assert "systemctl status" in site.call("restart")[2]
+
+
+def test_the_status_of_all_that_the_system_starts_here_is_told(site: Site) -> None:
+    seen = site.json("status")
+    assert (seen["ready"], seen["journal"] is not None) == (True, True)
+    assert {"keeper", "policy@1", "executor@1", "audit@1"} <= {one["name"] for one in seen["processes"]}
+
+
+def test_whatever_is_killed_is_started_again_and_work_goes_on(site: Site) -> None:
+    for host, unit in [*((site.control, one) for one in SERVICES), (site.far, site.agent)]:
+        before = host.show(unit, "MainPID")
+        host.run("systemctl", "kill", "--signal=KILL", unit)
+
+        def again(host: Host = host, unit: str = unit, before: str = before) -> bool:
+            return host.show(unit, "ActiveState") == "active" and host.show(unit, "MainPID") not in ("0", before)
+
+        until(again, 60.0, f"{unit} is started again")
+
+    def works() -> bool:
+        code, said, _ = site.call("run", "network_status", "--target", TARGET, "-o", "json")
+        return code == 0 and json.loads(said)["outcome"] == "succeeded"
+
+    until(works, 60.0, "an operation succeeds")
+
+
+class Starts:
+    """One restart after the other of a unit that counts them, on each target, all targets at once; each asked once."""
+
+    def __init__(self, site: Site) -> None:
+        self.done: list[OperationView] = []
+        self._site = site
+        self._over = asyncio.Event()
+
+    @asynccontextmanager
+    async def going_on(self, writ: Writ) -> AsyncIterator["Starts"]:
+        """Within the block; at its end what has begun is waited for."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(1, TARGETS + 1):
+                group.create_task(self._work(writ, number))
+            try:
+                await self.more()
+                yield self
+            finally:
+                self._over.set()
+
+    async def _work(self, writ: Writ, number: int) -> None:
+        while not self._over.is_set():
+            wanted = {"service_name": f"{COUNTED}-{number}"}
+            self.done.append(await writ.run("service_restart", f"web-{number}", wanted, timeout=ENDS_WITHIN))
+
+    async def more(self) -> None:
+        """Until each target has had another."""
+        wanted = len(self.done) + TARGETS
+
+        async def enough() -> bool:
+            return len(self.done) >= wanted
+
+        await eventually(enough, within=ENDS_WITHIN, what="more operations")
+
+    async def check(self, writ: Writ) -> None:
+        """Each succeeded, started its unit once, and is on record as begun once and ended once."""
+        assert Counter(view.outcome for view in self.done) == {"succeeded": len(self.done)}
+        lines = self._site.far.run("bash", "-c", f"cat /srv/{shlex.quote(COUNTED)}-*").splitlines()
+        assert len(set(lines)) == len(lines) == len(self.done)
+        for view in self.done:
+            told = Counter(event.kind for event in (await writ.trace(operation_id=view.operation_id)).events)
+            assert (told["requested"], told["started"], told["finished"]) == (1, 1, 1), (view.operation_id, told)
+
+
+async def test_everything_is_restarted_under_load_and_nothing_fails(site: Site) -> None:
+    before = site.states()
+    async with await Writ.connect(site.url, seed=site.operator_seed(), principal="operator", wait=10) as writ:
+        async with Starts(site).going_on(writ) as ran:
+            for unit in SERVICES:  # one of each: nobody stands in for it
+                await asyncio.to_thread(site.control.run, "systemctl", "restart", unit, timeout=100.0)
+                await ran.more()
+            await asyncio.to_thread(site.far.run, "systemctl", "restart", site.agent, timeout=100.0)
+            await ran.more()
+            for unit in SECOND:  # and two
+                await asyncio.to_thread(site.control.run, "systemctl", "enable", "--now", unit, timeout=100.0)
+            for unit in (*SERVICES, *SECOND):
+                await asyncio.to_thread(site.control.run, "systemctl", "restart", unit, timeout=100.0)
+                await ran.more()
+        await ran.check(writ)
+    after = site.states()
+    assert {state for state, _ in after.values()} == {"active"}
+    assert not set(before.values()) & set(after.values())
+
+
+def test_an_agents_entry_that_is_taken_out_shuts_it_out(site: Site) -> None:
+    made = enrol_elsewhere(site)
+    listed = site.json("agent", "list")
+    kept = [one for one in listed["agents"] if one["key"] != made]
+    assert len(kept) == len(listed["agents"]) - 1
+    text = json.dumps({"agents": kept})
+    site.control.run("cp", "/dev/stdin", "/var/lib/writ/agents.yaml", stdin=text)
+    assert site.run("network_status", target=TARGET)["outcome"] == "succeeded"
+
+
+def enrol_elsewhere(site: Site) -> str:
+    """Another key of the pool, in a folder that no unit reads."""
+    token = site.json("agent", "token", site.pool)["token"]
+    command = ("/opt/writ/bin/writ", "agent", "enrol", "--to", "/etc/writ-other", "-o", "json")
+    return str(json.loads(site.far.run(*command, stdin=token))["key"])

@@ -1,0 +1,39 @@
+"""The lab's restic repository, on a host, as that host's own backups are declared."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tests.lab.hosts import Host
+
+REPOSITORY, PASSWORD_FILE = "/srv/vault", "/etc/writ/restic-password"
+PASSWORD = "correct horse battery"
+DECLARED = {"repository": REPOSITORY, "password_file": PASSWORD_FILE}
+"""`backup` of a target."""
+
+
+@dataclass
+class Vault:
+    """The repository, past Writ."""
+
+    host: Host
+
+    def restic(self, *words: str) -> str:
+        """What restic itself says."""
+        told = ["--repo", REPOSITORY, "--password-file", PASSWORD_FILE, "--no-cache", *words]
+        return self.host.run("restic", *told, timeout=120.0)
+
+    def ids(self) -> list[str]:
+        """The ids that Writ gave to what is in it, in order of time."""
+        snapshots: list[dict[str, Any]] = json.loads(self.restic("snapshots", "--json", "--no-lock"))
+        tags = [tag for one in snapshots for tag in one.get("tags", ())]
+        return [tag.removeprefix("writ-id=") for tag in tags if tag.startswith("writ-id=")]
+
+
+def make(host: Host) -> Vault:
+    """With nothing of Writ's in it; made where there is none."""
+    host.write(PASSWORD_FILE, PASSWORD, "0600")
+    vault = Vault(host)
+    if host.attempt("test", "-e", f"{REPOSITORY}/config")[0] != 0:
+        vault.restic("init")
+    return vault

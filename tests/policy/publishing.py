@@ -1,0 +1,122 @@
+"""An executor's hands on the store of versions: what it publishes as it should, and otherwise."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+from tests.policy.replica import KEY, RULES, SALT, Asking, Files, files, replica
+
+from writ_bus.port import Bus, Entry
+from writ_contracts import subjects
+from writ_contracts.decisions import Decided
+from writ_contracts.policies import StoredPolicy, packed
+from writ_contracts.wire import decode, encode
+from writ_runtime import yamlfile
+from writ_testing.memory_broker import Broker
+from writ_testing.memory_bus import MemoryBus
+from writ_trust.digests import plain_digest
+
+PUBLISHES = {"name": "publishes", "operations": ["policy_publish", "policy_rollback"], "allowed": True}
+EMERGENCIES = {"name": "emergencies", "operations": ["emergency_declare", "emergency_confirm"], "allowed": True}
+
+
+def document(*rules: dict[str, Any], **keys: Any) -> str:
+    """A policy that lets itself be changed, with these rules besides."""
+    policy = {"name": "published", "require_approval_for_admin": False, "global_policies": [PUBLISHES, *rules], **keys}
+    return yamlfile.dump({"policies": policy})
+
+
+OPEN, CLOSED = document(*RULES), document({**RULES[0], "allowed": False})
+
+
+@asynccontextmanager
+async def publishable(folder: Path, **changed: Any) -> AsyncIterator[Asking]:
+    """A replica whose file lets alice publish; its clock stands at now."""
+    known = files(folder)
+    known.write("policy", OPEN)
+    async with another(Broker(), known, **changed) as asking:
+        yield asking
+
+
+@asynccontextmanager
+async def another(broker: Broker, known: Files, **changed: Any) -> AsyncIterator[Asking]:
+    """One more replica on the same store."""
+    async with replica(MemoryBus(broker), MemoryBus(broker), known, **changed) as asking:
+        asking.clock.now = time.time()
+        yield asking
+
+
+def broker_of(asking: Asking) -> Broker:
+    """What all its buses share."""
+    assert isinstance(asking.bus, MemoryBus)
+    return asking.bus.broker
+
+
+async def decided(asking: Asking, operation: str, **parameters: Any) -> tuple[StoredPolicy, Decided]:
+    """Policy's answer to alice's signed request, and what an executor makes of it; its document is not set."""
+    subject = asking.signed(asking.subject(operation, "writ", parameters={"reason": "a test", **parameters}))
+    last = await asking.bus.policies.last(subjects.POLICIES)
+    answer = await asking.decide(subject, stored_policies=last.sequence if last else 0)
+    given = {name: value for name, value in subject.parameters.items() if name != "document"}
+    effective = {name: value for name, value in answer.effective.items() if name != "document"}
+    version = StoredPolicy(
+        number=0,
+        packed=packed(parameters.get("document", "")),
+        digest=plain_digest(parameters.get("document", "").encode()),
+        author="alice",
+        origin="published" if operation == "policy_publish" else "rollback",
+        at=asking.clock.now,
+        reason="a test",
+        restores=parameters.get("version"),
+        operation_id=subject.operation_id,
+        given=given,
+        effective=effective,
+        statement=subject.statement,
+        salt=SALT,
+        decision=answer.decision,
+        parameters_key=KEY,
+    )
+    return version, answer
+
+
+async def store(bus: Bus, version: StoredPolicy, *, subject: str = "", **changed: Any) -> int:
+    """Put it in the store as the next one, with whatever is changed in it; its number."""
+    last = await bus.policies.last(subjects.POLICIES)
+    stored = last.sequence if last else 0
+    version = structs.replace(version, **{"number": stored + 1, **changed})
+    entry = Entry(
+        subject=subject or subjects.published_policy(version.operation_id),
+        data=encode(version),
+        event_id=f"stored-{stored + 1}",
+        filter=subjects.POLICIES,
+        expected=stored,
+    )
+    return await bus.policies.append(entry)
+
+
+async def publish(asking: Asking, text: str, **changed: Any) -> int:
+    """Alice publishes, and an executor stores and announces it; the sequence of the control event."""
+    version, answer = await decided(asking, "policy_publish", document=text)
+    assert answer.error is None, answer.error
+    number = await store(asking.bus, version, **changed)
+    return await announce(asking, version, number)
+
+
+async def roll_back(asking: Asking, number: int) -> int:
+    """The same for an earlier version."""
+    version, answer = await decided(asking, "policy_rollback", version=number)
+    assert answer.error is None, answer.error
+    [record] = await asking.bus.policies.read(subjects.POLICIES, after=number - 1, limit=1)
+    earlier = decode(record.data, StoredPolicy)
+    stored = await store(asking.bus, version, packed=earlier.packed, digest=earlier.digest)
+    return await announce(asking, version, stored)
+
+
+async def announce(asking: Asking, version: StoredPolicy, number: int) -> int:
+    """The control event."""
+    kind = "policy_publish" if version.origin == "published" else "policy_rollback"
+    more = {"operation_id": version.operation_id, "parameters_key": KEY}
+    return await asking.control(kind, {"version": number, "digest": version.digest}, version.decision, **more)

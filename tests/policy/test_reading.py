@@ -1,0 +1,55 @@
+"""What a decision names is what was read: the digest of exactly those bytes."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+from tests.policy.replica import Asking
+
+from writ_policy.loading import with_digest
+from writ_runtime.config import ConfigError
+
+
+def test_a_digest_is_that_of_the_bytes_that_were_read(tmp_path: Path) -> None:
+    path = tmp_path / "moving"
+    path.write_text("0")
+
+    def moving(path: Path) -> str:
+        text = path.read_text()
+        if int(text) < 2:
+            path.write_text(str(int(text) + 1))
+        return text
+
+    assert with_digest(moving)(path).value == "2"
+
+
+def test_a_file_that_never_stands_still_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "moving"
+    path.write_text("0")
+
+    def moving(path: Path) -> None:
+        path.write_text(path.read_text() + "0")
+
+    with pytest.raises(ConfigError, match="changes faster than it can be read"):
+        with_digest(moving)(path)
+
+
+async def test_what_was_read_counts_though_the_reading_of_the_rest_was_cancelled(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = asking.service._sources
+    await asking.decision(asking.subject())
+
+    async def cancelled() -> bool:
+        raise asyncio.CancelledError
+
+    entry = {"id": "web-new", "role": "development", "backend": "local", "agent": "a"}
+    asking.files.write("inventory", {"targets": [entry]})
+    with monkeypatch.context() as patched:
+        patched.setattr(sources._lists["principals"], "refresh", cancelled)
+        with pytest.raises(asyncio.CancelledError):
+            await sources.refresh()
+    decided = await asking.decide(structs.replace(asking.subject(), target="web-a"))
+    assert decided.error is not None
+    assert decided.error.code == "unknown_target"

@@ -1,0 +1,127 @@
+"""Policies from text and questions to them, in as few words as a test has patience for."""
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import structs
+
+from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.inventory import WRIT, Principal, Role, Target
+from writ_contracts.journal import ControlEvent
+from writ_contracts.operations import Catalogue
+from writ_rules.engine.case import Request
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.control import ControlState
+from writ_rules.engine.decide import People, Ruling, decide
+from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.format import PolicyFile
+from writ_rules.loading import compile_document
+from writ_runtime import shapes, yamlfile
+from writ_runtime.documents import FileErrors
+
+CATALOGUE = Catalogue(BUILT_IN)
+NOBODYS_KEY = "U" + "A" * 55
+ALICE = Principal(id="alice", kind="human", key=NOBODYS_KEY, roles=["operator"])
+NOON = "2026-11-24T12:00:00Z"  # a Tuesday
+
+
+def policy(**sections: Any) -> Policy:
+    """A policy of these keys, as a file would give it, whatever lint says of it."""
+    return loaded(yamlfile.dump({"policies": {"name": "test", **sections}}), "permissive")
+
+
+def loaded(text: str | bytes, mode: Any = "strict") -> Policy:
+    raw = text if isinstance(text, bytes) else text.encode()
+    return compile_document(yamlfile.parse(raw, "policy.yaml"), CATALOGUE, mode)[0]
+
+
+def file_of(**sections: Any) -> PolicyFile:
+    """A policy file of these keys, not compiled."""
+    text = yamlfile.dump({"policies": {"name": "test", **sections}})
+    return shapes.convert(yamlfile.parse(text.encode(), "policy.yaml"), PolicyFile)
+
+
+def refused(text: str | bytes, mode: Any = "strict") -> list[str]:
+    """What is wrong with a file."""
+    try:
+        loaded(text, mode)
+    except FileErrors as errors:
+        return [str(problem) for problem in errors.found]
+    return []
+
+
+def warned(text: str, mode: Any = "strict") -> list[str]:
+    """What a file that loads is warned of."""
+    document = yamlfile.parse(text.encode(), "policy.yaml")
+    return [str(problem) for problem in compile_document(document, CATALOGUE, mode)[1]]
+
+
+def written(*lines: str) -> str:
+    """A file with one rule and these further lines, the first of which is line 6."""
+    head = [
+        "policies:",
+        "  global_policies:",
+        "    - name: a",
+        "      operations: [service_restart]",
+        "      allowed: true",
+    ]
+    return "\n".join([*head, *(f"      {line}" for line in lines)])
+
+
+def rule(name: str, *operations: str, allowed: bool = True, **keys: Any) -> dict[str, Any]:
+    return {"name": name, "operations": list(operations), "allowed": allowed, **keys}
+
+
+def control(kind: str, body: dict[str, Any], *, id: str = "stop-1") -> ControlEvent:
+    return ControlEvent(id=id, at=0, correlation_id="c", kind=kind, principal="alice", operation_id="a" * 26, body=body)
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+class World:
+    """Who asks, and on what; every question may say it otherwise."""
+
+    def __init__(self, policy: Policy, *, people: People | None = None, control: ControlState | None = None) -> None:
+        self.policy = policy
+        self.people = people or {}
+        self.control = control or ControlState()
+
+    def ask(
+        self,
+        operation: str = "service_restart",
+        *,
+        role: Role = "production",
+        target: dict[str, Any] | None = None,
+        who: dict[str, Any] | None = None,
+        now: str = NOON,
+        dry_run: bool = False,
+        own: bool = False,
+        approvals: tuple[str, ...] = (),
+        emergency: bool | None = None,
+        facts: Facts = NO_FACTS,
+        **parameters: Any,
+    ) -> Ruling:
+        """What is decided."""
+        definition = CATALOGUE[operation]
+        if operation.startswith("service_") and not parameters.get("service_name"):
+            parameters["service_name"] = "nginx"
+        effective = definition.check(parameters)
+        principal = Principal(
+            **{"id": "alice", "kind": "human", "key": NOBODYS_KEY, "roles": ["operator"], **(who or {})}
+        )
+        aim = WRIT if definition.control else Target(id="web-1", role=role, backend="local")
+        request = Request(
+            operation=definition,
+            target=structs.replace(aim, **(target or {})),
+            principal=principal,
+            given={name: effective[name] for name in parameters if name in effective},
+            effective=effective,
+            at=at(now),
+            dry_run=dry_run,
+            own=own,
+            approvals=approvals,
+            emergency=emergency,
+        )
+        return decide(self.policy, request, self.control, self.people, facts)

@@ -1,0 +1,86 @@
+"""Generated questions, put to the engine; its answers in the plain words that the reference evaluator uses."""
+
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from tests.rules.asking import CATALOGUE, NOBODYS_KEY, loaded
+from tests.rules.small_world import INVENTORY, PRINCIPALS
+
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import WRIT, Principal, Target
+from writ_rules.engine.case import Request
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.control import ControlState
+from writ_rules.engine.decide import Ruling, decide
+from writ_rules.engine.facts import Facts, Listing, ScanFinding, ScanReport
+from writ_runtime import yamlfile
+from writ_runtime.documents import FileErrors
+
+Data = dict[str, Any]
+TARGETS = {each["id"]: Target(**each) for each in INVENTORY["targets"]} | {"writ": WRIT}
+CALLERS = {each["id"]: Principal(key=NOBODYS_KEY, **each) for each in PRINCIPALS["principals"]}
+PEOPLE = {
+    role: tuple(each.id for each in CALLERS.values() if each.kind == "human" and role in each.roles)
+    for role in ("operator", "approver", "sre", "lead", "assistant")
+}
+
+
+def compiled(file: Data) -> Policy | None:
+    """The policy, if it loads."""
+    try:
+        return loaded(yamlfile.dump(file), "permissive")
+    except FileErrors:
+        return None
+
+
+def ruling(policy: Policy, asked: Data, facts: Data) -> Ruling | None:
+    """What the engine decides; None for what is no question to it."""
+    try:
+        definition = CATALOGUE.find(asked["operation"])
+        target, principal = TARGETS[asked["target"]], CALLERS[asked["principal"]]
+        effective = definition.check(asked["parameters"])
+    except (KeyError, Invalid):
+        return None
+    request = Request(
+        operation=definition,
+        target=target,
+        principal=principal,
+        given={name: effective[name] for name in asked["parameters"] if name in effective},
+        effective=effective,
+        at=datetime.fromisoformat(asked["at"]).timestamp(),
+        dry_run=asked["dry_run"],
+        own=asked["own"],
+        approvals=tuple(asked["approvals"]),
+        emergency=asked["emergency"],
+    )
+    return decide(policy, request, ControlState(), PEOPLE, known(facts, target.id))
+
+
+def known(facts: Data, target: str) -> Facts:
+    listings = {
+        source: Listing(source, frozenset(found["names"]), found["at"], found["failure"])
+        for source, found in facts["listings"].items()
+    }
+    scans = {
+        scanner: ScanReport(scanner, target, found["at"], tuple(ScanFinding(**each) for each in found["findings"]))
+        for scanner, found in facts["scans"].items()
+    }
+    return Facts(MappingProxyType(listings), MappingProxyType(scans))
+
+
+def plain(ruling: Ruling | None) -> Data:
+    """All of an answer that docs/policy.md defines, its words for people aside."""
+    if ruling is None:
+        return {"decision": "invalid"}
+    return {
+        "decision": ruling.effect,
+        "code": ruling.code,
+        "rules": ruling.rules,
+        "effective_parameters": dict(ruling.effective),
+        "limits": {(limit.rule, limit.kind, limit.most) for limit in ruling.limits},
+        "demands": {
+            tuple((tuple(sorted(step.approvers)), step.quorum) for step in demand.steps) for demand in ruling.demands
+        },
+        "timeout": None if ruling.effect == "deny" else ruling.timeout,
+    }

@@ -1,0 +1,116 @@
+"""Who may do what, against asking each."""
+
+from typing import Any
+
+import pytest
+from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, at, policy, rule
+
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import WRIT, Principal, Target
+from writ_contracts.policy_access import PolicyWhoCanQuery
+from writ_rules.analysis.access import Access, Wanted, allowed, who_can
+from writ_rules.analysis.scene import Scene
+from writ_rules.answers import who_can as told
+from writ_rules.setting import setting
+
+BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver"])
+WEB = Target(id="web-1", role="production", backend="local")
+DEV = Target(id="dev-1", role="development", backend="local")
+DOCKER = Target(id="docker-1", role="production", backend="docker")
+SCENE = Scene(catalogue=CATALOGUE, targets=(WEB, DEV, DOCKER), principals=(ALICE, BOB))
+
+
+def about(*rules: dict[str, Any], moment: str | None = None, **wanted: Any) -> list[Access]:
+    asked = Wanted(
+        operations=("service_restart",), around=at(NOON), at=None if moment is None else at(moment), **wanted
+    )
+    return allowed(policy(global_policies=list(rules)), SCENE, asked).accesses
+
+
+def extents(found: list[Access]) -> dict[tuple[str, str], str]:
+    return {(one.targets[0], who): one.allowed for one in found for who in one.principals}
+
+
+def test_each_target_that_has_the_operation_and_each_principal_is_told_once() -> None:
+    found = about(rule("restart", "service_restart", user_roles=["operator"], target_roles=["production"]))
+    assert extents(found) == {
+        ("web-1", "alice"): "always",
+        ("web-1", "bob"): "never",
+        ("dev-1", "alice"): "never",
+        ("dev-1", "bob"): "never",
+    }
+
+
+def test_what_depends_on_parameters_or_time_says_on_what_with_a_request_for_each_side() -> None:
+    window = {"start_time": "08:00", "end_time": "18:00", "timezone": "UTC"}
+    one = rule(
+        "restart",
+        "service_restart",
+        parameter_constraints={"timeout": {"type": "int", "max": 100}},
+        time_restrictions=[window],
+    )
+    access = about(one, target="web-1", principal="alice")[0]
+    assert (access.allowed, access.approval) == ("sometimes", "never")
+    (grant,) = access.grants
+    assert grant.parameters == ["timeout: int, at most 100"]
+    assert grant.windows == "daily 08:00-18:00 UTC"
+    assert access.example_allowed is not None
+    assert access.example_denied is not None
+
+
+def test_at_an_instant_the_windows_are_open_or_not() -> None:
+    one = rule("restart", "service_restart", time_restrictions=[{"start_time": "08:00", "end_time": "18:00"}])
+    assert about(one, moment="2026-11-24T12:00:00Z", principal="alice")[0].allowed == "always"
+    assert about(one, moment="2026-11-24T20:00:00Z", principal="alice")[0].allowed == "never"
+
+
+def test_an_approval_is_told_apart_from_a_condition() -> None:
+    access = about(rule("restart", "service_restart", requires_approval=True), principal="alice")[0]
+    assert (access.allowed, access.approval) == ("always", "always")
+    assert "role approver" in access.grants[0].approval
+
+
+def test_a_deny_of_some_values_is_named() -> None:
+    deny = rule("no-ssh", "service_restart", allowed=False, parameter_constraints={"service_name": {"pattern": "ssh"}})
+    access = about(rule("restart", "service_restart"), deny, principal="alice")[0]
+    assert (access.allowed, access.denies) == ("sometimes", ["no-ssh"])
+    assert access.example_denied is not None
+    assert access.example_denied.parameters["service_name"] == "ssh"
+
+
+def test_who_can_leaves_out_those_who_never_may() -> None:
+    made = policy(global_policies=[rule("restart", "service_restart", user_roles=["operator"])])
+    found = who_can(made, SCENE, "service_restart", Wanted(target="web-1", around=at(NOON)))
+    assert [one.principals for one in found.accesses] == [["alice"]]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "condition"),
+    [({"service_name": "nginx"}, "in list_services"), (None, "service_name: in list_services")],
+)
+def test_what_turns_on_a_list_of_the_target_is_sometimes(parameters: Any, condition: str) -> None:
+    listed = {"service_name": {"allowlist_source": "list_services"}}
+    rules = [rule("listed", "service_restart", user_roles=["operator"], parameter_constraints=listed)]
+    here = setting(policy(global_policies=rules), CATALOGUE, [WEB], [ALICE, BOB])
+    query = PolicyWhoCanQuery(operation="service_restart", target="web-1", parameters=parameters)
+    (one,) = told(here, query, now=at(NOON)).accesses
+    assert (one.principals, one.allowed) == (["alice"], "sometimes")
+    assert [*one.grants[0].parameters, *one.grants[0].other] == [condition]
+
+
+def test_what_no_file_knows_is_refused() -> None:
+    for wrong in ({"target": "web-9"}, {"principal": "eve"}):
+        with pytest.raises(Invalid, match=r"web-9|eve"):
+            about(**wrong)
+    with pytest.raises(Invalid, match="no operation 'service_fly'"):
+        who_can(policy(), SCENE, "service_fly", Wanted())
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_each_operation_has_a_request_whatever_its_fields_must_be_together(name: str) -> None:
+    """`give exactly one of …` is in no type: an operation must not be told as `never` because no example was found."""
+    targets = [Target(id=backend, role="production", backend=backend) for backend in ("local", "docker", "ssh")]
+    made = policy(global_policies=[rule("may", name)], require_approval_for_admin=False)
+    scene = Scene(catalogue=CATALOGUE, targets=(*targets, WRIT), principals=(ALICE,))
+    found = allowed(made, scene, Wanted(operations=(name,), around=at(NOON)))
+    assert {access.allowed for access in found.accesses} == {"always"}

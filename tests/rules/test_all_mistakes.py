@@ -1,0 +1,65 @@
+"""All that is wrong with a policy file is told at once, each with its place; what is wrong in form hides nothing."""
+
+from tests.rules.asking import refused, written
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    found = refused(written("enabled: 7", "colour: red", "users: 3", "max_targets: -1"))
+    assert [finding.split(":")[1] for finding in found] == ["6", "7", "8", "9"]
+
+
+def test_mistakes_of_form_hide_no_others() -> None:
+    text = written(
+        "requires_aproval: true",
+        "time_restrictions: [{start_time: 25:00, timezone: Mars, days_of_week: [9]}]",
+        "parameter_constraints: {service_name: {type: sting, pattern: '('}}",
+        "target_roles: [prod]",
+    )
+    whole = "\n    - {name: a, operations: [service_restrat], allowed: true}\n    - {name: b}"
+    assert [said.partition(": ")[0].removeprefix("policy.yaml:") for said in refused(text + whole)] == [
+        "3:13",  # the name stands here twice
+        "6:7",
+        "7:40",  # 25:00
+        "7:57",  # Mars
+        "7:78",
+        "8:52",
+        "8:68",
+        "9:22",
+        "10:14",
+        "10:30",  # service_restrat, which permissive warns of
+        "11:7",  # no allowed
+        "11:7",  # no allowed
+    ]
+    assert not any("service_restrat" in said for said in refused(text + whole, "permissive"))
+
+
+def test_an_operation_that_does_not_exist_is_told_beside_mistakes_of_form() -> None:
+    text = (
+        "policies: {global_policies: [{name: a, operations: [service_restrat], allowed: true, requires_aproval: true}]}"
+    )
+    found = refused(text)
+    assert [said.partition("; ")[2] for said in found] == [
+        "did you mean 'service_restart'?",
+        "did you mean 'requires_approval'?",
+    ]
+
+
+def test_what_only_mistakes_of_form_make_missing_is_not_told_as_missing() -> None:
+    windows = "maintenance_windows: [{start_tme: 2026-01-01, end_time: 2026-01-02}]"
+    rules = "global_policies: [{name: a, operations: [service_stop], allowed: true, maintenance_windows_only: true}]"
+    assert not any("no maintenance window" in said for said in refused(f"policies: {{{windows}, {rules}}}"))
+    assert any("no maintenance window" in said for said in refused(f"policies: {{{rules}}}"))
+
+
+def test_each_mistake_of_a_window_is_told() -> None:
+    window = "{start_time: nine, end_time: '26:00', timezone: Mars, from: today, until: '2026-02-30'}"
+    assert [said.split(": ", 1)[1].split("'")[1] for said in refused(written(f"time_restrictions: [{window}]"))] == [
+        "nine",
+        "26:00",
+        "Mars",
+        "today",
+        "2026-02-30",
+    ]
+    windows = "[{name: patches, start_time: soon, end_time: later, timezone: Mars}]"
+    text = f"policies: {{maintenance_windows: {windows}, global_policies: []}}"
+    assert [said.split(": ", 1)[1].split("'")[1] for said in refused(text)] == ["soon", "later", "Mars"]

@@ -1,0 +1,147 @@
+"""Diff and access against asking everything that there is to ask in a small world, both ways: what they say is so, and
+what is so they say.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+from tests.rules.asking import CATALOGUE, NOBODYS_KEY, NOON, at
+from tests.rules.test_lint_properties import PARAMETERS, PRINCIPALS, TARGETS, compiled, compiles, policies
+
+from writ_contracts.inventory import Principal
+from writ_rules.analysis.access import Wanted, allowed
+from writ_rules.analysis.diff import Change, diff
+from writ_rules.analysis.mutants import mutants
+from writ_rules.analysis.scene import Example, Scene
+from writ_rules.analysis.space import Option, request
+from writ_rules.engine.case import Request
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.control import ControlState
+from writ_rules.engine.decide import decide
+from writ_rules.engine.facts import Facts, Listing
+from writ_rules.engine.format import PolicyFile
+from writ_rules.lines import answer
+from writ_rules.setting import people_of, setting
+
+CAROL = Principal(id="carol", kind="human", key=NOBODYS_KEY, roles=["approver"])
+EVERYBODY = (*PRINCIPALS, CAROL)
+PEOPLE = people_of(EVERYBODY)
+SCENE = Scene(catalogue=CATALOGUE, targets=TARGETS, principals=EVERYBODY)
+VALUES: dict[str, list[Any]] = {
+    "service_name": ["nginx", "ssh", "web-1", "db", "a", "abcdefghij", "x1", "nginx.service"],
+    "timeout": [1, 2, 19, 20, 21, 59, 60, 61, 99, 100, 101, 200, 300],
+    "cpus": [0.5, 1, 1.1, 1.2, 1.5, 20.0, 60, 301.5],
+    "memory": [6, 20, 60, 301, None],
+}
+TIMES = ("2026-11-24T05:30:00Z", NOON, "2026-11-24T12:30:00Z", "2026-11-29T17:59:00Z", "2026-12-01T03:00:00Z")
+
+
+def everything(operation: str) -> Iterator[tuple[Request, Facts]]:
+    """Each value of one parameter at a time, at a few times, for everybody, everywhere."""
+    base = PARAMETERS[operation][0]
+    asked = [*PARAMETERS[operation]]
+    fields = CATALOGUE[operation].parameters.__struct_fields__
+    asked += [{**base, name: value} for name, values in VALUES.items() if name in fields for value in values]
+    for parameters, moment, emergency in product(asked, TIMES, (False, True)):
+        for target, principal in product(TARGETS, EVERYBODY):
+            option = Option(parameters=parameters, at=at(moment), emergency=emergency)
+            made = request(CATALOGUE[operation], target, principal, option)
+            if made is not None:
+                names = frozenset(str(value) for value in parameters.values())
+                for listed in (names, frozenset[str]()):
+                    yield made, Facts({"list_services": Listing("list_services", listed, made.at)}, {})
+
+
+def effect(policy: Policy, asked: Request, known: Facts) -> str:
+    return decide(policy, asked, ControlState(), PEOPLE, known).effect
+
+
+def told(policy: Policy, example: Example) -> str:
+    """What `writ policy eval` makes of an example, as it would read it from a file."""
+    line = json.dumps(structs.asdict(example)).encode()
+    made = setting(policy, CATALOGUE, TARGETS, EVERYBODY)
+    decision: str = json.loads(answer(made, line, now=0.0))["decision"]
+    return decision
+
+
+KINDS = {
+    ("deny", "allow"): "newly_allowed",
+    ("deny", "require_approval"): "newly_allowed_with_approval",
+    ("allow", "require_approval"): "newly_needs_approval",
+    ("require_approval", "allow"): "no_longer_needs_approval",
+    ("allow", "deny"): "newly_denied",
+    ("require_approval", "deny"): "newly_denied",
+}
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> tuple[PolicyFile, PolicyFile]:
+    """A policy, and the same with one thing changed, or another one."""
+    one = draw(policies(most_clauses=3).filter(compiles))
+    near = [mutant.file for mutant in mutants(one) if compiles(mutant.file)]
+    other: int = draw(st.integers(0, len(near)))
+    return one, near[other] if other < len(near) else draw(policies(most_clauses=3).filter(compiles))
+
+
+@settings(max_examples=25, deadline=None)
+@given(changes(), st.booleans())
+def test_a_diff_is_what_asking_everything_finds(pair: tuple[PolicyFile, PolicyFile], backwards: bool) -> None:
+    old, new = reversed(pair) if backwards else pair
+    found = diff(old, new, SCENE, at(NOON))
+    before, after = compiled(old)[0], compiled(new)[0]
+    event(f"{min(len(found.changes), 10)} changes or more")
+    for change in found.changes:
+        assert (told(before, change.example), told(after, change.example)) == (change.before, change.after)
+        assert KINDS[change.before, change.after] == change.kind
+    assert found.bounded == []
+    for operation in PARAMETERS:
+        for asked, known in everything(operation):
+            effects = effect(before, asked, known), effect(after, asked, known)
+            if effects[0] != effects[1]:
+                assert any(_tells(change, KINDS[effects], asked) for change in found.changes), (effects, asked, known)
+
+
+def _tells(change: Change, kind: str, asked: Request) -> bool:
+    return (
+        (change.kind, change.operation, change.role) == (kind, asked.operation.name, asked.target.role)
+        and asked.target.id in change.targets
+        and asked.principal.id in change.principals
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(policies(most_clauses=3).filter(compiles))
+def test_access_agrees_with_asking_everything(file: PolicyFile) -> None:
+    policy, _ = compiled(file)
+    found = allowed(policy, SCENE, Wanted(operations=tuple(PARAMETERS), around=at(NOON)))
+    places = [
+        (one.operation, target, who) for one in found.accesses for target in one.targets for who in one.principals
+    ]
+    assert len(places) == len(set(places))
+    by_place = {
+        (one.operation, target, who): one for one in found.accesses for target in one.targets for who in one.principals
+    }
+    for access in found.accesses:
+        event(access.allowed)
+        assert access.example_allowed is None or told(policy, access.example_allowed) != "deny"
+        assert access.example_denied is None or told(policy, access.example_denied) == "deny"
+        assert (access.example_allowed is None) == (access.allowed == "never")
+        assert (access.example_denied is None) == (access.allowed == "always")
+    for operation in PARAMETERS:
+        for asked, known in everything(operation):
+            access, got = by_place[operation, asked.target.id, asked.principal.id], effect(policy, asked, known)
+            if access.allowed == "never":
+                assert got == "deny", (asked, known)
+            if access.allowed == "always" and not asked.emergency:
+                assert got != "deny", (asked, known)
+            if got != "deny" and not access.emergency and not asked.emergency and access.approval != "sometimes":
+                assert got == ("allow" if access.approval == "never" else "require_approval"), (asked, known)
+
+
+def test_the_world_has_something_to_ask() -> None:
+    assert sum(1 for operation in PARAMETERS for _ in everything(operation)) > 5_000

@@ -1,0 +1,94 @@
+"""Approvals: steps in order, a quorum of different people for each, never the one who asks."""
+
+from typing import Any
+
+from tests.rules.asking import World, policy, rule
+
+from writ_rules.engine.obligations import Step
+
+PEOPLE = {"lead": ("ann", "ben", "alice"), "security": ("sam", "ann"), "approver": ("pat",)}
+STEPS = {"steps": [{"approvers": ["lead"], "quorum": 2}, {"approvers": ["security"]}], "timeout": "2h"}
+
+
+def world(*rules: dict[str, Any], **keys: Any) -> World:
+    return World(policy(global_policies=[*rules], **keys), people=PEOPLE)
+
+
+ASKS = rule("asks", "service_restart", approval=STEPS)
+
+
+def test_the_demand_tells_its_steps_in_order() -> None:
+    demand = world(ASKS).ask().demands[0]
+    assert demand.steps == (Step(("lead",), 2), Step(("security",), 1))
+    assert demand.seconds == 7200
+
+
+def test_enough_people_for_each_step_make_it_an_allow() -> None:
+    ruling = world(ASKS).ask(approvals=("ann", "ben", "sam"))
+    assert (ruling.effect, ruling.code, ruling.rules) == ("allow", "approved", ["asks"])
+
+
+def test_a_yes_counts_for_the_step_that_is_open_when_it_comes() -> None:
+    assert world(ASKS).ask(approvals=("sam", "ann", "ben")).effect == "require_approval"
+    assert world(ASKS).ask(approvals=("sam", "ann", "ben", "sam")).effect == "allow"
+
+
+def test_nobody_counts_twice() -> None:
+    assert world(ASKS).ask(approvals=("ann", "ann", "sam")).effect == "require_approval"
+    assert world(ASKS).ask(approvals=("ann", "ben", "ann")).effect == "require_approval"
+
+
+def test_the_one_who_asks_never_counts() -> None:
+    assert world(ASKS).ask(approvals=("alice", "ben", "sam")).effect == "require_approval"
+
+
+def test_nor_does_the_human_for_whom_an_agent_asks() -> None:
+    copilot = {"id": "copilot", "kind": "agent", "acts_for": "ann"}
+    assert world(ASKS).ask(who=copilot, approvals=("ann", "ben", "sam")).effect == "require_approval"
+    assert world(ASKS).ask(who=copilot, approvals=("alice", "ben", "sam")).effect == "allow"
+
+
+def test_somebody_without_the_role_does_not_count() -> None:
+    assert world(ASKS).ask(approvals=("pat", "ben", "sam")).effect == "require_approval"
+
+
+def test_all_demands_must_be_met() -> None:
+    both = world(ASKS, rule("too", "service_restart", requires_approval=True))
+    assert both.ask(approvals=("ann", "ben", "sam")).effect == "require_approval"
+    assert both.ask(approvals=("ann", "ben", "sam", "pat")).effect == "allow"
+
+
+def test_one_yes_counts_for_every_demand_that_it_fits() -> None:
+    other = rule("too", "service_restart", approval={"approvers": ["security"]})
+    assert world(ASKS, other).ask(approvals=("ann", "ben", "sam")).effect == "allow"
+
+
+def test_what_risk_admin_asks_for_can_be_given() -> None:
+    deletes = world(rule("deletes", "file_delete"))
+    assert deletes.ask("file_delete", file_path="/a").effect == "require_approval"
+    assert deletes.ask("file_delete", file_path="/a", approvals=("pat",)).code == "approved"
+
+
+def test_approvers_beside_steps_are_a_step_before_them() -> None:
+    asks = rule("asks", "service_restart", approval={"approvers": ["approver"], "steps": [{"approvers": ["lead"]}]})
+    assert world(asks).ask().demands[0].steps == (Step(("approver",), 1), Step(("lead",), 1))
+
+
+def test_an_approval_without_roles_asks_for_one_approver_within_an_hour() -> None:
+    demand = world(rule("asks", "service_restart", requires_approval=True)).ask().demands[0]
+    assert (demand.steps, demand.seconds) == ((Step(("approver",), 1),), 3600)
+
+
+def test_approval_timeout_is_in_minutes() -> None:
+    asks = rule("asks", "service_restart", requires_approval=True, approval_timeout=5)
+    assert world(asks).ask().demands[0].seconds == 300
+
+
+def test_who_is_asked_next_is_told() -> None:
+    assert "could approve: ann, ben" in world(ASKS).ask().reason
+    assert "could approve: sam" in world(ASKS).ask(approvals=("ann", "ben")).reason
+
+
+def test_too_few_people_are_nobody() -> None:
+    asks = rule("asks", "service_restart", approval={"approvers": ["security"], "quorum": 3})
+    assert "nobody could approve it" in world(asks).ask().reason

@@ -1,0 +1,170 @@
+"""What analysis says of policies, against asking them by brute force: random requests in the small world.
+
+`diff` must tell every change that any request shows, and each that it tells must be shown by its own example; `allowed`
+must not be contradicted by any request. Kinds of requests that the result says were not tried (`bounded`) are left out.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from tests.rules import generate
+from tests.rules.asking import CATALOGUE
+from tests.rules.deciding import CALLERS, TARGETS, Data, compiled, ruling
+
+from writ_contracts.errors import Invalid
+from writ_rules.analysis.access import Wanted, allowed
+from writ_rules.analysis.diff import Diff, diff
+from writ_rules.analysis.scene import Example, Scene, offered
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.format import PolicyFile
+
+SCENE = Scene(catalogue=CATALOGUE, targets=tuple(TARGETS.values()), principals=tuple(CALLERS.values()))
+AROUND = datetime.fromisoformat("2026-11-20T12:00:00Z").timestamp()
+NO_FACTS: Data = {"listings": {}, "scans": {}}
+FACTUAL = ("scans", "evaluators", "effective_from", "expires_at", "maintenance_windows_only")
+KINDS = {
+    ("deny", "allow"): "newly_allowed",
+    ("deny", "require_approval"): "newly_allowed_with_approval",
+    ("allow", "deny"): "newly_denied",
+    ("require_approval", "deny"): "newly_denied",
+    ("allow", "require_approval"): "newly_needs_approval",
+    ("require_approval", "allow"): "no_longer_needs_approval",
+}
+
+
+def plain(value: Any) -> Any:
+    """Without what only facts can tell, and without dates: analysis looks some weeks ahead."""
+    if isinstance(value, dict):
+        left = {
+            key: each
+            for key, each in value.items()
+            if key not in (*FACTUAL, "allowlist_source", "max_age", "from", "until")
+        }
+        return {key: plain(each) for key, each in left.items()}
+    return [plain(each) for each in value] if isinstance(value, list) else value
+
+
+def changed(r: Random, file: Data) -> Data:
+    """The policy with one rule less, turned round, or another."""
+    rules = [rule for rule in file["policies"]["global_policies"] if rule]
+    at = r.randrange(len(rules))
+    other = r.choice(
+        (
+            [],
+            [rules[at] | {"allowed": not rules[at]["allowed"]}],
+            [plain(generate.rule(r, "new", section="global"))],
+            [rules[at], plain(generate.rule(r, "new", section="global"))],
+        )
+    )
+    return {"policies": {**file["policies"], "global_policies": [*rules[:at], *other, *rules[at + 1 :]]}}
+
+
+def questions(r: Random, file: Data, many: int) -> Iterator[Data]:
+    """Requests that analysis is about: real ones, not one's own, without approvals, within weeks."""
+    for _ in range(many):
+        asked = generate.question(r, file)
+        target, operation = TARGETS.get(asked["target"]), CATALOGUE.get(asked["operation"])
+        if target and operation and offered(target, operation) and asked["principal"] in CALLERS:
+            yield asked | {
+                "approvals": [],
+                "dry_run": False,
+                "own": False,
+                "at": f"2026-11-{r.randint(20, 29)}{r.choice(HOURS)}Z",
+            }
+
+
+HOURS = ("T12:00:00", "T07:59:00", "T11:30:00", "T18:00:00", "T23:30:00", "T03:00:00")
+
+
+def asked_as(example: Example) -> Data:
+    return {**msgspec.to_builtins(example), "dry_run": False, "own": False}
+
+
+def effect(policy: Policy, asked: Data) -> str:
+    found = ruling(policy, asked, NO_FACTS)
+    return "invalid" if found is None else found.effect
+
+
+def pairs(seeds: range) -> Iterator[tuple[int, Random, Data, Data, Policy, Policy]]:
+    for seed in seeds:
+        r = Random(seed)
+        old = plain(generate.policy(r))
+        new = changed(r, old)
+        one, other = compiled(old), compiled(new)
+        if one is not None and other is not None:
+            yield seed, r, old, new, one, other
+
+
+def compared(old: Data, new: Data) -> Diff:
+    return diff(msgspec.convert(old, PolicyFile), msgspec.convert(new, PolicyFile), SCENE, AROUND)
+
+
+def untried(asked: Data, bounded: list[str]) -> bool:
+    """Whether not all kinds of such requests were tried; that no text was found for a pattern is no excuse here."""
+    return any(asked["operation"] in where and "kinds of request" in where for where in bounded)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_every_change_that_a_request_shows_is_told(part: int) -> None:
+    seen = 0
+    for seed, r, old, new, one, other in pairs(range(part * 15, part * 15 + 15)):
+        found = compared(old, new)
+        told = {
+            (change.kind, change.operation, target, principal)
+            for change in found.changes
+            for target in change.targets
+            for principal in change.principals
+        }
+        for asked in [*questions(r, old, 150), *questions(r, new, 150)]:
+            before, after = effect(one, asked), effect(other, asked)
+            if before == after or untried(asked, found.bounded):
+                continue
+            seen += 1
+            wanted = (KINDS[before, after], asked["operation"], asked["target"], asked["principal"])
+            assert wanted in told, (seed, asked, before, after, told)
+    assert seen > 20
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_every_change_that_is_told_is_shown_by_its_own_example(part: int) -> None:
+    seen = 0
+    for seed, _, old, new, one, other in pairs(range(part * 15, part * 15 + 15)):
+        for change in compared(old, new).changes:
+            asked = asked_as(change.example)
+            assert (effect(one, asked), effect(other, asked)) == (change.before, change.after), (seed, change)
+            seen += 1
+    assert seen > 20
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_what_is_always_or_never_allowed_is_so_for_every_request(part: int) -> None:
+    seen = 0
+    for seed, r, old, _, one, _ in pairs(range(part * 10, part * 10 + 10)):
+        listing = allowed(one, SCENE, Wanted(around=AROUND))
+        extents = {
+            (access.operation, target, principal): access
+            for access in listing.accesses
+            for target in access.targets
+            for principal in access.principals
+        }
+        for asked in questions(r, old, 200):
+            decided = effect(one, asked)
+            if decided == "invalid" or untried(asked, listing.bounded):
+                continue
+            access = extents[asked["operation"], asked["target"], asked["principal"]]
+            possible = {"always": ("allow", "require_approval"), "never": ("deny",)}.get(access.allowed)
+            usual = not asked["emergency"] or access.emergency
+            assert possible is None or decided in possible or not usual, (seed, asked, access)
+            seen += 1
+    assert seen > 200
+
+
+def test_an_unknown_principal_is_no_answer() -> None:
+    policy = compiled({"policies": {"global_policies": []}})
+    assert policy is not None
+    with pytest.raises(Invalid):
+        allowed(policy, SCENE, Wanted(principal="mallory"))

@@ -1,0 +1,157 @@
+"""What two policies decide differently, against asking both everything that there is to ask in a small world."""
+
+from typing import Any
+
+import pytest
+from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, at, file_of, rule
+
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Principal, Target
+from writ_rules.analysis.diff import Change, Diff, diff
+from writ_rules.analysis.scene import Scene
+
+BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["operator", "approver"])
+CAROL = Principal(id="carol", kind="human", key=NOBODYS_KEY, roles=["approver"])
+TARGETS = (
+    Target(id="web-1", role="production", backend="local"),
+    Target(id="dev-1", role="development", backend="local"),
+)
+SCENE = Scene(catalogue=CATALOGUE, targets=TARGETS, principals=(ALICE, BOB, CAROL))
+
+
+def compared(old: list[dict[str, Any]], new: list[dict[str, Any]], scene: Scene = SCENE, **keys: Any) -> Diff:
+    return diff(file_of(global_policies=old), file_of(global_policies=new, **keys), scene, at(NOON))
+
+
+def told(change: Change) -> tuple[str, str, str, list[str]]:
+    return change.kind, change.operation, change.role, change.principals
+
+
+RESTART = rule("restart", "service_restart", user_roles=["operator"], target_roles=["production"])
+
+
+def test_policies_that_say_the_same_in_other_words_do_not_differ() -> None:
+    other = {**RESTART, "name": "another", "description": "as before"}
+    assert compared([RESTART], [other]) == Diff(changes=[], asked=0)
+
+
+def test_a_rule_more_allows_and_a_rule_less_denies() -> None:
+    found = compared([RESTART], [rule("all", "service_restart", "service_stop", principal_kinds=["human"])])
+    everybody, others = {"alice", "bob", "carol"}, {"carol"}
+    expected = {
+        ("service_restart", "development"): everybody,
+        ("service_restart", "production"): others,
+        ("service_stop", "development"): everybody,
+        ("service_stop", "production"): everybody,
+    }
+    concerned = {(one.operation, one.role): set[str]() for one in found.changes}
+    for one in found.changes:
+        concerned[one.operation, one.role] |= set(one.principals)
+    assert concerned == expected
+    assert {one.kind for one in found.changes} == {"newly_allowed"}
+    less = compared([RESTART], []).changes
+    assert {(one.kind, one.role) for one in less} == {("newly_denied", "production")}
+
+
+def test_a_limit_that_moves_is_shown_at_its_edge() -> None:
+    def limited(most: int) -> list[dict[str, Any]]:
+        return [{**RESTART, "parameter_constraints": {"timeout": {"type": "int", "max": most}}}]
+
+    (_, alice) = compared(limited(100), limited(120)).changes
+    assert told(alice) == ("newly_allowed", "service_restart", "production", ["alice"])
+    assert 100 < alice.example.parameters["timeout"] <= 120
+    assert "timeout.max" in alice.before_reason
+    assert alice.after_rules == ["restart"]
+
+
+def test_a_window_that_moves_is_shown_in_between() -> None:
+    def until(end: str) -> list[dict[str, Any]]:
+        return [{**RESTART, "time_restrictions": [{"end_time": end, "timezone": "Europe/Berlin"}]}]
+
+    (_, alice) = compared(until("18:00"), until("17:00")).changes
+    assert told(alice) == ("newly_denied", "service_restart", "production", ["alice"])
+    assert "T16:" in alice.example.at
+
+
+def test_a_pattern_that_changes_is_shown_by_a_value_between_the_two() -> None:
+    def named(pattern: str) -> list[dict[str, Any]]:
+        return [{**RESTART, "parameter_constraints": {"service_name": {"pattern": pattern}}}]
+
+    (_, alice) = compared(named("web-[0-9]+"), named("(web|db)-[0-9]+")).changes
+    assert alice.example.parameters["service_name"].startswith("db-")
+
+
+def test_an_approval_that_comes_goes_and_grows_is_shown_with_the_approvals_that_matter() -> None:
+    plain, one = [RESTART], [{**RESTART, "requires_approval": True}]
+    two = [{**RESTART, "approval": {"approvers": ["approver"], "quorum": 2}}]
+    assert {change.kind for change in compared(plain, one).changes} == {"newly_needs_approval"}
+    assert {change.kind for change in compared(one, plain).changes} == {"no_longer_needs_approval"}
+    more = compared(one, two).changes
+    assert [(change.kind, change.principals, change.example.approvals) for change in more] == [
+        ("newly_needs_approval", ["bob"], ["carol"]),
+        ("newly_needs_approval", ["alice"], ["bob"]),
+    ]
+
+
+def test_a_list_of_the_target_is_supposed_to_have_the_value_or_not() -> None:
+    listed = [{**RESTART, "parameter_constraints": {"service_name": {"allowlist_source": "list_services"}}}]
+    (_, alice) = compared([RESTART], listed).changes
+    assert (alice.kind, alice.example.facts) == ("newly_denied", {"listings": {"list_services": []}})
+    (_, alice) = compared([], listed).changes
+    assert alice.kind == "newly_allowed"
+    assert alice.example.parameters["service_name"] in alice.example.facts["listings"]["list_services"]
+
+
+def test_what_scanners_report_is_supposed_each_way_that_matters() -> None:
+    def scanned(severity: str) -> list[dict[str, Any]]:
+        return [
+            RESTART,
+            rule("no", "service_restart", allowed=False, scans=[{"scanner": "trivy", "severity": severity}]),
+        ]
+
+    (_, alice) = compared(scanned("high"), scanned("medium")).changes
+    assert alice.kind == "newly_denied"
+    assert alice.example.facts == {"scans": {"trivy": [{"id": "a-finding", "severity": "medium"}]}}
+
+
+def test_attributes_of_targets_are_made_up_as_the_rules_want_them() -> None:
+    tier = [{**RESTART, "target_attributes": {"tier": {"max": 2}}}]
+    found = compared([], tier, Scene(catalogue=CATALOGUE))
+    (change,) = found.changes
+    (target,) = [one for one in found.targets if one.id == change.example.target]
+    assert target.attributes["tier"] in (1, 1.5, 2)
+
+
+def test_a_maintenance_window_is_met() -> None:
+    window = {
+        "name": "sundays",
+        "start_time": "2026-01-04T02:00:00Z",
+        "end_time": "2026-01-04T06:00:00Z",
+        "recurrence": "weekly",
+    }
+    only = [{**RESTART, "maintenance_windows_only": True}]
+    (_, alice) = compared([], only, maintenance_windows=[window]).changes
+    assert (alice.kind, alice.example.at[:10]) == ("newly_allowed", "2026-11-29")
+
+
+def test_an_emergency_is_supposed_where_rules_wait_for_one() -> None:
+    (_, alice) = compared([], [], emergency_policies=[RESTART]).changes
+    assert (alice.kind, alice.example.emergency) == ("newly_allowed", True)
+
+
+def test_without_files_targets_and_principals_are_made_up_and_told() -> None:
+    found = compared([RESTART], [], Scene(catalogue=CATALOGUE))
+    (change,) = found.changes
+    assert change.principal_kinds == ["agent", "human", "service"]
+    assert change.principal_roles == ["operator"]
+    assert change.example.target in {target.id for target in found.targets}
+    assert change.example.principal in {principal.id for principal in found.principals}
+
+
+def test_dry_runs_are_told_apart_from_requests() -> None:
+    assert compared([], [], enable_dry_run=False).notes == ["dry runs are refused from now on"]
+
+
+def test_a_policy_that_does_not_compile_is_refused() -> None:
+    with pytest.raises(Invalid, match="stands here 2 times"):
+        compared([RESTART, RESTART], [])

@@ -1,0 +1,149 @@
+"""What a policy names and an installation hasn't, and approvals that nobody there can give."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.architecture.tree import ROOT
+from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, file_of, rule
+
+from writ_contracts.inventory import Principal, Target
+from writ_rules.analysis.installation import as_warnings, lint_with
+from writ_rules.engine.findings import Severity
+from writ_rules.engine.format import PolicyFile
+from writ_rules.validating import Among, validate_file
+from writ_runtime import shapes, yamlfile
+from writ_runtime.files import read_inventory, read_principals
+
+BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver", "operator"])
+BOT = Principal(id="bot", kind="agent", key=NOBODYS_KEY, roles=["assistant"], acts_for="bob")
+PEOPLE = (ALICE, BOB, BOT)
+TARGETS = (
+    Target(id="web-1", role="production", backend="local", tags=["web"], attributes={"tier": 1}),
+    Target(id="box-1", role="staging", backend="docker", gateway="gw-1"),
+)
+
+
+def found(*rules: dict[str, Any], people: Any = PEOPLE, targets: Any = TARGETS, **sections: Any) -> list[str]:
+    file = file_of(global_policies=list(rules), **sections)
+    return [
+        f"{finding.severity}: {finding.message}"
+        for finding in lint_with(file, CATALOGUE, targets=targets, principals=people)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"targets": ["web-1", "db-*"]}, ["warning: no target is 'db-*'"]),
+        ({"target_roles": ["production", "testing"]}, ["warning: no target has role 'testing'"]),
+        ({"target_tags": ["web", "eu"]}, ["warning: no target has tag 'eu'"]),
+        ({"target_attributes": {"tier": 1, "cost": 2}}, ["warning: no target has this attribute"]),
+        ({"users": ["alice", "eve"]}, ["warning: no principal is 'eve'"]),
+        ({"user_roles": ["operator", "sre"]}, ["warning: no principal has role 'sre'"]),
+        ({"principal_kinds": ["human", "service"]}, ["warning: no principal is 'service'"]),
+        (
+            {"targets": ["web-1"], "target_tags": ["eu"]},
+            [
+                "warning: no target has tag 'eu'",
+                "lint: no target of the inventory is one that 'a' is about",
+            ],
+        ),
+        (
+            {"users": ["alice"], "principal_kinds": ["agent"]},
+            ["lint: no principal is one that 'a' is about"],
+        ),
+        ({"target_roles": ["staging"]}, ["lint: no target that 'a' is about has any of its operations"]),
+    ],
+)
+def test_what_the_files_lack_is_told(keys: dict[str, Any], said: list[str]) -> None:
+    assert found(rule("a", "service_restart", **keys)) == said
+
+
+def test_a_deny_by_an_attribute_that_nothing_has_denies_all_in_its_scope() -> None:
+    (said,) = found(rule("a", "service_restart", allowed=False, target_attributes={"cost": 2}))
+    assert said == "warning: no target has this attribute: denies all in its scope"
+
+
+def test_operations_that_no_target_in_scope_has_are_told() -> None:
+    one = rule("a", "container_start", "service_restart", target_roles=["staging"])
+    assert found(one) == ["warning: no target that 'a' is about has service_restart"]
+
+
+def test_gateway_rules_are_about_the_targets_behind_it() -> None:
+    one = rule("a", "container_start")
+    assert found(role_policies={"gateway": [one]}) == []
+    assert found(role_policies={"gateway": [{**one, "inherit": False}]}) == [
+        "lint: no target that 'a' is about has any of its operations"
+    ]
+
+
+def test_what_no_file_says_is_not_told() -> None:
+    nothing = rule("a", "service_restart", targets=["db-1"], users=["eve"])
+    assert found(nothing, people=None, targets=None) == []
+    assert [text for text in found(nothing, people=None) if "principal" in text] == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"requires_approval": True}, "warning: nobody can give this approval to bob, bot"),
+        (
+            {"requires_approval": True, "users": ["bob"]},
+            "lint: nobody can give this approval: those who could are the ones who ask, or too few for all steps",
+        ),
+        (
+            {"approval": {"approvers": ["lead"]}},
+            "lint: nobody can give this approval: no human has role lead",
+        ),
+        (
+            {"approval": {"approvers": ["approver"], "quorum": 2}},
+            "lint: nobody can give this approval: it takes 2, and only bob has role approver",
+        ),
+        (
+            {"users": ["alice"], "approval": {"steps": [{"approvers": ["approver"]}, {"approvers": ["approver"]}]}},
+            "lint: nobody can give this approval: those who could are the ones who ask, or too few for all steps",
+        ),
+    ],
+)
+def test_an_approval_that_nobody_can_give_is_told(keys: dict[str, Any], said: str) -> None:
+    assert found(rule("a", "service_restart", **keys)) == [said]
+
+
+def test_approvals_that_somebody_can_give_are_not_told() -> None:
+    assert found(rule("a", "service_restart", users=["alice"], requires_approval=True)) == []
+
+
+def test_operations_of_risk_admin_without_an_approver_are_told() -> None:
+    assert found(rule("a", "file_delete", users=["bob"])) == [
+        "warning: no other human has role approver: operations of risk admin can't be approved for bob"
+    ]
+    assert found(rule("a", "file_delete", users=["bob"]), require_approval_for_admin=False) == []
+
+
+def test_a_service_only_warns() -> None:
+    file = file_of(global_policies=[rule("a", "service_restart", users=["eve"])])
+    told = as_warnings(lint_with(file, CATALOGUE, principals=PEOPLE))
+    assert {finding.severity for finding in told} == {Severity.WARNING}
+    assert len(told) == 2
+
+
+def test_validating_with_files_refuses_what_can_not_be_done_there(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    one = "{name: a, operations: [service_restart], allowed: true, users: [eve]}"
+    path.write_text(f"policies: {{global_policies: [{one}]}}")
+    assert validate_file(path, CATALOGUE, "strict").valid
+    assert not validate_file(path, CATALOGUE, "strict", Among(principals=PEOPLE)).valid
+    assert validate_file(path, CATALOGUE, "permissive", Among(principals=PEOPLE)).valid
+    as_a_service = validate_file(path, CATALOGUE, "strict", Among(principals=PEOPLE, only_warn=True))
+    assert as_a_service.valid
+    assert [(said.problem.line, said.problem.column) for said in as_a_service.found] == [(1, 30), (1, 94)]
+
+
+@pytest.mark.parametrize("name", ["development-flexible", "production-security-focused"])
+def test_the_shipped_policies_fit_the_example_files(name: str) -> None:
+    file = shapes.convert(yamlfile.read(ROOT / "policies" / f"{name}.yaml"), PolicyFile)
+    targets = read_inventory(ROOT / "policies" / "examples" / "inventory.yaml").targets
+    people = read_principals(ROOT / "policies" / "examples" / "principals.yaml").principals
+    told = lint_with(file, CATALOGUE, targets=targets, principals=people)
+    assert [finding.message for finding in told] == []

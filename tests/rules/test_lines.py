@@ -1,0 +1,89 @@
+"""Questions as JSON lines: the exact form in and out, and lines that are no question."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.rules.asking import ALICE, CATALOGUE, at, policy, rule
+
+from writ_contracts.inventory import Target
+from writ_rules.lines import LONGEST_LINE, answer
+from writ_rules.setting import Setting, setting
+
+NOW = at("2026-11-24T12:00:00Z")
+
+
+@pytest.fixture(scope="module")
+def here() -> Setting:
+    window = {"start_time": "10:00", "end_time": "14:00"}
+    rules = [
+        rule("restarts", "service_restart", time_restrictions=[window]),
+        rule("stops", "service_stop", requires_approval=True),
+    ]
+    target = Target(id="web-1", role="production", backend="local")
+    return setting(policy(global_policies=rules), CATALOGUE, [target], [ALICE])
+
+
+def asked(here: Setting, line: bytes | None = None, **keys: Any) -> Any:
+    question = {
+        "id": "1",
+        "principal": "alice",
+        "operation": "service_restart",
+        "target": "web-1",
+        "parameters": {"service_name": "nginx"},
+        "at": "2026-11-24T12:00:00Z",
+        **keys,
+    }
+    return json.loads(answer(here, json.dumps(question).encode() if line is None else line, now=NOW))
+
+
+def test_an_answer_has_exactly_the_fields_of_the_format(here: Setting) -> None:
+    said = asked(here, emergency=False, approvals=[])
+    assert list(said) == ["id", "decision", "rules", "reason", "effective_parameters", "trace"]
+    assert (said["id"], said["decision"], said["rules"]) == ("1", "allow", ["restarts"])
+    assert said["effective_parameters"]["service_name"] == "nginx"
+    assert said["effective_parameters"]["timeout"] > 0
+    assert [entry["rule"] for entry in said["trace"]] == ["restarts"]
+
+
+def test_the_instant_is_the_questions_own_or_now(here: Setting) -> None:
+    assert asked(here, at="2026-11-24T15:00:00+01:00")["decision"] == "deny"
+    assert asked(here, at="2026-11-24T14:59:59+01:00")["decision"] == "allow"
+    assert asked(here, at=None)["decision"] == "allow"
+    assert asked(here, at="soon")["decision"] == "invalid"
+
+
+def test_an_approval_that_is_wanted_is_told(here: Setting) -> None:
+    said = asked(here, operation="service_stop", id=7)
+    assert (said["id"], said["decision"], said["rules"]) == (7, "require_approval", ["stops"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"principal": "nobody"}, "no principal 'nobody'"),
+        ({"target": "nowhere"}, "no target 'nowhere'"),
+        ({"operation": "reboot"}, "no operation 'reboot'"),
+        ({"parameters": {"service_name": "nginx", "force": True}}, "force"),
+        ({"parameters": {}}, "service_name"),
+        ({"parametres": {}}, "parametres"),
+        ({"facts": {"listings": {"list_services": {"age": "old"}}}}, "'old' is not a duration"),
+    ],
+)
+def test_what_is_no_question_for_the_rules_is_invalid(here: Setting, keys: dict[str, Any], reason: str) -> None:
+    said = asked(here, **keys)
+    assert (said["id"], said["decision"], said["rules"], said["trace"]) == ("1", "invalid", [], [])
+    assert reason in said["reason"]
+
+
+@pytest.mark.parametrize(
+    "line", [b"nonsense", b'"text"', b"[1]", b"\xff", b"[" * 100_000, b'{"principal": "alice"}', b"{}" * LONGEST_LINE]
+)
+def test_a_line_that_is_no_question_is_answered_all_the_same(here: Setting, line: bytes) -> None:
+    said = asked(here, line)
+    assert (said["id"], said["decision"]) == (None, "invalid")
+    assert said["reason"]
+
+
+def test_a_wrong_line_keeps_its_id(here: Setting) -> None:
+    assert asked(here, b'{"id": "7", "principal": 5}')["id"] == "7"

@@ -1,0 +1,274 @@
+"""Policy files: the mission's own examples load, every mistake is told with its place, nothing crashes the loader."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.rules.asking import CATALOGUE, loaded, refused, warned, written
+
+from writ_rules.loading import compile_document
+from writ_runtime import yamlfile
+from writ_runtime.documents import FileErrors, Problem
+
+EXAMPLE = """
+policies:
+  version: "v2"
+  name: "Policy Name"
+  description: "Policy description"
+  deny_by_default: true
+  enable_dry_run: true
+  require_approval_for_admin: true
+
+  global_policies:
+    - name: "rule_name"
+      description: "Rule description"
+      enabled: true
+      operations: [service_restart, container_stop]
+      target_roles: [production, staging]
+      allowed: true
+      requires_approval: false
+      parameter_constraints:
+        service_name:
+          type: "string"
+          required: true
+          max_length: 64
+          pattern: "^[a-zA-Z0-9][a-zA-Z0-9_-]*$"
+        timeout:
+          type: "int"
+          required: false
+          min: 1
+          max: 300
+          default: 60
+        container_name:
+          type: "string"
+          required: true
+          max_length: 64
+          allowlist_source: "list_containers"  # Dynamic validation
+      time_restrictions:
+        - start_time: "08:00"
+          end_time: "18:00"
+          days_of_week: [1,2,3,4,5]  # Monday-Friday
+          timezone: "UTC"
+
+  role_policies:
+    production:
+      - # Production-specific rules
+    development:
+      - # Development-specific rules
+
+  emergency_policies:
+    - # Emergency override rules
+"""
+
+IN_USE = """
+policies:
+  version: "v1"
+  name: in use
+  audit_all_operations: true
+  created_at: "2026-01-01"
+  created_by: somebody
+  maintenance_windows:
+    - {name: sundays, start_time: "2026-01-04T02:00:00Z", end_time: "2026-01-04T06:00:00Z", recurrence: weekly,
+       days_of_week: [0], timezone: Europe/Berlin}
+  global_policies:
+    - name: a
+      operations: [package_update]
+      allowed: true
+      approval_timeout: 30
+      operation_timeout: 600
+      maintenance_windows_only: true
+      parameter_constraints: {package_name: {type: string, description: which}}
+"""
+
+
+@pytest.mark.parametrize("text", [EXAMPLE, IN_USE])
+def test_files_written_for_the_format_load_unchanged(text: str) -> None:
+    assert refused(text) == []
+
+
+def test_the_missions_own_examples_load_without_a_warning() -> None:
+    assert [*warned(EXAMPLE), *warned(IN_USE)] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("requires_approvel: true", "6:7: unknown key 'requires_approvel'; did you mean 'requires_approval'?"),
+        ("enabled: maybe", "6:16: expected `bool`, got `str`"),
+        (
+            "target_roles: [prod]",
+            "6:22: 'prod' is none of gateway, production, development, staging, testing, maintenance",
+        ),
+        ("max_concurrent: 0", "6:23: expected `int` >= 1"),
+        ("scans: [{scanner: trivy, max_age: soon}]", "6:41: 'soon' is not a duration such as 30m"),
+        ("scans: [{scanner: trivy, severity: bad}]", "6:42: 'bad' is none of low, medium, high, critical"),
+        ("evaluators: [moon]", "6:20: there is no evaluator 'moon'; installed are: none"),
+        ("target_attributes: {tier: {maxx: 1}}", "6:34: unknown key 'maxx'; did you mean 'max'?"),
+        ("approval: {steps: [{timeout: 5m}]}", "6:27: unknown key 'timeout'; known are approvers, quorum"),
+        ("effective_from: soon", "6:23: 'soon' is not a date or time such as 2026-11-24T09:00:00Z"),
+        ("approval: {timeout: 30}", "6:27: expected `str | null`, got `int`"),
+        ("approval: {timeout: half an hour}", "6:27: 'half an hour' is not a duration such as 30m"),
+        ("time_restrictions: [{days_of_week: [8]}]", "6:43: expected `int` <= 7"),
+        ("time_restrictions: [{start_time: 25:00}]", "6:40: '25:00' is not a time of day such as 08:30"),
+        ("time_restrictions: [{timezone: Mars/Base}]", "6:38: there is no time zone 'Mars/Base'"),
+        ("parameter_constraints: {service_name: {patern: x}}", "6:46: unknown key 'patern'; did you mean 'pattern'?"),
+        ("parameter_constraints: {service_name: {pattern: '('}}", "6:55: missing ): ("),
+        ("parameter_constraints: {service_name: {pattern: '(?=a)'}}", "6:55: invalid perl operator: (?="),
+        (
+            "parameter_constraints: {service_name: {type: str}}",
+            "6:52: 'str' is none of string, int, float, bool, list, dict; did you mean 'string'?",
+        ),
+    ],
+)
+def test_a_mistake_is_refused_in_both_modes_with_its_place(line: str, said: str) -> None:
+    for mode in ("strict", "permissive"):
+        assert refused(written(line), mode) == [f"policy.yaml:{said}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("users: []", "6:14: an empty list covers nobody: leave out 'users' for all"),
+        ("approval: {}\n      requires_approval: false", "3:7: 'a' names approvers and says that it needs none"),
+        ("maintenance_windows_only: true", "6:33: the policy has no maintenance window: the rule never matches"),
+        ("target_attributes: {tier: []}", "6:33: an empty list: no value is as wanted"),
+        ("target_attributes: {tier: {min: 3, max: 2}}", "6:33: min 3 is above max 2: the rule never matches"),
+        ("time_restrictions: [{days_of_week: []}]", "6:42: a window without days never opens"),
+        ("parameter_constraints: {timeout: {min: 3, max: 2}}", "6:40: min 3 is above max 2: the rule never matches"),
+        (
+            "parameter_constraints: {timeout: {pattern: x}}",
+            "6:50: service_restart.timeout is of type int, which 'pattern' can't judge",
+        ),
+        (
+            "parameter_constraints: {service_name: {type: int}}",
+            "6:52: service_restart.service_name is of type string: the rule never matches",
+        ),
+        (
+            "parameter_constraints: {timeout: {default: 999}}",
+            "6:50: service_restart.timeout can't be this: Expected `int` <= 300",
+        ),
+        (
+            "parameter_constraints: {timeout: {default: 50, max: 40}}",
+            "6:50: the default itself breaks max (at most 40)",
+        ),
+    ],
+)
+def test_a_rule_that_cannot_do_what_it_says_is_refused_in_strict_and_warned_of_in_permissive(
+    line: str, said: str
+) -> None:
+    assert refused(written(line)) == [f"policy.yaml:{said}"]
+    assert f"policy.yaml:{said}" in warned(written(line), "permissive")
+
+
+def test_an_operation_that_does_not_exist_is_named_with_the_nearest() -> None:
+    text = "policies: {global_policies: [{name: a, operations: [service_restrat], allowed: false}]}"
+    assert refused(text) == [
+        "policy.yaml:1:53: there is no operation 'service_restrat'; did you mean 'service_restart'?"
+    ]
+
+
+def test_a_rule_under_a_role_that_leaves_it_out_is_refused() -> None:
+    one = "{name: a, operations: [service_stop], allowed: true, target_roles: [staging]}"
+    text = f"policies: {{role_policies: {{production: [{one}]}}}}"
+    assert refused(text) == ["policy.yaml:1:108: leaves out 'production', under which the rule stands"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "parameter_constraints: {servise_name: {max: 1}}",
+            "no operation of the rule has the parameter 'servise_name'",
+        ),
+        ("emergency_overridable: true", "only a deny can be emergency_overridable"),
+        ("parameter_constraints: {timeout: {max_age: 5}}", "the age of a list, without an allowlist_source"),
+    ],
+)
+def test_a_rule_that_does_less_than_it_says_loads_with_a_warning(line: str, said: str) -> None:
+    assert any(said in warning for warning in warned(written(line)))
+
+
+@pytest.mark.parametrize("key", ["max_concurrent", "max_targets"])
+def test_a_limit_on_a_deny_is_refused(key: str) -> None:
+    text = f"policies: {{global_policies: [{{name: a, operations: [service_stop], allowed: false, {key}: 1}}]}}"
+    assert ["there is nothing to limit" in finding for finding in refused(text)] == [True]
+
+
+def test_a_list_that_targets_do_not_have_is_warned_of_with_the_nearest() -> None:
+    line = "parameter_constraints: {service_name: {allowlist_source: list_service}}"
+    assert "did you mean 'list_services'?" in warned(written(line))[0]
+
+
+def test_a_maintenance_window_that_cannot_be_is_refused_with_its_place() -> None:
+    window = "{start_time: '2026-01-04T06:00:00', end_time: '2026-01-04T02:00:00'}"
+    assert refused(f"policies: {{maintenance_windows: {{a: {window}}}}}") == [
+        "policy.yaml:1:37: end_time is not after start_time"
+    ]
+
+
+def test_a_record_of_everything_cannot_be_switched_off() -> None:
+    assert "everything is recorded" in warned("policies: {audit_all_operations: false}")[0]
+
+
+def test_an_open_default_is_warned_of() -> None:
+    assert "whatever no rule covers is allowed" in warned("policies: {deny_by_default: false}")[0]
+
+
+def test_two_rules_of_one_name_are_refused() -> None:
+    one = "{name: a, operations: [service_stop], allowed: true}"
+    text = f"policies: {{global_policies: [{one}], emergency_policies: [{one}]}}"
+    assert [finding.partition(": ")[2] for finding in refused(text)] == ["the name 'a' stands here 2 times"] * 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", "policies:", "policies: []", "rules: {}", "policies: {rules: []}"])
+def test_what_is_no_policy_is_refused(text: str) -> None:
+    assert refused(text)
+
+
+def test_a_policy_without_rules_loads_and_denies() -> None:
+    assert loaded("policies: {global_policies: , role_policies: , emergency_policies: []}").rules == 0
+
+
+NOWHERE = Problem("", 0, 0, "an error that says nothing", "")
+KEYS = ["policies", "global_policies", "role_policies", "name", "operations", "allowed", "parameter_constraints", "min"]
+LEAVES = st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=6)
+TREES: st.SearchStrategy[Any] = st.recursive(
+    LEAVES | st.sampled_from(["service_restart", "production", "08:00", "^a+$"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    TREES.map(lambda tree: {"policies": {"global_policies": [tree], "role_policies": {"production": [tree]}}}) | TREES
+)
+def test_any_data_is_a_policy_or_refused_with_places(data: Any) -> None:
+    check(yamlfile.dump(data).encode())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=200) | st.binary(max_size=200))
+def test_any_text_is_a_policy_or_refused_with_places(text: str | bytes) -> None:
+    check(text.encode(errors="replace") if isinstance(text, str) else text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_damaged_policy_is_a_policy_or_refused_with_places(data: st.DataObject) -> None:
+    whole = EXAMPLE.encode()
+    start = data.draw(st.integers(0, len(whole) - 1))
+    end = data.draw(st.integers(start, min(len(whole), start + 30)))
+    check(whole[:start] + data.draw(st.binary(max_size=8)) + whole[end:])
+
+
+def check(text: bytes) -> None:
+    found: tuple[Problem, ...] = ()
+    try:
+        compile_document(yamlfile.parse(text, "p.yaml"), CATALOGUE, "strict")
+    except FileErrors as errors:
+        found = errors.found or (NOWHERE,)
+    assert all(problem.line >= 1 and problem.column >= 1 for problem in found)

@@ -1,0 +1,42 @@
+"""The suites of the policies and templates that Writ ships notice it when a rule is missing or turned round."""
+
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+from tests.rules.asking import CATALOGUE
+
+from writ_rules.analysis.mutants import Mutant, mutants
+from writ_rules.coverage import Counter
+from writ_rules.engine.compile import compile_policy
+from writ_rules.engine.format import PolicyFile
+from writ_rules.suite_runs import Prepared, read_suite, run_case
+from writ_rules.suites import suites_in
+from writ_runtime import shapes
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "libs/client/writ_client/command/policy/templates"
+SUITES = [*suites_in(ROOT / "policies"), *suites_in(TEMPLATES)]
+
+
+def is_noticed(suite: Prepared, mutant: Mutant) -> bool:
+    """Whether some case fails when this is the policy."""
+    policy, findings = compile_policy(mutant.file, CATALOGUE)
+    assert policy is not None, findings
+    setting = structs.replace(suite.setting, policy=policy)
+    return any(not run_case(case, setting, Counter()).passed for case in suite.cases)
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_some_case_fails_when_a_rule_is_dropped_turned_round_or_without_its_approval(path: Path) -> None:
+    suite = read_suite(path, CATALOGUE, "strict")
+    made = list(mutants(shapes.convert(suite.source.document, PolicyFile), ("dropped", "flipped", "approval_dropped")))
+    assert len(made) >= 2 * suite.source.policy.rules
+    assert [str(mutant) for mutant in made if not is_noticed(suite, mutant)] == []
+
+
+def test_every_shipped_policy_is_among_them() -> None:
+    shipped = {path for folder in (ROOT / "policies", TEMPLATES) for path in folder.glob("*.yaml")}
+    tested = {path.with_name(path.name.replace("_test", "")) for path in SUITES}
+    assert shipped == tested | set(SUITES)
+    assert len(SUITES) >= 7

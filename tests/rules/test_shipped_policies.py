@@ -1,0 +1,52 @@
+"""The policies and templates that Writ ships do what their suites say, and every rule of theirs is seen to do it."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.rules.asking import CATALOGUE, warned
+
+from writ_rules.coverage import Counter, Coverage
+from writ_rules.suite_runs import Prepared, read_suite, run_case, run_suites
+from writ_rules.suites import Case, is_suite, suite_beside, suites_in
+from writ_runtime.files import read_agents, read_inventory
+
+ROOT = Path(__file__).parents[2]
+POLICIES, TEMPLATES = ROOT / "policies", ROOT / "libs/client/writ_client/command/policy/templates"
+SUITES = [*suites_in(POLICIES), *suites_in(TEMPLATES)]
+SHIPPED = [path for folder in (POLICIES, TEMPLATES) for path in sorted(folder.glob("*.yaml")) if not is_suite(path)]
+
+
+@cache
+def suite(path: Path) -> Prepared:
+    return read_suite(path, CATALOGUE, "strict")
+
+
+def every_case() -> list[Any]:
+    return [pytest.param(path, case, id=f"{path.stem}: {case.title}") for path in SUITES for case in suite(path).cases]
+
+
+@pytest.mark.parametrize(("path", "case"), every_case())
+def test_a_case_is_decided_as_it_says(path: Path, case: Case) -> None:
+    result = run_case(case, suite(path).setting, Counter())
+    assert result.passed, result
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_rule_decides_a_case_and_leaves_another_alone(path: Path) -> None:
+    coverage: Coverage = run_suites([suite(suite_beside(path))]).coverage[0]
+    assert {rule.rule: rule.lacks for rule in coverage.rules if not rule.covered} == {}
+    assert coverage.percent == 100.0
+
+
+def test_every_shipped_policy_has_a_suite_and_loads_without_a_warning() -> None:
+    assert [suite_beside(path) for path in SHIPPED] == SUITES
+    for path in SHIPPED:
+        assert warned(path.read_text()) == []
+
+
+def test_the_examples_load() -> None:
+    inventory = read_inventory(POLICIES / "examples/inventory.yaml")
+    pools = {agent.pool for agent in read_agents(POLICIES / "examples/agents.yaml").agents}
+    assert {target.pool for target in inventory.targets} == pools

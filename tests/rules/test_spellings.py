@@ -1,0 +1,82 @@
+"""A unit has one spelling, without `.service`: what a rule says of another one is about nothing, and is found."""
+
+from typing import Any
+
+import pytest
+from tests.rules.asking import CATALOGUE, rule
+from tests.rules.test_lint import found, name
+
+from writ_contracts.errors import Invalid
+from writ_rules.analysis.regexes import alternatives_ending
+
+DENY = {"allowed": False}
+NEVER = "units are named without .service"
+
+
+@pytest.mark.parametrize("spelled", ["ssh.service", "getty@tty1.service", "a.service.service"])
+def test_a_request_spells_a_unit_without_service(spelled: str) -> None:
+    for operation in ("service_status", "service_start", "service_stop", "service_restart"):
+        with pytest.raises(
+            Invalid, match=r"`service_name` does not fit; wanted: a systemd service without its \.service"
+        ):
+            CATALOGUE[operation].check({"service_name": spelled})
+        assert CATALOGUE[operation].check({"service_name": spelled.removesuffix(".service").removesuffix(".service")})
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"allowed_values": ["nginx", "ssh.service"]}, [f"service_name is never 'ssh.service': {NEVER}"]),
+        ({"denied_values": ["ssh.service"]}, [f"service_name is never 'ssh.service': {NEVER}"]),
+        ({"pattern": r"nginx|ssh\.service"}, [f"'one' never matches by a part of this pattern: {NEVER}"]),
+    ],
+)
+def test_what_a_deny_says_of_no_unit_is_a_hole_and_refused(keys: dict[str, Any], told: list[str]) -> None:
+    assert found(rule("one", "service_stop", **DENY, **name(**keys))) == [f"lint: {text}" for text in told]
+    allow = found(rule("one", "service_stop", **name(**keys)))
+    assert allow == [f"warning: {text}" for text in told]
+
+
+@pytest.mark.parametrize("more", [{}, DENY])
+@pytest.mark.parametrize(
+    "pattern", [r"ssh\.service", r"(ssh|nginx)\.service", r"a\.service|b[.]service", r".*\.service"]
+)
+def test_a_pattern_of_such_names_alone_is_vacuous(pattern: str, more: dict[str, Any]) -> None:
+    told = f"lint: vacuous: 'one' never matches by this pattern: {NEVER}"
+    assert found(rule("one", "service_stop", **more, **name(pattern=pattern))) == [told]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"pattern": r"(ssh|sshd)(\.service)?"},
+        {"pattern": "ssh.*"},
+        {"pattern": r"(?i)ssh\.service"},
+        {"pattern": r"ssh\.service-x"},
+        {"allowed_values": ["ssh", "ssh.socket", "service"]},
+    ],
+)
+def test_what_may_be_about_a_unit_is_left_alone(keys: dict[str, Any]) -> None:
+    assert found(rule("one", "service_stop", **DENY, **name(**keys))) == []
+
+
+def test_only_names_of_units_have_no_such_ending() -> None:
+    keys: dict[str, Any] = {"parameter_constraints": {"file_path": {"pattern": r"/etc/systemd/system/.*\.service"}}}
+    assert found(rule("one", "file_delete", **DENY, **keys)) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "counted"),
+    [
+        ("", (0, 1)),
+        (r"a\.x", (1, 1)),
+        (r"a\.x$", (1, 1)),
+        (r"(a|b\.x|c)", (1, 3)),
+        (r"(?P<n>a\.x)|\.x", (2, 2)),
+        (r"(?i:a\.x)", (0, 1)),
+        (r"a\.x*", (0, 1)),
+        ("[", (0, 0)),
+    ],
+)
+def test_alternatives_are_counted_by_how_they_end(pattern: str, counted: tuple[int, int]) -> None:
+    assert alternatives_ending(pattern, ".x") == counted

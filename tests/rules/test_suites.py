@@ -1,0 +1,180 @@
+"""Suites of cases: what may stand in one, what is wrong with one, and what running it tells."""
+
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from tests.rules.asking import CATALOGUE, NOBODYS_KEY, rule
+
+from writ_rules.junit import junit
+from writ_rules.suite_runs import Runs, read_suite, run_suites
+from writ_runtime import yamlfile
+from writ_runtime.documents import FileErrors
+
+TUESDAY = "2026-11-24T12:00:00Z"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    target = {"backend": "local"}
+    listed = [{"id": "web-1", "role": "production", **target}, {"id": "dev-1", "role": "development", **target}]
+    (tmp_path / "inventory.yaml").write_text(yamlfile.dump({"targets": listed}))
+    people = [
+        {"id": "alice", "kind": "human", "roles": ["operator"], "key": NOBODYS_KEY},
+        {"id": "bob", "kind": "human", "roles": ["approver"], "key": NOBODYS_KEY[:-1] + "B"},
+    ]
+    (tmp_path / "principals.yaml").write_text(yamlfile.dump({"principals": people}))
+    return tmp_path
+
+
+def written(folder: Path, rules: list[dict[str, Any]], *cases: dict[str, Any], **sections: Any) -> Path:
+    policy = {"name": "test", "global_policies": rules, **sections}
+    (folder / "policy.yaml").write_text(yamlfile.dump({"policies": policy}))
+    suite = {
+        "policy": "policy.yaml",
+        "inventory": "inventory.yaml",
+        "principals": "principals.yaml",
+        "now": TUESDAY,
+        "cases": list(cases),
+    }
+    path = folder / "policy_test.yaml"
+    path.write_text(yamlfile.dump(suite))
+    return path
+
+
+def case(decision: str = "allow", **keys: Any) -> dict[str, Any]:
+    return {
+        "name": "a case",
+        "callers": ["alice"],
+        "targets": ["web-1"],
+        "operations": ["service_restart"],
+        "parameters": {"service_name": "nginx"},
+        "decision": decision,
+        **keys,
+    }
+
+
+def run(path: Path) -> Runs:
+    return run_suites([read_suite(path, CATALOGUE, "strict")])
+
+
+def refused(path: Path) -> list[str]:
+    with pytest.raises(FileErrors) as raised:
+        read_suite(path, CATALOGUE, "strict")
+    return [f"{problem.line}: {problem.message}" for problem in raised.value.found]
+
+
+def test_a_case_is_asked_in_every_combination(folder: Path) -> None:
+    rules = [rule("short", "service_restart", "service_start", parameter_constraints={"timeout": {"max": 60}})]
+    many = case(
+        callers=["alice", "bob"],
+        targets=["web-1", "dev-1"],
+        operations=["service_restart", "service_start"],
+        parameters=[{"service_name": "nginx", "timeout": 60}, {"service_name": "ssh", "timeout": 61}],
+        now=[TUESDAY, "2026-11-25T12:00:00Z"],
+    )
+    (only,) = run(written(folder, rules, many)).suites
+    assert len(only.results) == 32
+    assert {result.case.question.parameters["timeout"] for result in only.failures} == {61}
+    assert only.failures[0].wrong == ["decision: wanted allow, got deny"]
+    assert "parameters 2, 2026-11-24T12:00:00Z" in only.failures[0].case.title
+
+
+def test_rules_and_code_are_compared_where_a_case_gives_them(folder: Path) -> None:
+    rules = [rule("one", "service_restart"), rule("two", "service_restart")]
+    path = written(folder, rules, case(rules=["two", "one"], code="allowed"), case(rules=["one"]), case(code="denied"))
+    first, second, third = run(path).suites[0].results
+    assert first.passed
+    assert second.wrong == ["rules: wanted one, got one, two"]
+    assert third.wrong == ["code: wanted denied, got allowed"]
+
+
+def test_approvals_an_emergency_and_a_dry_run_can_be_given(folder: Path) -> None:
+    rules = [rule("asks", "service_restart", requires_approval=True)]
+    sections = {"enable_dry_run": False, "emergency_policies": [rule("urgent", "service_stop")]}
+    stop = {"operations": ["service_stop"]}
+    path = written(
+        folder,
+        rules,
+        case("require_approval"),
+        case("deny", dry_run=True, code="dry_run_disabled"),
+        case("deny", **stop, code="no_rule"),
+        **sections,
+    )
+    assert run(path).failed == 0
+    assert refused(written(folder, rules, case(approvals=["bobb"]))) == [
+        "17: there is no principal 'bobb'; did you mean 'bob'?"
+    ]
+
+
+def test_a_request_that_is_none_is_invalid_and_may_name_what_there_is_not(folder: Path) -> None:
+    rules = [rule("one", "service_restart")]
+    unknown = case("invalid", targets=["nowhere"], code="unknown_target")
+    wrong = case("invalid", parameters={"service_name": "nginx", "timeout": "long"}, code="invalid_parameters")
+    lacking = case("invalid", operations=["stop_set"], code="unsupported", parameters={"reason": "x"})
+    assert run(written(folder, rules, unknown, wrong, lacking)).failed == 0
+
+
+def test_all_that_is_wrong_with_a_suite_is_told_at_once_with_its_place(folder: Path) -> None:
+    rules = [rule("restarts", "service_restart"), rule("off", "service_restart", enabled=False)]
+    wrong = case(callers=["alise"], operations=["service_restrat"], rules=["restart", "off"], now="noon")
+    stale = case(facts={"listings": {"list_services": {"names": [], "age": "old"}}})
+    assert refused(written(folder, rules, wrong, stale)) == [
+        "8: there is no principal 'alise'; did you mean 'alice'?",
+        "12: there is no operation 'service_restrat'; did you mean 'service_restart'?",
+        "17: there is no enabled rule 'restart'; did you mean 'restarts'?",
+        "18: there is no enabled rule 'off'",
+        "19: 'noon' is not a date or time such as 2026-11-24T09:00:00Z",
+        "31: 'old' is not a duration such as 30m",
+    ]
+    path = written(folder, rules, case())
+    path.write_text(path.read_text().replace("callers:", "caller:").replace("decision: allow", "decision: permit"))
+    assert refused(path) == [
+        "6: the key 'callers' is missing",
+        "7: unknown key 'caller'; did you mean 'callers'?",
+        "15: 'permit' is none of allow, deny, require_approval, invalid",
+    ]
+
+
+def test_a_policy_that_does_not_load_is_what_is_wrong_with_its_suite(folder: Path) -> None:
+    path = written(folder, [rule("restarts", "service_restart")], case())
+    policy = folder / "policy.yaml"
+    policy.write_text(policy.read_text().replace("allowed:", "alowed:"))
+    assert any("did you mean 'allowed'" in problem for problem in refused(path))
+
+
+def test_a_rule_is_covered_when_it_decided_and_when_it_let_another_pass(folder: Path) -> None:
+    rules = [
+        rule("bounded", "service_restart", parameter_constraints={"timeout": {"max": 60}}),
+        rule("plain", "service_stop", allowed=False),
+        rule("unseen", "file_read"),
+    ]
+    stop = case("deny", operations=["service_stop"])
+    path = written(folder, rules, case(), stop)
+    (coverage,) = run(path).coverage
+    assert {each.rule: each.lacks for each in coverage.rules} == {
+        "bounded": "matches in all cases",
+        "plain": "",
+        "unseen": "decides no case",
+    }
+    assert (folder / "policy.yaml").read_text().splitlines()[coverage.rules[0].line - 1].strip() == "- name: bounded"
+    long = case("deny", parameters={"service_name": "nginx", "timeout": 61})
+    assert [each.covered for each in run(written(folder, rules, case(), stop, long)).coverage[0].rules] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_results_are_written_as_junit_xml(folder: Path) -> None:
+    path = written(folder, [rule("one", "service_restart")], case(name="odd \u0007 <name>"), case("deny"))
+    root = ET.fromstring(junit(run(path)))
+    assert (root.get("tests"), root.get("failures")) == ("2", "1")
+    passed, failed = root.iter("testcase")
+    assert passed.get("name") == "odd � <name> (alice service_restart web-1)"
+    assert passed.find("failure") is None
+    assert failed.get("file") == str(path)
+    failure = failed.find("failure")
+    assert failure is not None
+    assert failure.get("message") == "decision: wanted deny, got allow"

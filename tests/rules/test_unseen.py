@@ -1,0 +1,119 @@
+"""What analysis can't know is said beside its answers: patterns without a sample, long texts, evaluators."""
+
+from typing import Any
+
+import pytest
+from tests.rules.asking import ALICE, CATALOGUE, NOON, at, file_of, policy, rule
+
+from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.evaluators import Evaluator
+from writ_contracts.inventory import Target
+from writ_contracts.operations import Catalogue
+from writ_rules.analysis.access import Listing, Wanted, allowed
+from writ_rules.analysis.diff import diff
+from writ_rules.analysis.regexes import named, samples
+from writ_rules.analysis.scene import Scene
+from writ_rules.engine.compile import compile_policy
+
+WEB = Target(id="web-1", role="production", backend="local")
+SCENE = Scene(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))
+
+
+def about(operation: str, *rules: dict[str, Any], **sections: Any) -> Listing:
+    made = policy(global_policies=list(rules), **sections)
+    return allowed(made, SCENE, Wanted(operations=(operation,), around=at(NOON)))
+
+
+def told(operation: str, name: str, **constraint: Any) -> tuple[str, list[str]]:
+    """How much of it a rule with this constraint allows, and what is said to be unknown."""
+    found = about(operation, rule("may", operation, parameter_constraints={name: constraint}))
+    return found.accesses[0].allowed, [note.partition(": ")[2] for note in found.bounded]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "[^;&|]*",
+        "[^q]*",
+        r"/[\x00-\x7f]*",
+        r"/\pL+",
+        "/[[:alpha:]]+",
+        r"/[^\x{1F600}]*",
+        "/[^[:space:]]*",
+        "(?i)/SRV.*",
+    ],
+)
+def test_texts_that_a_pattern_stops_are_found_as_those_that_it_lets_through(pattern: str) -> None:
+    assert told("file_read", "file_path", pattern=pattern) == ("sometimes", [])
+
+
+def test_a_dot_stops_at_the_end_of_a_line_where_a_value_may_have_several() -> None:
+    assert told("file_write", "content", pattern=".*") == ("sometimes", [])
+    assert told("file_read", "file_path", pattern=".*") == ("always", [])
+    assert told("service_status", "service_name", pattern="(?s).*") == ("always", [])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "extent", "note"),
+    [
+        (r"/\p{Greek}+", "never", r"no file_path was found that pattern '/\p{Greek}+' matches"),
+        (r"[^\p{Cherokee}]*", "always", r"no file_path was found that pattern '[^\p{Cherokee}]*' does not match"),
+        (r"[a-z]{3}", "never", "no file_path was found that pattern '[a-z]{3}' matches"),
+    ],
+)
+def test_where_nothing_was_found_that_a_pattern_takes_or_stops_this_is_said(
+    pattern: str, extent: str, note: str
+) -> None:
+    assert told("file_read", "file_path", pattern=pattern) == (extent, [note])
+    rules = [rule("may", "file_read"), rule("not", "file_read", allowed=False)]
+    rules[1]["parameter_constraints"] = {"file_path": {"pattern": pattern}}
+    changes = diff(file_of(global_policies=rules[:1]), file_of(global_policies=rules), SCENE, at(NOON))
+    assert changes.bounded == [f"file_read on production: {note}"]
+
+
+def test_a_pattern_for_what_is_secret_is_not_shown() -> None:
+    _, notes = told("file_write", "content", pattern=r"\p{Greek}+")
+    assert notes == ["no content was found that pattern ‹secret› matches"]
+
+
+def test_a_length_that_is_too_long_to_try_is_said() -> None:
+    assert told("file_write", "content", max_length=1000) == ("sometimes", [])
+    assert told("file_write", "content", max_length=65536) == ("always", ["no content that is 65537 long was tried"])
+    assert told("file_write", "content", min_length=5000) == ("never", ["no content that is 5000 long was tried"])
+    assert told("service_status", "service_name", max_length=255) == ("always", [])
+
+
+def test_what_an_evaluator_says_of_other_requests_is_not_known() -> None:
+    even = Evaluator(holds=lambda question, _: question.parameters["service_name"] == "7f3a", summary="one name")
+    catalogue = Catalogue(BUILT_IN, {"even": even})
+    file = file_of(global_policies=[rule("may", "service_status", evaluators=["even"]), rule("any", "service_restart")])
+    made, _ = compile_policy(file, catalogue)
+    assert made is not None
+    scene = Scene(catalogue=catalogue, targets=(WEB,), principals=(ALICE,))
+    found = allowed(made, scene, Wanted(operations=("service_status", "service_restart"), around=at(NOON)))
+    assert [access.allowed for access in found.accesses] == ["never", "always"]
+    note = "service_status on production: what evaluator 'even' says of other requests than those tried is not known"
+    assert found.bounded == [note]
+    assert diff(file_of(), file, scene, at(NOON)).bounded == [note]
+
+
+def test_more_dates_lists_and_scanners_than_are_tried_are_said() -> None:
+    months = [
+        rule(f"in-{month}", "service_status", effective_from=f"2027-{month:02}-01", expires_at=f"2027-{month:02}-20")
+        for month in range(1, 8)
+    ]
+    window = [{"days_of_week": [6]}]
+    found = about("service_status", *[{**one, "time_restrictions": window} for one in months])
+    assert found.bounded == [
+        "service_status on production: of 14 first and last moments the weeks around 12 were looked at"
+    ]
+    scans = [{"scanner": f"s{number}", "present": False} for number in range(4)]
+    found = about("service_status", rule("clean", "service_status", scans=scans))
+    assert found.bounded == ["service_status on production: of 1296 states of lists and scans 64 were supposed"]
+
+
+def test_words_of_re2_that_python_has_not_are_read() -> None:
+    assert set(samples("[[:digit:]]x")) <= {f"{digit}x" for digit in "0123456789"}
+    assert samples(r"a\x{1F600}") == ["a\U0001f600"]
+    assert named(r"(?:[^;q]|a{2})[0-9]*") == [";", "q", "a", "0", "9", ":"]
+    assert named(r"\p{Greek}") == samples(r"\p{Greek}") == []

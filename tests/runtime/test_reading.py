@@ -1,0 +1,150 @@
+"""Lists as a service reads them: a large one in another process, with nothing lost on the way."""
+
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from writ_contracts.inventory import Inventory
+from writ_runtime import beside, files
+from writ_runtime.documents import FileErrors
+from writ_runtime.reading import lists
+
+TARGETS = 2_000
+ENTRY = """\
+- id: web-{number}
+  role: production
+  backend: ssh
+  tags: [web, eu]
+  attributes: {{criticality: high, weight: {number}, share: 0.5, drained: no}}
+  connection: {{host: web-{number}.internal, port: 22, options: {{keepalive: 30, jump: [a, ~]}}}}
+  file_roots: [/srv/app, {{path: /etc, allow_system_root: true}}]
+"""
+BAD = "- {id: web 1, role: prodution, backend: ssh, tgas: []}\n"
+
+
+def inventory(folder: Path, *more: str, number: int = TARGETS) -> Path:
+    path = folder / "inventory.yaml"
+    path.write_text("targets:\n" + "".join(ENTRY.format(number=at) for at in range(number)) + "".join(more))
+    return path
+
+
+def one_more(*_: object, **__: object) -> None:
+    raise AssertionError("it took a process")
+
+
+def test_a_large_list_is_the_same_as_read_here(tmp_path: Path) -> None:
+    path = inventory(tmp_path)
+    assert path.stat().st_size > lists.SMALL
+    assert lists.read_inventory(path) == files.read_inventory(path)
+
+
+def test_people_and_agents_are_read_likewise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "SMALL", 0)
+    people, agents = tmp_path / "principals.yaml", tmp_path / "agents.yaml"
+    people.write_text(f"principals: [{{id: alice, kind: human, key: U{'A' * 55}}}]")
+    agents.write_text(f"agents: [{{pool: ssh, key: U{'A' * 55}}}]")
+    assert lists.read_principals(people) == files.read_principals(people)
+    assert lists.read_agents(agents) == files.read_agents(agents)
+
+
+def test_the_mistakes_of_a_large_list_have_their_places_and_their_lines(tmp_path: Path) -> None:
+    path = inventory(tmp_path, BAD, ENTRY.format(number=7))
+    with pytest.raises(FileErrors) as here:
+        files.read_inventory(path)
+    with pytest.raises(FileErrors) as beside:
+        lists.read_inventory(path)
+    assert beside.value.found == here.value.found
+    assert f"{path}:{7 * TARGETS + 2}:8: " in str(here.value)
+
+
+@pytest.mark.parametrize("more", ["- [unclosed", "- *alias", "- {id: \x01}", "\n" + "- {id: {}}\n" * 300])
+def test_what_cannot_be_read_at_all_is_told_as_here(tmp_path: Path, more: str) -> None:
+    path = inventory(tmp_path, more)
+    told: list[FileErrors] = []
+    for read in (files.read_inventory, lists.read_inventory):
+        with pytest.raises(FileErrors) as caught:
+            read(path)
+        told.append(caught.value)
+    assert told[0].found == told[1].found
+    assert told[0].problems == told[1].problems
+
+
+def test_a_file_that_is_too_large_or_away_is_told_as_here(tmp_path: Path) -> None:
+    path = tmp_path / "inventory.yaml"
+    with pytest.raises(FileErrors, match="No such file"):
+        lists.read_inventory(path)
+    path.write_bytes(b" " * (files.LARGEST_LIST + 1))
+    with pytest.raises(FileErrors, match="is larger than"):
+        lists.read_inventory(path)
+
+
+def test_a_small_list_takes_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", one_more)
+    assert len(lists.read_inventory(inventory(tmp_path, number=3)).targets) == 3
+
+
+def test_reading_takes_hardly_more_memory_than_what_is_read(tmp_path: Path) -> None:
+    """All that Python allocates is counted, exactly: nothing of the text or of its tree is among it."""
+    path = inventory(tmp_path)
+    here, beside = needed(files.read_inventory, path), needed(lists.read_inventory, path)
+    assert beside < 1.3
+    assert here > 2  # or the measure is none
+
+
+def needed(read: Callable[[Path], Inventory], path: Path) -> float:
+    """The peak beside what stays."""
+    read(path)  # what is imported and cached at the first time
+    tracemalloc.start()
+    try:
+        kept = read(path)
+        stays, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept.targets
+    return peak / stays
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("/nowhere/python",),
+        (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"),
+        (sys.executable, "-c", "import signal; signal.pause()"),
+        (sys.executable, "-c", ""),
+        (sys.executable, "-c", "print(end='half')"),
+        (sys.executable, "-c", "import sys; sys.stdout.buffer.write(b'\\x91\\x81\\xa3new\\x01')"),
+    ],
+    ids=["that does not start", "that is killed", "that stands still", "mute", "cut off", "of another version"],
+)
+def test_a_list_is_read_whatever_becomes_of_the_process(
+    tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(beside, "command", lambda *_: command)
+    monkeypatch.setattr(lists, "SECONDS", 0.3)
+    assert len(lists.read_inventory(inventory(tmp_path)).targets) == TARGETS
+    assert [record.getMessage() for record in caplog.records] == ["file.read_here"]
+
+
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    path = inventory(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    lists.read_inventory(path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_process_gets_none_of_the_services_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "told"
+    code = f"import json, os, pathlib; pathlib.Path({str(told)!r}).write_text(json.dumps(dict(os.environ)))"
+    monkeypatch.setattr(beside, "command", lambda *_: (sys.executable, "-c", f"{code}; raise SystemExit(1)"))
+    monkeypatch.setenv("WRIT_KEY_FILE", "keys/policy.seed")
+    monkeypatch.setenv("TZ", "UTC")
+    lists.read_inventory(inventory(tmp_path))
+    known = json.loads(told.read_text())
+    assert known["TZ"] == "UTC"
+    assert not [name for name in known if name.startswith(("WRIT", "NATS", "CREDENTIALS"))]

@@ -1,0 +1,87 @@
+"""Spans at a collector: what OpenTelemetry makes of them, what it costs where there is none, and where one is deaf."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.runtime.collector import collecting
+
+from writ_bus import tracing
+from writ_runtime import spans
+from writ_runtime.config import ConfigError
+from writ_runtime.spans import CLOSE_SECONDS, exporting
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+SERVICES = ("policy", "executor", "audit", "agent_local", "agent_ssh")
+
+
+async def test_a_span_arrives_with_the_ids_that_messages_bear(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        async with exporting("executor"):
+            trace = tracing.incoming({tracing.TRACEPARENT: PARENT, tracing.CORRELATION: "change-7"})
+            with tracing.span("executor claim", trace, "server", **{"messaging.system": "nats"}):
+                tracing.note({"rules": ["a", "b"], "outcome": "failed", "code": "", "at": None, "ms": 1.5, "odd": {1}})
+        (seen,) = collector.spans
+    assert (seen.service, seen.name, seen.kind, seen.failed) == ("writ-executor", "executor claim", "server", True)
+    assert (seen.trace_id, seen.parent_id) == (trace.trace_id, "00f067aa0ba902b7")
+    assert seen.span_id == trace.span_id
+    assert seen.attributes == {
+        "writ.correlation_id": "change-7",
+        "messaging.system": "nats",
+        "writ.rules": ["a", "b"],
+        "writ.outcome": "failed",
+        "writ.ms": 1.5,
+        "writ.odd": "{1}",
+    }
+    assert collector.paths == ["/v1/traces"]
+    assert not tracing.exporting()
+
+
+async def test_the_standard_variables_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{collector.url}/elsewhere")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20t0ken")
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "writ in the cellar")
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+        async with exporting("executor"):
+            with tracing.span("dropped", tracing.root()):
+                pass
+        monkeypatch.delenv("OTEL_TRACES_SAMPLER")
+        async with exporting("executor"):
+            with tracing.span("kept", tracing.root()):
+                pass
+    assert [(one.service, one.name, one.parent_id) for one in collector.spans] == [("writ in the cellar", "kept", "")]
+    assert collector.paths == ["/elsewhere"]
+    assert b"authorization: Bearer t0ken" in collector.raw
+
+
+async def test_a_deaf_collector_holds_up_the_end_no_longer_than_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with collecting() as collector:
+        collector.deaf = True
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        began = time.monotonic()
+        async with exporting("executor"):
+            for _ in range(10_000):  # far more than there is room for
+                with tracing.span("run", tracing.root()):
+                    pass
+        assert time.monotonic() - began < CLOSE_SECONDS + 20
+        assert collector.spans == []
+
+
+async def test_where_nothing_is_installed_to_export_with_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spans, "NEEDED", ("opentelemetry_that_is_not_there.sdk",))
+    with pytest.raises(ConfigError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT is set.*writ-runtime\[otlp\]"):
+        async with exporting("executor"):
+            pass
+    assert not tracing.exporting()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_loads_none_of_it_where_nobody_asked(service: str) -> None:
+    program = (
+        f"import sys, writ_{service}.__main__; "
+        "sys.exit(any(name.partition('.')[0] in ('opentelemetry', 'requests') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
