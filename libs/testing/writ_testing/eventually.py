@@ -8,12 +8,12 @@ T = TypeVar("T")
 
 
 async def eventually(look: Callable[[], Awaitable[T | None]], *, within: float = 20.0, what: str = "it") -> T:
-    """What `look` gives once it gives something other than None or False; AssertionError if it doesn't in time."""
+    """What `look` gives once that is true, which an empty list is not; AssertionError if it isn't in time."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within
     while True:
         found = await look()
-        if found is not None and found is not False:
+        if found:
             return found
         if loop.time() > end:
             raise AssertionError(f"{what} did not happen within {within:g} s")
