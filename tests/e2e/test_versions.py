@@ -25,7 +25,7 @@ from writ_testing.load import load
 
 pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]
-YESTERDAY = "35c8e7ea25173b8cdf0b2a0512c711da27fa393c"
+YESTERDAY = "fbff268d0bf50d4f0e371fd455a781672843ebba"
 """The last state before agents enrolled and messages left out what is at its default."""
 POOL = f"local-{host_token()}"
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "3"}
