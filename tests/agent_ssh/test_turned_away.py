@@ -8,6 +8,7 @@ import pytest
 from tests.agent_ssh.conftest import SshHost, ssh_host
 from tests.agent_ssh.test_connecting import code_of
 
+from writ_agent_ssh.enrolment import shown
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
 
@@ -24,6 +25,9 @@ async def test_a_host_that_turns_us_away_for_what_it_refused_says_so(tmp_path: P
         await eventually(turned_away)
         with pytest.raises(WritError, match="turns us away: Not allowed at this time"):
             await host.run("network_status")
+        with pytest.raises(WritError, match="turns us away: Not allowed at this time") as refused:
+            await shown("127.0.0.1", host.server.port)
+        assert refused.value.code == "turned_away"
 
 
 @pytest.mark.parametrize("said", [b"\xff\x00 no\r\n", b"x" * 200_000, b"", b"SSH-2.0-x\r\n" + bytes(64), b"\n" * 60])
@@ -38,3 +42,6 @@ async def test_a_server_that_hangs_up_whatever_it_says_is_not_reached(host: SshH
         port = server.sockets[0].getsockname()[1]
         host.server.trust([port])
         assert await code_of(host, port=port) in ("unreachable", "turned_away")
+        with pytest.raises(WritError) as refused:
+            await shown("127.0.0.1", port)
+        assert refused.value.code in ("unreachable", "turned_away")

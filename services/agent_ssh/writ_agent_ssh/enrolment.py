@@ -12,7 +12,7 @@ import asyncssh
 import msgspec
 
 from writ_agent_ssh import algorithms
-from writ_agent_ssh.link import translated
+from writ_agent_ssh.link import tell_why, translated
 from writ_contracts.errors import Invalid, Unreachable, WritError
 
 SECONDS = 10.0
@@ -24,14 +24,22 @@ async def shown(host: str, port: int) -> dict[str, str]:
     try:
         async with asyncio.timeout(SECONDS):
             with translated(where):
-                key = await asyncssh.get_server_host_key(
-                    host, port, config=None, server_host_key_algs=list(algorithms.HOST_KEYS)
-                )
+                key = await _asked(host, port)
     except TimeoutError:
         raise Unreachable(f"{where} did not show a key within {SECONDS:g} s", code="unreachable") from None
     if key is None:
         raise Unreachable(f"{where} shows no host key", code="unreachable")
     return told(key)
+
+
+async def _asked(host: str, port: int) -> asyncssh.SSHKey | None:
+    try:
+        return await asyncssh.get_server_host_key(
+            host, port, config=None, server_host_key_algs=list(algorithms.HOST_KEYS)
+        )
+    except (asyncssh.ConnectionLost, ConnectionResetError):
+        await tell_why(f"{host}:{port}", await asyncio.open_connection(host, port), {})
+        raise
 
 
 def told(key: asyncssh.SSHKey) -> dict[str, str]:

@@ -5,7 +5,7 @@ Here asyncssh's exceptions become ours. Nothing of the user who runs this is rea
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -143,14 +143,20 @@ async def _hop(
         try:
             return await asyncssh.connect(address.host, address.port, username=address.user, tunnel=tunnel, **options)
         except (asyncssh.ConnectionLost, ConnectionResetError):
-            if options.get("sock") is not None:
-                raise
-            heard = await listen(*await _raw(hops, address), options)
-            if heard.lacks:
-                raise asyncssh.KeyExchangeFailed(heard.lacks) from None
-            if heard.said:
-                raise Unreachable(f"{where} turns us away: {heard.said}", code="turned_away") from None
+            if options.get("sock") is None:
+                await tell_why(where, await _raw(hops, address), options)
             raise
+
+
+async def tell_why(
+    where: str, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], ours: Mapping[str, Any]
+) -> None:
+    """For a server that hung up: raises what it says to a connection without SSH, if it says anything."""
+    heard = await listen(*streams, ours)
+    if heard.lacks:
+        raise asyncssh.KeyExchangeFailed(heard.lacks) from None
+    if heard.said:
+        raise Unreachable(f"{where} turns us away: {heard.said}", code="turned_away") from None
 
 
 async def _raw(

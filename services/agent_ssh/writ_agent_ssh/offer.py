@@ -33,7 +33,10 @@ class NoOffer(Exception):
 async def listen(
     reader: "asyncio.StreamReader", writer: "asyncio.StreamWriter", ours: Mapping[str, Collection[str]]
 ) -> Heard:
-    """What the server has to say to somebody who has not asked for anything yet. Closes the connection."""
+    """What the server has to say to somebody who has not asked for anything yet. Closes the connection.
+
+    `ours`: the algorithms that we take, of the kinds that are compared.
+    """
     try:
         async with asyncio.timeout(SECONDS):
             await _identified(reader)
@@ -46,7 +49,7 @@ async def listen(
     finally:
         writer.close()
     for name, names in offered.items():
-        if not set(names) & set(ours[name]):
+        if name in ours and not set(names) & set(ours[name]):
             return Heard(lacks=f"{name.removesuffix('_algs').replace('_', ' ')}: {', '.join(names)[:300]}")
     return Heard()
 
