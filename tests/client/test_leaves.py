@@ -4,6 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from writ_bus.cluster import TlsFiles
 from writ_bus.server_process import check_config
@@ -64,6 +70,7 @@ def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_p
     shown = Shown(certificate=str(tmp_path / "hub.pem"), key=str(tmp_path / "hub.key"))
     refused = [
         (shown, made.public, for_servers(["hub"]).private),
+        (shown, made.public, _locked(made.private)),
         (Shown(certificate="hub.pem", key="hub.key"), b"", b""),
     ]
     for one, certificate, key in refused:
@@ -80,6 +87,12 @@ def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_p
     assert found.tls == TlsFiles(certificate=shown.certificate, key=shown.key)
     with pytest.raises(Invalid, match="another certificate"):
         add_site(home, site, "0.0.0.0", Shown(certificate=shown.key, key=shown.key))
+
+
+def _locked(private: bytes) -> bytes:
+    """With a passphrase, which no server is there to be asked for."""
+    key = load_pem_private_key(private, None)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
 
 
 @pytest.mark.parametrize(

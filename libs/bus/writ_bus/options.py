@@ -52,5 +52,5 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=options.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     if options.certificate:
-        context.load_cert_chain(options.certificate, options.key)
+        context.load_cert_chain(options.certificate, options.key, password="")  # never ask a terminal for one
     return context

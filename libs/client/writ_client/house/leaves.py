@@ -113,7 +113,7 @@ def _usable(shown: Shown) -> None:
             if not Path(path).is_absolute():
                 raise Invalid(f"{path!r} is no absolute path")
             Path(path).read_bytes()
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(shown.certificate, shown.key)
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(shown.certificate, shown.key, password="")
     except OSError as error:  # an SSLError is one, too
         raise Invalid(f"{shown.certificate} with the key {shown.key} cannot be used: {error}") from error
 
