@@ -11,7 +11,7 @@ from tests.agent.conftest import POOL, TARGET, World
 from writ_agent.backend import Found
 from writ_agent.meters import ENDPOINTS, show_standings
 from writ_agent.service import targets_check
-from writ_agent.standings import MOST_NAMED, MOST_TARGETS, Standings
+from writ_agent.standings import KEPT, MOST_NAMED, MOST_TARGETS, Standings
 from writ_contracts.agents import AskLook, Looked
 from writ_contracts.backends import Step, Visit
 from writ_contracts.errors import Unreachable
@@ -65,7 +65,7 @@ async def test_what_took_too_long_or_broke_is_what_health_and_metrics_tell_too(
         raise RuntimeError
 
     await world.agent()
-    world.backend.standings.found(TARGET.id, "", 1.0)
+    world.backend.standings.found(TARGET.id, "")
     for way, code in ((hang, "timeout"), (break_down, "internal")):
         monkeypatch.setattr(world.backend, "visit", way)
         assert (await found(world, within=0.5)).code == code
@@ -161,25 +161,37 @@ async def test_health_names_the_targets_that_were_not_reached_and_stays_ready() 
     standings = Standings()
     check = targets_check(standings)
     assert await check() is None
-    standings.found("a", "", 1.0)
-    standings.found("b", "auth_failed", 2.0)
+    standings.found("a", "")
+    standings.found("b", "auth_failed")
     told = await check()
     assert isinstance(told, Attention)
     assert told.endswith(": b (auth_failed)")
-    standings.found("b", "", 3.0)
+    standings.found("b", "")
     assert await check() is None
+
+
+def test_where_an_agent_has_not_been_for_a_day_says_nothing_of_a_target() -> None:
+    now = 1_000_000.0
+    standings = Standings(lambda: now)
+    standings.found("gone", "unreachable")
+    now += KEPT - 1
+    standings.found("there", "")
+    assert (standings.problem() or "").endswith(": gone (unreachable)")
+    now += 1
+    assert standings.problem() is None
+    assert [name for name, _ in standings] == ["there"]
 
 
 def test_standings_are_bounded_and_what_is_ill_is_kept_longest() -> None:
     standings = Standings()
-    standings.found("first", "unreachable", 0.0)
+    standings.found("first", "unreachable")
     for number in range(MOST_TARGETS + 10):
-        standings.found(f"t{number}", "", float(number))
+        standings.found(f"t{number}", "")
     names = [name for name, _ in standings]
     assert len(names) == MOST_TARGETS
     assert "first" in names
     for number in range(MOST_TARGETS + 10):
-        standings.found(f"u{number}", "unreachable", float(number))
+        standings.found(f"u{number}", "unreachable")
     assert len(list(standings)) == MOST_TARGETS
     assert (standings.problem() or "").endswith(f" and {MOST_TARGETS - MOST_NAMED} more")
 
@@ -188,9 +200,9 @@ def test_an_agent_that_went_to_ten_thousand_targets_shows_no_more_of_them_than_i
     """And whatever was reached, or not, in turn: a target has one series, with its present reason."""
     standings, metrics = Standings(), Metrics(ENDPOINTS)
     show_standings(metrics, standings)
-    for at in (1.0, 2.0):
+    for _ in range(2):
         for number in range(10_000):
-            standings.found(f"host-{number}", "unreachable" if number % 3 else "", at + number / 10_000)
+            standings.found(f"host-{number}", "unreachable" if number % 3 else "")
             if number % 2_500 == 0:
                 metrics.exposition()
     lines = metrics.exposition()[0].decode().splitlines()

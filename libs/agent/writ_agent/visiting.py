@@ -60,7 +60,7 @@ def visit(trust: Trust, identity: Identity, target: Target, found: tuple[Found, 
 
 def _remembered(backend: Visits, target: Target, found: Found) -> Found:
     """What the backend did not come to tell: it was cut off, or broke."""
-    backend.standings.found(target.id, found.code, time.time())
+    backend.standings.found(target.id, found.code)
     return found
 
 

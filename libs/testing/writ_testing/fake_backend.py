@@ -65,7 +65,7 @@ class FakeBackend(CoroutineHandler):
     async def visit(self, target: Target) -> Found:
         """See Visits."""
         self.looks.append("visit")
-        self.standings.found(target.id, self.found.code, 0.0)
+        self.standings.found(target.id, self.found.code)
         return self.found
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:

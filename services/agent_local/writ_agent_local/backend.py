@@ -6,7 +6,6 @@ What hostops says becomes what the agent says; where it ended without a word, no
 import asyncio
 import os
 import pwd
-import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -106,7 +105,7 @@ class LocalBackend:
         except WritError as error:
             step = Step(name="host", well=False, detail=str(error))
             found = Found(steps=[*here, step], code=error.code, message=str(error))
-        self.standings.found(target.id, found.code, time.time())
+        self.standings.found(target.id, found.code)
         return found
 
     async def check(self) -> str | None:

@@ -128,7 +128,7 @@ class SshBackend:
         """See Visits."""
         found = await find(self._pool, target, self.operations)
         if found.code:
-            self.standings.found(target.id, found.code, time.time())
+            self.standings.found(target.id, found.code)
         return found
 
     async def check(self) -> str | None:

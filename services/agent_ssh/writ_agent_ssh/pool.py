@@ -157,9 +157,9 @@ class Pool:
         try:
             yield
         except WritError as error:
-            self.standings.found(target, error.code, time.time())
+            self.standings.found(target, error.code)
             raise
-        self.standings.found(target, "", time.time())
+        self.standings.found(target, "")
 
     async def _sweep(self) -> None:
         while True:
