@@ -1,13 +1,23 @@
 """A whole home in one file and back, on real servers: the same identity and record, and nothing runs twice."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import Struct, json
 
+from writ_bus import snapshots
+from writ_bus.jetstream import call
+from writ_bus.nats_bus import NatsBus
 from writ_client.client import Writ
+from writ_client.house.backup import restore
 from writ_client.house.home import Home, host_token
+from writ_client.house.journal import bootstrapped
+from writ_client.house.nats import Address, BundledServer, free_port
+from writ_contracts import subjects
+from writ_contracts.errors import Conflict, WritError
 from writ_contracts.requests import OperationView
 from writ_testing.bundles import rewritten
 from writ_testing.eventually import eventually
@@ -148,6 +158,49 @@ async def test_a_home_at_rest_is_backed_up_too_and_a_backup_is_restored_once_and
     assert not (there / "tokens").exists(), "one that was used after the backup would be good again"
     async with running_house(tmp_path, home=Home(there), environ=ENVIRON) as again, await again.client() as writ:
         assert (await writ.get(done.operation_id)).outcome == "succeeded"
+
+
+async def test_on_a_server_of_ones_own_all_streams_are_restored_or_none(tmp_path: Path) -> None:
+    old, file = tmp_path / "old", tmp_path / "backup.writ"
+    async with running_house(old, home=home_in(old), environ=ENVIRON) as house, await house.client() as writ:
+        done = await writ.run("test_noop", "web-1", timeout=60)
+        assert (await house.writ("backup", str(file))).status == 0
+    shutil.rmtree(house.home.store)
+    server = BundledServer(
+        house.home, Address(host="127.0.0.1", port=free_port(), monitor_port=free_port()), lambda _: None, os.environ
+    )
+    await server.start()
+    try:
+        async with bootstrapped(house.home, server.url) as bus:
+            await restore(Home(tmp_path / "first"), file, server.url, lambda _: None)
+            *before, last = subjects.STREAMS
+            for name in before:
+                await snapshots.remove(bus, name)
+            with pytest.raises(WritError):
+                await restore(Home(tmp_path / "second"), file, server.url, lambda _: None)
+            assert await streams_on(bus) == [last]
+            assert not (tmp_path / "second").exists()
+            await snapshots.remove(bus, last)
+            await restore(Home(tmp_path / "second"), file, server.url, lambda _: None)
+            assert await streams_on(bus) == sorted(subjects.STREAMS)
+            assert await bus.journal.read(subjects.any_operation_filter(done.operation_id))
+    finally:
+        await server.stop()
+
+
+async def streams_on(bus: NatsBus) -> list[str]:
+    return sorted((await call(bus.replies, "STREAM.NAMES", {}))["streams"] or [])
+
+
+async def test_a_home_that_is_a_mount_is_refused_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == home)
+    with pytest.raises(Conflict, match="is a mount"):
+        await restore(Home(home), tmp_path / "backup.writ", None, lambda _: None)
+    assert list(tmp_path.iterdir()) == [home]
 
 
 def changed(file: Path, name: str) -> Path:

@@ -71,6 +71,11 @@ async def restore(bus: NatsBus, stream: str, info: StreamInfo, pieces: Iterator[
     return state
 
 
+async def remove(bus: NatsBus, stream: str) -> None:
+    """Take the stream away, with all that is in it. Raises BusError."""
+    await call(bus.replies, f"STREAM.DELETE.{stream}", {})
+
+
 async def _send(bus: NatsBus, stream: str, subject: str, data: bytes) -> None:
     answer = await bus.replies.one(subject, data, timeout=ANSWER)
     if answer.data and (error := _answer.decode(answer.data).error):

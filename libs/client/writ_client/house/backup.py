@@ -192,6 +192,8 @@ def _must_be_empty(home: Home) -> None:
         raise Conflict(f"Writ is up on {home.root}: a backup is restored into an empty folder")
     if home.root.exists() and (not home.root.is_dir() or any(home.root.iterdir())):
         raise Conflict(f"{home.root} is not empty: a backup is restored into an empty folder")
+    if home.root.is_mount():
+        raise Conflict(f"{home.root} is a mount, which a folder cannot be moved onto: restore into a folder in it")
 
 
 async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None, say: Callable[[str], None]) -> None:
@@ -205,11 +207,23 @@ async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None,
         if draft.key("policy").public != manifest.policy_key:
             raise Damaged(f"{path}: its policy key is not the one of its manifest")
         async with _server(draft, url, say) as bus:
-            for stream in manifest.streams:
-                state = await snapshots.restore(bus, stream.name, stream.info, bundle.chunks(stream.member))
-                _compare(path, stream, state)
+            await _restore_streams(bus, path, manifest, bundle)
     now = Restored(backup=manifest.id, made_at=manifest.made_at, restored_at=time.time(), last=manifest.last)
     write_atomically(draft.root / FILE, msgspec.json.encode(now))
+
+
+async def _restore_streams(bus: NatsBus, path: Path, manifest: Manifest, bundle: Bundle) -> None:
+    """All of them or none: on a server of one's own half of them would be in the way of the next attempt."""
+    made: list[str] = []
+    try:
+        for stream in manifest.streams:
+            state = await snapshots.restore(bus, stream.name, stream.info, bundle.chunks(stream.member))
+            made.append(stream.name)
+            _compare(path, stream, state)
+    except BaseException:
+        for name in made:
+            await snapshots.remove(bus, name)
+        raise
 
 
 def _compare(path: Path, stream: Packed, state: dict[str, Any]) -> None:
