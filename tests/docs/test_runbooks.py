@@ -26,6 +26,7 @@ CASES = [
 RUNBOOKS = (ROOT / "docs/runbooks.md").read_text()
 PARAGRAPHS = dict(re.findall(r"^## (\w+)\n\n(.*?)(?=\n## |\Z)", RUNBOOKS, re.MULTILINE | re.DOTALL))
 METRIC = re.compile(r"\bwrit_[a-z_]+")
+COUNTED = re.compile(r"\b(?:increase|rate)\((writ_[a-z_]+)")
 
 
 def promtool(*words: str) -> str:
@@ -58,6 +59,14 @@ def test_an_alert_leads_to_its_paragraph(alert: str) -> None:
 def test_alerts_and_paragraphs_name_only_metrics_that_a_service_has() -> None:
     named = {word for rule in ALERTS.values() for word in METRIC.findall(rule["expr"])}
     assert named | set(METRIC.findall(RUNBOOKS)) <= made()
+
+
+def test_what_an_alert_counts_is_told_from_0_on_or_the_first_ones_would_not_be_seen() -> None:
+    counted = {name for rule in ALERTS.values() for name in COUNTED.findall(rule["expr"])}
+    told = [line for one in registries().values() for line in one.exposition()[0].decode().splitlines()]
+    assert counted
+    for name in counted:
+        assert [line for line in told if re.match(rf"{name}\b.* 0\.0$", line)], name
 
 
 @pytest.mark.parametrize("alert", ALERTS)

@@ -74,6 +74,20 @@ async def test_an_end_is_counted_once_with_outcome_pool_and_operation(world: Wor
     }
 
 
+async def test_denials_are_counted_from_0_on_and_also_those_that_are_not_recorded_singly(world: World) -> None:
+    measured = metrics()
+    await world.executor(measured=measured, refusal_rate=0.0001, refusal_burst=2)
+    counted = Counted(world, measured)
+    assert counted.rows('writ_outcomes_total{outcome="denied"}').popitem()[1] == 0
+    await one(world)
+    world.policy.effects["service_restart"] = "deny"
+    for _ in range(5):
+        assert (await world.ask("service_restart", **RESTART)).outcome == "denied"
+    assert counted.of("writ_requests_turned_away_total", code="denied") == 3
+    assert counted.of("writ_outcomes_total", outcome="denied") == 5
+    assert counted.of("writ_outcomes_total", outcome="succeeded") == 1
+
+
 async def test_every_stage_of_a_way_is_timed(world: World) -> None:
     counted = await counting(world)
     await one(world)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import Full, WritError
-from writ_contracts.journal import RefusedSummary
+from writ_contracts.journal import Refused, RefusedSummary
 from writ_executor.config import Config
 from writ_executor.flood import Tally
 from writ_executor.index import Index
@@ -82,14 +82,15 @@ class Admission:
     def _kept(self, principal: str) -> int:
         return sum(life.requested.hidden_bytes for life in self._index.open_of(principal) if life.requested)
 
-    def records(self, principal: str, code: str) -> bool:
-        """Whether one more refusal of this principal is recorded by itself; otherwise it is counted.
+    def records(self, event: Refused) -> bool:
+        """Whether one more refusal of its principal is recorded by itself; otherwise it is counted.
 
         What is left of a nearly full journal is not for those.
         """
-        if self.fill < self._config.full_at and self._refusals.take(principal, time.monotonic()):
+        if self.fill < self._config.full_at and self._refusals.take(event.principal, time.monotonic()):
             return True
-        self.turned_away(principal, code)
+        self.turned_away(event.principal, event.code)
+        self._measures.unrecorded(event.outcome)
         return False
 
     def turned_away(self, principal: str, code: str) -> None:

@@ -237,7 +237,7 @@ class Intake:
         return told(made, error)
 
     async def _record(self, attempt: Attempt, event: Refused) -> Answer:
-        if not self._admission.records(attempt.principal, event.code):
+        if not self._admission.records(event):
             failure = Failure(code=event.code, message=event.message)
             return Answer(
                 correlation_id=attempt.correlation_id, outcome=event.outcome, verdict=event.verdict, error=failure

@@ -47,6 +47,11 @@ class Measures:
             "Operations that ended, refused ones with no pool; once more what an `unknown` one was after all.",
             {"outcome": get_args(Outcome), **pool, **operations},
         )
+        self._outcomes = measured.counter(
+            "writ_outcomes_total",
+            "The same by outcome alone, each from 0 on; with what was denied or invalid and too much to record singly.",
+            {"outcome": get_args(Outcome)},
+        )
         self._stages = measured.histogram(
             "writ_operation_stage_seconds",
             "decide and grant: policy's answer; wait: until dispatched; claim: until started; run: until the end;"
@@ -106,6 +111,7 @@ class Measures:
         if after.end is not None and after.end is not before.end:
             pool = after.requested.pool if after.requested else ""
             self._ended.add(outcome=after.outcome or "", pool=pool, operation=_operation(after))
+            self._outcomes.add(outcome=after.outcome or "")
         if after.requested is not None:
             self._time(before, after, after.requested)
 
@@ -128,6 +134,10 @@ class Measures:
     def turned_away(self, code: str) -> None:
         """A request that is not recorded."""
         self._turned_away.add(code=code)
+
+    def unrecorded(self, outcome: Outcome) -> None:
+        """What such a request would have ended with, where it had come as far as that."""
+        self._outcomes.add(outcome=outcome)
 
     def alarmed(self, kind: SecurityKind) -> None:
         """A security event that is stored."""

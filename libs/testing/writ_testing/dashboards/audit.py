@@ -65,7 +65,7 @@ WHAT_SHOULD_NOT_BE = [
     lines(
         "Refused requests",
         query(
-            'sum by (outcome) (rate(writ_operations_total{outcome=~"denied|invalid"}[$__rate_interval])) or vector(0)',
+            'sum by (outcome) (rate(writ_outcomes_total{outcome=~"denied|invalid"}[$__rate_interval]))',
             "{{outcome}}",
         ),
         unit="ops",

@@ -58,7 +58,7 @@ IS_IT_WELL = [
 WHAT_IS_ASKED = [
     lines(
         "Ended, by outcome",
-        query("sum by (outcome) (rate(writ_operations_total[$__rate_interval]))", "{{outcome}}"),
+        query("sum by (outcome) (rate(writ_outcomes_total[$__rate_interval]))", "{{outcome}}"),
         unit="ops",
     ),
     lines(
