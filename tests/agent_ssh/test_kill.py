@@ -61,6 +61,7 @@ async def test_killed_while_it_runs_the_host_finishes_it_and_a_probe_tells(house
     assert (receipt.outcome, receipt.code, receipt.over) == ("unknown", "still_running", False)
     assert await verdict(house, operation_id) in ("unknown", "took_effect")
     await eventually(lambda: _counted(house, operation_id), within=40.0)
+    await eventually(lambda: house.idle(operation_id))
     assert await verdict(house, operation_id) == "took_effect"
 
 
