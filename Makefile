@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/peers
 DISTS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
+FOR ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 PYTEST_ARGS ?= -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab bench bench-peers docs format lock clean
+.PHONY: help setup demo test check lab bench bench-peers wheels docs format lock clean
 
 help:  ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +59,9 @@ $(PEERS)/.installed: bench/peers/requirements.lock bench/peers/package-lock.json
 	npm ci --silent --no-audit --no-fund --prefix $(PEERS) || { all=no; echo "npm can't install Cerbos here"; }; \
 	[ $$all = no ] || touch $@
 
+wheels: setup  ## Make the folder wheels: all that hosts install, for machines like this one (FOR=3.13: for that Python)
+	@$(BIN)/python tests/lab/wheels.py wheels $(FOR)
+
 docs: setup  ## Write the generated documents anew
 	@$(BIN)/python -m writ_testing.generate_docs
 
@@ -72,5 +76,5 @@ lock:  ## Resolve each requirements.in into its requirements.lock (hashes, no ad
 	done
 
 clean:  ## Remove what the targets above made (not .writ, which holds a running system's keys and journal)
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist wheels
 	@find libs services tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -33,14 +33,14 @@ def test_check_is_lint_format_types_layers_and_documents() -> None:
     assert [part for part in CLEAN if part not in recipe("check")] == []
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check", "lab", "bench", "bench-peers"])
+@pytest.mark.parametrize("target", ["demo", "test", "check", "lab", "bench", "bench-peers", "wheels"])
 def test_every_target_sets_itself_up(target: str) -> None:
     assert re.match(rf"{target}: setup\b", recipe(target))
 
 
 def test_make_explains_its_targets() -> None:
     told = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for target in ("setup", "demo", "test", "check", "lab", "bench", "bench-peers"):
+    for target in ("setup", "demo", "test", "check", "lab", "bench", "bench-peers", "wheels"):
         assert re.search(rf"^make {target}\s+\S", told, re.MULTILINE)
 
 

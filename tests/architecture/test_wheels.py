@@ -1,8 +1,10 @@
 """Each service, installed alone from wheels into a fresh environment: it works there, and carries nobody else's code.
 
-Third parties come at the versions of the lock. Only this reaches for a package index, and only for what no cache has.
+The wheels are those of `make wheels`, third parties' at the versions of the lock. Only this reaches for a package
+index, and only for what no cache has.
 """
 
+import hashlib
 import os
 import re
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.architecture.tree import ROOT, Distribution, distributions
+from tests.lab.wheels import all_of_it
 
 pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(600)]
 BY_NAME = {distribution.name: distribution for distribution in distributions()}
@@ -36,25 +39,14 @@ def closure(name: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheels of every distribution that is shipped."""
-    folder = tmp_path_factory.mktemp("wheels")
-    for distribution in distributions():
-        if distribution.name != "writ-testing":
-            done(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=distribution.folder)
+    """The folder of `make wheels`."""
+    folder = tmp_path_factory.mktemp("made") / "wheels"
+    all_of_it(folder, "{}.{}".format(*sys.version_info))
     return folder
 
 
 @pytest.fixture(scope="module")
-def pins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The versions of the lock, as constraints; hashes are left out, since our own wheels have none there."""
-    path = tmp_path_factory.mktemp("pins") / "constraints.txt"
-    entries = (ROOT / "requirements.lock").read_text().replace("\\\n", " ").splitlines()
-    path.write_text("\n".join(entry.partition("--hash")[0].strip() for entry in entries))
-    return path
-
-
-@pytest.fixture(scope="module")
-def environments(wheels: Path, pins: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def environments(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A Python for each distribution in which it alone is installed."""
     uv = Path(sys.executable).with_name("uv")
     made: dict[str, Path] = {}
@@ -62,7 +54,8 @@ def environments(wheels: Path, pins: Path, tmp_path_factory: pytest.TempPathFact
         folder = tmp_path_factory.mktemp(distribution.name) / "venv"
         done(uv, "venv", "--quiet", "--python", sys.executable, folder)
         python = folder / "bin/python"
-        done(uv, "pip", "install", "--quiet", "--python", python, "--find-links", wheels, "-c", pins, distribution.name)
+        offline = ("--no-index", "--find-links", wheels)
+        done(uv, "pip", "install", "--quiet", "--python", python, *offline, distribution.name)
         made[distribution.name] = python
     return made
 
@@ -123,3 +116,21 @@ def test_the_command_of_the_client_is_there(environments: dict[str, Path], tmp_p
     result = do(writ, "--help", cwd=tmp_path, env={"PATH": os.environ["PATH"]})
     assert result.returncode == 0, result.stderr
     assert "Usage: writ" in result.stdout
+
+
+def test_what_is_in_the_folder_is_of_this_tree_or_of_the_lock_by_its_hash(wheels: Path) -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    digests = set(re.findall(r"--hash=sha256:(\w+)", lock))
+    others = [wheel for wheel in wheels.glob("*.whl") if not wheel.name.startswith("writ_")]
+    built = [wheel.name for wheel in others if hashlib.sha256(wheel.read_bytes()).hexdigest() not in digests]
+    assert [name.partition("-")[0] for name in built] == ["nkeys"]  # published as source
+    assert len(others) > 20
+    named = {wheel.name.partition("-")[0].replace("_", "-") for wheel in wheels.glob("writ_*.whl")}
+    assert named == {distribution.name for distribution in distributions()} - {"writ-testing"}
+
+
+def test_no_text_leaves_it_to_an_index_what_writ_is() -> None:
+    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md"), *ROOT.glob("libs/**/*.md")]
+    lines = [line for text in texts for line in text.read_text().splitlines() if "pip install" in line]
+    assert len(lines) >= 2
+    assert [line for line in lines if "--no-index --find-links wheels" not in line] == []

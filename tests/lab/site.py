@@ -1,4 +1,4 @@
-"""Writ on hosts of its own, as docs/operating.md says: the services on one, under systemd, an agent on the other."""
+"""Writ on hosts of its own, as docs/install.md says: the services on one, under systemd, an agent on the other."""
 
 import json
 import re
@@ -11,8 +11,13 @@ from tests.lab.installation import UNITS, Writ
 from tests.lab.targets import ROOT
 
 TEXT = (Path(__file__).parents[2] / "docs" / "install.md").read_text()
+INDEX = "/root/index"
+"""Where somebody else has our names. What is taken from it cannot be installed."""
 COUNTED = "counted"
 SERVICES = ("writ-nats", "writ-keeper", "writ-policy@1", "writ-executor@1", "writ-audit@1")
+SSH_AGENT = "writ-agent-ssh@ssh"
+OVER_SSH = "db-1"
+"""The far host once more, as the text has it."""
 SECOND = ("writ-policy@2", "writ-executor@2", "writ-audit@2")
 TARGETS = 4
 COUNTING = """[Unit]
@@ -75,8 +80,8 @@ def blocks(text: str) -> list[list[str]]:
 
 
 def typed(line: str) -> tuple[str, ...]:
-    """A line of the text, where the tree is; packages come from the wheels that are there, for there is no network."""
-    return ("env", "PIP_NO_INDEX=1", "bash", "-c", f"cd /root/writ && {line}")
+    """A line of the text, where the tree is. An index is there for who asks it."""
+    return ("env", f"PIP_INDEX_URL=file://{INDEX}", "bash", "-c", f"cd /root/writ && {line}")
 
 
 def give(host: Host, scratch: Path, distributions: tuple[str, ...]) -> None:
@@ -84,6 +89,7 @@ def give(host: Host, scratch: Path, distributions: tuple[str, ...]) -> None:
     wheels.ours(scratch, *distributions)
     for wheel in wheels.third_party(*distributions).glob("*.whl"):
         shutil.copy(wheel, scratch)
+    host.write(f"{INDEX}/writ-client/index.html", '<!DOCTYPE html><a href="writ_client-9-py3-none-any.whl">newer</a>')
     host.run("mkdir", "-p", "/root/writ/deploy")
     host.copy(scratch, "/root/writ/wheels")
     host.copy(UNITS, "/root/writ/deploy/systemd")

@@ -1,6 +1,7 @@
-"""Wheels for the lab's hosts, which have no network: the lock's own, fetched by hash, and ours, built from this tree.
+"""Wheels for hosts that ask no package index: the lock's own, fetched by hash, and ours, built from this tree.
 
-`make lab` runs this file before the lab is up, since nothing can be fetched from inside it.
+`make wheels` makes all of them. The lab's hosts get theirs from here, too: `make lab` runs this file before the lab is
+up, since nothing can be fetched from inside it.
 """
 
 import hashlib
@@ -22,14 +23,24 @@ HOST_PYTHON = "3.13"
 OURS = "writ-"
 AGENT = ("writ-agent-local", "writ-client")
 """What an agent's host has, and may enrol with."""
-SITE = ("writ-client", "writ-policy", "writ-executor", "writ-audit")
+SITE = ("writ-client", "writ-agent-ssh", "writ-policy", "writ-executor", "writ-audit")
 """What the host of all the rest has."""
 TRACES = "writ-runtime[otlp]"
 """What every image has besides its service."""
 
 
-def closure(*distributions: str) -> set[str]:
-    """Everything that must be installed for these distributions on a lab host, they themselves included."""
+def all_of_it(folder: Path, python: str) -> None:
+    """A new folder with all that any host installs, for that version of Python on machines like this one."""
+    wanted = (*SITE, *AGENT, TRACES)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    _fetch(folder, locked(_others(wanted, python)), python)
+    _build(folder)
+    ours(folder, *wanted)
+
+
+def closure(*distributions: str, python: str = HOST_PYTHON) -> set[str]:
+    """Everything that must be installed for these distributions on a host, they themselves included."""
     found: set[tuple[str, frozenset[str]]] = set()
     waiting = [Requirement(distribution) for distribution in distributions]
     while waiting:
@@ -37,12 +48,16 @@ def closure(*distributions: str) -> set[str]:
         one = canonicalize_name(requirement.name), frozenset(requirement.extras)
         if one not in found:
             found.add(one)
-            waiting += _requirements(requirement)
+            waiting += _requirements(requirement, python)
     return {name for name, _ in found}
 
 
-def _requirements(requirement: Requirement) -> Iterator[Requirement]:
-    host = {"python_version": HOST_PYTHON, "python_full_version": f"{HOST_PYTHON}.0"}
+def _others(distributions: tuple[str, ...], python: str) -> set[str]:
+    return {name for name in closure(*distributions, python=python) if not name.startswith(OURS)}
+
+
+def _requirements(requirement: Requirement, python: str) -> Iterator[Requirement]:
+    host = {"python_version": python, "python_full_version": f"{python}.0"}
     for text in requires(requirement.name) or ():
         needed = Requirement(text)
         extras = requirement.extras or {""}
@@ -66,14 +81,13 @@ def third_party(*distributions: str, as_published: bool = False) -> Path:
 
     `as_published`: what has no wheel is there as source, for who compares hashes.
     """
-    wanted = locked({name for name in closure(*distributions) if not name.startswith(OURS)})
+    wanted = locked(_others(distributions, HOST_PYTHON))
     kind = "published" if as_published else "wheels"
     folder = CACHE / f"{kind}-{hashlib.sha256(f'{HOST_PYTHON} {wanted}'.encode()).hexdigest()[:12]}"
     if not folder.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=CACHE, prefix="wheels-", suffix=".part"))
-        (part / "requirements.txt").write_text(wanted)
-        _fetch(part)
+        _fetch(part, wanted, HOST_PYTHON)
         if not as_published:
             _build(part)
         try:
@@ -83,9 +97,10 @@ def third_party(*distributions: str, as_published: bool = False) -> Path:
     return folder
 
 
-def _fetch(folder: Path) -> None:
-    wanted = ["--require-hashes", "--requirement", str(folder / "requirements.txt")]
-    _pip("download", "--prefer-binary", "--python-version", HOST_PYTHON, "--dest", str(folder), *wanted)
+def _fetch(folder: Path, wanted: str, python: str) -> None:
+    (folder / "requirements.txt").write_text(wanted)
+    listed = ["--require-hashes", "--requirement", str(folder / "requirements.txt")]
+    _pip("download", "--prefer-binary", "--python-version", python, "--dest", str(folder), *listed)
 
 
 def _build(folder: Path) -> None:
@@ -95,8 +110,9 @@ def _build(folder: Path) -> None:
 
 
 def _pip(verb: str, *arguments: str) -> None:
+    """What has to be built is, with what the lock has for that."""
     command = [sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*command, *arguments], check=True, timeout=300)
+    subprocess.run([*command, "--no-build-isolation", *arguments], check=True, timeout=300)
 
 
 def ours(folder: Path, *distributions: str) -> None:
@@ -109,5 +125,8 @@ def ours(folder: Path, *distributions: str) -> None:
 
 
 if __name__ == "__main__":
-    third_party(*AGENT)
-    third_party(*SITE)
+    if sys.argv[1:]:
+        all_of_it(Path(sys.argv[1]).absolute(), sys.argv[2])
+    else:
+        third_party(*AGENT)
+        third_party(*SITE)
