@@ -1,5 +1,6 @@
 """`writ init`: what it makes, for whom, and that it never takes the place of anything."""
 
+import asyncio
 import os
 import pwd
 import stat
@@ -12,18 +13,20 @@ import pytest
 from msgspec import structs
 
 from writ_bus.server_process import find_binary
-from writ_client.house import initial
+from writ_client.house import initial, ssh_keys
 from writ_client.house.founding import SERVICES, found
 from writ_client.house.home import Home, host_token
 from writ_client.house.initial import init
 from writ_client.house.site import Site
+from writ_client.house.targets import Address, HostKey, Wish, add_ssh_target
 from writ_contracts.errors import Conflict
 from writ_runtime.config import ConfigError
 from writ_runtime.files import read_agents, read_inventory, read_principals
 
 SITE = Site(url="nats://writ.example.org:4222", listen="127.0.0.1", port=4222, monitor_port=8222)
 SOMEBODY = "daemon"
-"""A user with a group of its name on every Debian."""
+SOMEBODY_ELSE = "nobody"
+"""Users on every Debian; the first with a group of its name."""
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 
 
@@ -114,6 +117,7 @@ def test_split_keys_are_roots_services_read_as_a_group_and_the_keeper_writes_its
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(initial, "GROUP", SOMEBODY)
+    monkeypatch.setattr(ssh_keys, "SSH_AGENT", SOMEBODY_ELSE)
     keeper = pwd.getpwnam(SOMEBODY)
     home = init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var"), store=str(tmp_path / "store")))
     assert (home.root.stat().st_uid, home.root.stat().st_gid) == (0, keeper.pw_gid)
@@ -131,8 +135,31 @@ def test_split_keys_are_roots_services_read_as_a_group_and_the_keeper_writes_its
 
 
 @as_root
-def test_split_without_its_user_says_how_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(initial, "GROUP", "writ-nobody")
+def test_split_a_targets_key_is_the_ssh_agents_alone_who_enters_no_folder_of_the_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initial, "GROUP", SOMEBODY)
+    monkeypatch.setattr(ssh_keys, "SSH_AGENT", SOMEBODY_ELSE)
+    agent = pwd.getpwnam(SOMEBODY_ELSE)
+    home = init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var")))
+    wish = Wish(name="web-1", role="testing", address=Address("root", "web-1.example.org"))
+    added = asyncio.run(add_ssh_target(home, wish, HostKey(f"ssh-ed25519 {'A' * 68}", "SHA256:-")))
+    key = Path(added.key_file)
+    assert key == tmp_path / "etc-ssh" / "web-1"
+    folder = key.parent.stat()
+    assert (folder.st_uid, folder.st_gid, stat.S_IMODE(folder.st_mode)) == (0, agent.pw_gid, 0o750)
+    assert (key.stat().st_uid, stat.S_IMODE(key.stat().st_mode)) == (agent.pw_uid, 0o600)
+    assert [path.name for path in home.keys.iterdir() if path.is_dir()] == []
+    assert stat.S_IMODE(home.root.stat().st_mode) & 0o007 == 0
+
+
+@as_root
+@pytest.mark.parametrize("missing", ["GROUP", "SSH_AGENT"])
+def test_split_without_its_users_says_how_they_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setattr(initial, "GROUP", "writ-nobody" if missing == "GROUP" else SOMEBODY)
+    monkeypatch.setattr(ssh_keys, "SSH_AGENT", "writ-nobody" if missing == "SSH_AGENT" else SOMEBODY_ELSE)
     with pytest.raises(ConfigError, match="systemd-sysusers"):
         init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var")))
     assert list(tmp_path.iterdir()) == []

@@ -97,6 +97,8 @@ async def test_a_host_enrols_and_its_agent_works_and_nobody_was_restarted(house:
     before = {one.name: one.pid for one in house.report.processes}
     made = await token_of(house)
     folder = tmp_path / "etc"
+    folder.mkdir()
+    folder.chmod(0o2750)  # as /etc/writ is on the machine of the services: its group reads what is in it, but keys
     ended = await enrol(folder, made["token"])
     assert ended.status == 0, ended
     private = read_private(folder / f"agent-{POOL}.seed").decode()

@@ -58,9 +58,12 @@ class Site(Writ):
 
 
 def set_up(site: Site, scratch: Path) -> None:
-    """From nothing to an agent that is heard: docs/install.md, typed as it stands."""
-    services, token, agent = blocks(
-        TEXT.replace("control.example.org", site.control.address).replace("web-1", site.far.name)
+    """From nothing to agents that are heard: docs/install.md, typed as it stands."""
+    services, token, agent, over_ssh = blocks(
+        TEXT.replace("control.example.org", site.control.address)
+        .replace("web-1", site.far.name)
+        .replace("db-1.example.org", site.far.address)
+        .replace("SHA256:…", fingerprint(site.far))
     )
     give(site.control, scratch / "control", wheels.SITE)
     give(site.far, scratch / "far", wheels.AGENT)
@@ -71,6 +74,23 @@ def set_up(site: Site, scratch: Path) -> None:
     for line in agent:
         site.far.run(*typed(line), stdin=said if line.endswith("agent enrol") else "", timeout=120.0)
     until(lambda: site.agents(site.pool) == 1, 30.0, f"the agent is heard of: {site.far.show(site.agent, 'SubState')}")
+    add_over_ssh(site, *over_ssh)
+
+
+def add_over_ssh(site: Site, add: str, token: str, enrol: str, start: str) -> None:
+    """The far host lets the target's key in, and the agent beside the services is heard of."""
+    site.control.run(*typed(add))
+    public = site.control.run("cat", f"/etc/writ-ssh/{OVER_SSH}.pub")
+    site.far.run("tee", "-a", "/etc/ssh/lab_keys", stdin=f"{public}\n")
+    said = site.control.run(*typed(token))
+    site.control.run(*typed(enrol), stdin=said)
+    site.control.run(*typed(start))
+    until(lambda: site.agents("ssh") == 1, 30.0, f"it is heard of: {site.control.show(SSH_AGENT, 'SubState')}")
+
+
+def fingerprint(host: Host) -> str:
+    """As the host itself says it."""
+    return host.run("ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub").split()[1]
 
 
 def blocks(text: str) -> list[list[str]]:

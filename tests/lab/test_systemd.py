@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.lab.hosts import Host, until
-from tests.lab.site import COUNTED, SECOND, SERVICES, TARGETS, Site, set_up
+from tests.lab.site import COUNTED, OVER_SSH, SECOND, SERVICES, SSH_AGENT, TARGETS, Site, set_up
 from tests.lab.targets import ROOT
 
 from writ_client.client import Writ
@@ -21,7 +21,7 @@ from writ_testing.same_trace import in_the_demo, same_part
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 ENDS_WITHIN = 120.0
-EXPOSED = {**dict.fromkeys((*SERVICES, "writ-agent-ssh@ssh"), 15), "writ-agent-local@x": 65}
+EXPOSED = {**dict.fromkeys((*SERVICES, SSH_AGENT), 15), "writ-agent-local@x": 65}
 """How exposed systemd-analyze may find each, in tenths of 10."""
 
 
@@ -50,7 +50,7 @@ def test_systemd_finds_it_hardly_exposed(site: Site, unit: str) -> None:
     assert code == 0, [*said.strip().splitlines()[-1:], errors]
 
 
-@pytest.mark.parametrize("unit", SERVICES)
+@pytest.mark.parametrize("unit", [*SERVICES, SSH_AGENT])
 def test_its_process_has_no_rights_and_can_write_nowhere_else(site: Site, unit: str) -> None:
     pid = site.control.show(unit, "MainPID")
     status = dict(line.split(":\t", 1) for line in site.control.run("cat", f"/proc/{pid}/status").splitlines())
@@ -59,16 +59,36 @@ def test_its_process_has_no_rights_and_can_write_nowhere_else(site: Site, unit: 
         assert int(status[name], 16) == 0, name
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     own = {"writ-keeper": "/var/lib/writ", "writ-nats": "/var/lib/writ-nats", "writ-audit@1": "/var/lib/writ-audit-1"}
-    for folder in ("/etc/writ", "/var/lib/writ", "/var/lib", "/opt/writ", "/usr/lib"):
+    for folder in ("/etc/writ", "/etc/writ-ssh", "/var/lib/writ", "/var/lib", "/opt/writ", "/usr/lib"):
         inside = ("nsenter", "--target", pid, "--mount", "touch", f"{folder}/.try")  # as root: the mount alone decides
         code = site.control.attempt(*inside)[0]
         assert (code == 0) == (folder == own.get(unit)), folder
     site.control.attempt("rm", "-f", "/var/lib/writ/.try")
 
 
+def test_an_agent_over_ssh_goes_to_its_host_and_reads_its_own_keys_and_nothing_of_the_services(site: Site) -> None:
+    done = site.run("service_status", "service_name=nginx", target=OVER_SSH)
+    assert done["outcome"] == "succeeded"
+
+    def reads(user: str, path: str) -> bool:
+        return site.control.attempt("runuser", "-u", user, "--", "cat", path)[0] == 0
+
+    assert reads("writ-agent-ssh", f"/etc/writ-ssh/{OVER_SSH}")
+    assert not reads("writ-agent-ssh", "/etc/writ/inventory.yaml")
+    assert reads("writ", "/etc/writ/inventory.yaml")
+    assert not reads("writ", f"/etc/writ-ssh/{OVER_SSH}")
+
+
+def works(site: Site, target: str) -> bool:
+    """Whether what is asked of the target now succeeds."""
+    code, said, _ = site.call("run", "network_status", "--target", target, "-o", "json")
+    return code == 0 and json.loads(said)["outcome"] == "succeeded"
+
+
 def test_no_secret_is_in_a_command_line_an_environment_or_a_log(site: Site) -> None:
     secrets = site.control.run("bash", "-c", "cat /etc/writ/keys/*.seed /etc/writ/keys/params.key").split()
     secrets.append(site.far.run("cat", f"/etc/writ/agent-{site.pool}.seed"))
+    secrets.append(site.control.run("cat", "/etc/writ/agent-ssh.seed"))
     assert len(secrets) >= 9
     for host in (site.control, site.far):
         shown = host.run("bash", "-c", "cat /proc/*/cmdline /proc/*/environ 2>/dev/null | tr '\\0' '\\n'; true")
@@ -147,11 +167,7 @@ def test_whatever_is_killed_is_started_again_and_work_goes_on(site: Site) -> Non
 
         until(again, 60.0, f"{unit} is started again")
 
-    def works() -> bool:
-        code, said, _ = site.call("run", "network_status", "--target", TARGET, "-o", "json")
-        return code == 0 and json.loads(said)["outcome"] == "succeeded"
-
-    until(works, 60.0, "an operation succeeds")
+    until(lambda: works(site, TARGET), 60.0, "an operation succeeds")
 
 
 class Starts:

@@ -74,7 +74,7 @@ async def add(
     if settings.screen.json:
         settings.screen.data(added)
     else:
-        _show(settings.screen, added, address)
+        _show(settings.screen, added, address, split=settings.home.split)
     if added.served is False:
         raise TimedOut(f"{name} is in inventory.yaml, but no agent here was ready for it within {SERVED_WITHIN:g} s")
     return Exit.DONE
@@ -92,12 +92,14 @@ def _confirmed(key: HostKey, address: Address) -> bool:
     return str(answer).strip().lower() == "yes"
 
 
-def _show(screen: Screen, added: Added, address: Address) -> None:
+def _show(screen: Screen, added: Added, address: Address, *, split: bool) -> None:
     name, port = added.target.id, f"-p {address.port} " if address.port != 22 else ""
     screen.line(f"{name} is a target now, of role {added.target.role}; its host key is pinned in inventory.yaml")
     screen.line(f"Let its key in, in ~/.ssh/authorized_keys of {address.user} on {address.host}:")
     screen.line(f"  {added.public_key}")
     screen.line(f"  ssh-copy-id -f -i {added.key_file}.pub {port}{address.user}@{address.host}")
     screen.line(f"Then see whether all is well: writ backends test {name}")
-    if added.served is None:
+    if split:
+        screen.line(f"An agent of pool {added.target.pool} elsewhere wants a copy of {added.key_file} for itself")
+    elif added.served is None:
         screen.line("Writ is not running here: it counts from the next `writ up`")

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from writ_bus.cluster import Routes, TlsFiles
 from writ_bus.server_config import render
-from writ_client.house import founding
+from writ_client.house import founding, ssh_keys
 from writ_client.house.founding import Machine
 from writ_client.house.home import Home
 from writ_client.house.nats import Address, plan, sizes
@@ -45,7 +45,7 @@ def init(root: Path, servers: int) -> Home:
     founding.make_files(home, SANDBOX)
     founding.add_missing_pools(home)
     home.sandbox.mkdir(mode=0o700, exist_ok=True)
-    home.ssh.mkdir(mode=0o700, exist_ok=True)
+    ssh_keys.make_folder(home)
     home.tokens.mkdir(mode=0o700, exist_ok=True)
     home.enrolled.mkdir(mode=0o700, exist_ok=True)
     known = {agent.pool for agent in read_agents(home.agents).agents}

@@ -22,6 +22,7 @@ from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachab
 from writ_contracts.wire import decode, encode
 from writ_runtime.config import ConfigError
 from writ_runtime.files import read_private
+from writ_runtime.service import write_atomically
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
@@ -60,7 +61,7 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
 def _key(path: Path) -> Key:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if not path.exists():
-        lists.save(path, generate_seed() + b"\n")
+        write_atomically(path, generate_seed() + b"\n")  # nobody else's, also in a folder that a group shares
     try:
         return Key(read_private(path))
     except Invalid as error:

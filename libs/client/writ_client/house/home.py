@@ -32,7 +32,7 @@ class Home:
         self.written = written
         """What the keeper writes is below it."""
         self.keys = keys or self.root / "keys"
-        self.ssh = self.keys / "ssh"
+        self.ssh = self.root.with_name(f"{self.root.name}-ssh") if self.split else self.keys / "ssh"
         """Private keys of SSH targets, each named as its target."""
         self.log = written / "log"
         self.run = written / "run"

@@ -2,7 +2,7 @@
 
 Two shapes. In one folder, for `writ up` and containers: all is its owner's alone. Split, for services that the system
 starts: keys are root's, what services read is root's too and readable for their group, and what the keeper writes
-(users of NATS, agents that have enrolled) is the keeper's.
+(users of NATS, agents that have enrolled) is the keeper's. Keys of SSH targets are in a folder of the SSH agent's.
 """
 
 import grp
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from writ_client.house import lists
+from writ_client.house import lists, ssh_keys
 from writ_client.house.founding import add_missing_pools, make_files
 from writ_client.house.home import Home
 from writ_client.house.nats import address_of, configuration, sizes
@@ -32,7 +32,7 @@ def init(root: Path, site: Site) -> Home:
     """The new installation. Raises Conflict where there is something already, ConfigError where it cannot be made."""
     home = Home(root, site)
     keeper = _keeper() if home.split else None
-    folders = [home.root, *([home.written, home.store] if home.split else [])]
+    folders = [home.root, *([home.written, home.store, home.ssh] if home.split else [])]
     _refuse_existing(folders)
     home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -64,6 +64,7 @@ def _keeper() -> pwd.struct_passwd:
     """The user that the keeper runs as, whose name is that of the group that reads. Raises ConfigError."""
     if os.geteuid() != 0:
         raise ConfigError("services that the system starts need an installation made by root")
+    ssh_keys.agent_user()
     try:
         grp.getgrnam(GROUP)
         return pwd.getpwnam(GROUP)
@@ -81,6 +82,7 @@ def _split_folders(home: Home, keeper: pwd.struct_passwd) -> None:
         folder.chmod(SHARED)
     home.keys.mkdir(mode=0o700)
     os.chown(home.keys, 0, 0)
+    ssh_keys.make_folder(home)
 
 
 def _fill(home: Home, site: Site) -> None:

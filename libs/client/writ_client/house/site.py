@@ -16,6 +16,8 @@ Absolute = Annotated[str, Meta(pattern=r"^/", max_length=4096)]
 HEAD = "# Where Writ is on this machine. Written by `writ init`; what is in it may be changed while Writ is down.\n"
 GROUP = "writ"
 """Of a split installation: its services read its files as members of this group, and only the keeper writes any."""
+SSH_AGENT = "writ-agent-ssh"
+"""The user of its SSH agents, who is not of that group."""
 
 
 class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from writ_client.house import lists
+from writ_client.house import lists, ssh_keys
 from writ_client.house.founding import found
 from writ_client.house.home import Home
 from writ_client.house.lock import holder
@@ -25,7 +25,6 @@ from writ_contracts.errors import Conflict, Invalid, Unreachable, Untrusted
 from writ_contracts.inventory import Target
 from writ_runtime.config import ConfigError
 from writ_runtime.files import read_inventory
-from writ_runtime.service import write_atomically
 
 ENROLMENT = (*MODULE, "writ_agent_ssh.enrolment")
 ENROL_SECONDS = 30.0
@@ -127,7 +126,6 @@ async def add_ssh_target(home: Home, wish: Wish, host_key: HostKey) -> Added:
 
 def _make_key(home: Home, wish: Wish) -> tuple[Path, str]:
     """The private key's file, and its public half as authorized_keys has it."""
-    home.ssh.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = home.ssh / wish.name
     given = path if path.exists() else wish.key_file
     if given is not None:
@@ -137,9 +135,7 @@ def _make_key(home: Home, wish: Wish) -> tuple[Path, str]:
         made = _enrol(["new-key", f"writ {wish.name}"])
         private, line = made["private"].encode(), made["line"]
     public = f"{line} writ-{wish.name}"
-    write_atomically(path, private)
-    write_atomically(path.with_name(f"{path.name}.pub"), f"{public}\n".encode())
-    return path, public
+    return ssh_keys.put(home, wish.name, private, f"{public}\n".encode()), public
 
 
 def _enrol(words: list[str], stdin: bytes = b"") -> dict[str, str]:
