@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.lab.hosts import Host, until
-from tests.lab.site import COUNTED, OVER_SSH, SECOND, SERVICES, SSH_AGENT, TARGETS, Site, set_up
+from tests.lab.site import COUNTED, OVER_SSH, SECOND, SERVICES, SSH_AGENT, TARGETS, Site, blocks, set_up, typed
 from tests.lab.targets import ROOT
 
 from writ_client.client import Writ
@@ -20,6 +20,7 @@ from writ_testing.eventually import eventually
 from writ_testing.same_trace import in_the_demo, same_part
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 ENDS_WITHIN = 120.0
 EXPOSED = {**dict.fromkeys((*SERVICES, SSH_AGENT), 15), "writ-agent-local@x": 65}
 """How exposed systemd-analyze may find each, in tenths of 10."""
@@ -77,6 +78,27 @@ def test_an_agent_over_ssh_goes_to_its_host_and_reads_its_own_keys_and_nothing_o
     assert not reads("writ-agent-ssh", "/etc/writ/inventory.yaml")
     assert reads("writ", "/etc/writ/inventory.yaml")
     assert not reads("writ", f"/etc/writ-ssh/{OVER_SSH}")
+
+
+def test_a_copy_by_the_text_has_all_of_it_and_one_goes_back_to_it(site: Site) -> None:
+    copy, back = (block for block in blocks(OPERATING) if any("/root/writ-copy.tgz" in line for line in block))
+    done = site.run("network_status", target=TARGET)
+    site.json("agent", "token", site.pool)
+    stop, *rest = copy
+    site.control.run(*typed(stop), timeout=120.0)
+    assert {state for state, _ in site.states().values()} == {"inactive"}
+    for line in rest:
+        site.control.run(*typed(line), timeout=120.0)
+    assert site.control.run("stat", "--format=%a %U", "/root/writ-copy.tgz") == "600 root"
+    site.control.run(*typed(stop), timeout=120.0)
+    gone = "/etc/writ /etc/writ-ssh /var/lib/writ /var/lib/writ-nats /var/lib/writ-audit-* /var/lib/private/writ-*"
+    site.control.run("bash", "-c", f"rm -r {gone}")
+    for line in back:
+        site.control.run(*typed(line), timeout=120.0)
+    assert {event["kind"] for event in site.json("trace", done["operation_id"])["events"]} >= {"requested", "finished"}
+    for target in (TARGET, OVER_SSH):
+        until(lambda target=target: works(site, target), 60.0, f"an operation on {target} succeeds")  # type: ignore[misc]
+    assert site.control.run("ls", "/etc/writ/tokens") == ""
 
 
 def works(site: Site, target: str) -> bool:
