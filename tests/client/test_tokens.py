@@ -2,15 +2,17 @@
 
 import base64
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
 
 from writ_bus.port import Message
 from writ_client.house import lists, tokens
-from writ_client.house.enrolments import Enrolments
+from writ_client.house.enrolments import Enrolments, finish
 from writ_client.house.founding import found
 from writ_client.house.home import Home
 from writ_client.house.nats import Address, configuration
@@ -41,12 +43,14 @@ class Door:
         self.home, self.now = home, NOW
         self.told: list[Notice] = []
         self.records = True
+        self.meanwhile: Callable[[], None] = lambda: None
         self._enrolments = Enrolments(home, self.told.append, self.record, lambda: self.now)
 
     async def record(self, notice: Notice) -> None:
         if not self.records:
             raise Unreachable("no executor is there")
         self.told.append(notice)
+        self.meanwhile()
 
     async def ask(self, enrol: Enrol | bytes, token: str) -> None:
         data = enrol if isinstance(enrol, bytes) else encode(enrol)
@@ -97,11 +101,14 @@ def test_half_a_token_is_none_and_is_not_shown(home: Home, cut: int) -> None:
         tokens.read_ticket(tokens.HEAD + base64.urlsafe_b64encode(b'{"seed":"SUX"}').decode())
 
 
-def test_nats_knows_a_token_until_it_is_used_or_expires(home: Home) -> None:
+def test_nats_knows_a_token_until_its_key_is_let_in_or_it_expires(home: Home) -> None:
     token, _ = tokens.make(home, POOL, URL, 1e12)
     address = Address(host="127.0.0.1", port=4222, monitor_port=8222)
+    key = a_key().public
     assert token.key in configuration(home, address)
-    tokens.use(home, token, a_key().public)
+    tokens.use(home, token, key)
+    assert token.key in configuration(home, address)
+    tokens.done(home, token, key)
     assert token.key not in configuration(home, address)
     expired, _ = tokens.make(home, POOL, URL, 1.0)
     assert expired.key not in configuration(home, address)
@@ -188,12 +195,52 @@ async def test_an_agent_that_was_taken_out_again_leaves_no_token_to_come_back_by
     assert door.keys() == []
 
 
-async def test_who_died_after_the_token_was_used_up_goes_on_with_the_same_key(home: Home, door: Door) -> None:
-    token, ticket = made(home)
-    key = a_key()
-    tokens.use(home, token, key.public)
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("name", ["use", "append", "done"])
+async def test_whenever_the_keeper_dies_the_token_is_good_for_one_key_and_that_can_go_on(
+    home: Home, door: Door, monkeypatch: pytest.MonkeyPatch, name: str, after: bool
+) -> None:
+    (token, ticket), key, other = made(home), a_key(), a_key()
+    module = lists if name == "append" else tokens
+    doing = getattr(module, name)
+
+    def dies(*args: Any, **options: Any) -> None:
+        if after:
+            doing(*args, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, name, dies)
+    with pytest.raises(KeyboardInterrupt):
+        await door.ask(signed(ticket, key), token.id)
+    monkeypatch.undo()
+    finish(home)
+    assert token in tokens.good(home, NOW) or door.keys() == [key.public]  # NATS knows one of the two
+    if (name, after) != ("use", False):
+        with pytest.raises(Denied, match="used already"):
+            await door.ask(signed(ticket, other), token.id)
     await door.ask(signed(ticket, key), token.id)
-    assert door.keys() == [key.public]
+    with pytest.raises(Denied, match="used already"):
+        await door.ask(signed(ticket, other), token.id)
+    assert (door.keys(), tokens.good(home, NOW)) == ([key.public], [])
+
+
+async def test_a_key_whose_entry_is_there_cannot_come_back_when_it_is_taken_out(home: Home, door: Door) -> None:
+    (token, ticket), key = made(home), a_key()
+    tokens.use(home, token, key.public)
+    lists.append(home.agents, "agents", {"pool": POOL, "key": key.public}, unique="key")
+    finish(home)  # who wrote the entry died then
+    home.agents.write_text("agents: []\n")
+    with pytest.raises(Denied, match="taken out again"):
+        await door.ask(signed(ticket, key), token.id)
+    assert (door.keys(), tokens.good(home, NOW)) == ([], [])
+
+
+async def test_what_is_taken_back_while_it_is_recorded_lets_nobody_in(home: Home, door: Door) -> None:
+    token, ticket = made(home)
+    door.meanwhile = lambda: tokens.drop(home, [token])
+    with pytest.raises(Denied, match="taken back"):
+        await door.ask(signed(ticket, a_key()), token.id)
+    assert (door.keys(), tokens.used_for(home, token.id)) == ([], None)
 
 
 async def test_what_has_expired_or_was_taken_back_is_not_good(home: Home, door: Door) -> None:

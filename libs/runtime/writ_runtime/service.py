@@ -16,6 +16,7 @@ import asyncio
 import gc
 import os
 import resource
+import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
@@ -193,6 +194,16 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
         file.flush()
         os.fsync(descriptor)
     draft.replace(path)
+
+
+def create_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """As `write_atomically`, but of many who do it at once one does: FileExistsError where there is one already."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    write_atomically(draft, data, mode)
+    try:
+        os.link(draft, path)
+    finally:
+        draft.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from writ_bus.connection import TlsOptions
 from writ_bus.nats_bus import NatsBus, connect
-from writ_client.house.enrolments import Enrolments
+from writ_client.house.enrolments import Enrolments, finish
 from writ_client.house.home import Home
 from writ_client.house.nats import options_of
 from writ_contracts import subjects
@@ -26,7 +26,8 @@ class Door:
         self._telling: asyncio.Task[None] | None = None
 
     async def open(self, url: str) -> None:
-        """Lets agents in from now on. Raises BusError where the server does not."""
+        """Lets agents in from now on. Raises BusError where the server does not, ConfigError for a bad agents.yaml."""
+        finish(self._home)
         if self._bus is not None:
             return
         bus = await connect(options_of(self._home, "keeper", url, self._tls))

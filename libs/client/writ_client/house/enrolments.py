@@ -2,6 +2,7 @@
 
 One after the other, and each step may be taken again: it is on record before the token is used up for this key, and
 that before the entry is written, so that whoever dies in between leaves a token that can be used for the same key only.
+Once the entry is there the token is done, and good for nothing any more.
 """
 
 import time
@@ -25,6 +26,7 @@ from writ_runtime.buckets import Buckets
 from writ_runtime.config import ConfigError
 from writ_runtime.files import read_agents, read_principals
 from writ_runtime.logs import Log
+from writ_runtime.service import sync_folder
 from writ_trust.keys import decode_public
 from writ_trust.statements import open_signed
 
@@ -32,6 +34,22 @@ LARGEST = 8192
 RATE, BURST = 1.0, 20.0
 """Attempts with one token that are looked at, a second and at once."""
 _log = Log("writ.keeper")
+
+
+def finish(home: Home) -> None:
+    """Each token whose key has its entry is done, also where somebody died, or the disk was full, before that was
+    written: else the key could come back by it when its entry is taken out. Raises ConfigError.
+    """
+    entries = {(one.pool, one.key) for one in read_agents(home.agents).agents}
+    for token in tokens.known(home):
+        key = tokens.used_for(home, token.id)
+        if key is not None and (token.pool, key) in entries and not tokens.is_done(home, token.id):
+            _done(home, token, key)
+
+
+def _done(home: Home, token: Token, key: str) -> None:
+    sync_folder(home.agents.parent)  # with a power cut the entry may go, but not after this is known
+    tokens.done(home, token, key)
 
 
 class Enrolments:
@@ -82,18 +100,22 @@ class Enrolments:
             token, wanted = self._checked(number, message.data)
             if tokens.is_done(self._home, token.id):
                 return
-            await self._let_in(token, wanted.key)
+            await self._on_record(token, wanted.key)
+            self._checked(number, message.data)  # meanwhile it may have been taken back
+            self._let_in(token, wanted.key)
         except (Denied, Untrusted, Conflict) as error:
             self._tell(Notice(kind="enrolment_refused", detail=f"token {number}: {error}"[:1000]))
             raise
 
-    async def _let_in(self, token: Token, key: str) -> None:
+    async def _on_record(self, token: Token, key: str) -> None:
         detail = f"a host enrolled for pool {token.pool} with token {token.id}"
         await self._record(Notice(kind="agent_enrolled", detail=detail, pool=token.pool, key=key, token=token.id))
+
+    def _let_in(self, token: Token, key: str) -> None:
         tokens.use(self._home, token, key)
         with suppress(Conflict):  # this very key, the time before
             lists.append(self._home.agents, "agents", {"pool": token.pool, "key": key}, unique="key")
-        tokens.done(self._home, token, key)
+        _done(self._home, token, key)
         _log.info("enrolment.done", pool=token.pool, key=key, token=token.id)
 
     def _checked(self, number: str, data: bytes) -> tuple[Token, Enrolment]:

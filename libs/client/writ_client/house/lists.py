@@ -15,7 +15,7 @@ from typing import Any
 from writ_contracts.errors import Conflict
 from writ_runtime import yamlfile
 from writ_runtime.config import ConfigError
-from writ_runtime.service import write_atomically
+from writ_runtime.service import create_atomically, write_atomically
 
 _item = re.compile(r"^( *)- ", re.MULTILINE)
 
@@ -26,9 +26,20 @@ def write(path: Path, head: str, data: Mapping[str, Any]) -> None:
 
 
 def save(path: Path, data: bytes) -> None:
-    """A file for its owner alone; in a folder that a group shares (set-group-ID), for that group to read too."""
-    shared = path.parent.stat().st_mode & stat.S_ISGID
-    write_atomically(path, data, 0o640 if shared else 0o600)
+    """A file for its owner alone; in a folder that a group shares (set-group-ID), for that group to read too.
+
+    So never a private key: `write_atomically`, or `create_atomically`.
+    """
+    write_atomically(path, data, _mode(path))
+
+
+def create(path: Path, data: bytes) -> None:
+    """As `save`, but of many who do it at once one does: FileExistsError where there is one already."""
+    create_atomically(path, data, _mode(path))
+
+
+def _mode(path: Path) -> int:
+    return 0o640 if path.parent.stat().st_mode & stat.S_ISGID else 0o600
 
 
 def append(path: Path, section: str, entry: Mapping[str, Any], *, unique: str) -> None:

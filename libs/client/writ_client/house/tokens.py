@@ -7,7 +7,6 @@ only, whoever else tries at the same moment. A used token stays so, also when it
 
 import base64
 import binascii
-import os
 import secrets
 
 from msgspec import Struct
@@ -88,8 +87,8 @@ def known(home: Home) -> list[Token]:
 
 
 def good(home: Home, now: float) -> list[Token]:
-    """Those that can be used now."""
-    return [token for token in known(home) if token.until > now and used_for(home, token.id) is None]
+    """Those that NATS is to know now: also one that is used but not done, for its key to ask again, and no other."""
+    return [token for token in known(home) if token.until > now and not is_done(home, token.id)]
 
 
 def used_for(home: Home, token: str) -> str | None:
@@ -113,17 +112,15 @@ def _use(home: Home, token: str) -> str | None:
 
 def use(home: Home, token: Token, key: str) -> None:
     """Uses it up for this key; again for the same key is the same. Raises Denied for another key."""
-    home.enrolled.mkdir(mode=0o700, exist_ok=True)
-    draft = home.enrolled / f".{token.id}.{secrets.token_hex(8)}"
-    lists.save(draft, key.encode())
+    if not home.enrolled.exists():
+        home.enrolled.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(home.enrolled.parent)
     try:
-        os.link(draft, home.enrolled / token.id)  # of many at once one, and its file is never seen half written
-        sync_folder(home.enrolled)
+        lists.create(home.enrolled / token.id, key.encode())
     except FileExistsError:
         if used_for(home, token.id) != key:
             raise Denied("this token was used already") from None
-    finally:
-        draft.unlink()
+    sync_folder(home.enrolled)  # also after FileExistsError: whoever made the file may have died before this
 
 
 def done(home: Home, token: Token, key: str) -> None:
