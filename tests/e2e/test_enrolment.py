@@ -23,6 +23,7 @@ from writ_contracts.wire import decode_event
 from writ_runtime.files import read_agents, read_private
 from writ_testing.eventually import eventually
 from writ_testing.house import Ended, RunningHouse, local_target, open_policy, prepare, running_house
+from writ_trust.keys import Key, generate_seed
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 POOL, TARGET = "local-far", "far-1"
@@ -126,6 +127,50 @@ async def test_a_token_that_was_used_opens_nothing_any_more(house: RunningHouse,
     assert (again.status, again.out) == (3, "")
     assert "used, expired, or taken back" in again.err
     assert not (tmp_path / "second" / f"agent-{POOL}.env").exists()
+
+
+async def test_an_enrolment_that_broke_off_is_finished_by_the_same_command(house: RunningHouse, tmp_path: Path) -> None:
+    made, folder = await token_of(house), tmp_path / "etc"
+    in_its_way = folder / f"agent-{POOL}.env"
+    in_its_way.mkdir(parents=True)
+    assert (await enrol(folder, made["token"])).status == 1
+    private = read_private(folder / f"agent-{POOL}.seed")
+    in_its_way.rmdir()
+    ended = await enrol(folder, made["token"])
+    assert ended.status == 0, ended
+    assert (environment(folder)["NATS_URL"], environment(folder)["WRIT_POOL"]) == (made["url"], POOL)
+    assert read_private(folder / f"agent-{POOL}.seed") == private
+    for token in (made, await token_of(house)):
+        again = await enrol(folder, token["token"])
+        assert (again.status, "is let in already" in again.err) == (2, True), again
+
+
+async def test_an_environment_of_an_installation_before_is_no_sign_of_an_enrolment(
+    house: RunningHouse, tmp_path: Path
+) -> None:
+    made, folder = await token_of(house), tmp_path / "etc"
+    assert (await enrol(folder, made["token"])).status == 0
+    wanted = environment(folder)
+    (folder / f"agent-{POOL}.env").write_text("WRIT_POLICY_KEY=another\n")
+    assert (await enrol(folder, made["token"])).status == 0
+    assert environment(folder) == wanted
+
+
+async def test_a_key_that_the_keeper_died_over_is_let_in_by_its_token_and_no_other_key_is(
+    house: RunningHouse, tmp_path: Path
+) -> None:
+    made, folder = await token_of(house), tmp_path / "etc"
+    folder.mkdir()
+    key = Key(generate_seed())
+    (folder / f"agent-{POOL}.seed").write_bytes(key.seed)
+    (folder / f"agent-{POOL}.seed").chmod(0o600)
+    token = next(one for one in tokens.known(house.home) if one.id == made["id"])
+    tokens.use(house.home, token, key.public)
+    await token_of(house)  # NATS has its configuration anew
+    assert (await enrol(tmp_path / "other", made["token"])).status == 3
+    ended = await enrol(folder, made["token"])
+    assert ended.status == 0, ended
+    assert tokens.is_done(house.home, made["id"])
 
 
 async def test_of_two_hosts_with_the_same_token_at_once_one_gets_in(house: RunningHouse, tmp_path: Path) -> None:

@@ -123,14 +123,18 @@ async def enrol(settings: Settings, folder: Path, token_file: Path | None) -> in
     here. With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too.
     """
     ticket = tokens.read_ticket(_token_text(token_file))
-    environment = {name: os.environ[name] for name in TLS if os.environ.get(name)}
-    joined = await enrol_here(ticket, folder, tls_of(os.environ), environment)
+    joined = await enrol_here(ticket, folder, tls_of(os.environ), _tls_files())
     if settings.screen.json:
         settings.screen.data(joined)
     else:
         settings.screen.line(f"this host may work for pool {joined.pool}")
         settings.screen.fields([("private key", joined.key_file), ("environment", joined.environment_file)])
     return Exit.DONE
+
+
+def _tls_files() -> dict[str, str]:
+    """As the agent finds them, which is started in another folder."""
+    return {name: str(Path(os.environ[name]).absolute()) for name in TLS if os.environ.get(name)}
 
 
 def _token_text(path: Path | None) -> str:

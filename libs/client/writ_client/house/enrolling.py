@@ -1,11 +1,12 @@
 """The agent's host: it makes its key itself, has it let in by a one-time token, and sees that it is.
 
 The private key is written before anything is sent, and nothing but its public half is. Whatever breaks off may be begun
-again with the same token: it is the same key then.
+again with the same token: it is the same key then. The environment is written last, and without it nothing is done.
 """
 
 import asyncio
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -22,7 +23,7 @@ from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachab
 from writ_contracts.wire import decode, encode
 from writ_runtime.config import ConfigError
 from writ_runtime.files import read_private
-from writ_runtime.service import write_atomically
+from writ_runtime.service import create_atomically, sync_folder
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
@@ -48,11 +49,12 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     """
     key_file, environment_file = folder / f"agent-{ticket.pool}.seed", folder / f"agent-{ticket.pool}.env"
     key = _key(key_file)
-    if await _admitted(ticket, key, tls, within=0.0):
+    if not await _admitted(ticket, key, tls, within=0.0):
+        await _ask(ticket, key, tls)
+        if not await _admitted(ticket, key, tls, within=ADMITTED_WITHIN):
+            raise TimedOut(f"the key is known, but NATS does not let it in within {ADMITTED_WITHIN:g} s: begin again")
+    elif _is_for(environment_file, ticket):
         raise Conflict(f"{key_file} is let in already: this host has enrolled for pool {ticket.pool}")
-    await _ask(ticket, key, tls)
-    if not await _admitted(ticket, key, tls, within=ADMITTED_WITHIN):
-        raise TimedOut(f"the key is known, but NATS does not let it in within {ADMITTED_WITHIN:g} s: begin again")
     values = {"NATS_URL": ticket.url, "WRIT_POOL": ticket.pool, "WRIT_POLICY_KEY": ticket.policy_key, **environment}
     lists.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
     return Joined(pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file))
@@ -61,11 +63,21 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
 def _key(path: Path) -> Key:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if not path.exists():
-        write_atomically(path, generate_seed() + b"\n")  # nobody else's, also in a folder that a group shares
+        with suppress(FileExistsError):  # of two at once, both take the key of the first
+            create_atomically(path, generate_seed() + b"\n")  # nobody else's, also in a folder that a group shares
+    sync_folder(path.parent)  # nobody is to be let in with a key that a power cut can take
     try:
         return Key(read_private(path))
     except Invalid as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _is_for(environment_file: Path, ticket: Ticket) -> bool:
+    """Whether it is there, and not from an installation that this host belonged to before."""
+    try:
+        return f"WRIT_POLICY_KEY={ticket.policy_key}" in environment_file.read_text().splitlines()
+    except FileNotFoundError:
+        return False
 
 
 async def _ask(ticket: Ticket, key: Key, tls: TlsOptions | None) -> None:

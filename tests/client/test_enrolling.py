@@ -1,0 +1,61 @@
+"""What an agent's host has of an enrolment: one key, whoever else enrols just then, and files that its unit finds."""
+
+from pathlib import Path
+
+import pytest
+from tests.client.commands import Command
+
+from writ_bus.connection import TlsOptions
+from writ_client.command import agents
+from writ_client.house import enrolling, tokens
+from writ_client.house.enrolling import Joined, enrol
+from writ_client.house.founding import found
+from writ_client.house.home import Home
+from writ_client.house.tokens import Ticket
+from writ_runtime.files import read_private
+from writ_trust.keys import generate_seed
+
+POOL = "local-far"
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> str:
+    """Whoever uses it gets no further than to its own files."""
+    home = Home(tmp_path / "home")
+    found(home)
+    return tokens.make(home, POOL, "nats://127.0.0.1:4222", 1e12)[1]
+
+
+async def test_of_two_at_once_on_one_host_the_second_takes_the_key_of_the_first(
+    token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, first = tmp_path / "etc", generate_seed()
+
+    def meanwhile() -> bytes:
+        """The first writes its key while the second makes one."""
+        (folder / f"agent-{POOL}.seed").write_bytes(first)
+        (folder / f"agent-{POOL}.seed").chmod(0o600)
+        return generate_seed()
+
+    monkeypatch.setattr(enrolling, "generate_seed", meanwhile)
+    with pytest.raises(FileNotFoundError):
+        await enrol(tokens.read_ticket(token), folder, TlsOptions(ca=str(tmp_path / "none.pem")), {})
+    assert read_private(folder / f"agent-{POOL}.seed") == first
+    assert [path.name for path in folder.iterdir()] == [f"agent-{POOL}.seed"]
+
+
+async def test_the_agent_finds_the_files_of_tls_from_wherever_it_is_started(
+    command: Command, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, str] = {}
+
+    async def enrolled(ticket: Ticket, folder: Path, tls: TlsOptions | None, environment: dict[str, str]) -> Joined:
+        given.update(environment)
+        return Joined(pool=ticket.pool, key="", key_file="", environment_file="")
+
+    (tmp_path / "token").write_text(token)
+    monkeypatch.setattr(agents, "enrol_here", enrolled)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WRIT_TLS_CA", "ca.pem")
+    done = await command("agent", "enrol", "--token-file", "token")
+    assert (done.exit_code, given) == (0, {"WRIT_TLS_CA": str(tmp_path / "ca.pem")}), done.output
