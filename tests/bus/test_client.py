@@ -5,6 +5,7 @@ import gc
 import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -13,6 +14,7 @@ from writ_bus import connection as connections
 from writ_bus.errors import Unreachable
 from writ_bus.nats_bus import NatsBus, connect
 from writ_bus.server_config import render
+from writ_bus.watchdog import Watchdog
 from writ_testing.eventually import eventually
 from writ_testing.nats_server import anybody, open_server, writ_server
 from writ_testing.tcp_proxy import tcp_proxy
@@ -140,3 +142,40 @@ async def test_every_attempt_that_the_server_refuses_closes_its_socket(tmp_path:
 
 async def _tried(bus: NatsBus, times: int) -> bool:
     return sum(one.reconnects for one in bus.connection.client._server_pool) >= times
+
+
+class Closed:
+    """The transport at the moment when uvloop has closed its socket, and nats-py has not heard of it."""
+
+    _io_writer = None
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def writelines(self, _: object) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+async def test_whoever_sends_by_a_socket_that_has_just_closed_is_told_so(
+    bus: NatsBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = bus.connection.client
+    flusher, transport = client._flusher_task, client._transport
+    assert flusher is not None and transport is not None
+    flusher.cancel()
+    await asyncio.gather(flusher, return_exceptions=True)
+    with monkeypatch.context() as closed:
+        closed.setattr(client, "_transport", Closed(transport))
+        for sent in (
+            bus.publish("somewhere", b""),
+            bus.request("somewhere", b"", timeout=0.5),
+            bus.connection.round_trip(1.0),
+            bus.connection.listen("elsewhere", print),
+        ):
+            with pytest.raises(Unreachable):
+                await sent
+        await Watchdog(client, 1.0, 1.0)._probe()
+    transport.close()  # type: ignore[no-untyped-call]

@@ -1,5 +1,6 @@
 """The real bus passes the suite, against a real server with Writ's own permissions."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
-from writ_bus.errors import TimedOut
+from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.nats_bus import NatsBus
-from writ_bus.port import Bus
+from writ_bus.port import Bus, Delivery
 from writ_testing.bus_suite import BusSuite
 from writ_testing.nats_server import WritServer, writ_server
+from writ_testing.work_suite import DURABLE, STREAM, dispatch
 
 
 class NatsGround:
@@ -54,3 +56,27 @@ async def ground(tmp_path: Path) -> AsyncIterator[NatsGround]:
 
 class TestNatsBus(BusSuite):
     """Everything, over the wire."""
+
+
+@pytest.mark.parametrize("error", [Unreachable("gone"), RuntimeError("a defect")])
+async def test_a_pull_that_fails_whatever_it_fails_with_is_made_again(ground: NatsGround, error: Exception) -> None:
+    agent, executor, done = await ground.bus("agent-a"), await ground.bus("executor"), asyncio.Event()
+    publish, failures = agent.connection.publish, 2
+
+    async def failing(subject: str, *rest: Any, **more: Any) -> None:
+        nonlocal failures
+        if "MSG.NEXT" in subject and failures:
+            failures -= 1
+            raise error
+        await publish(subject, *rest, **more)
+
+    async def work(delivery: Delivery) -> None:
+        await delivery.ack()
+        done.set()
+
+    agent.connection.publish = failing  # type: ignore[method-assign]
+    await agent.pull(DURABLE, STREAM, work, slots=1)
+    await dispatch(executor, 0)
+    async with asyncio.timeout(20.0):
+        await done.wait()
+    assert failures == 0

@@ -10,9 +10,17 @@ no more) goes nats-py's own way. Of its internals (2.16) this uses `_connect_to_
 import asyncio
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Coroutine, Generator
+from contextlib import suppress
 from typing import Any
 
+import nats.errors
+
 from writ_bus.headers import HeaderClient
+
+DOWN = (nats.errors.Error, OSError, RuntimeError)
+"""What nats-py raises without a connection. RuntimeError is uvloop's word for a socket that is closed: until nats-py
+has heard that it is lost it writes to it, in place of its flusher, which has ended by then.
+"""
 
 
 class DirectClient(HeaderClient):
@@ -88,7 +96,8 @@ class DirectClient(HeaderClient):
         if waiting:
             self._sent_this_turn = True
             asyncio.get_running_loop().call_soon(self._after_turn)
-            writer.writelines(waiting)
+            with suppress(RuntimeError):  # closed, see DOWN: what was written a moment before is lost as well
+                writer.writelines(waiting)
         return True
 
     def give_up(self) -> None:

@@ -14,7 +14,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
-from writ_bus.client import DirectClient
+from writ_bus.client import DOWN, DirectClient
 from writ_bus.errors import BusError, Forbidden, Refused, TimedOut, Unreachable
 from writ_bus.options import OnViolation as OnViolation
 from writ_bus.options import Options as Options
@@ -185,7 +185,7 @@ class Connection:
         except nats.errors.MaxPayloadError:
             limit = self.client.max_payload
             raise Refused(f"{len(data)} bytes, the server takes at most {limit}", code="oversize") from None
-        except (nats.errors.Error, OSError) as error:
+        except DOWN as error:
             raise Unreachable(f"not connected: {error}") from error
 
     async def _until_flowing(self) -> None:
@@ -204,7 +204,7 @@ class Connection:
             sink = cast("asyncio.Future[Msg]", _Sink(on_message))
             subscription = await self.client.subscribe(subject, queue=queue, future=sink)
             await self.round_trip(5.0)  # the server's refusal comes before its pong
-        except nats.errors.Error as error:
+        except DOWN as error:
             raise Unreachable(f"cannot listen on {subject}: {error}") from error
         finally:
             forget()
@@ -219,7 +219,7 @@ class Connection:
             if self.connected:
                 await self.client._send_unsubscribe(subscription._id)
                 await self.round_trip(1.0)
-        except BusError:
+        except (BusError, *DOWN):
             _logger.debug("nats.unsubscribe", exc_info=True)
         self.client._remove_sub(subscription._id)
 
@@ -227,7 +227,10 @@ class Connection:
         """Wait until the server has seen all that was sent. Raises TimedOut, Unreachable."""
         if not self.connected:
             raise Unreachable("not connected")
-        pong = await send_ping(self.client)
+        try:
+            pong = await send_ping(self.client)
+        except DOWN as error:
+            raise Unreachable(f"not connected: {error}") from error
         done, _ = await asyncio.wait({pong}, timeout=timeout)
         if not done:
             raise TimedOut(f"no pong in {timeout:g} s")

@@ -148,9 +148,12 @@ class PullWorker:
                 self._wanted = 0
             try:
                 await self._ask(now)
-            except (BusError, OSError) as error:
+            except BusError as error:
                 self._wanted, self._pause = 0, next(self._pauses)
                 _logger.debug("pull.ask", extra={"error": str(error)})
+            except Exception:  # a defect: without this loop its pool would stand still, and nobody would know
+                self._wanted, self._pause = 0, next(self._pauses)
+                _logger.exception("pull.broke")
             await self._rest()
 
     async def _ask(self, now: float) -> None:

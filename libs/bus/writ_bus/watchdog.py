@@ -11,6 +11,8 @@ import socket
 import nats.errors
 from nats.aio.client import PING_PROTO, Client
 
+from writ_bus.client import DOWN
+
 _logger = logging.getLogger("writ.bus")
 
 UNACKNOWLEDGED_MS = 15_000
@@ -58,7 +60,11 @@ class Watchdog:
 
     async def _probe(self) -> None:
         writer = self._writer()
-        pong = await send_ping(self._client)
+        try:
+            pong = await send_ping(self._client)
+        except DOWN as error:  # it is being lost, which nats-py is about to hear
+            _logger.debug("nats.probe", extra={"error": str(error)})
+            return
         done, _ = await asyncio.wait({pong}, timeout=self._patience)
         if not done and self._client.is_connected and self._writer() is writer:
             _logger.warning("nats.half_open", extra={"patience": self._patience})
