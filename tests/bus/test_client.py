@@ -164,7 +164,8 @@ async def test_whoever_sends_by_a_socket_that_has_just_closed_is_told_so(
 ) -> None:
     client = bus.connection.client
     flusher, transport = client._flusher_task, client._transport
-    assert flusher is not None and transport is not None
+    assert flusher is not None
+    assert transport is not None
     flusher.cancel()
     await asyncio.gather(flusher, return_exceptions=True)
     with monkeypatch.context() as closed:
