@@ -3,7 +3,6 @@
 `handle` and `_carry_out` are the whole of it, to be read aloud; whatever leaves early has told somebody why.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Coroutine
 
@@ -92,7 +91,7 @@ class Worker:
             return
         fault("agent.claimed")
         self._parts.hands.begin(hand.work)
-        settled = asyncio.create_task(_settle(delivery.ack()))
+        await _settle(delivery.ack())
         began = time.monotonic()
         try:
             order = verify_grant(self._parts.trust, claimed, answer, used=self._nonces, now=time.monotonic())
@@ -106,7 +105,6 @@ class Worker:
             await self._tell(_run(claimed, answer), done, order.operation, began)
         except (WritError, OSError) as error:
             await self._refuse(claimed, answer, error, began)
-        await settled
 
     def _read(self, delivery: Delivery) -> Dispatched | None:
         """The event, unless it is none for this pool: then it is dropped loudly, since it would come for ever."""

@@ -142,7 +142,7 @@ class NatsBus:
         self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
     ) -> PullWorker:
         """See Bus."""
-        worker = PullWorker(self.connection, self.replies, pull_subject(stream, durable), handler, slots)
+        worker = PullWorker(self.connection, pull_subject(stream, durable), handler, slots)
         await worker.open()
         self._open.append(worker)
         return worker

@@ -81,7 +81,7 @@ class Delivery(Protocol):
         """1 the first time, then 2, 3, …"""
 
     async def ack(self) -> None:
-        """Done, never deliver it again. Returns when the server has confirmed; raises TimedOut, Unreachable."""
+        """Done, never deliver it again. Raises Unreachable; where it gets lost on the way, it is delivered again."""
 
     async def nak(self, delay: float = 0.0) -> None:
         """Deliver it again, to anybody, after `delay` seconds."""

@@ -21,31 +21,28 @@ from writ_bus.errors import BusError
 from writ_bus.jetstream import API
 from writ_bus.patience import backoff
 from writ_bus.port import Delivery, Message
-from writ_bus.replies import Replies
 from writ_bus.workers import Workers
 
 _logger = logging.getLogger("writ.bus")
 
 EXPIRES = 30.0
 HEARTBEAT = 2.0
-ACK = 5.0
 _NANO = 1_000_000_000
 
 
 class NatsDelivery:
     """The Delivery port over the message's ack subject."""
 
-    __slots__ = ("_connection", "_replies", "attempt", "message", "sequence")
+    __slots__ = ("_connection", "attempt", "message", "sequence")
 
-    def __init__(self, connection: Connection, replies: Replies, message: Msg) -> None:
+    def __init__(self, connection: Connection, message: Msg) -> None:
         self._connection = connection
-        self._replies = replies
         self.message = Message(message.subject, message.data, message.headers or {}, message.reply)
         self.attempt, self.sequence = _position(message.reply)
 
     async def ack(self) -> None:
         """See Delivery."""
-        await self._replies.one(self.message.reply, b"+ACK", timeout=ACK)
+        await self._connection.publish(self.message.reply, b"+ACK")
 
     async def nak(self, delay: float = 0.0) -> None:
         """See Delivery."""
@@ -70,13 +67,11 @@ class PullWorker:
     def __init__(
         self,
         connection: Connection,
-        replies: Replies,
         subject: str,
         handler: Callable[[Delivery], Awaitable[None]],
         slots: int,
     ) -> None:
         self._connection = connection
-        self._replies = replies
         self._subject = subject
         self._handler = handler
         self._slots = slots
@@ -108,7 +103,7 @@ class PullWorker:
         if self._wanted <= 0:
             self._wake.set()
         self._pauses = backoff(most=2.0)
-        delivery = NatsDelivery(self._connection, self._replies, message)
+        delivery = NatsDelivery(self._connection, message)
         if not self._workers.submit(lambda: self._handle(delivery)):
             _logger.warning("pull.overrun", extra={"sequence": delivery.sequence})
 
