@@ -88,6 +88,17 @@ def test_a_document_of_another_kind_is_one_mistake() -> None:
     assert told("rules: 3") == ["p:1:8: expected `array`, got `int`"]
 
 
+def test_a_list_or_a_mapping_where_a_word_belongs_is_one_mistake() -> None:
+    assert told("rules: [{name: a, kind: [human]}]") == ["p:1:25: expected `str | null`, got `array`"]
+    assert told("rules: [{name: a, kind: {human: agent}}]") == ["p:1:25: expected `str | null`, got `object`"]
+    assert told("rules: [{name: a, kind: [[agent], 1]}]") == ["p:1:25: expected `str | null`, got `array`"]
+
+
+def test_a_list_where_a_mapping_belongs_is_one_mistake_and_so_is_the_reverse() -> None:
+    assert told("rules: [{name: a, limits: [b]}]") == ["p:1:27: expected `object`, got `array`"]
+    assert told("rules: [{name: a, windows: {start: x}}]") == ["p:1:28: expected `array`, got `object`"]
+
+
 def test_an_unknown_key_like_no_other_is_told_with_the_known_ones() -> None:
     assert told("rules: []\nzzz: 1") == ["p:2:1: unknown key 'zzz'; known are rules, deny_by_default"]
 
@@ -107,4 +118,9 @@ def test_what_is_of_the_kind_is_kept_where_the_whole_is_not() -> None:
     assert without_mistakes({"deny_by_default": True}, Policy, {Policy: {"rules": []}}) == {
         "rules": [],
         "deny_by_default": True,
+    }
+    data = {"rules": [{"name": "a", "kind": ["human"], "limits": ["b"], "windows": {"start": "22:00"}}]}
+    assert without_mistakes(data, Policy, {}) == {"rules": [{"name": "a"}]}
+    assert without_mistakes({"rules": [{"name": "a", "kind": {"human": "agent"}}]}, Policy, {}) == {
+        "rules": [{"name": "a"}]
     }

@@ -45,10 +45,10 @@ def without_mistakes(value: Any, kind: Any, fill: Mapping[type[Struct], Mapping[
         hints, known = _hints(arm), {field.encode_name: field for field in fields(arm)}
         parts = {key: (item, hints[known[key].name]) for key, item in value.items() if key in known}
         kept = {**fill.get(arm, {}), **_fitting(parts, fill)}
-    elif isinstance(value, list) and arguments:
+    elif isinstance(value, list) and get_origin(arm) is list:
         made = [without_mistakes(item, arguments[0], fill) for item in value]
         kept = [None if item is UNSET else item for item in made]
-    elif isinstance(value, dict) and len(arguments) == 2:
+    elif isinstance(value, dict) and get_origin(arm) is dict:
         parts = {key: (item, arguments[1]) for key, item in value.items() if _refused(key, arguments[0]) is None}
         kept = _fitting(parts, fill)
     return kept if _refused(kept, kind) is None else UNSET
@@ -74,10 +74,10 @@ def _within(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[P
     arguments = get_args(kind)
     if isinstance(kind, type) and issubclass(kind, Struct) and isinstance(value, dict):
         yield from _in_struct(document, value, kind, keys)
-    elif isinstance(value, list) and arguments:
+    elif isinstance(value, list) and get_origin(kind) is list:
         for at, item in enumerate(value):
             yield from _mistakes(document, item, arguments[0], (*keys, at))
-    elif isinstance(value, dict) and len(arguments) == 2:
+    elif isinstance(value, dict) and get_origin(kind) is dict:
         for key in value:
             if (error := _refused(key, arguments[0])) is not None:
                 text = _of_few(key, _arm(key, arguments[0])) or _said(error)
