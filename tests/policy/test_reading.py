@@ -1,13 +1,14 @@
-"""What a decision names is what was read: the digest of exactly those bytes."""
+"""What a decision names is what was read: the digest of exactly those bytes; what can't be read changes nothing."""
 
 import asyncio
 from pathlib import Path
 
 import pytest
 from msgspec import structs
-from tests.policy.replica import Asking
+from tests.policy.replica import RULES, Asking
 
 from writ_policy.loading import with_digest
+from writ_runtime import shapes
 from writ_runtime.config import ConfigError
 
 
@@ -53,3 +54,24 @@ async def test_what_was_read_counts_though_the_reading_of_the_rest_was_cancelled
     decided = await asking.decide(structs.replace(asking.subject(), target="web-a"))
     assert decided.error is not None
     assert decided.error.code == "unknown_target"
+
+
+@pytest.mark.parametrize("name", ["policy", "inventory", "principals", "agents"])
+async def test_a_file_that_its_reader_has_a_defect_with_leaves_the_last_good_one_in_force_loudly(
+    asking: Asking, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defective(document: object, kind: object) -> None:
+        raise TypeError("no such type")
+
+    await asking.decision(asking.subject())
+    with monkeypatch.context() as patched:
+        patched.setattr(shapes, "convert", defective)
+        asking.files.write(name, asking.files.path(name).read_text() + "\n")
+        assert await asking.code(asking.subject()) == "allowed"
+        check = await asking.service.checks()[name]()
+        assert check is not None
+        assert "can't be read for a defect in writ: TypeError: no such type" in check
+    assert {"file.defect", "file.refused"} <= {record.getMessage() for record in caplog.records}
+    assert f'writ_policy_load_errors_total{{file="{name}"}} 1.0'.encode() in asking.measured.exposition()[0]
+    asking.files.policy({**RULES[0], "allowed": False})
+    assert await asking.code(asking.subject()) == "denied"

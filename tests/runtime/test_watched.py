@@ -74,6 +74,24 @@ async def test_a_bad_file_leaves_the_last_good_version_in_force_loudly(
     assert (watched.value, watched.problem) == (3, None)
 
 
+async def test_so_does_a_file_that_its_reader_has_a_defect_with(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def defective(path: Path) -> int:
+        if (value := number(path)) == 2:
+            raise TypeError("no such type")
+        return value
+
+    watched = Watched(path, defective)
+    replace(path, "2")
+    assert not await watched.refresh()
+    said = f"{path}: can't be read for a defect in writ: TypeError: no such type"
+    assert (watched.value, watched.problem) == (1, said)
+    assert [record.getMessage() for record in caplog.records] == ["file.defect", "file.refused"]
+    assert all(record.levelname == "ERROR" for record in caplog.records)
+    replace(path, "3")
+    assert await watched.refresh()
+    assert (watched.value, watched.problem) == (3, None)
+
+
 async def test_a_file_that_vanishes_and_returns_is_followed(path: Path) -> None:
     watched = Watched(path, number)
     path.unlink()

@@ -58,13 +58,21 @@ class Watched(Generic[Reading]):
     async def _read_again(self) -> None:
         try:
             self.value = await asyncio.to_thread(self._read, self._path)
-        except ConfigError as error:
-            self.problem = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever a reader has, a good version is there and decides
+            self.problem = str(refusal(error, str(self._path)))
             _log.error("file.refused", path=str(self._path), error=self.problem, effect="the last good version stays")
             return
         self.problem = None
         self._readings += 1
         _log.info("file.read", path=str(self._path))
+
+
+def refusal(error: Exception, name: str) -> ConfigError:
+    """What a reader raised, as what is wrong with that file: for a defect of the reader, too, it is refused."""
+    if isinstance(error, ConfigError):
+        return error
+    _log.error("file.defect", exception=error, path=name)
+    return ConfigError(f"{name}: can't be read for a defect in writ: {type(error).__name__}: {error}")
 
 
 def stamp(path: Path) -> Stamp | None:

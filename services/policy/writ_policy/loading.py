@@ -16,6 +16,7 @@ from writ_rules.loading import Mode, compile_document
 from writ_runtime import yamlfile
 from writ_runtime.config import ConfigError
 from writ_runtime.logs import Log
+from writ_runtime.watched import refusal
 
 Value = TypeVar("Value")
 ATTEMPTS = 5
@@ -48,16 +49,25 @@ class Compiler:
         self._last: tuple[str, Policy] | None = None
 
     def __call__(self, text: str, name: str) -> Policy:
-        """The policy. Raises FileErrors with all that is wrong with it; warnings go to the log."""
+        """The policy. Raises FileErrors with all that is wrong with it, and ConfigError where the loader has a defect;
+        warnings go to the log.
+        """
         last = self._last
         if last is not None and last[0] == text:
             return last[1]
+        try:
+            policy = self._compiled(text, name)
+        except Exception as error:
+            raise refusal(error, name) from error
+        self._last = (text, policy)
+        return policy
+
+    def _compiled(self, text: str, name: str) -> Policy:
         document = yamlfile.parse(text.encode(errors="surrogateescape"), name, largest=MAX_DOCUMENT_BYTES)
         policy, warnings = compile_document(document, self._catalogue, self.mode)
         for problem in warnings:
             _log.warning("policy.lint", finding=str(problem))
         _log.info("policy.loaded", source=name, name=policy.name, rules=policy.rules)
-        self._last = (text, policy)
         return policy
 
     def warn(self, policy: Policy, targets: Iterable[Target], principals: Iterable[Principal]) -> None:
@@ -77,7 +87,8 @@ class Compiler:
             data = yamlfile.content(path, largest=MAX_DOCUMENT_BYTES)
             text = data.decode(errors="surrogateescape")
             self(text, str(path))
-        except ConfigError as error:
+        except Exception as raised:  # noqa: BLE001 - as of every watched file: the last good version decides
+            error = refusal(raised, str(path))
             _log.error("file.refused", path=str(path), error=str(error), effect="the last good version stays")
             return FileReading(error=error)
         return FileReading(text, hashlib.sha256(data).hexdigest())
