@@ -167,6 +167,19 @@ def test_a_rule_is_covered_when_it_decided_and_when_it_let_another_pass(folder: 
     ]
 
 
+def test_a_rule_that_erred_has_not_been_seen_to_match(folder: Path) -> None:
+    scan = {"scanner": "trivy", "severity": "high", "present": False, "max_age": "24h"}
+    rules = [rule("scanned", "service_restart", scans=[scan])]
+    (coverage,) = run(written(folder, rules, case("deny"), case("deny", targets=["dev-1"]))).coverage
+    assert (coverage.percent, coverage.rules[0].lacks) == (0.0, "decides no case")
+
+
+def test_of_a_rule_that_was_never_considered_only_that_is_told(folder: Path) -> None:
+    rules = [rule("unseen", "file_read", users=["bob"]), rule("seen", "service_restart", users=["alice"])]
+    (coverage,) = run(written(folder, rules, case())).coverage
+    assert [each.lacks for each in coverage.rules] == ["decides no case", "matches in all cases"]
+
+
 def test_results_are_written_as_junit_xml(folder: Path) -> None:
     path = written(folder, [rule("one", "service_restart")], case(name="odd \u0007 <name>"), case("deny"))
     root = ET.fromstring(junit(run(path)))

@@ -24,7 +24,10 @@ class RulePlace(Struct, frozen=True):
 
 
 class RuleCoverage(RulePlace, frozen=True, kw_only=True):
-    """How often a rule was among those that decided, and was considered and did not match. `asks`: it can not match."""
+    """How often a rule matched and was among those that decided, and was considered and did not match.
+
+    `asks`: it can not match.
+    """
 
     decided: int
     missed: int
@@ -38,8 +41,9 @@ class RuleCoverage(RulePlace, frozen=True, kw_only=True):
     @property
     def lacks(self) -> str:
         """What no case shows, for people."""
-        parts = ["decides no case"] if not self.decided else []
-        return ", ".join([*parts, *(["matches in all cases"] if self.asks and not self.missed else [])])
+        if not self.decided:
+            return "decides no case"
+        return "matches in all cases" if self.asks and not self.missed else ""
 
 
 class Coverage(Struct, frozen=True, kw_only=True):
@@ -63,7 +67,8 @@ class Counter:
 
     def count(self, ruling: Ruling) -> None:
         """One more."""
-        for name in ruling.rules:
+        matched = {entry.rule for entry in ruling.trace if entry.matched}
+        for name in matched.intersection(ruling.rules):  # a rule that erred denies, and has not been seen to match
             self._decided[name] = self._decided.get(name, 0) + 1
         for name in {entry.rule for entry in ruling.trace if not entry.matched}:
             self._missed[name] = self._missed.get(name, 0) + 1
