@@ -30,12 +30,13 @@ from writ_client.command.lazy import LazyGroup
 from writ_client.command.output import visible
 from writ_contracts.errors import WritError
 from writ_runtime.config import ConfigError
+from writ_runtime.documents import FileErrors
 
 INTERRUPTED = 130
 
 
 class WritGroup(click.Group):
-    """A group whose errors are one readable line on standard error, never a traceback."""
+    """A group whose errors are readable lines on standard error, never a traceback."""
 
     def main(
         self,
@@ -60,7 +61,10 @@ class WritGroup(click.Group):
 
 
 def refuse(error: Exception) -> int:
-    """Says what went wrong, in a line; its status. `WRIT_DEBUG=1` shows where, too."""
+    """Says what went wrong, in a line, or in some for each mistake of a file; its status.
+
+    `WRIT_DEBUG=1` shows where in Writ, too.
+    """
     if os.environ.get("WRIT_DEBUG"):
         traceback.print_exception(error)
     match error:
@@ -69,6 +73,9 @@ def refuse(error: Exception) -> int:
                 f" (see `{error.ctx.command_path} --help`)" if isinstance(error, click.UsageError) and error.ctx else ""
             )
             return _say(error.format_message() + hint, Exit.INVALID)
+        case FileErrors(found=found):
+            counted = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
+            return _say(f"{counted}:\n{error.explained()}", of_error(error))
         case WritError() | ConfigError() | OSError():
             return _say(str(error), of_error(error))
         case _:
