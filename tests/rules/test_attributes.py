@@ -3,7 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.rules.asking import World, policy, rule
+from tests.rules.asking import CATALOGUE, World, file_of, policy, rule
+
+from writ_rules.engine.compile import compile_policy
+from writ_rules.engine.findings import Severity
 
 RESTARTS = rule("restarts", "service_restart")
 
@@ -67,3 +70,49 @@ def test_the_trace_tells_the_attribute_with_both_values() -> None:
     about = {**RESTARTS, "target_attributes": {"tier": ["gold", "silver"]}}
     entry = World(policy(global_policies=[about])).ask(target={"attributes": {"tier": "lead"}}).trace[0]
     assert (entry.clause, entry.wanted, entry.got) == ("target_attributes.tier", 'one of ["gold","silver"]', '"lead"')
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        ({"allowed_values": ["high"], "denied_values": ["high"]}, "each of allowed_values is excluded by the rest"),
+        ({"min": 5, "allowed_values": [1, 2]}, "each of allowed_values is excluded by the rest"),
+        ({"min_length": 5, "allowed_values": ["ab"]}, "each of allowed_values is excluded by the rest"),
+        ({"pattern": "a.*", "allowed_values": ["ba"]}, "each of allowed_values is excluded by the rest"),
+        ({"type": "int", "allowed_values": ["1", True, 1.5]}, "each of allowed_values is excluded by the rest"),
+        ({"min": 1, "allowed_values": ["1"]}, "each of allowed_values is excluded by the rest"),
+        ({"allowed_values": []}, "allowed_values is an empty list"),
+        ({"type": "string", "min": 2}, "type string, min fit no type together"),
+        ({"type": "float", "pattern": "1"}, "type float, pattern fit no type together"),
+        ({"max": 2, "max_length": 2}, "max, max_length fit no type together"),
+    ],
+)
+@pytest.mark.parametrize("allowed", [True, False])
+def test_lint_tells_a_constraint_that_no_value_fulfils(wanted: dict[str, Any], why: str, *, allowed: bool) -> None:
+    assert told(wanted, allowed=allowed) == [f"{why}: no value is as wanted"]
+    values: list[Any] = ["high", "ab", "abcde", "ba", "1", 1, 2, 5, 1.5, True, False, ""]
+    answers = {asked(wanted, {"tier": value}, allowed=allowed) for value in values}
+    assert answers <= ({"no_rule"} if allowed else {"allowed", "rule_error"})
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"allowed_values": ["high", "low"], "denied_values": ["high"]},
+        {"type": "float", "min": 1, "allowed_values": [2]},
+        {"type": "int", "min": 1, "max": 1},
+        {"pattern": "a", "min_length": 9},
+        {"type": "bool", "denied_values": [True]},
+        {"denied_values": []},
+        {},
+    ],
+)
+def test_and_nothing_of_others(wanted: dict[str, Any]) -> None:
+    assert told(wanted, allowed=True) == []
+
+
+def told(wanted: dict[str, Any], *, allowed: bool) -> list[str]:
+    about = {**RESTARTS, "allowed": allowed, "target_attributes": {"tier": wanted}}
+    _, found = compile_policy(file_of(global_policies=[about]), CATALOGUE)
+    assert all(finding.severity is Severity.LINT for finding in found)
+    return [finding.message for finding in found]

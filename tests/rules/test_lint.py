@@ -268,3 +268,24 @@ def test_what_is_said_of_a_rule_already_is_not_said_again() -> None:
     assert policy is not None
     assert [finding.message for finding in findings] == ["min 5 is above max 2: the rule never matches"]
     assert findings[0].severity is Severity.LINT
+
+
+def test_a_policy_that_expires_before_it_takes_effect_is_told() -> None:
+    said = ["lint: the policy expires before it takes effect: everything is denied"]
+    assert found(RESTART, effective_from="2026-02-01", expires_at="2026-01-01") == said
+    assert found(RESTART, effective_from="2026-02-01", expires_at="2026-02-01") == said
+    assert found(RESTART, effective_from="2026-01-01", expires_at="2026-02-01") == []
+
+
+@pytest.mark.parametrize("key", [{"days_of_week": [1]}, {"day_of_month": 4}])
+@pytest.mark.parametrize("named", [True, False])
+def test_days_of_a_maintenance_window_that_comes_once_are_told(key: dict[str, Any], *, named: bool) -> None:
+    def said(**keys: Any) -> list[tuple[str, str]]:
+        window = {"start_time": "2026-01-04T02:00", "end_time": "2026-01-04T04:00", **key, **keys}
+        windows: Any = {"w": window} if named else [{"name": "w", **window}]
+        _, known = compile_policy(file_of(global_policies=[RESTART], maintenance_windows=windows), CATALOGUE)
+        return [(str(finding.severity), finding.message) for finding in known]
+
+    expected = [("warning", "the window comes once: without a recurrence this is ignored")]
+    assert said() == said(recurrence="none") == expected
+    assert said(recurrence="weekly") == said(recurrence="monthly") == []

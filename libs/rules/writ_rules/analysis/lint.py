@@ -13,6 +13,7 @@ from writ_rules.analysis.spellings import misspelled
 from writ_rules.analysis.vacuous import vacuous
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PolicyFile, placed
+from writ_rules.engine.times import instant
 from writ_rules.engine.verbs import verbs
 
 DECLARE = "emergency_declare"
@@ -34,7 +35,7 @@ def lint(
     }
     every = readings(placed(file.policies), known)
     told = {rule.at for rule in every if rule.place.keys in wrong}
-    found: list[Finding] = []
+    found = list(_in_effect(file))
     for rule in every:
         mistakes = [] if rule.at in told else [*vacuous(rule, known), *misspelled(rule, known)]
         told |= {rule.at for finding in mistakes if finding.severity is Severity.LINT}
@@ -46,6 +47,13 @@ def lint(
         *conflicts(rest, known),
         *_emergencies(file, rest),
     ]
+
+
+def _in_effect(file: PolicyFile) -> Iterator[Finding]:
+    since, until = file.policies.effective_from, file.policies.expires_at
+    if since is not None and until is not None and instant(since) >= instant(until):
+        text = "the policy expires before it takes effect: everything is denied"
+        yield Finding(Severity.LINT, ("policies", "expires_at"), text)
 
 
 def _emergencies(file: PolicyFile, rules: Sequence[Reading]) -> Iterator[Finding]:

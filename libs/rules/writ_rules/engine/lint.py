@@ -16,14 +16,15 @@ from writ_rules.engine.verbs import ANY, Verb
 
 Verbs = Mapping[str, Verb]
 LISTS = ("target_roles", "targets", "target_tags", "users", "user_roles", "principal_kinds")
+SCALARS = ANY - {"list", "dict"}
 FITS = {
     "min": {"int", "float"},
     "max": {"int", "float"},
     "min_length": {"string", "list", "dict"},
     "max_length": {"string", "list", "dict"},
     "pattern": {"string"},
-    "allowed_values": ANY - {"list", "dict"},
-    "denied_values": ANY - {"list", "dict"},
+    "allowed_values": SCALARS,
+    "denied_values": SCALARS,
 }
 
 
@@ -50,6 +51,13 @@ def _policy(file: PolicyFile) -> Iterator[Finding]:
     if not file.policies.audit_all_operations:
         keys = ("policies", "audit_all_operations")
         yield Finding(Severity.WARNING, keys, "everything is recorded, whatever a policy says")
+    windows = file.policies.maintenance_windows
+    every = windows.items() if isinstance(windows, dict) else enumerate(windows or ())
+    for at, window in every:
+        for key in ("days_of_week", "day_of_month"):
+            if window is not None and window.recurrence in (None, "none") and getattr(window, key) is not None:
+                place = ("policies", "maintenance_windows", at, key)
+                yield Finding(Severity.WARNING, place, "the window comes once: without a recurrence this is ignored")
 
 
 def _windows(entries: list[Any] | dict[str, Any] | None) -> list[Any]:
@@ -107,6 +115,29 @@ def _attributes(placed: Placed, _: Verbs) -> Iterator[Finding]:
             yield Finding(Severity.LINT, keys, "an empty list: no value is as wanted")
         elif isinstance(wanted, AttributeConstraint):
             yield from _ranges(keys, wanted)
+            if why := _excludes_all(wanted):
+                yield Finding(Severity.LINT, keys, f"{why}: no value is as wanted")
+
+
+def _excludes_all(wanted: AttributeConstraint) -> str:
+    """Why no value of an attribute can be as wanted, besides the wrong way round of a range; empty if one can."""
+    named = [key for key, fits in FITS.items() if getattr(wanted, key) is not None and not fits >= SCALARS]
+    types = SCALARS.intersection(*(FITS[key] for key in named))
+    if wanted.type is not None:
+        types &= {"int", "float"} if wanted.type == "float" else {wanted.type}
+        named.insert(0, f"type {wanted.type}")
+    if not types:
+        return f"{', '.join(named)} fit no type together"
+    if wanted.allowed_values is not None and not present(wanted.allowed_values):
+        return "allowed_values is an empty list"
+    if wanted.allowed_values is None:
+        return ""
+    try:
+        asked = checks(wanted, deny=False)
+    except ValueError:
+        return ""  # the pattern is no pattern, which is an error of its own
+    possible = any(all(_holds(check, value) for check in asked) for value in present(wanted.allowed_values))
+    return "" if possible else "each of allowed_values is excluded by the rest"
 
 
 def _parameters(nearest: Nearest, placed: Placed, verbs: Verbs) -> Iterator[Finding]:
@@ -165,6 +196,13 @@ def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Itera
         return  # the pattern is no pattern, which is an error of its own
     for check in broken:
         yield Finding(Severity.LINT, keys, f"the default itself breaks {check.clause} ({check.wanted})")
+
+
+def _holds(check: Check, value: Any) -> bool:
+    try:
+        return check.holds(value)
+    except Unanswerable:
+        return False
 
 
 def _breaks(check: Check, default: Any) -> bool:
