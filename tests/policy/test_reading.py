@@ -7,9 +7,11 @@ import pytest
 from msgspec import structs
 from tests.policy.replica import RULES, Asking
 
+from writ_policy import loading
 from writ_policy.loading import with_digest
 from writ_runtime import shapes
 from writ_runtime.config import ConfigError
+from writ_testing.eventually import eventually
 
 
 def test_a_digest_is_that_of_the_bytes_that_were_read(tmp_path: Path) -> None:
@@ -75,3 +77,22 @@ async def test_a_file_that_its_reader_has_a_defect_with_leaves_the_last_good_one
     assert f'writ_policy_load_errors_total{{file="{name}"}} 1.0'.encode() in asking.measured.exposition()[0]
     asking.files.policy({**RULES[0], "allowed": False})
     assert await asking.code(asking.subject()) == "denied"
+
+
+async def test_a_defect_of_lint_does_not_end_the_watch(
+    asking: Asking, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defective(*_: object, **__: object) -> None:
+        raise TypeError("no such type")
+
+    async def told() -> bool:
+        return "policy.lint_defect" in [record.getMessage() for record in caplog.records]
+
+    async def noticed() -> bool:
+        return asking.service._sources.file.error is not None
+
+    monkeypatch.setattr(loading, "lint_with", defective)
+    asking.files.policy(RULES[0])
+    await eventually(told, what="the defect in the log")
+    asking.files.write("policy", "policies: 7")
+    await eventually(noticed, what="a bad file that nobody asked for")

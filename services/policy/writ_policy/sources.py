@@ -171,9 +171,11 @@ class Sources:
         world = self._world
         if world is not None and world is not self._warned:
             self._warned = world
-            await asyncio.to_thread(
-                self._compiler.warn, world.policy, world.targets.values(), world.principals.values()
-            )
+            among = world.targets.values(), world.principals.values()
+            try:
+                await asyncio.to_thread(self._compiler.warn, world.policy, *among)
+            except Exception as error:  # noqa: BLE001 - decisions do not need it
+                _log.error("policy.lint_defect", exception=error, effect="nothing is told of what the policy lacks")
 
 
 def _same(values: list[Any], others: list[Any]) -> bool:
