@@ -98,12 +98,17 @@ def test_a_diff_is_what_asking_everything_finds(pair: tuple[PolicyFile, PolicyFi
     for change in found.changes:
         assert (told(before, change.example), told(after, change.example)) == (change.before, change.after)
         assert KINDS[change.before, change.after] == change.kind
-    assert found.bounded == []
+    assert list(filter(_is_of_more, found.bounded)) == []
     for operation in PARAMETERS:
         for asked, known in everything(operation):
             effects = effect(before, asked, known), effect(after, asked, known)
             if effects[0] != effects[1]:
                 assert any(_tells(change, KINDS[effects], asked) for change in found.changes), (effects, asked, known)
+
+
+def _is_of_more(note: str) -> bool:
+    """Whether it is of more than what this small domain hasn't: a text that tells two patterns apart, an old report."""
+    return not (note.endswith(" does not") and " matches and pattern " in note) and " is older than " not in note
 
 
 def _tells(change: Change, kind: str, asked: Request) -> bool:

@@ -89,6 +89,11 @@ def test_who_is_asked_next_is_told() -> None:
     assert "could approve: sam" in world(ASKS).ask(approvals=("ann", "ben")).reason
 
 
+def test_those_are_told_whose_yes_counted() -> None:
+    reason = world(ASKS).ask(approvals=("alice", "zed", "ann", "ann", "ben", "sam")).reason
+    assert reason.endswith("approved by ann, ben, sam")
+
+
 def test_too_few_people_are_nobody() -> None:
     asks = rule("asks", "service_restart", approval={"approvers": ["security"], "quorum": 3})
     assert "nobody could approve it" in world(asks).ask().reason

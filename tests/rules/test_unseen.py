@@ -71,6 +71,53 @@ def test_where_nothing_was_found_that_a_pattern_takes_or_stops_this_is_said(
     assert changes.bounded == [f"file_read on production: {note}"]
 
 
+@pytest.mark.parametrize(
+    ("allowed_pattern", "denied_pattern"),
+    [
+        ("web-[0-9]+", "web-[0-9]{1,3}"),
+        ("app[a-z]*", "app[a-z]{0,5}"),
+        ("web-[0-9]{1,5}", "web-[0-9]{1,4}"),
+        ("web-[a-z0-9]{1,12}", "web-[a-z0-9]{1,8}"),
+        ("[a-z]{1,20}", "[a-z]{1,19}"),
+        ("web-[0-9]+", "(web|db)-[0-9]{1,3}"),
+    ],
+)
+def test_where_no_text_tells_two_patterns_apart_this_is_said(allowed_pattern: str, denied_pattern: str) -> None:
+    may, not_ = (
+        rule(
+            name, "service_status", allowed=name == "may", parameter_constraints={"service_name": {"pattern": pattern}}
+        )
+        for name, pattern in (("may", allowed_pattern), ("not", denied_pattern))
+    )
+    note = f"no service_name was found that pattern '{allowed_pattern}' matches and pattern '{denied_pattern}' does not"
+    assert any(told.endswith(note) for told in about("service_status", may, not_).bounded)
+    was, now = (
+        {**may, "parameter_constraints": {"service_name": {"pattern": one}}}
+        for one in (allowed_pattern, denied_pattern)
+    )
+    changes = diff(file_of(global_policies=[was]), file_of(global_policies=[now]), SCENE, at(NOON))
+    assert any(told.endswith(note) for told in changes.bounded)
+
+
+def test_patterns_that_are_told_apart_or_that_surely_lie_in_one_another_say_nothing() -> None:
+    for one, other in (("web-1", "web-[0-9]"), ("a[0-9]", "b[0-9]"), ("web-[0-9]", ".*")):
+        rules = [
+            rule(name, "service_status", parameter_constraints={"service_name": {"pattern": pattern}})
+            for name, pattern in (("one", one), ("other", other))
+        ]
+        assert about("service_status", *rules).bounded == []
+
+
+def test_a_report_that_is_too_old_for_some_rules_alone_is_not_tried_and_this_is_said() -> None:
+    def scanned(age: str) -> dict[str, Any]:
+        return rule("may", "service_status", scans=[{"scanner": "trivy", "max_age": age}])
+
+    changes = diff(file_of(global_policies=[scanned("24h")]), file_of(global_policies=[scanned("1h")]), SCENE, at(NOON))
+    note = "a report of 'trivy' that is older than 3600 s, which some rules take, was not tried"
+    assert changes.bounded == [f"service_status on production: {note}"]
+    assert about("service_status", scanned("1h")).bounded == []
+
+
 def test_a_pattern_for_what_is_secret_is_not_shown() -> None:
     _, notes = told("file_write", "content", pattern=r"\p{Greek}+")
     assert notes == ["no content was found that pattern ‹secret› matches"]

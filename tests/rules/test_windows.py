@@ -56,6 +56,13 @@ def test_the_next_opening_is_one_and_nothing_opens_before_it(start: int, end: in
     assert not made.holds(before) or start == end or end == 1440 or start == 0
 
 
+def test_what_a_change_of_the_clock_leaves_out_opens_a_week_later() -> None:
+    made = window(WindowEntry(start_time="02:00", end_time="03:00", days_of_week=[7], timezone="Europe/Berlin"))
+    for day in (27, 28):
+        opening = made.opens(datetime(2026, 3, day, 12, tzinfo=made.zone).timestamp())
+        assert opening == datetime(2026, 4, 5, 2, tzinfo=made.zone)
+
+
 def _clock(minute: int) -> str:
     return f"{minute // 60:02}:{minute % 60:02}"
 

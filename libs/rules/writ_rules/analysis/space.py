@@ -105,7 +105,7 @@ def options(
     """One of each kind of request. `at_only`: at this instant and no other."""
     rules = [rule for each in found for rule in each.all()]
     names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb)))
-    notes = dict.fromkeys(unseen.of_evaluators(verb, rules))
+    notes = dict.fromkeys((*unseen.of_evaluators(verb, rules), *unseen.of_scans(verb, rules)))
     values = {name: _values(verb, name, rules, at, notes) for name in verb.types if name in names}
     moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
     states = (False, True) if any(each.emergency for each in found) else (False,)

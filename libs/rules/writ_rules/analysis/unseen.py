@@ -5,6 +5,7 @@ a pattern or a length lets through, or none that it stops, this is said: there m
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import permutations
 from typing import Any
 
 from writ_rules.analysis.domains import domain, metas
@@ -12,12 +13,13 @@ from writ_rules.analysis.joined import MOST_PATTERNS
 from writ_rules.analysis.samples import LONGEST
 from writ_rules.engine.case import SECRET
 from writ_rules.engine.checks import Check, Length, Matches
-from writ_rules.engine.conditions import Evaluated
+from writ_rules.engine.conditions import Evaluated, Scan
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
 _ALL = {"", ".*", ".+", "(?s).*", "(?s).+", "(?s:.*)", "(?s:.+)"}
 """Patterns that match whatever has the characters that `.` means: one that doesn't is always tried."""
+_SPECIAL = frozenset(".^$*+?{}[]()|\\")
 
 
 def of_evaluators(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
@@ -25,6 +27,18 @@ def of_evaluators(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
     asked = {one.name for rule in rules for one in rule.conditions[verb.operation.name] if isinstance(one, Evaluated)}
     for name in sorted(asked):
         yield f"what evaluator '{name}' says of other requests than those tried is not known"
+
+
+def of_scans(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
+    """Reports are supposed to be fresh for every rule, or not there."""
+    ages: dict[str, set[float]] = {}
+    for rule in rules:
+        for one in rule.conditions[verb.operation.name]:
+            if isinstance(one, Scan):
+                ages.setdefault(one.scanner, set()).add(one.max_age)
+    for scanner, found in sorted(ages.items()):
+        if len(found) > 1:
+            yield f"a report of '{scanner}' that is older than {min(found):.0f} s, which some rules take, was not tried"
 
 
 def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[Any]) -> Iterator[str]:
@@ -38,6 +52,7 @@ def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[An
             yield f"no {name} was found that pattern {said} matches"
         elif False not in covered and not _takes_all(verb, name, pattern):
             yield f"no {name} was found that pattern {said} does not match"
+    yield from _not_told_apart(verb, name, patterns, texts)
     if len(patterns) > MOST_PATTERNS:
         yield f"of {len(patterns)} patterns for {name}, {MOST_PATTERNS} were tried together"
     for check in checks:
@@ -45,6 +60,20 @@ def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[An
             telling = check.limit + (check.clause == "max_length")
             if LONGEST < telling <= domain(verb, name).longest:
                 yield f"no {name} that is {telling} long was tried"
+
+
+def _not_told_apart(verb: Verb, name: str, patterns: Sequence[Matches], texts: Sequence[str]) -> Iterator[str]:
+    """Of two patterns each is known to take what the other stops, or it is said that none was found."""
+    takes = {each: {text for text in texts if each.pattern.covers(text)} for each in patterns}
+    for one, other in permutations(patterns, 2):
+        if takes[one] and takes[one] <= takes[other] and not _is_within(verb, name, one, other):
+            first, second = (f"'{each.wanted}'" if name in verb.public else SECRET for each in (one, other))
+            yield f"no {name} was found that pattern {first} matches and pattern {second} does not"
+
+
+def _is_within(verb: Verb, name: str, one: Matches, other: Matches) -> bool:
+    """Whether one surely takes nothing that the other stops: it takes a single text, or the other all."""
+    return not _SPECIAL & set(one.pattern.text) or _takes_all(verb, name, other)
 
 
 def _takes_all(verb: Verb, name: str, check: Matches) -> bool:

@@ -43,18 +43,20 @@ ADMIN_DEMAND = Demand("require_approval_for_admin", (Step((APPROVER,), 1),), APP
 
 class Progress(Struct, frozen=True):
     """How far a demand has come. `waits_for`: the step that is open, None when all are done; `more`: how many yeses it
-    still lacks; `able`: who could give one; `possible`: whether enough people are left for all steps.
+    still lacks; `able`: who could give one; `possible`: whether enough people are left for all steps; `by`: whose yes
+    counted.
     """
 
     waits_for: Step | None
     more: int = 0
     able: frozenset[str] = frozenset()
     possible: bool = True
+    by: tuple[str, ...] = ()
 
 
 def progress(demand: Demand, approvals: Sequence[str], asker: Principal, people: People) -> Progress:
     """Each yes counts for the step that is open when it comes; nobody counts twice, the asker never."""
-    used = {asker.id, asker.acts_for}
+    used, by = {asker.id, asker.acts_for}, list[str]()
     pending = iter(approvals)
     for at, step in enumerate(demand.steps):
         able = {who for role in step.approvers for who in people.get(role, ())}
@@ -66,8 +68,9 @@ def progress(demand: Demand, approvals: Sequence[str], asker: Principal, people:
                 return Progress(step, step.quorum - given, left, _possible(demand.steps[at:], given, used, people))
             if who in able and who not in used:
                 used.add(who)
+                by.append(who)
                 given += 1
-    return Progress(None)
+    return Progress(None, by=tuple(by))
 
 
 def _possible(steps: Sequence[Step], given: int, used: set[str | None], people: People) -> bool:

@@ -79,7 +79,7 @@ def approval(request: Request, demands: list[Demand], people: People, names: lis
     found = [(demand, progress(demand, request.approvals, request.principal, people)) for demand in demands]
     waiting = [(demand, how) for demand, how in found if how.waits_for is not None]
     if not waiting:
-        by = ", ".join(dict.fromkeys(request.approvals))
+        by = ", ".join(dict.fromkeys(who for _, how in found for who in how.by))
         return Answer("allow", "approved", _cut(f"{_allows(names)}, approved by {by}"))
     could = sorted({who for _, how in waiting for who in how.able})[:MOST_APPROVERS]
     shown = ", ".join(could[:MOST_NAMES]) + ("…" if len(could) > MOST_NAMES else "")

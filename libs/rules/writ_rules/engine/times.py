@@ -17,7 +17,7 @@ from writ_rules.engine.format import WindowEntry, present
 
 DAY = 86_400
 NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-LOOK_AHEAD_DAYS = 8
+LOOK_AHEAD_DAYS = 15
 UTC_ZONE = ZoneInfo("UTC")
 EARLIEST, LATEST = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (2, 9998))
 """Calendars go no further; what is asked of a time before or after is answered as of these."""
@@ -85,7 +85,9 @@ class Window(Struct, frozen=True, kw_only=True):
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
 
     def opens(self, at: float) -> datetime | None:
-        """When it opens next after `at`, if that is within eight days or at its first date."""
+        """When it opens next after `at`, if that is within two weeks or at its first date. Two, since a change of the
+        clock may leave one opening out.
+        """
         today = wall_clock(at, self.zone).date()
         begin = min(max(today, self.first or today), LAST_DAY)
         for ahead in range(LOOK_AHEAD_DAYS):
