@@ -13,6 +13,7 @@ from writ_rules.analysis.access import Listing, Wanted, allowed
 from writ_rules.analysis.diff import diff
 from writ_rules.analysis.regexes import named, samples
 from writ_rules.analysis.scene import Scene
+from writ_rules.analysis.unseen import MOST_PAIRS
 from writ_rules.engine.compile import compile_policy
 
 WEB = Target(id="web-1", role="production", backend="local")
@@ -97,6 +98,16 @@ def test_where_no_text_tells_two_patterns_apart_this_is_said(allowed_pattern: st
     )
     changes = diff(file_of(global_policies=[was]), file_of(global_policies=[now]), SCENE, at(NOON))
     assert any(told.endswith(note) for told in changes.bounded)
+
+
+def test_of_many_patterns_that_are_not_told_apart_few_are_named() -> None:
+    rules = [
+        rule(f"r{most}", "service_status", parameter_constraints={"service_name": {"pattern": f"[a-z]{{1,{most}}}"}})
+        for most in range(10, 60)
+    ]
+    told_apart = [note for note in about("service_status", *rules).bounded if "pattern" in note]
+    assert len(told_apart) == MOST_PAIRS + 2
+    assert sum(note.endswith(" does not") for note in told_apart) == MOST_PAIRS
 
 
 def test_patterns_that_are_told_apart_or_that_surely_lie_in_one_another_say_nothing() -> None:

@@ -19,6 +19,7 @@ from writ_rules.engine.verbs import Verb
 
 _ALL = {"", ".*", ".+", "(?s).*", "(?s).+", "(?s:.*)", "(?s:.+)"}
 """Patterns that match whatever has the characters that `.` means: one that doesn't is always tried."""
+MOST_PAIRS = 16
 _SPECIAL = frozenset(".^$*+?{}[]()|\\")
 
 
@@ -64,11 +65,17 @@ def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[An
 
 def _not_told_apart(verb: Verb, name: str, patterns: Sequence[Matches], texts: Sequence[str]) -> Iterator[str]:
     """Of two patterns each is known to take what the other stops, or it is said that none was found."""
-    takes = {each: {text for text in texts if each.pattern.covers(text)} for each in patterns}
-    for one, other in permutations(patterns, 2):
-        if takes[one] and takes[one] <= takes[other] and not _is_within(verb, name, one, other):
-            first, second = (f"'{each.wanted}'" if name in verb.public else SECRET for each in (one, other))
-            yield f"no {name} was found that pattern {first} matches and pattern {second} does not"
+    takes = {each: {text for text in texts if each.pattern.covers(text)} for each in patterns[:MOST_PATTERNS]}
+    alike = [
+        (one, other)
+        for one, other in permutations(takes, 2)
+        if takes[one] and takes[one] <= takes[other] and not _is_within(verb, name, one, other)
+    ]
+    for pair in alike[:MOST_PAIRS]:
+        first, second = (f"'{each.wanted}'" if name in verb.public else SECRET for each in pair)
+        yield f"no {name} was found that pattern {first} matches and pattern {second} does not"
+    if len(alike) > MOST_PAIRS:
+        yield f"{len(alike) - MOST_PAIRS} more pairs of patterns for {name} were not told apart"
 
 
 def _is_within(verb: Verb, name: str, one: Matches, other: Matches) -> bool:
