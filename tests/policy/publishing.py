@@ -120,3 +120,13 @@ async def announce(asking: Asking, version: StoredPolicy, number: int) -> int:
     kind = "policy_publish" if version.origin == "published" else "policy_rollback"
     more = {"operation_id": version.operation_id, "parameters_key": KEY}
     return await asking.control(kind, {"version": number, "digest": version.digest}, version.decision, **more)
+
+
+async def number(asking: Asking, **more: Any) -> int:
+    """Of the version that decides."""
+    return (await asking.decision(asking.subject(), **more)).policy.number
+
+
+async def code_after(asking: Asking, sequence: int) -> str:
+    """Of a decision by a replica that knows of that control event."""
+    return await asking.code(asking.subject(), control_sequence=sequence)

@@ -15,8 +15,10 @@ from tests.policy.publishing import (
     announce,
     another,
     broker_of,
+    code_after,
     decided,
     document,
+    number,
     publish,
     publishable,
     roll_back,
@@ -40,14 +42,6 @@ from writ_trust.statements import read, sign
 async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
     async with publishable(tmp_path) as one:
         yield one
-
-
-async def number(asking: Asking, **more: Any) -> int:
-    return (await asking.decision(asking.subject(), **more)).policy.number
-
-
-async def code_after(asking: Asking, sequence: int) -> str:
-    return await asking.code(asking.subject(), control_sequence=sequence)
 
 
 async def test_the_file_is_stored_and_signed_before_it_decides(asking: Asking) -> None:

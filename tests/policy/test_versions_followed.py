@@ -16,8 +16,10 @@ from tests.policy.publishing import (
     announce,
     another,
     broker_of,
+    code_after,
     decided,
     document,
+    number,
     publish,
     publishable,
 )
@@ -38,14 +40,6 @@ from writ_trust.keys import Key, generate_seed
 async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
     async with publishable(tmp_path) as one:
         yield one
-
-
-async def number(asking: Asking, **more: Any) -> int:
-    return (await asking.decision(asking.subject(), **more)).policy.number
-
-
-async def code_after(asking: Asking, sequence: int) -> str:
-    return await asking.code(asking.subject(), control_sequence=sequence)
 
 
 async def test_every_replica_follows(asking: Asking) -> None:
