@@ -25,6 +25,7 @@ from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue, load_handlers
 from writ_testing.backend_suite import BackendSuite, Heard, task
 from writ_testing.eventually import eventually
+from writ_testing.searching import cmdline
 from writ_testing.trials import ON_A_REAL_HOST, Trial, Trials, listener, repository
 
 CATALOGUE = load_catalogue()
@@ -168,7 +169,7 @@ async def test_what_a_hostops_that_was_killed_left_behind_is_ended(tmp_path: Pat
     with host.child([apt.options(), apt.admin()]):
         installing = asyncio.create_task(run(host, "package_install", package_name="slow"))
         await eventually(lambda: asyncio.to_thread(lambda: flag.exists() and flag.read_text().endswith("\n")))
-        (hostops,) = [pid for pid in living(ID) if b"writ_hostops" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        (hostops,) = [pid for pid in living(ID) if b"writ_hostops" in cmdline(pid)]
         os.kill(hostops, signal.SIGKILL)
         done = await asyncio.wait_for(installing, 20.0)
     assert (done.outcome, done.code, done.effect, done.over) == ("unknown", "ended", "maybe", True)

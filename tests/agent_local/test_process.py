@@ -12,6 +12,7 @@ from tests.agent_local.conftest import House
 from writ_agent.processes import living
 from writ_contracts.agents import Claim
 from writ_testing.eventually import eventually
+from writ_testing.searching import containing, files
 from writ_trust.statements import read
 
 
@@ -117,8 +118,7 @@ async def test_a_secret_is_found_in_no_log_spool_or_environment(house: House, tm
     )
     await agent.stop()
     assert secret.encode() not in agent.log
-    for file in (house.folder / "state-local-a").rglob("*"):
-        assert not file.is_file() or secret.encode() not in file.read_bytes()
+    assert containing(files(house.folder / "state-local-a"), secret) == []
 
 
 async def _many(operation_id: str, wanted: int) -> bool:

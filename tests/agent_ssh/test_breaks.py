@@ -19,6 +19,7 @@ from writ_contracts.errors import WritError
 from writ_hostops import processes
 from writ_testing.backend_suite import Heard
 from writ_testing.eventually import eventually
+from writ_testing.searching import cmdline, contents, pids
 from writ_testing.tcp_proxy import tcp_proxy
 
 
@@ -226,22 +227,11 @@ async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text()
-    except OSError:
-        return ""
+    return contents(Path(f"/proc/{pid}/comm")).decode(errors="replace")
 
 
 def _commands() -> dict[int, str]:
-    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return {pid: _command(pid) for pid in pids}
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
+    return {pid: cmdline(pid).replace(b"\0", b" ").decode(errors="replace") for pid in pids()}
 
 
 async def _supervisors(host: SshHost) -> list[int]:

@@ -25,6 +25,7 @@ from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
 from writ_testing.backend_suite import Heard, task
 from writ_testing.eventually import eventually
+from writ_testing.searching import cmdline
 from writ_testing.sshd import Sshd, descendants, sshd
 from writ_testing.tailscale_local_api import LocalApi, Peer, local_api, node_key
 
@@ -190,7 +191,7 @@ async def test_an_operation_goes_through_netcat_which_ends_with_the_connection(a
         await works(server, Tailnet(client.LocalApi(api.socket), program=program))
 
         async def gone() -> bool:
-            return not any(str(program) in _command_line(pid) for pid in descendants(os.getpid()))
+            return not any(str(program).encode() in cmdline(pid) for pid in descendants(os.getpid()))
 
         await eventually(gone)
 
@@ -254,8 +255,3 @@ async def test_a_refused_peer_is_never_connected_to(api: LocalApi, tmp_path: Pat
         await backend.close()
         assert "Connection from" not in server.log.read_text()
     assert refused.value.code == "tailscale_wrong_node"
-
-
-def _command_line(pid: int) -> str:
-    path = Path(f"/proc/{pid}/cmdline")
-    return path.read_bytes().decode(errors="replace") if path.exists() else ""

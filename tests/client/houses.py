@@ -84,12 +84,3 @@ async def up(tmp_path: Path, environ: Mapping[str, str] | None = None, **options
         if one.process.returncode is None:
             one.process.terminate()
         await asyncio.wait_for(one.process.wait(), WITHIN)
-
-
-def alive(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"

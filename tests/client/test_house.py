@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.client.houses import AGENT, WITHIN, alive, start, up
+from tests.client.houses import AGENT, WITHIN, start, up
 
 from writ_bus.errors import Forbidden
 from writ_client.context import Context, open_bus
@@ -20,13 +20,13 @@ from writ_client.house.supervisor import Options
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable
 from writ_runtime import yamlfile
 from writ_runtime.files import read_agents, read_principals
+from writ_testing.searching import alive, files, folders, modes
 
 
 async def test_an_empty_folder_becomes_an_installation_for_its_owner_alone(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
-        modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in [one.home.root, *one.home.root.rglob("*")]}
-        assert {oct(mode) for path, mode in modes.items() if path.is_dir()} == {"0o700"}
-        assert {oct(mode) for path, mode in modes.items() if path.is_file()} == {"0o600"}
+        assert {oct(mode) for mode in modes(folders(one.home.root))} == {"0o700"}
+        assert {oct(mode) for mode in modes(files(one.home.root))} == {"0o600"}
         names = {path.stem for path in one.home.keys.glob("*.seed")}
         services = {"bootstrap", "sys", "status", "policy", "executor", "audit", "keeper"}
         assert names == services | {AGENT, "principal-operator"}

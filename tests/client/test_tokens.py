@@ -23,6 +23,7 @@ from writ_contracts.errors import Conflict, Denied, Full, Invalid, Unreachable, 
 from writ_contracts.notices import Notice
 from writ_contracts.wire import encode
 from writ_runtime.files import read_agents
+from writ_testing.searching import containing, files
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
@@ -86,8 +87,7 @@ def test_a_token_says_where_and_whom_to_believe_and_its_private_half_is_kept_now
     assert (ticket.token, ticket.pool, ticket.url) == (token.id, POOL, URL)
     assert ticket.policy_key == home.key("policy").public
     assert ticket.key.public == token.key
-    for path in home.root.rglob("*"):
-        assert not path.is_file() or ticket.seed not in path.read_text()
+    assert containing(files(home.root), ticket.seed) == []
     assert stat.S_IMODE((home.tokens / f"{token.id}.json").stat().st_mode) == 0o600
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from writ_testing.searching import cmdline, environ, pids
+
 PROMISED = (
     "allow",
     "digest_before",
@@ -33,14 +35,7 @@ async def test_the_demonstration_goes_as_it_says_and_leaves_nothing_running(tmp_
     assert running_in(tmp_path) == []
 
 
-def running_in(folder: Path) -> list[str]:
+def running_in(folder: Path) -> list[int]:
     """Processes that were started with something of this folder."""
-    found = []
-    for process in Path("/proc").iterdir():
-        try:
-            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-        except (OSError, NotADirectoryError):
-            continue
-        if process.name != str(os.getpid()) and str(folder).encode() in told:
-            found.append(process.name)
-    return found
+    others = [pid for pid in pids() if pid != os.getpid()]
+    return [pid for pid in others if str(folder).encode() in cmdline(pid) + environ(pid)]

@@ -19,8 +19,10 @@ from writ_contracts.inventory import AgentKey
 from writ_contracts.requests import OperationView
 from writ_contracts.signing import Signed
 from writ_runtime.files import read_agents
+from writ_testing import searching
 from writ_testing.eventually import eventually
 from writ_testing.house import RunningHouse
+from writ_testing.searching import containing
 from writ_trust.statements import digest, open_signed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -82,8 +84,7 @@ async def test_a_secret_is_found_nowhere(house: RunningHouse, writ: Writ, files:
     assert wrong.error
     assert CANARY not in wrong.error.message
     assert CANARY not in house.logs()
-    stored = [path for path in house.home.root.rglob("*") if path.is_file()]
-    assert [path for path in stored if CANARY.encode() in path.read_bytes()] == []
+    assert containing(searching.files(house.home.root), CANARY) == []
     assert CANARY not in await metrics_of(house)
 
 
@@ -200,11 +201,4 @@ async def test_a_cancel_ends_the_whole_process_tree(house: RunningHouse, writ: W
 
 def _marked(operation_id: str) -> list[int]:
     """Processes whose environment names the operation."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if operation_id.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
+    return [pid for pid in searching.pids() if operation_id.encode() in searching.environ(pid)]

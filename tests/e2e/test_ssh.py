@@ -21,6 +21,7 @@ from tests.e2e.test_grants import security
 from writ_client.client import Writ
 from writ_testing.eventually import eventually
 from writ_testing.house import RunningHouse, open_policy, prepare, running_house
+from writ_testing.searching import cmdline, containing, environ, files, pids
 from writ_testing.sshd import Sshd, descendants, make_key, sshd
 from writ_testing.tailscale_local_api import LocalApi, Peer, local_api, node_key
 
@@ -121,7 +122,7 @@ async def test_nothing_secret_is_found_anywhere(ssh: SshHouse, writ: Writ) -> No
     for secret in (CANARY, AGENTS_OWN, key):
         assert secret not in ssh.house.logs() + await metrics_of(ssh.house, 4) + ssh.server.log.read_text()
         folders = (ssh.house.home.root, ssh.server.host_folder, ssh.root)
-        assert [str(path) for path in holding_it(folders, secret)] == []
+        assert containing(files(*folders), secret) == []
 
 
 async def test_another_host_key_is_refused_and_recorded(ssh: SshHouse, writ: Writ) -> None:
@@ -186,11 +187,10 @@ def watching(ssh: SshHouse, secrets: Iterable[str]) -> Iterator[list[str]]:
 
     def look() -> None:
         while not over.wait(0.005):
-            for pid, name in [(pid, "cmdline") for pid in _pids()] + [
-                (pid, "environ") for pid in ssh.server.sessions()
-            ]:
-                if any(secret in _read(pid, name) for secret in wanted):
-                    seen.append(f"{name} of {pid}: {_read(pid, 'cmdline')[:200]!r}")
+            told = [(pid, cmdline(pid)) for pid in pids()] + [(pid, environ(pid)) for pid in ssh.server.sessions()]
+            for pid, words in told:
+                if any(secret in words for secret in wanted):
+                    seen.append(f"of {pid}: {words[:200]!r}")
 
     thread = Thread(target=look)
     thread.start()
@@ -201,26 +201,5 @@ def watching(ssh: SshHouse, secrets: Iterable[str]) -> Iterator[list[str]]:
         thread.join()
 
 
-def holding_it(folders: Iterable[Path], secret: str) -> list[Path]:
-    """The files with it."""
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    return [path for path in files if secret.encode() in _contents(path)]
-
-
 def _accepted(server: Sshd) -> list[str]:
     return [line for line in server.log.read_text().splitlines() if "Accepted publickey" in line]
-
-
-def _pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _read(pid: int, name: str) -> bytes:
-    return _contents(Path(f"/proc/{pid}/{name}"))
-
-
-def _contents(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # gone meanwhile
-        return b""

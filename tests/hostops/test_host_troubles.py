@@ -18,6 +18,7 @@ from tests.hostops.test_injection import samples
 
 from writ_hostops import HANDLERS, Stop, commands, processes
 from writ_testing.peers import program
+from writ_testing.searching import alive
 
 BY_PROGRAM = [name for name in HANDLERS if name.startswith(("package_", "backup_"))]
 CHANGES = [name for name, actions in HANDLERS.items() if "preview" in actions]
@@ -48,15 +49,6 @@ def target(srv: Path, tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "password").write_text("x")
     backup = {"repository": str(tmp_path / "repo"), "password_file": str(tmp_path / "password")}
     return {"file_roots": [str(srv)], "backup": backup}
-
-
-def lives(pid: str) -> bool:
-    """Neither gone nor dead and waiting to be asked for."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(") ")[2][0] not in "ZX"
 
 
 def tried(ask: Ask, srv: Path, target: dict[str, Any], operation: str, **more: Any) -> dict[str, Any]:
@@ -134,7 +126,7 @@ def test_a_program_that_hangs_ends_with_the_time_and_with_its_children(
         True,
     )
     assert time.monotonic() - began < 1 + 2 * commands.GRACE + 5
-    assert [path for path in tmp_path.glob("pid-*") if lives(path.name[4:])] == []
+    assert [path for path in tmp_path.glob("pid-*") if alive(int(path.name[4:]))] == []
 
 
 def test_a_child_that_keeps_the_pipes_does_not_keep_the_operation(stand_ins: StandIns) -> None:

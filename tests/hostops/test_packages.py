@@ -8,9 +8,9 @@ import pytest
 from tests.hostops.apt_root import AptRoot
 from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask
-from tests.hostops.test_host_troubles import lives
 
 from writ_hostops import Stop, commands
+from writ_testing.searching import alive
 
 
 def test_the_newest_version_is_installed_with_what_it_needs(ask: Ask, apt_root: AptRoot) -> None:
@@ -233,7 +233,7 @@ def test_a_cancel_in_the_middle_tells_what_dpkg_has_then_and_leaves_no_process(
     assert (result["outcome"], result["code"], result["effect"]) == ("cancelled", "cancelled", "done")
     assert "dpkg could not finish slow" in result["message"]
     assert result["state"]["status"] == "half-configured"
-    assert not lives(flag.read_text().strip())
+    assert not alive(int(flag.read_text()))
 
 
 def _cancel_when(flag: Path, stop: Stop) -> None:
