@@ -19,6 +19,7 @@ from writ_client.house.nats import Address, BundledServer, free_port
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, WritError
 from writ_contracts.requests import OperationView
+from writ_runtime.service import DRAFT
 from writ_testing.bundles import rewritten
 from writ_testing.eventually import eventually
 from writ_testing.house import RunningHouse, local_target, open_policy, prepare, running_house
@@ -135,6 +136,7 @@ async def test_a_home_at_rest_is_backed_up_too_and_a_backup_is_restored_once_and
     large = old / "home" / "2026-10.writ"  # an archive, say, that somebody keeps there
     with large.open("wb") as growing:
         growing.truncate(65 << 20)
+    (old / "home" / f".agents.yaml.1{DRAFT}").touch()
     assert (await house.writ("backup", str(file))).status == 0
     assert (await house.writ("backup", str(file))).status == 2, "a file that is there is never overwritten"
 
@@ -154,6 +156,7 @@ async def test_a_home_at_rest_is_backed_up_too_and_a_backup_is_restored_once_and
 
     assert (await house.writ("restore", str(file), environ=at(there))).status == 0
     assert not list(tmp_path.glob(".*restoring*"))
+    assert not list(there.glob(f".*{DRAFT}")), "a draft is gone in the next moment"
     assert (there / large.name).stat().st_size == 65 << 20
     assert not (there / "tokens").exists(), "one that was used after the backup would be good again"
     async with running_house(tmp_path, home=Home(there), environ=ENVIRON) as again, await again.client() as writ:

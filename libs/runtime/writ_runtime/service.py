@@ -39,6 +39,8 @@ from writ_runtime.spans import exporting
 
 Settings = TypeVar("Settings", bound=ServiceConfig)
 
+DRAFT = ".draft"  # how the name of a file ends that is being written and will be put in another's place
+
 
 class RunFile(Struct, frozen=True, kw_only=True):
     """What a started service leaves for whoever started it."""
@@ -186,7 +188,7 @@ def _settle_memory() -> None:
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """All of it or nothing, also for who reads at this moment; the folder must exist."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)  # whatever the umask is
@@ -198,7 +200,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 def create_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """As `write_atomically`, but of many who do it at once one does: FileExistsError where there is one already."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
     write_atomically(draft, data, mode)
     try:
         os.link(draft, path)

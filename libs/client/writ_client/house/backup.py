@@ -31,7 +31,7 @@ from writ_client.house.report import read_report
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_contracts.restored import FILE, Restored
-from writ_runtime.service import sync_folder, write_atomically
+from writ_runtime.service import DRAFT, sync_folder, write_atomically
 
 FORMAT = "writ.backup.v1"
 _FILES, _PACKED = "home/", "streams/"
@@ -99,7 +99,7 @@ async def _pack(bus: NatsBus, writer: BundleWriter) -> tuple[list[Packed], list[
 
 def _files(home: Home, leaving_out: Path) -> Iterator[Path]:
     """Keys, lists and settings: everything but logs, what runs, agents' and audit's state, and the streams. One-time
-    tokens neither: one that was used or taken back afterwards would be good again.
+    tokens neither: one that was used or taken back afterwards would be good again. Nor what somebody writes just now.
     """
     others = (home.log, home.run, home.state, home.store, home.server_config, home.tokens)
     drafts = {leaving_out, leaving_out.with_name(f"{leaving_out.name}.partial")}
@@ -108,7 +108,7 @@ def _files(home: Home, leaving_out: Path) -> Iterator[Path]:
         names[:] = [name for name in names if here / name not in others]
         for name in files:
             file = here / name
-            if file not in others and file not in drafts and file.is_file():
+            if file not in others and file not in drafts and not name.endswith(DRAFT) and file.is_file():
                 yield file
 
 
