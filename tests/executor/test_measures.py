@@ -1,6 +1,8 @@
 """What an executor counts: every end once, every stage, pools as they stand; and never more series for more targets."""
 
 import time
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from tests.executor.agent_hands import heartbeat
@@ -199,6 +201,36 @@ async def test_an_audit_service_that_is_silent_or_behind_is_told(world: World) -
     reason = await eventually(behind)
     assert reason == "audit is 4000 events behind the journal"
     assert isinstance(reason, Attention)
+
+
+async def test_a_policy_that_does_not_answer_is_told_until_it_does(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(world.close)
+        counted = await counting(world)
+        assert (await counted.checks())["decisions"] is None
+        answer = await world.ask("service_restart", **RESTART)
+        assert (answer.error and answer.error.code) == "unavailable"
+        reason = (await counted.checks())["decisions"]
+        assert str(reason).startswith("policy does not answer: ")
+        assert isinstance(reason, Attention)
+        await world.policy.serve(world.bus)
+        assert (await world.ask("service_restart", **RESTART)).error is None
+        assert (await counted.checks())["decisions"] is None
+
+
+async def test_a_journal_that_takes_no_new_operations_is_told_before_it_is_full(world: World) -> None:
+    counted = await counting(world)
+    admission = world.executors[0].admission
+    admission.weigh = admission.summarise  # type: ignore[method-assign]
+    assert (await counted.checks())["journal"] is None
+    admission.fill, admission._each = 0.8, 0.06
+    assert (await world.ask("service_restart", **RESTART)).error is None
+    reason = (await counted.checks())["journal"]
+    assert reason == "the journal is 80% full: new operations are refused until `writ journal archive`"
+    assert isinstance(reason, Attention)
+    admission.fill = 1.0
+    assert not isinstance((await counted.checks())["journal"], Attention)
 
 
 async def test_an_executor_that_has_not_heard_of_audit_yet_says_nothing_of_the_journal(world: World) -> None:

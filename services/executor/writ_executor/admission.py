@@ -56,12 +56,18 @@ class Admission:
         """One more operation. Raises Full (`full`, `too_many_open`); control operations pass."""
         if control:
             return
-        if self.fill + self._index.count() * self._each >= self._config.full_at:
+        if full := self.full():
             self.turned_away(principal, "full")
-            raise Full(f"the journal is {self.fill:.0%} full: new operations are refused until `writ journal archive`")
+            raise Full(full)
         if self._index.count_of(principal) >= self._config.most_open:
             self.turned_away(principal, "too_many_open")
             raise Full(f"{principal} has {self._config.most_open} operations that have not ended", code="too_many_open")
+
+    def full(self) -> str | None:
+        """Why no operation may begin: what is left of the journal is for those that have begun."""
+        if self.fill + self._index.count() * self._each < self._config.full_at:
+            return None
+        return f"the journal is {self.fill:.0%} full: new operations are refused until `writ journal archive`"
 
     @contextmanager
     def keeping(self, principal: str, size: int) -> Iterator[None]:

@@ -59,6 +59,7 @@ class Parts:
     queries: Queries
     notices: Notices
     audits: Audits
+    policy: PolicyClient
     generations: Generations
     settling: Settling
 
@@ -104,6 +105,7 @@ def compose(  # long: one list of parts, each given those before it
         queries=Queries(catalogue, index, lives, targets, vault, policy, work, tests, buckets, generations),
         notices=Notices(recorder),
         audits=audits,
+        policy=policy,
         generations=generations,
         settling=Settling(config.restored, index, lives, recorder, endings),
     )

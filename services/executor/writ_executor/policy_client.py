@@ -1,6 +1,7 @@
 """Asking policy. Its answers are checked here: nothing goes on that it did not sign for this very question."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -9,7 +10,7 @@ from msgspec import Struct, structs
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, Granted
-from writ_contracts.errors import Invalid, Unreachable, Untrusted
+from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
@@ -20,6 +21,7 @@ from writ_trust.statements import digest, open_signed, read
 TIMEOUT = 4.0
 """Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
 Answered = TypeVar("Answered", Decided, Granted)
+REMEMBERED = 60.0
 BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
@@ -45,6 +47,13 @@ class PolicyClient:
         self._trusted = (policy_key,)
         self._listings = Listings(bus, policy_key, measures)
         self._measures = measures
+        self._silent: tuple[float, str] | None = None
+
+    def problem(self) -> str | None:
+        """That policy did not answer the last question, of this minute."""
+        if self._silent is None or time.monotonic() > self._silent[0] + REMEMBERED:
+            return None
+        return f"policy does not answer: {self._silent[1]}"
 
     async def decide(self, ask: Decide) -> Verdicts:
         """The decision. Raises Invalid (what policy calls invalid), Unreachable, TimedOut, Untrusted."""
@@ -88,7 +97,13 @@ class PolicyClient:
         data = encode(ask)
 
         async def once() -> Answered:
-            return decode((await self._bus.request(subject, data, timeout=TIMEOUT)).data, kind)
+            try:
+                answer = await self._bus.request(subject, data, timeout=TIMEOUT)
+            except (TimedOut, Unreachable) as error:
+                self._silent = (time.monotonic(), str(error))
+                raise
+            self._silent = None
+            return decode(answer.data, kind)
 
         return await _until_caught_up(once)
 

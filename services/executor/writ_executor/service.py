@@ -79,7 +79,7 @@ class Executor:
             parts.queries,
         )
         self.notices, self._audits, self._generations = parts.notices, parts.audits, parts.generations
-        self._settling = parts.settling
+        self._settling, self._policy = parts.settling, parts.policy
         measured.before(self._look_around)
 
     async def serve(self) -> None:
@@ -126,6 +126,7 @@ class Executor:
             "pools": self._pools_check,
             "success": self._success_check,
             "audit": self._audit_check,
+            "decisions": self._decisions_check,
         }
 
     async def _pools_check(self) -> str | None:
@@ -149,7 +150,10 @@ class Executor:
         last = (await self._bus.journal.usage()).last_sequence
         if not await self.follower.reached(last, timeout=1.0):
             return f"{last - self.index.sequence} events behind the journal"
-        return f"the journal is {self.admission.fill:.0%} full" if self.admission.fill >= 1 else None
+        if self.admission.fill >= 1:
+            return f"the journal is {self.admission.fill:.0%} full"
+        full = self.admission.full()
+        return Attention(full) if full else None
 
     async def _inventory_check(self) -> str | None:
         problem = next((file.problem for file in self._files if file.problem), None)
@@ -157,6 +161,10 @@ class Executor:
 
     async def _audit_check(self) -> str | None:
         problem = self._audits.problem()
+        return Attention(problem) if problem else None
+
+    async def _decisions_check(self) -> str | None:
+        problem = self._policy.problem()
         return Attention(problem) if problem else None
 
     def _endpoints(self) -> list[Endpoint]:
