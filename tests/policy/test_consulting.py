@@ -103,6 +103,21 @@ async def test_who_may_read_the_policy_asks_about_everybody(asking: Asking, alic
     assert (broken.valid, broken.problems[0].severity) == (False, "lint")
 
 
+async def test_one_operation_is_simulated_in_all_combinations(alice: PolicyQueries) -> None:
+    everywhere = ["web-a", "writ"]
+    told = await alice.simulate(
+        "service_restart", NGINX, targets=everywhere, principals=["bob", "nobody"], at=[at(NOON), at(NOON) + 60]
+    )
+    assert [(one.principal, one.target) for one, _ in told[::2]] == [
+        (who, target) for who in ("bob", "nobody") for target in everywhere
+    ]
+    assert len({one.at for one, _ in told}) == 2
+    assert [result.decision for _, result in told] == ["allow", "allow", *["invalid"] * 6]
+    assert [one.principal for one, _ in await alice.simulate("service_restart", NGINX, targets=["web-a"])] == ["alice"]
+    with pytest.raises(Invalid, match="name fewer targets"):
+        await alice.simulate("service_restart", NGINX, targets=["web-a"] * (MAX_REQUESTS + 1))
+
+
 async def test_a_suite_is_run_on_what_is_there(alice: PolicyQueries) -> None:
     case = {
         "name": "bob restarts",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from writ_bus.port import Bus
 from writ_client.asking import Reply, ask
+from writ_client.combinations import Simulated, combinations
 from writ_client.failures import raise_for
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
@@ -81,6 +82,31 @@ class PolicyQueries:
                 raise
         half = len(requests) // 2
         return [*await self.eval(requests[:half]), *await self.eval(requests[half:])]
+
+    async def simulate(
+        self,
+        operation: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        targets: Sequence[str],
+        principals: Sequence[str] = (),
+        at: Sequence[float] = (),
+        dry_run: bool = False,
+        emergency: bool = False,
+    ) -> Simulated:
+        """What the policy says of one operation in all combinations: by each principal (oneself, where none is named),
+        on each target, at each instant (Unix seconds; now, where none is named).
+        """
+        asked = combinations(
+            operation,
+            parameters,
+            principals=principals or [self._principal],
+            targets=targets,
+            at=at,
+            dry_run=dry_run,
+            emergency=emergency,
+        )
+        return list(zip(asked, await self.eval(asked), strict=True))
 
     async def validate(
         self, document: str, *, mode: Literal["strict", "permissive"] | None = None

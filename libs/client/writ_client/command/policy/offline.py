@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from writ_client.combinations import Simulated, combinations
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts.errors import Invalid
@@ -57,6 +58,29 @@ class OfflinePolicy:
         """What the policy says of requests of anybody."""
         now = time.time()
         return [lines.decided(self.setting, request, now=now) for request in requests]
+
+    async def simulate(
+        self,
+        operation: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        targets: Sequence[str],
+        principals: Sequence[str] = (),
+        at: Sequence[float] = (),
+        dry_run: bool = False,
+        emergency: bool = False,
+    ) -> Simulated:
+        """What the policy says of one operation in all combinations."""
+        asked = combinations(
+            operation,
+            parameters,
+            principals=principals or [self._who(None)],
+            targets=targets,
+            at=at,
+            dry_run=dry_run,
+            emergency=emergency,
+        )
+        return list(zip(asked, await self.eval(asked), strict=True))
 
     async def allowed(
         self,

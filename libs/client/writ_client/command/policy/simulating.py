@@ -1,26 +1,26 @@
 """`writ policy simulate`: one operation on many targets, by many principals, at many instants."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from fnmatch import fnmatchcase
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import click
 
+from writ_client.combinations import Simulated
 from writ_client.command import moments
 from writ_client.command.exits import Exit
 from writ_client.command.options import asking
 from writ_client.command.output import Screen
-from writ_client.command.policy.files import Files, named, offline, read
+from writ_client.command.policy.files import named, offline, read
 from writ_client.command.policy.offline import OfflinePolicy
 from writ_client.command.policy.words import decision, instant_option
 from writ_client.command.requests import parameters_of
 from writ_client.command.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.policy_questions import MAX_REQUESTS, EvalRequest, EvalResult
+from writ_contracts.policy_questions import EvalRequest, EvalResult
 from writ_rules.loading import Mode
 from writ_runtime.plugins import load_catalogue
 
@@ -58,46 +58,22 @@ async def simulate(
     Exit status 3 when all of them are denied.
     """
     files = named(policy_file, inventory, principals, mode)
-    moments_asked = [instant_option(text) for text in instants] or [None]
-    parameters = parameters_of(operation, words)
-    asked_by = who or (settings.who(),)
-
-    def requests(known: Iterable[str]) -> list[EvalRequest]:
-        matrix = product(asked_by, _chosen(known, targets, operation), moments_asked)
-        return [
-            EvalRequest(
-                principal=principal,
-                operation=operation,
-                target=target,
-                parameters=parameters,
-                at=None if at is None else datetime.fromtimestamp(at, UTC).isoformat(),
-                dry_run=dry_run,
-                emergency=emergency,
-            )
-            for principal, target, at in matrix
-        ]
-
-    asked, answers = await _decided(settings, files, requests)
-    _show(settings.screen, asked, answers)
-    return Exit.DENIED if all(answer.decision in ("deny", "invalid") for answer in answers) else Exit.DONE
-
-
-async def _decided(
-    settings: Settings, files: Files | None, requests: Any
-) -> tuple[list[EvalRequest], list[EvalResult]]:
+    asked: dict[str, Any] = {
+        "parameters": parameters_of(operation, words),
+        "principals": who or (settings.who(),),
+        "at": [at for text in instants if (at := instant_option(text)) is not None],
+        "dry_run": dry_run,
+        "emergency": emergency,
+    }
     if files is not None:
         source = OfflinePolicy(read(settings, files), None)
-        asked = _bounded(requests(source.setting.targets))
-        return asked, await source.eval(asked)
-    async with await settings.connect() as writ:
-        asked = _bounded(requests([target.id for target in await writ.targets()]))
-        return asked, await writ.policy.eval(asked)
-
-
-def _bounded(asked: list[EvalRequest]) -> list[EvalRequest]:
-    if len(asked) > MAX_REQUESTS:
-        raise Invalid(f"{len(asked)} combinations, at most {MAX_REQUESTS}: name fewer targets")
-    return asked
+        told = await source.simulate(operation, targets=_chosen(source.setting.targets, targets, operation), **asked)
+    else:
+        async with await settings.connect() as writ:
+            known = [target.id for target in await writ.targets()]
+            told = await writ.policy.simulate(operation, targets=_chosen(known, targets, operation), **asked)
+    _show(settings.screen, told)
+    return Exit.DENIED if all(answer.decision in ("deny", "invalid") for _, answer in told) else Exit.DONE
 
 
 def _chosen(known: Iterable[str], globs: tuple[str, ...], operation: str) -> list[str]:
@@ -114,9 +90,9 @@ def _chosen(known: Iterable[str], globs: tuple[str, ...], operation: str) -> lis
     return [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
 
 
-def _show(screen: Screen, asked: list[EvalRequest], answers: list[EvalResult]) -> None:
+def _show(screen: Screen, told: Simulated) -> None:
     if screen.json:
-        screen.data([_joined(*pair) for pair in zip(asked, answers, strict=True)])
+        screen.data([_joined(request, answer) for request, answer in told])
         return
     rows = [
         (
@@ -127,7 +103,7 @@ def _show(screen: Screen, asked: list[EvalRequest], answers: list[EvalResult]) -
             answer.rules,
             answer.reason,
         )
-        for request, answer in zip(asked, answers, strict=True)
+        for request, answer in told
     ]
     screen.table(("principal", "target", "at", "decision", "rules", "why"), rows)
 
