@@ -61,7 +61,7 @@ async def search(bus: Bus, reader: str, /, **fields: Any) -> SearchAnswer:
 
 async def ask(bus: Bus, principal: str, kind: str, data: bytes, answer: type[Reply]) -> Reply:
     """What a principal gets for these bytes."""
-    message = await bus.request(query(principal, kind), data, timeout=10)
+    message = await bus.request(query(principal, kind), data, timeout=30)
     return decode(message.data, answer)
 
 

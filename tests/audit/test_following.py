@@ -13,7 +13,7 @@ from writ_audit.measures import metrics
 from writ_testing.memory_broker import Broker
 from writ_testing.memory_bus import MemoryBus
 
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 async def all_of(bus: MemoryBus, count: int) -> list[str]:

@@ -14,7 +14,9 @@ from tests.audit.history import History
 from tests.audit.replica import kinds, policy, replica, search, trace
 
 from writ_client.client import Writ
+from writ_contracts.audit import SearchRow
 from writ_runtime.service import RunFile
+from writ_testing.eventually import eventually
 from writ_testing.nats_server import WritServer, writ_server
 
 WHOLE = ["requested", "dispatched", "started", "finished"]
@@ -86,11 +88,16 @@ async def test_a_killed_service_loses_nothing_and_stops_in_order(server: WritSer
         await first.wait()
     second_half = [await history.carried_out("alice", f"b{number}") for number in range(20)]
     async with process(server, tmp_path / "audit") as second:
-        rows = (await search(alice, "alice", principal="alice", limit=1000)).rows
+
+        async def caught_up() -> list[SearchRow] | None:
+            rows = (await search(alice, "alice", principal="alice", limit=1000)).rows
+            return rows if len(rows) >= 40 else None
+
+        rows = await eventually(caught_up, what="an index of all operations")
         assert [row.operation_id for row in rows] == [*first_half, *second_half][::-1]
         assert kinds(await trace(alice, "alice", operation_id=second_half[-1])) == WHOLE
         second.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await second.wait() == 0
 
 

@@ -1,0 +1,11 @@
+"""For all tests of audit: a query waits for the index, however slow the machine is at that moment."""
+
+import pytest
+
+from writ_audit import reading
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a query finds is tested, and not how far the index gets in two seconds."""
+    monkeypatch.setattr(reading, "CATCH_UP", 25.0)
