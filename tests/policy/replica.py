@@ -135,7 +135,7 @@ class Asking:
 
     async def decide(self, subject: Subject, *, control_sequence: int = 0, **look: Any) -> Decided:
         ask = Decide(subject=subject, control_sequence=control_sequence, **look)
-        return decode((await self.bus.request(subjects.POLICY_DECIDE, encode(ask), timeout=10)).data, Decided)
+        return decode((await self.bus.request(subjects.POLICY_DECIDE, encode(ask), timeout=30)).data, Decided)
 
     async def decision(self, subject: Subject, **more: Any) -> Decision:
         """The decision, whose signature holds."""
@@ -160,7 +160,7 @@ class Asking:
         self, subject: Subject, claim: Signed | None = None, *, control_sequence: int = 0, **more: Any
     ) -> Granted:
         ask = AskGrant(subject=subject, claim=claim or self.claim(subject), control_sequence=control_sequence, **more)
-        return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, Granted)
+        return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=30)).data, Granted)
 
     async def grant(self, subject: Subject, claim: Signed | None = None) -> Grant:
         """The grant, whose signature holds."""

@@ -23,7 +23,7 @@ from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
 from writ_testing.nats_server import WritServer, writ_server
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 class Running:
@@ -43,7 +43,7 @@ class Running:
 
 def _get(url: str) -> tuple[int, str]:
     try:
-        with urlopen(url, timeout=5) as answer:
+        with urlopen(url, timeout=PATIENCE) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()

@@ -40,7 +40,7 @@ class Scanned:
         body = {"target": "web-a", "at": self.one.clock.now, "findings": list(findings), **changed}
         headers = {"Nats-Request-Info": json.encode({"user": key or self.one.files.keys[by].public}).decode()}
         payload = json.encode(body) if data is None else data
-        message = await self.one.bus.request(subjects.scan(by), payload, timeout=5, headers=headers)
+        message = await self.one.bus.request(subjects.scan(by), payload, timeout=30, headers=headers)
         return decode(message.data, Reported)
 
     async def code(self, asking: Asking, operation: str = "service_restart", **subject: Any) -> str:
@@ -158,7 +158,7 @@ async def test_a_report_may_come_as_messagepack(scanned: Scanned) -> None:
     key = scanned.one.files.keys["trivy"].public
     headers = {"Nats-Request-Info": json.encode({"user": key}).decode(), "Content-Type": MSGPACK}
     data = msgpack.encode({"target": "web-a", "at": scanned.one.clock.now, "findings": []})
-    message = await scanned.one.bus.request(subjects.scan("trivy"), data, timeout=5, headers=headers)
+    message = await scanned.one.bus.request(subjects.scan("trivy"), data, timeout=30, headers=headers)
     assert msgpack.decode(message.data)["error"] is None
     assert await scanned.code(scanned.one) == "allowed"
 

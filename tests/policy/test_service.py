@@ -261,8 +261,8 @@ def test_any_bytes_get_an_answer(tmp_path_factory: pytest.TempPathFactory, data:
         broker = Broker()
         bus = MemoryBus(broker)
         async with replica(MemoryBus(broker), bus, files(tmp_path_factory.mktemp("raw"))):
-            decided = decode((await bus.request(subjects.POLICY_DECIDE, data, timeout=5)).data, Decided)
-            granted = decode((await bus.request(subjects.POLICY_GRANT, data, timeout=5)).data, Granted)
+            decided = decode((await bus.request(subjects.POLICY_DECIDE, data, timeout=30)).data, Decided)
+            granted = decode((await bus.request(subjects.POLICY_GRANT, data, timeout=30)).data, Granted)
             assert decided.error is not None
             assert granted.error is not None
             assert decided.error.code == granted.error.code == "invalid"
