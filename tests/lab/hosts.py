@@ -21,13 +21,18 @@ Seen = TypeVar("Seen")
 
 
 def until(look: Callable[[], Seen | None], within: float, what: str) -> Seen:
-    """What `look` sees once it sees something; an AssertionError naming `what` after `within` seconds."""
+    """What `look` sees once it sees something; an AssertionError naming `what` after `within` seconds.
+
+    The last look is one that began after that time: a machine that stood still meanwhile has not been looked at.
+    """
     pause, deadline = threading.Event(), time.monotonic() + within
-    while time.monotonic() < deadline:
+    while True:
+        late = time.monotonic() > deadline
         if seen := look():
             return seen
+        if late:
+            raise AssertionError(f"not within {within:g} s: {what}")
         pause.wait(0.05)
-    raise AssertionError(f"not within {within:g} s: {what}")
 
 
 class Host:
