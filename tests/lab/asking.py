@@ -54,3 +54,9 @@ def settled(writ: Writ, number: str) -> None:
 def security(writ: Writ, number: str) -> list[str]:
     """The kinds of security events in the operation's trace."""
     return [event["body"]["kind"] for event in writ.trace(number) if event["kind"] == "security"]
+
+
+def reported(writ: Writ, number: str, kind: str) -> None:
+    """A security event of that kind, and no other, comes into the operation's trace: its agent sends it by itself."""
+    until(lambda: security(writ, number) != [], 30.0, f"{kind} is told")
+    assert security(writ, number) == [kind]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from tests.lab.asking import begun, hang_up, only, security, settled
+from tests.lab.asking import begun, hang_up, only, reported, security, settled
 from tests.lab.hosts import SHELLS, Host, until
 from tests.lab.installation import Writ
 from tests.lab.ssh_agent import SshAgent
@@ -105,6 +105,8 @@ def test_a_peer_that_is_not_as_it_should_be_is_refused(
     before = host.show("nginx", "InvocationID")
     done = writ.run("service_restart", "service_name=nginx", target="peer", status=1)
     assert (done["outcome"], done["code"]) == ("failed", code)
+    if "wrong" in code:
+        reported(writ, done["operation_id"], "wrong_peer")
     assert security(writ, done["operation_id"]) == (["wrong_peer"] if "wrong" in code else [])
     assert host.show("nginx", "InvocationID") == before
 
