@@ -22,9 +22,19 @@ def begun(writ: Writ, host: Host, unit: str, *parameters: str) -> str:
     return number
 
 
+def let_go(host: Host) -> None:
+    """That unit has taken its time, and starts."""
+    host.write("/run/slow-enough", "")
+
+
 def hang_up(host: Host) -> None:
     """All connections to its sshd break, and what they carried is ended by nobody."""
     host.attempt("pkill", "--signal=KILL", "--exact", "sshd-session")
+
+
+def times(writ: Writ, number: str) -> dict[str, float]:
+    """When each kind of event came on record: not late because whoever looks is."""
+    return {event["kind"]: event["at"] for event in writ.trace(number)}
 
 
 def outcomes(kinds: list[str]) -> list[str]:

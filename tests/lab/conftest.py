@@ -168,13 +168,13 @@ ExecStartPost=/bin/sh -c 'echo started >> /srv/slow-starts'
 
 @pytest.fixture
 def slow(writ: Writ, host: Host) -> Iterator[str]:
-    """A running unit whose restart takes 10 s, unless told otherwise."""
+    """A running unit whose restart takes a minute, or until `asking.let_go`: tests are in its middle till then."""
     host.run("rm", "-f", "/run/slow-enough")
     host.write("/etc/systemd/system/slow.service", SLOW)
     host.write("/run/slow", "0")
     host.run("systemctl", "daemon-reload")
     host.run("systemctl", "start", "slow")
-    host.write("/run/slow", "10")
+    host.write("/run/slow", "60")
     yield "slow"
     host.write("/run/slow", "0")
     host.attempt("systemctl", "kill", "--signal=KILL", "slow")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.lab.asking import begun, only, settled
+from tests.lab.asking import begun, let_go, only, settled
 from tests.lab.hosts import Host, until
 from tests.lab.installation import AGENT, Writ
 
@@ -40,13 +40,12 @@ def test_an_agent_killed_in_the_middle_comes_back_and_the_operation_has_one_outc
     writ: Writ, host: Host, slow: str
 ) -> None:
     starts = host.run("cat", "/srv/slow-starts")
-    host.write("/run/slow", "60")
     number = begun(writ, host, slow)
     instance = host.show(AGENT, "MainPID")
     host.run("systemctl", "kill", "--signal=KILL", AGENT)
     until(lambda: host.show(AGENT, "MainPID") not in ("0", instance), 20.0, "systemd starts the agent again")
     done = writ.ended(number, 60.0)
     assert (done["outcome"], done["code"]) == ("unknown", "agent_restarted")
-    host.write("/run/slow-enough", "")
+    let_go(host)
     settled(writ, number)
     assert host.run("cat", "/srv/slow-starts").splitlines() == [*starts.splitlines(), "started"]

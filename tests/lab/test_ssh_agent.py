@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from tests.lab.asking import begun, hang_up, only, reported, security, settled
+from tests.lab.asking import begun, hang_up, let_go, only, reported, security, settled
 from tests.lab.hosts import SHELLS, Host, until
 from tests.lab.installation import Writ
 from tests.lab.ssh_agent import SshAgent
@@ -115,12 +115,11 @@ def test_an_agent_killed_in_the_middle_comes_back_and_the_operation_has_one_outc
     writ: Writ, host: Host, slow: str, over_ssh: SshAgent
 ) -> None:
     starts = host.run("cat", "/srv/slow-starts")
-    host.write("/run/slow", "60")
     number = begun(writ, host, slow)
     over_ssh.end(signal.SIGKILL)
     over_ssh.start()
     done = writ.ended(number, 60.0)
     assert (done["outcome"], done["code"]) == ("unknown", "still_running")  # so the host says
-    host.write("/run/slow-enough", "")
+    let_go(host)
     settled(writ, number)
     assert host.run("cat", "/srv/slow-starts").splitlines() == [*starts.splitlines(), "started"]
