@@ -34,6 +34,12 @@ def up(composed: Composed, service: str) -> int:
     return sum(one["labels"]["service"] == service and one["health"] == "up" for one in seen["activeTargets"])
 
 
+def alertmanagers(composed: Composed) -> int:
+    """How many Prometheus would tell."""
+    seen = asked(composed, "alertmanagers") or {"activeAlertmanagers": []}
+    return len(seen["activeAlertmanagers"])
+
+
 def agents(composed: Composed, target: str) -> int:
     """How many are there for it."""
     return next(int(one["agents"]) for one in composed.writ("targets") if one["id"] == target)
@@ -113,7 +119,7 @@ async def test_four_ssh_agents_share_the_work_on_a_host_and_prometheus_finds_the
 def test_prometheus_sees_every_service_and_has_the_rules_and_alertmanager(composed: Composed) -> None:
     for service in ("keeper", "policy", "executor", "audit", "agent-local", "agent-ssh"):
         until(lambda service=service: up(composed, service) > 0, 60.0, f"Prometheus reaches {service}")  # type: ignore[misc]
-    rules = asked(composed, "rules")["groups"][0]["rules"]
+    rules = until(lambda: asked(composed, "rules"), 30.0, "Prometheus has its rules")["groups"][0]["rules"]
     wanted = re.findall(r"alert: (\w+)", (REPOSITORY / "deploy" / "prometheus" / "rules.yaml").read_text())
     assert [rule["name"] for rule in rules] == wanted
-    assert len(asked(composed, "alertmanagers")["activeAlertmanagers"]) == 1
+    until(lambda: alertmanagers(composed) == 1, 60.0, "Prometheus has found Alertmanager")
