@@ -148,7 +148,7 @@ async def test_each_operation_of_the_local_agent_shows_on_a_real_host(ground: Gr
 
 
 DIES = """[Service]
-ExecStart=/bin/sh -c 'sleep 0.1; exit 3'
+ExecStart=/bin/sh -c 'sleep 0.02; exit 3'
 """
 HANGS = """[Service]
 ExecStart=/bin/sleep infinity
