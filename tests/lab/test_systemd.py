@@ -19,7 +19,7 @@ from writ_testing.demo import POLICY, TARGET, first_operation
 from writ_testing.eventually import eventually
 from writ_testing.same_trace import in_the_demo, same_part
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 ENDS_WITHIN = 120.0
 EXPOSED = {**dict.fromkeys((*SERVICES, SSH_AGENT), 15), "writ-agent-local@x": 65}

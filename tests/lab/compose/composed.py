@@ -23,7 +23,7 @@ CLONED = ("docker-compose.yml", "requirements.lock", "deploy", "libs", "services
 UID = 4711
 """Of somebody who is nobody on this machine."""
 PORTS = {"NATS": 4222, "NATS_2": 4223, "NATS_3": 4224, "PROMETHEUS": 9090, "ALERTMANAGER": 9093}
-WITHIN = 180.0
+WITHIN = 400.0
 
 
 class Composed:
@@ -96,7 +96,7 @@ class Composed:
             state = self.engine.inspect(container)[0]["State"]
             return bool(state.get("Health", {}).get("Status") == "healthy")
 
-        until(look, 180.0, f"{container} is healthy")
+        until(look, WITHIN, f"{container} is healthy")
 
     async def client(self) -> Writ:
         """As its operator, from this machine, by the published ports."""

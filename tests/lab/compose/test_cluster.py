@@ -16,7 +16,7 @@ from writ_contracts.subjects import JOURNAL_STREAM
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     # nats-py lets go of a connection that ends before a server has spoken, as docker's open ports have it, unclosed.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -16,7 +16,7 @@ from tests.lab.hosts import Host, until, user_key
 from writ_testing.demo import POLICY, TARGET, first_operation
 from writ_testing.same_trace import in_the_demo, same_part
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 
 def asked(composed: Composed, path: str) -> Any:

@@ -9,7 +9,7 @@ from tests.lab import wheels
 from tests.lab.compose.composed import UID, Composed
 from tests.lab.engine import Engine
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 SERVICES = {
     "writ/policy": "writ-policy",
     "writ/executor": "writ-executor",

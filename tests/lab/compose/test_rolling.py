@@ -4,7 +4,7 @@ import pytest
 from tests.lab.compose.composed import Composed
 from tests.lab.compose.load import Writes
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 SERVICES = ("keeper", "policy", "executor", "audit", "agent-local", "nats")
 
 

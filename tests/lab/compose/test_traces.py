@@ -13,7 +13,7 @@ from tests.runtime.collector import Seen, decoded
 
 from writ_testing.demo import first_operation
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 SERVICES = {"writ-client", "writ-executor", "writ-policy", "writ-agent-local", "writ-audit"}
 EXAMPLE = REPOSITORY / "deploy" / "traces.yaml"
 
