@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -28,6 +29,7 @@ from writ_rules.engine.format import PolicyFile
 from writ_rules.lines import answer
 from writ_rules.setting import people_of, setting
 
+pytestmark = pytest.mark.timeout(600)  # it asks everything: half a minute where there is nothing else to do
 CAROL = Principal(id="carol", kind="human", key=NOBODYS_KEY, roles=["approver"])
 EVERYBODY = (*PRINCIPALS, CAROL)
 PEOPLE = people_of(EVERYBODY)
