@@ -229,10 +229,11 @@ down() { # never stops half-way; says what it could not remove. (In a trap a bar
   for tree in $(cgroup_trees); do [ ! -d "$tree/$PREFIX-lab" ] || find "$tree/$PREFIX-lab" -depth -type d -exec rmdir {} + 2>/dev/null; done
   for tree in $(engine_leftovers); do case $tree in /sys/*) find "$tree" -depth -type d -exec rmdir {} + 2>/dev/null;; *) rm -rf "$tree";; esac; done
   set -e
+  end=$((SECONDS + STOP_SECONDS))          # however long all that took
   while [ -n "$(leftovers)" ] && [ $SECONDS -lt $end ]; do sleep 0.1; done   # the kernel takes its time over namespaces
   local left; left=$(leftovers); [ -z "$left" ] || die "down, but this is left: $left"
 }
-unmount() { ! mountpoint -q "$1" || umount "$1"; }
+unmount() { while mountpoint -q "$1" && ! umount "$1" 2>/dev/null && [ $SECONDS -lt "$end" ]; do sleep 0.1; done; }   # a dead process takes a moment to let go
 leftovers() { # cgroups with their processes, namespaces with their bridge and links, mounts, loop devices, folders
   local tree
   for tree in $(cgroup_trees); do [ ! -d "$tree/$PREFIX-lab" ] || echo "$tree/$PREFIX-lab"; done
