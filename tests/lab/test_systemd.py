@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.lab.hosts import Host, until
@@ -174,8 +175,13 @@ def test_an_installation_is_not_made_again_nor_started_twice(site: Site) -> None
 
 
 def test_the_status_of_all_that_the_system_starts_here_is_told(site: Site) -> None:
-    seen = site.json("status")
-    assert (seen["ready"], seen["journal"] is not None) == (True, True)
+    def ready() -> dict[str, Any] | None:
+        told = site.call("status", "-o", "json")[1]
+        view: dict[str, Any] = json.loads(told) if told else {}
+        return view if view.get("ready") else None
+
+    seen = until(ready, 60.0, "all say in time that they are ready")
+    assert seen["journal"] is not None
     assert {"keeper", "policy@1", "executor@1", "audit@1"} <= {one["name"] for one in seen["processes"]}
 
 

@@ -73,8 +73,13 @@ def test_the_hosts_of_the_lab_reach_each_other_beside_the_engine(
 
 
 def test_the_status_of_all_containers_is_told(composed: Composed) -> None:
-    seen = composed.writ("status")
-    assert (seen["ready"], seen["journal"] is not None) == (True, True)
+    def ready() -> dict[str, Any] | None:
+        told = composed.type("docker compose run --rm -T writ status -o json || true")
+        view: dict[str, Any] = json.loads(told) if told else {}
+        return view if view.get("ready") else None
+
+    seen = until(ready, 60.0, "all say in time that they are ready")
+    assert seen["journal"] is not None
     names = {one["name"].split()[0] for one in seen["processes"]}
     assert names == {"keeper", "policy", "executor", "audit", "agent-local", "agent-ssh"}
 
