@@ -71,11 +71,26 @@ async def test_a_reload_with_a_broken_file_is_refused_and_nothing_changes(tmp_pa
 
 
 async def test_a_reload_that_does_not_happen_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("writ_bus.server_process.READY_WITHIN", 0.3)
     async with open_server(tmp_path) as (process, _):
+        monkeypatch.setattr("writ_bus.server_process.READY_WITHIN", 0.3)
         process.pause()
         try:
             with pytest.raises(TimedOut, match="did not reload"):
                 await process.reload()
         finally:
             process.resume()
+
+
+async def test_a_reload_is_waited_for_also_when_the_answer_before_it_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when all of the machine stood still: the first answer after it would be that of before the reload."""
+    answers = iter(["", "first", "first", "second", "second", "second", "third"])
+
+    async def told(process: ServerProcess) -> str:
+        return next(answers)
+
+    async with open_server(tmp_path) as (process, _):
+        monkeypatch.setattr(ServerProcess, "_loaded_at", told)
+        await process.reload()
+    assert list(answers) == []

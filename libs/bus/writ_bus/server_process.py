@@ -8,15 +8,18 @@ import os
 import shutil
 import signal
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from writ_bus.errors import Refused, TimedOut, Unreachable
 
-READY_WITHIN = 15.0
+T = TypeVar("T")
+
+READY_WITHIN = 60.0
+"""Seconds; a server with much in its streams takes a while, and one that dies is told at once."""
 STOP_WITHIN = 15.0
 MONITOR_ANSWERS_WITHIN = 2.0
 _POLL = 0.02
@@ -103,13 +106,15 @@ class ServerProcess:
     async def _healthy(self) -> bool:
         return (await _get(self._monitor_port, "/healthz")).get("status") == "ok"
 
-    async def _until(self, holds: Callable[[], Any], within: float, otherwise: str) -> None:
+    async def _until(self, look: Callable[[], Awaitable[T]], within: float, otherwise: str) -> T:
+        """What `look` gives once that is true."""
         try:
             async with asyncio.timeout(within):
-                while not await holds():
+                while not (found := await look()):
                     if self.exited.is_set():
                         raise Unreachable(f"nats-server ended: {_last_line(self._log.read_text(errors='replace'))}")
                     await asyncio.sleep(_POLL)
+                return found
         except TimeoutError:
             last = _last_line(self._log.read_text(errors="replace"))
             raise TimedOut(f"nats-server {otherwise} in {within:g} s: {last}") from None
@@ -122,7 +127,8 @@ class ServerProcess:
         """
         await check_config(self._config)
         for _ in range(2):
-            before = await self._loaded_at()
+            # Without the answer from before, the first one after would pass for that of a server that has reloaded.
+            before = await self._until(self._loaded_at, READY_WITHIN, "did not reload its configuration")
 
             async def loaded(before: str = before) -> bool:
                 return await self._loaded_at() not in (before, "")
