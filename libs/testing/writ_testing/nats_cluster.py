@@ -56,8 +56,16 @@ class Node:
             self._config, self._log, port=self.port, monitor_port=self.monitor_port
         )
 
-    def monitor(self, path: str) -> dict[str, Any]:
-        """What its monitor answers."""
+    async def stream(self, name: str) -> dict[str, Any] | None:
+        """What it tells of its copy of this stream; None while it has none, or does not answer."""
+        try:
+            seen = await asyncio.to_thread(self._monitor, "/jsz?accounts=true&streams=true")
+        except OSError:
+            return None
+        found = [one for account in seen.get("account_details") or () for one in account.get("stream_detail") or ()]
+        return next((one for one in found if one["name"] == name), None)
+
+    def _monitor(self, path: str) -> dict[str, Any]:
         with urlopen(f"http://127.0.0.1:{self.monitor_port}{path}", timeout=5) as answer:
             return dict(fast.decode(answer.read()))
 
@@ -79,9 +87,8 @@ class Cluster:
         async def look() -> Node | None:
             for node in self.nodes:
                 if not node.process.exited.is_set():
-                    seen = await asyncio.to_thread(node.monitor, "/jsz?accounts=true&streams=true")
-                    found = [one for account in seen.get("account_details", []) for one in account["stream_detail"]]
-                    name = next((one["cluster"].get("leader") for one in found if one["name"] == stream), None)
+                    seen = await node.stream(stream)
+                    name = seen["cluster"].get("leader") if seen else None
                     if name:
                         return next(one for one in self.nodes if one.name == name)
             return None
@@ -92,10 +99,8 @@ class Cluster:
         """Until every copy of the stream has all of it."""
 
         async def look() -> bool:
-            leader = await self.leader(stream)
-            seen = await asyncio.to_thread(leader.monitor, "/jsz?accounts=true&streams=true")
-            found = [one for account in seen["account_details"] for one in account["stream_detail"]]
-            replicas = next(one["cluster"]["replicas"] for one in found if one["name"] == stream)
+            seen = await (await self.leader(stream)).stream(stream)
+            replicas = seen["cluster"].get("replicas", []) if seen else []  # told by the leader alone, which may change
             return len(replicas) == len(NODES) - 1 and all(one["current"] for one in replicas)
 
         await eventually(look, within=60, what="three copies")
