@@ -122,9 +122,9 @@ async def test_a_true_grant_is_obeyed_once_and_its_replay_is_refused(
     first = await forged(house, forger, parameters)
 
     async def counts() -> bool:
-        return counted.exists()
+        return counted.exists() and counted.read_text().endswith("\n")  # it is there a moment before its line is
 
-    await eventually(counts)
+    await eventually(counts, what="its effect")
     assert counted.read_text().split() == [first]
     forger.replay = True
     second = await forged(house, forger, parameters)

@@ -21,7 +21,7 @@ from tests.e2e.test_grants import security
 from writ_client.client import Writ
 from writ_testing.eventually import eventually
 from writ_testing.house import RunningHouse, open_policy, prepare, running_house
-from writ_testing.searching import cmdline, containing, environ, files, pids
+from writ_testing.searching import alive, cmdline, containing, contents, environ, files, pids
 from writ_testing.sshd import Sshd, descendants, make_key, sshd
 from writ_testing.tailscale_local_api import LocalApi, Peer, local_api, node_key
 
@@ -82,11 +82,12 @@ async def writ(ssh: SshHouse) -> AsyncIterator[Writ]:
 
 async def test_an_operation_runs_on_the_host_and_not_beside_the_agent(ssh: SshHouse, writ: Writ) -> None:
     path = ssh.root / "counted"
-    parameters = {"path": str(path), "delay": 1.0}
+    parameters = {"path": str(path), "delay": 6.0}  # it is seen at work also when the machine stood still for a while
     run = asyncio.create_task(writ.run("test_count", "web-1", parameters, timeout=60))
 
     async def at_work() -> int | None:
-        marks = (json.loads(mark.read_text()) for mark in (ssh.server.host_folder / "marks").glob("*.begun"))
+        told = [contents(mark) for mark in (ssh.server.host_folder / "marks").glob("*.begun")]
+        marks = [json.loads(text) for text in told if text]
         return next((mark["process"]["pid"] for mark in marks if mark["operation"] == "test_count"), None)
 
     worker = await eventually(at_work, within=30, what="its mark on the host")
@@ -129,9 +130,11 @@ async def test_another_host_key_is_refused_and_recorded(ssh: SshHouse, writ: Wri
     known = ssh.server.known_hosts.read_text()
     make_key(ssh.server.folder / "other")
     other = (ssh.server.folder / "other.pub").read_text()
-    for pid in ssh.server.sessions():
+    sessions = ssh.server.sessions()
+    for pid in sessions:
         with suppress(ProcessLookupError):
             os.kill(pid, 9)
+    await eventually(lambda: gone(sessions), what="the end of its connections")
     ssh.server.known_hosts.write_text(f"[127.0.0.1]:{ssh.server.port} {other}")
     let_in = len(_accepted(ssh.server))
     try:
@@ -199,6 +202,10 @@ def watching(ssh: SshHouse, secrets: Iterable[str]) -> Iterator[list[str]]:
     finally:
         over.set()
         thread.join()
+
+
+async def gone(processes: list[int]) -> bool:
+    return not any(alive(pid) for pid in processes)
 
 
 def _accepted(server: Sshd) -> list[str]:
