@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from writ_testing.house import RunningHouse, open_policy, prepare, running_house
 from writ_testing.more_agents import POOL, more_agents
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
-ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_START_WINDOW": "18", "WRIT_RATE": "10000"}
+ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_START_WINDOW": "30", "WRIT_RATE": "10000"}
 STOPS: dict[str, Any] = {"name": "stops", "operations": ["stop_set", "stop_lift", "operation_cancel"], "allowed": True}
 NO_COUNTING: dict[str, Any] = {"name": "nobody_counts", "operations": ["test_count"], "allowed": False}
 
@@ -100,11 +100,12 @@ async def test_a_stop_before_the_claim_denies_the_claim_until_it_is_lifted(
 async def test_while_policy_does_not_answer_nothing_starts_and_then_it_does(
     house: RunningHouse, writ: Writ, files: Path
 ) -> None:
-    operation_id = await dispatched(writ, files / "waited")
-    async with AsyncExitStack() as stack:
+    async with more_agents(house, environ=ENVIRON) as [agent]:
+        agent.send_signal(signal.SIGSTOP)  # it has started, which takes nothing of the time in which it has to claim
+        operation_id = await dispatched(writ, files / "waited")
         with paused(house, "policy"):
-            await stack.enter_async_context(more_agents(house, environ=ENVIRON))
             before = _claims_refused(house)
+            agent.send_signal(signal.SIGCONT)
 
             async def refused_again() -> bool:
                 return _claims_refused(house) >= before + 2

@@ -22,6 +22,8 @@ from writ_testing.tcp_proxy import TcpProxy, tcp_proxy
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 YARD = "local-yard"
+WORKS = 6.0
+"""Seconds, in which its start is seen and the link is cut, also when all of the machine stood still for a while."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -77,7 +79,7 @@ async def test_a_link_cut_while_it_works_costs_nothing_but_time(
     site: Path, proxy: TcpProxy, writ: Writ, files: Path
 ) -> None:
     path = files / "cut"
-    asked = await writ.submit("test_count", "depot-1", {"path": str(path), "delay": 2.0, "timeout": 30})
+    asked = await writ.submit("test_count", "depot-1", {"path": str(path), "delay": WORKS, "timeout": 30})
     operation_id = asked.operation_id or ""
     await eventually(lambda: _state(writ, operation_id, "started"), what="its start")
     proxy.cut()
@@ -91,7 +93,7 @@ async def test_a_link_that_stays_cut_makes_it_unknown_until_it_is_back(
     site: Path, proxy: TcpProxy, writ: Writ, files: Path
 ) -> None:
     path = files / "stays-cut"
-    asked = await writ.submit("test_count", "depot-1", {"path": str(path), "delay": 1.0, "timeout": 6})
+    asked = await writ.submit("test_count", "depot-1", {"path": str(path), "delay": WORKS, "timeout": 10})
     operation_id = asked.operation_id or ""
     await eventually(lambda: _state(writ, operation_id, "started"), what="its start")
     proxy.cut()
