@@ -17,7 +17,7 @@ from writ_testing.house import RunningHouse
 from writ_testing.nats_server import free_port
 from writ_testing.peers import program
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 WITHIN = 60.0
 
 

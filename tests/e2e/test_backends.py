@@ -71,7 +71,7 @@ async def _last(bus: Bus, kind: str) -> SecurityEvent | None:
 
 
 def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         return bytes(answer.read())
 
 
@@ -99,7 +99,7 @@ def peer(name: str, server: Sshd) -> dict[str, Any]:
 
 def entry(name: str, server: Sshd, **connection: Any) -> dict[str, Any]:
     own = (server.folder / "host_key.pub").read_text().rpartition(" ")[0]
-    wanted = {"host_keys": [own], "connect_timeout": 5, **connection}
+    wanted = {"host_keys": [own], "connect_timeout": 30, **connection}
     return {"id": name, "role": "testing", "backend": "ssh", "connection": server.connection(**wanted)}
 
 

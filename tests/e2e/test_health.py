@@ -14,7 +14,7 @@ KINDS = ("policy", "audit", "executor-1", "executor-2", "agent-")
 
 
 def get(port: int, path: str) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=30) as answer:
         return bytes(answer.read())
 
 
