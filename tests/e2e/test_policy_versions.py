@@ -170,8 +170,7 @@ async def test_what_an_executor_alone_stores_is_not_believed_and_that_is_on_reco
             return "version_refused" in kinds
 
         await eventually(recorded)
-        house.kill("policy")
-        await house.until("policy")
+        await house.until("policy", other_than=house.kill("policy"))
         assert await number(writ) == before
     done = await writ.policy_publish(OPEN, reason="goes on", replaces=before)
     assert done.output["version"] == before + 2

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,7 +90,7 @@ async def test_an_audit_service_that_is_killed_answers_again_with_all_of_it(hous
 
 async def test_an_index_that_was_deleted_is_made_again(house: RunningHouse) -> None:
     operation = await run(house, "alice", correlation_id="lost-index")
-    (index,) = Path(house.home.root).rglob("audit.sqlite")
+    index = house.home.state / "audit/audit.sqlite"
     gone = house.kill("audit")
     await asyncio.to_thread(index.unlink)
     await house.until("audit", other_than=gone)

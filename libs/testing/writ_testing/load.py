@@ -79,10 +79,12 @@ async def settled(writ: Writ, operation_id: str) -> str:
 async def fill(writ: Writ, target: str = "web-1") -> Full:
     """Asks for operations until the journal has no room for another; with what words."""
     for _ in range(1000):
-        try:
-            await asyncio.gather(*(writ.submit("test_noop", target) for _ in range(8)))
-        except Full as full:
-            return full
+        asked = await asyncio.gather(*(writ.submit("test_noop", target) for _ in range(8)), return_exceptions=True)
+        errors = [one for one in asked if isinstance(one, BaseException)]
+        for error in errors:
+            if not isinstance(error, Full):
+                raise error
+            return error
     raise AssertionError("it never filled up")
 
 
