@@ -122,9 +122,10 @@ async def test_3_everything_ends_once_also_when_its_agent_is_killed(house: Runni
         await started(bus, "alice", number)
         pid = house.kill("agent-a")
         began = time.monotonic()
-        done = await alice.wait(number, timeout=30)
+        done = await alice.wait(number, timeout=60)
         assert done.outcome in ("unknown", "failed", "cancelled")
-        assert time.monotonic() - began < 2 + 5 + 2 + 5  # timeout, kill grace, a lease, the next look
+        # timeout, kill grace, a lease, the next look, and what a slow machine takes to start the agent again
+        assert time.monotonic() - began < 2 + 5 + 2 + 5 + 15
         await house.until("agent-a", other_than=pid)
         events = [decode_event(r.data) for r in await bus.journal.read(subjects.operation_filter("alice", number))]
     outcomes = [event for event in events if event.__struct_config__.tag in ("finished", "unknown")]

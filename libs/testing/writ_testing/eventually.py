@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], Awaitable[T | None]], *, within: float = 20.0, what: str = "it") -> T:
+async def eventually(look: Callable[[], Awaitable[T | None]], *, within: float = 60.0, what: str = "it") -> T:
     """What `look` gives once that is true, which an empty list is not; AssertionError if it isn't in time."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within

@@ -21,6 +21,7 @@ from writ_client.house.home import Home, host_token
 from writ_client.house.report import HouseReport, read_report
 from writ_runtime import yamlfile
 from writ_runtime.plugins import load_catalogue
+from writ_testing.searching import contents
 
 START_SECONDS = 60.0
 
@@ -118,7 +119,7 @@ class RunningHouse:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
 
-    async def until(self, name: str, *, other_than: int | None = None, within: float = 20.0) -> int:
+    async def until(self, name: str, *, other_than: int | None = None, within: float = START_SECONDS) -> int:
         """The pid of that process once it is ready (and another than before)."""
         async with asyncio.timeout(within):
             while True:
@@ -134,7 +135,7 @@ class RunningHouse:
 
     def logs(self) -> str:
         """All that the services wrote."""
-        return "\n".join(path.read_text(errors="replace") for path in sorted(self.home.log.iterdir()))
+        return "\n".join(contents(path).decode(errors="replace") for path in sorted(self.home.log.iterdir()))
 
     async def writ(self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> "Ended":
         """Run the `writ` command in this home."""
