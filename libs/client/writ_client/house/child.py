@@ -134,10 +134,14 @@ class Child:
     async def _again(self) -> None:
         try:
             await self._spawn()
-            await self._ready()
-            self._say(f"{self.name} is ready again")
-        except (Unreachable, OSError) as error:
+        except OSError as error:
             self._say(str(error))
+        while self.pid is not None and self.state != "ready":  # one that takes longer is told, and waited for still
+            try:
+                await self._ready()
+                self._say(f"{self.name} is ready again")
+            except Unreachable as error:
+                self._say(str(error))
 
     def _how_it_ended(self) -> str:
         code = self._process.returncode if self._process is not None else None
