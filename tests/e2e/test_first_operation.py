@@ -165,13 +165,13 @@ async def test_the_same_way_is_found_by_its_correlation_id(writ: Writ) -> None:
 
 
 async def test_a_simulation_records_nothing(writ: Writ, files: Path) -> None:
-    before = (await writ.search(SearchQuery(limit=1))).as_of
+    before = (await writ.journal()).last
     answer = await writ.simulate("file_write", "web-1", {"file_path": str(files / "zz"), "content": "x"})
     assert answer.verdict
     assert answer.verdict.decision == "allow"
     assert answer.hidden == ["content"]
     assert not (files / "zz").exists()
-    assert (await writ.search(SearchQuery(limit=1))).as_of == before
+    assert (await writ.journal()).last == before
 
 
 async def test_a_preview_says_what_would_change_and_changes_nothing(writ: Writ, files: Path) -> None:
