@@ -1,8 +1,10 @@
 """A real nats-server for tests: Writ's own configuration, made-up keys, free ports on loopback, streams in place."""
 
+import random
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,19 @@ JOURNAL_BYTES = 64 << 20
 ACK_WAIT = 10.0
 
 
+PORTS = range(15_000, 32_768)
+"""Below those that Linux gives by itself (ip(7), ip_local_port_range): none is taken by a connection or a service that
+gets any port, between the moment when it is found free and that in which it is used, or while who had it is away."""
+_ports = count(random.SystemRandom().randrange(len(PORTS)))
+
+
 def free_port() -> int:
-    """A port of loopback that nobody had a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody had a moment ago, and another one each time."""
+    for number in _ports:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port := PORTS[number % len(PORTS)]))
+            return port
+    raise AssertionError("numbers do not end")
 
 
 class WritServer:
