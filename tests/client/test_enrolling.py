@@ -1,17 +1,20 @@
 """What an agent's host has of an enrolment: one key, whoever else enrols just then, and files that its unit finds."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.client.commands import Command
 
 from writ_bus.connection import TlsOptions
+from writ_bus.errors import Forbidden, TimedOut
 from writ_client.command import agents
 from writ_client.house import enrolling, tokens
 from writ_client.house.enrolling import Joined, enrol
 from writ_client.house.founding import found
 from writ_client.house.home import Home
 from writ_client.house.tokens import Ticket
+from writ_contracts.errors import Denied, WritError
 from writ_runtime.files import read_private
 from writ_trust.keys import generate_seed
 
@@ -59,3 +62,39 @@ async def test_the_agent_finds_the_files_of_tls_from_wherever_it_is_started(
     monkeypatch.setenv("WRIT_TLS_CA", "ca.pem")
     done = await command("agent", "enrol", "--token-file", "token")
     assert (done.exit_code, given) == (0, {"WRIT_TLS_CA": str(tmp_path / "ca.pem")}), done.output
+
+
+class CutOff:
+    """A bus that is let in, and gets no answer."""
+
+    def __init__(self, error: WritError) -> None:
+        self._error = error
+        self.closed = False
+
+    async def request(self, *_: object, timeout: float) -> None:
+        raise self._error
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("cut", [Forbidden("authorization violation"), TimedOut("no answer")])
+async def test_whoever_is_cut_off_because_another_used_the_token_is_told_that(
+    token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: WritError
+) -> None:
+    bus = CutOff(cut)
+    answers: Iterator[CutOff | WritError] = iter(
+        [Forbidden("the key is new"), bus, Forbidden("the token is known no more")]
+    )
+
+    async def connect(*_: object) -> CutOff:
+        answer = next(answers, None) or Forbidden("neither is the key")
+        if isinstance(answer, WritError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(enrolling, "_connect", connect)
+    with pytest.raises(Denied, match="used, expired, or taken back") as told:
+        await enrol(tokens.read_ticket(token), tmp_path / "etc", None, {})
+    assert not isinstance(told.value, Forbidden)
+    assert bus.closed

@@ -12,6 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from writ_bus.connection import Options, TlsOptions
+from writ_bus.errors import Forbidden
 from writ_bus.nats_bus import NatsBus, connect
 from writ_bus.server_config import inbox_prefix
 from writ_client.failures import raise_for
@@ -83,17 +84,25 @@ def _is_for(environment_file: Path, ticket: Ticket) -> bool:
 async def _ask(ticket: Ticket, key: Key, tls: TlsOptions | None) -> None:
     wanted = Enrolment(token=ticket.token, pool=ticket.pool, key=key.public)
     message = encode(Enrol(by_token=sign(ticket.key, wanted), by_agent=sign(key, wanted)))
-    try:
-        bus = await _connect(ticket, f"enrol-{ticket.token}", ticket.key, tls)
-    except Denied as error:
-        if await _admitted(ticket, key, tls, within=PAUSE):  # it was used for this very key, and the answer got lost
+    for last in (False, True):
+        try:
+            bus = await _connect(ticket, f"enrol-{ticket.token}", ticket.key, tls)
+        except Denied as error:
+            if await _admitted(
+                ticket, key, tls, within=PAUSE
+            ):  # it was used for this very key, and the answer got lost
+                return
+            raise Denied("this token is not good: used, expired, or taken back") from error
+        try:
+            answer = await bus.request(subjects.enrol(ticket.token), message, timeout=ANSWER_SECONDS)
+        except (Forbidden, Unreachable, TimedOut):  # NATS may just have heard that it is used: whoever connects is told
+            if last:
+                raise
+        else:
+            raise_for(decode(answer.data, Enrolled))
             return
-        raise Denied("this token is not good: used, expired, or taken back") from error
-    try:
-        answer = await bus.request(subjects.enrol(ticket.token), message, timeout=ANSWER_SECONDS)
-    finally:
-        await bus.close()
-    raise_for(decode(answer.data, Enrolled))
+        finally:
+            await bus.close()
 
 
 async def _admitted(ticket: Ticket, key: Key, tls: TlsOptions | None, *, within: float) -> bool:
