@@ -12,14 +12,16 @@ from tests.client.houses import AGENT, WITHIN, start, up
 
 from writ_bus.errors import Forbidden
 from writ_client.context import Context, open_bus
-from writ_client.house import child, lists
+from writ_client.house import child, lists, supervisor
 from writ_client.house.admin import add_principal
+from writ_client.house.founding import found
 from writ_client.house.home import Home, host_token
 from writ_client.house.outside import down, restart, status, to_restart
 from writ_client.house.supervisor import Options
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable
 from writ_runtime import yamlfile
 from writ_runtime.files import read_agents, read_principals
+from writ_testing.nats_server import free_port
 from writ_testing.searching import alive, files, folders, modes
 
 
@@ -170,6 +172,24 @@ async def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
         assert await asyncio.wait_for(one.process.wait(), WITHIN) == 6
     assert f"port {port} on 127.0.0.1 is taken" in one.said
     assert "Traceback" not in one.said
+
+
+async def test_a_chosen_port_that_somebody_takes_meanwhile_is_chosen_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "home")
+    home.make_folders()
+    found(home)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = iter([free_port(), taken.getsockname()[1], free_port(), free_port()])
+        monkeypatch.setattr(supervisor, "free_port", lambda *_: next(ports))
+        house = supervisor.House(home, Options(nats_port=0), os.environ, lambda _: None)
+        server = house._make_server()
+        await house._serve(server)
+        await server.stop()
+    assert list(ports) == []
 
 
 async def test_a_principal_that_is_added_is_let_in_at_once(tmp_path: Path) -> None:

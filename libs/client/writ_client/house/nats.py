@@ -171,6 +171,10 @@ class BundledServer:
         """Its process id while it runs."""
         return self._server.pid if self._server is not None and not self._server.exited.is_set() else None
 
+    def move(self, address: Address) -> None:
+        """It will listen there, before it has started."""
+        self.address, self.url = address, address.url
+
     async def start(self) -> None:
         """Returns when it serves. Raises BusError: a port is taken, or in the server's own words."""
         await self._spawn()

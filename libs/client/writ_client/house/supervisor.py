@@ -114,15 +114,28 @@ class House:
         options = self._options
         if options.nats_url is not None:
             return ExternalServer(self._home, options.nats_url, self._say)
-        port = options.nats_port or free_port(options.listen)
         if options.listen != LOOPBACK:
             self._say(f"NATS listens on {options.listen} without TLS: let that be a network of your own, or a tunnel")
-        address = Address(host=options.listen, port=port, monitor_port=free_port())
-        return BundledServer(self._home, address, self._say, self._environ)
+        return BundledServer(self._home, self._address(), self._say, self._environ)
+
+    def _address(self) -> Address:
+        listen = self._options.listen
+        port = self._options.nats_port or free_port(listen)
+        return Address(host=listen, port=port, monitor_port=free_port())
+
+    async def _serve(self, server: Server) -> None:
+        """Somebody may take a port that we chose between our look and its start: then there is another."""
+        try:
+            await server.start()
+        except Unreachable:
+            if not isinstance(server, BundledServer):
+                raise
+            server.move(self._address())
+            await server.start()
 
     async def _start(self, server: Server) -> None:
         self._report()
-        await server.start()
+        await self._serve(server)
         try:
             pools = {agent.pool for agent in read_agents(self._home.agents).agents}
             await make_streams(self._home, server.url, sorted(pools), tls_of(self._environ))
