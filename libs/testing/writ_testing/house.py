@@ -18,6 +18,7 @@ from writ_client.client import Writ
 from writ_client.house import lists
 from writ_client.house.founding import add_missing_pools, found
 from writ_client.house.home import Home, host_token
+from writ_client.house.outside import DOWN_WITHIN
 from writ_client.house.report import HouseReport, read_report
 from writ_runtime import yamlfile
 from writ_runtime.plugins import load_catalogue
@@ -78,7 +79,7 @@ class RunningHouse:
             return
         process.send_signal(signal.SIGINT)
         try:
-            await asyncio.wait_for(process.wait(), 40)
+            await asyncio.wait_for(process.wait(), DOWN_WITHIN)
         except TimeoutError:
             process.kill()
             await process.wait()
