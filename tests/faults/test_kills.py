@@ -16,7 +16,8 @@ from writ_testing.eventually import eventually
 from writ_testing.house import RunningHouse, running_house
 from writ_testing.load import settled
 
-ENVIRON = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "1", "WRIT_SWEEP": "0.3", "WRIT_START_WINDOW": "15"}
+ENVIRON = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "1", "WRIT_SWEEP": "0.3", "WRIT_START_WINDOW": "30"}
+"""What a killed agent had pulled is delivered again after 10 s, and has to start after that on a slow machine, too."""
 TIMEOUT = 4
 BOUND = (
     TIMEOUT + 5 + 1 + 5 + 30
