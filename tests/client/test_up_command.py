@@ -15,8 +15,8 @@ from tests.client.houses import WITHIN, start
 from writ_bus.server_process import ServerProcess
 from writ_client.client import Writ
 from writ_client.house.home import Home, host_token
-from writ_client.house.nats import free_port
 from writ_testing.house import Ended, RunningHouse, prepare, running_house
+from writ_testing.nats_server import free_port, free_ports
 
 HERE = host_token()
 
@@ -205,7 +205,7 @@ async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: H
 @pytest.mark.timeout(120)
 async def test_the_health_ports_can_be_chosen_for_who_watches(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
-    first = free_port()
+    first, *_ = free_ports(6)  # the services take those that follow
     up = await shell.writ("up", "--detach", "--health-port", str(first))
     try:
         assert up.status == 0, up

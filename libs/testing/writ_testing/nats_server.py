@@ -2,9 +2,9 @@
 
 import random
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from itertools import count
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,43 @@ from writ_trust.keys import Key, generate_seed
 
 JOURNAL_BYTES = 64 << 20
 ACK_WAIT = 10.0
+CONNECTED_WITHIN = 30.0
+PORTS = range(12_000, 32_768)
+"""Below those that Linux gives to whoever connects or asks for any (ip(7), `ip_local_port_range`): what was free stays
+so until it is used, and while a server is started again."""
 
 
-PORTS = range(15_000, 32_768)
-"""Below those that Linux gives by itself (ip(7), ip_local_port_range): none is taken by a connection or a service that
-gets any port, between the moment when it is found free and that in which it is used, or while who had it is away."""
-_ports = count(random.SystemRandom().randrange(len(PORTS)))
+def _from_anywhere() -> Iterator[int]:
+    """All of them, over and over; each process of tests begins elsewhere."""
+    at = random.SystemRandom().randrange(len(PORTS))
+    return cycle([*PORTS[at:], *PORTS[:at]])
+
+
+_ports = _from_anywhere()
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of loopback, one after the other, that nobody had a moment ago and that were not given here just before."""
+    found: list[int] = []
+    while len(found) < number:
+        port = next(_ports)
+        follows = not found or port == found[-1] + 1
+        found = ([*found, port] if follows else [port]) if _is_free(port) else []
+    return found
 
 
 def free_port() -> int:
-    """A port of loopback that nobody had a moment ago, and another one each time."""
-    for number in _ports:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port := PORTS[number % len(PORTS)]))
-            return port
-    raise AssertionError("numbers do not end")
+    """One of them."""
+    return free_ports(1)[0]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class WritServer:
@@ -107,7 +129,8 @@ class WritServer:
 
     def options(self, name: str, **changed: object) -> Options:
         """How `name` connects."""
-        options = Options(name=name, servers=[self.url], seed=self.keys[name].seed, inbox_prefix=inbox_prefix(name))
+        seed, inbox = self.keys[name].seed, inbox_prefix(name)
+        options = Options(name=name, servers=[self.url], seed=seed, inbox_prefix=inbox, wait=CONNECTED_WITHIN)
         return replace(options, **changed)
 
     async def bus(self, name: str, **changed: object) -> NatsBus:
@@ -167,7 +190,8 @@ async def open_server(directory: Path, *extra: str) -> AsyncIterator[tuple[Serve
 
 def anybody(url: str, **changed: object) -> Options:
     """Options for a server that asks nobody who they are."""
-    options = Options(name="anybody", servers=[url], seed=generate_seed(), inbox_prefix="_INBOX_anybody")
+    seed, inbox = generate_seed(), "_INBOX_anybody"
+    options = Options(name="anybody", servers=[url], seed=seed, inbox_prefix=inbox, wait=CONNECTED_WITHIN)
     return replace(options, **changed)
 
 

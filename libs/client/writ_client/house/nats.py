@@ -4,10 +4,12 @@ Its configuration follows from keys, principals and pools alone; streams and con
 """
 
 import asyncio
+import random
 import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -35,6 +37,8 @@ from writ_runtime.files import read_agents, read_principals
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 MEGABYTE = 1 << 20
+QUIET_PORTS = range(20_000, 32_768)
+"""Below those that Linux gives to whoever connects or asks for any (ip(7), `ip_local_port_range`)."""
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -52,8 +56,12 @@ class Address(Struct, frozen=True, kw_only=True):
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A port that nobody has at the moment."""
+    """A port that nobody has at the moment, and hardly anybody gets before the server has it: a quiet one, or any."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        for port in random.SystemRandom().sample(QUIET_PORTS, 20):
+            with suppress(OSError):
+                listener.bind((host, port))
+                return port
         listener.bind((host, 0))
         return int(listener.getsockname()[1])
 
