@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from writ_testing.work_suite import DURABLE, STREAM, dispatch
 class NatsGround:
     """One server."""
 
-    ack_wait = 1.0
+    ack_wait = 6.0  # more than a machine that stands still for a moment takes to pass an ack on
     max_bytes = 2 << 20
 
     def __init__(self, server: WritServer) -> None:
@@ -80,3 +82,21 @@ async def test_a_pull_that_fails_whatever_it_fails_with_is_made_again(ground: Na
     async with asyncio.timeout(20.0):
         await done.wait()
     assert failures == 0
+
+
+async def test_nobody_there_is_not_called_silence_where_hardly_any_time_was_left_to_hear_so() -> None:
+    tried: list[float] = []
+
+    async def one(*_: object, timeout: float, headers: object) -> Msg:
+        tried.append(timeout)
+        raise Unreachable("nobody") if len(tried) == 1 else TimedOut("no answer")
+
+    async def oversleeps(_: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), 0.27)
+
+    connection: Any = SimpleNamespace(wait_up=oversleeps)
+    replies: Any = SimpleNamespace(one=one)
+    with pytest.raises(Unreachable):
+        await NatsBus(connection, replies).request("somewhere", b"", timeout=0.3)
+    assert len(tried) == 1

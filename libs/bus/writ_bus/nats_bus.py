@@ -24,6 +24,8 @@ from writ_contracts import subjects
 _logger = logging.getLogger("writ.bus")
 
 NO_RESPONDERS_PATIENCE = 10.0
+SHORTEST = 0.05
+"""Seconds; in less an attempt that nobody hears looks like one that nobody answers."""
 BACKLOG = 64
 
 
@@ -110,7 +112,9 @@ class NatsBus:
             except Unreachable:
                 if loop.time() + pause >= give_up:
                     raise
-            await self.connection.wait_up(pause)
+                await self.connection.wait_up(pause)
+                if loop.time() + SHORTEST >= deadline:
+                    raise
         raise AssertionError("backoff never ends")
 
     async def request_many(
