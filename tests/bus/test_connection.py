@@ -26,7 +26,7 @@ async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
 
 
 async def test_a_key_that_the_server_does_not_know_is_forbidden_at_once(server: WritServer) -> None:
-    async with asyncio.timeout(2.0):
+    async with asyncio.timeout(15.0):
         with pytest.raises(Forbidden) as forbidden:
             await connect(server.options("alice", seed=generate_seed(), wait=30.0))
     assert str(forbidden.value) == f"{server.url} does not know the key of alice"
@@ -41,7 +41,7 @@ async def test_a_server_that_is_not_there_is_unreachable_in_the_time_given() -> 
     started = time.monotonic()
     with pytest.raises(Unreachable, match="cannot be reached") as unreachable:
         await connect(anybody(f"nats://127.0.0.1:{free_port()}", wait=0.5))
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 15.0  # without the half second it would be 30
     assert "\n" not in str(unreachable.value)
 
 
@@ -170,10 +170,10 @@ async def test_a_half_open_connection_is_replaced(proxied: tuple[TcpProxy, NatsB
     async def noticed() -> bool:
         return not bus.connected
 
-    await eventually(noticed, within=6.0)
+    await eventually(noticed, within=15.0)  # the kernel itself would after 20
     stop.set()
     proxy.flow()
-    assert (await bus.request(ASK, b"through", timeout=10.0)).data == b"through"
+    assert (await bus.request(ASK, b"through", timeout=SOON)).data == b"through"
     assert proxy.accepted >= 2
     if writer:
         await writer

@@ -50,7 +50,7 @@ async def _linked(monitor_port: int) -> bool:
     """Whether the server there has a link, by its monitor."""
 
     def ask() -> bytes:
-        with urlopen(f"http://127.0.0.1:{monitor_port}/leafz", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{monitor_port}/leafz", timeout=30) as answer:
             return bytes(answer.read())
 
     return bool(json.decode(await asyncio.to_thread(ask))["leafnodes"])

@@ -15,7 +15,7 @@ import pytest
 from writ_bus.nats_bus import NatsBus
 from writ_bus.port import Delivery, Message, Service
 from writ_contracts import subjects
-from writ_testing.ground import SOON, service
+from writ_testing.ground import SOON, eventually, service
 from writ_testing.nats_server import WritServer, writ_server
 from writ_testing.work_suite import DURABLE, STREAM, dispatch
 
@@ -212,6 +212,11 @@ async def test_an_answer_sent_on_as_ones_own_request_does_not_bear_ones_key(watc
     told = await informed(watch, "writ.query.*.simulate")
     alice = await watch.server.bus("alice")
     await ask(alice, "writ.request.alice.test_noop", b"{}", "writ.query.alice.simulate")
+
+    async def passed_on() -> bool:
+        return bool(told)
+
+    await eventually(passed_on)
     await watch.settle()
     assert [one["user"] for one in told] == [watch.server.keys["executor"].public]
     assert [one["reply"] for one in told] == [""]

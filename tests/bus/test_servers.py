@@ -9,7 +9,8 @@ from msgspec import json
 from writ_bus import servers
 from writ_bus.errors import Forbidden, Refused
 from writ_bus.port import Entry, Message
-from writ_bus.servers import figures
+from writ_bus.servers import Figures, figures
+from writ_testing.eventually import eventually
 from writ_testing.memory_bus import MemoryBus
 from writ_testing.nats_server import writ_server
 
@@ -19,11 +20,21 @@ SUBJECT = "writ.journal.op.alice.o1.dispatched.a.web-1"
 async def test_connections_streams_and_consumers_are_told_as_they_are(tmp_path: Path) -> None:
     async with writ_server(tmp_path) as server:
         audit = await server.bus("audit")
-        first = await figures(audit)
+
+        async def alone() -> Figures | None:
+            """Once the server has seen that who made the streams is gone."""
+            seen = await figures(audit)
+            return seen if [one.connections for one in seen.servers] == [1] else None
+
+        async def whole() -> Figures | None:
+            seen = await figures(audit)
+            return seen if seen.servers and seen.streams and seen.consumers else None
+
+        first = await eventually(alone)
         executor = await server.bus("executor")
         entry = Entry(subject=SUBJECT, data=b"x" * 100, event_id="e1", filter=SUBJECT, expected=0)
         await executor.journal.append(entry)
-        then = await figures(audit)
+        then = await eventually(whole)
     (before,), (after,) = first.servers, then.servers
     assert (before.server_name, after.connections) == ("writ", before.connections + 1)
     assert (after.slow_consumers, after.mem > 1_000_000) == (0, True)
@@ -43,7 +54,13 @@ async def test_many_consumers_are_counted_and_not_told_one_by_one(
 ) -> None:
     monkeypatch.setattr(servers, "MOST_CONSUMERS", 1)
     async with writ_server(tmp_path) as server:
-        seen = await figures(await server.bus("audit"))
+        audit = await server.bus("audit")
+
+        async def counted() -> Figures | None:
+            seen = await figures(audit)
+            return seen if seen.streams else None
+
+        seen = await eventually(counted)
     assert seen.consumers == []
     assert max(one.state.consumer_count for one in seen.streams) == 2
 

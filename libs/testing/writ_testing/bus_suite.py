@@ -8,9 +8,9 @@ import asyncio
 import pytest
 
 from writ_bus import tracing
-from writ_bus.errors import TimedOut, Unreachable
+from writ_bus.errors import TimedOut
 from writ_bus.port import Message
-from writ_testing.ground import ASK, REQUESTS, SOON, Ground, echo, service
+from writ_testing.ground import ASK, REQUESTS, SOON, Ground, echo, service, until_unreachable
 from writ_testing.journal_suite import JournalSuite
 from writ_testing.service_suite import ServiceSuite
 from writ_testing.work_suite import WorkSuite
@@ -25,10 +25,7 @@ class MessagingSuite:
         assert (await alice.request(ASK, b"hello", timeout=SOON)).data == b"hello"
 
     async def test_nobody_there_is_unreachable_within_the_timeout(self, ground: Ground) -> None:
-        alice = await ground.bus("alice")
-        async with asyncio.timeout(SOON):
-            with pytest.raises(Unreachable):
-                await alice.request(ASK, b"", timeout=0.3)
+        await until_unreachable(await ground.bus("alice"), ASK)
 
     async def test_a_request_waits_for_a_service_that_comes_a_moment_later(self, ground: Ground) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
@@ -128,11 +125,7 @@ class MessagingSuite:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
         await executor.serve(service("executor", REQUESTS, echo))
 
-        async def nothing() -> None:
-            with pytest.raises(Unreachable):
-                await alice.request(ASK, b"lost", timeout=0.2)
-
-        await ground.restart(nothing)
+        await ground.restart(lambda: until_unreachable(alice, ASK))
         assert (await alice.request(ASK, b"back", timeout=SOON)).data == b"back"
 
 

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.port import Bus, Endpoint, Message, Responder, Service
 
-SOON = 5.0
+SOON = 20.0
 """Seconds; a wait that takes longer has failed."""
 
 
@@ -31,6 +32,33 @@ async def eventually(holds: Callable[[], Awaitable[bool]], within: float = SOON)
     async with asyncio.timeout(within):
         while not await holds():  # noqa: ASYNC110 - the peer is another process and sets no event here
             await asyncio.sleep(0.02)
+
+
+async def until_unreachable(bus: Bus, subject: str) -> None:
+    """Until the bus says that nobody is there: where the server itself is slow, it says that nothing came in time."""
+
+    async def told() -> bool:
+        try:
+            answer = await bus.request(subject, b"", timeout=0.3)
+        except Unreachable:
+            return True
+        except TimedOut:
+            return False
+        raise AssertionError(f"{subject} was answered: {answer}")
+
+    await eventually(told)
+
+
+async def everybody(bus: Bus, subject: str, number: int = 1) -> list[Message]:
+    """What comes from all who are there, as soon as as many as that answer within a moment."""
+    answers: list[Message] = []
+
+    async def there() -> bool:
+        answers[:] = await bus.request_many(subject, b"", timeout=0.3)
+        return len(answers) >= number
+
+    await eventually(there)
+    return answers
 
 
 def service(name: str, subject: str, handler: Responder, *, concurrency: int = 64, version: str = "0.1.0") -> Service:

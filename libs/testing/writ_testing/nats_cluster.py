@@ -66,7 +66,7 @@ class Node:
         return next((one for one in found if one["name"] == name), None)
 
     def _monitor(self, path: str) -> dict[str, Any]:
-        with urlopen(f"http://127.0.0.1:{self.monitor_port}{path}", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{self.monitor_port}{path}", timeout=30) as answer:
             return dict(fast.decode(answer.read()))
 
 
