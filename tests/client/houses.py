@@ -16,7 +16,7 @@ from writ_client.house.home import Home, host_token
 from writ_client.house.report import HouseReport, read_report
 from writ_testing.eventually import eventually
 
-WITHIN = 30.0
+WITHIN = 60.0
 AGENT = f"agent-local-{host_token()}"
 
 

@@ -187,7 +187,7 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_told(kept: tuple[Home
     home.make_key("agent-new")
     lists.append(home.agents, "agents", {"pool": "new", "key": home.key("agent-new").public}, unique="key")
     await eventually(lambda: _well(keeper), what="all is well again")
-    bus = await open_bus(Context(principal="agent-new", url=url), home.key("agent-new").seed, wait=5)
+    bus = await open_bus(Context(principal="agent-new", url=url), home.key("agent-new").seed, wait=20)
     await bus.drain(1.0)
 
 

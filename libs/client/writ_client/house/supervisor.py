@@ -6,10 +6,9 @@ Read `House.run` from top to bottom. Nothing that it starts outlives it, however
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, structs
@@ -103,11 +102,12 @@ class House:
                     await self._down()
 
     async def _work(self, server: Server, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
+        seen = self._files()  # before they are read: what changes during the start is a change, too
         await _unless(stop, self._start(server))
         if not stop.asked:
             self._state = "ready"
             on_ready(self._report())
-            async with _beside(self._follow(server)):
+            async with _beside(self._follow(server, seen)):
                 await stop.wait()
 
     def _make_server(self) -> Server:
@@ -191,14 +191,11 @@ class House:
             self._table, self._home, server.url, pools, self._ssh_keys, self._options.replicas.agents
         )
 
-    async def _follow(self, server: Server) -> None:
-        home = self._home
-        paths = (home.inventory, home.principals, home.agents, home.leaves, self._ssh_keys)
-        seen = self._files(paths)
+    async def _follow(self, server: Server, seen: list[object]) -> None:
         while True:
             await asyncio.sleep(self._options.look_seconds)
             self._report()
-            now = self._files(paths)
+            now = self._files()
             if now == seen:
                 continue
             try:
@@ -210,8 +207,10 @@ class House:
             except (BusError, Unreachable, OSError, ExceptionGroup) as error:
                 self._say(f"a change could not be taken in, trying again: {_reason(error)}")
 
-    def _files(self, paths: Sequence[Path]) -> list[object]:
-        """What changes when one of these does, or a token is made, used or taken back, or expires."""
+    def _files(self) -> list[object]:
+        """What changes when a file of the owner's does, or a token is made, used or taken back, or expires."""
+        home = self._home
+        paths = (home.inventory, home.principals, home.agents, home.leaves, self._ssh_keys)
         return [*map(stamp, paths), *(token.id for token in tokens.good(self._home, time.time()))]
 
     async def _adapt(self, server: Server) -> None:
