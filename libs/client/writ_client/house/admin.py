@@ -20,7 +20,7 @@ from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachab
 from writ_contracts.inventory import Principal
 from writ_runtime.files import read_principals
 
-ADMITTED_WITHIN = 10.0
+ADMITTED_WITHIN = 30.0
 PAUSE = 0.1
 
 
