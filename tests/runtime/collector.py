@@ -26,13 +26,13 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 
 class Collector:
-    """What came, decoded; `raw` is every byte of it. One that is `deaf` takes a request and never answers."""
+    """What came, decoded; `raw` is every byte of it. One that is `deaf` takes a request and answers it `afterwards`."""
 
     def __init__(self) -> None:
         self.raw = b""
         self.paths: list[str] = []
         self.spans: list[Seen] = []
-        self.deaf = False
+        self.deaf, self.afterwards = False, asyncio.Event()
         self.port = 0
 
     @property
@@ -50,7 +50,7 @@ class Collector:
                 self.raw += head + body
                 self.paths.append(head.decode("latin-1").split(" ")[1])
                 if self.deaf:
-                    await asyncio.Event().wait()
+                    await self.afterwards.wait()
                 self.spans += decoded(body)
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -11,11 +12,19 @@ from writ_bus import tracing
 from writ_runtime import spans
 from writ_runtime.config import ConfigError
 from writ_runtime.spans import CLOSE_SECONDS, exporting
+from writ_testing.eventually import eventually
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SERVICES = ("policy", "executor", "audit", "agent_local", "agent_ssh")
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has arrived is seen at the end, however slow the machine is."""
+    monkeypatch.setattr(spans, "CLOSE_SECONDS", 30.0)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_a_span_arrives_with_the_ids_that_messages_bear(monkeypatch: pytest.MonkeyPatch) -> None:
     async with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
@@ -39,6 +48,7 @@ async def test_a_span_arrives_with_the_ids_that_messages_bear(monkeypatch: pytes
     assert not tracing.exporting()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_the_standard_variables_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     async with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{collector.url}/elsewhere")
@@ -68,6 +78,14 @@ async def test_a_deaf_collector_holds_up_the_end_no_longer_than_was_said(monkeyp
                     pass
         assert time.monotonic() - began < CLOSE_SECONDS + 20
         assert collector.spans == []
+        collector.afterwards.set()
+        await eventually(
+            _over, within=60.0, what="the end of the threads that go on, and would log of it in other tests"
+        )
+
+
+async def _over() -> bool:
+    return not [one for one in threading.enumerate() if one.name == "last spans" or one.name.startswith("Otel")]
 
 
 async def test_where_nothing_is_installed_to_export_with_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
