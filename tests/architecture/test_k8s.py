@@ -87,7 +87,7 @@ def test_keys_that_a_group_may_read_become_private_ones(tmp_path: Path) -> None:
     shell, option, script = KEYS["command"]
     for folder in ("/secrets", "/keys"):
         script = script.replace(folder, str(tmp_path) + folder)
-    subprocess.run([shell, option, script], check=True, timeout=10)
+    subprocess.run([shell, option, script], check=True, timeout=60)
     for variable, name in (("WRIT_KEY_FILE", ""), ("WRIT_SSH_KEYS", "web-1")):
         path = Path(f"{tmp_path}{ENVIRON[variable]}") / name
         assert Key(read_private(path)).public.startswith("U")

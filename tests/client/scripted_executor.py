@@ -228,8 +228,8 @@ class ScriptedExecutor:
         return encode(audit.SearchAnswer(rows=rows))
 
     async def until_queried(self, kind: str) -> None:
-        """Until a query of that kind has come in."""
-        async with asyncio.timeout(10), self._changed:
+        """Until a query of that kind has come in, of a process that has just been started, say."""
+        async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: self.asked[kind] > 0)
 
     async def until_asked(self, count: int = 1) -> None:

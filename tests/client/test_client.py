@@ -61,7 +61,7 @@ async def test_an_unsigned_request_has_a_key_of_its_own_all_the_same(writ: Writ,
 async def test_a_lost_answer_is_asked_for_again_with_the_same_key(
     writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "ATTEMPT_SECONDS", 0.1)
+    monkeypatch.setattr(asking, "ATTEMPT_SECONDS", 1.0)  # enough for the second one on a slow machine
 
     async def lost() -> Answer:
         _, request = executor.requests[-1]
