@@ -15,6 +15,12 @@ from writ_testing.nats_server import WritServer, writ_server
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever process is asked how it is may take its time."""
+    monkeypatch.setattr("writ_client.house.readiness.PROBE_SECONDS", 10.0)
+
+
+@pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
     async with writ_server(tmp_path, principals=("alice",), pools=("a",)) as running:
         yield running

@@ -39,6 +39,7 @@ async def test_an_empty_folder_becomes_an_installation_for_its_owner_alone(tmp_p
         assert not any(seed in one.home.server_config.read_text() for seed in seeds)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_everything_is_ready_and_said_to_be(tmp_path: Path) -> None:
     async with up(tmp_path, replicas={"executors": 2}) as one:
         seen = await status(one.home, {})
@@ -51,6 +52,7 @@ async def test_everything_is_ready_and_said_to_be(tmp_path: Path) -> None:
         assert seen.journal.messages == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_sulking_service_is_named_with_its_check(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
         pid = one.pid("audit")
@@ -64,6 +66,7 @@ async def test_a_sulking_service_is_named_with_its_check(tmp_path: Path) -> None
         ]
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("name", ["policy", "executor", "nats", AGENT])
 async def test_a_killed_process_is_started_again(tmp_path: Path, name: str) -> None:
     async with up(tmp_path) as one:
@@ -141,6 +144,7 @@ async def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> N
         assert await asyncio.wait_for(again.process.wait(), WITHIN) == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_second_one_on_the_same_folder_refuses_and_names_the_first(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
         second = await start(one.home, tmp_path / "second")

@@ -15,6 +15,7 @@ from tests.client.houses import WITHIN, start
 from writ_bus.server_process import ServerProcess
 from writ_client.client import Writ
 from writ_client.house.home import Home, host_token
+from writ_testing.eventually import eventually
 from writ_testing.house import Ended, RunningHouse, prepare, running_house
 from writ_testing.nats_server import free_port, free_ports
 
@@ -101,8 +102,13 @@ async def _write_and_read(shell: Shell) -> None:
     assert "keep-accounts-and-keys" in denied.out
     invalid = await shell.writ("run", "file_write", "-t", HERE, "file_path=relative", "content=x")
     assert invalid.status == 2
-    rows = (await shell.json("audit", "search", "--outcome", "succeeded", "--since", "1h"))["rows"]
-    assert [row["operation"] for row in rows] == ["file_read", "file_write"]
+
+    async def both() -> list[str] | None:
+        """Once audit has read so far: it waits for that, and not for ever."""
+        rows = (await shell.json("audit", "search", "--outcome", "succeeded", "--since", "1h"))["rows"]
+        return [row["operation"] for row in rows] if len(rows) > 1 else None
+
+    assert await eventually(both) == ["file_read", "file_write"]
 
 
 async def _add_somebody(shell: Shell) -> None:
@@ -148,7 +154,7 @@ def prepared(tmp_path: Path) -> Home:
 
 async def test_a_terminal_shows_progress_and_a_pipe_or_no_color_does_not(tmp_path: Path, prepared: Home) -> None:
     async with running_house(tmp_path, home=prepared) as house:
-        words = ("run", "test_sleep", "-t", "web-1", "seconds=1")
+        words = ("run", "test_sleep", "-t", "web-1", "seconds=3")
         assert "processes sleep" in await _on_a_terminal(house, *words)
         plain = await _on_a_terminal(house, *words, NO_COLOR="1")
         assert "processes sleep" not in plain

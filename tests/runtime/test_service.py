@@ -76,7 +76,7 @@ class Sample:
         raise AssertionError(f"it ended without {event}")
 
     def end(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=20)
+        out, err = self.process.communicate(timeout=60)
         return self.process.returncode, out, err
 
 
