@@ -1,6 +1,7 @@
 """What an agent makes of what an earlier process of it left behind."""
 
 import asyncio
+import os
 import time
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from writ_testing.scripted_executor import VERSION
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
-ID = encode_id(b"\x01" * 16)
+ID = encode_id(os.urandom(16))
+"""Of this process alone: what an agent finds left of it is ended, wherever on the machine it runs."""
 
 
 async def left(folder: Path, entry: Asked | Intent | Parcel) -> None:

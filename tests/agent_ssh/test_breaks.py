@@ -25,9 +25,7 @@ from writ_testing.tcp_proxy import tcp_proxy
 
 def kill_sessions(host: SshHost) -> None:
     """As if the network had gone: sshd's own processes, never what they started."""
-    for pid in host.server.sessions():
-        if "sshd" in _name(pid):
-            os.kill(pid, signal.SIGKILL)
+    processes.kill([pid for pid in host.server.sessions() if "sshd" in _name(pid)], signal.SIGKILL)
 
 
 async def begun(host: SshHost, task: Task) -> asyncio.Task[Done]:
@@ -96,8 +94,8 @@ async def test_without_a_probe_nobody_can_tell_and_it_is_over(host: SshHost) -> 
     task = host.slow(ID)
     run = await begun(host, task)
     kill_sessions(host)
-    for pid in [*await eventually(lambda: workers(host)), *processes.marked(ID)]:
-        os.kill(pid, signal.SIGKILL)
+    there = [*await eventually(lambda: workers(host)), *processes.marked(ID)]
+    processes.kill(there, signal.SIGKILL)  # the host ends the others as soon as the first one is gone
     done = await asyncio.wait_for(run, 20)
     assert (done.outcome, done.code, done.effect, done.over) == ("unknown", "connection_lost", "maybe", True)
 
