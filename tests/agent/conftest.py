@@ -1,5 +1,6 @@
 """Agents on a memory bus, with a backend that only remembers, and an executor that does as it is told."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from writ_agent import claiming, outbox
 from writ_agent.agent import Agent, Settings
-from writ_agent.backend import Backend
+from writ_agent.backend import Backend, Done, Progress, Task
 from writ_agent.receipts import Identity
 from writ_agent.service import metrics, new_instance
 from writ_agent.spool import Spool
@@ -45,12 +46,18 @@ class World:
         return MemoryBus(self.broker)
 
     async def agent(
-        self, *, backend: Backend | None = None, pool: str = POOL, state: str = "state", slots: int = 8
+        self,
+        *,
+        backend: Backend | None = None,
+        pool: str = POOL,
+        state: str = "state",
+        slots: int = 8,
+        stop_grace: float = 0.3,
     ) -> Agent:
         """One more agent, stopped at the end of the test."""
         spool = self.stack.enter_context(Spool(self.folder / state, SECRET))
         agent = Agent(
-            Settings(version="0", slots=slots, heartbeat=0.3, kill_grace=0.3, stop_grace=0.3),
+            Settings(version="0", slots=slots, heartbeat=0.3, kill_grace=0.3, stop_grace=stop_grace),
             Identity(key=self.key, pool=pool, instance=new_instance()),
             frozenset({self.executor.key.public}),
             bus=self.bus(),
@@ -63,16 +70,32 @@ class World:
         self.stack.push_async_callback(agent.stop)
         return agent
 
+    def held(self, operation: str) -> asyncio.Event:
+        """What it does lasts until this is set, and has succeeded then."""
+        go_on = asyncio.Event()
+
+        async def wait(task: Task, progress: Progress) -> Done:
+            await go_on.wait()
+            return Done(outcome="succeeded", effect="none" if task.operation.read_only else "done")
+
+        self.backend.scripts[operation] = wait
+        return go_on
+
 
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(claiming, "ASK_SECONDS", 0.2)
-    monkeypatch.setattr(claiming, "PATIENCE", 2.0)
     monkeypatch.setattr(outbox, "LONGEST_PAUSE", 0.2)
     world = World(tmp_path)
     await world.executor.serve()
     async with world.stack:
         yield world
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents that soon ask again, and soon give up, where an executor does not answer their claims."""
+    monkeypatch.setattr(claiming, "ASK_SECONDS", 0.2)
+    monkeypatch.setattr(claiming, "PATIENCE", 2.0)
 
 
 async def until(true: Callable[[], bool]) -> None:

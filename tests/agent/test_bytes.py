@@ -33,7 +33,7 @@ async def running(world: World) -> Heartbeat:
 @given(noise)
 async def test_a_look(world: World, data: bytes) -> None:
     await running(world)
-    message = await world.executor.bus.request(subjects.look(POOL), data, timeout=5)
+    message = await world.executor.bus.request(subjects.look(POOL), data, timeout=20)
     assert decode(message.data, Looked).error is not None
     assert world.backend.looks == []
 
@@ -42,7 +42,7 @@ async def test_a_look(world: World, data: bytes) -> None:
 @given(noise)
 async def test_a_cancel(world: World, data: bytes) -> None:
     beat = await running(world)
-    message = await world.executor.bus.request(subjects.cancel(POOL, beat.instance), data, timeout=5)
+    message = await world.executor.bus.request(subjects.cancel(POOL, beat.instance), data, timeout=20)
     assert decode(message.data, Cancelled).error is not None
 
 
@@ -52,7 +52,7 @@ async def test_a_forged_look_with_any_byte_changed(world: World, place: int, byt
     await running(world)
     forged = bytearray(encode(ask(world, "preview", signer=Key(generate_seed()))))
     forged[place % len(forged)] = byte
-    message = await world.executor.bus.request(subjects.look(POOL), bytes(forged), timeout=5)
+    message = await world.executor.bus.request(subjects.look(POOL), bytes(forged), timeout=20)
     assert decode(message.data, Looked).error is not None
     assert world.backend.looks == []
 

@@ -12,6 +12,7 @@ from writ_testing.memory_bus import MemoryBus
 from writ_testing.scripted_executor import Asked
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_after_a_lost_answer_the_same_claim_is_sent_again_and_it_runs_once(world: World) -> None:
     lost = 2
 
@@ -26,11 +27,12 @@ async def test_after_a_lost_answer_the_same_claim_is_sent_again_and_it_runs_once
     receipt = await world.executor.ended(operation_id)
     assert receipt.outcome == "succeeded"
     claims = world.executor.asked[operation_id].claims
-    assert len(claims) == 3
+    assert len(claims) >= 3
     assert all(claim == claims[0] for claim in claims)
     assert world.backend.effects == [operation_id]
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_when_no_answer_ever_comes_nothing_is_run_and_that_is_said(world: World) -> None:
     async def never(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer | None:
         return None
@@ -76,6 +78,7 @@ async def test_a_no_for_now_is_asked_again_with_the_same_claim(code: str, retry:
     assert turns == 1
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_it_is_not_claimed_anew_before_an_executor_has_heard_that_nothing_was_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,11 +98,13 @@ async def test_it_is_not_claimed_anew_before_an_executor_has_heard_that_nothing_
     world.executor.refusing = Failure(code="unavailable", message="later", retry=True)
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
-    await until(lambda: deliveries >= 2)
+    beats = world.executor.heartbeats
+    await until(lambda: bool(beats) and beats[-1].running == [operation_id] and beats[-1].free_slots == 8)
     asked = world.executor.asked[operation_id]
     asked.claims.clear()
     world.executor.answering = world.executor.grant
-    await until(lambda: deliveries >= 5)
+    enough = deliveries + 3
+    await until(lambda: deliveries >= enough)
     assert asked.claims == []
     world.executor.refusing = None
     await world.executor.until(lambda: len(world.executor.receipts) == 2)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.agent.conftest import POOL, TARGET, World, until
 
-from writ_agent.backend import Done, Progress, Task
+from writ_agent.backend import Task
 from writ_agent.looks import LISTINGS_AT_ONCE
 from writ_contracts.agents import AskLook
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
@@ -23,7 +23,7 @@ def ask(world: World, *sources: str, **changed: Any) -> AskLook:
     actions = changed.pop("actions", ["listing"])
     fields = {"sources": list(sources), **changed}
     look = world.executor.look(operation_id, "test_count", TARGET, actions, {}, KEY, **fields)
-    return AskLook(look=look, action="listing", parameters={}, look_key=KEY, timeout=2.0)
+    return AskLook(look=look, action="listing", parameters={}, look_key=KEY, timeout=20.0)
 
 
 async def listed(world: World, *sources: str) -> list[Listing]:
@@ -72,17 +72,10 @@ async def test_nothing_is_listed_under_a_look_that_does_not_hold(world: World) -
 
 
 async def test_an_agent_whose_only_slot_is_taken_still_lists(world: World) -> None:
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    async def busy(task: Task, progress: Progress) -> Done:
-        begun.set()
-        await go_on.wait()
-        return Done(outcome="succeeded")
-
-    world.backend.scripts["test_noop"] = busy
+    go_on = world.held("test_noop")
     await world.agent(slots=1)
     operation_id = await world.executor.dispatch("test_noop", TARGET)
-    await asyncio.wait_for(begun.wait(), 10)
+    await until(lambda: bool(world.backend.tasks))
     (found,) = await listed(world, "list_services")
     assert found.names == ["nginx"]
     go_on.set()

@@ -107,7 +107,7 @@ async def test_an_operation_on_a_host_that_is_another_one_fails_and_is_reported(
 async def test_bytes_that_are_no_question_get_an_answer(world: World) -> None:
     await world.agent()
     for data in (b"", b"\xff", b"[]", b'{"look":{}}', b"[" * 100_000):
-        message = await world.executor.bus.request(f"writ.agent.{POOL}.look", data, timeout=5)
+        message = await world.executor.bus.request(f"writ.agent.{POOL}.look", data, timeout=20)
         assert b'"code":"' in message.data
 
 

@@ -62,9 +62,11 @@ async def test_what_does_not_stop_is_not_confirmed_and_unknown(world: World) -> 
 )
 async def test_a_cancel_that_policy_did_not_allow_is_refused_and_reported(changed: Any, world: World) -> None:
     await world.agent()
-    operation_id = await asleep(world, seconds=0.5)
+    go_on = world.held("test_sleep")
+    operation_id = await asleep(world)
     cancelled = await world.executor.cancel(operation_id, **changed)
     assert cancelled.error is not None
+    go_on.set()
     await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_cancel"])
     assert (await world.executor.ended(operation_id)).outcome == "succeeded"
 
@@ -94,7 +96,7 @@ async def test_what_takes_too_long_is_ended_at_its_timeout(world: World) -> None
     receipt = await world.executor.ended(operation_id)
     assert (receipt.outcome, receipt.code, receipt.effect, receipt.over) == ("failed", "timeout", "none", True)
     assert world.backend.effects == []
-    assert 900 < receipt.duration_ms < 3000
+    assert 900 < receipt.duration_ms < 60_000
 
 
 async def test_what_may_have_had_an_effect_when_its_time_was_up_is_unknown(world: World) -> None:
@@ -133,10 +135,13 @@ async def test_what_succeeded_while_it_was_told_to_stop_has_succeeded(world: Wor
 
 
 async def test_a_stopping_agent_lets_what_is_short_end_and_takes_nothing_new(world: World) -> None:
-    agent = await world.agent()
-    operation_id = await asleep(world, seconds=0.2)
+    agent = await world.agent(stop_grace=20.0)
+    go_on = world.held("test_sleep")
+    operation_id = await asleep(world)
     stopping = asyncio.create_task(agent.stop())
+    await world.executor.until(lambda: any(beat.leaving for beat in world.executor.heartbeats))
     late = await world.executor.dispatch("test_count", TARGET, path="/x")
+    go_on.set()
     await stopping
     assert (await world.executor.ended(operation_id)).outcome == "succeeded"
     assert world.executor.asked[late].claims == []

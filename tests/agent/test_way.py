@@ -98,10 +98,12 @@ async def test_an_agent_of_another_pool_never_gets_it(world: World) -> None:
 
 async def test_heartbeats_tell_what_runs_and_what_ended(world: World) -> None:
     await world.agent(slots=3)
-    operation_id = await world.executor.dispatch("test_sleep", TARGET, seconds=0.5)
+    go_on = world.held("test_sleep")
+    operation_id = await world.executor.dispatch("test_sleep", TARGET)
     beats = world.executor.heartbeats
     await world.executor.until(lambda: bool(beats) and beats[-1].running == [operation_id])
     assert beats[-1].free_slots == 2
+    go_on.set()
     await world.executor.ended(operation_id)
     await world.executor.until(lambda: beats[-1].running == [] and beats[-1].free_slots == 3)
 
