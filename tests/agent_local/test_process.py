@@ -85,7 +85,7 @@ async def test_an_orderly_stop_leaves_nothing_and_exits_with_0(house: House) -> 
     assert await agent.stop(signal.SIGTERM) == 0
     assert living(operation_id) == []
     assert (await house.executor.ended(operation_id)).code == "agent_stopped"
-    assert house.executor.heartbeats[-1].leaving
+    await house.executor.until(lambda: house.executor.heartbeats[-1].leaving)
 
 
 async def test_a_second_process_on_the_same_state_refuses(house: House) -> None:
@@ -103,9 +103,13 @@ async def test_it_says_how_it_is_and_what_it_did(house: House) -> None:
     port = json.loads(run_file.read_text())["health_port"]
     ready = json.loads(await _get(port, "readyz"))
     assert ready == {"status": "ready", "checks": {"bus": "ok", "spool": "ok", "local": "ok", "targets": "ok"}}
-    metrics = (await _get(port, "metrics")).decode()
-    assert 'writ_agent_operations_total{operation="test_noop",outcome="succeeded"} 1.0' in metrics
-    assert "writ_agent_free_slots 8.0" in metrics
+    wanted = ('writ_agent_operations_total{operation="test_noop",outcome="succeeded"} 1.0', "writ_agent_free_slots 8.0")
+
+    async def counted() -> bool:  # once the receipt is on its way
+        metrics = (await _get(port, "metrics")).decode()
+        return all(line in metrics for line in wanted)
+
+    await eventually(counted)
 
 
 async def test_a_secret_is_found_in_no_log_spool_or_environment(house: House, tmp_path: Path) -> None:
