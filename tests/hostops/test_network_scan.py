@@ -13,11 +13,12 @@ LOOPBACK = {"scan_networks": ["127.0.0.0/8"]}
 
 
 def test_ports_that_listen_are_found_and_others_are_not(ask: Ask) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.2", 0)) as two:
+    # Where no other test listens: with addresses of its own each port could be somebody's on the other one.
+    with socket.create_server(("127.9.9.1", 0)) as one, socket.create_server(("127.9.9.2", 0)) as two:
         ports = [one.getsockname()[1], two.getsockname()[1]]
-        result = ask("network_scan", target=LOOPBACK, cidr="127.0.0.0/29", ports=ports, rate=1000)
+        result = ask("network_scan", target=LOOPBACK, cidr="127.9.9.0/29", ports=ports, rate=1000)
     assert (result["outcome"], result["effect"]) == ("succeeded", "none")
-    assert result["output"]["open_ports"] == {"127.0.0.1": [ports[0]], "127.0.0.2": [ports[1]]}
+    assert result["output"]["open_ports"] == {"127.9.9.1": [ports[0]], "127.9.9.2": [ports[1]]}
     assert (result["output"]["tried"], result["output"]["complete"]) == (12, True)
 
 

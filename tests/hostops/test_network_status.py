@@ -11,16 +11,17 @@ from writ_hostops.network import netlink, sockets
 
 
 def test_the_loopback_interface_is_there_with_its_address(ask: Ask) -> None:
+    before = set(socket.if_nameindex())
     result = ask("network_status")
+    after = set(socket.if_nameindex())  # containers of other tests come and go
     assert result["outcome"] == "succeeded"
     output = result["output"]
     assert set(output) == {"interfaces", "routes", "listening", "truncated"}
     loopback = next(item for item in output["interfaces"] if item["name"] == "lo")
     assert {"address": "127.0.0.1/8", "family": "ipv4", "scope": "host"} in loopback["addresses"]
     assert sorted(loopback) == ["addresses", "index", "mac", "mtu", "name", "state", "up"]
-    assert {item["name"]: item["index"] for item in output["interfaces"]} == {
-        name: index for index, name in socket.if_nameindex()
-    }
+    seen = {(item["index"], item["name"]) for item in output["interfaces"]}
+    assert before & after <= seen <= before | after
 
 
 def test_a_listening_socket_is_there_with_its_process(ask: Ask) -> None:
