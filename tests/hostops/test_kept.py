@@ -14,6 +14,7 @@ import pytest
 
 from writ_hostops.kept import frames
 from writ_hostops.kept.supervisor import MOST_SPARES, MOST_USES
+from writ_testing.eventually import eventually
 
 SERVED = """
 import os, signal, sys, time
@@ -30,7 +31,14 @@ def wait(call):
     call.stop.wait(float(call.parameters["seconds"]))
     return me(call)
 
+def wait_for(call):
+    call.progress("waiting")
+    while not os.path.exists(call.parameters["path"]):
+        call.stop.wait(0.02)
+    return me(call)
+
 HANDLERS["test_look"] = {"run": me}
+HANDLERS["test_wait_for"] = {"run": wait_for}
 HANDLERS["test_wait"] = {"run": wait}
 HANDLERS["test_change"] = {"run": me, "preview": me}
 Supervisor(0, 1, Place(sys.argv[1], ())).serve({})
@@ -111,11 +119,15 @@ def test_what_only_looks_is_followed_by_more_in_the_same_process(kept: Kept) -> 
     assert len({kept.pid() for _ in range(20)}) == 1
 
 
-def test_what_changes_something_has_a_process_of_its_own_which_ends_with_it(kept: Kept) -> None:
+async def test_what_changes_something_has_a_process_of_its_own_which_ends_with_it(kept: Kept) -> None:
     pids = [kept.pid("test_change") for _ in range(5)]
     assert len(set(pids)) == 5
     assert kept.pid() not in pids
-    assert not set(map(str, pids)) & set(kept.children())
+
+    async def gone() -> bool:
+        return not set(map(str, pids)) & set(kept.children())
+
+    await eventually(gone)
 
 
 def test_a_process_does_not_look_for_ever(kept: Kept) -> None:
@@ -123,11 +135,16 @@ def test_a_process_does_not_look_for_ever(kept: Kept) -> None:
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [MOST_USES, MOST_USES, 1]
 
 
-def test_several_at_once_have_one_each_and_only_some_are_kept(kept: Kept) -> None:
-    tags = [kept.begin("test_wait", seconds=0.2) for _ in range(3 * MOST_SPARES)]
+def test_several_at_once_have_one_each_and_only_some_are_kept(kept: Kept, tmp_path: Path) -> None:
+    go_on = tmp_path / "go-on"
+    tags = [kept.begin("test_wait_for", path=str(go_on)) for _ in range(3 * MOST_SPARES)]
     told: dict[int, int] = {}
+    waiting = 0
     while len(told) < len(tags):
         frame = kept.next()
+        waiting += frame.kind == frames.PROGRESS
+        if waiting == len(tags):
+            go_on.touch()
         if frame.kind == frames.RESULT:
             message = frame.message()
             told[message["tag"]] = message["output"]["pid"]
