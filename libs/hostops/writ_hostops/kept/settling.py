@@ -5,6 +5,7 @@ Asking settles it: what was not begun by now never will be, since its mark is ta
 
 from __future__ import annotations
 
+import time
 from typing import Any, Dict, Mapping, Tuple
 
 from writ_hostops import processes
@@ -13,6 +14,8 @@ from writ_hostops.markers import Markers
 
 NEVER = "never"
 """The name under which a mark is taken so that the operation can't begin any more."""
+_TORN, _PAUSE = 1.0, 0.02
+"""Seconds after which a mark without a word is one that a crash has left, and none that is being written just now."""
 
 
 def settle(message: Mapping[str, Any], state_dir: str) -> Dict[str, Any]:
@@ -25,13 +28,15 @@ def settle(message: Mapping[str, Any], state_dir: str) -> Dict[str, Any]:
         if not ended and begun.get("operation") != NEVER and message.get("end"):
             certain = processes.end(who, operation_id, float(message.get("grace", 1.0)))
             ended = Markers(state_dir).read(operation_id, attempt)[1] or {}
+        runs = not ended and bool(processes.alive(who) or processes.marked(operation_id))
+        if not ended and not runs:  # it may have ended, and kept its result, since that was looked for
+            ended = Markers(state_dir).read(operation_id, attempt)[1] or {}
     except HostError as error:
         return {"seen": "unknown", "certain": False, "message": error.message}
     if ended:
         return {"seen": "ended", "result": ended, "certain": certain}
     if begun.get("operation") == NEVER:
         return {"seen": "never", "certain": True}
-    runs = processes.alive(who) or processes.marked(operation_id)
     return {"seen": "running" if runs else "lost", "certain": certain, **_reboot(who)}
 
 
@@ -43,6 +48,10 @@ def _fenced(markers: Markers, operation_id: str, attempt: int) -> Tuple[Dict[str
         except HostError as error:
             if error.code != "already_seen":
                 raise
+        begun, ended = markers.read(operation_id, attempt)
+    until = time.monotonic() + _TORN
+    while not begun and not ended and time.monotonic() < until:
+        time.sleep(_PAUSE)
         begun, ended = markers.read(operation_id, attempt)
     return begun or {}, ended or {}
 
