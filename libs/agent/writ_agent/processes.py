@@ -7,6 +7,7 @@ so they are found by it as long as they live, by another agent process as well (
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,17 +28,20 @@ def living(operation_id: str) -> list[int]:
 
 
 async def end(operation_id: str, grace: float, force: float = 2.0) -> bool:
-    """SIGTERM to all of them, SIGKILL to those that live after `grace` seconds. Whether all are seen to be gone."""
-    began = asyncio.get_running_loop().time()
+    """SIGTERM to all of them, SIGKILL to those that live after `grace` seconds. Whether all are seen to be gone,
+    `force` seconds after the first SIGKILL at the latest.
+    """
+    began, killed = time.monotonic(), 0.0
     told: set[int] = set()
     while left := await asyncio.to_thread(living, operation_id):  # one may fork while the others are killed
-        seconds = asyncio.get_running_loop().time() - began
-        if seconds > grace + force:
+        now = time.monotonic()
+        if killed and now - killed > force:
             return False
-        if seconds < grace:
+        if now - began < grace:
             _signal([pid for pid in left if pid not in told], signal.SIGTERM)
             told.update(left)
         else:
+            killed = killed or now
             _signal(left, signal.SIGKILL)
         await asyncio.sleep(POLL)
     return True

@@ -220,14 +220,15 @@ def _end_group(process: "subprocess.Popen[bytes]", reader: _Reader, kin: List[in
         reader.drain()
         time.sleep(_POLL)
     deadline = time.monotonic() + GRACE
-    while time.monotonic() < deadline:
+    while True:
         _signal(process, signal.SIGKILL)
         reader.drain()
         if _gone(process):
             process.wait()
             return True
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(_POLL)
-    return False
 
 
 def _gone(process: "subprocess.Popen[bytes]") -> bool:

@@ -59,14 +59,15 @@ def kill_group(leader: int, number: int) -> None:
 
 def end(who: Mapping[str, Any], operation_id: str, grace: float) -> bool:
     """SIGTERM, after the grace SIGKILL, to a process, its group and its kin; whether all are seen to be gone."""
-    began = time.monotonic()
+    began, killed = time.monotonic(), 0.0
     if alive(who):
         kill([int(who["pid"])], signal.SIGTERM)
     while alive(who) or marked(operation_id):
-        seconds = time.monotonic() - began
-        if seconds > grace + _FORCE:
+        now = time.monotonic()
+        if killed and now - killed > _FORCE:
             return False
-        if seconds >= grace or not alive(who):
+        if now - began >= grace or not alive(who):
+            killed = killed or now
             if alive(who):
                 kill_group(int(who["pid"]), signal.SIGKILL)
             kill(marked(operation_id), signal.SIGKILL)
