@@ -91,7 +91,7 @@ class World:
 
     async def ask_raw(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> Answer:
         """Send bytes."""
-        message = await self.bus.request(subject, data, timeout=5, headers=headers)
+        message = await self.bus.request(subject, data, timeout=20, headers=headers)
         return decode(message.data, Answer)
 
     async def records(self, filter: str = "writ.journal.>") -> list[Record]:

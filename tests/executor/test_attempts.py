@@ -38,7 +38,7 @@ async def code_of(world: World, operation_id: str) -> str:
 async def test_a_second_attempt_that_nobody_takes_leaves_unknown_and_the_firsts_receipt_settles_it(
     world: World,
 ) -> None:
-    await world.executor(start_window=0.3)
+    await world.executor(start_window=2.0)
     first, held, _ = await second_attempt(world)
     assert await world.outcome(first.operation_id) == "unknown"
     assert await code_of(world, first.operation_id) == "no_agent"
@@ -159,13 +159,13 @@ async def test_what_an_agent_still_has_in_hand_is_not_given_to_another_at_its_de
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("writ_executor.claims.KILL_GRACE", -1.0)
-    one = await world.executor(lease=1.0, sweep=1000.0)
+    one = await world.executor(lease=10.0, sweep=1000.0)
     answer = await world.ask("service_start", **START)
     work = await world.work(answer.operation_id or "")
     await world.hands.claim(work)
     started = (await world.life(work.operation_id)).started
     assert started
-    one.sweep._endings._recorder.clock = lambda: started.deadline + 2.0
+    one.sweep._endings._recorder.clock = lambda: started.deadline + 20.0
     await heartbeat(world, work.operation_id)
     await one.sweep.round()
     await one.chores.settle()

@@ -34,7 +34,7 @@ async def test_where_agents_were_there_but_none_was_free_it_says_so(world: World
 
 
 async def test_an_expired_operation_lets_the_next_one_go(world: World) -> None:
-    await world.executor(start_window=0.3)
+    await world.executor(start_window=2.0)
     first = await world.ask("service_restart", **RESTART)
     second = await world.ask("service_restart", **RESTART)
     assert second.state == "requested"

@@ -35,9 +35,12 @@ def test_the_source_is_python_3_9_and_needs_little(source: str) -> None:
 
 
 def known(result: dict[str, Any]) -> dict[str, Any]:
-    """What two runs one after the other have in common, whatever goes on beside them."""
-    passing = ("listening", "names", "fastest_ms", "average_ms", "slowest_ms")
-    return {**result, "output": {name: value for name, value in result["output"].items() if name not in passing}}
+    """What two runs one after the other have in common, whatever goes on beside them: containers come and go."""
+    passing = ("listening", "names", "routes", "fastest_ms", "average_ms", "slowest_ms")
+    output = {name: value for name, value in result["output"].items() if name not in passing}
+    if "interfaces" in output:
+        output["interfaces"] = [one for one in output["interfaces"] if one["name"] == "lo"]
+    return {**result, "output": output}
 
 
 @pytest.mark.parametrize(("operation", "action"), LOOKS + READS)

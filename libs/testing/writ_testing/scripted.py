@@ -244,7 +244,7 @@ class AgentHands:
     async def send_claim(self, claim: Signed, principal: str, seal: SealKey) -> Held:
         """Send this very claim."""
         data = encode(ClaimMessage(claim=claim, principal=principal))
-        message = await self.bus.request(subjects.claim(self.pool), data, timeout=5)
+        message = await self.bus.request(subjects.claim(self.pool), data, timeout=20)
         answer = decode(message.data, ClaimAnswer)
         opened = decode(seal.open(answer.sealed), SealedParameters).parameters if answer.grant else {}
         return Held(claim, answer, opened)
@@ -274,5 +274,5 @@ class AgentHands:
         message = ReceiptMessage(
             receipt=self.receipt_for(work, held, **how), principal=work.principal, full_output=full or {}
         )
-        answer = await self.bus.request(subjects.receipt(self.pool), encode(message), timeout=5)
+        answer = await self.bus.request(subjects.receipt(self.pool), encode(message), timeout=20)
         return decode(answer.data, Acknowledged)
