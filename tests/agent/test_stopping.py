@@ -41,7 +41,7 @@ async def test_a_cancel_of_what_has_ended_says_that_nothing_runs(world: World) -
 async def test_what_does_not_stop_is_not_confirmed_and_unknown(world: World) -> None:
     world.backend.deaf = True
     await world.agent()
-    operation_id = await asleep(world, timeout=1)
+    operation_id = await asleep(world, timeout=3)
     assert (await world.executor.cancel(operation_id)).result == "not_confirmed"
     receipt = await world.executor.ended(operation_id)
     assert (receipt.outcome, receipt.effect, receipt.over) == ("unknown", "maybe", False)
