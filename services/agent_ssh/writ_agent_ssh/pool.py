@@ -133,6 +133,7 @@ class Pool:
                     link.abort()
                     raise
             place.connection, place.link, place.session = connection, link, session
+            place.used_at = time.monotonic()  # it is as old as this, however long it was in the making
         if self._sweeping is None:
             self._sweeping = asyncio.create_task(self._sweep())
         return session
