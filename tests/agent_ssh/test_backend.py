@@ -1,10 +1,12 @@
 """The SSH backend passes the suite of all backends, through a real sshd."""
 
+import pytest
 from tests.agent_ssh.conftest import SshHost
 
 from writ_testing.backend_suite import BackendSuite
 
 
+@pytest.mark.usefixtures("patient")
 class TestSshBackend(BackendSuite):
     """The fixture `host` is that of the folder."""
 

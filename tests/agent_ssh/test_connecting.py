@@ -215,7 +215,7 @@ async def test_another_connection_in_the_inventory_is_another_connection(host: S
 async def test_a_kept_connection_that_fell_silent_is_noticed_and_renewed(host: SshHost) -> None:
     async with tcp_proxy(host.server.port) as proxy:
         host.server.trust([proxy.port])
-        connection = host.server.connection(port=proxy.port, keepalive=0.2)
+        connection = host.server.connection(port=proxy.port, keepalive=1.0)
         host.target = host.server.target(connection=connection)
         kept = await host.pool.session(host.target)
         proxy.stall()

@@ -10,6 +10,7 @@ from tests.hostops.old_python import VERSION, old_python
 from writ_testing.backend_suite import BackendSuite
 
 
+@pytest.mark.usefixtures("patient")
 class TestSshBackendWithAnOldPython(BackendSuite):
     @pytest.fixture
     async def host(self, tmp_path: Path) -> AsyncIterator[SshHost]:

@@ -108,7 +108,7 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-        await asyncio.wait_for(asyncio.gather(*serving), 5.0)
+        await asyncio.wait_for(asyncio.gather(*serving), 20.0)
 
 
 @pytest.mark.parametrize(

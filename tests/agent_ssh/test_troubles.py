@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ from writ_contracts.ids import encode_id
 from writ_hostops.kept import frames
 from writ_testing.backend_suite import Heard
 from writ_testing.eventually import eventually
+from writ_testing.stopwatch import stopwatch
 
 TIMEOUT, LATE = 2.0, 5.0
 GRACE = next(field.default for field in fields(AgentConfig) if field.name == "kill_grace")
@@ -89,9 +89,9 @@ async def odd_host(folder: Path, behaviour: str) -> AsyncIterator[SshHost]:
 
 async def timed(host: SshHost, task: Task) -> Done:
     """How it went, as the agent would tell it, in time."""
-    began = time.monotonic()
-    done = await Running(host.backend, replace(task, timeout=TIMEOUT), Heard(), GRACE).wait()
-    assert time.monotonic() - began < TIMEOUT + LATE
+    with stopwatch() as seconds:
+        done = await Running(host.backend, replace(task, timeout=TIMEOUT), Heard(), GRACE).wait()
+    assert seconds() < TIMEOUT + LATE
     return done
 
 
@@ -110,14 +110,16 @@ async def test_a_host_that_turns_odd_leaves_a_change_unknown_and_a_look_failed(t
 
 
 async def test_a_host_that_is_gone_for_good_leaves_a_change_unknown_in_time(host: SshHost) -> None:
-    running = Running(host.backend, replace(change(host, delay=60.0), timeout=TIMEOUT), heard := Heard(), GRACE)
+    await host.pool.session(host.target)
+    timeout = 5.0  # it has to begin within this
+    running = Running(host.backend, replace(change(host, delay=60.0), timeout=timeout), heard := Heard(), GRACE)
     await asyncio.wait_for(heard.first.wait(), 20)
-    began = time.monotonic()
-    kill_sessions(host)
-    await host.server.stop()
-    done = await running.wait()
+    with stopwatch() as seconds:
+        kill_sessions(host)
+        await host.server.stop()
+        done = await running.wait()
     assert (done.outcome, done.effect, done.over) == ("unknown", "maybe", False)
-    assert time.monotonic() - began < TIMEOUT + LATE
+    assert seconds() < timeout + LATE
 
 
 @pytest.mark.parametrize(("probed", "outcome"), [(True, "failed"), (False, "unknown")])
