@@ -8,6 +8,7 @@ from pathlib import Path
 from writ_contracts.inventory import Target
 from writ_hostops import processes
 from writ_testing.agent_house import AgentHouse, AgentProcess, agent_house
+from writ_testing.searching import contents
 from writ_testing.sshd import Sshd, sshd
 
 POOL = "ssh"
@@ -37,7 +38,10 @@ class House:
     async def idle(self, operation_id: str) -> bool:
         """Whether the host works on it no more."""
         mark = self.server.host_folder / "marks" / f"{operation_id}.1.begun"
-        return not mark.exists() or not processes.alive(json.loads(mark.read_text()).get("process", {}))
+        if not mark.exists():
+            return True
+        begun = contents(mark)  # nothing while it is being written
+        return bool(begun) and not processes.alive(json.loads(begun).get("process", {}))
 
 
 @asynccontextmanager
