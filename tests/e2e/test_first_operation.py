@@ -160,8 +160,12 @@ async def test_one_principal_cannot_speak_or_listen_as_another(house: RunningHou
 async def test_the_same_way_is_found_by_its_correlation_id(writ: Writ) -> None:
     for _ in range(2):
         await writ.run("test_noop", "web-1", correlation_id="change-4711", timeout=30)
-    trace = await writ.trace(correlation_id="change-4711")
-    assert [event.kind for event in trace.events].count("finished") == 2
+
+    async def both() -> bool:
+        trace = await writ.trace(correlation_id="change-4711")
+        return [event.kind for event in trace.events].count("finished") == 2
+
+    await eventually(both, what="both of them in the index")
 
 
 async def test_a_simulation_records_nothing(writ: Writ, files: Path) -> None:

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import WritError
+from writ_testing.eventually import eventually
 from writ_testing.house import RunningHouse, open_policy, prepare, running_house
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -95,7 +96,12 @@ async def test_an_index_that_was_deleted_is_made_again(house: RunningHouse) -> N
     await asyncio.to_thread(index.unlink)
     await house.until("audit", other_than=gone)
     async with await house.client("alice") as writ:
-        assert operation in [row.operation_id for row in (await writ.search(SearchQuery(principal="alice"))).rows]
+
+        async def found() -> bool:
+            rows = (await writ.search(SearchQuery(principal="alice"))).rows
+            return operation in [row.operation_id for row in rows]
+
+        await eventually(found, what="an index with all of it")
         kinds = [event.kind for event in (await writ.trace(correlation_id="lost-index")).events]
     assert kinds[0] == "requested"
     assert kinds[-1] == "finished"

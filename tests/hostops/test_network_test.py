@@ -85,8 +85,16 @@ def test_an_echo_comes_back_from_loopback(ask: Ask) -> None:
 def test_dns_is_the_hosts_own_resolver(ask: Ask) -> None:
     known = ask("network_test", host="localhost", protocol="dns", count=1)["output"]
     assert (known["reachable"], known["address"] in ("127.0.0.1", "::1")) == (True, True)
+
+
+def test_a_name_that_the_resolver_does_not_know_is_an_answer(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown_to_it(*given: object, **options: object) -> None:  # the true one may ask servers elsewhere
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown_to_it)
     unknown = ask("network_test", host="no-such-host.invalid", protocol="dns", count=1)
     assert (unknown["outcome"], unknown["output"]["reachable"]) == ("succeeded", False)
+    assert "no name that this host's resolver knows" in unknown["output"]["detail"]
     assert ask("network_test", host="no-such-host.invalid", protocol="tcp", port=1)["output"]["sent"] == 0
 
 

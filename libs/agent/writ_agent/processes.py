@@ -22,7 +22,13 @@ def marked(operation_id: str, environ: dict[str, str] | None = None) -> dict[str
 
 
 def living(operation_id: str) -> list[int]:
-    """The processes of this operation that live now (zombies do not)."""
+    """The processes of this operation that live now (zombies do not); none only where a second look finds none either,
+    since one may be forked behind the first one's back.
+    """
+    return _marked(operation_id) or _marked(operation_id)
+
+
+def _marked(operation_id: str) -> list[int]:
     mark = f"{MARK}={operation_id}".encode()
     return [pid for pid in _pids() if mark in _environ(pid)]
 

@@ -6,7 +6,7 @@ A collector that is slow, or gone, loses spans and holds up nothing.
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 
 from writ_bus import tracing
@@ -57,7 +57,7 @@ async def _at_most(seconds: float, action: Callable[[], None]) -> None:
 
     def act() -> None:
         action()
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(done.set)
 
     threading.Thread(target=act, name="last spans", daemon=True).start()

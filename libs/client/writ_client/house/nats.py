@@ -134,7 +134,7 @@ def sizes(home: Home, replicas: int = 1) -> Sizes:
     return chosen
 
 
-def options_of(home: Home, name: str, url: str, tls: TlsOptions | None, wait: float = 5.0) -> Options:
+def options_of(home: Home, name: str, url: str, tls: TlsOptions | None, wait: float = 15.0) -> Options:
     """How `bootstrap` or `status` connects."""
     return Options(
         name=f"writ-{name}",

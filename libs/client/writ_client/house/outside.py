@@ -131,7 +131,7 @@ async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
 
 async def _journal(home: Home, url: str) -> Usage | None:
     try:
-        bus = await connect(options_of(home, "status", url, tls_of(os.environ), wait=3.0))
+        bus = await connect(options_of(home, "status", url, tls_of(os.environ)))
     except BusError:
         return None
     try:

@@ -28,7 +28,7 @@ def settle(message: Mapping[str, Any], state_dir: str) -> Dict[str, Any]:
         if not ended and begun.get("operation") != NEVER and message.get("end"):
             certain = processes.end(who, operation_id, float(message.get("grace", 1.0)))
             ended = Markers(state_dir).read(operation_id, attempt)[1] or {}
-        runs = not ended and bool(processes.alive(who) or processes.marked(operation_id))
+        runs = not ended and bool(processes.alive(who) or processes.living(operation_id))
         if not ended and not runs:  # it may have ended, and kept its result, since that was looked for
             ended = Markers(state_dir).read(operation_id, attempt)[1] or {}
     except HostError as error:
