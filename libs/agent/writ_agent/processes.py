@@ -13,6 +13,8 @@ from pathlib import Path
 
 MARK = "WRIT_OPERATION_ID"
 POLL = 0.02
+BEGINS = 0.5
+"""Seconds in which an exec is over, however much else there is to do."""
 
 
 def marked(operation_id: str, environ: dict[str, str] | None = None) -> dict[str, str]:
@@ -58,10 +60,26 @@ def _pids() -> Iterator[int]:
 
 
 def _environ(pid: int) -> list[bytes]:
+    """What it was started with; one that is in the middle of an exec shows none for a moment, which is waited for."""
+    until = time.monotonic() + BEGINS
+    while not (told := _read(pid, "environ")) and _begins(pid) and time.monotonic() < until:
+        time.sleep(POLL)
+    return told.split(b"\0")
+
+
+def _begins(pid: int) -> bool:
+    """It has a program and no arguments yet; threads of the kernel and zombies have no program."""
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return not _read(pid, "cmdline") and bool(Path(f"/proc/{pid}/exe").readlink())
+    except OSError:
+        return False
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:  # gone meanwhile, or another user's, which none of ours is
-        return []
+        return b""
 
 
 def _signal(pids: list[int], number: signal.Signals) -> None:

@@ -15,6 +15,8 @@ from typing import Any, Dict, List, Mapping
 MARK = "WRIT_OPERATION_ID"
 _POLL = 0.02
 _FORCE = 2.0
+_BEGINS = 1.0
+"""Seconds in which a process that was forked begins its program, or ends."""
 
 
 def boot_id() -> str:
@@ -36,17 +38,21 @@ def alive(who: Mapping[str, Any]) -> bool:
 def marked(operation_id: str) -> List[int]:
     """The processes that were started for an operation and live."""
     mark = f"{MARK}={operation_id}".encode()
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     return [
         pid
-        for pid in pids
+        for pid in _pids()
         if pid != os.getpid() and mark in _read(f"/proc/{pid}/environ").encode("utf-8", "surrogateescape").split(b"\0")
     ]
 
 
 def living(operation_id: str) -> List[int]:
-    """As `marked`; none only where a second look finds none either: one may be forked behind the first one's back."""
-    return marked(operation_id) or marked(operation_id)
+    """As `marked`, and none only where none comes: one that was forked shows its mark when it has begun its program."""
+    until = time.monotonic() + _BEGINS
+    found = marked(operation_id)
+    while not found and _beginning() and time.monotonic() < until:
+        time.sleep(_POLL)
+        found = marked(operation_id)
+    return found or marked(operation_id)
 
 
 def kill(pids: List[int], number: int) -> None:
@@ -80,10 +86,53 @@ def end(who: Mapping[str, Any], operation_id: str, grace: float) -> bool:
     return True
 
 
+def _beginning() -> bool:
+    """Whether there may be one that a process of ours forked, which then died: it still looks like us, or like nothing,
+    and is a child of whoever takes in orphans, which is one of those that we come from.
+    """
+    ours, above = _read("/proc/self/cmdline"), _ancestors()
+    reapers = [pid for pid in above if _read(f"/proc/{pid}/cmdline") != ours]
+    orphans = [pid for pid in _pids() if pid not in (os.getpid(), *above) and _parent(pid) in reapers]
+    return any(_looks_like(pid, ours) for pid in orphans)
+
+
+def _looks_like(pid: int, ours: str) -> bool:
+    words = _read(f"/proc/{pid}/cmdline")
+    if words:
+        return words == ours
+    try:
+        return bool(os.readlink(f"/proc/{pid}/exe"))  # in the middle of an exec; kernel threads and zombies have none
+    except OSError:
+        return False
+
+
+def _ancestors() -> List[int]:
+    found = [os.getppid()]
+    while (parent := _parent(found[-1])) > 0:
+        found.append(parent)
+    return found
+
+
+def _parent(pid: int) -> int:
+    """0 for one that is gone, or whose parent is outside of this namespace."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
 def _start(pid: int) -> str:
     """When it started, in ticks since boot; "" for one that is gone or a zombie."""
+    fields = _stat(pid)
+    return fields[19] if fields else ""
+
+
+def _stat(pid: int) -> List[str]:
+    """What the kernel says of it behind its name (proc(5)); nothing of one that is gone or a zombie."""
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return "" if len(fields) < 20 or fields[0] in ("Z", "X") else fields[19]
+    return [] if len(fields) < 20 or fields[0] in ("Z", "X") else fields
+
+
+def _pids() -> List[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _read(path: str) -> str:
