@@ -40,6 +40,26 @@ async def test_the_same_key_with_another_payload_is_a_conflict(world: World) -> 
     assert len(await world.records("writ.journal.op.*.*.requested")) == 1
 
 
+async def test_the_same_key_with_another_payload_is_a_conflict_where_neither_is_valid(world: World) -> None:
+    await world.executor()
+    wrong = {"parameters": {"service_name": "a/b"}, "idempotency_key": "k-1"}
+    first = await world.ask("service_restart", **wrong)
+    again = await world.ask("service_restart", **wrong)
+    assert first.outcome == again.outcome == "invalid"
+    assert first.operation_id == again.operation_id
+    await world.executor()
+    for parameters in ({"service_name": "c/d"}, {}, {"service_name": "nginx"}):
+        other = await world.ask("service_restart", parameters=parameters, idempotency_key="k-1")
+        assert other.error
+        assert other.error.code == "conflict"
+        assert other.operation_id == first.operation_id
+    unknown = await world.ask("no_such", parameters={"a": 1}, idempotency_key="k-2")
+    other = await world.ask("no_such", parameters={"a": 2}, idempotency_key="k-2")
+    assert unknown.error
+    assert other.error
+    assert (unknown.error.code, other.error.code) == ("unknown_operation", "conflict")
+
+
 async def test_the_same_key_of_another_principal_is_another_operation(world: World) -> None:
     await world.executor()
     mine = await world.ask("service_status", **RESTART, idempotency_key="k-1")

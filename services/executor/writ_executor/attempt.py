@@ -27,6 +27,7 @@ class Attempt:
     operation_id: str
     correlation_id: str
     request: Request | None = None
+    fingerprint: str = ""
     definition: Operation | None = None
     given: dict[str, Any] = field(default_factory=dict)
 

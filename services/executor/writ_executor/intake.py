@@ -96,6 +96,7 @@ class Intake:
             request=request,
             correlation_id=request.correlation_id or attempt.correlation_id,
             operation_id=chosen_id(attempt, request),
+            fingerprint=self._fingerprint(chosen_id(attempt, request), attempt.operation, request),
         )
 
     def _define(self, attempt: Attempt) -> Attempt:
@@ -114,7 +115,7 @@ class Intake:
     def _again(self, attempt: Attempt, life: Life) -> Answer:
         what = life.what
         fingerprint = what.fingerprint if what else ""
-        if not same(fingerprint, self._fingerprint(attempt)):
+        if not same(fingerprint, attempt.fingerprint):
             failure = Failure(
                 code="conflict",
                 message=f"idempotency key already used for another request, operation {attempt.operation_id}",
@@ -122,9 +123,13 @@ class Intake:
             return Answer(operation_id=attempt.operation_id, correlation_id=attempt.correlation_id, error=failure)
         return answer(life)
 
-    def _fingerprint(self, attempt: Attempt) -> str:
-        what = [attempt.operation, attempt.target, attempt.given, attempt.dry_run]
-        return keyed_digest(self._vault.fingerprint_key(attempt.operation_id), what)
+    def _fingerprint(self, operation_id: str, operation: str, request: Request) -> str:
+        """Of all that is asked for, whatever may be wrong with it: the key of a refused request is used as well."""
+        what = [operation, request.target, request.parameters, request.dry_run]
+        try:
+            return keyed_digest(self._vault.fingerprint_key(operation_id), what)
+        except RecursionError as error:  # this is called from deeper down than what decoded it
+            raise Invalid("nested too deeply") from error
 
     def _question(self, attempt: Attempt, owner: str | None) -> Decide:
         request = request_of(attempt)
@@ -203,7 +208,7 @@ class Intake:
             hidden=hidden,
             hidden_bytes=len(json.encode(attempt.given)) if hidden else 0,
             parameters_digest=decision.parameters_digest,
-            fingerprint=self._fingerprint(attempt),
+            fingerprint=attempt.fingerprint,
             verdict=verdict(decision),
             decision=decided.signed,
             timeout=decision.timeout or definition.default_timeout,
@@ -258,7 +263,7 @@ class Intake:
             "target": printable(attempt.target),
             "code": code,
             "message": message,
-            "fingerprint": self._fingerprint(attempt) if request else "",
+            "fingerprint": attempt.fingerprint,
             "parameters": shown,
             "hidden": hidden,
             "reason": request.reason if request else "",
