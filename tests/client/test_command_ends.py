@@ -110,6 +110,23 @@ async def test_a_refusal_is_a_line_with_its_own_status(command: Command, served:
         assert (done.exit_code, done.stdout, done.stderr) == (status, "", f"writ: no: {code}\n")
 
 
+async def test_more_than_the_server_takes_is_status_2(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    file.write_bytes(b"x" * 3_000_000)
+    done = await command("run", "file_write", "-t", "a", "file_path=/x", f"content=@{file}")
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("writ: too large to be sent: 3000")
+
+
+async def test_an_empty_idempotency_key_is_a_mistake_and_no_key_is_made_in_its_place(
+    command: Command, served: ScriptedExecutor
+) -> None:
+    done = await command("run", "service_restart", "-t", "a", "--idempotency-key", "")
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("writ: --idempotency-key is empty")
+    assert served.requests == []
+
+
 async def test_nobody_who_answers_is_status_6(
     server: WritServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

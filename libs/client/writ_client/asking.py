@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from writ_bus.errors import Refused
 from writ_bus.port import Bus
 from writ_client.failures import PASSING
 from writ_contracts import errors
@@ -31,7 +32,9 @@ async def ask(
     timeout: float,
     attempt_seconds: float = ATTEMPT_SECONDS,
 ) -> Reply:
-    """The answer. Raises Unreachable or TimedOut when `timeout` seconds have not brought one, Forbidden at once."""
+    """The answer. Raises Unreachable or TimedOut when `timeout` seconds have not brought one; at once Forbidden, and
+    Invalid for what is larger than the server takes.
+    """
     data = encode(question)
     deadline = time.monotonic() + timeout
     pause = FIRST_PAUSE
@@ -46,6 +49,10 @@ async def ask(
         except (errors.Unreachable, errors.TimedOut):
             if over or time.monotonic() + pause >= deadline:
                 raise
+        except Refused as error:
+            if error.code != "oversize":
+                raise
+            raise errors.Invalid(f"too large to be sent: {error}", code=error.code) from error
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
 

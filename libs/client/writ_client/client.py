@@ -127,7 +127,7 @@ class Writ(Queries):
         request = wishes.unsigned(
             target,
             parameters or {},
-            idempotency_key=idempotency_key or wishes.new_key(),
+            idempotency_key=wishes.new_key() if idempotency_key is None else idempotency_key,
             reason=reason,
             dry_run=dry_run,
             correlation_id=correlation_id,
@@ -155,7 +155,7 @@ class Writ(Queries):
         **options: Unpack[Options],
     ) -> requests.OperationView:
         """`submit` with these options, then `wait`; `on_event` hears what happens on the way."""
-        key = idempotency_key or wishes.new_key()
+        key = wishes.new_key() if idempotency_key is None else idempotency_key
         await self._following.start()
         with self._following.listen(id_of(self.principal, key)) as heard:
             answer = await self.submit(operation, target, parameters, idempotency_key=key, **options)

@@ -81,11 +81,13 @@ async def run(
     key=@FILE     the content of a file, key=- of standard input (encoding=base64 for bytes)
     key:=JSON     any value
     """
+    if idempotency_key == "":  # a script's variable that is not set; with a new key each repeat would do it again
+        raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
     wish = Wish(
         operation=operation,
         target=target_of(operation, target),
         parameters=parameters_of(operation, words),
-        key=idempotency_key or wishes.new_key(),
+        key=wishes.new_key() if idempotency_key is None else idempotency_key,
         reason=reason,
         dry_run=dry_run,
         correlation_id=correlation_id,
