@@ -159,10 +159,10 @@ def put_aside(log: Path) -> None:
         log.replace(log.with_suffix(".log.1"))
 
 
-def quoted(log: Path, lines: int = 5) -> str:
-    """The last lines of a log, for an error message."""
+def quoted(log: Path, lines: int = 5, *, since: int = 0) -> str:
+    """The last lines of a log, for an error message; none of its first `since` bytes, which are of an earlier run."""
     try:
-        text = log.read_bytes()[-8192:].decode(errors="replace")
+        text = log.read_bytes()[since:][-8192:].decode(errors="replace")
     except OSError:
         return ""
     last = [line.strip()[:500] for line in text.splitlines() if line.strip()][-lines:]

@@ -182,10 +182,13 @@ def _process(home: Home, name: str) -> ProcessReport:
 
 
 async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN) -> HouseReport:
-    """Starts `writ up` in a session of its own, and returns when it is ready; else Unreachable with its last words."""
+    """Starts `writ up` in a session of its own, and returns when it is ready; else Unreachable with its last words, or
+    Invalid where it ended with status 2: somebody's mistake.
+    """
     home.make_folders()
     log = home.log / "up.log"
     with log.open("ab") as output:
+        before = output.tell()
         process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
             [*MODULE, "writ_client", "up", *arguments],
             stdin=subprocess.DEVNULL,
@@ -196,10 +199,11 @@ async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN
     deadline = time.monotonic() + within
     while (report := read_report(home.house_file)) is None or report.pid != process.pid or report.state != "ready":
         if process.poll() is not None:
-            raise Unreachable(f"writ up ended with status {process.returncode}{quoted(log)}")
+            kind = Invalid if process.returncode == 2 else Unreachable
+            raise kind(f"writ up ended with status {process.returncode}{quoted(log, since=before)}")
         if time.monotonic() > deadline:
             process.terminate()
-            raise Unreachable(f"writ up is not ready after {within:g} s{quoted(log)}")
+            raise Unreachable(f"writ up is not ready after {within:g} s{quoted(log, since=before)}")
         await asyncio.sleep(PAUSE)
     return report
 
