@@ -71,6 +71,15 @@ async def list_all(settings: Settings) -> int:
     return Exit.DONE
 
 
+def _known(settings: Settings, name: str) -> None:
+    """Raises Invalid for a principal that the folder does not have; whoever brings a key of their own is believed."""
+    if settings.context is not None or settings.environ.get("WRIT_KEY_FILE"):
+        return
+    home = settings.home
+    if home.principals.exists() and name not in {one.id for one in read_principals(home.principals).principals}:
+        raise Invalid(f"there is no principal {name} in {home.principals}: `writ principal list`")
+
+
 @click.command()
 @click.argument("name", metavar="PRINCIPAL", required=False)
 @asking
@@ -78,7 +87,9 @@ async def context(settings: Settings, name: str | None) -> int:
     """What a bare NATS client needs to ask as PRINCIPAL: address, key file, inbox prefix, subjects."""
     if name:
         settings = msgspec.structs.replace(settings, principal=name)
-    found = spelled_out(settings.where())
+    where = settings.where()
+    _known(settings, where.principal)
+    found = spelled_out(where)
     if settings.screen.json:
         settings.screen.data(found)
         return Exit.DONE
