@@ -93,6 +93,8 @@ class Child:
 
     async def _spawn(self) -> None:
         self.run_file.unlink(missing_ok=True)
+        for folder in (self.log.parent, self.run_file.parent):  # somebody may have tidied up
+            folder.mkdir(mode=0o700, exist_ok=True)
         put_aside(self.log)
         with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
