@@ -13,6 +13,7 @@ from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 
 from writ_agent.backend import Done, Task
 from writ_agent.running import Running
+from writ_agent_ssh import bootstrap
 from writ_agent_ssh.session import Session
 from writ_contracts.errors import WritError
 from writ_hostops import processes
@@ -250,3 +251,29 @@ async def workers(host: SshHost) -> list[int] | None:
     mark = host.server.host_folder / "marks" / f"{ID}.1.begun"
     who = json.loads(said)["process"] if (said := contents(mark)) else {}
     return [who["pid"]] if processes.alive(who) else None
+
+
+@pytest.mark.parametrize("kept", [None, b""])
+async def test_code_on_the_host_that_is_not_whole_any_more_is_sent_again(host: SshHost, kept: bytes | None) -> None:
+    """A crash leaves files without what was in them; whoever tidies a disk up leaves none."""
+    assert (await host.run("network_status")).outcome == "succeeded"
+    await host.pool.close()
+    (code,) = (host.server.host_folder / "code").iterdir()
+    lost = code / "writ_hostops" / "kept" / "start.py"
+    lost.unlink()
+    if kept is not None:
+        lost.write_bytes(kept)
+    assert (await host.run("network_status")).outcome == "succeeded"
+    assert list((host.server.host_folder / "code").iterdir()) == [code]
+    assert lost.stat().st_size
+
+
+def test_old_code_that_another_connection_has_just_removed_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    os.utime(old, (0, 0))
+    monkeypatch.setattr(bootstrap.os, "listdir", lambda _: ["gone", "old"])
+    bootstrap.sweep(str(tmp_path))
+    assert not old.exists()

@@ -141,6 +141,15 @@ def test_old_marks_are_swept(ask: Ask, srv: Path, state: Path) -> None:
     assert names(state) == [".swept", f"{named(2)}.1.begun", f"{named(2)}.1.ended"]
 
 
+def test_marks_that_another_one_sweeps_at_the_same_time_are_no_trouble(
+    ask: Ask, srv: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listdir = os.listdir
+    monkeypatch.setattr(markers.os, "listdir", lambda folder: [*listdir(folder), f"{named(3)}.1.ended.tmp"])
+    result = ask("file_write", target={"state_dir": str(state)}, file_path=f"{srv}/a", content="x")
+    assert result["outcome"] == "succeeded"
+
+
 @pytest.mark.parametrize("wrong", ["", "../x", "a/b", ".hidden", "a\n", "x" * 129, 5, None])
 def test_an_id_that_is_no_file_name_is_refused(ask: Ask, srv: Path, state: Path, wrong: Any) -> None:
     result = ask(

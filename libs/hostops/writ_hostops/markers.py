@@ -6,6 +6,7 @@ no secret output; the folder is private to the user that hostops runs as. Marks 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -108,14 +109,15 @@ class _Folder:
         return record if isinstance(record, dict) else {}
 
     def sweep(self) -> None:
-        """Remove what is older than KEPT, at most once a day."""
+        """Remove what is older than KEPT, at most once a day. What another one sweeps or renames meanwhile is gone."""
         now = time.time()
         if now - self._modified(_SWEPT) < _SWEEP_EVERY:
             return
         with system_errors(self._path):
             for name in os.listdir(self._fd):
                 if now - self._modified(name) > KEPT:
-                    os.unlink(name, dir_fd=self._fd)
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=self._fd)
         self._write(_SWEPT, {}, os.O_TRUNC)
 
     def _modified(self, name: str) -> float:

@@ -29,10 +29,13 @@ _WHEN = (1980, 1, 1, 0, 0, 0)
 
 
 class Archive(Struct, frozen=True, kw_only=True):
-    """The zip, its digest, and which modules in it bring handlers for which operations."""
+    """The zip, its digest, the bytes that it is when unpacked, and which modules in it bring handlers for which
+    operations.
+    """
 
     data: bytes
     digest: str
+    written: int
     carried: tuple[str, ...]
     operations: frozenset[str]
 
@@ -43,6 +46,7 @@ class Archive(Struct, frozen=True, kw_only=True):
             "folder": folder,
             "digest": self.digest,
             "size": len(self.data),
+            "written": self.written,
             "carried": self.carried,
         }
         text = f"{inspect.getsource(bootstrap)}\nmain()\n"
@@ -55,13 +59,23 @@ def build(found: Iterable[EntryPoint] | None = None) -> Archive:
     operations = set(HANDLERS)
     for name in carried:
         operations |= set(_handlers(name))
+    files = sorted(_files(carried))
+    data = _zipped(files)
+    return Archive(
+        data=data,
+        digest=hashlib.sha256(data).hexdigest(),
+        written=sum(len(text) for _, text in files),
+        carried=carried,
+        operations=frozenset(operations),
+    )
+
+
+def _zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
-        for name, data in sorted(_files(carried)):
-            bundle.writestr(zipfile.ZipInfo(name, _WHEN), data, zipfile.ZIP_DEFLATED)
-    data = buffer.getvalue()
-    digest = hashlib.sha256(data).hexdigest()
-    return Archive(data=data, digest=digest, carried=carried, operations=frozenset(operations))
+        for name, text in files:
+            bundle.writestr(zipfile.ZipInfo(name, _WHEN), text, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
 
 
 def _handlers(name: str) -> Collection[str]:

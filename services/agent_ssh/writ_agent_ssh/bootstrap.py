@@ -64,8 +64,10 @@ def ready(folder: str, asked: Dict[str, Any], source: Any, say: Any) -> str:
     code = os.path.join(codes, asked["digest"])
     if os.path.lexists(code):
         own(code)
-        os.utime(code)
-        return code
+        if written(code) == asked["written"]:
+            os.utime(code)
+            return code
+        away(code)
     say("SEND")
     archive = b""
     while len(archive) < asked["size"]:
@@ -87,6 +89,25 @@ def own(folder: str) -> None:
         raise OSError(0, "must be a folder that belongs to this user alone (mode 0700)", folder)
 
 
+def written(code: str) -> int:
+    """The bytes of what was unpacked: fewer where a crash, or somebody who tidied up, has left not all of it."""
+    found = 0
+    for folder, _, names in os.walk(code):
+        if not folder.endswith("__pycache__"):
+            found += sum(os.lstat(os.path.join(folder, name)).st_size for name in names)
+    return found
+
+
+def away(code: str) -> None:
+    """Out of the way at once; another connection may do the same at this very moment."""
+    part = f"{code}.{os.getpid()}"
+    try:
+        os.rename(code, part)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(part)
+
+
 def unpacked(archive: bytes, code: str) -> str:
     """Whole or not at all; another connection may do the same at this very moment."""
     part = f"{code}.{os.getpid()}"
@@ -104,8 +125,12 @@ def unpacked(archive: bytes, code: str) -> str:
 
 
 def sweep(codes: str) -> None:
-    """Remove what no agent has used for long."""
+    """Remove what no agent has used for long; another connection may do the same, or be done with its own part."""
     for name in os.listdir(codes):
         path = os.path.join(codes, name)
-        if time.time() - os.lstat(path).st_mtime > KEPT:
+        try:
+            unused = time.time() - os.lstat(path).st_mtime
+        except FileNotFoundError:
+            continue
+        if unused > KEPT:
             shutil.rmtree(path, ignore_errors=True)
