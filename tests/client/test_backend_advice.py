@@ -30,6 +30,12 @@ def test_what_is_not_known_leads_to_the_log() -> None:
     assert advice("what_is_this", "ssh-2") == OTHERWISE.format(pool="ssh-2")
 
 
+def test_what_the_inventory_declares_wrongly_leads_there_and_not_to_a_log() -> None:
+    """hostops takes no parameters for a test: what it calls invalid is of the target."""
+    row = _row_of(VIEW, visit(code="invalid_parameter", message="target.backup.password_file is missing"))
+    assert "inventory.yaml" in row.advice
+
+
 @pytest.mark.parametrize("code", sorted(ADVICE))
 def test_an_advice_is_a_sentence_of_its_own(code: str) -> None:
     told = advice(code, "ssh")

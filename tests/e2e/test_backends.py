@@ -271,3 +271,11 @@ async def test_another_key_than_the_given_one_is_refused_and_nothing_is_added(wo
     assert "nothing was added" in ended.err
     assert world.house.home.inventory.read_text() == before
     assert not (world.house.home.ssh / "new3").exists()
+
+
+async def test_a_file_root_that_is_no_absolute_path_is_refused_before_anything_is_added(world: World) -> None:
+    before = world.house.home.inventory.read_text()
+    ended = await add(world, "new4", "--host-key", "SHA256:x", "--file-root", "srv")
+    assert (ended.status, ended.out) == (2, "")
+    assert "'srv' is no absolute path" in ended.err
+    assert world.house.home.inventory.read_text() == before

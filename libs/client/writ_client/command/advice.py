@@ -16,6 +16,7 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "auth_failed": "add the public half of the target's key to ~/.ssh/authorized_keys of that user on the host",
         "no_credentials": "put the target's private key, named as the target, into WRIT_SSH_KEYS of the agent, 0600",
         "invalid_connection": "correct `connection` of the target in inventory.yaml",
+        "invalid_parameter": "correct what is named of the target in inventory.yaml",
         "weak_algorithms": "update the host's sshd, or let it offer modern algorithms",
         "no_python": "install Python 3.9 or newer on the host (python3-minimal will do)",
         "unusable_folder": "let the user have the folder for itself alone, or name another in connection.folder",

@@ -20,6 +20,7 @@ from writ_client.house.targets import (
     add_ssh_target,
     address_of,
     refuse_known,
+    refuse_relative,
     told_key,
 )
 from writ_contracts.errors import Invalid, TimedOut
@@ -67,6 +68,7 @@ async def add(
     except msgspec.ValidationError:
         raise Invalid(f"{name[:80]!r} cannot name a target: letters, digits, - and _, at most 64") from None
     address = address_of(where)
+    refuse_relative(file_roots)
     refuse_known(settings.home, name)
     shown = told_key(host_key, address, lambda key: _confirmed(key, address))
     wish = Wish(name=name, role=role, address=address, pool=pool, file_roots=file_roots, key_file=key_file)

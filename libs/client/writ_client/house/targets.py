@@ -8,7 +8,7 @@ import asyncio
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,13 @@ def address_of(text: str) -> Address:
     if parts is None or port > 65535:
         raise Invalid(f"{text[:200]!r} is not USER@HOST[:PORT]")
     return Address(parts["user"], parts["v6"] or parts["host"], port)
+
+
+def refuse_relative(file_roots: Iterable[str]) -> None:
+    """Raises Invalid: on the target no operation at all would be carried out."""
+    for folder in file_roots:
+        if not folder.startswith("/"):
+            raise Invalid(f"the file root {folder[:200]!r} is no absolute path")
 
 
 def told_key(host_key: str, address: Address, confirm: Callable[[HostKey], bool]) -> HostKey:
