@@ -93,7 +93,7 @@ async def plain(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def link(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Link]:
     async with host_with(tmp_path, linked(tmp_path / "bin", [*ALWAYS, "python3"]), request.param) as host:
         pool = host.pool
-        made = await connect("web1", connection_of(host.target), pool._credentials, pool._known)
+        made = await connect("web1", connection_of(host.target), pool._credentials, pool._known, None, pool._making)
         yield made
         await made.close()
 

@@ -11,6 +11,8 @@ from tests.agent_ssh.test_connecting import code_of
 from writ_agent_ssh.enrolment import shown
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
+from writ_testing.sshd import USER
+from writ_testing.tcp_proxy import tcp_proxy
 
 
 async def test_a_host_that_turns_us_away_for_what_it_refused_says_so(tmp_path: Path) -> None:
@@ -28,6 +30,24 @@ async def test_a_host_that_turns_us_away_for_what_it_refused_says_so(tmp_path: P
         with pytest.raises(WritError, match="turns us away: Not allowed at this time") as refused:
             await shown("127.0.0.1", host.server.port)
         assert refused.value.code == "turned_away"
+
+
+async def test_connects_to_a_host_on_the_way_to_many_are_bounded_too(host: SshHost) -> None:
+    """sshd turns away at random whoever comes while ten are not let in yet (MaxStartups)."""
+    async with tcp_proxy(host.server.port) as proxy:
+        host.server.trust([proxy.port])
+        proxy.stall()
+        way = [{"host": "127.0.0.1", "port": proxy.port, "user": USER}]
+        connections = [host.server.connection(port=port, jump=way, connect_timeout=2.0) for port in range(1, 10)]
+        targets = [host.server.target(f"t{of['port']}", connection=of) for of in connections]
+        for target in targets:
+            host.server.let_in(f"{target.id}.jump")
+        waiting = [asyncio.create_task(host.pool.session(target)) for target in targets]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert proxy.accepted == 4
+        proxy.flow()
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {getattr(end, "code", "") for end in ends} == {"unreachable"}
 
 
 @pytest.mark.parametrize("said", [b"\xff\x00 no\r\n", b"x" * 200_000, b"", b"SSH-2.0-x\r\n" + bytes(64), b"\n" * 60])

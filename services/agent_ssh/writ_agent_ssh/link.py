@@ -91,10 +91,15 @@ class Watch(asyncssh.SSHClient):
 
 
 async def connect(
-    target: str, connection: Connection, credentials: Credentials, known: KnownHosts, tailnet: Tailnet | None = None
+    target: str,
+    connection: Connection,
+    credentials: Credentials,
+    known: KnownHosts,
+    tailnet: Tailnet | None,
+    making: Mapping[tuple[str, int], asyncio.Semaphore],
 ) -> Link:
-    """By way of its jump hosts, or of the tailnet. Raises Invalid, Untrusted (`host_key_changed`, …), Unreachable;
-    leaves nothing open.
+    """By way of its jump hosts, or of the tailnet. `making`: the turns of those on the way, which are waited for in its
+    own time. Raises Invalid, Untrusted (`host_key_changed`, …), Unreachable; leaves nothing open.
     """
     hops: list[asyncssh.SSHClientConnection] = []
     watch = Watch()
@@ -104,7 +109,8 @@ async def connect(
             for address in connection.jump:
                 trusted = known.of(address.host, address.port)
                 options = _options(connection, credentials.of(target, jump=True), trusted)
-                hops.append(await _hop(hops, address, options, trusted))
+                async with making[(address.host, address.port)]:
+                    hops.append(await _hop(hops, address, options, trusted))
             name = connection.host_key_alias or own.host
             trusted = known.of(name, own.port, connection)
             options = _options(connection, credentials.of(target), trusted)

@@ -63,7 +63,9 @@ class Pool:
         connects: int,
         tailnet: Tailnet | None = None,
     ) -> None:
-        """`idle`: seconds that an unused one is kept. `connects`: in the making to one host at once."""
+        """`idle`: seconds that an unused one is kept. `connects`: in the making at once to one host, be it a target or
+        on the way to others.
+        """
         self._archive, self._credentials, self._known = archive, credentials, known
         self._tailnet = tailnet
         self._idle = idle
@@ -140,7 +142,7 @@ class Pool:
 
     async def _connect(self, target: str, connection: Connection) -> Link:
         async with self._making[(connection.host, connection.port)]:
-            return await connect(target, connection, self._credentials, self._known, self._tailnet)
+            return await connect(target, connection, self._credentials, self._known, self._tailnet, self._making)
 
     async def _start(self, link: Link, connection: Connection) -> HostSession:
         """By hostops; where there is no Python for it, without."""
