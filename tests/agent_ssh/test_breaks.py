@@ -274,6 +274,6 @@ def test_old_code_that_another_connection_has_just_removed_is_no_trouble(
     old = tmp_path / "old"
     old.mkdir()
     os.utime(old, (0, 0))
-    monkeypatch.setattr(bootstrap.os, "listdir", lambda _: ["gone", "old"])
+    monkeypatch.setattr("writ_agent_ssh.bootstrap.os.listdir", lambda _: ["gone", "old"])
     bootstrap.sweep(str(tmp_path))
     assert not old.exists()

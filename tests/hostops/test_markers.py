@@ -145,7 +145,7 @@ def test_marks_that_another_one_sweeps_at_the_same_time_are_no_trouble(
     ask: Ask, srv: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listdir = os.listdir
-    monkeypatch.setattr(markers.os, "listdir", lambda folder: [*listdir(folder), f"{named(3)}.1.ended.tmp"])
+    monkeypatch.setattr("writ_hostops.markers.os.listdir", lambda folder: [*listdir(folder), f"{named(3)}.1.ended.tmp"])
     result = ask("file_write", target={"state_dir": str(state)}, file_path=f"{srv}/a", content="x")
     assert result["outcome"] == "succeeded"
 

@@ -209,7 +209,10 @@ def _read(folder: int, path: str) -> List[Snapshot]:
     found: List[Snapshot] = []
     with system_errors(path):
         for name in os.listdir(folder):
-            subvolume = os.open(name, _OPEN, dir_fd=folder)
+            try:
+                subvolume = os.open(name, _OPEN, dir_fd=folder)
+            except FileNotFoundError:  # deleted just then
+                continue
             try:
                 if calls.is_subvolume(subvolume):
                     told = calls.info(subvolume)

@@ -17,6 +17,7 @@ from writ_hostops.snapshots import btrfs, calls
 from writ_hostops.snapshots.btrfs import BtrfsStore
 from writ_hostops.snapshots.store import Snapshot, Store
 from writ_hostops.snapshots.zfs import ZfsStore, datasets
+from writ_hostops.stop import afterwards
 
 MAX_NAME, MAX_DESCRIPTION = 128, 1000
 MOST = 1000
@@ -39,7 +40,8 @@ def create(call: Call) -> Answer:
     with _store(call, wish.path) as store:
         _refuse_taken(store, wish)
         store.create(wish.name, wish.description, call.id)
-        made, caveat = _find(store, wish.name), store.caveat()
+        with afterwards():
+            made, caveat = _find(store, wish.name), store.caveat()
     if made is None or not made.finished:
         raise HostError("tool_failed", "the snapshot was made, but is not there", effect="maybe")
     output = {**_output(made), "log": caveat}
@@ -61,8 +63,10 @@ def delete(call: Call) -> Answer:
     wish = _wish(call)
     with _store(call, wish.path) as store:
         store.delete(_existing(store, wish, unfinished=True))
-        if _find(store, wish.name) is not None:
-            raise HostError("tool_failed", "the snapshot was deleted, but is still there", effect="maybe")
+        with afterwards():
+            left = _find(store, wish.name)
+    if left is not None:
+        raise HostError("tool_failed", "the snapshot was deleted, but is still there", effect="maybe")
     output = {"snapshot_name": wish.name, "removed": True}
     return Answer(output=output, state={"snapshot_name": wish.name, "exists": False}, effect="done")
 
