@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from writ_hostops.kept import frames
-from writ_hostops.kept.supervisor import MOST_SPARES, MOST_USES
+from writ_hostops.kept.supervisor import MOST_AT_ONCE, MOST_SPARES, MOST_USES
 from writ_testing.eventually import eventually
 
 SERVED = """
@@ -175,3 +175,12 @@ def test_a_waiting_one_that_was_killed_is_one_answer_and_no_more(kept: Kept) -> 
     told = kept.result(kept.begin("test_look"))
     assert told.get("gone") is True or told["outcome"] == "succeeded", json.dumps(told)
     assert kept.pid() == kept.pid()
+
+
+def test_what_is_too_much_at_once_is_told_that_nothing_was_done(kept: Kept, tmp_path: Path) -> None:
+    under_way = [kept.begin("test_wait_for", path=f"{tmp_path}/go") for _ in range(MOST_AT_ONCE)]
+    told = kept.result(kept.begin("test_change"))
+    assert (told["outcome"], told["code"], told["effect"], told["certain"]) == ("failed", "busy", "none", True)
+    assert kept.result(kept.post(frames.SETTLE, {"id": "never-seen", "attempt": 1}))["seen"] == "never"
+    (tmp_path / "go").touch()
+    assert kept.result(under_way[-1])["outcome"] == "succeeded"

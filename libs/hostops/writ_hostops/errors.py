@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, Mapping, Optional
 
 CODES: Mapping[str, str] = {
     "already_seen": "this id and attempt was carried out here before; its result comes with it if it is known",
-    "busy": "another program holds the lock that it needs; nothing was done",
+    "busy": "another program holds the lock that it needs, or the host has enough to do; nothing was done",
     "cancelled": "it was asked to end, and ended before its goal",
     "digest_mismatch": "the file is not, or no longer, the one that was meant",
     "exists": "something is there already",

@@ -14,15 +14,17 @@ import time
 from typing import Any, Dict, List, Optional
 
 from writ_hostops import processes
+from writ_hostops.errors import HostError
 from writ_hostops.kept import frames
 from writ_hostops.kept.child import Fork, Place, fork, is_last
-from writ_hostops.protocol import DEFAULT_TIMEOUT, MAX_TIMEOUT
+from writ_hostops.protocol import DEFAULT_TIMEOUT, MAX_TIMEOUT, failure, result
 
 SILENCE = 90.0
 """Seconds without a frame after which nobody is there any more: whoever is, pings more often."""
 LATE = 3.0
 """Seconds after its timeout at which a child that has not ended is ended."""
 MOST_AT_ONCE = 64
+_FULL = f"this host carries out {MOST_AT_ONCE} requests of this agent already; nothing was done"
 MOST_SPARES, MOST_USES = 4, 200
 """Children that wait for what comes next, and requests that one of them looks for."""
 _FORCE = 2.0
@@ -114,8 +116,8 @@ class Supervisor:
     def _begin(self, frame: frames.Frame) -> None:
         message = frames.unpack(frame.head, b"")  # what is attached is the child's to read
         tag, request = int(message["tag"]), message.get("request", {})
-        if len(self._jobs) >= MOST_AT_ONCE:
-            self._answer(tag, {"gone": True})
+        if frame.kind == frames.REQUEST and len(self._jobs) >= MOST_AT_ONCE:
+            self._answer(tag, result(str(request.get("id", "")), failure(HostError("busy", _FULL))))
             return
         seconds = request.get("timeout", message.get("grace", DEFAULT_TIMEOUT))
         limit = time.monotonic() + min(float(seconds), MAX_TIMEOUT) + LATE
