@@ -18,6 +18,7 @@ from writ_testing.eventually import eventually
 
 SERVED = """
 import os, signal, sys, time
+from writ_hostops.kept import supervisor
 from writ_hostops.kept.child import Place
 from writ_hostops.kept.supervisor import Supervisor
 from writ_hostops.operations import HANDLERS
@@ -37,6 +38,14 @@ def wait_for(call):
         call.stop.wait(0.02)
     return me(call)
 
+fork = supervisor.fork
+
+def fork_if_there_is_room(place):
+    if os.path.exists(sys.argv[1] + ".full"):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork(place)
+
+supervisor.fork = fork_if_there_is_room
 HANDLERS["test_look"] = {"run": me}
 HANDLERS["test_wait_for"] = {"run": wait_for}
 HANDLERS["test_wait"] = {"run": wait}
@@ -184,3 +193,17 @@ def test_what_is_too_much_at_once_is_told_that_nothing_was_done(kept: Kept, tmp_
     assert kept.result(kept.post(frames.SETTLE, {"id": "never-seen", "attempt": 1}))["seen"] == "never"
     (tmp_path / "go").touch()
     assert kept.result(under_way[-1])["outcome"] == "succeeded"
+
+
+def test_a_host_without_a_process_to_give_goes_on_with_what_runs_and_refuses_the_rest(
+    kept: Kept, tmp_path: Path
+) -> None:
+    (tmp_path / "marks.full").touch()
+    under_way = kept.begin("test_wait_for", path=f"{tmp_path}/go")
+    told = kept.result(kept.begin("test_change"))
+    assert (told["outcome"], told["code"], told["effect"]) == ("failed", "unavailable", "none")
+    assert kept.result(kept.post(frames.PING, {})) == {"tag": 3}
+    (tmp_path / "go").touch()
+    assert kept.result(under_way)["outcome"] == "succeeded"
+    (tmp_path / "marks.full").unlink()
+    assert kept.pid()

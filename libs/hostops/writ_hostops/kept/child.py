@@ -43,10 +43,12 @@ class Fork(NamedTuple):
 
 
 def fork(place: Place) -> Fork:
-    """A child that waits for its request."""
-    asked, into = os.pipe()
-    out, told = os.pipe()
-    pid = os.fork()
+    """A child that waits for its request. Raises OSError where the host has no process or descriptor to give."""
+    with contextlib.ExitStack() as failed:
+        asked, into = _pipe(failed)
+        out, told = _pipe(failed)
+        pid = os.fork()
+        failed.pop_all()
     if pid == 0:
         status = 1
         try:
@@ -57,6 +59,13 @@ def fork(place: Place) -> Fork:
     os.close(asked)
     os.close(told)
     return Fork(pid, into, out)
+
+
+def _pipe(failed: contextlib.ExitStack) -> "tuple[int, int]":
+    ends = os.pipe()
+    for end in ends:
+        failed.callback(os.close, end)
+    return ends
 
 
 def _alone(asked: int, told: int) -> None:

@@ -28,6 +28,7 @@ _FULL = f"this host carries out {MOST_AT_ONCE} requests of this agent already; n
 MOST_SPARES, MOST_USES = 4, 200
 """Children that wait for what comes next, and requests that one of them looks for."""
 _FORCE = 2.0
+_SPARE_AGAIN = 1.0
 _MOST_WAITING = 8 * 1024 * 1024
 _READ = 1 << 18
 
@@ -63,6 +64,7 @@ class Supervisor:
         self._listening = True
         self._heard = time.monotonic()
         self._spares = [fork(place)]
+        self._spare_at = 0.0
         self._uses: Dict[int, int] = {}
 
     def serve(self, hello: Dict[str, Any]) -> None:
@@ -72,17 +74,25 @@ class Supervisor:
         self._send(frames.pack(frames.HELLO, hello))
         try:
             while self._listening or self._jobs:
-                ready = self._ready.select(self._pause() if self._spares else 0.0)
+                ready = self._ready.select(self._pause())
                 for key, _ in ready:
                     self._handle(key.fd)
                 if not ready and not self._spares:  # nobody waits for it just now
-                    self._spares.append(fork(self._place))
+                    self._prepare()
                 self._look_at_the_clock()
         finally:
             for job in list(self._jobs.values()):
                 processes.kill_group(job.child.pid, signal.SIGKILL)
             for spare in self._spares:
                 _drop(spare)
+
+    def _prepare(self) -> None:
+        """A child for what comes next. A host that has no process to give just now is no reason to end what runs."""
+        if time.monotonic() >= self._spare_at:
+            try:
+                self._spares.append(fork(self._place))
+            except OSError:
+                self._spare_at = time.monotonic() + _SPARE_AGAIN
 
     def _handle(self, fd: int) -> None:
         if fd == self._source:
@@ -122,7 +132,12 @@ class Supervisor:
         seconds = request.get("timeout", message.get("grace", DEFAULT_TIMEOUT))
         limit = time.monotonic() + min(float(seconds), MAX_TIMEOUT) + LATE
         operation_id = str(request.get("id", ""))
-        child = self._spares.pop() if self._spares else fork(self._place)
+        try:
+            child = self._spares.pop() if self._spares else fork(self._place)
+        except OSError as error:
+            no_process = HostError("unavailable", f"no process could be started: {error.strerror}; nothing was done")
+            self._answer(tag, result(operation_id, failure(no_process)))
+            return
         job = _Job(tag, operation_id, child, is_last(frame.kind, message), limit)
         self._jobs[child.out] = job
         self._ready.register(child.out, selectors.EVENT_READ)
@@ -206,6 +221,7 @@ class Supervisor:
 
     def _pause(self) -> float:
         times = [t for job in self._jobs.values() for t in (job.stop_at, job.kill_at, job.give_up_at) if t is not None]
+        times += [] if self._spares else [self._spare_at]
         soonest = min(times, default=time.monotonic() + SILENCE / 3)
         return max(0.0, min(soonest - time.monotonic(), SILENCE / 3))
 
