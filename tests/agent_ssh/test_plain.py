@@ -157,6 +157,13 @@ async def test_a_test_of_the_target_tells_what_it_has(plain: PlainHost) -> None:
     assert found.lacking["package_list"].startswith("dpkg-query is not there")
 
 
+async def test_a_host_that_has_systemctl_and_no_systemd_is_not_said_to_have_services(plain: PlainHost) -> None:
+    plain.systemctl('case "$1" in --version) echo systemd 257;; is-system-running) echo offline; exit 1;; esac')
+    found = await plain.ssh.backend.visit(plain.ssh.target)
+    assert found.lacking["service_restart"] == "systemd does not run this host"
+    assert not [name for name in found.operations if name.startswith("service_")]
+
+
 @pytest.mark.usefixtures("patient")
 async def test_a_cancel_takes_the_job_back(plain: PlainHost) -> None:
     plain.systemctl(HANGS)

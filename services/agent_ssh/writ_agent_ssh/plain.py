@@ -169,6 +169,8 @@ class _Request:
                 versions[name] = found[0]
             else:
                 lacking[pattern] = f"{program} is not there, or does not say its version"
+        if "systemd" in versions and (await self._systemctl(["is-system-running"])).out.strip() == "offline":
+            lacking["service_*"] = "systemd does not run this host"
         return Answer(output={"versions": versions, "lacking": lacking})
 
     async def _change(self, verb: str, before: Unit) -> Answer:
