@@ -2,9 +2,11 @@
 that is cut while they work.
 """
 
+import asyncio
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -13,7 +15,10 @@ from tests.e2e.depot import ENVIRON, POOL, node_without_rules, reaches, said, si
 from writ_bus.leaf import next_of
 from writ_bus.port import Delivery
 from writ_client.client import Writ
+from writ_client.following import Event
 from writ_contracts import subjects
+from writ_contracts.agents import Progress
+from writ_contracts.requests import OperationView
 from writ_testing.eventually import eventually
 from writ_testing.house import RunningHouse, local_target, prepare, running_house
 from writ_testing.load import settled
@@ -79,13 +84,11 @@ async def test_a_link_cut_while_it_works_costs_nothing_but_time(
     site: Path, proxy: TcpProxy, writ: Writ, files: Path
 ) -> None:
     path = files / "cut"
-    asked = await writ.submit("test_count", "depot-1", {"path": str(path), "delay": WORKS, "timeout": 30})
-    operation_id = asked.operation_id or ""
-    await eventually(lambda: _state(writ, operation_id, "started"), what="its start")
+    operation_id, run = await at_work(writ, {"path": str(path), "delay": WORKS, "timeout": 30})
     proxy.cut()
     await eventually(lambda: _exists(path), what="its effect")
     proxy.flow()
-    assert await settled(writ, operation_id) == "succeeded"
+    assert (await run).outcome == "succeeded"
     assert path.read_text().split() == [operation_id]
 
 
@@ -93,11 +96,9 @@ async def test_a_link_that_stays_cut_makes_it_unknown_until_it_is_back(
     site: Path, proxy: TcpProxy, writ: Writ, files: Path
 ) -> None:
     path = files / "stays-cut"
-    asked = await writ.submit("test_count", "depot-1", {"path": str(path), "delay": WORKS, "timeout": 10})
-    operation_id = asked.operation_id or ""
-    await eventually(lambda: _state(writ, operation_id, "started"), what="its start")
+    operation_id, run = await at_work(writ, {"path": str(path), "delay": WORKS, "timeout": 10})
     proxy.cut()
-    assert (await writ.wait(operation_id, timeout=60)).outcome == "unknown"
+    assert (await run).outcome == "unknown"
     proxy.flow()
     assert await settled(writ, operation_id) == "succeeded"
     kinds = [event.kind for event in (await writ.trace(operation_id=operation_id)).events]
@@ -105,8 +106,16 @@ async def test_a_link_that_stays_cut_makes_it_unknown_until_it_is_back(
     assert path.read_text().split() == [operation_id]
 
 
-async def _state(writ: Writ, operation_id: str, state: str) -> bool:
-    return (await writ.get(operation_id)).state == state
+async def at_work(writ: Writ, parameters: Mapping[str, Any]) -> tuple[str, asyncio.Task[OperationView]]:
+    """An operation that the agent behind the link says it is at: `started` is on record before the grant reaches it."""
+    begun: asyncio.Queue[str] = asyncio.Queue()
+
+    def heard(event: Event) -> None:
+        if isinstance(event, Progress):
+            begun.put_nowait(event.operation_id)
+
+    run = asyncio.create_task(writ.run("test_count", "depot-1", parameters, timeout=90, on_event=heard))
+    return await asyncio.wait_for(begun.get(), 60), run
 
 
 async def _exists(path: Path) -> bool:
