@@ -1,6 +1,7 @@
 """leaves.yaml and what a site gets: who is refused, and that the same words twice change nothing."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,19 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from tests.client.houses import up
 
 from writ_bus.cluster import TlsFiles
+from writ_bus.leaf import Listener
 from writ_bus.server_process import check_config
 from writ_client.house.certificates import for_servers
-from writ_client.house.home import Home
-from writ_client.house.leaves import Shown, Site, add_site, read_leaves, write_site
-from writ_client.house.nats import Address, configuration, listener
+from writ_client.house.home import Home, host_token
+from writ_client.house.leaves import Shown, Site, add_site, check_place, listener, read_leaves, write_site
+from writ_client.house.nats import Address, configuration
 from writ_contracts.errors import Invalid
+from writ_runtime.config import ConfigError
 from writ_testing.house import local_target, prepare
+from writ_testing.nats_server import free_port
 
 HUB = ("nats://hub.example.org:7500",)
 ADDRESS = Address(host="127.0.0.1", port=4222, monitor_port=8222)
@@ -101,6 +106,8 @@ def _locked(private: bytes) -> bytes:
         ("a-b", ("local-depot",), HUB, "cannot name a site"),
         ("depot", ("nowhere",), HUB, "no pool nowhere"),
         ("depot", ("local-depot",), ("http://hub",), "no address of a NATS server"),
+        ("depot", ("local-depot",), (*HUB, "http://hub"), "'http://hub' is no address of a NATS server"),
+        ("depot", ("local-depot",), ("nats://hub:99999",), "no address of a NATS server"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
@@ -110,3 +117,38 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
         add_site(home, Site(name=name, pools=pools, hub=hub), "127.0.0.1")
     assert not home.leaves.exists()
     assert not list(home.keys.glob("leaf-*"))
+
+
+def test_a_second_site_wants_an_address_of_a_server_as_the_first_one_did(home: Home) -> None:
+    add_site(home, Site(name="depot", pools=("local-depot",), hub=HUB), "127.0.0.1")
+    with pytest.raises(Invalid, match="no address of a NATS server"):
+        add_site(home, Site(name="yard", pools=("local-yard",), hub=("http://hub",)), "127.0.0.1")
+    assert "yard" not in home.leaves.read_text()
+
+
+def test_a_server_is_not_told_to_wait_where_it_cannot() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        place = Listener(host="127.0.0.1", port=taken.getsockname()[1], tls=None)
+        with pytest.raises(ConfigError, match=r"cannot wait for leaf nodes at 127\.0\.0\.1, port .*in use"):
+            check_place(place, None)
+        its_own = Listener(host="0.0.0.0", port=place.port, tls=None)
+        check_place(place, its_own)
+    for host in ("192.0.2.1", "no such name"):
+        with pytest.raises(ConfigError, match=f"at {host}, port"):
+            check_place(Listener(host=host, port=place.port, tls=None), None)
+    check_place(place, None)
+
+
+async def test_nats_runs_on_where_leaves_yaml_wants_it_to_wait_where_it_cannot(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        before = one.pid("nats")
+        one.home.leaves.write_text(f"{{listen: 192.0.2.1, port: {free_port()}, leaves: []}}\n")
+        await one.until(lambda: "a file is wrong: NATS cannot wait for leaf nodes at 192.0.2.1" in one.said)
+        assert one.pid("nats") == before
+        assert "192.0.2.1" not in one.home.server_config.read_text()
+        one.home.leaves.unlink()
+        site = Site(name="depot", pools=(f"local-{host_token()}",), hub=("nats://hub",))
+        with pytest.raises(ConfigError, match="at 192"):
+            add_site(one.home, site, "192.0.2.1")

@@ -218,6 +218,10 @@ async def test_the_command_says_what_there_is_and_takes_no_pool_that_no_target_h
     listed = await house.writ("agent", "list")
     assert made["id"] in listed.out
     assert made["token"] not in listed.out
+    told = json.decode((await house.writ("agent", "list", "-o", "json")).out)["tokens"]
+    assert [one["until"] for one in told if one["token"] == made["id"]] == [made["until"]]
+    assert (await house.writ("agent", "token", POOL, "--url", "nats://a b")).status == 2
+    assert len(tokens.known(house.home)) == len(told)
     refused = await house.writ("agent", "token", "nobodys")
     assert (refused.status, refused.out) == (2, "")
     assert (await house.writ("agent", "token", POOL, "--expires", "30d")).status == 2

@@ -15,6 +15,7 @@ from writ_client.context import tls_of
 from writ_client.house import tokens
 from writ_client.house.admin import ADMITTED_WITHIN, admitted
 from writ_client.house.enrolling import enrol as enrol_here
+from writ_client.house.urls import checked_servers
 from writ_client.house.where import public_url
 from writ_contracts.errors import Invalid, TimedOut
 from writ_runtime.files import read_agents, read_inventory
@@ -47,7 +48,7 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
     span, now = moments.seconds(expires), time.time()
     if not 0 < span <= LONGEST:
         raise Invalid(f"a token is good for at most {moments.span(LONGEST)}")
-    where = url or public_url(home)
+    where = public_url(home) if url is None else checked_servers(url)
     if where is None:
         raise Invalid("where does that host reach NATS? --url nats://HOST:PORT")
     tokens.drop(home, [one for one in tokens.known(home) if one.until < now - KEPT])
@@ -69,13 +70,14 @@ async def list_all(settings: Settings) -> int:
     """The keys that agents have, and the tokens that are known."""
     home, now = settings.home, time.time()
     entries = read_agents(home.agents).agents
-    rows = [(one.id, one.pool, _standing(settings, one, now), moments.date(one.until)) for one in tokens.known(home)]
+    found = [(one, _standing(settings, one, now)) for one in tokens.known(home)]
     if settings.screen.json:
-        named = [dict(zip(("token", "pool", "state", "until"), row, strict=True)) for row in rows]
+        named = [{"token": one.id, "pool": one.pool, "state": state, "until": one.until} for one, state in found]
         settings.screen.data({"agents": entries, "tokens": named})
         return Exit.DONE
     settings.screen.table(("pool", "public key"), [(one.pool, one.key) for one in entries])
-    if rows:
+    if found:
+        rows = [(one.id, one.pool, state, moments.date(one.until)) for one, state in found]
         settings.screen.table(("token", "pool", "state", "good until"), rows)
     return Exit.DONE
 

@@ -21,6 +21,7 @@ from writ_client.house.nats import LOOPBACK, Address, configuration
 from writ_client.house.report import HouseReport
 from writ_client.house.services import Replicas, agent_elsewhere
 from writ_client.house.supervisor import House, Options
+from writ_client.house.urls import checked_servers
 from writ_client.house.where import public_url
 from writ_contracts.errors import Invalid
 from writ_runtime.files import read_agents
@@ -230,7 +231,7 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
         raise Invalid(f"no pool {pool} in {home.agents}: give a target of the inventory this pool first")
     values = agent_elsewhere(
         pool,
-        url or public_url(home) or outside.running(home).url,
+        checked_servers(url) if url is not None else public_url(home) or outside.running(home).url,
         key_file=key_file or str(home.seed_file(f"agent-{pool}")),
         policy_key=home.key("policy").public,
         state_dir=state_dir,

@@ -12,6 +12,7 @@ from writ_client.house.home import Home
 from writ_client.house.initial import init as make
 from writ_client.house.nats import LOOPBACK, Address
 from writ_client.house.site import Site
+from writ_client.house.urls import checked_servers
 from writ_contracts.errors import Invalid
 
 MONITOR_PORT = 8222
@@ -69,7 +70,7 @@ async def init(
     root = SYSTEM_ROOT if system and not settings.home_given else settings.home.root
     address = Address(host=listen, port=nats_port, monitor_port=monitor_port)
     site = Site(
-        url=url or address.url,
+        url=address.url if url is None else checked_servers(url),
         listen=listen,
         port=nats_port,
         monitor_port=monitor_port,

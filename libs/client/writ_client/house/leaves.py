@@ -3,28 +3,32 @@
 Each link has a key pair of its own, made here; the file has its public half, and the site's folder the private one.
 """
 
+import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
-from writ_bus.leaf import LEAF_PORT
+from writ_bus.cluster import TlsFiles
+from writ_bus.leaf import LEAF_PORT, Listener
 from writ_bus.leaf_config import LeafPlan, Link, render_leaf
 from writ_client.house import lists
 from writ_client.house.home import Home
+from writ_client.house.lock import holder
+from writ_client.house.report import read_report
 from writ_client.house.services import agent_elsewhere
+from writ_client.house.urls import LEAF_SCHEMES, port_of
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import PoolId, PublicKey
 from writ_runtime import shapes, yamlfile
+from writ_runtime.config import ConfigError
 from writ_runtime.files import read_agents
 from writ_runtime.service import write_atomically
 
 HEAD = "# Sites whose leaf nodes connect to this NATS server: `writ leaf add SITE` adds to it.\n"
-SCHEMES = ("nats", "tls", "ws", "wss", "nats-leaf")
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]{1,32}(?!\n)$")]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
@@ -77,12 +81,39 @@ def read_leaves(path: Path) -> Leaves | None:
     return shapes.convert(yamlfile.read(path), Leaves) if path.exists() else None
 
 
+def listener(home: Home) -> Listener | None:
+    """Where leaf nodes connect to, if there are to be any."""
+    leaves = read_leaves(home.leaves)
+    if leaves is None:
+        return None
+    tls = TlsFiles(certificate=leaves.tls.certificate, key=leaves.tls.key) if leaves.tls else None
+    return Listener(host=leaves.listen, port=leaves.port, tls=tls)
+
+
+def check_place(wanted: Listener | None, now: Listener | None) -> None:
+    """Raises ConfigError where no server of this machine can wait for leaf nodes: one that is told to does not start.
+    `now`: where the one that runs does, whose port is therefore taken.
+    """
+    if wanted is None:
+        return
+    port = 0 if now is not None and now.port == wanted.port else wanted.port
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(wanted.host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(place)
+    except OSError as error:
+        where = f"{wanted.host}, port {wanted.port}"
+        raise ConfigError(f"NATS cannot wait for leaf nodes at {where}: {error.strerror or error}") from error
+
+
 def add_site(home: Home, site: Site, listen: str, tls: Shown | None = None) -> None:
     """Its links, with new keys for those that it has not yet. Raises Invalid, ConfigError."""
     try:
         msgspec.convert(site.name, Name)
     except msgspec.ValidationError:
         raise Invalid(f"{site.name[:80]!r} cannot name a site: letters, digits and _, at most 32") from None
+    ports = [port_of(url, LEAF_SCHEMES, LEAF_PORT) for url in site.hub]
     known = {agent.pool for agent in read_agents(home.agents).agents}
     if unknown := [pool for pool in site.pools if pool not in known]:
         raise Invalid(f"no pool {unknown[0]} in {home.agents}: give a target of the inventory this pool first")
@@ -92,13 +123,21 @@ def add_site(home: Home, site: Site, listen: str, tls: Shown | None = None) -> N
             raise Invalid(f"{home.leaves} has another certificate, or none: change its `tls` there")
         _usable(tls)
     if there is None:
+        if _served_here(home):
+            check_place(Listener(host=listen, port=ports[0], tls=None), None)
         shown = {"tls": msgspec.to_builtins(tls)} if tls else {}
-        lists.write(home.leaves, HEAD, {"listen": listen, "port": _port(site.hub[0]), **shown, "leaves": []})
+        lists.write(home.leaves, HEAD, {"listen": listen, "port": ports[0], **shown, "leaves": []})
     linked = {(one.site, one.pool) for one in there.leaves} if there else set()
     for pool in site.pools:
         key = home.make_key(key_name(site.name, pool)).public
         if (site.name, pool) not in linked:
             lists.append(home.leaves, "leaves", {"site": site.name, "pool": pool, "key": key}, unique="key")
+
+
+def _served_here(home: Home) -> bool:
+    """Whether `writ up` runs the server, and on this machine."""
+    report = read_report(home.house_file)
+    return report is not None and not report.external and holder(home.lock) is not None
 
 
 def key_name(site: str, pool: str) -> str:
@@ -116,13 +155,6 @@ def _usable(shown: Shown) -> None:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(shown.certificate, shown.key, password="")
     except OSError as error:  # an SSLError is one, too
         raise Invalid(f"{shown.certificate} with the key {shown.key} cannot be used: {error}") from error
-
-
-def _port(url: str) -> int:
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES or not parts.hostname:
-        raise Invalid(f"{url!r} is no address of a NATS server: nats://HOST:{LEAF_PORT}, or tls://…")
-    return parts.port or LEAF_PORT
 
 
 def write_site(home: Home, site: Site, folder: Path) -> list[Path]:

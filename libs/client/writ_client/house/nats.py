@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from writ_bus.cluster import TlsFiles
 from writ_bus.connection import Options, TlsOptions
 from writ_bus.errors import BusError, Forbidden
 from writ_bus.leaf import Listener
@@ -26,7 +25,7 @@ from writ_bus.streams import Sizes, provision
 from writ_client.house import lists, tokens
 from writ_client.house.child import FIRST_PAUSE, LONGEST_PAUSE, put_aside, tie
 from writ_client.house.home import Home
-from writ_client.house.leaves import read_leaves
+from writ_client.house.leaves import check_place, listener, read_leaves
 from writ_client.house.lock import turn
 from writ_client.house.services import passed_on
 from writ_client.house.site import Site
@@ -102,15 +101,6 @@ def plan(home: Home, address: Address) -> ServerPlan:
         leaf=listener(home),
         links=leaves.links() if leaves else {},
     )
-
-
-def listener(home: Home) -> Listener | None:
-    """Where leaf nodes connect to, if there are to be any."""
-    leaves = read_leaves(home.leaves)
-    if leaves is None:
-        return None
-    tls = TlsFiles(certificate=leaves.tls.certificate, key=leaves.tls.key) if leaves.tls else None
-    return Listener(host=leaves.listen, port=leaves.port, tls=tls)
 
 
 def sizes(home: Home, replicas: int = 1) -> Sizes:
@@ -212,8 +202,10 @@ class BundledServer:
         if wanted == self._loaded:
             return False
         if self._server is not None and self.pid is not None:  # else it reads its new file when it is started again
+            if (leaf := listener(self._home)) != self._leaf:
+                await asyncio.to_thread(check_place, leaf, self._leaf)
             lists.save(self._home.server_config, wanted.encode())
-            if listener(self._home) == self._leaf:
+            if leaf == self._leaf:
                 await self._server.reload()
                 self._loaded = wanted
             else:  # the one thing of ours that nats-server cannot take in while it runs
