@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from writ_bus import generations
 from writ_bus.errors import Conflict
 from writ_bus.nats_bus import NatsBus
 from writ_bus.port import Entry
-from writ_bus.streams import Sizes
+from writ_bus.streams import Sizes, provision
 from writ_contracts import subjects
 from writ_testing.eventually import eventually
 from writ_testing.nats_server import WritServer, writ_server
@@ -81,3 +82,17 @@ async def test_what_comes_before_an_archive_and_is_in_none_keeps_the_range(serve
     await generations.take_out(bootstrap.replies, SIZES, 1, 4)
     await generations.take_out(bootstrap.replies, SIZES, 1, 4)  # whoever died is called again
     assert await sequences(server) == {5, 6}
+
+
+async def test_a_large_journal_may_hold_less_and_a_full_one_more_for_a_while(server: WritServer) -> None:
+    sizes = structs.replace(SIZES, journal=40 << 30)
+    await server.provision(journal_bytes=sizes.journal)
+    await server.process.stop()
+    await server.start()
+    bootstrap = await server.bus("bootstrap")
+    await provision(bootstrap, [], structs.replace(sizes, journal=20 << 30))
+    await server.process.reload()
+    await generations.make_room(bootstrap.replies, 60 << 30)
+    assert (await generations.state(bootstrap.replies)).usage.max_bytes == 60 << 30
+    await provision(bootstrap, [], SIZES)
+    assert (await generations.state(bootstrap.replies)).usage.max_bytes == SIZES.journal

@@ -17,6 +17,7 @@ from writ_client.house import initial, ssh_keys
 from writ_client.house.founding import SERVICES, found
 from writ_client.house.home import Home, host_token
 from writ_client.house.initial import init
+from writ_client.house.nats import sizes
 from writ_client.house.site import Site
 from writ_client.house.targets import Address, HostKey, Wish, add_ssh_target
 from writ_contracts.errors import Conflict
@@ -110,6 +111,25 @@ def test_what_could_not_be_finished_leaves_nothing_and_can_be_tried_again(
             init(tmp_path / "home", SITE)
     assert list((tmp_path / "home").iterdir()) == []
     assert init(tmp_path / "home", SITE).policy.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"journal": -5}', r"int` >= 1000000 - at `\$\.journal`"),
+        ('{"jurnal": 17179869184}', "unknown field `jurnal`"),
+        ('{"replicas": 0}', r"at `\$\.replicas`"),
+        ("17179869184", "Expected `object`"),
+        ("", "truncated"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused_with_their_file_and_never_half_taken(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    home = init(tmp_path / "home", SITE)
+    home.sizes.write_text(text)
+    with pytest.raises(ConfigError, match=rf"sizes\.json: .*{said}"):
+        sizes(home)
 
 
 @as_root

@@ -27,8 +27,11 @@ CORE = "CORE"
 STATUS = "STATUS"
 SYSTEM = "SYS"
 ANSWER_WITHIN = "60s"
-MAX_FILE = 16 << 30
-"""What all streams together may hold, each copy counted, where nobody wants more."""
+MAX_FILE, UNBOUNDED = 1 << 60, -1
+"""Of a server, whose own choice is three quarters of what is free when it starts, and of the account. The sizes of the
+streams are what keeps all of them below the disk. A bound that followed those would be below what they may hold just
+when one is to hold less, or a full journal more for its archive, and NATS refuses that.
+"""
 
 SERVICES = {Role.EXECUTOR: CORE, Role.POLICY: "POLICY", Role.AUDIT: "AUDIT", Role.KEEPER: "KEEPER"}
 DISCOVERY = ("$SRV.PING", "$SRV.INFO", "$SRV.STATS")
@@ -51,7 +54,6 @@ class ServerPlan(AnyServer, frozen=True, kw_only=True):
     pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
     """The keys of the one-time tokens that are good now, by their ids."""
-    max_file: int = MAX_FILE
     tls: TlsFiles | None = None
     routes: Routes | None = None
     """The cluster that it is part of."""
@@ -162,11 +164,9 @@ def render(plan: ServerPlan) -> str:
     """The configuration file. Whoever adds a principal or pool renders it anew and reloads the server."""
     settings: dict[str, Any] = {
         # Without `always` acknowledged events are lost when the power goes.
-        # The server's own bound would be three quarters of what is free when it starts; where that is less than the
-        # account's, a reload fails. The streams' sizes are what keeps below the disk.
         "jetstream": {
             "store_dir": plan.store_dir,
-            "max_file_store": plan.max_file,
+            "max_file_store": MAX_FILE,
             "sync_interval": "always",
             "strict": True,
         },
@@ -199,7 +199,7 @@ def _accounts(plan: ServerPlan) -> dict[str, Any]:
     for party in everybody:
         if party.role is Role.AGENT:
             _link(accounts, party, plan.links.get(party.tokens["pool"], ()))
-    accounts.blocks[CORE]["jetstream"] = {"max_file": plan.max_file, "max_memory": 0}
+    accounts.blocks[CORE]["jetstream"] = {"max_file": UNBOUNDED, "max_memory": 0}
     if plan.leaf:
         keep_apart(accounts.blocks, {key for keys in plan.links.values() for key in keys})
     return accounts.blocks

@@ -5,9 +5,9 @@ Nothing else ever creates, changes or deletes a stream or a consumer.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from writ_bus.errors import Refused
 from writ_bus.jetstream import call
@@ -23,20 +23,19 @@ STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 
 
-class Sizes(Struct, frozen=True, kw_only=True):
+Bytes = Annotated[int, Meta(ge=1_000_000)]
+"""Of a stream: NATS takes none, or less than none, for any number of them."""
+
+
+class Sizes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much each stream may hold, in bytes; all together below what the disk has."""
 
-    journal: int = 8 << 30
-    params: int = 256 << 20
-    results: int = 512 << 20
-    policies: int = 256 << 20
-    scans: int = 64 << 20
-    replicas: int = 1
-
-    @property
-    def whole(self) -> int:
-        """What the account must be allowed, which counts each copy."""
-        return self.replicas * (self.journal + self.params + self.results + self.policies + self.scans)
+    journal: Bytes = 8 << 30
+    params: Bytes = 256 << 20
+    results: Bytes = 512 << 20
+    policies: Bytes = 256 << 20
+    scans: Bytes = 64 << 20
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
 
 
 def streams(sizes: Sizes) -> list[dict[str, Any]]:

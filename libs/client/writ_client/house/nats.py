@@ -19,7 +19,7 @@ from writ_bus.connection import Options, TlsOptions
 from writ_bus.errors import BusError, Forbidden
 from writ_bus.leaf import Listener
 from writ_bus.nats_bus import connect
-from writ_bus.server_config import MAX_FILE, SERVICES, ServerPlan, inbox_prefix, render
+from writ_bus.server_config import SERVICES, ServerPlan, inbox_prefix, render
 from writ_bus.server_process import READY_WITHIN, ServerProcess, check_config
 from writ_bus.streams import Sizes, provision
 from writ_client.house import lists, tokens
@@ -72,6 +72,7 @@ def address_of(site: Site) -> Address:
 
 def configuration(home: Home, address: Address) -> str:
     """The server's file, as principals.yaml and agents.yaml have it now."""
+    sizes(home)  # chosen now, for who wants to change them before the streams are made
     return render(plan(home, address))
 
 
@@ -97,7 +98,6 @@ def plan(home: Home, address: Address) -> ServerPlan:
         scanners=scanners,
         pools=pools,
         tokens={token.id: token.key for token in tokens.good(home, time.time())},
-        max_file=max(MAX_FILE, sizes(home).whole),
         leaf=listener(home),
         links=leaves.links() if leaves else {},
     )
