@@ -57,6 +57,16 @@ def test_constraints_hold(value: str) -> None:
         load(Config, {**REQUIRED, "WRIT_SLOTS": value})
 
 
+def test_what_may_stand_there_is_told_where_it_can_be_listed() -> None:
+    wrong = {"WRIT_MODE": "STRICT", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}
+    with pytest.raises(ConfigError) as caught:
+        load(Config, {**REQUIRED, **wrong})
+    assert set(caught.value.problems) == {
+        "WRIT_MODE: must be one of strict, permissive",
+        "OTEL_EXPORTER_OTLP_ENDPOINT: must begin with http:// or https:// and a host",
+    }
+
+
 def test_errors_never_show_a_value() -> None:
     with pytest.raises(ConfigError) as caught:
         load(Config, {**REQUIRED, "WRIT_SLOTS": "hunter2"})

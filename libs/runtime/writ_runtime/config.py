@@ -83,7 +83,7 @@ def load(kind: type[Loaded], environ: Mapping[str, str]) -> Loaded:
             try:
                 values[field.name] = msgspec.convert(text, hint, strict=False, dec_hook=_decode)
             except msgspec.ValidationError as error:
-                problems.append(f"{name}: {_lower_first(str(error))}")
+                problems.append(f"{name}: {_why(hint, error)}")
         elif field.required:
             problems.append(f"{name} is not set ({meta.description})")
     if problems:
@@ -139,5 +139,11 @@ def _default_text(field: FieldInfo) -> str | None:
     return "" if default is None else str(default)
 
 
-def _lower_first(text: str) -> str:
+def _why(hint: Any, error: msgspec.ValidationError) -> str:
+    """What may stand there; msgspec would name only what may not."""
+    if get_origin(kind := get_args(hint)[0]) is Literal:
+        return f"must be one of {_type_text(kind)}"
+    if kind == Collector | None:
+        return "must begin with http:// or https:// and a host"
+    text = str(error)
     return text[:1].lower() + text[1:]
