@@ -221,6 +221,27 @@ async def test_an_interrupt_leaves_the_operation_and_says_how_to_find_it(
     assert (process.returncode, err.decode()) == (4, f"writ: operation {number} goes on: `writ op watch {number}`\n")
 
 
+INTERRUPTED_WHILE_IT_READS = """
+import runpy, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "writ_client.command.main":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupts())
+runpy.run_module("writ_client", run_name="__main__")
+"""
+
+
+async def test_an_interrupt_in_its_first_moment_is_no_traceback() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", INTERRUPTED_WHILE_IT_READS), stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err) == (130, b"")
+
+
 async def test_a_pipe_gets_no_colours_and_its_early_end_is_no_traceback(
     served: ScriptedExecutor, environ: dict[str, str]
 ) -> None:

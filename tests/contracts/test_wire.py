@@ -1,15 +1,17 @@
 """Bytes from anybody: a struct comes out, or Invalid does, whatever they are."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Meta
 from tests.contracts.messages import file_name, messages, sample
 
 from writ_contracts.errors import Invalid
+from writ_contracts.ids import GRAMMAR
 from writ_contracts.journal import JournalEvent
 from writ_contracts.requests import Request
 from writ_contracts.wire import JSON, MSGPACK, canonical, decode, decode_event, encode
@@ -133,6 +135,22 @@ def test_another_content_type_is_invalid_and_named(content_type: str) -> None:
 def test_an_error_names_the_place(changed: dict[str, Any], told: str) -> None:
     with pytest.raises(Invalid, match=told):
         decode(json.dumps({"target": "web-1", **changed}).encode(), Request)
+
+
+@pytest.mark.parametrize("pattern", GRAMMAR)
+def test_an_error_says_in_words_what_a_name_may_be(pattern: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        decode(b'{"name":"\\u00e9\\n"}', msgspec.defstruct("Named", [("name", Annotated[str, Meta(pattern=pattern)])]))
+    assert str(caught.value) == f"Expected {GRAMMAR[pattern]} - at `$.name`"
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [(b"", "is empty"), (b'{"target":"web-1"', "ends in the middle"), (b'{"target":"\\ud800"}', "surrogate")],
+)
+def test_what_is_no_json_is_told_in_words(data: bytes, told: str) -> None:
+    with pytest.raises(Invalid, match=told):
+        decode(data, Request)
 
 
 def test_an_error_never_shows_a_value() -> None:

@@ -20,7 +20,7 @@ GOOD = {"target": "web-1", "parameters": {"service_name": "nginx"}}
 @pytest.mark.parametrize(
     ("data", "code", "says"),
     [
-        (b"", "invalid", "truncated"),
+        (b"", "invalid", "empty"),
         (b"\xff\x00\xfe", "invalid", "malformed"),
         (b"[]", "invalid", "array"),
         (json.encode({**GOOD, "principal": "root"}), "invalid", "`principal`"),
@@ -58,6 +58,25 @@ async def test_a_request_that_is_wrong_is_refused_with_what_and_where(
     assert isinstance(event, Refused)
     assert (event.principal, event.code) == ("alice", code)
     assert (await world.ask("service_status", parameters={"service_name": "nginx"})).error is None
+
+
+@pytest.mark.parametrize(
+    ("data", "target"),
+    [
+        (json.encode({**GOOD, "reason": "x" * 1001}), "web-1"),
+        (json.encode({**GOOD, "colour": 1}), "web-1"),
+        (json.encode({**GOOD, "target": "a.b"}), ""),
+        (b'{"target":"web-1",', ""),
+    ],
+)
+async def test_a_request_that_is_not_understood_is_recorded_with_its_target(
+    world: World, data: bytes, target: str
+) -> None:
+    await world.executor()
+    await world.ask_raw(subjects.request("alice", "service_restart"), data)
+    [event] = await world.events()
+    assert isinstance(event, Refused)
+    assert event.target == target
 
 
 async def test_an_unknown_operation_is_refused_and_recorded_under_a_safe_name(world: World) -> None:

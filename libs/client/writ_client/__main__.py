@@ -1,6 +1,18 @@
-"""`python -m writ_client` is `writ`."""
+"""`writ`, and `python -m writ_client`: half a second of reading, in which a Ctrl-C is one, too."""
 
-from writ_client.command.main import main
+import sys
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """The command. Exits with its status."""
+    try:
+        from writ_client.command.main import main as command  # noqa: PLC0415
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    command()
+
 
 if __name__ == "__main__":
     main()

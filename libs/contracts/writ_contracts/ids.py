@@ -6,6 +6,8 @@ of the string: `(?!\\n)$`, since a bare `$` lets a trailing newline through.
 
 import base64
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 from msgspec import Meta
@@ -24,6 +26,19 @@ IdempotencyKey = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,128}" + _END, desc
 PublicKey = Annotated[str, Meta(pattern=r"^U[A-Z2-7]{55}" + _END, description="an Ed25519 key as an nkey of a user")]
 Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + _END, description="32 bytes in hexadecimal")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + _END, description="SHA-256 or HMAC-SHA-256 in hexadecimal")]
+
+GRAMMAR: Mapping[str, str] = MappingProxyType(
+    {
+        TOKEN_PATTERN: "1 to 64 letters, digits, - and _",
+        r"^[a-z][a-z0-9_]{0,63}" + _END: "the name of an operation, in small letters, digits and _",
+        r"^[a-z2-7]{26}" + _END: "an id of 26 small letters and digits",
+        r"^[A-Za-z0-9_.:-]{1,128}" + _END: "1 to 128 letters, digits, ., :, - and _",
+        r"^[\x21-\x7e]{1,128}" + _END: "1 to 128 printable ASCII characters, no space among them",
+        r"^U[A-Z2-7]{55}" + _END: "a public key (U…)",
+        r"^[0-9a-f]{64}" + _END: "64 hexadecimal digits",
+    }
+)
+"""In words, for who meets one in an error."""
 
 WRIT_TARGET = "writ"
 """The id of the target that control operations act on; its role is `gateway`."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from writ_contracts.errors import Invalid
+from writ_contracts.ids import GRAMMAR
 from writ_contracts.journal import JournalEvent
 
 T = TypeVar("T")
@@ -55,7 +56,18 @@ def decode(data: bytes, kind: type[T], *, content_type: str = JSON, limit: int =
     except RecursionError as error:
         raise Invalid("nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(str(error)[:LONGEST_MESSAGE]) from error
+        raise Invalid(_told(str(error), data)[:LONGEST_MESSAGE]) from error
+
+
+def _told(error: str, data: bytes) -> str:
+    """In words of people: msgspec names patterns, and calls whatever ends too early truncated."""
+    if not data:
+        return "the message is empty"
+    if error == "Input data was truncated":
+        return "it ends in the middle of a value, or has half of a surrogate pair"
+    for pattern, words in GRAMMAR.items():
+        error = error.replace(f"`str` matching regex {pattern!r}", words)
+    return error
 
 
 def _as_json(data: bytes, content_type: str) -> bytes:

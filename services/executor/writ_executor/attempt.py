@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from msgspec import json
+from msgspec import Struct, json
 
 from writ_bus import tracing
 from writ_bus.port import Message
+from writ_contracts import wire
 from writ_contracts.errors import Invalid
-from writ_contracts.ids import encode_id, operation_id
+from writ_contracts.ids import TargetId, encode_id, operation_id
 from writ_contracts.operations import Operation
-from writ_contracts.requests import Request
+from writ_contracts.requests import MAX_REQUEST_BYTES, Request
 
 REQUEST_INFO = "Nats-Request-Info"
 
@@ -27,14 +28,15 @@ class Attempt:
     operation_id: str
     correlation_id: str
     request: Request | None = None
+    claimed: str = ""
     fingerprint: str = ""
     definition: Operation | None = None
     given: dict[str, Any] = field(default_factory=dict)
 
     @property
     def target(self) -> str:
-        """The target as claimed."""
-        return self.request.target if self.request else ""
+        """The target as claimed, also where the rest of the request was not understood."""
+        return self.request.target if self.request else self.claimed
 
     @property
     def dry_run(self) -> bool:
@@ -68,6 +70,19 @@ def sender_key(message: Message) -> str:
     except msgspec.DecodeError:
         return ""
     return str(info.get("user", "")) if isinstance(info, dict) else ""
+
+
+class _Claimed(Struct, frozen=True):
+    target: TargetId = ""
+
+
+def claimed_target(message: Message) -> str:
+    """The target of a request that has something else wrong with it; empty if that cannot be told either."""
+    content_type = message.headers.get("Content-Type", wire.JSON)
+    try:
+        return wire.decode(message.data, _Claimed, content_type=content_type, limit=MAX_REQUEST_BYTES).target
+    except Invalid:
+        return ""
 
 
 def request_of(attempt: Attempt) -> Request:

@@ -22,7 +22,7 @@ from writ_contracts.requests import MAX_REQUEST_BYTES, Answer, Failure, Request
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission import Admission
-from writ_executor.attempt import Attempt, chosen_id, definition_of, first_look, request_of
+from writ_executor.attempt import Attempt, chosen_id, claimed_target, definition_of, first_look, request_of
 from writ_executor.config import Config
 from writ_executor.keeping import LEVELS
 from writ_executor.lives import Lives
@@ -84,6 +84,8 @@ class Intake:
             decided = await self._policy.decide(self._question(attempt, owner))
             return await self._proceed(attempt, decided)
         except Invalid as error:
+            if attempt.request is None:
+                attempt = replace(attempt, claimed=claimed_target(message))
             return await self._refuse(attempt, error)
 
     def _decode(self, attempt: Attempt, message: Message) -> Attempt:
