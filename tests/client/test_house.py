@@ -224,8 +224,11 @@ async def test_a_wrong_file_changes_nothing_and_is_named(tmp_path: Path) -> None
         one.home.principals.write_text(good + "- id: broken\n")
         await one.until(lambda: "a file is wrong" in one.said)
         assert "principals.yaml" in one.said
+        await one.until(lambda: one.report.problem)
+        assert "principals.yaml" in (await status(one.home, {})).problem
         one.home.principals.write_text(good)
         assert (await add_principal(one.home, "after", "human", [], None)).admitted is True
+        await one.until(lambda: not one.report.problem)
 
 
 async def test_pools_of_others_get_no_process(tmp_path: Path) -> None:

@@ -201,6 +201,8 @@ def _show_status(screen: Screen, seen: outside.HouseStatus) -> None:
     for one in seen.processes:
         if one.ready and one.failing:
             screen.line(Text(f"{one.name}: {_failing(one)}", style="yellow"))
+    if seen.problem:
+        screen.line(Text(seen.problem, style="yellow"))
     if seen.journal is None:
         screen.line(Text("journal: NATS does not answer", style="red"))
         return

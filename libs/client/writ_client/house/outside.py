@@ -44,7 +44,9 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
 
 
 class HouseStatus(Struct, frozen=True, kw_only=True):
-    """The whole house. `journal` is None where NATS does not answer; `pid` and `started_at` are those of `writ up`."""
+    """The whole house. `journal` is None where NATS does not answer; `pid` and `started_at` are those of `writ up`.
+    `problem`: why what was changed in the files last is not in force; what was before is.
+    """
 
     home: str
     state: str
@@ -54,6 +56,7 @@ class HouseStatus(Struct, frozen=True, kw_only=True):
     ready: bool
     processes: list[ProcessStatus]
     journal: Usage | None
+    problem: str = ""
 
 
 def running(home: Home) -> HouseReport:
@@ -82,6 +85,7 @@ async def status(home: Home, environ: Mapping[str, str]) -> HouseStatus:
         ready=report.state == "ready" and journal is not None and all(one.ready for one in processes),
         processes=processes,
         journal=journal,
+        problem=report.problem,
     )
 
 

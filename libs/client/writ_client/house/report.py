@@ -18,13 +18,16 @@ class ProcessReport(Struct, frozen=True, kw_only=True):
 
 
 class HouseReport(Struct, frozen=True, kw_only=True):
-    """A house: `state` is starting, ready or stopping. `url` is where NATS is, for clients on this machine."""
+    """A house: `state` is starting, ready or stopping. `url` is where NATS is, for clients on this machine. `problem`:
+    why what was changed in the files last is not in force.
+    """
 
     pid: int
     state: str
     url: str
     started_at: float
     external: bool = False
+    problem: str = ""
     processes: list[ProcessReport] = []
 
 

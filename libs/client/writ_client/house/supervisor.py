@@ -6,10 +6,8 @@ Read `House.run` from top to bottom. Nothing that it starts outlives it, however
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Any
 
 from msgspec import Struct, structs
 
@@ -32,6 +30,7 @@ from writ_client.house.nats import (
     make_streams,
 )
 from writ_client.house.report import HouseReport, ProcessReport, write_report
+from writ_client.house.tasks import beside, unless
 from writ_client.house.verbose import follow
 from writ_contracts.errors import Conflict, Unreachable
 from writ_runtime.config import ConfigError
@@ -77,7 +76,7 @@ class House:
         self._children: list[Child] = []
         self._server: Server | None = None
         self._door = Door(home, tls_of(environ))
-        self._state = "starting"
+        self._state, self._problem = "starting", ""
         self._health_ports = count(options.health_port)
         self._began = time.time()
         self._reported: HouseReport | None = None
@@ -94,7 +93,7 @@ class House:
             if first:
                 self._say(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
             self._server = self._make_server()
-            async with _beside(follow(self._home.log, print) if self._options.verbose else None):
+            async with beside(follow(self._home.log, print) if self._options.verbose else None):
                 try:
                     await self._work(self._server, stop, on_ready)
                 finally:
@@ -103,11 +102,11 @@ class House:
 
     async def _work(self, server: Server, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
         seen = self._files()  # before they are read: what changes during the start is a change, too
-        await _unless(stop, self._start(server))
+        await unless(stop, self._start(server))
         if not stop.asked:
             self._state = "ready"
             on_ready(self._report())
-            async with _beside(self._follow(server, seen)):
+            async with beside(self._follow(server, seen)):
                 await stop.wait()
 
     def _make_server(self) -> Server:
@@ -200,12 +199,16 @@ class House:
                 continue
             try:
                 await self._adapt(server)
-                seen = now
+                seen, self._problem = now, ""
             except ConfigError as error:
                 seen = now
-                self._say(f"nothing changed, since a file is wrong: {error}")
+                self._not_taken_in(f"nothing changed, since a file is wrong: {error}")
             except (BusError, Unreachable, OSError, ExceptionGroup) as error:
-                self._say(f"a change could not be taken in, trying again: {_reason(error)}")
+                self._not_taken_in(f"a change could not be taken in, trying again: {_reason(error)}")
+
+    def _not_taken_in(self, problem: str) -> None:
+        self._problem = problem
+        self._say(problem)
 
     def _files(self) -> list[object]:
         """What changes when a file of the owner's does, or a token is made, used or taken back, or expires."""
@@ -249,6 +252,7 @@ class House:
         report = HouseReport(
             pid=os.getpid(),
             state=self._state,
+            problem=self._problem,
             url=self._server.url,
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
@@ -263,35 +267,6 @@ class House:
 def _process(one: BundledServer | Child) -> ProcessReport:
     name = one.name if isinstance(one, Child) else "nats"
     return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts)
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
-    """Goes on with `work` while the block runs."""
-    task = asyncio.create_task(work) if work is not None else None
-    try:
-        yield
-    finally:
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
-async def _unless(stop: Stop, starting: Coroutine[Any, Any, None]) -> None:
-    """Waits for the start, but no longer than until somebody asks to stop."""
-    work = asyncio.ensure_future(starting)
-    asked = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            try:
-                work.result()
-            except ExceptionGroup as group:
-                raise group.exceptions[0] from group
-    finally:
-        for task in (work, asked):
-            task.cancel()
-        await asyncio.gather(work, asked, return_exceptions=True)
 
 
 def _reason(error: Exception) -> str:

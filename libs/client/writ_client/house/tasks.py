@@ -1,0 +1,37 @@
+"""One task beside another, for as long as the other lasts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from writ_runtime.signals import Stop
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
+    """Goes on with `work` while the block runs."""
+    task = asyncio.create_task(work) if work is not None else None
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def unless(stop: Stop, starting: Coroutine[Any, Any, None]) -> None:
+    """Waits for the start, but no longer than until somebody asks to stop."""
+    work = asyncio.ensure_future(starting)
+    asked = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            try:
+                work.result()
+            except ExceptionGroup as group:
+                raise group.exceptions[0] from group
+    finally:
+        for task in (work, asked):
+            task.cancel()
+        await asyncio.gather(work, asked, return_exceptions=True)
