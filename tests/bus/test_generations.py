@@ -1,16 +1,19 @@
 """The journal's beginning is taken out on the real server while many write: that range goes, and nothing besides."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from msgspec import structs
 
-from writ_bus import generations
-from writ_bus.errors import Conflict
+from writ_bus import generations, streams
+from writ_bus.errors import Conflict, Unreachable
+from writ_bus.jetstream import call
 from writ_bus.nats_bus import NatsBus
 from writ_bus.port import Entry
+from writ_bus.replies import Replies
 from writ_bus.streams import Sizes, provision
 from writ_contracts import subjects
 from writ_testing.eventually import eventually
@@ -47,6 +50,54 @@ class Writers:
 
     async def more_than(self, count: int) -> bool:
         return len(self.stored) > count
+
+
+class Late:
+    """A server that hears a moment later than the others who listens where."""
+
+    def __init__(self, replies: Replies) -> None:
+        self._replies = replies
+        self.asked = 0
+
+    async def one(self, *asked: Any, **more: Any) -> Any:
+        self.asked += 1
+        if self.asked <= 3:
+            raise Unreachable("nobody listens there")
+        return await self._replies.one(*asked, **more)
+
+
+async def test_a_server_that_does_not_know_yet_who_takes_what_is_sent_to_a_closed_journal_is_asked_again(
+    server: WritServer,
+) -> None:
+    bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
+    await executor.journal.append(entry("one"))
+    end = await executor.journal.append(entry("two"))
+    config = await generations._config(bootstrap.replies)
+    closed = {**config, "subjects": [subjects.JOURNAL_CLOSED]}
+    await call(bootstrap.replies, f"STREAM.UPDATE.{subjects.JOURNAL_STREAM}", closed)
+    late = Late(bootstrap.replies)
+    assert await generations._reached(cast(Replies, late)) == end
+    assert late.asked == 4
+
+
+async def test_a_journal_is_open_again_one_step_after_its_bound_is_as_before(
+    server: WritServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node of a cluster that starts again has the configuration before the latest one for a moment."""
+    bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
+    for name in ("one", "two", "three"):
+        await executor.journal.append(entry(name))
+    asked: list[tuple[bool, int]] = []
+
+    async def told(replies: Replies, verb: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        if verb.startswith("STREAM.UPDATE"):
+            asked.append((request["subjects"] == [subjects.JOURNAL], request["max_msgs"]))
+        return await call(replies, verb, request)
+
+    for module in (generations, streams):
+        monkeypatch.setattr(module, "call", told)
+    await generations.take_out(bootstrap.replies, SIZES, 1, 1)
+    assert asked == [(False, -1), (False, 2), (False, -1), (True, -1)]
 
 
 @pytest.mark.timeout(120)

@@ -286,8 +286,14 @@ async def test_on_a_cluster_every_copy_is_shortened_alike_and_a_leader_may_die_a
 async def begins_at(cluster: Cluster, first: int) -> None:
     """There the journal begins, by each copy: one that follows the leader takes out the same a little later."""
 
+    seen: list[int | None] = []
+
     async def alike() -> bool:
         found = [await node.stream(JOURNAL_STREAM) for node in cluster.nodes]
-        return [one["state"]["first_seq"] for one in found if one] == [first] * len(cluster.nodes)
+        seen[:] = [one["state"]["first_seq"] if one else None for one in found]
+        return seen == [first] * len(cluster.nodes)
 
-    await eventually(alike, what=f"that every copy begins at {first}")
+    try:
+        await eventually(alike, what=f"that every copy begins at {first}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}, but at {seen}") from error

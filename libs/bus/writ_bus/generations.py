@@ -84,14 +84,23 @@ async def _shortened(replies: Replies, last: int, step: Step) -> None:
 async def _reached(replies: Replies) -> int:
     """The sequence of the last event that reached the server before it closed the journal: some wait to be stored, and
     to take out by count while they do would take out as many more. What is asked here waits behind them, and is
-    refused.
+    refused. A server of a cluster may hear a moment later than the others who takes what is sent there now.
     """
-    answer = await replies.one(subjects.JOURNAL_CLOSED, b"", timeout=ANSWER, headers=NEVER)
-    try:
-        stored(answer, "the journal's end")
-    except Conflict as conflict:
-        if conflict.last is not None:
-            return conflict.last
+    give_up = asyncio.get_running_loop().time() + IN_STEP_WITHIN
+    for pause in backoff():
+        try:
+            answer = await replies.one(subjects.JOURNAL_CLOSED, b"", timeout=ANSWER, headers=NEVER)
+            stored(answer, "the journal's end")
+        except Unreachable:
+            if asyncio.get_running_loop().time() > give_up:
+                raise
+        except Conflict as conflict:
+            if conflict.last is not None:
+                return conflict.last
+            break
+        else:
+            break
+        await asyncio.sleep(pause)
     raise Refused("the server does not say where the journal ends")
 
 
