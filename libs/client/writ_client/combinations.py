@@ -1,5 +1,6 @@
 """One operation by many principals, on many targets, at many instants: the requests of `simulate`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import product
@@ -12,31 +13,46 @@ Simulated = list[tuple[EvalRequest, EvalResult]]
 """Each request, and what the policy says of it."""
 
 
-def combinations(
-    operation: str,
-    parameters: Mapping[str, Any] | None,
-    *,
-    principals: Sequence[str],
-    targets: Sequence[str],
-    at: Sequence[float],
-    dry_run: bool,
-    emergency: bool,
-) -> list[EvalRequest]:
-    """All of them, instants innermost; `at` in Unix seconds, now where it is empty. Raises Invalid where they are too
-    many.
-    """
-    if (count := len(principals) * len(targets) * max(1, len(at))) > MAX_REQUESTS:
-        raise Invalid(f"{count} combinations, at most {MAX_REQUESTS}: name fewer targets")
-    instants: list[str | None] = [datetime.fromtimestamp(seconds, UTC).isoformat() for seconds in at]
-    return [
-        EvalRequest(
-            principal=principal,
-            operation=operation,
-            target=target,
-            parameters=dict(parameters or {}),
-            at=instant,
-            dry_run=dry_run,
-            emergency=emergency,
-        )
-        for principal, target, instant in product(principals, targets, instants or [None])
-    ]
+class Simulates(ABC):
+    """`simulate`, of whoever has `eval`."""
+
+    @abstractmethod
+    async def eval(self, requests: Sequence[EvalRequest]) -> list[EvalResult]:
+        """What the policy says of requests of anybody."""
+
+    @abstractmethod
+    def _who(self, named: str | None) -> str:
+        """The principal that is meant: oneself, where none is named. Raises Invalid."""
+
+    async def simulate(
+        self,
+        operation: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        targets: Sequence[str],
+        principals: Sequence[str] = (),
+        at: Sequence[float] = (),
+        dry_run: bool = False,
+        emergency: bool = False,
+    ) -> Simulated:
+        """What the policy says of one operation in all combinations: by each principal (oneself, where none is named),
+        on each target, at each instant (Unix seconds; now, where none is named), instants innermost. Raises Invalid
+        where they are too many.
+        """
+        who = principals or [self._who(None)]
+        if (count := len(who) * len(targets) * max(1, len(at))) > MAX_REQUESTS:
+            raise Invalid(f"{count} combinations, at most {MAX_REQUESTS}: name fewer targets")
+        instants: list[str | None] = [datetime.fromtimestamp(seconds, UTC).isoformat() for seconds in at]
+        asked = [
+            EvalRequest(
+                principal=principal,
+                operation=operation,
+                target=target,
+                parameters=dict(parameters or {}),
+                at=instant,
+                dry_run=dry_run,
+                emergency=emergency,
+            )
+            for principal, target, instant in product(who, targets, instants or [None])
+        ]
+        return list(zip(asked, await self.eval(asked), strict=True))

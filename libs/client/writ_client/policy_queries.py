@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from writ_bus.port import Bus
 from writ_client.asking import Reply, ask
-from writ_client.combinations import Simulated, combinations
+from writ_client.combinations import Simulates
 from writ_client.failures import raise_for
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
@@ -24,7 +24,7 @@ HEAVY_SECONDS = 60.0
 """For what a policy service works out beside its decisions: one such question at a time."""
 
 
-class PolicyQueries:
+class PolicyQueries(Simulates):
     """`writ.policy`: ask the policy service."""
 
     def __init__(self, bus: Bus, principal: str) -> None:
@@ -83,31 +83,6 @@ class PolicyQueries:
         half = len(requests) // 2
         return [*await self.eval(requests[:half]), *await self.eval(requests[half:])]
 
-    async def simulate(
-        self,
-        operation: str,
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        targets: Sequence[str],
-        principals: Sequence[str] = (),
-        at: Sequence[float] = (),
-        dry_run: bool = False,
-        emergency: bool = False,
-    ) -> Simulated:
-        """What the policy says of one operation in all combinations: by each principal (oneself, where none is named),
-        on each target, at each instant (Unix seconds; now, where none is named).
-        """
-        asked = combinations(
-            operation,
-            parameters,
-            principals=principals or [self._principal],
-            targets=targets,
-            at=at,
-            dry_run=dry_run,
-            emergency=emergency,
-        )
-        return list(zip(asked, await self.eval(asked), strict=True))
-
     async def validate(
         self, document: str, *, mode: Literal["strict", "permissive"] | None = None
     ) -> questions.PolicyValidateAnswer:
@@ -164,6 +139,9 @@ class PolicyQueries:
         """What would be decided differently with `new`: a version's number or a document; `old`: the one in force."""
         question = access.PolicyDiffQuery(new=new, old=old)
         return await self._query("policy_diff", question, access.PolicyDiffAnswer, HEAVY_SECONDS)
+
+    def _who(self, named: str | None) -> str:
+        return named or self._principal
 
     async def _query(self, kind: str, question: Any, answer_kind: type[Reply], timeout: float = QUERY_SECONDS) -> Reply:
         subject = subjects.query(self._principal, kind)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from writ_client.combinations import Simulated, combinations
+from writ_client.combinations import Simulates
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts.errors import Invalid
@@ -13,7 +13,7 @@ from writ_rules import answers, explaining, lines
 from writ_rules.setting import Setting
 
 
-class OfflinePolicy:
+class OfflinePolicy(Simulates):
     """`asker`: who asks, where a question is about oneself."""
 
     def __init__(self, setting: Setting, asker: str | None) -> None:
@@ -58,29 +58,6 @@ class OfflinePolicy:
         """What the policy says of requests of anybody."""
         now = time.time()
         return [lines.decided(self.setting, request, now=now) for request in requests]
-
-    async def simulate(
-        self,
-        operation: str,
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        targets: Sequence[str],
-        principals: Sequence[str] = (),
-        at: Sequence[float] = (),
-        dry_run: bool = False,
-        emergency: bool = False,
-    ) -> Simulated:
-        """What the policy says of one operation in all combinations."""
-        asked = combinations(
-            operation,
-            parameters,
-            principals=principals or [self._who(None)],
-            targets=targets,
-            at=at,
-            dry_run=dry_run,
-            emergency=emergency,
-        )
-        return list(zip(asked, await self.eval(asked), strict=True))
 
     async def allowed(
         self,
