@@ -2,15 +2,13 @@
 
 import sys
 
-INTERRUPTED = 130
-
 
 def main() -> None:
     """The command. Exits with its status."""
     try:
         from writ_client.command.main import main as command  # noqa: PLC0415
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(130)  # as it does later
     command()
 
 
