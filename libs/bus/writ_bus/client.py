@@ -3,24 +3,51 @@
 nats-py leaves reading and sending to tasks: with each hop of an operation that is a turn of the event loop more, here
 and there, and one operation has dozens of hops. Here what arrives is parsed as it arrives, and the first message of a
 turn goes out as it comes, the others together after it. Whatever has to wait (a server's refusal, a socket that takes
-no more) goes nats-py's own way. Of its internals (2.16) this uses `_connect_to_server`,
-`_read_loop`, `_flush_pending`, `_pending` and `_ps`.
+no more) goes nats-py's own way, and so does a message with a status. Of its internals (2.16) this uses
+`_connect_to_server`, `_read_loop`, `_process_msg`, `_subs`, `_flush_pending`, `_pending` and `_ps`.
 """
 
 import asyncio
+import logging
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from typing import Any
 
 import nats.errors
+from nats.aio.msg import Msg
 
-from writ_bus.headers import HeaderClient
+from writ_bus.headers import BEGINNING, HeaderClient
+
+_logger = logging.getLogger("writ.bus")
 
 DOWN = (nats.errors.Error, OSError, RuntimeError)
 """What nats-py raises without a connection. RuntimeError is uvloop's word for a socket that is closed: until nats-py
 has heard that it is lost it writes to it, in place of its flusher, which has ended by then.
 """
+
+
+class Sink:
+    """What nats-py takes for the future of a request: it gives it the message from within the parser.
+
+    With `cb=` it would go through a queue and a task, for each message two turns of the event loop.
+    """
+
+    __slots__ = ("_on_message",)
+
+    def __init__(self, on_message: Callable[[Msg], None]) -> None:
+        self._on_message = on_message
+
+    def cancelled(self) -> bool:
+        """Never."""
+        return False
+
+    def set_result(self, message: Msg) -> None:
+        """Hand it over."""
+        try:
+            self._on_message(message)
+        except Exception:  # an exception would end nats-py's reader without a word
+            _logger.exception("nats.callback")
 
 
 class DirectClient(HeaderClient):
@@ -79,6 +106,18 @@ class DirectClient(HeaderClient):
         reader: StreamReader | None = getattr(self._transport, "_io_reader", None)
         if reader is not None:
             reader.set_exception(error)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        subscription = self._subs.get(sid)
+        sink: Any = None if subscription is None else subscription._future
+        if subscription is None or not isinstance(sink, Sink) or (headers and not headers.startswith(BEGINNING)):
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        subscription._received += 1
+        found = self._parse_header_lines(headers[len(BEGINNING) :].rstrip(b"\r\n")) if headers else None
+        sink.set_result(Msg(self, subject.decode(), reply.decode(), data, found or None, _sid=sid))
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
         if force_flush or not self._goes_out():

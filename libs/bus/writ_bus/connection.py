@@ -14,7 +14,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
-from writ_bus.client import DOWN, DirectClient
+from writ_bus.client import DOWN, DirectClient, Sink
 from writ_bus.errors import BusError, Forbidden, Refused, TimedOut, Unreachable
 from writ_bus.options import OnViolation as OnViolation
 from writ_bus.options import Options as Options
@@ -43,7 +43,7 @@ class Connection:
         self.on_lost: list[Callable[[], None]] = []
         self.on_back: list[Callable[[], None]] = []
         self.on_closed: list[Callable[[], None]] = []
-        self._waiting: dict[str, set[asyncio.Future[Any]]] = {}
+        self.on_refused: list[Callable[[str, Forbidden], None]] = []
         self._refused = asyncio.Event()
         self._last_error: Exception | None = None
         self._watchdog: asyncio.Task[None] | None = None
@@ -119,9 +119,8 @@ class Connection:
 
     def _on_refusal(self, verb: str, subject: str) -> None:
         error = Forbidden(f"the server refuses {verb} on {subject} to {self.options.name}")
-        for future in self._waiting.get(subject, ()):
-            if not future.done():
-                future.set_exception(error)
+        for callback in list(self.on_refused):
+            callback(subject, error)
         if self.options.on_violation:
             self.options.on_violation(verb, subject)
 
@@ -160,20 +159,6 @@ class Connection:
             except TimeoutError:
                 return
 
-    def expect_refusal(self, subject: str, future: asyncio.Future[Any]) -> Callable[[], None]:
-        """Fail `future` with Forbidden when the server refuses `subject`, until the returned function is called."""
-        # nats-py lower-cases what the server says, so two subjects that differ in case alone share a refusal.
-        key = subject.lower()
-        futures = self._waiting.setdefault(key, set())
-        futures.add(future)
-
-        def forget() -> None:
-            futures.discard(future)
-            if not futures:
-                self._waiting.pop(key, None)
-
-        return forget
-
     async def publish(
         self, subject: str, data: bytes, reply: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
@@ -199,15 +184,20 @@ class Connection:
     async def listen(self, subject: str, on_message: OnMessage, queue: str = "") -> NatsSubscription:
         """Call `on_message` for each message from now on. Raises Forbidden, Unreachable."""
         refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        forget = self.expect_refusal(subject, refused)
+
+        def refuse(what: str, error: Forbidden) -> None:
+            if what == subject.lower() and not refused.done():
+                refused.set_exception(error)
+
+        self.on_refused.append(refuse)
         try:
-            sink = cast("asyncio.Future[Msg]", _Sink(on_message))
+            sink = cast("asyncio.Future[Msg]", Sink(on_message))
             subscription = await self.client.subscribe(subject, queue=queue, future=sink)
             await self.round_trip(5.0)  # the server's refusal comes before its pong
         except DOWN as error:
             raise Unreachable(f"cannot listen on {subject}: {error}") from error
         finally:
-            forget()
+            self.on_refused.remove(refuse)
         if refused.done():
             self.client._remove_sub(subscription._id)  # or each reconnect would ask for it again
             await refused
@@ -242,27 +232,6 @@ class Connection:
             await asyncio.gather(self._watchdog, return_exceptions=True)
         self.client.give_up()
         await self.client.close()
-
-
-class _Sink:
-    """What nats-py takes for the future of a request: it gives it the message from within the parser.
-
-    With `cb=` it would go through a queue and a task, for each message two turns of the event loop.
-    """
-
-    __slots__ = ("_on_message",)
-
-    def __init__(self, on_message: OnMessage) -> None:
-        self._on_message = on_message
-
-    def cancelled(self) -> bool:
-        return False
-
-    def set_result(self, message: Msg) -> None:
-        try:
-            self._on_message(message)
-        except Exception:  # an exception would end nats-py's reader without a word
-            _logger.exception("nats.callback")
 
 
 async def open_connection(options: Options) -> Connection:

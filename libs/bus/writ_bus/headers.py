@@ -11,6 +11,8 @@ from typing import Any
 from nats.aio.client import Client
 from nats.protocol.command import hpub_cmd
 
+BEGINNING = b"NATS/1.0\r\n"
+"""Of headers without a status."""
 _BLANK = " \t\n\r\x0b\x0c"
 _plain_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _names: dict[str, str] = {}
@@ -29,9 +31,12 @@ class HeaderClient(Client):
         found: dict[str, str] = {}
         for line in raw.decode("ascii").split("\r\n"):
             name, colon, value = line.partition(":")
-            name = name.strip(_BLANK)
-            if colon and (name.split() == [name] or not name):
-                found[name] = value.strip(_BLANK)
+            if name not in _names or not colon:
+                name = name.strip(_BLANK)
+                if not colon or (name and name.split() != [name]):
+                    continue
+                _remember(name)
+            found[name] = value.strip(_BLANK)
         return found
 
     async def _send_publish(
@@ -68,9 +73,17 @@ def header_block(headers: dict[str, Any]) -> bytes | None:
 def _beginning(name: str) -> str:
     beginning = _names.get(name)
     if beginning is None:
-        if not _plain_name(name):
+        if not _remember(name):
             raise ValueError(name)
-        if len(_names) >= MOST_NAMES:
-            _names.clear()
-        beginning = _names[name] = f"{name}: "
+        beginning = _names[name]
     return beginning
+
+
+def _remember(name: str) -> bool:
+    """Whether the name is plain; then it is known from now on."""
+    if not _plain_name(name):
+        return False
+    if len(_names) >= MOST_NAMES:
+        _names.clear()
+    _names[name] = f"{name}: "
+    return True

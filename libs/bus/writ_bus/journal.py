@@ -8,6 +8,7 @@ lost, or that says the sequence is wrong, the event's own id in the journal tell
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import count
 
 from nats.aio.msg import Msg
 from nats.nuid import NUID
@@ -17,7 +18,7 @@ from writ_bus.connection import Connection
 from writ_bus.errors import BusError, Conflict, TimedOut, Unreachable
 from writ_bus.grammar import check_filter, check_subject
 from writ_bus.jetstream import ask, direct_get, direct_get_batch, leader_get, stored
-from writ_bus.patience import PATIENCE, backoff, patiently
+from writ_bus.patience import PATIENCE, patiently, pause_after
 from writ_bus.port import Entry, Record, Usage
 from writ_bus.replies import Replies
 from writ_bus.tail import NatsTail
@@ -99,7 +100,7 @@ class NatsJournal:
         """Publish until it is known whether they are stored. Publishing again is safe: the sequence guards it."""
         give_up = asyncio.get_running_loop().time() + PATIENCE
         ambiguous = False
-        for pause in backoff():
+        for turn in count():
             late = asyncio.get_running_loop().time() > give_up
             try:
                 return await publish()
@@ -112,8 +113,8 @@ class NatsJournal:
                     raise self._doubt(entries, error) from error
                 if over:
                     raise
-            await self._connection.wait_up(pause)
-        raise AssertionError("backoff never ends")
+            await self._connection.wait_up(pause_after(turn))
+        raise AssertionError("nothing else ends this")
 
     async def _after(self, entries: Sequence[Entry], error: Exception) -> int | None:
         """Where they are stored after all. Raises Conflict where another's event is."""

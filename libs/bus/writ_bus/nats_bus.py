@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import count
 from typing import Protocol
 
 from nats.aio.msg import Msg
@@ -13,7 +14,7 @@ from writ_bus.connection import Connection, Options, open_connection
 from writ_bus.errors import BusError, Full, Refused, Unreachable
 from writ_bus.grammar import check_filter, check_subject
 from writ_bus.journal import NatsJournal
-from writ_bus.patience import backoff
+from writ_bus.patience import pause_after
 from writ_bus.port import Delivery, Handler, Message, Service, Stored
 from writ_bus.pull import PullWorker, pull_subject
 from writ_bus.replies import Replies
@@ -105,17 +106,18 @@ class NatsBus:
         deadline = loop.time() + timeout
         give_up = loop.time() + min(timeout, NO_RESPONDERS_PATIENCE)
         sent = tracing.outgoing(headers)
-        for pause in backoff():
+        for turn in count():
             try:
                 left = max(deadline - loop.time(), 0.001)
                 return _answer(await self.replies.one(subject, data, timeout=left, headers=sent))
             except Unreachable:
+                pause = pause_after(turn)
                 if loop.time() + pause >= give_up:
                     raise
                 await self.connection.wait_up(pause)
                 if loop.time() + SHORTEST >= deadline:
                     raise
-        raise AssertionError("backoff never ends")
+        raise AssertionError("nothing else ends this")
 
     async def request_many(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None

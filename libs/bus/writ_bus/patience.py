@@ -15,10 +15,15 @@ PATIENCE = 10.0
 _jitter = random.SystemRandom()
 
 
+def pause_after(attempt: int, *, first: float = 0.02, most: float = 1.0) -> float:
+    """How long to wait after that attempt, from 0: `first`, then double as long up to `most`, each shortened by up to
+    a half at random. In seconds."""
+    return min(most, first * 2.0 ** min(attempt, 16)) * _jitter.uniform(0.5, 1.0)
+
+
 def backoff(attempts: int | None = None, *, first: float = 0.02, most: float = 1.0) -> Iterator[float]:
-    """Pauses in seconds that double from `first` to `most`, each shortened by up to a half at random."""
-    pauses = (min(most, first * 2 ** min(n, 16)) * _jitter.uniform(0.5, 1.0) for n in count())
-    return islice(pauses, attempts)
+    """All these pauses."""
+    return islice((pause_after(attempt, first=first, most=most) for attempt in count()), attempts)
 
 
 async def patiently(attempt: Callable[[], Awaitable[T]], wait: Callable[[float], Awaitable[None]]) -> T:
@@ -26,11 +31,11 @@ async def patiently(attempt: Callable[[], Awaitable[T]], wait: Callable[[float],
     within `PATIENCE`. `wait` is told each pause.
     """
     give_up = asyncio.get_running_loop().time() + PATIENCE
-    for pause in backoff():
+    for turn in count():
         try:
             return await attempt()
         except (Unreachable, TimedOut):
             if asyncio.get_running_loop().time() > give_up:
                 raise
-        await wait(pause)
-    raise AssertionError("backoff never ends")
+        await wait(pause_after(turn))
+    raise AssertionError("nothing else ends this")

@@ -1,21 +1,26 @@
 """Answers: one subscription for all of a client's requests, one token for each request.
 
-A lost connection fails what waits at once: the answer would go nowhere. What the server refuses fails it too.
+A lost connection fails what waits at once: the answer would go nowhere. What the server refuses fails it too. One
+operation has a dozen requests, so what hardly ever comes (a refusal, a time-out) is looked for when it does: there
+is one timer for all that wait, and none is made or cancelled for each.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import count
+from math import inf
 from typing import Any, Self
 
 from nats.aio.msg import Msg
 from nats.nuid import NUID
 
 from writ_bus.connection import Connection
-from writ_bus.errors import TimedOut, Unreachable
+from writ_bus.errors import Forbidden, TimedOut, Unreachable
 
 NO_RESPONDERS = "503"
+TICK = 0.001
+"""Seconds: what the clock of an event loop may be behind one of its own timers."""
 
 
 class Replies:
@@ -25,39 +30,57 @@ class Replies:
         self._connection = connection
         self._prefix = f"{connection.options.inbox_prefix}.{NUID().next().decode()}."
         self._next = count()
-        self._takers: dict[str, Callable[[Msg], None]] = {}
-        self._pending: set[asyncio.Future[Any]] = set()
+        self._waiting: dict[str, _Expected] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings = inf
 
     async def open(self) -> None:
         """Listen. Raises Forbidden where the inbox prefix is not this user's."""
         await self._connection.listen(self._prefix + "*", self._on_message)
         self._connection.on_lost.append(self._on_lost)
+        self._connection.on_refused.append(self._on_refused)
 
     def _on_message(self, message: Msg) -> None:
-        taker = self._takers.get(message.subject[len(self._prefix) :])
-        if taker is not None:
-            taker(message)
+        expected = self._waiting.get(message.subject[len(self._prefix) :])
+        if expected is not None:
+            expected.take(message)
 
     def _on_lost(self) -> None:
-        for future in self._pending:
-            if not future.done():
-                future.set_exception(TimedOut("the connection was lost before the answer came"))
+        for expected in self._waiting.values():
+            expected.fail(TimedOut("the connection was lost before the answer came"))
 
-    def expect(self, future: asyncio.Future[Any], take: Callable[[Msg], None]) -> tuple[str, str]:
-        """A token and its reply subject; `take` gets what arrives there, and a lost connection fails the future."""
+    def _on_refused(self, subject: str, error: Forbidden) -> None:
+        for expected in self._waiting.values():
+            # nats-py lower-cases what the server says, so two subjects that differ in case alone share a refusal.
+            if expected.subject.lower() == subject:
+                expected.fail(error)
+
+    def expect(self, expected: "_Expected") -> tuple[str, str]:
+        """A token and its reply subject: from now on it waits for what arrives there, no longer than it is due."""
         token = format(next(self._next), "x")
-        self._takers[token] = take
-        self._pending.add(future)
+        self._waiting[token] = expected
+        if expected.due < self._rings:
+            self._ring_at(expected.due)
         return token, self._prefix + token
 
-    def forget(self, token: str, future: asyncio.Future[Any]) -> None:
-        """Nobody waits for that any more."""
-        del self._takers[token]
-        self._pending.discard(future)
+    def _ring_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings, self._timer = when, asyncio.get_running_loop().call_at(when, self._ring)
 
-    def refusals(self, subject: str, future: asyncio.Future[Any]) -> Callable[[], None]:
-        """Fail the future when the server refuses the subject, until the returned function is called."""
-        return self._connection.expect_refusal(subject, future)
+    def _ring(self) -> None:
+        self._rings, self._timer = inf, None
+        now = asyncio.get_running_loop().time() + TICK
+        for expected in self._waiting.values():
+            if expected.due <= now:
+                expected.fail(TimedOut(f"no answer from {expected.subject} in {expected.timeout:g} s"))
+        soonest = min((one.due for one in self._waiting.values() if not one.future.done()), default=inf)
+        if soonest < inf:
+            self._ring_at(soonest)
+
+    def forget(self, expected: "_Expected") -> None:
+        """Nobody waits for that any more."""
+        del self._waiting[expected.token]
 
     async def one(self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None) -> Msg:
         """The first answer. Raises TimedOut, Forbidden, Unreachable (not connected, or nobody listens there)."""
@@ -75,7 +98,7 @@ class Replies:
         def take(message: Msg) -> None:
             answers.append(message)
             if is_last(message):
-                expected.take(message)
+                expected.end(message)
 
         with _Expected(self, subject, timeout, take) as expected:
             await self._connection.publish(subject, data, expected.reply)
@@ -101,34 +124,37 @@ def is_status(message: Msg, status: str) -> bool:
 class _Expected:
     """What one request waits for: a reply subject, and a future for the first answer, a refusal, or the time-out."""
 
-    __slots__ = ("_forget", "_replies", "_subject", "_timer", "_token", "future", "reply")
+    __slots__ = ("_replies", "_take", "due", "future", "reply", "subject", "timeout", "token")
 
     def __init__(
         self, replies: Replies, subject: str, timeout: float, take: Callable[[Msg], None] | None = None
     ) -> None:
         """`take` gets what arrives, instead of the future."""
         loop = asyncio.get_running_loop()
-        self._replies, self._subject = replies, subject
+        self._replies, self.subject, self.timeout = replies, subject, timeout
+        self._take = take
+        self.due = loop.time() + timeout
         self.future: asyncio.Future[Any] = loop.create_future()
-        self._token, self.reply = replies.expect(self.future, take or self.take)
-        self._forget = replies.refusals(subject, self.future)
-        self._timer = loop.call_later(timeout, self._expire, timeout)
+        self.token, self.reply = replies.expect(self)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._forget()
-        self._replies.forget(self._token, self.future)
+        self._replies.forget(self)
         if not self.future.cancel() and not self.future.cancelled():
             self.future.exception()  # seen, even where the caller had given up before
 
     def take(self, message: Msg) -> None:
+        """Something arrived."""
+        (self._take or self.end)(message)
+
+    def end(self, message: Msg) -> None:
         """This is the answer."""
         if not self.future.done():
             self.future.set_result(message)
 
-    def _expire(self, timeout: float) -> None:
+    def fail(self, error: Exception) -> None:
+        """There will be none."""
         if not self.future.done():
-            self.future.set_exception(TimedOut(f"no answer from {self._subject} in {timeout:g} s"))
+            self.future.set_exception(error)
