@@ -46,6 +46,7 @@ class World:
         self.policy = ScriptedPolicy(self.catalogue, {"web-1": WEB})
         self.policy.lifetime = 0.0  # these hands do not look at it, and what falls silent is to be over soon
         self.hands = AgentHands(self.bus, POOL)
+        self.policy.agents = frozenset({self.hands.key.public})
         self.targets = [WEB]
         self.executors: list[Executor] = []
         self._stack = AsyncExitStack()

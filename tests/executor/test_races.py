@@ -150,6 +150,23 @@ async def test_a_claim_signed_by_a_key_of_no_agent_is_refused_and_recorded(world
     assert (await world.life(answer.operation_id or "")).state == "dispatched"
 
 
+@pytest.mark.parametrize("operation", ["started", "unknown"])
+async def test_a_claim_of_nobody_is_refused_too_where_policy_need_not_be_asked(world: World, operation: str) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.claim(work)
+    asked = len(world.policy.grants)
+    if operation == "unknown":
+        work = structs.replace(work, operation_id="a" * 26)
+    stranger = AgentHands(world.bus, world.hands.pool, Key(generate_seed()))
+    held = await stranger.claim(work)
+    assert held.answer.error
+    assert held.answer.error.code == "forged_claim"
+    assert len(await world.events(subjects.SECURITY)) == 1
+    assert len(world.policy.grants) == asked
+
+
 async def test_a_flood_of_forged_claims_does_not_fill_the_journal(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,8 @@ class ScriptedPolicy:
         self.decides: list[Decide] = []
         self.grants: list[AskGrant] = []
         self.lifetime = 30.0
+        self.agents: frozenset[str] | None = None
+        """Whose claims it believes; None: anybody's."""
         self._catalogue = catalogue
         self._targets = dict(targets)
 
@@ -115,6 +117,8 @@ class ScriptedPolicy:
         subject = ask.subject
         if subject.operation in self.grant_errors:
             return encode(Granted(error=self.grant_errors[subject.operation]))
+        if self.agents is not None and ask.claim.key not in self.agents:
+            return encode(Granted(error=Failure(code="forged_claim", message="the claim is nobody's")))
         effective = self._effective(subject)
         if (needs := self.needs.get(subject.operation)) and ask.facts is None:
             decision = self.decision(subject, effective, "deny", ask.control_sequence)

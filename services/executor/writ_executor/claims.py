@@ -4,7 +4,7 @@ The same claim sent twice gets the same grant twice, since an answer may get los
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from msgspec import structs
 
@@ -32,9 +32,10 @@ from writ_executor.traces import going_on
 from writ_executor.vault import Gone, Vault
 from writ_runtime.faults import fault
 from writ_trust.sealing import seal
-from writ_trust.statements import open_signed
+from writ_trust.statements import open_signed, read
 
 KILL_GRACE = 5.0
+FORGED: Final = "forged_claim"
 
 
 class Claims:
@@ -69,27 +70,36 @@ class Claims:
         self._kept = kept
 
     async def answer(self, message: Message) -> ClaimAnswer:
-        """The grant with its sealed parameters, or why not. Raises WritError for what is wrong with the claim."""
-        asked = decode(message.data, ClaimMessage)
-        claim = await self._checked(asked, subjects.parse_pool(message.subject))
-        life = await self._lives.find(asked.principal, claim.operation_id)
-        if _to_start(life, claim) is None:  # as far as we know: only the journal may say that it is gone
+        """The grant with its sealed parameters, or why not. Raises WritError for what is wrong with the claim.
+
+        Policy checks whose claim it is before it grants anything; where it is not asked, that is done here.
+        """
+        asked, pool = decode(message.data, ClaimMessage), subjects.parse_pool(message.subject)
+        try:
+            claim = _claim_of(asked.claim, pool)
+            return await self._answer(asked, claim, pool)
+        except Untrusted as error:
+            if error.code == FORGED:
+                await self._alarms.raised(pool, FORGED, str(error))
+            raise
+
+    async def _answer(self, asked: ClaimMessage, claim: Claim, pool: str) -> ClaimAnswer:
+        life = self._lives.at_hand(asked.principal, claim.operation_id)
+        wanted = _to_start(life, claim) if life else None
+        if life is None or wanted is None:  # as far as we know: only the journal may say that it is gone
+            await self._check(asked.claim, pool)
             life = await self._lives.fresh(asked.principal, claim.operation_id)
-        wanted = _to_start(life, claim)
+            wanted = _to_start(life, claim)
         if wanted is None:
             return await self._repeat(life, asked.claim, claim)
         with going_on(life):
             return await self._start(life, *wanted, asked.claim, claim)
 
-    async def _checked(self, asked: ClaimMessage, pool: str) -> Claim:
+    async def _check(self, signed: Signed, pool: str) -> None:
         try:
-            claim = open_signed(asked.claim, Claim, await self._keys.of(pool))
-            if claim.pool != pool:
-                raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}")
+            open_signed(signed, Claim, await self._keys.of(pool))
         except Untrusted as error:
-            await self._alarms.raised(pool, "forged_claim", str(error))
-            raise Untrusted(str(error), code="forged_claim") from error
-        return claim
+            raise Untrusted(str(error), code=FORGED) from error
 
     async def _start(
         self, life: Life, requested: Requested, dispatched: Dispatched, signed: Signed, claim: Claim
@@ -191,6 +201,17 @@ class Claims:
     def _sealed(self, grant: Signed, claim: Claim, requested: Requested, effective: dict[str, Any]) -> ClaimAnswer:
         inside = SealedParameters(parameters=effective, parameters_key=self._vault.digest_key(requested.operation_id))
         return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)), outputs=self._kept.outputs)
+
+
+def _claim_of(signed: Signed, pool: str) -> Claim:
+    """What it says, whoever signed it. Raises Untrusted."""
+    try:
+        claim = read(signed, Claim)
+    except Untrusted as error:
+        raise Untrusted(str(error), code=FORGED) from error
+    if claim.pool != pool:
+        raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}", code=FORGED)
+    return claim
 
 
 def _to_start(life: Life, claim: Claim) -> tuple[Requested, Dispatched] | None:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from writ_bus.port import Bus, Record
+from writ_bus.tracing import EVENT_ID
 from writ_contracts.errors import Conflict, Invalid, Untrusted, WritError
 from writ_contracts.life import Life, fold
 from writ_contracts.subjects import operation_filter, parse_event
@@ -105,7 +106,7 @@ class Follower:
 
     def _take(self, record: Record) -> None:
         try:
-            self._index.read(record.sequence, record.subject, record.data)
+            self._index.read(record.sequence, record.subject, record.data, record.headers.get(EVENT_ID, ""))
         except (Invalid, Conflict) as error:
             self.damaged += 1
             _log.error("journal.unreadable", sequence=record.sequence, subject=record.subject, error=str(error))

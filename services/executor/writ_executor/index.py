@@ -9,12 +9,13 @@ always the journal's expected sequence, so a view that lags can lose a race but 
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from msgspec import Struct
 
 from writ_contracts.decisions import Limit
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.journal import Archived, JournalEvent, LimitTaken, LockTaken, Requested
+from writ_contracts.journal import Archived, JournalEvent, LimitTaken, LockTaken, OperationEvent, Requested
 from writ_contracts.life import Life, State, apply
 from writ_contracts.subjects import LIMITS, limit_line, parse_event, target_lock
 from writ_contracts.wire import decode_event
@@ -46,6 +47,16 @@ class Index:
         self._unknown: OrderedDict[str, Life] = OrderedDict()
         self._lines: dict[str, dict[str, Life]] = {}
         self._by_principal: dict[str, set[str]] = {}
+        self._own: dict[str, OperationEvent] = {}
+
+    @contextmanager
+    def writing(self, event: OperationEvent) -> Iterator[None]:
+        """While this replica appends that event, which comes back by the tail before the answer does, as a rule."""
+        self._own[event.id] = event
+        try:
+            yield
+        finally:
+            del self._own[event.id]
 
     def get(self, operation_id: str) -> Life | None:
         """The life, if it is open or ended lately."""
@@ -107,15 +118,17 @@ class Index:
         targets = {one.requested.target for one in (*inside, life) if one.requested}
         return len(targets) <= limit.most
 
-    def read(self, sequence: int, subject: str, data: bytes) -> None:
-        """Take in the next record of the journal. Raises Invalid or Conflict on one that cannot be."""
+    def read(self, sequence: int, subject: str, data: bytes, event_id: str = "") -> None:
+        """Take in the next record of the journal, which its writer gave that id. Raises Invalid or Conflict on one that
+        cannot be.
+        """
         self.sequence = max(self.sequence, sequence)
         if subject.startswith("writ.journal.control."):
             self.control_sequence = max(self.control_sequence, sequence)
         elif subject.startswith(LIMITS):
             self._lock(sequence, subject, data)
         else:
-            self._event(sequence, subject, data)
+            self._event(sequence, subject, data, event_id)
 
     def _lock(self, sequence: int, line: str, data: bytes) -> None:
         event = decode_event(data)
@@ -124,7 +137,7 @@ class Index:
             if known is None or known.sequence < sequence:
                 self.locks[line] = Lock(event.operation_id, sequence)
 
-    def _event(self, sequence: int, subject: str, data: bytes) -> None:
+    def _event(self, sequence: int, subject: str, data: bytes, event_id: str) -> None:
         where = parse_event(subject)
         if where is None:
             return
@@ -132,7 +145,7 @@ class Index:
         if known is None and where.event not in _FIRST:
             return  # it ended before we began to follow
         if known is None or known.sequence < sequence:
-            event = decode_event(data)
+            event = self._own.get(event_id) or decode_event(data)
             self.put(apply(_before(known, event), event, sequence))  # type: ignore[arg-type]
 
     def put(self, life: Life) -> None:

@@ -53,9 +53,9 @@ class Recorder:
         """Store the event as the next of this operation. Raises Conflict if it isn't, Full, Unreachable, TimedOut."""
         after = apply(life, event, life.sequence + 1)  # refuses what the table does not have, before anything is sent
         entry = self._entry(life, after, event)
-        with self._measures.stage("record", _pool(after), event.operation_id):
+        with self._measures.stage("record", _pool(after), event.operation_id), self._index.writing(event):
             sequence = await self._journal.append(entry)
-        return self._remember(life, event, sequence)
+            return self._remember(life, event, sequence)
 
     async def take_lock(self, requested: journal.Requested, lock: Lock | None) -> None:
         """Let this operation have its target, if nobody took it since `lock`. Raises as `append`."""
@@ -200,8 +200,10 @@ class Recorder:
         return await self._journal.append(entry)
 
     def _remember(self, life: Life, event: journal.OperationEvent, sequence: int) -> Life:
-        after = apply(life, event, sequence)
-        self._index.put(after)
+        after = self._index.get(event.operation_id)
+        if after is None or after.sequence != sequence:  # the tail was slower
+            after = apply(life, event, sequence)
+            self._index.put(after)
         self._measures.recorded(life, after)
         return after
 
