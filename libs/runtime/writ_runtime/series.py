@@ -53,17 +53,20 @@ class Series(Generic[Metric]):
 
     def __init__(self, metric: Metric, labels: Labels) -> None:
         self._metric: Metric = metric
-        self._named = {name: _naming(values) for name, values in labels.items()}
+        self._names = tuple(labels)
+        self._naming = [_naming(values) for values in labels.values()]
         self._found: dict[tuple[str, ...], Metric] = {}
 
     def of(self, labels: Mapping[str, str]) -> Metric:
         """The one with these labels."""
-        if not self._named:
+        if not self._names:
             return self._metric
-        key = tuple(named(labels[name]) for name, named in self._named.items())
-        if key not in self._found:
-            self._found[key] = self._metric.labels(*key)
-        return self._found[key]
+        return self._found.get(tuple(map(labels.__getitem__, self._names))) or self._look_up(labels)
+
+    def _look_up(self, labels: Mapping[str, str]) -> Metric:
+        """What is found by the very values next time, unless one of them is called `other` here."""
+        key = tuple(named(labels[name]) for name, named in zip(self._names, self._naming, strict=True))
+        return self._found.setdefault(key, self._metric.labels(*key))
 
     def forget(self) -> None:
         """None has been there."""

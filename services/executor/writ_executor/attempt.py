@@ -1,7 +1,6 @@
 """What is known of a request while it is being understood; enough to record it, whatever turns out to be wrong."""
 
 import os
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -18,8 +17,7 @@ from writ_contracts.requests import MAX_REQUEST_BYTES, Request
 REQUEST_INFO = "Nats-Request-Info"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """What is known of a request so far; enough to record it, whatever turns out to be wrong with it."""
 
     principal: str
@@ -31,7 +29,7 @@ class Attempt:
     claimed: str = ""
     fingerprint: str = ""
     definition: Operation | None = None
-    given: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, Any] = {}
 
     @property
     def target(self) -> str:

@@ -4,11 +4,9 @@ Whatever is wrong with it, its sender gets one clear answer and the journal an e
 recorded was not accepted.
 """
 
-from dataclasses import replace
 from typing import Any
 
-import msgspec
-from msgspec import json
+from msgspec import json, structs
 
 from writ_bus.port import Message
 from writ_contracts import wire
@@ -85,15 +83,15 @@ class Intake:
             return await self._proceed(attempt, decided)
         except Invalid as error:
             if attempt.request is None:
-                attempt = replace(attempt, claimed=claimed_target(message))
+                attempt = structs.replace(attempt, claimed=claimed_target(message))
             return await self._refuse(attempt, error)
 
     def _decode(self, attempt: Attempt, message: Message) -> Attempt:
         content_type = message.headers.get("Content-Type", wire.JSON)
         request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
         if self._config.dry_run_only and not request.dry_run:
-            request = msgspec.structs.replace(request, dry_run=True)
-        return replace(
+            request = structs.replace(request, dry_run=True)
+        return structs.replace(
             attempt,
             request=request,
             correlation_id=request.correlation_id or attempt.correlation_id,
@@ -102,12 +100,12 @@ class Intake:
         )
 
     def _define(self, attempt: Attempt) -> Attempt:
-        return replace(attempt, definition=self._catalogue.find(attempt.operation))
+        return structs.replace(attempt, definition=self._catalogue.find(attempt.operation))
 
     def _check(self, attempt: Attempt) -> Attempt:
         given = request_of(attempt).parameters  # exactly as sent: the principal's signature is over these values
         definition_of(attempt).check(given)
-        return replace(attempt, given=given)
+        return structs.replace(attempt, given=given)
 
     def _earlier(self, attempt: Attempt) -> Answer | None:
         """The answer of the same request sent before, if its operation is known here without asking the journal."""
@@ -278,7 +276,7 @@ def told(made: Answer, error: Invalid) -> Answer:
     """With what is wrong in a document that was sent: its author reads it, the journal does not."""
     if made.error is None or not error.problems:
         return made
-    return msgspec.structs.replace(made, error=msgspec.structs.replace(made.error, problems=failure(error).problems))
+    return structs.replace(made, error=structs.replace(made.error, problems=failure(error).problems))
 
 
 def _kept(statement: Signed | None) -> Signed | None:
