@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from tests.client import standin
 
-from writ_client.house.child import Child
+from writ_client.house.child import Child, tie
 from writ_client.house.home import Home
 from writ_client.house.services import Service
 from writ_testing.eventually import eventually
@@ -59,3 +60,10 @@ async def test_one_whose_folders_somebody_removed_is_started_again_all_the_same(
         await killed(child)
         assert child.log.parent.stat().st_mode & 0o777 == 0o700
     assert said[-1] == "audit is ready again"
+
+
+def test_timers_are_late_by_no_more_than_they_may_be() -> None:
+    show = ["cat", "/proc/self/timerslack_ns"]
+    usual, given = (subprocess.check_output([*tie(slack), *show], text=True).strip() for slack in (0, 1_000_000))
+    assert given == "1000000"
+    assert usual == Path("/proc/self/timerslack_ns").read_text().strip()

@@ -27,9 +27,9 @@ POLL_SECONDS = 0.05
 Say = Callable[[str], None]
 
 
-def tie() -> list[str]:
-    """What makes a command die with this process."""
-    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("tied.py")), str(os.getpid())]
+def tie(slack: int = 0) -> list[str]:
+    """What makes a command die with this process; `slack`: by how many nanoseconds its timers may be late."""
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("tied.py")), str(os.getpid()), str(slack)]
 
 
 class Child:

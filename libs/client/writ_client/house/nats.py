@@ -36,6 +36,9 @@ from writ_runtime.files import read_agents, read_principals
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 MEGABYTE = 1 << 20
+SLACK = 1_000_000
+"""Nanoseconds. Go's runtime looks after its threads every 20 µs; at the usual slack that is 14,000 times a second, each
+time in the middle of somebody's work (ADR 28)."""
 QUIET_PORTS = range(20_000, 32_768)
 """Below those that Linux gives to whoever connects or asks for any (ip(7), `ip_local_port_range`)."""
 
@@ -189,7 +192,7 @@ class BundledServer:
             host=address.host,
             port=address.port,
             monitor_port=address.monitor_port,
-            through=tie(),
+            through=tie(SLACK),
             environ=self._environ,
         )
         self._loaded, self._leaf = wanted, leaf
