@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from writ_bus import connection as connections
-from writ_bus.errors import Unreachable
+from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.nats_bus import NatsBus, connect
 from writ_bus.server_config import render
 from writ_bus.watchdog import Watchdog
@@ -65,6 +65,21 @@ async def test_the_first_message_of_a_turn_is_with_the_socket_before_the_turn_en
     assert len(bus.connection.client._pending) == 1
     await bus.connection.round_trip(5.0)
     assert not bus.connection.client._pending
+
+
+async def test_each_of_those_that_wait_has_a_time_of_its_own(bus: NatsBus) -> None:
+    await heard(bus, "mute")
+    longer = asyncio.create_task(bus.replies.one("mute", b"", timeout=1.0))
+
+    async def waits() -> bool:
+        return bool(bus.replies._waiting)
+
+    await eventually(waits, what="that it waits")
+    with pytest.raises(TimedOut, match=r"in 0\.05 s"):
+        await bus.replies.one("mute", b"", timeout=0.05)
+    with pytest.raises(TimedOut, match="in 1 s"):
+        await longer
+    assert not bus.replies._waiting
 
 
 async def test_messages_wait_in_order_behind_what_the_parser_has_to_wait_for(
