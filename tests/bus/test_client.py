@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import warnings
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from writ_bus import connection as connections
 from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.nats_bus import NatsBus, connect
+from writ_bus.port import Message
 from writ_bus.server_config import render
 from writ_bus.watchdog import Watchdog
 from writ_testing.eventually import eventually
@@ -80,6 +82,23 @@ async def test_each_of_those_that_wait_has_a_time_of_its_own(bus: NatsBus) -> No
     with pytest.raises(TimedOut, match="in 1 s"):
         await longer
     assert not bus.replies._waiting
+
+
+async def test_answers_go_with_whoever_asked_and_not_by_the_collector(bus: NatsBus) -> None:
+    async def answer(message: Message) -> None:
+        await bus.publish(message.reply, b"1")
+
+    async def gone() -> bool:
+        return kept() is None
+
+    await bus.subscribe("asked", answer)
+    gc.disable()
+    try:
+        answers = await bus.replies.until("asked", b"", lambda _: True, timeout=20.0)
+        kept = weakref.ref(answers.pop())
+        await eventually(gone, what="that it is gone")
+    finally:
+        gc.enable()
 
 
 async def test_messages_wait_in_order_behind_what_the_parser_has_to_wait_for(

@@ -142,6 +142,7 @@ class _Expected:
 
     def __exit__(self, *_: object) -> None:
         self._replies.forget(self)
+        self._take = None  # it knows us, and has all the answers: without this they would stay for the collector
         if not self.future.cancel() and not self.future.cancelled():
             self.future.exception()  # seen, even where the caller had given up before
 
