@@ -58,6 +58,31 @@ targets:
     ]
 
 
+def test_where_backups_and_scans_may_go_is_checked_where_it_is_written(tmp_path: Path) -> None:
+    text = """targets:
+  - {id: web-1, role: production, backend: local, scan_networks: [10.0.0.0/8, "fe80::/10", everywhere, 10.0.0.0/33]}
+  - {id: web-2, role: production, backend: local, backup: {repository: /srv/vault, password_file: /etc/pw}}
+"""
+    with pytest.raises(FileErrors) as caught:
+        read_inventory(file(tmp_path, text))
+    assert [problem.message for problem in caught.value.found] == [
+        "'everywhere' is no network, such as 192.0.2.0/24",
+        "'10.0.0.0/33' is no network, such as 192.0.2.0/24",
+    ]
+    for backup, told in {
+        "{repository: /srv/vault}": "the key 'password_file' is missing",
+        "{repository: /srv/vault, password_file: pw}": "expected a path that begins with /",
+        "{repository: /srv/vault, password_file: /pw, user: me}": (
+            "unknown key 'user'; known are repository, password_file, host"
+        ),
+        '{repository: "/srv/vault\\n", password_file: /pw}': "expected one line of text",
+    }.items():
+        wrong = f"targets: [{{id: web-1, role: production, backend: local, backup: {backup}}}]"
+        with pytest.raises(FileErrors) as caught:
+            read_inventory(file(tmp_path, wrong))
+        assert [problem.message for problem in caught.value.found] == [told]
+
+
 @pytest.mark.parametrize("bad", ["web.1", "a b", "", "x" * 65, "*", '"a\\n"'])
 def test_an_id_that_is_no_subject_token_is_refused(tmp_path: Path, bad: str) -> None:
     with pytest.raises(FileErrors):

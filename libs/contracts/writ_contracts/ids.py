@@ -27,6 +27,9 @@ PublicKey = Annotated[str, Meta(pattern=r"^U[A-Z2-7]{55}" + _END, description="a
 Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + _END, description="32 bytes in hexadecimal")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + _END, description="SHA-256 or HMAC-SHA-256 in hexadecimal")]
 
+LINE_PATTERN = r"^[^\x00\n]*" + _END
+PATH_PATTERN = r"^/[^\x00\n]*" + _END
+
 GRAMMAR: Mapping[str, str] = MappingProxyType(
     {
         TOKEN_PATTERN: "1 to 64 letters, digits, - and _",
@@ -36,12 +39,22 @@ GRAMMAR: Mapping[str, str] = MappingProxyType(
         r"^[\x21-\x7e]{1,128}" + _END: "1 to 128 printable ASCII characters, no space among them",
         r"^U[A-Z2-7]{55}" + _END: "a public key (U…)",
         r"^[0-9a-f]{64}" + _END: "64 hexadecimal digits",
+        LINE_PATTERN: "one line of text",
+        PATH_PATTERN: "a path that begins with /",
+        r"^/": "a path that begins with /",
     }
 )
 """In words, for who meets one in an error."""
 
 WRIT_TARGET = "writ"
 """The id of the target that control operations act on; its role is `gateway`."""
+
+
+def in_words(error: str) -> str:
+    """What msgspec says of a text that does not match, in words of people."""
+    for pattern, words in GRAMMAR.items():
+        error = error.replace(f"`str` matching regex {pattern!r}", words)
+    return error
 
 
 def operation_id(principal: str, idempotency_key: str) -> str:

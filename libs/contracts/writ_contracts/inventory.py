@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.ids import WRIT_TARGET, PoolId, PrincipalId, PublicKey, TargetId
+from writ_contracts.ids import LINE_PATTERN, PATH_PATTERN, WRIT_TARGET, PoolId, PrincipalId, PublicKey, TargetId
 
 Role = Literal["gateway", "production", "development", "staging", "testing", "maintenance"]
 Kind = Literal["human", "agent", "service"]
@@ -25,6 +25,16 @@ class FileRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
 
     path: Annotated[str, Meta(pattern=r"^/", max_length=4096)]
     allow_system_root: bool = False
+
+
+class Backup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `backup` of a target says: a restic repository, the file on the target with its password, and by which name
+    the target is known there (by default its own).
+    """
+
+    repository: Annotated[str, Meta(pattern=LINE_PATTERN, min_length=1, max_length=4096)]
+    password_file: Annotated[str, Meta(pattern=PATH_PATTERN, max_length=4096)]
+    host: Annotated[str, Meta(pattern=LINE_PATTERN, max_length=255)] = ""
 
 
 class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

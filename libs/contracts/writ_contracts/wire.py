@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from writ_contracts.errors import Invalid
-from writ_contracts.ids import GRAMMAR
+from writ_contracts.ids import in_words
 from writ_contracts.journal import JournalEvent
 
 T = TypeVar("T")
@@ -60,14 +60,12 @@ def decode(data: bytes, kind: type[T], *, content_type: str = JSON, limit: int =
 
 
 def _told(error: str, data: bytes) -> str:
-    """In words of people: msgspec names patterns, and calls whatever ends too early truncated."""
+    """In words of people: msgspec calls whatever ends too early truncated."""
     if not data:
         return "the message is empty"
     if error == "Input data was truncated":
         return "it ends in the middle of a value, or has half of a surrogate pair"
-    for pattern, words in GRAMMAR.items():
-        error = error.replace(f"`str` matching regex {pattern!r}", words)
-    return error
+    return in_words(error)
 
 
 def _as_json(data: bytes, content_type: str) -> bytes:

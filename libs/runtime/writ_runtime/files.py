@@ -4,6 +4,7 @@ Each reader checks what one entry alone can't know (ids that stand twice, gatewa
 refuses the whole file for it, with all mistakes at once. A private key that others may read is no private key.
 """
 
+import ipaddress
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.inventory import Agents, Inventory, Principals
+from writ_contracts.inventory import Agents, Backup, Inventory, Principals, Target
 from writ_runtime import shapes, yamlfile
 from writ_runtime.config import ConfigError
 from writ_runtime.documents import Document, FileErrors, Keys, Problem
@@ -35,7 +36,25 @@ def read_inventory(path: Path) -> Inventory:
             found.append(document.problem((*keys, "id"), f"'{WRIT_TARGET}' is Writ itself and always there"))
         if target.gateway is not None and target.gateway not in ids:
             found.append(document.problem((*keys, "gateway"), f"there is no target '{target.gateway}'"))
+        found += _on_hosts(document, keys, target)
     return _sound(inventory, found)
+
+
+def _on_hosts(document: Document, keys: Keys, target: Target) -> Iterator[Problem]:
+    """What would fail on the host only, with each operation there."""
+    for at, network in enumerate(target.scan_networks):
+        if not _is_network(network):
+            yield document.problem((*keys, "scan_networks", at), f"'{network}' is no network, such as 192.0.2.0/24")
+    if target.backup:
+        yield from shapes.mistakes(document, target.backup, Backup, (*keys, "backup"))
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def read_principals(path: Path) -> Principals:

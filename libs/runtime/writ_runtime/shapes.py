@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import fields
 
+from writ_contracts.ids import in_words
 from writ_runtime.documents import MOST, Document, FileErrors, Keys, Problem
 
 Shape = TypeVar("Shape")
@@ -28,7 +29,7 @@ def convert(document: Document, kind: type[Shape]) -> Shape:
     try:
         return msgspec.convert(document.data, kind)
     except msgspec.ValidationError as error:
-        found = list(islice(_mistakes(document, document.data, kind, ()), MOST + 1))
+        found = list(islice(mistakes(document, document.data, kind, ()), MOST + 1))
         raise FileErrors(*found or [document.problem((), str(error))]) from error
 
 
@@ -59,8 +60,8 @@ def _fitting(parts: Mapping[str, tuple[Any, Any]], fill: Mapping[type[Struct], M
     return {key: item for key, item in made.items() if item is not UNSET}
 
 
-def _mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[Problem]:
-    """What is wrong below `value`; only if nothing is, what is wrong with it as a whole."""
+def mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[Problem]:
+    """What is wrong below `value`, which stands there; only if nothing is, what is wrong with it as a whole."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -76,14 +77,14 @@ def _within(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[P
         yield from _in_struct(document, value, kind, keys)
     elif isinstance(value, list) and get_origin(kind) is list:
         for at, item in enumerate(value):
-            yield from _mistakes(document, item, arguments[0], (*keys, at))
+            yield from mistakes(document, item, arguments[0], (*keys, at))
     elif isinstance(value, dict) and get_origin(kind) is dict:
         for key in value:
             if (error := _refused(key, arguments[0])) is not None:
                 text = _of_few(key, _arm(key, arguments[0])) or _said(error)
                 yield document.problem((*keys, key), text, at_key=True)
         for key, item in value.items():
-            yield from _mistakes(document, item, arguments[1], (*keys, key))
+            yield from mistakes(document, item, arguments[1], (*keys, key))
 
 
 def _in_struct(document: Document, value: dict[str, Any], kind: type[Struct], keys: Keys) -> Iterator[Problem]:
@@ -94,7 +95,7 @@ def _in_struct(document: Document, value: dict[str, Any], kind: type[Struct], ke
             yield document.problem((*keys, key), _unknown(key, list(known)), at_key=True)
     for name, field in known.items():
         if name in value:
-            yield from _mistakes(document, value[name], hints[field.name], (*keys, name))
+            yield from mistakes(document, value[name], hints[field.name], (*keys, name))
         elif field.required:
             yield document.problem(keys, f"the key '{name}' is missing")
 
@@ -144,5 +145,5 @@ def _of_few(value: Any, kind: Any) -> str | None:
 
 
 def _said(error: msgspec.ValidationError) -> str:
-    text = str(error).partition(" - at `")[0]
+    text = in_words(str(error).partition(" - at `")[0])
     return text[:1].lower() + text[1:]
