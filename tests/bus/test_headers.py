@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
+from writ_bus import headers
 from writ_bus.headers import HeaderClient, header_block
 
 NAMES = st.sampled_from(["traceparent", "Writ-Correlation-Id", "A", "", " ", "a b", "é", "x:y", "tab\t", "\x1cname"])
@@ -61,3 +62,12 @@ async def test_headers_are_written_as_nats_py_writes_them(headers: dict[str, Any
 @pytest.mark.parametrize("value", ["1\r\nX: 2", "1\n2", "1\r2"])
 def test_no_value_brings_a_header_of_its_own(value: str) -> None:
     assert header_block({"A": value}) is None
+
+
+def test_long_names_and_many_are_read_and_not_remembered() -> None:
+    long = "N" * (headers.LONGEST_NAME + 1)
+    for name in (long, *(f"name-{number}" for number in range(headers.MOST_NAMES + 10))):
+        assert HeaderClient._parse_header_lines(f"{name}: 1\r\n".encode()) == {name: "1"}
+        assert header_block({name: "1"}) == f"NATS/1.0\r\n{name}: 1\r\n\r\n".encode()
+    assert long not in headers._names
+    assert len(headers._names) <= headers.MOST_NAMES

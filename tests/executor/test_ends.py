@@ -1,6 +1,8 @@
 """Everything ends: deadlines, silence, lost replicas, cancels; and late news is still heard."""
 
 import asyncio
+import gc
+import tracemalloc
 
 import pytest
 from tests.executor.agent_hands import heartbeat, serve_agent
@@ -263,3 +265,26 @@ async def test_what_is_under_way_counts_with_what_it_will_still_write(world: Wor
     refused = await world.ask("service_status", **RESTART)
     assert refused.error
     assert refused.error.code == "full"
+
+
+def large_blocks() -> int:
+    """Pieces of memory that hold a whole message."""
+    gc.collect()
+    return sum(trace.size > 390_000 for trace in tracemalloc.take_snapshot().traces)
+
+
+async def test_what_stays_of_an_operation_in_memory_is_not_the_messages_that_it_came_in(world: World) -> None:
+    executor = await world.executor()
+    tracemalloc.start()
+    try:
+        secret = {"file_path": "/srv/app/x", "content": "s" * 400_000}
+        work = await world.work((await world.ask("file_write", parameters=secret)).operation_id or "")
+        assert (await world.hands.finish(work, await world.hands.claim(work), {"log": "s" * 400_000})).stored
+        await executor.chores.settle()
+        world.policy.decides.clear()
+        world.policy.grants.clear()
+        with_it = large_blocks()
+        executor.index._ended.clear()
+        assert large_blocks() == with_it
+    finally:
+        tracemalloc.stop()

@@ -1,6 +1,7 @@
 """Many replicas, many agents, one request: the journal decides, and exactly one of each kind wins."""
 
 import asyncio
+import time
 
 import pytest
 from msgspec import structs
@@ -9,7 +10,9 @@ from tests.executor.conftest import World
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimAnswer
 from writ_contracts.journal import SecurityEvent
+from writ_contracts.requests import Failure
 from writ_executor import alarms
+from writ_testing.eventually import eventually
 from writ_testing.scripted import AgentHands
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import SealKey
@@ -165,6 +168,42 @@ async def test_a_claim_of_nobody_is_refused_too_where_policy_need_not_be_asked(w
     assert held.answer.error.code == "forged_claim"
     assert len(await world.events(subjects.SECURITY)) == 1
     assert len(world.policy.grants) == asked
+
+
+@pytest.mark.parametrize("policy", ["deny", "require_approval", "oversize", "late"])
+async def test_a_claim_of_nobody_ends_no_operation_whatever_policy_says(world: World, policy: str) -> None:
+    world.policy.agents = None
+    match policy:
+        case "deny" | "require_approval":
+            world.policy.grant_effects["service_restart"] = policy
+        case "oversize":
+            world.policy.grant_errors["service_restart"] = Failure(code="oversize", message="too large")
+    await world.executor(sweep=1000.0, start_window=0.01 if policy == "late" else 60.0)
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+
+    async def due() -> bool:
+        return policy != "late" or time.time() > work.start_by
+
+    await eventually(due, what="that it is late")
+    held = await AgentHands(world.bus, world.hands.pool, Key(generate_seed())).claim(work)
+    assert held.answer.error
+    assert held.answer.error.code == "forged_claim"
+    assert (await world.life(answer.operation_id or "")).state == "dispatched"
+    assert len(await world.events(subjects.SECURITY)) == 1
+    await world.hands.claim(work)
+    assert (await world.life(answer.operation_id or "")).state == "ended"
+    assert len(await world.events(subjects.SECURITY)) == 1
+
+
+async def test_a_claim_that_only_policy_does_not_know_is_no_alarm(world: World) -> None:
+    world.policy.agents = frozenset()
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    held = await world.hands.claim(await world.work(answer.operation_id or ""))
+    assert held.answer.error
+    assert held.answer.error.code == "forged_claim"
+    assert not await world.events(subjects.SECURITY)
 
 
 async def test_a_flood_of_forged_claims_does_not_fill_the_journal(

@@ -76,6 +76,15 @@ async def test_a_claim_whose_signature_does_not_hold_is_forged(asking: Asking) -
         assert granted.error.code == "forged_claim"
 
 
+async def test_whose_claim_it_is_comes_before_what_is_allowed(asking: Asking) -> None:
+    subject = asking.subject()
+    asking.files.policy(RULES[1])
+    granted = await asking.granted(subject, asking.claim(subject, by="stranger"))
+    assert granted.error is not None
+    assert (granted.error.code, granted.decision) == ("forged_claim", None)
+    assert (await asking.granted(subject)).decision is not None
+
+
 async def test_an_agent_is_known_from_the_moment_that_its_key_is_in_the_file(asking: Asking) -> None:
     subject = asking.subject()
     claim = asking.claim(subject, by="stranger")

@@ -17,7 +17,7 @@ _BLANK = " \t\n\r\x0b\x0c"
 _plain_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _names: dict[str, str] = {}
 """Names that were found to be plain, as they begin a line."""
-MOST_NAMES = 256
+MOST_NAMES, LONGEST_NAME = 256, 64
 
 
 class HeaderClient(Client):
@@ -73,17 +73,17 @@ def header_block(headers: dict[str, Any]) -> bytes | None:
 def _beginning(name: str) -> str:
     beginning = _names.get(name)
     if beginning is None:
-        if not _remember(name):
+        if not _plain_name(name):
             raise ValueError(name)
-        beginning = _names[name]
+        beginning = f"{name}: "
+        _remember(name)
     return beginning
 
 
-def _remember(name: str) -> bool:
-    """Whether the name is plain; then it is known from now on."""
-    if not _plain_name(name):
-        return False
+def _remember(name: str) -> None:
+    """Know it from now on, where it is plain. Whoever may send us anything chooses names, so they take little room."""
+    if len(name) > LONGEST_NAME or not _plain_name(name):
+        return
     if len(_names) >= MOST_NAMES:
         _names.clear()
     _names[name] = f"{name}: "
-    return True

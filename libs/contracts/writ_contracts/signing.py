@@ -4,7 +4,7 @@
 struct. It is verified as received and never re-serialised; the tag stops one kind being passed off as another.
 """
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from writ_contracts.ids import PublicKey
 
@@ -16,3 +16,7 @@ class Signed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: PublicKey
     signature: str
     """Ed25519 over the payload's bytes, base64url without padding (86 characters)."""
+
+    def detached(self) -> "Signed":
+        """The same, without the message that it came in: of that a payload is a view, and keeps all of it."""
+        return structs.replace(self, payload=self.payload.copy())

@@ -13,7 +13,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParameters
 from writ_contracts.decisions import AskGrant, Grant
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable, Untrusted
-from writ_contracts.journal import Dispatched, Requested, Started
+from writ_contracts.journal import Dispatched, Outcome, Requested, Started
 from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue, Operation
 from writ_contracts.signing import Signed
@@ -76,12 +76,12 @@ class Claims:
         """
         asked, pool = decode(message.data, ClaimMessage), subjects.parse_pool(message.subject)
         try:
-            claim = _claim_of(asked.claim, pool)
-            return await self._answer(asked, claim, pool)
+            claim = read(asked.claim, Claim)
+            if claim.pool != pool:
+                raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}")
         except Untrusted as error:
-            if error.code == FORGED:
-                await self._alarms.raised(pool, FORGED, str(error))
-            raise
+            raise await self._forged(pool, error) from error
+        return await self._answer(asked, claim, pool)
 
     async def _answer(self, asked: ClaimMessage, claim: Claim, pool: str) -> ClaimAnswer:
         life = self._lives.at_hand(asked.principal, claim.operation_id)
@@ -96,27 +96,35 @@ class Claims:
             return await self._start(life, *wanted, asked.claim, claim)
 
     async def _check(self, signed: Signed, pool: str) -> None:
+        """Raises Untrusted unless an agent of the pool signed it, and records that."""
         try:
             open_signed(signed, Claim, await self._keys.of(pool))
         except Untrusted as error:
-            raise Untrusted(str(error), code=FORGED) from error
+            raise await self._forged(pool, error) from error
+
+    async def _forged(self, pool: str, error: Untrusted) -> Untrusted:
+        await self._alarms.raised(pool, FORGED, str(error))
+        return Untrusted(str(error), code=FORGED)
 
     async def _start(
         self, life: Life, requested: Requested, dispatched: Dispatched, signed: Signed, claim: Claim
     ) -> ClaimAnswer:
         if self._recorder.clock() > dispatched.start_by:
-            await self._endings.not_started(life, "expired", "not_claimed", "claimed after its deadline")
+            await self._end(life, signed, "expired", "not_claimed", "claimed after its deadline")
             raise Denied("it has expired", code="gone")
         definition = self._definition(requested)
-        given = await self._given(life, requested)
+        given = await self._given(life, requested, signed)
         try:
             granted = await self._grant(requested, given, signed)
+        except Untrusted:  # policy may know other keys than we: an alarm is for whom neither knows
+            await self._check(signed, requested.pool)
+            raise
         except Invalid as error:  # what was a valid request is none any more: its principal or target is gone
             await self._recorder.security_of(error, requested.operation_id, requested.principal)
-            raise await self._denied(life, error.code, str(error)) from error
+            raise await self._denied(life, signed, error.code, str(error)) from error
         if granted.grant is None or granted.grant_body is None:
             code = "approval_unavailable" if granted.decision.effect == "require_approval" else granted.decision.code
-            raise await self._denied(life, code, granted.decision.reason, granted.signed)
+            raise await self._denied(life, signed, code, granted.decision.reason, granted.signed)
         fault("executor.granted")
         kept = self._kept.started(definition, granted.effective, given)
         event = self._started(requested, kept, claim, signed, granted, granted.grant_body)
@@ -148,11 +156,11 @@ class Claims:
         except TimedOut as error:  # nothing was stored: the agent may be sure that nothing has started
             raise Unreachable(f"no grant: {error}") from error
 
-    async def _given(self, life: Life, requested: Requested) -> dict[str, Any]:
+    async def _given(self, life: Life, requested: Requested, signed: Signed) -> dict[str, Any]:
         try:
             return await self._vault.parameters(requested)
         except Gone as error:
-            await self._endings.not_started(life, "failed", error.code, f"nothing was run: {error}")
+            await self._end(life, signed, "failed", error.code, f"nothing was run: {error}")
             raise Denied(str(error), code="gone") from error
 
     def _definition(self, requested: Requested) -> Operation:
@@ -161,11 +169,19 @@ class Claims:
         except Invalid as error:  # another replica took the request: it has the plugin
             raise Unreachable(f"this executor has no operation {requested.operation}") from error
 
-    async def _denied(self, life: Life, code: str, reason: str, decision: Signed | None = None) -> Denied:
+    async def _denied(
+        self, life: Life, signed: Signed, code: str, reason: str, decision: Signed | None = None
+    ) -> Denied:
         """End it as denied; the error for the agent."""
-        message = f"at its start: {reason}"
-        await self._endings.not_started(life, "denied", code, message, decision)
+        await self._end(life, signed, "denied", code, f"at its start: {reason}", decision)
         return Denied(reason, code=code)
+
+    async def _end(
+        self, life: Life, signed: Signed, outcome: Outcome, code: str, message: str, decision: Signed | None = None
+    ) -> None:
+        """End it before it began, if whoever claims it may: where there is no grant, policy need not have looked."""
+        await self._check(signed, life.requested.pool if life.requested else "")
+        await self._endings.not_started(life, outcome, code, message, decision)
 
     def _started(
         self,
@@ -201,17 +217,6 @@ class Claims:
     def _sealed(self, grant: Signed, claim: Claim, requested: Requested, effective: dict[str, Any]) -> ClaimAnswer:
         inside = SealedParameters(parameters=effective, parameters_key=self._vault.digest_key(requested.operation_id))
         return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)), outputs=self._kept.outputs)
-
-
-def _claim_of(signed: Signed, pool: str) -> Claim:
-    """What it says, whoever signed it. Raises Untrusted."""
-    try:
-        claim = read(signed, Claim)
-    except Untrusted as error:
-        raise Untrusted(str(error), code=FORGED) from error
-    if claim.pool != pool:
-        raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}", code=FORGED)
-    return claim
 
 
 def _to_start(life: Life, claim: Claim) -> tuple[Requested, Dispatched] | None:

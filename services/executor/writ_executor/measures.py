@@ -119,7 +119,11 @@ class Measures:
         dispatched, started, end = after.dispatched, after.started, after.end
         if dispatched is not None and before.dispatched is None:
             self._passed("wait", requested, requested.at, dispatched.at)
-        if started is not None and started is not before.started and dispatched is not None:
+        if (
+            started is not None
+            and dispatched is not None
+            and (before.started is None or before.started.id != started.id)
+        ):
             self._passed("claim", requested, dispatched.at, started.at)
         if end is None or before.end is not None:
             return

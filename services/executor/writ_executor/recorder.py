@@ -7,7 +7,10 @@ last one. The life that an append returns is the one to go on with.
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast, get_args
+from functools import cache
+from typing import Any, TypeVar, cast, get_args
+
+from msgspec import structs
 
 from writ_bus import tracing
 from writ_bus.port import Entry, Journal, Record
@@ -23,6 +26,7 @@ from writ_executor.measures import Measures
 from writ_runtime.logs import Log
 
 ATTEMPTS = 8
+Event = TypeVar("Event", bound=journal.OperationEvent)
 _log = Log("writ.executor")
 _KINDS = frozenset(get_args(SecurityKind))
 
@@ -51,6 +55,7 @@ class Recorder:
 
     async def append(self, life: Life, event: journal.OperationEvent) -> Life:
         """Store the event as the next of this operation. Raises Conflict if it isn't, Full, Unreachable, TimedOut."""
+        event = _detached(event)
         after = apply(life, event, life.sequence + 1)  # refuses what the table does not have, before anything is sent
         entry = self._entry(life, after, event)
         with self._measures.stage("record", _pool(after), event.operation_id), self._index.writing(event):
@@ -220,6 +225,20 @@ class Recorder:
             filter=subjects.operation_filter(what.principal, what.operation_id),
             expected=life.sequence,
         )
+
+
+@cache
+def _signed(kind: Any) -> tuple[str, ...]:
+    return tuple(one.name for one in structs.fields(kind) if one.type is Signed or Signed in get_args(one.type))
+
+
+def _detached(event: Event) -> Event:
+    """To be kept for as long as the operation is known here, without the messages that its signed parts came in: with
+    full outputs in them, or parameters that nobody else may see.
+    """
+    kind: Any = type(event)
+    parts = {name: getattr(event, name) for name in _signed(kind)}
+    return structs.replace(event, **{name: part.detached() for name, part in parts.items() if isinstance(part, Signed)})
 
 
 def _pool(life: Life) -> str:

@@ -80,16 +80,15 @@ class Handlers:
         if ask.subject.simulate:
             raise Invalid("a simulation gets no grant")
         judge = await self._judging.at(ask.control_sequence)
+        claim = check_claim(ask, judge.world)
         known = await self._known(ask, judge)
         ruled = judge.rule(ask.subject, known, starting=True, traced=ask.traced)
-        claim = None
         if not ruled.request.operation.baseline:
             ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
         if ruled.ruling.effect == "allow":
-            claim = check_claim(ask, judge.world)
             ruled = judge.under_other_names(ruled, ask.subject, claim.baseline.get("names"), known, ask.traced)
         decision = sign(self._key, ruled.decision)
-        if ruled.ruling.effect != "allow" or claim is None:
+        if ruled.ruling.effect != "allow":
             seen = listing_look(ask.subject, ask.look_key, ruled)
             signed = None if seen is None else sign(self._key, seen)
             return Granted(decision=decision, look=signed, needs=_sources(ruled)), ruled
