@@ -284,10 +284,8 @@ async def test_on_a_cluster_every_copy_is_shortened_alike_and_a_leader_may_die_a
 
 
 async def begins_at(cluster: Cluster, first: int, killed: Node | None = None) -> None:
-    """There the journal begins, by each copy: one that follows the leader takes out the same a little later, and one
-    that was killed before NATS had written that down (now and then it does) has the archived ones again.
-    """
-
+    """There the journal begins, by each copy: one that follows takes out the same a little later, and one that was
+    killed before NATS had written that down (now and then it does) has the archived ones again."""
     seen: list[int | None] = []
 
     async def alike() -> bool:

@@ -15,6 +15,7 @@ from writ_contracts.life import Life, State, fold
 from writ_contracts.requests import Answer
 from writ_contracts.wire import decode_event, encode
 from writ_executor.index import Index, Lock
+from writ_executor.measures import metrics
 from writ_executor.presence import Presence
 from writ_executor.service import Executor
 from writ_trust.sealing import SealKey
@@ -246,3 +247,14 @@ async def test_what_ended_in_an_archive_before_a_replica_read_it_holds_its_targe
     following = one.index.next_in(subjects.target_lock("web-1"))
     assert following
     assert following.requested == later
+
+
+async def test_a_start_is_timed_once_whichever_copy_of_it_ends(world: World) -> None:
+    measured = metrics()
+    executor = await world.executor(measured)
+    answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
+    await world.hands.claim(await world.work(answer.operation_id or ""))
+    life = await executor.claims._lives.fresh("alice", answer.operation_id or "")
+    await executor.claims._endings.finish(life, outcome="succeeded")
+    counted = f'writ_operation_stage_seconds_count{{pool="{world.hands.pool}",stage="claim"}} 1.0'
+    assert counted in measured.exposition()[0].decode().splitlines()

@@ -98,16 +98,6 @@ async def test_every_stage_of_a_way_is_timed(world: World) -> None:
     assert [counted.stage(stage, "") for stage in ("decide", "grant")] == [1, 1]
 
 
-async def test_a_start_is_timed_once_however_its_end_is_found(world: World) -> None:
-    counted = await counting(world)
-    answer = await world.ask("service_restart", **RESTART)
-    await world.hands.claim(await world.work(answer.operation_id or ""))
-    claims = world.executors[0].claims
-    life = await claims._lives.fresh("alice", answer.operation_id or "")  # another copy of the same start
-    await claims._endings.finish(life, outcome="succeeded")
-    assert [counted.stage(stage) for stage in ("claim", "run")] == [1, 1]
-
-
 async def test_a_pool_is_told_with_its_queue_its_agents_and_their_slots(world: World) -> None:
     counted = await counting(world)
     for _ in range(3):
