@@ -120,6 +120,7 @@ class Claims:
             await self._check(signed, requested.pool)
             raise
         except Invalid as error:  # what was a valid request is none any more: its principal or target is gone
+            await self._check(signed, requested.pool)
             await self._recorder.security_of(error, requested.operation_id, requested.principal)
             raise await self._denied(life, signed, error.code, str(error)) from error
         if granted.grant is None or granted.grant_body is None:
