@@ -6,6 +6,7 @@ It knows units as tables of properties and plays each job as the unit's `jobs` s
 
 import contextlib
 import itertools
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -168,19 +169,14 @@ class FakeSystemd:
         elif member == "RefUnit":
             yield _error(message, "org.freedesktop.DBus.Error.AccessDenied", "not for you"), OWNER
         elif member == "GetAll":
-            unit = next(unit for unit in self.units.values() if _path_of(unit) == path)
-            yield new_method_return(message, "a{sv}", (unit.properties(body[0]),)), OWNER
+            yield new_method_return(message, "a{sv}", (self._loaded(path).properties(body[0]),)), OWNER
         elif member == "ListUnits":
-            rows = [(unit.id, "", unit.load, "", "", "", _path_of(unit), 0, "", "/") for unit in self.units.values()]
+            rows = [(unit.id, "", unit.load, "", "", "", _path_of(unit.id), 0, "", "/") for unit in self.units.values()]
             yield new_method_return(message, "a(ssssssouso)", (rows,)), OWNER
         elif member == "ListUnitFiles":
             yield new_method_return(message, "a(ss)", (self.files,)), OWNER
-        elif member == "LoadUnit":
-            self.units.setdefault(body[0], FakeUnit(body[0], load="not-found", active="inactive", sub="dead"))
-            yield new_method_return(message, "o", (_path_of(self.units[body[0]]),)), OWNER
         elif member == "Get":
-            unit = next(unit for unit in self.units.values() if _path_of(unit) == path)
-            value = unit.properties(body[0]).get(body[1])
+            value = self._loaded(path).properties(body[0]).get(body[1])
             if value is None:
                 yield _error(message, "org.freedesktop.DBus.Error.UnknownProperty", "no such property"), OWNER
             else:
@@ -189,6 +185,14 @@ class FakeSystemd:
             yield from self._cancel(message, path)
         else:
             yield from self._job(message, member, self.units[body[0]])
+
+    def _loaded(self, path: str) -> FakeUnit:
+        """The unit of that path; as systemd does, it makes one of a name that it does not know."""
+        for name, unit in self.units.items():
+            if _path_of(name) == path:
+                return unit
+        name = re.sub("_([0-9a-f]{2})", lambda escape: chr(int(escape[1], 16)), path.rpartition("/")[2])
+        return self.units.setdefault(name, FakeUnit(name, load="not-found", active="inactive", sub="dead"))
 
     def _job(self, message: Message, verb: str, unit: FakeUnit) -> Iterator[tuple[Message, str]]:
         play = unit.jobs[0] if len(unit.jobs) == 1 else unit.jobs.pop(0)
@@ -241,8 +245,11 @@ def _authenticated(client: socket.socket) -> bool:
     return True
 
 
-def _path_of(unit: FakeUnit) -> str:
-    return f"{MANAGER}/unit/" + "".join(c if c.isalnum() else f"_{ord(c):02x}" for c in unit.id)
+def _path_of(name: str) -> str:
+    """By the rule of systemd's own `bus_label_escape`: a digit that comes first is escaped, too."""
+    plain = re.compile("[A-Za-z]"), re.compile("[A-Za-z0-9]")
+    escaped = (c if plain[at > 0].match(c) else f"_{ord(c):02x}" for at, c in enumerate(name))
+    return f"{MANAGER}/unit/{''.join(escaped)}"
 
 
 def _error(message: Message, name: str, text: str) -> Message:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from writ_hostops.errors import HostError
-from writ_hostops.systemd.names import full_name
+from writ_hostops.systemd.names import escaped, full_name
 
 VALID = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*\.(service|socket|timer)")
 
@@ -73,3 +73,18 @@ def test_whatever_is_taken_is_a_unit_name_and_stays_so(name: str) -> None:
         return
     assert VALID.fullmatch(full)
     assert full_name(full) == full
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("nginx.service", "nginx_2eservice"),
+        ("1password.service", "_31password_2eservice"),
+        ("ntp2.socket", "ntp2_2esocket"),
+        ("getty@tty1.service", "getty_40tty1_2eservice"),
+        ("a_b-c.timer", "a_5fb_2dc_2etimer"),
+        ("x\\x2dy:z.service", "x_5cx2dy_3az_2eservice"),
+    ],
+)
+def test_the_path_of_a_unit_is_its_name_escaped_as_systemd_does_it(name: str, path: str) -> None:
+    assert escaped(name) == path

@@ -26,6 +26,12 @@ def is_own(state: str) -> bool:
     return state != "alias" and not state.startswith("masked")
 
 
+def escaped(name: str) -> str:
+    """As the last part of the unit's object path has it (bus_label_escape in systemd's source)."""
+    plain = [at > 0 if one.isdigit() else one.isalpha() for at, one in enumerate(name)]
+    return "".join(one if as_is else f"_{ord(one):02x}" for one, as_is in zip(name, plain))
+
+
 def short_name(full: str) -> str:
     """The one spelling that a request may have."""
     stem, _, kind = full.rpartition(".")

@@ -39,6 +39,16 @@ KIND_PROPERTIES: Mapping[str, str] = {
 """What is read of a unit of one kind; "" is every kind."""
 
 
+def interface_of(name: str) -> str:
+    """The kind of a unit, as the last word of its interface."""
+    return name.rpartition(".")[2].capitalize()
+
+
+def properties_of(name: str) -> List[str]:
+    """Those of KIND_PROPERTIES that this unit's kind has."""
+    return [key for key, interface in KIND_PROPERTIES.items() if interface in ("", interface_of(name))]
+
+
 @dataclass(frozen=True)
 class Unit:
     """One unit at one moment. `names`: its own and its aliases.

@@ -1,0 +1,64 @@
+"""What comes back on the bus: the bodies of replies as plain values, D-Bus errors and broken connections as ours."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Iterator, Tuple
+
+from jeepney import HeaderFields, Message, MessageType
+
+from writ_hostops.errors import HostError
+
+NAME = "org.freedesktop.systemd1"
+_CODES = {
+    f"{NAME}.NoSuchUnit": "unit_not_found",
+    "org.freedesktop.DBus.Error.AccessDenied": "permission_denied",
+    "org.freedesktop.DBus.Error.AuthFailed": "permission_denied",
+    "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired": "permission_denied",
+    "org.freedesktop.DBus.Error.InvalidArgs": "invalid_parameter",
+    "org.freedesktop.DBus.Error.UnknownObject": "unit_not_found",
+    "org.freedesktop.DBus.Error.ServiceUnknown": "unavailable",
+    "org.freedesktop.DBus.Error.NameHasNoOwner": "unavailable",
+    "org.freedesktop.DBus.Error.NoReply": "unavailable",
+    "org.freedesktop.DBus.Error.Spawn.ExecFailed": "unavailable",
+}
+
+LACKING = ("org.freedesktop.DBus.Error.UnknownProperty", "org.freedesktop.DBus.Error.UnknownInterface")
+"""What a systemd says that is older than the property."""
+
+
+@contextmanager
+def lost_connections(effect: str) -> Iterator[None]:
+    """A connection that breaks within is a HostError; `effect` is what may have happened."""
+    try:
+        yield
+    except (OSError, TimeoutError) as error:
+        raise HostError(
+            "unavailable",
+            f"systemd did not answer on the system bus ({type(error).__name__})",
+            effect=effect,
+            certain=effect == "none",
+        ) from error
+
+
+def body_of(reply: Message) -> Tuple[Any, ...]:
+    """What a reply brings; a D-Bus error becomes a HostError: it was refused, and nothing was done."""
+    name = error_name(reply)
+    if not name:
+        return tuple(reply.body)
+    text = reply.body[0] if reply.body and isinstance(reply.body[0], str) else "refused"
+    raise HostError(_CODES.get(name, "job_failed"), f"{text} ({name})")
+
+
+def error_name(reply: Message) -> str:
+    """The D-Bus error that it is; empty if it is none."""
+    is_error = reply.header.message_type is MessageType.error
+    return str(reply.header.fields.get(HeaderFields.error_name, "unnamed")) if is_error else ""
+
+
+def plain(variant: Tuple[str, Any]) -> Any:
+    """The value of a D-Bus variant; bytes as hex (InvocationID), a job (id, path) as its id."""
+    signature, value = variant
+    if signature == "ay":
+        return bytes(value).hex()
+    return value[0] if signature == "(uo)" else value
