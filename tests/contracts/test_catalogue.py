@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from writ_contracts import parameters as params
 from writ_contracts.catalogue import BUILT_IN, CONTROL
@@ -161,3 +162,19 @@ def texts(schema: dict[str, Any]) -> list[dict[str, Any]]:
     for part in (*schema.get("anyOf", ()), schema.get("items"), schema.get("additionalProperties")):
         found += texts(part) if isinstance(part, dict) else []
     return found
+
+
+def test_only_these_are_read_ahead() -> None:
+    assert {name for name, one in CATALOGUE.items() if one.ahead} == {"service_status"}
+
+
+@pytest.mark.parametrize("name", ["service_restart", "file_write", "stop_set"])
+def test_what_changes_anything_cannot_be_read_ahead(name: str) -> None:
+    with pytest.raises(Invalid, match=f"operation {name} cannot be read ahead"):
+        Catalogue([structs.replace(CATALOGUE[name], ahead=True)])
+
+
+@pytest.mark.parametrize("wrong", [{"parameters": CATALOGUE["file_write"].parameters}, {"baseline": True}])
+def test_what_has_a_secret_parameter_or_a_baseline_cannot_be_read_ahead(wrong: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match="cannot be read ahead"):
+        Catalogue([structs.replace(CATALOGUE["service_status"], **wrong)])

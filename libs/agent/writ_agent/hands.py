@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
+from writ_agent.ahead import Ahead
 from writ_agent.running import Cause, Running
 from writ_contracts.journal import Dispatched
 
@@ -16,13 +17,20 @@ class Hand:
         self.work = work
         self.owners = {work.principal}
         """Whose it is: may cancel it without a signature. Before the grant, as the event says."""
+        self.ahead: Ahead | None = None
         self.running: Running | None = None
         self.stopped: Cause | None = None
+
+    async def let_go(self) -> None:
+        """What was read ahead and not taken is ended."""
+        if self.ahead is not None:
+            await self.ahead.drop()
 
     async def stop(self, cause: Cause) -> bool:
         """End it, or see to it that it never begins. Whether that is certain."""
         if self.running is None:
             self.stopped = cause  # looked at in the same step of the event loop that would begin it
+            await self.let_go()
             return True
         return await self.running.stop(cause)
 

@@ -60,6 +60,11 @@ class Running:
         self._certain = certain and self._run.done()
         return self._certain
 
+    async def abandon(self) -> None:
+        """Nobody waits for it any more, whether it could be stopped or not."""
+        self._run.cancel()
+        await asyncio.gather(self._run, return_exceptions=True)
+
     async def _guarded(self, progress: Progress) -> Done:
         try:
             done = await self._handler.run(self._task, progress)

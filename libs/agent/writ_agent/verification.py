@@ -141,9 +141,21 @@ def verify_baseline(trust: Trust, work: Dispatched, now: float) -> tuple[Look, O
 
     `now` is the wall clock, Unix seconds.
     """
-    if work.look is None:
+    return None if work.look is None else _look_of(trust, work, work.look, "baseline", now)
+
+
+def verify_ahead(trust: Trust, work: Dispatched, now: float) -> tuple[Look, Operation] | None:
+    """The look under which it may be read before it is granted; None without one. Raises as `verify_baseline`."""
+    if work.ahead is None:
         return None
-    look = verify_look(trust, work.look, "baseline", work.parameters, work.look_key, now)
+    look, operation = _look_of(trust, work, work.ahead, "ahead", now)
+    if not operation.ahead:
+        raise Invalid(f"{operation.name} is not read ahead", code="unsupported")
+    return look, operation
+
+
+def _look_of(trust: Trust, work: Dispatched, signed: Signed, action: LookAction, now: float) -> tuple[Look, Operation]:
+    look = verify_look(trust, signed, action, work.parameters, work.look_key, now)
     if (look.operation_id, look.operation, look.target.id) != (work.operation_id, work.operation, work.target):
         raise Refused("forged_look", "a look for another operation or target")
     return look, trust.operation(look.operation, look.target.backend, look.target.capabilities)

@@ -1,6 +1,6 @@
 """One dispatched operation's way through an agent: deliver, look, claim, verify, intend, run, tell.
 
-`handle` and `_carry_out` are the whole of it, to be read aloud; whatever leaves early has told somebody why.
+`handle` and `_claim_and_run` are the whole of it, to be read aloud; whatever leaves early has told somebody why.
 """
 
 import time
@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 
 from msgspec import Struct
 
+from writ_agent.ahead import Ahead
 from writ_agent.backend import Backend, Done, Task
 from writ_agent.claiming import ask, make_claim
 from writ_agent.hands import Hand, Hands, Memory
@@ -81,10 +82,17 @@ class Worker:
                 self._parts.changed()
 
     async def _carry_out(self, hand: Hand, delivery: Delivery) -> None:
+        try:
+            await self._claim_and_run(hand, delivery)
+        finally:
+            await hand.let_go()
+
+    async def _claim_and_run(self, hand: Hand, delivery: Delivery) -> None:
         stages = self._parts.meters.stages
         with stages.time(hand.work.operation_id, stage="look"), tracing.span("look"):
             baseline = await self._parts.looks.baseline(hand.work)
         claimed = make_claim(self._parts.identity, hand.work, baseline)
+        hand.ahead = self._read_ahead(hand.work)
         with stages.time(hand.work.operation_id, stage="claim"):
             answer = await self._claim(claimed, delivery)
         if answer is None:
@@ -165,14 +173,22 @@ class Worker:
         await self._parts.spool.keep(key, intent, durable=not order.operation.read_only)
         fault("agent.intent")
 
+    def _read_ahead(self, work: Dispatched) -> Ahead | None:
+        parts = self._parts
+        return Ahead(work, parts.backend, parts.trust, parts.reporter, parts.kill_grace) if work.ahead else None
+
     async def _perform(self, hand: Hand, order: Order) -> Done:
         """Run it, and wait. Raises Refused if the disk took so long that the grant is no longer good."""
+        task = _task(order)
+        if hand.ahead is not None:
+            await hand.ahead.settle(task)
         if hand.stopped is not None:
             return not_begun(hand.stopped)
         if time.monotonic() > order.begin_by:
             raise Refused("expired_grant", "its lifetime ended before the operation could begin")
         relay = ProgressRelay(self._parts.bus, order.grant.pool, order.grant.operation_id, order.grant.principal)
-        hand.running = Running(self._parts.backend, _task(order), relay, self._parts.kill_grace)
+        begun = hand.ahead.take() if hand.ahead is not None else None
+        hand.running = begun or Running(self._parts.backend, task, relay, self._parts.kill_grace)
         self._parts.changed()
         try:
             return await hand.running.wait()

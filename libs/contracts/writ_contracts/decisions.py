@@ -121,7 +121,7 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     approvals: list[Digest] = field(default_factory=list)
 
 
-LookAction = Literal["baseline", "probe", "preview", "listing", "visit"]
+LookAction = Literal["baseline", "probe", "preview", "listing", "visit", "ahead"]
 
 
 class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.look.v1"):
@@ -171,8 +171,8 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Ask for a decision (`writ.policy.decide`). `look` asks for a Look too, until `look_until`
-    (Unix seconds), its digest under `look_key`; it comes unless the decision denies. `facts` are what an earlier
-    answer's `needs` asked for.
+    (Unix seconds), its digest under `look_key`; it comes unless the decision denies. For an operation that may be read
+    ahead, `look_until` alone asks for the look to do so. `facts` are what an earlier answer's `needs` asked for.
     """
 
     subject: Subject

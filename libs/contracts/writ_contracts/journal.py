@@ -74,6 +74,8 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     look: Signed | None = None
     look_key: str = ""
     """Keys the look's digest of the public parameters; opens nothing else."""
+    ahead: Signed | None = None
+    """The look to read it ahead, under the same key; there is never both."""
     limits: list[Limit] = field(default_factory=list)
     """Of the first decision: how many others may be under way when it is dispatched."""
 
@@ -116,7 +118,9 @@ class Approved(Event, frozen=True, kw_only=True, tag="approved"):
 
 
 class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
-    """An agent of the pool may claim it now. `look` lets it read the baseline, nothing else."""
+    """An agent of the pool may claim it now. `look` lets it read the baseline, nothing else; `ahead` what the operation
+    itself reads, which is told under the grant alone.
+    """
 
     operation_id: str
     principal: str
@@ -131,6 +135,7 @@ class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
     """Of the decision in `requested`; the claim names it again."""
     look: Signed | None = None
     look_key: str = ""
+    ahead: Signed | None = None
 
 
 class Started(Event, frozen=True, kw_only=True, tag="started"):

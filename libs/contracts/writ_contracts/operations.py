@@ -32,7 +32,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     `probe`: the agent can tell afterwards whether it took effect. `preview`: a dry run looks at the host.
     `own_signature`: refused without the principal's own signature. `named`: the parameter that names a thing which may
     have other names on a host; policy judges the operation by each of them. The baseline tells them as `names`;
-    where there is none, the target's agents are asked (`facts.OTHER_NAMES`).
+    where there is none, the target's agents are asked (`facts.OTHER_NAMES`). `ahead`: it only reads, costs its target
+    little and has no parameter that is not public, so that an agent may read while its claim is under way.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     control: bool = False
     own_signature: bool = False
     named: str = ""
+    ahead: bool = False
 
     @property
     def read_only(self) -> bool:
@@ -80,6 +82,12 @@ class Catalogue(Mapping[str, Operation]):
         for operation in operations:
             if operation.name in self._by_name:
                 raise Invalid(f"operation {operation.name} is defined twice", code="invalid")
+            if operation.ahead and not _may_be_read_ahead(operation):
+                raise Invalid(
+                    f"operation {operation.name} cannot be read ahead: it must only read, have no baseline, "
+                    "and public parameters alone",
+                    code="invalid",
+                )
             self._by_name[operation.name] = operation
 
     def __getitem__(self, name: str) -> Operation:
@@ -107,6 +115,11 @@ def offers(capabilities: list[str] | None, backend: str, operation: Operation) -
     if backend not in operation.backends:
         return False
     return capabilities is None or any(_covers(item, operation.name) for item in capabilities)
+
+
+def _may_be_read_ahead(operation: Operation) -> bool:
+    known = params.classes(operation.parameters).values()
+    return operation.read_only and not operation.baseline and all(each is params.Class.PUBLIC for each in known)
 
 
 def _covers(capability: str, name: str) -> bool:

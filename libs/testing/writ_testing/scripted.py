@@ -31,6 +31,7 @@ from writ_contracts.decisions import (
     Granted,
     Limit,
     Look,
+    LookAction,
     PolicyVersion,
     Subject,
 )
@@ -108,7 +109,7 @@ class ScriptedPolicy:
             listing = self._listing(subject, ask.look_key or "", needs)
             return encode(Decided(decision=sign(self.key, decision), look=listing, needs=needs))
         decision = self.decision(subject, effective, self.effects.get(subject.operation, "allow"), ask.control_sequence)
-        look = self._look(ask, effective) if ask.look and decision.effect != "deny" else None
+        look = self._look(ask, effective) if ask.look_until and decision.effect != "deny" else None
         return encode(Decided(decision=sign(self.key, decision), effective=effective, look=look))
 
     async def _grant(self, message: Message) -> bytes:
@@ -193,6 +194,7 @@ class ScriptedPolicy:
 
     def _look(self, ask: Decide, effective: dict[str, Any]) -> Signed:
         definition = self._catalogue.find(ask.subject.operation)
+        actions: list[LookAction] = ask.look or ["ahead"]
         seen = effective if "preview" in ask.look else public(definition.parameters, effective)
         target = self.target(ask.subject.target)
         look = Look(
@@ -200,7 +202,7 @@ class ScriptedPolicy:
             operation=ask.subject.operation,
             target=target,
             pool=target.pool,
-            actions=ask.look,
+            actions=actions,
             parameters_digest=keyed_digest(ask.look_key or "", seen),
             policy=VERSION,
             expires_at=ask.look_until or 0.0,

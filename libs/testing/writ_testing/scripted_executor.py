@@ -100,6 +100,7 @@ class ScriptedExecutor:
         shown = public(definition.parameters, parameters)
         key = secrets.token_hex(32)
         look = self.look(operation_id, operation, target, ["baseline"], shown, key) if definition.baseline else None
+        ahead = self.look(operation_id, operation, target, ["ahead"], shown, key) if definition.ahead else None
         work = Dispatched(
             id=secrets.token_hex(8),
             at=time.time(),
@@ -114,7 +115,8 @@ class ScriptedExecutor:
             start_by=time.time() + 60,
             timeout=int(parameters["timeout"]),
             look=look,
-            look_key=key if look else "",
+            look_key=key if look or ahead else "",
+            ahead=ahead,
         )
         self.asked[operation_id] = Asked(work=work, target=target, parameters=parameters, key=key, claims=[])
         await self.append(work)

@@ -135,6 +135,7 @@ class Dispatcher:
             decision_digest=digest(requested.decision),
             look=requested.look,
             look_key=requested.look_key,
+            ahead=requested.ahead,
         )
 
 

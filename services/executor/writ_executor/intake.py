@@ -147,11 +147,12 @@ class Intake:
             salt=request.salt,
             owner=owner,
         )
-        looks = definition_of(attempt).baseline and not request.dry_run
+        definition = definition_of(attempt)
+        looks = (definition.baseline or definition.ahead) and not request.dry_run
         return Decide(
             subject=subject,
             control_sequence=self._work.control_sequence(),
-            look=["baseline"] if looks else [],
+            look=["baseline"] if looks and definition.baseline else [],
             look_until=self._start_by() if looks else None,
             look_key=self._vault.look_key(attempt.operation_id),
             traced=self._kept.traced,
@@ -193,6 +194,9 @@ class Intake:
     def _requested(self, attempt: Attempt, decided: Verdicts, target: Target) -> Requested:
         definition, request, decision = definition_of(attempt), request_of(attempt), decided.decision
         shown, hidden = self._kept.given(definition, attempt.given)
+        effective = self._kept.effective(definition, decided.effective)
+        ahead = decided.look if definition.ahead and effective == decided.effective else None
+        look = None if definition.ahead else decided.look
         return Requested(
             **self._recorder.stamp(attempt.correlation_id),
             operation_id=attempt.operation_id,
@@ -204,7 +208,7 @@ class Intake:
             idempotent=definition.idempotent,
             key=attempt.key,
             parameters=shown,
-            effective=self._kept.effective(definition, decided.effective),
+            effective=effective,
             hidden=hidden,
             hidden_bytes=len(json.encode(attempt.given)) if hidden else 0,
             parameters_digest=decision.parameters_digest,
@@ -219,8 +223,9 @@ class Intake:
             idempotency_key=request.idempotency_key,
             statement=request.statement,
             salt=request.salt,
-            look=decided.look,
-            look_key=self._vault.look_key(attempt.operation_id) if decided.look else "",
+            look=look,
+            look_key=self._vault.look_key(attempt.operation_id) if look or ahead else "",
+            ahead=ahead,
             limits=decision.limits,
         )
 

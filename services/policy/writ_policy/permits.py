@@ -64,14 +64,14 @@ def look(ask: Decide, ruled: Ruled) -> Look | None:
     request, ruling, now = ruled.request, ruled.ruling, ruled.decision.at
     if ruling.needs:
         return listing_look(ask.subject, ask.look_key, ruled)
-    actions = sorted({action for action in ask.look if action in _offered(request.operation)})
+    actions = _actions(ask, ruled)
     if ruling.effect == "deny" or ask.subject.simulate or not actions:
         return None
     if ask.look_key is None:
         raise Invalid("a look needs a look_key for the digest of its parameters")
     # A preview shows what would be done with all of them; the others need what identifies the thing to look at.
     shown = ruling.effective if "preview" in actions else public(request.operation.parameters, ruling.effective)
-    until = now + LOOK_SECONDS if ask.look_until is None else ask.look_until
+    until = now + LOOK_SECONDS if ask.look_until is None or actions == ["ahead"] else ask.look_until
     return Look(
         operation_id=ask.subject.operation_id,
         operation=ask.subject.operation,
@@ -126,6 +126,14 @@ def visit_look(ask: Decide, ruled: Ruled, world: World) -> Look | None:
         expires_at=ruled.decision.at + LOOK_SECONDS,
         issued_at=ruled.decision.at,
     )
+
+
+def _actions(ask: Decide, ruled: Ruled) -> list[LookAction]:
+    """Those that were asked for, and that the operation has."""
+    operation = ruled.request.operation
+    if operation.ahead and ask.look_until is not None and not ask.look and ruled.ruling.effect == "allow":
+        return ["ahead"]
+    return sorted({action for action in ask.look if action in _offered(operation)})
 
 
 def _offered(operation: Operation) -> Iterable[LookAction]:

@@ -65,12 +65,14 @@ class Signatures:
                 self._is_of(event, decision)
                 self._statement(event.statement, decision)
                 self._look(event.look)
+                self._look(event.ahead)
             case journal.Refused():
                 # A refused statement may be anybody's: that it does not hold is what the refusal says.
                 if event.decision is not None:
                     self._is_of(event, self._of_policy(event.decision, Decision))
             case journal.Dispatched():
                 self._look(event.look)
+                self._look(event.ahead)
             case journal.Started():
                 self._started(event)
             case journal.CancelRequested():

@@ -69,6 +69,7 @@ OPERATIONS = (
         backends=BACKENDS,
         idempotent=True,
         named="service_name",
+        ahead=True,
     ),
     Operation(
         name="service_start",
