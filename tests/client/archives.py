@@ -47,7 +47,13 @@ def events_of(number: int) -> list[Any]:
     links = {"operation_id": id_of(number), "claim_digest": digest(claim), "decision_digest": digest(decided)}
     grant = sign(POLICY, structs.replace(sample(Grant), **links))
     receipt = sign(AGENT, structs.replace(sample(Receipt), operation_id=id_of(number), grant_digest=digest(grant)))
-    first: dict[str, Any] = {"principal": "alice", "decision": decided, "statement": statement, "look": None, "ahead": None}
+    first: dict[str, Any] = {
+        "principal": "alice",
+        "decision": decided,
+        "statement": statement,
+        "look": None,
+        "ahead": None,
+    }
     return [
         structs.replace(sample(journal.Requested), **of, **first),
         structs.replace(sample(journal.Started), **of, claim=claim, grant=grant, decision=decided),

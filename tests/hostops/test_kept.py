@@ -173,6 +173,15 @@ def test_one_that_was_told_to_end_looks_for_nothing_else(kept: Kept) -> None:
     assert kept.pid() != before
 
 
+def test_one_that_was_told_to_end_and_did_is_over_at_once(kept: Kept) -> None:
+    tag = kept.begin("test_wait", seconds=60)
+    while kept.next().kind != frames.PROGRESS:
+        pass
+    stop = kept.post(frames.STOP, {"of": tag, "grace": 10 * WITHIN})
+    assert kept.result(tag)["code"] == "cancelled"
+    assert kept.result(stop)["certain"] is True
+
+
 def test_one_whose_time_was_up_ended_in_time_and_is_of_use_again(kept: Kept) -> None:
     told = kept.result(kept.begin("test_wait", timeout=0.2, seconds=60))
     assert told["code"] == "timeout"

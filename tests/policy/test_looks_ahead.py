@@ -45,5 +45,13 @@ async def test_there_is_none_for_what(rule: dict[str, Any], asking: Asking) -> N
     assert await asked(asking) is None
 
 
-async def test_there_is_none_for_what_is_only_simulated(asking: Asking) -> None:
+async def test_there_is_none_for_what_is_only_simulated_or_a_dry_run(asking: Asking) -> None:
     assert await asked(asking, simulate=True) is None
+    assert await asked(asking, dry_run=True) is None
+
+
+async def test_there_is_none_where_a_deny_hangs_on_names_that_are_not_known_yet(asking: Asking) -> None:
+    asking.files.policy(*RULES, {**DENIAL, "parameter_constraints": {"service_name": {"pattern": "sshd"}}})
+    assert await asked(asking, parameters={"service_name": "ssh"}) is None
+    asking.files.policy(*RULES, {**DENIAL, "target_roles": ["production"]})
+    assert await asked(asking, parameters={"service_name": "ssh"}) is not None

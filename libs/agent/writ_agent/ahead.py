@@ -31,12 +31,12 @@ class Ahead:
         self._grace = grace
         self._task: Task | None = None
         self._running: Running | None = None
-        self._wanted = True
+        self._dropping: asyncio.Task[bool] | None = None
         self._began = time.monotonic()
         self._beginning = asyncio.create_task(self._begin(work))
 
     async def _begin(self, work: Dispatched) -> None:
-        if not self._wanted or time.time() > work.start_by:  # then its claim finds it gone
+        if self._dropping is not None or time.time() > work.start_by:  # then its claim finds it gone
             return
         try:
             verified = verify_ahead(self._trust, work, time.time())
@@ -55,6 +55,8 @@ class Ahead:
             await self._reporter.tell(refused, work.operation_id, work.principal)
         except WritError as error:
             _log.info("agent.not_read_ahead", operation_id=work.operation_id, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - a defect: what is granted is run all the same
+            _log.error("agent.ahead_broke", operation_id=work.operation_id, exception=error)
 
     async def settle(self, task: Task) -> None:
         """End what does not serve this task, which was granted."""
@@ -66,13 +68,21 @@ class Ahead:
         running, self._running = self._running, None
         return running
 
-    async def drop(self) -> None:
-        """End what was not taken; nothing of it goes on."""
-        self._wanted = False
+    async def drop(self) -> bool:
+        """End what was not taken, once for all who ask. Whether it is certain that nothing of it goes on."""
+        if self._dropping is None and self._beginning.done() and self._running is None:
+            return True
+        self._dropping = self._dropping or asyncio.create_task(self._drop())
+        return await asyncio.shield(self._dropping)
+
+    async def _drop(self) -> bool:
         await self._beginning  # it may be telling of a look that was forged
-        if (running := self.take()) is not None:
-            await running.stop("cancel")
-            await running.abandon()
+        running = self.take()
+        if running is None:
+            return True
+        certain = await running.stop("cancel")
+        await running.abandon()
+        return certain
 
 
 def _silent(message: str) -> None:

@@ -21,17 +21,15 @@ class Hand:
         self.running: Running | None = None
         self.stopped: Cause | None = None
 
-    async def let_go(self) -> None:
-        """What was read ahead and not taken is ended."""
-        if self.ahead is not None:
-            await self.ahead.drop()
+    async def let_go(self) -> bool:
+        """End what was read ahead and not taken. Whether that is certain."""
+        return await self.ahead.drop() if self.ahead is not None else True
 
     async def stop(self, cause: Cause) -> bool:
         """End it, or see to it that it never begins. Whether that is certain."""
         if self.running is None:
             self.stopped = cause  # looked at in the same step of the event loop that would begin it
-            await self.let_go()
-            return True
+            return await self.let_go()
         return await self.running.stop(cause)
 
 

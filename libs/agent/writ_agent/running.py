@@ -63,7 +63,7 @@ class Running:
     async def abandon(self) -> None:
         """Nobody waits for it any more, whether it could be stopped or not."""
         self._run.cancel()
-        await asyncio.gather(self._run, return_exceptions=True)
+        await asyncio.wait({self._run}, timeout=1.0)
 
     async def _guarded(self, progress: Progress) -> Done:
         try:

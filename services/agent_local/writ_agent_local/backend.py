@@ -61,7 +61,8 @@ class LocalBackend:
         except OSError as error:
             return Done(outcome="failed", code="unavailable", message=f"no process could be started: {error.strerror}")
         finally:
-            self._children.pop(task.operation_id, None)
+            if self._children.get(task.operation_id) is starting:
+                del self._children[task.operation_id]
 
     async def stop(self, operation_id: str, grace: float) -> bool:
         """See Handler."""

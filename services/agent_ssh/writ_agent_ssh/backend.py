@@ -77,7 +77,8 @@ class SshBackend:
                 return await self._broken(run, session, error, until)
             return done_of(task, told, over=bool(told.get("certain", True)))
         finally:
-            self._runs.pop(task.operation_id, None)
+            if self._runs.get(task.operation_id) is run:
+                del self._runs[task.operation_id]
 
     async def stop(self, operation_id: str, grace: float) -> bool:
         """See Handler."""

@@ -67,7 +67,11 @@ class Handlers:
             ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
             await self._candidates.check(ask.subject.operation, ask.subject.parameters)
-        seen = visit_look(ask, ruled, judge.world) if ask.subject.operation == BACKEND_TEST else look(ask, ruled)
+        seen = (
+            visit_look(ask, ruled, judge.world)
+            if ask.subject.operation == BACKEND_TEST
+            else look(ask, ruled, judge.world)
+        )
         answer = Decided(
             decision=sign(self._key, ruled.decision),
             effective=dict(ruled.ruling.effective),

@@ -57,14 +57,14 @@ def grant(ask: AskGrant, claim: Claim, ruled: Ruled, decision: Signed) -> Grant:
     )
 
 
-def look(ask: Decide, ruled: Ruled) -> Look | None:
+def look(ask: Decide, ruled: Ruled, world: World) -> Look | None:
     """The read-only grant that was asked for, unless the decision denies or the operation has nothing to look at; where
     the decision hangs on listings, the one for those.
     """
     request, ruling, now = ruled.request, ruled.ruling, ruled.decision.at
     if ruling.needs:
         return listing_look(ask.subject, ask.look_key, ruled)
-    actions = _actions(ask, ruled)
+    actions = _actions(ask, ruled, world)
     if ruling.effect == "deny" or ask.subject.simulate or not actions:
         return None
     if ask.look_key is None:
@@ -128,12 +128,18 @@ def visit_look(ask: Decide, ruled: Ruled, world: World) -> Look | None:
     )
 
 
-def _actions(ask: Decide, ruled: Ruled) -> list[LookAction]:
+def _actions(ask: Decide, ruled: Ruled, world: World) -> list[LookAction]:
     """Those that were asked for, and that the operation has."""
     operation = ruled.request.operation
-    if operation.ahead and ask.look_until is not None and not ask.look and ruled.ruling.effect == "allow":
-        return ["ahead"]
+    if operation.ahead and ask.look_until is not None and not ask.look:
+        return ["ahead"] if _settled(ruled, world) else []
     return sorted({action for action in ask.look if action in _offered(operation)})
+
+
+def _settled(ruled: Ruled, world: World) -> bool:
+    """Whether it is allowed, and a start would be decided on nothing that is not known yet, such as other names."""
+    naming = (ruled.request.operation.name, ruled.request.target.role) in world.policy.naming
+    return ruled.ruling.effect == "allow" and not ruled.decision.dry_run and not naming
 
 
 def _offered(operation: Operation) -> Iterable[LookAction]:

@@ -162,9 +162,11 @@ class Supervisor:
             for frame in job.cutter.feed(data):
                 job.told = job.told or frame.kind == frames.RESULT
                 self._send(frame.raw())
-            if data and job.told and not job.last and job.undisturbed:
-                self._free(job)
-                return
+            if data and job.told and not job.last:
+                if job.undisturbed:
+                    self._free(job)
+                    return
+                processes.kill([job.child.pid], signal.SIGKILL)  # it was to end, and waits for the next one instead
         except frames.Broken:
             processes.kill_group(job.child.pid, signal.SIGKILL)
         if not data:

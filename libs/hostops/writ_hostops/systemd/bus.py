@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
-from jeepney import DBusAddress, HeaderFields, MatchRule, Message, Parser, message_bus, new_method_call
+from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, Parser, message_bus, new_method_call
 from jeepney.bus import get_bus
 from jeepney.io.blocking import prep_socket
 
@@ -221,8 +221,9 @@ class SystemdOnBus:
                 message = self._receive(max(0.0, deadline - time.monotonic()))
                 if message is None:
                     raise TimeoutError
-                replies[message.header.fields.get(HeaderFields.reply_serial, 0)] = message
-                replies.pop(0, None)
+                serial = message.header.fields.get(HeaderFields.reply_serial)
+                if serial in serials and message.header.message_type is not MessageType.signal:
+                    replies[serial] = message
                 self._keep(message)
         return [replies[serial] for serial in serials]
 
