@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from writ_agent import claiming, outbox
 from writ_agent.agent import Agent, Settings
@@ -14,19 +15,24 @@ from writ_agent.receipts import Identity
 from writ_agent.service import metrics, new_instance
 from writ_agent.spool import Spool
 from writ_bus.port import Bus
+from writ_contracts.agents import Claim, ClaimAnswer
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
+from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed
 from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.fake_backend import FakeBackend
 from writ_testing.memory_broker import Broker
 from writ_testing.memory_bus import MemoryBus
-from writ_testing.scripted_executor import ScriptedExecutor
+from writ_testing.scripted_executor import Answering, Asked, ScriptedExecutor
 from writ_trust.keys import Key, generate_seed
 
 POOL = "pool-1"
 TARGET = Target(id="host-1", role="testing", backend="fake", agent=POOL)
 SECRET = b"s" * 32
+READ = "test_noop"
+"""What `reader` lets agents read ahead."""
 
 
 class World:
@@ -105,3 +111,49 @@ async def until(true: Callable[[], bool]) -> None:
         return true()
 
     await eventually(look)
+
+
+class Reader:
+    """What the backend does for READ: each reading is numbered, and lasts until `go_on` is set."""
+
+    def __init__(self, world: World) -> None:
+        self.begun: list[Task] = []
+        self.ended: list[int] = []
+        self.go_on = asyncio.Event()
+        world.backend.scripts[READ] = self._read
+
+    async def _read(self, task: Task, progress: Progress) -> Done:
+        progress("reading")
+        self.begun.append(task)
+        number = len(self.begun)
+        try:
+            await self.go_on.wait()
+        finally:
+            self.ended.append(number)
+        return Done(outcome="succeeded", state={"reading": number})
+
+
+@pytest.fixture
+def reader(world: World) -> Reader:
+    """In a world where READ may be read ahead, for all who know it."""
+    known = [structs.replace(one, ahead=True) if one.name == READ else one for one in world.catalogue.values()]
+    world.catalogue = world.executor.catalogue = Catalogue(known)
+    return Reader(world)
+
+
+def held(world: World, answer: Answering | None = None) -> asyncio.Event:
+    """Claims are answered once this is set."""
+    answered = asyncio.Event()
+    then = answer or world.executor.answering
+
+    async def wait(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer | None:
+        await answered.wait()
+        return await then(asked, claim, signed)
+
+    world.executor.answering = wait
+    return answered
+
+
+async def gone(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer:
+    """As when somebody else has it."""
+    return ClaimAnswer(error=Failure(code="gone", message="too late"))
