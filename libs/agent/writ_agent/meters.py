@@ -23,7 +23,7 @@ class Meters:
         self.observe = Observer(Log("writ.agent"), metrics)
         self.stages = metrics.histogram(
             "writ_agent_stage_seconds",
-            "look: the target's state before; claim: until granted; run: on the host; tell: the receipt is kept.",
+            "look: the state before; claim: until granted; run: on the host, after that; tell: the receipt is kept.",
             {"stage": STAGES},
         )
         self.ended = metrics.counter("writ_agent_operations_total", "Operations that ended here.", outcomes)
