@@ -5,6 +5,7 @@ import gc
 import warnings
 import weakref
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from writ_bus import connection as connections
+from writ_bus.client import DirectClient
 from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.nats_bus import NatsBus, connect
 from writ_bus.port import Message
@@ -215,3 +217,38 @@ async def test_whoever_sends_by_a_socket_that_has_just_closed_is_told_so(
                 await sent
         await Watchdog(client, 1.0, 1.0)._probe()
     transport.close()  # type: ignore[no-untyped-call]
+
+
+async def test_whenever_a_client_is_closed_while_it_reconnects_nothing_goes_on() -> None:
+    served: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(writer)
+        with suppress(ConnectionError):
+            writer.write(b'INFO {"server_id":"x","version":"2.15.1","max_payload":1048576,"headers":true}\r\n')
+            while line := await reader.readline():
+                if line.startswith(b"PING"):
+                    writer.write(b"PONG\r\n")
+        writer.close()
+
+    async def closed(client: DirectClient, turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        client.give_up()
+        await client.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1_000) as server:
+        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        clients = [DirectClient() for _ in range(100)]
+        for client in clients:
+            await client.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0, error_cb=_heard)
+        for writer in served:
+            writer.close()
+        await asyncio.gather(*(closed(client, turns) for turns, client in enumerate(clients)))
+    assert [task for task in asyncio.all_tasks() if "_attempt_reconnect" in repr(task)] == []
+    for writer in served:
+        writer.close()
+
+
+async def _heard(error: Exception) -> None:
+    """That it was cut off."""

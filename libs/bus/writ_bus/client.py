@@ -12,6 +12,7 @@ import logging
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import nats.errors
@@ -53,15 +54,26 @@ class Sink:
 class DirectClient(HeaderClient):
     """As its base; nothing else is changed."""
 
+    _given_up = False
     _sent_this_turn = False
     _parsing: asyncio.Task[None] | None = None
     _late: bytearray
 
     async def _connect_to_server(self, s: Any) -> None:
+        self._go_no_further()
         if self._transport:
             # nats-py forgets the socket of an attempt that failed.
             self._transport.close()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(s)
+        setattr(self._transport, "wait_closed", partial(_closed, self._transport))  # noqa: B010 - as below
+        self._go_no_further()
+
+    def _go_no_further(self) -> None:
+        """nats-py ends its reconnecting by a cancel, which Python 3.11's wait_for may lose."""
+        if self._given_up:
+            if self._transport:
+                self._transport.close()  # type: ignore[no-untyped-call]
+            raise asyncio.CancelledError
 
     async def _read_loop(self) -> None:
         reader: StreamReader | None = getattr(self._transport, "_io_reader", None)
@@ -140,7 +152,8 @@ class DirectClient(HeaderClient):
         return True
 
     def give_up(self) -> None:
-        """Before closing: what the server has not taken until now is not waited for."""
+        """Before closing: what the server has not taken until now is not waited for, and nothing reconnects."""
+        self._given_up = True
         self._pending, self._pending_data_size = [], 0
         writer: StreamWriter | None = getattr(self._transport, "_io_writer", None)
         if writer is not None and not writer.is_closing() and _held_up(writer):
@@ -151,6 +164,14 @@ class DirectClient(HeaderClient):
         queue = self._flush_queue
         if self._pending and not self._goes_out() and queue is not None and queue.empty():
             queue.put_nowait(asyncio.get_running_loop().create_future())
+
+
+async def _closed(transport: Any) -> None:
+    """The end of its socket. All wait for one future, which would be cancelled with the first of them that is."""
+    ended = asyncio.ensure_future(transport._io_writer.wait_closed())
+    ended.add_done_callback(lambda one: one.cancelled() or one.exception())  # seen, even where nobody waits any more
+    await asyncio.wait({ended})
+    ended.result()
 
 
 def _held_up(writer: StreamWriter) -> bool:

@@ -13,6 +13,7 @@ class TcpProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
         self.accepted = 0
         self.port = 0
@@ -34,8 +35,13 @@ class TcpProxy:
             task.cancel()
         self._flowing.set()
 
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client."""
+        task = asyncio.create_task(self._accept(reader, writer))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         self._writers.append(writer)
         await self._flowing.wait()
@@ -63,10 +69,12 @@ class TcpProxy:
                 sink.close()
 
     async def close(self) -> None:
-        """End all forwarding."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """End all forwarding; first whoever may still begin to."""
+        for tasks in (self._accepting, self._tasks):
+            ending = list(tasks)
+            for task in ending:
+                task.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
         for writer in self._writers:
             writer.close()
 
