@@ -1,5 +1,6 @@
 """What may be read ahead is read while its claim waits: only under a look that holds, and told only when granted."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -15,6 +16,14 @@ from writ_contracts.signing import Signed
 from writ_testing.scripted_executor import Asked
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
+
+
+async def read_once_granted(world: World, reader: Reader, answered: asyncio.Event, operation_id: str) -> None:
+    """Nothing of it was read until now; when its claim is answered it is, once."""
+    assert reader.begun == []
+    reader.go_on.set()
+    answered.set()
+    assert (await world.executor.ended(operation_id)).state == {"reading": 1}
 
 
 async def test_it_is_read_once_while_the_claim_waits_and_told_under_the_grant(world: World, reader: Reader) -> None:
@@ -52,10 +61,7 @@ async def test_without_a_look_nothing_is_read_before_the_grant(world: World, rea
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
     await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
-    assert reader.begun == []
-    reader.go_on.set()
-    answered.set()
-    assert (await world.executor.ended(operation_id)).state == {"reading": 1}
+    await read_once_granted(world, reader, answered, operation_id)
 
 
 WRONG: dict[str, dict[str, Any]] = {
@@ -84,10 +90,7 @@ async def test_under_a_look_that_is_wrong_nothing_is_read_ahead_and_it_is_told(
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
     await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_look"])
-    assert reader.begun == []
-    reader.go_on.set()
-    answered.set()
-    assert (await world.executor.ended(operation_id)).state == {"reading": 1}
+    await read_once_granted(world, reader, answered, operation_id)
 
 
 async def test_an_expired_look_is_no_attack_and_of_no_use(world: World, reader: Reader) -> None:
@@ -100,10 +103,7 @@ async def test_an_expired_look_is_no_attack_and_of_no_use(world: World, reader: 
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
     await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
-    assert reader.begun == []
-    reader.go_on.set()
-    answered.set()
-    assert (await world.executor.ended(operation_id)).state == {"reading": 1}
+    await read_once_granted(world, reader, answered, operation_id)
     assert world.executor.reports == []
 
 
@@ -114,10 +114,7 @@ async def test_an_operation_that_this_agent_knows_otherwise_is_not_read_ahead(wo
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
     await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
-    assert reader.begun == []
-    reader.go_on.set()
-    answered.set()
-    assert (await world.executor.ended(operation_id)).state == {"reading": 1}
+    await read_once_granted(world, reader, answered, operation_id)
 
 
 async def test_a_claim_that_is_declined_ends_the_reading_and_nothing_is_told(world: World, reader: Reader) -> None:
