@@ -8,6 +8,7 @@ import asyncio
 import time
 
 from writ_agent.backend import Backend, Task
+from writ_agent.looks import task_of
 from writ_agent.reports import Reporter
 from writ_agent.running import Running
 from writ_agent.verification import Refused, Trust, verify_ahead
@@ -42,14 +43,7 @@ class Ahead:
             verified = verify_ahead(self._trust, work, time.time())
             if verified is not None:
                 look, operation = verified
-                self._task = Task(
-                    operation_id=work.operation_id,
-                    attempt=work.attempt,
-                    operation=operation,
-                    target=look.target,
-                    parameters=operation.check(work.parameters),
-                    timeout=work.timeout,
-                )
+                self._task = task_of(look, operation, operation.check(work.parameters), work.attempt, work.timeout)
                 self._running = Running(self._backend, self._task, _silent, self._grace)
         except Refused as refused:
             await self._reporter.tell(refused, work.operation_id, work.principal)

@@ -61,7 +61,7 @@ class Looks:
             verified = verify_baseline(self._trust, work, time.time())
             if verified is None or not isinstance(self._backend, Baselines):
                 return {}
-            task = _task(*verified, work.parameters, work.attempt, BASELINE_SECONDS)
+            task = task_of(*verified, work.parameters, work.attempt, BASELINE_SECONDS)
             seen = await _within(BASELINE_SECONDS, self._backend.baseline(task))
         except Refused as refused:
             await self._reporter.tell(refused, work.operation_id, work.principal)
@@ -103,7 +103,7 @@ class Looks:
 
     async def _look(self, ask: AskLook, look: Look, operation: Operation) -> Looked:
         seconds = min(max(ask.timeout, 0.1), LONGEST_LOOK)
-        task = _task(look, operation, ask.parameters, ask.attempt, seconds)
+        task = task_of(look, operation, ask.parameters, ask.attempt, seconds)
         try:
             if ask.action == "listing":
                 return await _within(seconds, self._list(ask, look, task, seconds * LISTING_SHARE))
@@ -159,7 +159,8 @@ def failure(error: WritError) -> Failure:
     return Failure(code=error.code, message=str(error), retry=error.retry)
 
 
-def _task(look: Look, operation: Operation, parameters: dict[str, Any], attempt: int, seconds: float) -> Task:
+def task_of(look: Look, operation: Operation, parameters: dict[str, Any], attempt: int, seconds: float) -> Task:
+    """What a look lets one do."""
     return Task(
         operation_id=look.operation_id,
         attempt=attempt,

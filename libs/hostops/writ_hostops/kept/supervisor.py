@@ -166,7 +166,7 @@ class Supervisor:
                 if job.undisturbed:
                     self._free(job)
                     return
-                processes.kill([job.child.pid], signal.SIGKILL)  # it was to end, and waits for the next one instead
+                processes.kill_group(job.child.pid, signal.SIGKILL)  # it was to end, and waits for the next one instead
         except frames.Broken:
             processes.kill_group(job.child.pid, signal.SIGKILL)
         if not data:
