@@ -36,7 +36,7 @@ check: setup  ## Lint, types, layers, generated documents: the one definition of
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m writ_testing.generate_docs --check
+	@$(BIN)/python -m docs.generate.__main__ --check
 
 lab: setup  ## Run the tests on real hosts (root)
 	@$(BIN)/python tests/lab/wheels.py
@@ -63,7 +63,7 @@ wheels: setup  ## Make the folder wheels: all that hosts install, for machines l
 	@$(BIN)/python tests/lab/wheels.py wheels $(FOR)
 
 docs: setup  ## Write the generated documents anew
-	@$(BIN)/python -m writ_testing.generate_docs
+	@$(BIN)/python -m docs.generate.__main__
 
 format: setup  ## Let ruff mend what it can
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bench.timing import Sample, measure
-from writ_bus.server_process import find_binary
+from writ_nats_server.process import find_binary
 from writ_testing.eventually import eventually
 
 CONFIG = """

@@ -16,9 +16,9 @@ from bench.bare_nats import bare_server, measure_peers
 from bench.timing import Sample, measure
 from writ_bus.port import Bus, Message
 from writ_client.context import Context, open_bus
-from writ_client.house.nats import free_port
 from writ_contracts import subjects
-from writ_testing.house import RunningHouse, running_house
+from writ_installation.nats.server import free_port
+from writ_testing.installations.installation import RunningHouse, running_house
 
 COUNTS = {1: 500, 32: 3_000, 64: 4_000}
 ENVIRON = {"WRIT_RATE": "100000", "WRIT_BURST": "100000", "WRIT_SLOTS": "64", "WRIT_LOG_LEVEL": "warning"}

@@ -21,7 +21,7 @@ from writ_bus.port import Bus
 from writ_client.context import Context, open_bus
 from writ_contracts import subjects
 from writ_contracts.requests import Answer
-from writ_testing.house import RunningHouse, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, prepare, running_house
 
 FLOODER = "mallory"
 SECONDS = 8.0

@@ -16,11 +16,11 @@ from bench import history
 from bench.end_to_end import ENVIRON, resident
 from bench.scale import connected
 from bench.timing import Sample, measure
-from writ_client.house.child import FIRST_PAUSE
-from writ_client.house.home import Home, host_token
-from writ_runtime import yamlfile
+from writ_documents import yaml_file
+from writ_installation.files.home import Home, host_token
+from writ_installation.processes.child import FIRST_PAUSE
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
 
 TARGETS = (100, 10_000)
 OPERATIONS = (100, 100_000, 250_000)
@@ -82,7 +82,7 @@ async def _latency(house: RunningHouse) -> Sample:
 
 
 async def _with_more_targets(house: RunningHouse, folder: Path) -> Sample:
-    house.home.inventory.write_text(yamlfile.dump({"targets": entries(TARGETS[1], folder)}))
+    house.home.inventory.write_text(yaml_file.dump({"targets": entries(TARGETS[1], folder)}))
     await _latency(house)  # everybody has read them by then
     return await _latency(house)
 

@@ -9,17 +9,16 @@ from pathlib import Path
 
 from bench.audit import operation
 from bench.end_to_end import ENVIRON
-from writ_bus.connection import Options
-from writ_bus.nats_bus import connect
+from writ_bus.nats.bus import connect
+from writ_bus.nats.connection import Options
 from writ_bus.port import Entry
-from writ_bus.server_config import inbox_prefix
-from writ_bus.server_process import ServerProcess
-from writ_client.house.home import Home
-from writ_client.house.nats import Address, configuration, free_port
-from writ_contracts.subjects import operation_filter, parse_event
+from writ_contracts.subjects import inbox_prefix, operation_filter, parse_event
 from writ_contracts.wire import encode
+from writ_installation.files.home import Home
+from writ_installation.nats.server import Address, configuration, free_port
+from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, running_house
+from writ_testing.installations.installation import RunningHouse, running_house
 
 EACH = 4
 """Events of an operation."""

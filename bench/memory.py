@@ -17,9 +17,9 @@ from bench.end_to_end import ENVIRON, Requester, resident
 from bench.growth import again, entries
 from bench.scale import connected
 from bench.timing import measure, pause
-from writ_client.house.readiness import read_run_file
-from writ_runtime import yamlfile
-from writ_testing.house import RunningHouse, prepare, running_house
+from writ_documents import yaml_file
+from writ_installation.processes.readiness import read_run_file
+from writ_testing.installations.installation import RunningHouse, prepare, running_house
 
 READERS = ("policy", "executor")
 FEW, MANY, EDITS = 100, 10_000, 3
@@ -57,7 +57,7 @@ async def run() -> Remembered:
             memory[f"{FEW} targets"] = resident(house)
             quiet = await _waits(house, requester)
             for edit in range(EDITS + 1):
-                text = yamlfile.dump({"targets": entries(MANY + edit, folder)})
+                text = yaml_file.dump({"targets": entries(MANY + edit, folder)})
                 _replace(home.inventory, text)
                 edits.append(await _waits(house, requester))
                 await requester.ask("test_noop", f"web-{MANY + edit - 1}", {})

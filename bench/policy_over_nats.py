@@ -10,11 +10,11 @@ from bench.bare_nats import bare_server, measure_peers
 from bench.policy_service import ask, policy_service, question
 from bench.timing import Sample, measure
 from writ_bus.port import Bus
-from writ_client.house.nats import free_port
 from writ_contracts.decisions import Subject
 from writ_contracts.ids import operation_id
-from writ_runtime import yamlfile
-from writ_testing.nats_server import WritServer, writ_server
+from writ_documents import yaml_file
+from writ_installation.nats.server import free_port
+from writ_testing.peers.nats_server import WritServer, writ_server
 
 COUNT = 3_000
 TARGET = {"id": "web-1", "role": "production", "backend": "local"}
@@ -44,7 +44,7 @@ def _policy() -> str:
     rule = {"operations": ["service_restart"], "allowed": True, "user_roles": ["operator"]}
     limits = {"service_name": {"type": "string", "max_length": 64, "pattern": "^[a-z]+$"}}
     rules = [{"name": f"rule-{number}", **rule, "parameter_constraints": limits} for number in range(5)]
-    return yamlfile.dump({"policies": {"name": "bench", "global_policies": rules}})
+    return yaml_file.dump({"policies": {"name": "bench", "global_policies": rules}})
 
 
 def _subject(server: WritServer) -> Subject:

@@ -12,8 +12,8 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.decisions import Decide, Decided, Subject
 from writ_contracts.wire import decode, encode
-from writ_runtime import yamlfile
-from writ_testing.nats_server import WritServer
+from writ_documents import yaml_file
+from writ_testing.peers.nats_server import WritServer
 
 LISTS = ("inventory", "principals", "agents")
 
@@ -31,7 +31,7 @@ async def policy_service(
     (folder / "policy.yaml").write_text(policy)
     entries: dict[str, list[Any]] = {"targets": list(targets), "principals": list(principals), "agents": []}
     for name, (key, data) in zip(LISTS, entries.items(), strict=True):
-        (folder / f"{name}.yaml").write_text(yamlfile.dump({key: data}))
+        (folder / f"{name}.yaml").write_text(yaml_file.dump({key: data}))
     seed = folder / "policy.seed"
     seed.write_bytes(server.keys["policy"].seed)
     seed.chmod(0o600)

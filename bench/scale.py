@@ -13,11 +13,11 @@ from msgspec import Struct, json
 
 from bench.end_to_end import ENVIRON, PRINCIPAL, Requester
 from bench.timing import Sample, measure
-from writ_bus.nats_bus import NatsBus
+from writ_bus.nats.bus import NatsBus
 from writ_bus.port import Message
 from writ_client.context import Context, open_bus
-from writ_testing.house import RunningHouse, local_target, prepare, running_house
-from writ_testing.more_agents import more_agents
+from writ_testing.installations.extra_agents import more_agents
+from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
 
 AGENTS, EXECUTORS = (1, 2, 4), (1, 2)
 SLOTS, DELAY = 4, 0.2

@@ -19,17 +19,17 @@ from bench.end_to_end import ENVIRON, PRINCIPAL, Requester
 from bench.ssh_peers import BareProcess, Call, Ssh, bare_kept, bare_new, connect, many
 from bench.ssh_place import Place, place
 from bench.timing import Sample, measure
-from writ_agent.backend import Done, Task
+from writ_agent.backends.port import Done, Task
 from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.known import KnownHosts
+from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.pool import Pool
 from writ_client.context import Context, open_bus
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
-from writ_testing.house import RunningHouse, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, prepare, running_house
 
 WARM, COLD, NEW, FILES, ROUNDS = 150, 6, 10, 20, 5
 """Calls a round, and rounds: all take their turn in each, and of each the round with the best p50 counts."""

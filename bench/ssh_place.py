@@ -15,7 +15,7 @@ from msgspec import Struct
 from tests.lab.hosts import hosts, user_key
 
 from writ_agent_ssh.algorithms import CIPHERS, HOST_KEYS, KEX, MACS
-from writ_testing.sshd import USER, sshd
+from writ_testing.peers.sshd import USER, sshd
 
 FOLDER = "/srv/writ-bench"
 SERVICE = "nginx"

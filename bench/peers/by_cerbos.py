@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.peers.engine import FOLDER, Loaded, Missing, module
 from bench.peers.model import CALLERS, OPERATIONS, TARGETS, Question, Rule
-from writ_client.house.nats import free_port
+from writ_installation.nats.server import free_port
 
 NAME = "Cerbos over gRPC"
 TOLD = "answers with allowed or not for each action asked about; unsigned"

@@ -8,11 +8,11 @@ from bench.peers.model import Question, Rule
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
+from writ_documents import yaml_file
 from writ_rules.engine.case import Request
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
 from writ_rules.loading import compile_document
-from writ_runtime import yamlfile
 
 NAME = "Writ"
 TOLD = "answers with the rules that decided, a reason, the effective parameters and every rule considered"
@@ -56,7 +56,7 @@ class InProcess:
         """As the service reads it, but for the limit on a file's size. Rules drawn at random make some others needless,
         which `strict` would refuse.
         """
-        document = yamlfile.parse(policy_file(rules).encode(), "policy.yaml", largest=LARGEST)
+        document = yaml_file.parse(policy_file(rules).encode(), "policy.yaml", largest=LARGEST)
         policy, _ = compile_document(document, self._catalogue, "permissive")
         control = ControlState()
         return Loaded(self.request, lambda request: decide(policy, request, control).effect == "allow")

@@ -19,15 +19,15 @@ from bench.peers.engine import Missing, Refused
 from bench.peers.figures import ROUNDS, Gap, Row, best, compare
 from bench.policy_service import ask, policy_service, question
 from writ_bus.port import Bus
-from writ_client.house.nats import free_port
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id
 from writ_contracts.operations import Catalogue, Risk
 from writ_contracts.policies import MAX_DOCUMENT_BYTES
+from writ_installation.nats.server import free_port
 from writ_testing.eventually import eventually
-from writ_testing.nats_server import WritServer, writ_server
+from writ_testing.peers.nats_server import WritServer, writ_server
 
 QUESTIONS = 1_000
 WITHIN = 60.0

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from writ_agent import claiming, outbox
 from writ_agent.agent import Agent, Settings
-from writ_agent.backend import Backend, Done, Progress, Task
-from writ_agent.receipts import Identity
+from writ_agent.backends.port import Backend, Done, Progress, Task
+from writ_agent.reporting import outbox
+from writ_agent.reporting.receipts import Identity
+from writ_agent.reporting.spool import Spool
 from writ_agent.service import metrics, new_instance
-from writ_agent.spool import Spool
+from writ_agent.work import claims
 from writ_bus.port import Bus
 from writ_contracts.agents import Claim, ClaimAnswer
 from writ_contracts.inventory import Target
@@ -22,10 +23,10 @@ from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
-from writ_testing.fake_backend import FakeBackend
-from writ_testing.memory_broker import Broker
-from writ_testing.memory_bus import MemoryBus
-from writ_testing.scripted_executor import Answering, Asked, ScriptedExecutor
+from writ_testing.fakes.backend import FakeBackend
+from writ_testing.fakes.scripted_executor import Answering, Asked, ScriptedExecutor
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key, generate_seed
 
 POOL = "pool-1"
@@ -100,8 +101,8 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Agents that soon ask again, and soon give up, where an executor does not answer their claims."""
-    monkeypatch.setattr(claiming, "ASK_SECONDS", 0.2)
-    monkeypatch.setattr(claiming, "PATIENCE", 2.0)
+    monkeypatch.setattr(claims, "ASK_SECONDS", 0.2)
+    monkeypatch.setattr(claims, "PATIENCE", 2.0)
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -8,12 +8,12 @@ import pytest
 from msgspec import structs
 from tests.agent.conftest import POOL, READ, TARGET, Reader, World, gone, held, until
 
-from writ_agent import ahead
+from writ_agent.work import early_read
 from writ_contracts.agents import Claim, ClaimAnswer
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.signing import Signed
-from writ_testing.scripted_executor import Asked
+from writ_testing.fakes.scripted_executor import Asked
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
@@ -175,7 +175,7 @@ async def test_a_grant_for_something_else_has_it_read_again(
 async def test_what_was_read_long_before_its_start_is_read_again(
     world: World, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ahead, "FRESH", 0.0)
+    monkeypatch.setattr(early_read, "FRESH", 0.0)
     reader.go_on.set()
     answered = held(world)
     await world.agent()

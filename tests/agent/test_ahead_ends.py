@@ -6,8 +6,8 @@ from contextlib import suppress
 import pytest
 from tests.agent.conftest import READ, TARGET, Reader, World, gone, held, until
 
-from writ_agent import ahead
-from writ_agent.backend import Done, Progress, Task
+from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.work import early_read
 
 
 async def test_one_that_is_cancelled_before_its_grant_tells_nothing_of_what_was_read(
@@ -113,7 +113,7 @@ async def test_a_defect_in_reading_ahead_keeps_nothing_from_being_run(
     def broken(*_: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(ahead, "verify_ahead", broken)
+    monkeypatch.setattr(early_read, "verify_ahead", broken)
     reader.go_on.set()
     await world.agent()
     assert (await world.executor.ended(await world.executor.dispatch(READ, TARGET))).state == {"reading": 1}

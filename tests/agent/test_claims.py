@@ -3,13 +3,13 @@
 import pytest
 from tests.agent.conftest import POOL, TARGET, World, until
 
-from writ_agent.worker import Worker
+from writ_agent.work.worker import Worker
 from writ_bus.port import Delivery
 from writ_contracts.agents import Claim, ClaimAnswer
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
-from writ_testing.memory_bus import MemoryBus
-from writ_testing.scripted_executor import Asked
+from writ_testing.fakes.scripted_executor import Asked
+from writ_testing.memory.bus import MemoryBus
 
 
 @pytest.mark.usefixtures("impatient")
@@ -93,7 +93,7 @@ async def test_it_is_not_claimed_anew_before_an_executor_has_heard_that_nothing_
         await handle(self, delivery)
 
     monkeypatch.setattr(Worker, "handle", counted)
-    monkeypatch.setattr("writ_agent.worker.LONGEST_DELAY", 0.2)
+    monkeypatch.setattr("writ_agent.work.worker.LONGEST_DELAY", 0.2)
     world.executor.answering = never
     world.executor.refusing = Failure(code="unavailable", message="later", retry=True)
     await world.agent()

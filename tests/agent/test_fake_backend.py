@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from writ_agent.backend import Done, Task
+from writ_agent.backends.port import Done, Task
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
-from writ_testing.backend_suite import BackendSuite, task
-from writ_testing.fake_backend import FakeBackend
-from writ_testing.operations import OPERATIONS
-from writ_testing.trials import Trial
+from writ_testing.fakes.backend import FakeBackend
+from writ_testing.plugin.operations import OPERATIONS
+from writ_testing.suites.backend import BackendSuite, task
+from writ_testing.suites.host_trials import Trial
 
 TARGET = Target(id="host-1", role="testing", backend="fake")
 CATALOGUE = Catalogue(OPERATIONS)

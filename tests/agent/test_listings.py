@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.agent.conftest import POOL, TARGET, World, until
 
-from writ_agent.backend import Task
-from writ_agent.looks import LISTINGS_AT_ONCE
+from writ_agent.backends.port import Task
+from writ_agent.preflight.host_reads import LISTINGS_AT_ONCE
 from writ_contracts.agents import AskLook
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.facts import MOST_NAMES, OTHER_NAMES, Listing

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.agent.conftest import POOL, TARGET, World
 
-from writ_agent.backend import Done, Progress, Task
+from writ_agent.backends.port import Done, Progress, Task
 from writ_contracts.agents import AskLook
 from writ_contracts.decisions import LookAction
 from writ_contracts.errors import Untrusted

@@ -8,7 +8,7 @@ import pytest
 from tests.agent.conftest import until
 
 import writ_hostops.processes
-from writ_agent import processes
+from writ_agent.backends import processes
 from writ_contracts.ids import encode_id
 
 LATE = -1.0

@@ -12,7 +12,7 @@ from writ_contracts.decisions import Grant
 from writ_contracts.inventory import Target
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical
-from writ_testing.scripted_executor import Asked
+from writ_testing.fakes.scripted_executor import Asked
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, sign
 

@@ -9,14 +9,14 @@ import pytest
 from msgspec import structs
 from tests.agent.conftest import POOL, SECRET, TARGET, World, until
 
-from writ_agent import processes
-from writ_agent.backend import Done, Task
-from writ_agent.receipts import Identity, Run, receipt_message
-from writ_agent.spool import Asked, Intent, Parcel, Spool
+from writ_agent.backends import processes
+from writ_agent.backends.port import Done, Task
+from writ_agent.reporting.receipts import Identity, Run, receipt_message
+from writ_agent.reporting.spool import Asked, Intent, Parcel, Spool
 from writ_contracts.decisions import Grant
 from writ_contracts.ids import encode_id
-from writ_testing.fake_backend import FakeBackend
-from writ_testing.scripted_executor import VERSION
+from writ_testing.fakes.backend import FakeBackend
+from writ_testing.fakes.scripted_executor import VERSION
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
@@ -84,7 +84,7 @@ class Mute(Remote):
 async def test_a_host_that_is_mute_is_not_waited_for_when_the_operations_own_time_is_over(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("writ_agent.recovery.SETTLE_SECONDS", 600.0)
+    monkeypatch.setattr("writ_agent.work.recovery.SETTLE_SECONDS", 600.0)
     remote = Mute()
     kept = structs.replace(intent("test_count"), grant=sign(world.executor.key, granted(timeout=60, ago=61.0)))
     await left(world.folder / "state", kept)

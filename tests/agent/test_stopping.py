@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from tests.agent.conftest import TARGET, World, until
 
-from writ_agent.backend import Done, Progress, Task
+from writ_agent.backends.port import Done, Progress, Task
 from writ_contracts.agents import Claim, ClaimAnswer
 from writ_contracts.signing import Signed
-from writ_testing.scripted_executor import Asked
+from writ_testing.fakes.scripted_executor import Asked
 from writ_trust.keys import Key, generate_seed
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.agent.conftest import POOL, TARGET, World
 
-from writ_agent.backend import Found
-from writ_agent.meters import ENDPOINTS, show_standings
+from writ_agent.backends.port import Found
+from writ_agent.backends.target_health import KEPT, MOST_NAMED, MOST_TARGETS, Standings
+from writ_agent.reporting.metrics import ENDPOINTS, show_standings
 from writ_agent.service import targets_check
-from writ_agent.standings import KEPT, MOST_NAMED, MOST_TARGETS, Standings
 from writ_contracts.agents import AskLook, Looked
 from writ_contracts.backends import Step, Visit
 from writ_contracts.errors import Unreachable

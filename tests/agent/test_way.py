@@ -3,12 +3,12 @@
 from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World, until
 
-from writ_agent.backend import Done, Progress, Task
+from writ_agent.backends.port import Done, Progress, Task
 from writ_contracts.agents import Claim, ClaimAnswer, Receipt
 from writ_contracts.errors import Denied
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical
-from writ_testing.scripted_executor import Asked
+from writ_testing.fakes.scripted_executor import Asked
 from writ_trust.digests import plain_digest
 from writ_trust.statements import digest, open_signed
 

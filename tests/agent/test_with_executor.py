@@ -10,19 +10,19 @@ import pytest
 from msgspec import structs
 from tests.executor.conftest import POOL, World
 
-from writ_agent import claiming
 from writ_agent.agent import Agent, Settings
-from writ_agent.receipts import Identity
+from writ_agent.reporting.receipts import Identity
+from writ_agent.reporting.spool import Asked, Spool
 from writ_agent.service import metrics, new_instance
-from writ_agent.spool import Asked, Spool
+from writ_agent.work import claims
 from writ_contracts.decisions import AskGrant, Decision, Grant
 from writ_contracts.journal import Finished, SecurityEvent
 from writ_contracts.life import Life
 from writ_contracts.signing import Signed
 from writ_runtime.plugins import load_catalogue
-from writ_testing.fake_backend import FakeBackend
-from writ_testing.memory_bus import MemoryBus
-from writ_testing.scripted import ScriptedPolicy
+from writ_testing.fakes.backend import FakeBackend
+from writ_testing.fakes.scripted import ScriptedPolicy
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.statements import digest
 
 SECRET = b"s" * 32
@@ -70,7 +70,7 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    monkeypatch.setattr(claiming, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(claims, "ASK_SECONDS", 0.3)
     world = World(tmp_path)
     world.catalogue = load_catalogue()
     world.policy = ScriptedPolicy(world.catalogue, {"web-1": world.policy.target("web-1")})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from writ_contracts.inventory import Target
-from writ_testing.agent_house import AgentHouse, AgentProcess, agent_house
+from writ_testing.installations.agent_processes import AgentHouse, AgentProcess, agent_house
 
 POOLS = ("local-a", "local-b")
 

@@ -13,20 +13,20 @@ import pytest
 from tests.hostops.apt_root import AptRoot, trials
 from tests.hostops.old_python import carried, old_python
 
-from writ_agent.backend import Done, Task
-from writ_agent.host_requests import redact
-from writ_agent.processes import living
-from writ_agent.routed import Routed
+from writ_agent.backends.hostops_requests import redact
+from writ_agent.backends.port import Done, Task
+from writ_agent.backends.processes import living
+from writ_agent.backends.routed import Routed
 from writ_agent.service import handlers_for
 from writ_agent_local.backend import LocalBackend
 from writ_agent_local.child import HostChild
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue, load_handlers
-from writ_testing.backend_suite import BackendSuite, Heard, task
 from writ_testing.eventually import eventually
-from writ_testing.searching import cmdline
-from writ_testing.trials import ON_A_REAL_HOST, Trial, Trials, listener, repository
+from writ_testing.search import cmdline
+from writ_testing.suites.backend import BackendSuite, Heard, task
+from writ_testing.suites.host_trials import ON_A_REAL_HOST, Trial, Trials, listener, repository
 
 CATALOGUE = load_catalogue()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.agent_local.conftest import House
 
-from writ_agent.processes import living
+from writ_agent.backends.processes import living
 from writ_contracts.agents import Receipt
 from writ_testing.eventually import eventually
 

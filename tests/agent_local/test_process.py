@@ -9,10 +9,10 @@ from urllib.request import urlopen
 from msgspec import structs
 from tests.agent_local.conftest import House
 
-from writ_agent.processes import living
+from writ_agent.backends.processes import living
 from writ_contracts.agents import Claim
 from writ_testing.eventually import eventually
-from writ_testing.searching import containing, files
+from writ_testing.search import containing, files
 from writ_trust.statements import read
 
 

@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 from tests.hostops.apt_root import AptRoot, trials
 
-from writ_agent.backend import Done, Task
+from writ_agent.backends.port import Done, Task
 from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.known import KnownHosts
+from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.pool import Pool
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_hostops import processes
 from writ_runtime.plugins import load_catalogue
-from writ_testing.backend_suite import Heard, task
-from writ_testing.carried import PACKAGES
 from writ_testing.eventually import eventually
-from writ_testing.sshd import Sshd, sshd
-from writ_testing.trials import ON_A_REAL_HOST, Trial, Trials, listener, repository
+from writ_testing.peers.sshd import Sshd, sshd
+from writ_testing.plugin.carried import PACKAGES
+from writ_testing.suites.backend import Heard, task
+from writ_testing.suites.host_trials import ON_A_REAL_HOST, Trial, Trials, listener, repository
 
 CATALOGUE = load_catalogue()
 ARCHIVE = build()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from writ_contracts.inventory import Target
 from writ_hostops import processes
-from writ_testing.agent_house import AgentHouse, AgentProcess, agent_house
-from writ_testing.searching import contents
-from writ_testing.sshd import Sshd, sshd
+from writ_testing.installations.agent_processes import AgentHouse, AgentProcess, agent_house
+from writ_testing.peers.sshd import Sshd, sshd
+from writ_testing.search import contents
 
 POOL = "ssh"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.agent_ssh.conftest import SshHost, ssh_host
 
-from writ_testing.peers import program
+from writ_testing.peers.programs import program
 
 SHELLS = ("sh", "bash", "dash", "fish")
 ALWAYS = ("env", "timeout", "cat")

@@ -3,7 +3,7 @@
 import pytest
 from tests.agent_ssh.conftest import SshHost
 
-from writ_testing.backend_suite import BackendSuite
+from writ_testing.suites.backend import BackendSuite
 
 
 @pytest.mark.usefixtures("patient")

@@ -10,11 +10,11 @@ from tests.agent_ssh.conftest import ID, SshHost, litter
 from tests.agent_ssh.test_breaks import begun, kill_sessions
 from tests.agent_ssh.test_troubles import GRACE, LATE
 
-from writ_agent.backend import Task
-from writ_agent.running import Running
-from writ_testing.backend_suite import Heard
+from writ_agent.backends.port import Task
+from writ_agent.work.running import Running
 from writ_testing.eventually import eventually
 from writ_testing.stopwatch import stopwatch
+from writ_testing.suites.backend import Heard
 
 SIZE, WRITTEN = 30 << 30, 32 << 20
 """Read and hashed to the end it would take longer than any test; nearly all of it is a hole, so it costs no room."""

@@ -11,17 +11,17 @@ import pytest
 from msgspec.structs import replace
 from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 
-from writ_agent.backend import Done, Task
-from writ_agent.running import Running
+from writ_agent.backends.port import Done, Task
+from writ_agent.work.running import Running
 from writ_agent_ssh import bootstrap
 from writ_agent_ssh.session import Session
 from writ_contracts.errors import WritError
 from writ_hostops import processes
-from writ_testing.backend_suite import Heard
 from writ_testing.eventually import eventually
-from writ_testing.searching import cmdline, contents, pids
+from writ_testing.peers.tcp_proxy import tcp_proxy
+from writ_testing.search import cmdline, contents, pids
 from writ_testing.stopwatch import stopwatch
-from writ_testing.tcp_proxy import tcp_proxy
+from writ_testing.suites.backend import Heard
 
 
 def kill_sessions(host: SshHost) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 
-from writ_agent.backend import Done
+from writ_agent.backends.port import Done
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
-from writ_testing.peers import program
-from writ_testing.sshd import USER, make_key, sshd
-from writ_testing.tcp_proxy import tcp_proxy
+from writ_testing.peers.programs import program
+from writ_testing.peers.sshd import USER, make_key, sshd
+from writ_testing.peers.tcp_proxy import tcp_proxy
 
 
 async def code_of(host: SshHost, **connection: Any) -> str:

@@ -18,7 +18,7 @@ from tests.agent_ssh.conftest import SshHost
 from tests.agent_ssh.plain_host import ALWAYS, SHELLS, host_with, linked
 from tests.hostops.test_injection import CANARY, CORPUS, PROGRAMS, STAND_IN, samples
 
-from writ_agent.host_requests import allowed
+from writ_agent.backends.hostops_requests import allowed
 from writ_agent_ssh.link import Link, connect
 from writ_agent_ssh.plain import OPERATIONS, SERVICES
 from writ_agent_ssh.program import run
@@ -26,8 +26,8 @@ from writ_agent_ssh.quoting import line
 from writ_agent_ssh.settings import connection_of
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import encode_id
-from writ_testing.peers import program
-from writ_testing.trials import repository
+from writ_testing.peers.programs import program
+from writ_testing.suites.host_trials import repository
 
 AT_ONCE = 8
 ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"

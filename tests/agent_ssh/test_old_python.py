@@ -7,7 +7,7 @@ import pytest
 from tests.agent_ssh.conftest import SshHost, ssh_host
 from tests.hostops.old_python import VERSION, old_python
 
-from writ_testing.backend_suite import BackendSuite
+from writ_testing.suites.backend import BackendSuite
 
 
 @pytest.mark.usefixtures("patient")

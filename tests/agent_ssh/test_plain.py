@@ -13,12 +13,12 @@ from tests.agent_ssh.plain_host import ALWAYS, host_with, linked
 from tests.agent_ssh.test_breaks import begun, kill_sessions
 from tests.hostops.test_systemctl import SCRIPT, SHOWN
 
-from writ_agent.backend import Done
-from writ_agent.running import Running
+from writ_agent.backends.port import Done
+from writ_agent.work.running import Running
 from writ_contracts.errors import WritError
-from writ_testing.backend_suite import Heard
 from writ_testing.eventually import eventually
 from writ_testing.stopwatch import stopwatch
+from writ_testing.suites.backend import Heard
 
 STARTED_ANEW = "sed -i s/InvocationID=aa/InvocationID=bb/ {shown}"
 HANGS = "echo Job=7 >>{shown}; cat {never}; exit 1"

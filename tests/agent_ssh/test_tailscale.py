@@ -12,7 +12,7 @@ from writ_agent_ssh.settings import Connection, connection_of
 from writ_agent_ssh.tailscale import Tailnet, check, peer_of
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.inventory import Target
-from writ_testing.tailscale_local_api import LocalApi, Peer, local_api, node_key
+from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
 
 WEB = Peer(name="web1", addresses=("127.0.0.1", "fd7a:115c:a1e0::11"), tags=("tag:web", "tag:prod"))
 LONG_AGO, LONG_HENCE = "2020-01-01T00:00:00Z", "2999-01-01T00:00:00.123456789Z"

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import pytest
 
-from writ_testing.tailscale_local_api import HOST, LocalApi, Peer, local_api, node_key
+from writ_testing.peers.tailscale_local_api import HOST, LocalApi, Peer, local_api, node_key
 
 WEB = Peer(
     name="web1", addresses=("100.64.9.11", "fd7a:115c:a1e0::11"), tags=("tag:web",), ssh_host_keys=("ssh-ed25519 A",)

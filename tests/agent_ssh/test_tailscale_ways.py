@@ -16,18 +16,18 @@ from writ_agent_ssh import local_api as client
 from writ_agent_ssh import socks
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.known import KnownHosts
+from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.settings import connection_of
 from writ_agent_ssh.tailscale import Tailnet, command
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
-from writ_testing.backend_suite import Heard, task
 from writ_testing.eventually import eventually
-from writ_testing.searching import cmdline
-from writ_testing.sshd import Sshd, descendants, sshd
-from writ_testing.tailscale_local_api import LocalApi, Peer, local_api, node_key
+from writ_testing.peers.sshd import Sshd, descendants, sshd
+from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
+from writ_testing.search import cmdline
+from writ_testing.suites.backend import Heard, task
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 CATALOGUE = load_catalogue()

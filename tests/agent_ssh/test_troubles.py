@@ -16,15 +16,15 @@ from msgspec.structs import fields, replace
 from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 from tests.agent_ssh.test_breaks import begun, kill_sessions, workers
 
-from writ_agent.backend import Done, Task
+from writ_agent.backends.port import Done, Task
 from writ_agent.config import AgentConfig
-from writ_agent.running import Running
+from writ_agent.work.running import Running
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
-from writ_hostops.kept import frames
-from writ_testing.backend_suite import Heard
+from writ_hostops.supervised import frames
 from writ_testing.eventually import eventually
 from writ_testing.stopwatch import stopwatch
+from writ_testing.suites.backend import Heard
 
 TIMEOUT, LATE = 2.0, 5.0
 GRACE = next(field.default for field in fields(AgentConfig) if field.name == "kill_grace")

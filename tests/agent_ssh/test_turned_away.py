@@ -11,8 +11,8 @@ from tests.agent_ssh.test_connecting import code_of
 from writ_agent_ssh.enrolment import shown
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
-from writ_testing.sshd import USER
-from writ_testing.tcp_proxy import tcp_proxy
+from writ_testing.peers.sshd import USER
+from writ_testing.peers.tcp_proxy import tcp_proxy
 
 
 async def test_a_host_that_turns_us_away_for_what_it_refused_says_so(tmp_path: Path) -> None:

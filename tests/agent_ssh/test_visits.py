@@ -8,10 +8,10 @@ import pytest
 from tests.agent_ssh.conftest import SshHost, ssh_host
 from tests.agent_ssh.test_troubles import BEHAVIOURS, odd_host
 
-from writ_agent.backend import Found
+from writ_agent.backends.port import Found
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
-from writ_testing.sshd import make_key
+from writ_testing.peers.sshd import make_key
 
 
 async def find(host: SshHost, **connection: Any) -> Found:
@@ -123,8 +123,8 @@ async def test_a_host_without_python(tmp_path: Path) -> None:
 async def test_a_host_that_lets_us_in_and_turns_odd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str
 ) -> None:
-    monkeypatch.setattr("writ_agent_ssh.visiting.SURVEY_SECONDS", 0.5)
-    monkeypatch.setattr("writ_agent_ssh.visiting.LATE", 0.5)
+    monkeypatch.setattr("writ_agent_ssh.target_test.SURVEY_SECONDS", 0.5)
+    monkeypatch.setattr("writ_agent_ssh.target_test.LATE", 0.5)
     async with odd_host(tmp_path / "odd", BEHAVIOURS[behaviour]) as host:
         found = await find(host)
         assert found.code

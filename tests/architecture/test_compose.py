@@ -14,11 +14,11 @@ import pytest
 import yaml
 from tests.architecture.tree import ROOT, distributions
 
-from writ_client.command.keep import Config as KeeperConfig
-from writ_client.house import containers
-from writ_client.house.home import Home
+from writ_cli.installation.provision import Config as KeeperConfig
+from writ_installation.files.home import Home
+from writ_installation.provisioner import folders
 from writ_runtime.config import Variable, describe
-from writ_testing.peers import missing, program
+from writ_testing.peers.programs import missing, program
 
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -37,7 +37,7 @@ NO_SERVICE = ("init", "writ")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `init` makes, of an installation with one server."""
     folder, umask = tmp_path_factory.mktemp("writ"), os.umask(0o077)
-    containers.write_environment(folder / ".env", containers.environment(containers.init(folder / ".writ", 1)))
+    folders.write_environment(folder / ".env", folders.environment(folders.init(folder / ".writ", 1)))
     os.umask(umask)
     return folder
 
@@ -170,7 +170,7 @@ def test_nothing_is_privileged_and_nothing_is_open_to_the_network(compose: dict[
 
 def test_it_is_started_in_order_and_each_service_says_whether_it_is_well(compose: dict[str, Any]) -> None:
     order = {name: set(service.get("depends_on", {})) for name, service in compose["services"].items()}
-    assert order["keeper"] == set(containers.SERVERS)
+    assert order["keeper"] == set(folders.SERVERS)
     assert order["policy"] == order["audit"] == {"keeper"}
     assert order["executor"] == {"policy"}
     assert order["agent-local"] == order["agent-ssh"] == {"executor"}
@@ -183,7 +183,7 @@ def test_it_is_started_in_order_and_each_service_says_whether_it_is_well(compose
 
 def test_a_cluster_is_a_profile_of_three_servers(compose: dict[str, Any]) -> None:
     there = [name for name, service in compose["services"].items() if service["image"] == "writ/nats"]
-    assert tuple(there) == containers.SERVERS
+    assert tuple(there) == folders.SERVERS
     assert [compose["services"][name].get("profiles") for name in there] == [None, ["cluster"], ["cluster"]]
 
 

@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from docs.generate.asyncapi import every_struct
 from msgspec import Struct
 from tests.architecture.tree import ROOT
-
-from writ_testing.asyncapi import every_struct
 
 GOLDEN = ROOT / "tests/contracts/golden"
 

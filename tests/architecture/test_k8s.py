@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+from docs.generate.metrics_table import registries
 from tests.architecture.tree import ROOT
 
 from writ_agent_ssh.config import Config
+from writ_bus.private_files import read_private
 from writ_runtime.config import describe, load
-from writ_runtime.files import read_private
-from writ_testing.metrics_table import registries
 from writ_trust.keys import Key, generate_seed
 
 FILE = ROOT / "deploy/k8s/agent-ssh.yaml"

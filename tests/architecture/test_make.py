@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.architecture.tree import ROOT, files_of_tests, shown
 
-from writ_testing import peers
+from writ_testing.peers import programs
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 CI = (ROOT / ".ci/run").read_text()
@@ -57,13 +57,13 @@ def test_no_test_is_skipped_where_continuous_integration_runs() -> None:
     assert "export TEST_PEERS=required" in CI
     assert "docker.io docker-buildx docker-cli docker-compose" in CI
     packages = CI.replace("(", " ").replace(")", " ").split()
-    assert {package for package in peers.PACKAGES.values() if package not in packages} <= {"apt", "dpkg"}
+    assert {package for package in programs.PACKAGES.values() if package not in packages} <= {"apt", "dpkg"}
 
 
 def test_a_missing_program_skips_a_test_and_fails_it_where_none_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setitem(peers.PACKAGES, "no-such-program", "none-such")
+    monkeypatch.setitem(programs.PACKAGES, "no-such-program", "none-such")
     for value, end in (("", pytest.skip.Exception), ("required", pytest.fail.Exception)):
         monkeypatch.setenv("TEST_PEERS", value)
         with pytest.raises(end, match="no no-such-program here: it is in Debian's package none-such"):
-            peers.program("no-such-program")
+            programs.program("no-such-program")

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from writ_audit.config import Config
-from writ_audit.measures import metrics
+from writ_audit.metrics import metrics
 from writ_audit.service import Audit
 from writ_bus.port import Bus
 from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceQuery
@@ -19,7 +19,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.subjects import query
 from writ_contracts.wire import decode, encode
 from writ_runtime.metrics import Metrics
-from writ_testing.scripted import ScriptedPolicy
+from writ_testing.fakes.scripted import ScriptedPolicy
 
 Reply = TypeVar("Reply", bound=Struct)
 

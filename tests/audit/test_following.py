@@ -9,9 +9,9 @@ from tests.audit.history import History
 from tests.audit.replica import kinds, policy, replica, search, trace
 
 from writ_audit import following
-from writ_audit.measures import metrics
-from writ_testing.memory_broker import Broker
-from writ_testing.memory_bus import MemoryBus
+from writ_audit.metrics import metrics
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
 
 SECONDS = 30.0
 

@@ -17,7 +17,7 @@ from writ_client.client import Writ
 from writ_contracts.audit import SearchRow
 from writ_runtime.service import RunFile
 from writ_testing.eventually import eventually
-from writ_testing.nats_server import WritServer, writ_server
+from writ_testing.peers.nats_server import WritServer, writ_server
 
 WHOLE = ["requested", "dispatched", "started", "finished"]
 STARTS_WITHIN = 20.0

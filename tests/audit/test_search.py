@@ -10,8 +10,8 @@ from tests.audit.replica import ask, policy, replica, search
 from writ_bus.port import Bus
 from writ_contracts.audit import SearchAnswer
 from writ_contracts.wire import encode
-from writ_testing.memory_bus import MemoryBus
-from writ_testing.scripted import ScriptedPolicy
+from writ_testing.fakes.scripted import ScriptedPolicy
+from writ_testing.memory.bus import MemoryBus
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from writ_audit import servers
-from writ_audit.measures import metrics
+from writ_audit.metrics import metrics
 from writ_audit.servers import CONSUMERS, Servers
-from writ_bus.servers import Consumer, Figures
+from writ_bus.nats.monitoring import Consumer, Figures
 from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
-from writ_testing.nats_server import writ_server
+from writ_testing.peers.nats_server import writ_server
 
 CONNECTIONS = 'writ_nats_connections{server="writ"}'
 JOURNALS_CONSUMERS = 'writ_nats_stream_consumers{stream="WRIT_JOURNAL"}'

@@ -11,7 +11,7 @@ from writ_audit import __main__ as process
 from writ_audit.config import Config
 from writ_bus.errors import Unreachable
 from writ_testing.eventually import eventually
-from writ_testing.memory_bus import MemoryBus
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key, generate_seed
 
 

@@ -15,7 +15,7 @@ from writ_contracts.ids import operation_id
 from writ_contracts.notices import Noted, Notice
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
-from writ_testing.memory_bus import MemoryBus
+from writ_testing.memory.bus import MemoryBus
 
 WHOLE = ["requested", "dispatched", "started", "finished"]
 

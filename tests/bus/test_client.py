@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from writ_bus import connection as connections
-from writ_bus.client import DirectClient
 from writ_bus.errors import TimedOut, Unreachable
-from writ_bus.nats_bus import NatsBus, connect
+from writ_bus.nats import connection as connections
+from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.client import DirectClient
+from writ_bus.nats.watchdog import Watchdog
 from writ_bus.port import Message
-from writ_bus.server_config import render
-from writ_bus.watchdog import Watchdog
+from writ_nats_server.config import render
 from writ_testing.eventually import eventually
-from writ_testing.nats_server import anybody, open_server, writ_server
-from writ_testing.tcp_proxy import tcp_proxy
+from writ_testing.peers.nats_server import anybody, open_server, writ_server
+from writ_testing.peers.tcp_proxy import tcp_proxy
 
 BURST = 2_000
 

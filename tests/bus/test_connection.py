@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from writ_bus.errors import Forbidden, Refused, TimedOut, Unreachable
-from writ_bus.nats_bus import NatsBus, connect
-from writ_bus.options import Options, next_server
+from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.options import Options, next_server
+from writ_bus.nats.watchdog import UNACKNOWLEDGED_MS
 from writ_bus.port import Message
-from writ_bus.watchdog import UNACKNOWLEDGED_MS
-from writ_testing.ground import ASK, REQUESTS, SOON, echo, eventually, service
-from writ_testing.nats_server import WritServer, anybody, free_port, open_server, transport_info, writ_server
-from writ_testing.tcp_proxy import TcpProxy, tcp_proxy
+from writ_testing.peers.nats_server import WritServer, anybody, free_port, open_server, transport_info, writ_server
+from writ_testing.peers.tcp_proxy import TcpProxy, tcp_proxy
+from writ_testing.suites.bus_fixture import ASK, REQUESTS, SOON, echo, eventually, service
 from writ_trust.keys import generate_seed
 
 
@@ -118,7 +118,7 @@ async def test_more_than_the_server_takes_is_refused_before_it_is_sent(server: W
 async def test_a_user_that_is_taken_out_of_the_configuration_is_cut_off(server: WritServer) -> None:
     from msgspec.structs import replace
 
-    from writ_bus.server_config import render
+    from writ_nats_server.config import render
 
     bob = await server.bus("bob")
     plan = replace(server.plan, principals={"alice": server.plan.principals["alice"]})

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from writ_bus import jetstream, journal
 from writ_bus.errors import Conflict, TimedOut, Unreachable
-from writ_bus.journal import NatsJournal
-from writ_bus.port import Entry, Record
-from writ_bus.store import NatsStore
+from writ_bus.nats import jetstream, journal
+from writ_bus.nats.journal import NatsJournal
+from writ_bus.nats.store import NatsStore
+from writ_bus.port import Entry
+from writ_contracts.records import Record
 
 LINE = "writ.journal.x"
 
@@ -179,8 +180,8 @@ async def test_a_key_that_a_copy_does_not_have_yet_is_asked_of_the_leader(
     async def kept(*_: object) -> Record | None:
         return Record(1, "p.k", b"kept", {}, 0.0)
 
-    monkeypatch.setattr("writ_bus.store.direct_get_last", nothing)
-    monkeypatch.setattr("writ_bus.store.leader_get", kept)
+    monkeypatch.setattr("writ_bus.nats.store.direct_get_last", nothing)
+    monkeypatch.setattr("writ_bus.nats.store.leader_get", kept)
     connection: Any = SimpleNamespace(clustered=clustered)
     replies: Any = None
     assert await NatsStore(connection, replies, "S", "p").get("k") == found

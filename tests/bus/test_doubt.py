@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from writ_bus.errors import Full, TimedOut, Unreachable
-from writ_bus.journal import NatsJournal
+from writ_bus.nats.journal import NatsJournal
 from writ_bus.port import Entry
 
 ENTRY = Entry(subject="writ.journal.x", data=b"", event_id="e", filter="writ.journal.x", expected=0)
@@ -22,7 +22,7 @@ def journal(monkeypatch: pytest.MonkeyPatch, *answers: Exception) -> NatsJournal
     async def nothing(*_: object, **__: object) -> list[Any]:
         return []
 
-    monkeypatch.setattr("writ_bus.journal.PATIENCE", 0.05)
+    monkeypatch.setattr("writ_bus.nats.journal.PATIENCE", 0.05)
     connection: Any = SimpleNamespace(wait_up=nothing)
     replies: Any = None
     made = NatsJournal(connection, replies, "S", "writ.journal.>", "writ.event.>")

@@ -8,16 +8,16 @@ from typing import Any, cast
 import pytest
 from msgspec import structs
 
-from writ_bus import generations, streams
 from writ_bus.errors import Conflict, Unreachable
-from writ_bus.jetstream import call
-from writ_bus.nats_bus import NatsBus
+from writ_bus.nats.bus import NatsBus
+from writ_bus.nats.jetstream import call
+from writ_bus.nats.replies import Replies
 from writ_bus.port import Entry
-from writ_bus.replies import Replies
-from writ_bus.streams import Sizes, provision
 from writ_contracts import subjects
+from writ_nats_server import journal_generations, streams
+from writ_nats_server.streams import Sizes, provision
 from writ_testing.eventually import eventually
-from writ_testing.nats_server import WritServer, writ_server
+from writ_testing.peers.nats_server import WritServer, writ_server
 
 SIZES = Sizes(journal=64 << 20, params=16 << 20, results=16 << 20)
 WRITERS, TOGETHER, ROUNDS = 12, 8, 6
@@ -72,11 +72,11 @@ async def test_a_server_that_does_not_know_yet_who_takes_what_is_sent_to_a_close
     bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
     await executor.journal.append(entry("one"))
     end = await executor.journal.append(entry("two"))
-    config = await generations._config(bootstrap.replies)
+    config = await journal_generations._config(bootstrap.replies)
     closed = {**config, "subjects": [subjects.JOURNAL_CLOSED]}
     await call(bootstrap.replies, f"STREAM.UPDATE.{subjects.JOURNAL_STREAM}", closed)
     late = Late(bootstrap.replies)
-    assert await generations._reached(cast(Replies, late)) == end
+    assert await journal_generations._reached(cast(Replies, late)) == end
     assert late.asked == 4
 
 
@@ -94,9 +94,9 @@ async def test_a_journal_is_open_again_one_step_after_its_bound_is_as_before(
             asked.append((request["subjects"] == [subjects.JOURNAL], request["max_msgs"]))
         return await call(replies, verb, request)
 
-    for module in (generations, streams):
+    for module in (journal_generations, streams):
         monkeypatch.setattr(module, "call", told)
-    await generations.take_out(bootstrap.replies, SIZES, 1, 1)
+    await journal_generations.take_out(bootstrap.replies, SIZES, 1, 1)
     assert asked == [(False, -1), (False, 2), (False, -1), (True, -1)]
 
 
@@ -109,8 +109,8 @@ async def test_what_is_being_stored_as_the_journal_closes_stays_in_it(server: Wr
         for _ in range(ROUNDS):
             count = len(writers.stored)
             await eventually(lambda count=count: writers.more_than(count + 200), what="some events")  # type: ignore[misc]
-            last = (await generations.state(bootstrap.replies)).usage.last_sequence - 100
-            await generations.take_out(bootstrap.replies, SIZES, first, last)
+            last = (await journal_generations.state(bootstrap.replies)).usage.last_sequence - 100
+            await journal_generations.take_out(bootstrap.replies, SIZES, first, last)
             first = last + 1
         writers.over.set()
     there = await sequences(server)
@@ -128,10 +128,10 @@ async def test_what_comes_before_an_archive_and_is_in_none_keeps_the_range(serve
     for number in range(6):
         await executor.journal.append(entry(f"one-{number}"))
     with pytest.raises(Conflict, match="begins at 1, before 3"):
-        await generations.take_out(bootstrap.replies, SIZES, 3, 4)
+        await journal_generations.take_out(bootstrap.replies, SIZES, 3, 4)
     assert await sequences(server) == {1, 2, 3, 4, 5, 6}
-    await generations.take_out(bootstrap.replies, SIZES, 1, 4)
-    await generations.take_out(bootstrap.replies, SIZES, 1, 4)  # whoever died is called again
+    await journal_generations.take_out(bootstrap.replies, SIZES, 1, 4)
+    await journal_generations.take_out(bootstrap.replies, SIZES, 1, 4)  # whoever died is called again
     assert await sequences(server) == {5, 6}
 
 
@@ -143,7 +143,7 @@ async def test_a_large_journal_may_hold_less_and_a_full_one_more_for_a_while(ser
     bootstrap = await server.bus("bootstrap")
     await provision(bootstrap, [], structs.replace(sizes, journal=20 << 30))
     await server.process.reload()
-    await generations.make_room(bootstrap.replies, 60 << 30)
-    assert (await generations.state(bootstrap.replies)).usage.max_bytes == 60 << 30
+    await journal_generations.make_room(bootstrap.replies, 60 << 30)
+    assert (await journal_generations.state(bootstrap.replies)).usage.max_bytes == 60 << 30
     await provision(bootstrap, [], SIZES)
-    assert (await generations.state(bootstrap.replies)).usage.max_bytes == SIZES.journal
+    assert (await journal_generations.state(bootstrap.replies)).usage.max_bytes == SIZES.journal

@@ -8,11 +8,11 @@ import pytest
 from msgspec import json
 from msgspec.structs import replace
 
-from writ_bus.leaf import Listener
-from writ_bus.leaf_config import LeafPlan, Link, render_leaf
-from writ_bus.server_process import ServerProcess
+from writ_nats_server.leaf import Listener
+from writ_nats_server.leaf_config import LeafPlan, Link, render_leaf
+from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
-from writ_testing.nats_server import WritServer, free_port
+from writ_testing.peers.nats_server import WritServer, free_port
 from writ_trust.keys import Key, generate_seed
 
 REFUSED = "TLS Handshake Failure"

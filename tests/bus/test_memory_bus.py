@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from writ_bus.port import Bus
-from writ_testing.bus_suite import BusSuite
-from writ_testing.memory_broker import Broker
-from writ_testing.memory_bus import MemoryBus
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
+from writ_testing.suites.bus import BusSuite
 
 
 class MemoryGround:

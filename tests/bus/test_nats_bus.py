@@ -11,11 +11,11 @@ import pytest
 from nats.aio.msg import Msg
 
 from writ_bus.errors import TimedOut, Unreachable
-from writ_bus.nats_bus import NatsBus
+from writ_bus.nats.bus import NatsBus
 from writ_bus.port import Bus, Delivery
-from writ_testing.bus_suite import BusSuite
-from writ_testing.nats_server import WritServer, writ_server
-from writ_testing.work_suite import DURABLE, STREAM, dispatch
+from writ_testing.peers.nats_server import WritServer, writ_server
+from writ_testing.suites.bus import BusSuite
+from writ_testing.suites.work import DURABLE, STREAM, dispatch
 
 
 class NatsGround:

@@ -13,11 +13,11 @@ import pytest_asyncio
 
 from writ_bus.errors import Forbidden
 from writ_bus.grammar import matches
-from writ_bus.nats_bus import NatsBus
+from writ_bus.nats.bus import NatsBus
 from writ_bus.port import Message
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
-from writ_testing.ground import SOON, echo, service
-from writ_testing.nats_server import WritServer, writ_server
+from writ_testing.peers.nats_server import WritServer, writ_server
+from writ_testing.suites.bus_fixture import SOON, echo, service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from writ_bus.nats_bus import NatsBus
+from writ_bus.nats.bus import NatsBus
 from writ_bus.port import Delivery, Message, Service
 from writ_contracts import subjects
-from writ_testing.ground import SOON, eventually, service
-from writ_testing.nats_server import WritServer, writ_server
-from writ_testing.work_suite import DURABLE, STREAM, dispatch
+from writ_testing.peers.nats_server import WritServer, writ_server
+from writ_testing.suites.bus_fixture import SOON, eventually, service
+from writ_testing.suites.work import DURABLE, STREAM, dispatch
 
 TARGETS = (
     "writ.journal.op.alice.aaaaaaaaaaaaaaaaaaaaaaaaaa.cancelled",

@@ -10,16 +10,16 @@ import pytest
 from msgspec.structs import replace
 
 from writ_bus.errors import Refused, TimedOut, Unreachable
-from writ_bus.leaf import Listener
-from writ_bus.nats_bus import NatsBus, connect
-from writ_bus.options import TlsOptions
-from writ_bus.server_config import TlsFiles, parties, render
-from writ_bus.server_process import check_config
-from writ_bus.streams import provision
-from writ_testing.ground import ASK, REQUESTS, SOON, echo, eventually, everybody, service
-from writ_testing.nats_server import WritServer, free_port, transport_info, writ_server
-from writ_testing.peers import program
-from writ_testing.work_suite import STREAM, dispatch
+from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.options import TlsOptions
+from writ_nats_server.config import TlsFiles, parties, render
+from writ_nats_server.leaf import Listener
+from writ_nats_server.process import check_config
+from writ_nats_server.streams import provision
+from writ_testing.peers.nats_server import WritServer, free_port, transport_info, writ_server
+from writ_testing.peers.programs import program
+from writ_testing.suites.bus_fixture import ASK, REQUESTS, SOON, echo, eventually, everybody, service
+from writ_testing.suites.work import STREAM, dispatch
 from writ_trust.keys import Key, generate_seed
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from writ_bus.errors import Refused, TimedOut, Unreachable
-from writ_bus.nats_bus import connect
-from writ_bus.server_process import ServerProcess, find_binary
-from writ_testing.ground import SOON
-from writ_testing.nats_server import anybody, free_port, open_server
+from writ_bus.nats.bus import connect
+from writ_nats_server.process import ServerProcess, find_binary
+from writ_testing.peers.nats_server import anybody, free_port, open_server
+from writ_testing.suites.bus_fixture import SOON
 
 
 def test_the_binary_is_the_one_of_this_environment() -> None:
@@ -72,7 +72,7 @@ async def test_a_reload_with_a_broken_file_is_refused_and_nothing_changes(tmp_pa
 
 async def test_a_reload_that_does_not_happen_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_server(tmp_path) as (process, _):
-        monkeypatch.setattr("writ_bus.server_process.READY_WITHIN", 0.3)
+        monkeypatch.setattr("writ_nats_server.process.READY_WITHIN", 0.3)
         process.pause()
         try:
             with pytest.raises(TimedOut, match="did not reload"):

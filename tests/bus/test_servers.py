@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from msgspec import json
 
-from writ_bus import servers
 from writ_bus.errors import Forbidden, Refused
+from writ_bus.nats import monitoring
+from writ_bus.nats.monitoring import Figures, figures
 from writ_bus.port import Entry, Message
-from writ_bus.servers import Figures, figures
 from writ_testing.eventually import eventually
-from writ_testing.memory_bus import MemoryBus
-from writ_testing.nats_server import writ_server
+from writ_testing.memory.bus import MemoryBus
+from writ_testing.peers.nats_server import writ_server
 
 SUBJECT = "writ.journal.op.alice.o1.dispatched.a.web-1"
 
@@ -52,7 +52,7 @@ def servers_streams() -> tuple[str, ...]:
 async def test_many_consumers_are_counted_and_not_told_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "MOST_CONSUMERS", 1)
+    monkeypatch.setattr(monitoring, "MOST_CONSUMERS", 1)
     async with writ_server(tmp_path) as server:
         audit = await server.bus("audit")
 
@@ -83,7 +83,7 @@ async def test_of_what_is_replicated_the_leader_is_believed(monkeypatch: pytest.
         consumer = {"name": "agent-a", "cluster": {"leader": "n1"}, "num_pending": messages}
         details = [{"stream_detail": [{**stream, "consumer_detail": [consumer]}]}]
         state = {"server_name": server, "connections": 3}
-        data = state if subject == servers.STATE else {"consumers": 1, "account_details": details}
+        data = state if subject == monitoring.STATE else {"consumers": 1, "account_details": details}
         return json.encode({"server": {"name": server}, "data": data})
 
     bus = MemoryBus()

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from writ_bus.errors import Forbidden, Refused
-from writ_bus.nats_bus import NatsBus, connect
-from writ_bus.streams import Sizes, consumer, differences, provision, streams
-from writ_testing.ground import SOON
-from writ_testing.nats_server import anybody, open_server, writ_server
+from writ_bus.nats.bus import NatsBus, connect
+from writ_nats_server.streams import Sizes, consumer, differences, provision, streams
+from writ_testing.peers.nats_server import anybody, open_server, writ_server
+from writ_testing.suites.bus_fixture import SOON
 
 SIZES = Sizes(journal=1 << 20, params=1 << 20, results=1 << 20)
 
@@ -72,7 +72,7 @@ async def test_a_stream_that_cannot_become_what_is_wanted_is_told(bus: NatsBus) 
 
 
 async def test_a_server_that_is_too_old_is_told(bus: NatsBus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("writ_bus.streams.API_LEVEL", 99)
+    monkeypatch.setattr("writ_nats_server.streams.API_LEVEL", 99)
     with pytest.raises(Refused, match="API level is 5, Writ needs 99"):
         await provision(bus, [], SIZES)
 

@@ -11,8 +11,8 @@ from writ_bus import tracing
 from writ_bus.port import Answer, Bus, Delivery, Endpoint, Entry, Message, Service
 from writ_bus.traced import TracedBus, traced
 from writ_contracts import subjects
-from writ_testing.bus_suite import BusSuite
-from writ_testing.memory_bus import MemoryBus
+from writ_testing.memory.bus import MemoryBus
+from writ_testing.suites.bus import BusSuite
 
 OPERATION = "a" * 26
 EVENT = subjects.operation_event("alice", OPERATION, "requested")

@@ -7,9 +7,6 @@ from msgspec import structs
 from tests.contracts.messages import sample
 
 from writ_bus.port import Entry
-from writ_client.archive import making
-from writ_client.archive.format import SEAL, Manifest, digest_of
-from writ_client.bundles import BundleWriter
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Claim, Receipt
 from writ_contracts.catalogue.control import JournalArchive
@@ -17,7 +14,10 @@ from writ_contracts.decisions import Decision, Grant
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import encode
-from writ_testing.memory_bus import MemoryBus
+from writ_proof.archive import write
+from writ_proof.archive.format import SEAL, Manifest, digest_of
+from writ_proof.bundles import BundleWriter
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, sign
@@ -110,9 +110,9 @@ def seal(manifest: Manifest, **more: Any) -> bytes:
     return encode(event)
 
 
-async def make(path: Path, bus: MemoryBus, plan: making.Plan) -> Manifest:
+async def make(path: Path, bus: MemoryBus, plan: write.Plan) -> Manifest:
     with BundleWriter(path) as writer:
-        made = await making.write(bus.journal, writer, plan, [POLICY.public])
+        made = await write.write(bus.journal, writer, plan, [POLICY.public])
         assert made.checked.problems == []
         writer.put(SEAL, seal(made.manifest))
         writer.publish()

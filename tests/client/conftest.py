@@ -9,15 +9,15 @@ from click.testing import CliRunner, Result
 from tests.client.commands import Command
 from tests.client.scripted_executor import ScriptedExecutor
 
-from writ_bus.nats_bus import NatsBus
-from writ_client.command.main import cli
-from writ_testing.nats_server import WritServer, writ_server
+from writ_bus.nats.bus import NatsBus
+from writ_cli.main import cli
+from writ_testing.peers.nats_server import WritServer, writ_server
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever process is asked how it is may take its time."""
-    monkeypatch.setattr("writ_client.house.readiness.PROBE_SECONDS", 10.0)
+    monkeypatch.setattr("writ_installation.processes.readiness.PROBE_SECONDS", 10.0)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.client import standin
 
-from writ_client.house.home import Home, host_token
-from writ_client.house.report import HouseReport, read_report
+from writ_installation.files.home import Home, host_token
+from writ_installation.processes.report import HouseReport, read_report
 from writ_testing.eventually import eventually
 
 WITHIN = 60.0

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import msgspec
 
-from writ_client.command.main import refuse
-from writ_client.house.home import Home
-from writ_client.house.services import Table
-from writ_client.house.supervisor import House, Options
+from writ_cli.main import refuse
+from writ_documents.atomic_files import write_atomically
+from writ_installation.files.home import Home
+from writ_installation.processes.services import Table
+from writ_installation.supervisor.supervisor import House, Options
 from writ_runtime.health import Health, listening
 from writ_runtime.metrics import Metrics
-from writ_runtime.service import RunFile, write_atomically
+from writ_runtime.service import RunFile
 from writ_runtime.signals import Stop
 
 

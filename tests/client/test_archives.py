@@ -12,31 +12,31 @@ from msgspec import json, structs
 from tests.client.archives import MALLORY, OPERATIONS, POLICY, append, events_of, id_of, journal_of, make, seal
 from tests.contracts.messages import sample
 
-from writ_client.archive import checking, making, reading
-from writ_client.archive.format import SEAL, Manifest, Segment, decode_line, digest_of
-from writ_client.bundles import MANIFEST, BundleWriter, Damaged
-from writ_client.house.backup import draft_of
-from writ_client.house.home import Home
 from writ_contracts import journal
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Conflict
 from writ_contracts.ids import operation_id
 from writ_contracts.wire import encode
-from writ_testing.bundles import rewritten
+from writ_installation.archives.backup import draft_of
+from writ_installation.files.home import Home
+from writ_proof.archive import check, read, write
+from writ_proof.archive.format import SEAL, Manifest, Segment, decode_line, digest_of
+from writ_proof.bundles import MANIFEST, BundleWriter, Damaged
+from writ_testing.fakes.bundles import rewritten
 from writ_trust.statements import sign
 
 
 @pytest.fixture
 async def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An archive of eight operations in segments of seven events."""
-    monkeypatch.setattr(making, "SEGMENT_EVENTS", 7)
-    plan = making.Plan(generation=1, first=1, last=3 * OPERATIONS, previous="")
+    monkeypatch.setattr(write, "SEGMENT_EVENTS", 7)
+    plan = write.Plan(generation=1, first=1, last=3 * OPERATIONS, previous="")
     await make(tmp_path / "whole.writ", await journal_of(OPERATIONS), plan)
     return tmp_path / "whole.writ"
 
 
-def verify(path: Path) -> checking.Verified:
-    return checking.verify(path, [POLICY.public])
+def verify(path: Path) -> check.Verified:
+    return check.verify(path, [POLICY.public])
 
 
 def test_a_whole_archive_holds_and_says_what_it_is(whole: Path) -> None:
@@ -49,10 +49,10 @@ def test_a_whole_archive_holds_and_says_what_it_is(whole: Path) -> None:
 
 
 def test_an_operation_is_found_in_it_with_all_its_events(whole: Path) -> None:
-    trace = reading.trace(whole, id_of(3))
+    trace = read.trace(whole, id_of(3))
     assert [event.kind for event in trace.events] == ["requested", "started", "finished"]
     assert [event.sequence for event in trace.events] == [10, 11, 12]
-    assert reading.trace(whole, operation_id("alice", "another")).events == []
+    assert read.trace(whole, operation_id("alice", "another")).events == []
 
 
 def segments(members: dict[str, bytes]) -> list[str]:
@@ -177,9 +177,9 @@ async def test_a_signature_that_does_not_hold_is_told_with_its_event(tmp_path: P
     forged = structs.replace(requested, decision=sign(MALLORY, json.decode(requested.decision.payload, type=Decision)))
     for expected, event in ((0, forged), (7, started), (8, finished)):
         await append(bus, 2, event, expected)
-    plan = making.Plan(generation=1, first=1, last=9, previous="")
+    plan = write.Plan(generation=1, first=1, last=9, previous="")
     with BundleWriter(tmp_path / "one.writ") as writer:
-        made = await making.write(bus.journal, writer, plan, [POLICY.public])
+        made = await write.write(bus.journal, writer, plan, [POLICY.public])
         assert [problem.sequence for problem in made.checked.problems] == [7]
         assert made.manifest.damaged == [7]
         writer.put(SEAL, seal(made.manifest))
@@ -189,24 +189,24 @@ async def test_a_signature_that_does_not_hold_is_told_with_its_event(tmp_path: P
 
 async def test_archives_follow_each_other(tmp_path: Path) -> None:
     bus = await journal_of(6)
-    first = await make(tmp_path / "1", bus, making.Plan(generation=1, first=1, last=9, previous=""))
+    first = await make(tmp_path / "1", bus, write.Plan(generation=1, first=1, last=9, previous=""))
     name = digest_of(first.encoded())
-    await make(tmp_path / "2", bus, making.Plan(generation=2, first=10, last=15, previous=name))
-    await make(tmp_path / "3", bus, making.Plan(generation=3, first=16, last=18, previous="0" * 64))
+    await make(tmp_path / "2", bus, write.Plan(generation=2, first=10, last=15, previous=name))
+    await make(tmp_path / "3", bus, write.Plan(generation=3, first=16, last=18, previous="0" * 64))
     archives = [verify(tmp_path / number) for number in "123"]
-    checking.follow(archives[:2])
+    check.follow(archives[:2])
     for wrong in (archives, archives[1::-1], [archives[0], archives[2]]):
         with pytest.raises(Damaged, match="does not follow"):
-            checking.follow(wrong)
+            check.follow(wrong)
 
 
 async def test_the_same_range_makes_the_same_manifest_and_a_range_with_a_hole_none(tmp_path: Path) -> None:
     bus = await journal_of(3)
-    plan = making.Plan(generation=1, first=1, last=9, previous="")
+    plan = write.Plan(generation=1, first=1, last=9, previous="")
     made = [await make(tmp_path / name, bus, plan) for name in "ab"]
     assert made[0].encoded() == made[1].encoded()
     with BundleWriter(tmp_path / "c") as writer, pytest.raises(Conflict):
-        await making.write(bus.journal, writer, structs.replace(plan, last=10), [POLICY.public])
+        await write.write(bus.journal, writer, structs.replace(plan, last=10), [POLICY.public])
 
 
 def test_a_file_that_is_there_is_never_overwritten_and_what_was_left_half_is(whole: Path) -> None:

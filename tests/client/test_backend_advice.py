@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from writ_client.command.advice import ADVICE, OTHERWISE, advice
-from writ_client.command.backends import _row_of
+from writ_cli.operations.backends import _row_of
+from writ_cli.operations.target_advice import ADVICE, OTHERWISE, advice
 from writ_contracts.backends import Step, Visit
 from writ_contracts.requests import TargetView
 

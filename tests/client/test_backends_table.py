@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from writ_client.command.advice import advice
-from writ_client.command.backends import COLUMNS, Row, _show
-from writ_client.command.output import Screen
+from writ_cli.operations.backends import COLUMNS, Row, _show
+from writ_cli.operations.target_advice import advice
+from writ_cli.output import Screen
 from writ_contracts.backends import Step, StepName, Visit
 
 VERSIONS = {"python": "3.13.5", "systemd": "257", "apt": "3.0.4", "restic": "0.18.0", "btrfs": "6.14"}

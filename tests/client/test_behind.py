@@ -5,18 +5,18 @@ import asyncio
 import pytest
 from tests.client.scripted_executor import ScriptedExecutor
 
-from writ_client import waiting
+from writ_client import operation_wait
 from writ_client.client import Writ
 from writ_contracts.errors import Invalid
 from writ_contracts.requests import OperationView
-from writ_testing.memory_bus import MemoryBus
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key, generate_seed
 
 
 async def test_run_goes_on_though_an_executor_has_not_read_of_the_operation_yet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(operation_wait, "POLL_SECONDS", 0.05)
     bus = MemoryBus()
     executor = ScriptedExecutor(bus)
     await executor.serve()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tests.client import standin
 
-from writ_client.house.child import Child, tie
-from writ_client.house.home import Home
-from writ_client.house.services import Service
+from writ_installation.files.home import Home
+from writ_installation.processes.child import Child, tie
+from writ_installation.processes.services import Service
 from writ_testing.eventually import eventually
 
 

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.client.scripted_executor import ScriptedExecutor
 
-from writ_client import asking, waiting, wishes
+from writ_client import operation_wait, request_signing, service_calls
 from writ_client.client import Writ
-from writ_client.failures import error_of
 from writ_contracts import errors, journal
 from writ_contracts.agents import Progress
 from writ_contracts.errors import CODES
+from writ_contracts.failures import error_of
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import Answer, Failure, RequestStatement
-from writ_testing.memory_bus import MemoryBus
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import open_signed
@@ -61,7 +61,7 @@ async def test_an_unsigned_request_has_a_key_of_its_own_all_the_same(writ: Writ,
 async def test_a_lost_answer_is_asked_for_again_with_the_same_key(
     writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "ATTEMPT_SECONDS", 1.0)  # enough for the second one on a slow machine
+    monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 1.0)  # enough for the second one on a slow machine
 
     async def lost() -> Answer:
         _, request = executor.requests[-1]
@@ -135,7 +135,7 @@ async def test_a_refusal_without_record_is_raised_as_its_kind(
 async def test_run_returns_on_the_event_without_waiting_for_a_poll(
     writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "POLL_SECONDS", 60.0)
+    monkeypatch.setattr(operation_wait, "POLL_SECONDS", 60.0)
     executor.outcome = None
     heard: list[str] = []
     async with asyncio.timeout(5):
@@ -154,7 +154,7 @@ async def test_run_returns_on_the_event_without_waiting_for_a_poll(
 async def test_run_finds_the_outcome_though_every_event_was_lost(
     writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(operation_wait, "POLL_SECONDS", 0.05)
     executor.mute = True
     async with asyncio.timeout(5):
         assert (await writ.run("service_restart", "a")).outcome == "succeeded"
@@ -194,7 +194,7 @@ async def test_waiting_for_what_never_was_is_invalid(writ: Writ) -> None:
 async def test_waiting_gives_up_when_nobody_answers_for_long(
     writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "SILENCE_SECONDS", 0.0)
+    monkeypatch.setattr(operation_wait, "SILENCE_SECONDS", 0.0)
     monkeypatch.setattr("writ_client.queries.QUERY_SECONDS", 0.05)
     async with Writ(MemoryBus(), KEY, "alice") as lonely:
         with pytest.raises(errors.Unreachable):
@@ -237,7 +237,7 @@ async def test_events_that_were_missed_are_filled_from_the_record(writ: Writ, ex
 async def test_events_end_though_the_record_cannot_be_read(
     writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(operation_wait, "POLL_SECONDS", 0.1)
     executor.audit_away = True
     await writ.submit("service_restart", "a", idempotency_key="k")
     async with asyncio.timeout(10):
@@ -282,11 +282,13 @@ async def test_a_crowd_of_listeners_each_hears_of_its_own_operation(writ: Writ, 
 
 
 def test_keys_and_salts_are_never_the_same_twice() -> None:
-    assert len({wishes.new_key() for _ in range(100)} | {wishes.new_salt() for _ in range(100)}) == 200
+    assert (
+        len({request_signing.new_key() for _ in range(100)} | {request_signing.new_salt() for _ in range(100)}) == 200
+    )
 
 
 def test_an_event_that_is_not_known_is_passed_over() -> None:
-    from writ_client.following import of_trace, read
+    from writ_client.operation_events import of_trace, read
 
     assert read("of_tomorrow", b"{}", {}) is None
     assert of_trace(1, "security", {"id": "1"}) is None

@@ -9,7 +9,7 @@ import click
 from tests.client.commands import Command
 from tests.client.scripted_executor import ScriptedExecutor
 
-from writ_client.command.main import cli
+from writ_cli.main import cli
 from writ_contracts import journal
 from writ_contracts.ids import operation_id
 

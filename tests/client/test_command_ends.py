@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from tests.client.commands import Command
 from tests.client.scripted_executor import DENIED, ScriptedExecutor
 
-from writ_client import asking, queries
-from writ_client.command.main import cli
+from writ_cli.main import cli
+from writ_client import queries, service_calls
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import Answer, Failure
-from writ_testing.nats_server import WritServer
+from writ_testing.peers.nats_server import WritServer
 from writ_trust.keys import generate_seed
 
 
@@ -186,7 +186,7 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
 async def test_an_answer_that_never_comes_says_how_to_ask_again(
     command: Command, served: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "ATTEMPT_SECONDS", 0.1)
+    monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
     monkeypatch.setattr("writ_client.client.SUBMIT_SECONDS", 0.3)
 
     async def silent() -> Answer:
@@ -226,7 +226,7 @@ import runpy, sys
 
 class Interrupts:
     def find_spec(self, name, path=None, target=None):
-        if name == "writ_client.command.main":
+        if name == "writ_cli.main":
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Interrupts())

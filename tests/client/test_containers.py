@@ -11,23 +11,24 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from writ_bus.server_process import ServerProcess
-from writ_client.command.main import cli
+from writ_cli.main import cli
 from writ_client.context import Context, open_bus
-from writ_client.house import containers, lists
-from writ_client.house.admin import add_principal
-from writ_client.house.backup import back_up
-from writ_client.house.certificates import for_servers
-from writ_client.house.containers import configurations, environment, write_environment
-from writ_client.house.home import Home
-from writ_client.house.keeper import Keeper
-from writ_client.house.leaves import Site, add_site
-from writ_client.house.nats import sizes
-from writ_client.house.site import Site as Installed
 from writ_contracts.errors import Conflict, Denied, Invalid, WritError
-from writ_runtime.files import read_agents, read_inventory
+from writ_documents.readers import read_agents, read_inventory
+from writ_installation.administration.principals import add_principal
+from writ_installation.archives.backup import back_up
+from writ_installation.files import list_edits
+from writ_installation.files.home import Home
+from writ_installation.files.site import Site as Installed
+from writ_installation.nats.cluster_certificate import for_servers
+from writ_installation.nats.leaf_sites import Site, add_site
+from writ_installation.nats.server import sizes
+from writ_installation.provisioner import folders
+from writ_installation.provisioner.folders import configurations, environment, write_environment
+from writ_installation.provisioner.provisioner import Keeper
+from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
-from writ_testing.nats_server import free_port
+from writ_testing.peers.nats_server import free_port
 
 
 def made(folder: Path, *words: str) -> str:
@@ -53,20 +54,20 @@ def test_init_again_changes_nothing_and_the_number_of_servers_stays(tmp_path: Pa
     made(tmp_path, "--servers", "3")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     with pytest.raises(Conflict, match="has 3 NATS servers"):
-        containers.init(tmp_path / ".writ", 1)
+        folders.init(tmp_path / ".writ", 1)
 
 
 def test_an_installation_of_writ_up_is_left_alone(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["init", "--home", str(tmp_path / ".writ")]).exit_code == 0
     with pytest.raises(Conflict, match="runs without containers"):
-        containers.init(tmp_path / ".writ", 1)
+        folders.init(tmp_path / ".writ", 1)
     assert not (tmp_path / ".writ" / "config").exists()
 
 
 def test_the_environment_holds_nothing_secret_and_keeps_the_lines_of_others(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("# mine\nTZ=UTC\nWRIT_UID=1\n")
-    home = containers.init(tmp_path / ".writ", 3)
+    home = folders.init(tmp_path / ".writ", 3)
     write_environment(path, environment(home))
     lines = path.read_text().splitlines()
     assert lines[:2] == ["# mine", "TZ=UTC"]
@@ -78,7 +79,7 @@ def test_the_environment_holds_nothing_secret_and_keeps_the_lines_of_others(tmp_
 
 
 def test_three_servers_know_each_other_by_a_certificate(tmp_path: Path) -> None:
-    home = containers.init(tmp_path / ".writ", 3)
+    home = folders.init(tmp_path / ".writ", 3)
     texts = [path.read_text() for path in configurations(home)]
     assert len(texts) == 3
     for text in texts:
@@ -139,8 +140,8 @@ class Served:
 async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     port, monitor = free_port(), free_port()
     for name, value in {"CLIENT_PORT": port, "MONITOR_PORT": monitor, "STORE": str(tmp_path / "data")}.items():
-        monkeypatch.setattr(containers, name, value)
-    served = Served(tmp_path, containers.init(tmp_path / ".writ", 1), port, monitor)
+        monkeypatch.setattr(folders, name, value)
+    served = Served(tmp_path, folders.init(tmp_path / ".writ", 1), port, monitor)
     await served.start()
     yield served
     await served.stop()
@@ -185,7 +186,7 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_told(kept: tuple[Home
     assert (home.servers / "nats.conf").read_text() == config
     home.agents.write_text(before)
     home.make_key("agent-new")
-    lists.append(home.agents, "agents", {"pool": "new", "key": home.key("agent-new").public}, unique="key")
+    list_edits.append(home.agents, "agents", {"pool": "new", "key": home.key("agent-new").public}, unique="key")
     await eventually(lambda: _well(keeper), what="all is well again")
     bus = await open_bus(Context(principal="agent-new", url=url), home.key("agent-new").seed, wait=20)
     await bus.drain(1.0)
@@ -208,7 +209,7 @@ async def test_a_first_site_counts_when_nats_has_been_started_again_and_until_th
 
 
 async def test_a_backup_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
-    home = containers.init(tmp_path / ".writ", 1)
+    home = folders.init(tmp_path / ".writ", 1)
     with pytest.raises(Invalid, match=r"of containers: stop them, and back it up as a folder"):
         await back_up(home, tmp_path / "one.backup", None, print)
     state = str(tmp_path / "var")

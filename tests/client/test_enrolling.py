@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 from tests.client.commands import Command
 
-from writ_bus.connection import TlsOptions
 from writ_bus.errors import Forbidden, TimedOut
-from writ_client.command import agents
-from writ_client.house import enrolling, tokens
-from writ_client.house.enrolling import Joined, enrol
-from writ_client.house.founding import found
-from writ_client.house.home import Home
-from writ_client.house.tokens import Ticket
+from writ_bus.nats.connection import TlsOptions
+from writ_bus.private_files import read_private
+from writ_cli.installation import agents
 from writ_contracts.errors import Denied, WritError
-from writ_runtime.files import read_private
+from writ_enrolment import enrolment
+from writ_enrolment.enrolment import Joined, enrol
+from writ_installation.files import tokens
+from writ_installation.files.create import found
+from writ_installation.files.home import Home
+from writ_trust.enrolment_tickets import Ticket
 from writ_trust.keys import generate_seed
 
 POOL = "local-far"
@@ -40,7 +41,7 @@ async def test_of_two_at_once_on_one_host_the_second_takes_the_key_of_the_first(
         (folder / f"agent-{POOL}.seed").chmod(0o600)
         return generate_seed()
 
-    monkeypatch.setattr(enrolling, "generate_seed", meanwhile)
+    monkeypatch.setattr(enrolment, "generate_seed", meanwhile)
     with pytest.raises(FileNotFoundError):
         await enrol(tokens.read_ticket(token), folder, TlsOptions(ca=str(tmp_path / "none.pem")), {})
     assert read_private(folder / f"agent-{POOL}.seed") == first
@@ -93,7 +94,7 @@ async def test_whoever_is_cut_off_because_another_used_the_token_is_told_that(
             raise answer
         return answer
 
-    monkeypatch.setattr(enrolling, "_connect", connect)
+    monkeypatch.setattr(enrolment, "_connect", connect)
     with pytest.raises(Denied, match="used, expired, or taken back") as told:
         await enrol(tokens.read_ticket(token), tmp_path / "etc", None, {})
     assert not isinstance(told.value, Forbidden)

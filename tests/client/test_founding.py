@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writ_client.house import lists
-from writ_client.house.founding import add_missing_pools, default_policy, found
-from writ_client.house.home import Home, host_token, is_here
-from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.errors import ConfigError, Conflict, Invalid
 from writ_contracts.ids import TOKEN_PATTERN
-from writ_runtime import yamlfile
-from writ_runtime.config import ConfigError
-from writ_runtime.files import read_agents, read_inventory, read_principals
+from writ_documents import yaml_file
+from writ_documents.readers import read_agents, read_inventory, read_principals
+from writ_installation.files import list_edits
+from writ_installation.files.create import add_missing_pools, default_policy, found
+from writ_installation.files.home import Home, host_token, is_here
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,7 +87,7 @@ def test_a_folder_of_somebody_else_is_no_home(tmp_path: Path) -> None:
 def test_pools_that_are_new_in_the_inventory_get_keys_once(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     found(home)
-    lists.append(home.inventory, "targets", {"id": "d", "role": "testing", "backend": "docker"}, unique="id")
+    list_edits.append(home.inventory, "targets", {"id": "d", "role": "testing", "backend": "docker"}, unique="id")
     assert add_missing_pools(home) == ["docker"]
     assert add_missing_pools(home) == []
 
@@ -108,23 +107,23 @@ FORMS = {
 def test_an_entry_is_added_to_every_form_of_list(tmp_path: Path, form: str) -> None:
     path = tmp_path / "file.yaml"
     path.write_text(FORMS[form])
-    before = yamlfile.read(path).data
-    lists.append(path, "principals", {"id": "b", "roles": ["y", "z"]}, unique="id")
-    after = yamlfile.read(path).data
+    before = yaml_file.read(path).data
+    list_edits.append(path, "principals", {"id": "b", "roles": ["y", "z"]}, unique="id")
+    after = yaml_file.read(path).data
     assert after == {**before, "principals": [*before["principals"], {"id": "b", "roles": ["y", "z"]}]}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for comment in ("# who", "# the first", "# she"):
         assert (comment in path.read_text()) == (comment in FORMS[form])
     with pytest.raises(Conflict, match="'b' is there already"):
-        lists.append(path, "principals", {"id": "b"}, unique="id")
+        list_edits.append(path, "principals", {"id": "b"}, unique="id")
 
 
 @given(st.text(max_size=40))
 def test_whatever_a_value_is_it_is_read_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("lists") / "file.yaml"
     path.write_text("targets:\n- id: a\n")
-    lists.append(path, "targets", {"id": "b", "note": text}, unique="id")
-    assert yamlfile.read(path).data["targets"][1] == {"id": "b", "note": text}
+    list_edits.append(path, "targets", {"id": "b", "note": text}, unique="id")
+    assert yaml_file.read(path).data["targets"][1] == {"id": "b", "note": text}
 
 
 def test_principals_of_a_new_installation(tmp_path: Path) -> None:

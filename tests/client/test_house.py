@@ -10,17 +10,19 @@ import pytest
 from tests.client.houses import AGENT, WITHIN, start, up
 
 from writ_client.context import Context, open_bus
-from writ_client.house import child, lists, supervisor
-from writ_client.house.admin import add_principal
-from writ_client.house.founding import found
-from writ_client.house.home import Home, host_token
-from writ_client.house.outside import down, restart, status, to_restart
-from writ_client.house.supervisor import Options
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
-from writ_runtime import yamlfile
-from writ_runtime.files import read_agents
-from writ_testing.nats_server import free_port
-from writ_testing.searching import alive, files, folders, modes
+from writ_documents import yaml_file
+from writ_documents.readers import read_agents
+from writ_installation.administration.principals import add_principal
+from writ_installation.files import list_edits
+from writ_installation.files.create import found
+from writ_installation.files.home import Home, host_token
+from writ_installation.processes import child
+from writ_installation.status.control import down, restart, status, to_restart
+from writ_installation.supervisor import supervisor
+from writ_installation.supervisor.supervisor import Options
+from writ_testing.peers.nats_server import free_port
+from writ_testing.search import alive, files, folders, modes
 
 
 async def test_an_empty_folder_becomes_an_installation_for_its_owner_alone(tmp_path: Path) -> None:
@@ -200,7 +202,7 @@ async def test_new_pools_get_keys_accounts_and_here_an_agent(tmp_path: Path) -> 
             ("second", {"connection": {"host": host_token()}, "agent": "local-second"}),
         ):
             entry: dict[str, object] = {"id": name, "role": "staging", "backend": "local"}
-            lists.append(one.home.inventory, "targets", {**entry, **more}, unique="id")
+            list_edits.append(one.home.inventory, "targets", {**entry, **more}, unique="id")
         await one.until(lambda: one.pid("agent-local-second") is not None)
         pools = {agent.pool for agent in read_agents(one.home.agents).agents}
         assert pools == {f"local-{host_token()}", "local-elsewhere", "local-second"}
@@ -213,9 +215,9 @@ async def test_new_pools_get_keys_accounts_and_here_an_agent(tmp_path: Path) -> 
 
 
 async def _without(home: Home, target: str) -> None:
-    data = yamlfile.read(home.inventory).data
+    data = yaml_file.read(home.inventory).data
     data["targets"] = [entry for entry in data["targets"] if entry["id"] != target]
-    lists.write(home.inventory, "", data)
+    list_edits.write(home.inventory, "", data)
 
 
 async def test_a_wrong_file_changes_nothing_and_is_named(tmp_path: Path) -> None:

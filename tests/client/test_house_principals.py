@@ -9,13 +9,13 @@ from tests.client.houses import WITHIN, start, up
 
 from writ_bus.errors import Forbidden
 from writ_client.context import Context, open_bus
-from writ_client.house import lists
-from writ_client.house.admin import add_principal, admitted
-from writ_client.house.home import Home
-from writ_client.house.report import read_report
 from writ_contracts.errors import Conflict, Invalid
-from writ_runtime import yamlfile
-from writ_runtime.files import read_principals
+from writ_documents import yaml_file
+from writ_documents.readers import read_principals
+from writ_installation.administration.principals import add_principal, admitted
+from writ_installation.files import list_edits
+from writ_installation.files.home import Home
+from writ_installation.processes.report import read_report
 
 
 async def test_a_principal_that_is_added_is_let_in_at_once(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ async def test_a_principal_that_is_added_while_the_house_comes_up_is_let_in(tmp_
         operator = Context(principal="operator", url=one.report.url)
         await (await open_bus(operator, one.home.key("principal-operator").seed, wait=30)).close()
         entry = {"id": "bob", "kind": "human", "roles": [], "key": one.home.make_key("principal-bob").public}
-        lists.append(one.home.principals, "principals", entry, unique="id")
+        list_edits.append(one.home.principals, "principals", entry, unique="id")
         await one.until(lambda: "READY" in one.said)
         assert await admitted(one.home, "bob", one.home.key("principal-bob").seed)
     finally:
@@ -56,8 +56,8 @@ async def test_a_principal_that_is_removed_is_shut_out(tmp_path: Path) -> None:
         assert (await add_principal(one.home, "bob", "human", [], None)).admitted is True
         bob = Context(principal="bob", url=one.report.url)
         bus = await open_bus(bob, one.home.key("principal-bob").seed, wait=20)
-        data = yamlfile.read(one.home.principals).data
-        lists.write(one.home.principals, "", {"principals": data["principals"][:1]})
+        data = yaml_file.read(one.home.principals).data
+        list_edits.write(one.home.principals, "", {"principals": data["principals"][:1]})
         # Said when bob was let in, and once more when NATS has taken in the end of it, not while it does.
         await one.until(lambda: one.said.count("as in the files again") > 1 and not bus.connected)
         with pytest.raises(Forbidden):

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from writ_bus.server_process import find_binary
-from writ_client.house import initial, ssh_keys
-from writ_client.house.founding import SERVICES, found
-from writ_client.house.home import Home, host_token
-from writ_client.house.initial import init
-from writ_client.house.nats import sizes
-from writ_client.house.site import Site
-from writ_client.house.targets import Address, HostKey, Wish, add_ssh_target
-from writ_contracts.errors import Conflict
-from writ_runtime.config import ConfigError
-from writ_runtime.files import read_agents, read_inventory, read_principals
+from writ_contracts.errors import ConfigError, Conflict
+from writ_documents.readers import read_agents, read_inventory, read_principals
+from writ_installation import initialise
+from writ_installation.administration.targets import Address, HostKey, Wish, add_ssh_target
+from writ_installation.files import ssh_keys
+from writ_installation.files.create import SERVICES, found
+from writ_installation.files.home import Home, host_token
+from writ_installation.files.site import Site
+from writ_installation.initialise import init
+from writ_installation.nats.server import sizes
+from writ_nats_server.process import find_binary
 
 SITE = Site(url="nats://writ.example.org:4222", listen="127.0.0.1", port=4222, monitor_port=8222)
 SOMEBODY = "daemon"
@@ -106,7 +106,7 @@ def test_what_could_not_be_finished_leaves_nothing_and_can_be_tried_again(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(initial, "sizes", full)
+        patched.setattr(initialise, "sizes", full)
         with pytest.raises(OSError, match="No space"):
             init(tmp_path / "home", SITE)
     assert list((tmp_path / "home").iterdir()) == []
@@ -136,7 +136,7 @@ def test_sizes_that_cannot_be_are_refused_with_their_file_and_never_half_taken(
 def test_split_keys_are_roots_services_read_as_a_group_and_the_keeper_writes_its_own_folder_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(initial, "GROUP", SOMEBODY)
+    monkeypatch.setattr(initialise, "GROUP", SOMEBODY)
     monkeypatch.setattr(ssh_keys, "SSH_AGENT", SOMEBODY_ELSE)
     keeper = pwd.getpwnam(SOMEBODY)
     home = init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var"), store=str(tmp_path / "store")))
@@ -158,7 +158,7 @@ def test_split_keys_are_roots_services_read_as_a_group_and_the_keeper_writes_its
 def test_split_a_targets_key_is_the_ssh_agents_alone_who_enters_no_folder_of_the_services(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(initial, "GROUP", SOMEBODY)
+    monkeypatch.setattr(initialise, "GROUP", SOMEBODY)
     monkeypatch.setattr(ssh_keys, "SSH_AGENT", SOMEBODY_ELSE)
     agent = pwd.getpwnam(SOMEBODY_ELSE)
     home = init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var")))
@@ -178,7 +178,7 @@ def test_split_a_targets_key_is_the_ssh_agents_alone_who_enters_no_folder_of_the
 def test_split_without_its_users_says_how_they_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    monkeypatch.setattr(initial, "GROUP", "writ-nobody" if missing == "GROUP" else SOMEBODY)
+    monkeypatch.setattr(initialise, "GROUP", "writ-nobody" if missing == "GROUP" else SOMEBODY)
     monkeypatch.setattr(ssh_keys, "SSH_AGENT", "writ-nobody" if missing == "SSH_AGENT" else SOMEBODY_ELSE)
     with pytest.raises(ConfigError, match="systemd-sysusers"):
         init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var")))

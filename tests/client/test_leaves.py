@@ -13,17 +13,16 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from tests.client.houses import up
 
-from writ_bus.cluster import TlsFiles
-from writ_bus.leaf import Listener
-from writ_bus.server_process import check_config
-from writ_client.house.certificates import for_servers
-from writ_client.house.home import Home, host_token
-from writ_client.house.leaves import Shown, Site, add_site, check_place, listener, read_leaves, write_site
-from writ_client.house.nats import Address, configuration
-from writ_contracts.errors import Invalid
-from writ_runtime.config import ConfigError
-from writ_testing.house import local_target, prepare
-from writ_testing.nats_server import free_port
+from writ_contracts.errors import ConfigError, Invalid
+from writ_installation.files.home import Home, host_token
+from writ_installation.nats.cluster_certificate import for_servers
+from writ_installation.nats.leaf_sites import Shown, Site, add_site, check_place, listener, read_leaves, write_site
+from writ_installation.nats.server import Address, configuration
+from writ_nats_server.cluster import TlsFiles
+from writ_nats_server.leaf import Listener
+from writ_nats_server.process import check_config
+from writ_testing.installations.installation import local_target, prepare
+from writ_testing.peers.nats_server import free_port
 
 HUB = ("nats://hub.example.org:7500",)
 ADDRESS = Address(host="127.0.0.1", port=4222, monitor_port=8222)

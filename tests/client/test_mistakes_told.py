@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from writ_client.command.main import cli
+from writ_cli.main import cli
 
 EXAMPLES = Path(__file__).parents[2] / "policies" / "examples"
 LISTS = ("--inventory", EXAMPLES / "inventory.yaml", "--principals", EXAMPLES / "principals.yaml")

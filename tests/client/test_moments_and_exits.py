@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from msgspec import json
 
 from writ_bus import errors as bus_errors
-from writ_client.command import moments
-from writ_client.command.exits import Exit, of_error, of_outcome
-from writ_client.command.main import refuse
-from writ_client.command.output import harmless
+from writ_cli import times
+from writ_cli.exit_status import Exit, of_error, of_outcome
+from writ_cli.main import refuse
+from writ_cli.output import harmless
 from writ_contracts import errors
+from writ_contracts.errors import ConfigError
 from writ_contracts.journal import Outcome
-from writ_runtime.config import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -21,29 +21,29 @@ from writ_runtime.config import ConfigError
     [("90", 90), ("90s", 90), ("1.5", 1.5), ("15m", 900), ("2h", 7200), ("7d", 604800), ("1w", 604800)],
 )
 def test_spans(text: str, seconds: float) -> None:
-    assert moments.seconds(text) == seconds
+    assert times.seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "-5", "2 h", "1e99", "nan", "inf", "2h\n", "tomorrow"])
 def test_what_is_no_span_is_refused(text: str) -> None:
     with pytest.raises(errors.Invalid):
-        moments.seconds(text)
+        times.seconds(text)
 
 
 def test_instants_are_spans_before_now_or_iso_times() -> None:
-    assert moments.instant("2h", now=10_000.0) == 2800.0
-    assert moments.instant("2026-11-25T14:30:00Z", now=0) == 1795617000.0
-    assert moments.instant("2026-11-25T14:30:00+01:00", now=0) == 1795613400.0
-    assert moments.instant("2026-11-25", now=0) > 0
+    assert times.instant("2h", now=10_000.0) == 2800.0
+    assert times.instant("2026-11-25T14:30:00Z", now=0) == 1795617000.0
+    assert times.instant("2026-11-25T14:30:00+01:00", now=0) == 1795613400.0
+    assert times.instant("2026-11-25", now=0) > 0
     with pytest.raises(errors.Invalid):
-        moments.instant("yesterday", now=0)
+        times.instant("yesterday", now=0)
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.00321, "3.21 ms"), (1.44, "1.4 s"), (125, "2 min 5 s"), (12_000, "3 h 20 min")]
 )
 def test_durations_for_people(seconds: float, text: str) -> None:
-    assert moments.span(seconds) == text
+    assert times.span(seconds) == text
 
 
 @pytest.mark.parametrize("outcome", Outcome.__args__)  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from writ_client.command.main import cli
+from writ_cli.main import cli
 
 POLICIES = Path(__file__).parents[2] / "policies"
 PRODUCTION = POLICIES / "production-security-focused.yaml"
@@ -278,7 +278,7 @@ def test_less_coverage_than_was_asked_for_fails(bare: CliRunner, tmp_path: Path)
 
 def test_the_rules_are_loaded_when_they_are_wanted_and_not_before() -> None:
     script = (
-        "import sys; from writ_client.command.main import cli; import click;"
+        "import sys; from writ_cli.main import cli; import click;"
         "assert 're2' not in sys.modules and 'writ_rules' not in sys.modules;"
         "cli.get_command(click.Context(cli), 'policy').list_commands(click.Context(cli));"
         "assert 're2' in sys.modules"

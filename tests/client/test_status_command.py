@@ -2,9 +2,9 @@
 
 import pytest
 
-from writ_client.command.house import _show_status
-from writ_client.command.output import Screen
-from writ_client.house.outside import HouseStatus, ProcessStatus
+from writ_cli.installation.lifecycle import _show_status
+from writ_cli.output import Screen
+from writ_installation.status.control import HouseStatus, ProcessStatus
 
 
 def shown(capsys: pytest.CaptureFixture[str], one: ProcessStatus) -> str:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from writ_client.house.elsewhere import places
-from writ_client.house.home import Home
-from writ_client.house.outside import status
-from writ_client.house.site import Site
-from writ_runtime.config import ConfigError
+from writ_contracts.errors import ConfigError
+from writ_installation.files.home import Home
+from writ_installation.files.site import Site
+from writ_installation.status.control import status
+from writ_installation.status.foreign_processes import places
 from writ_runtime.health import Attention, Check, Health, listening
 from writ_runtime.metrics import Metrics
-from writ_testing.house import RunningHouse, prepare, running_house
-from writ_testing.nats_server import free_port
+from writ_testing.installations.installation import RunningHouse, prepare, running_house
+from writ_testing.peers.nats_server import free_port
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 

@@ -11,19 +11,20 @@ import pytest
 from msgspec import structs
 
 from writ_bus.port import Message
-from writ_client.house import lists, tokens
-from writ_client.house.enrolments import Enrolments, finish
-from writ_client.house.founding import found
-from writ_client.house.home import Home
-from writ_client.house.nats import Address, configuration
-from writ_client.house.tokens import Ticket, Token
 from writ_contracts import subjects
 from writ_contracts.enrolment import Enrol, Enrolment
 from writ_contracts.errors import Conflict, Denied, Full, Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.notices import Notice
 from writ_contracts.wire import encode
-from writ_runtime.files import read_agents
-from writ_testing.searching import containing, files
+from writ_documents.readers import read_agents
+from writ_installation.files import list_edits, tokens
+from writ_installation.files.create import found
+from writ_installation.files.home import Home
+from writ_installation.files.tokens import Token
+from writ_installation.nats.server import Address, configuration
+from writ_installation.provisioner.enrolments import Enrolments, finish
+from writ_testing.search import containing, files
+from writ_trust.enrolment_tickets import Ticket
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
@@ -162,7 +163,7 @@ async def test_the_key_of_a_sites_link_is_no_agents(home: Home, door: Door) -> N
     token, ticket = made(home)
     link = a_key()
     entry = {"site": "north", "pool": POOL, "key": link.public}
-    lists.write(home.leaves, "# Sites.\n", {"listen": "0.0.0.0", "port": 7422, "leaves": [entry]})
+    list_edits.write(home.leaves, "# Sites.\n", {"listen": "0.0.0.0", "port": 7422, "leaves": [entry]})
     with pytest.raises(Conflict, match="the link of site north"):
         await door.ask(signed(ticket, link), token.id)
 
@@ -201,7 +202,7 @@ async def test_whenever_the_keeper_dies_the_token_is_good_for_one_key_and_that_c
     home: Home, door: Door, monkeypatch: pytest.MonkeyPatch, name: str, after: bool
 ) -> None:
     (token, ticket), key, other = made(home), a_key(), a_key()
-    module = lists if name == "append" else tokens
+    module = list_edits if name == "append" else tokens
     doing = getattr(module, name)
 
     def dies(*args: Any, **options: Any) -> None:
@@ -227,7 +228,7 @@ async def test_whenever_the_keeper_dies_the_token_is_good_for_one_key_and_that_c
 async def test_a_key_whose_entry_is_there_cannot_come_back_when_it_is_taken_out(home: Home, door: Door) -> None:
     (token, ticket), key = made(home), a_key()
     tokens.use(home, token, key.public)
-    lists.append(home.agents, "agents", {"pool": POOL, "key": key.public}, unique="key")
+    list_edits.append(home.agents, "agents", {"pool": POOL, "key": key.public}, unique="key")
     finish(home)  # who wrote the entry died then
     home.agents.write_text("agents: []\n")
     with pytest.raises(Denied, match="taken out again"):

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 from tests.client.houses import WITHIN, start
 
-from writ_bus.server_process import ServerProcess
 from writ_client.client import Writ
-from writ_client.house.home import Home, host_token
+from writ_installation.files.home import Home, host_token
+from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
-from writ_testing.house import Ended, RunningHouse, prepare, running_house
-from writ_testing.nats_server import free_port, free_ports
+from writ_testing.installations.installation import Ended, RunningHouse, prepare, running_house
+from writ_testing.peers.nats_server import free_port, free_ports
 
 HERE = host_token()
 

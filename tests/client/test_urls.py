@@ -2,8 +2,8 @@
 
 import pytest
 
-from writ_client.house.urls import checked_servers
 from writ_contracts.errors import Invalid
+from writ_installation.nats.urls import checked_servers
 
 
 @pytest.mark.parametrize(

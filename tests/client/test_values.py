@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct, field
 
-from writ_client.command.values import parse
+from writ_cli.operations.parameter_words import parse
 from writ_contracts.errors import Invalid
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from deploy.grafana.generate import DASHBOARDS
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from tests.docs.test_runbooks import METRIC, made
 
-from writ_testing.dashboards import DASHBOARDS
-from writ_testing.peers import program
+from writ_testing.peers.programs import program
 
 GRAFANA = Path(__file__).parents[2] / "deploy/grafana"
 ASKED_FOR = ("overview", "policy", "pools", "audit", "operation")

@@ -6,11 +6,11 @@ from typing import Any
 
 import jsonschema
 import pytest
+from docs.generate import asyncapi
+from docs.generate.__main__ import DOCUMENTS, main
 
 from writ_contracts.registry import CHANNELS
-from writ_runtime.yamlfile import parse
-from writ_testing import asyncapi
-from writ_testing.generate_docs import DOCUMENTS, main
+from writ_documents.yaml_file import parse
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = Path(__file__).with_name("asyncapi-3.0.0.schema.json")  # of AsyncAPI (Apache-2.0), without its examples

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from writ_client.command.exits import Exit
+from docs.generate.metrics_table import registries
+
+from writ_cli.exit_status import Exit
 from writ_contracts.errors import CODES
-from writ_testing.metrics_table import registries
 
 ROOT = Path(__file__).parents[2]
 OPERATING = (ROOT / "docs/operating.md").read_text()
@@ -40,9 +41,9 @@ def test_the_lines_of_the_plugin_example_are_those_of_the_test_plugin() -> None:
         (ROOT / "libs/testing" / name).read_text()
         for name in (
             "pyproject.toml",
-            "writ_testing/operations.py",
-            "writ_testing/handlers.py",
-            "writ_testing/evaluators.py",
+            "writ_testing/plugin/operations.py",
+            "writ_testing/plugin/handlers.py",
+            "writ_testing/plugin/evaluators.py",
         )
     ]
     blocks = re.findall(r"^```(?:python|toml|text)\n(.*?)^```$", PLUGINS, re.MULTILINE | re.DOTALL)

@@ -17,7 +17,7 @@ from writ_contracts.journal import OperationEvent, Outcome
 from writ_contracts.registry import CHANNELS
 from writ_contracts.requests import Request
 from writ_contracts.wire import MSGPACK, decode
-from writ_policy.statements import check_statement
+from writ_policy.decisions.statements import check_statement
 
 TEXT = (Path(__file__).parents[2] / "docs/requests.md").read_text()
 ISSUED_AT = 1767225600.0

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from docs.generate.metrics_table import registries
 
-from writ_testing.metrics_table import registries
-from writ_testing.peers import program
+from writ_testing.peers.programs import program
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy/prometheus"

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from writ_client.client import Writ
-from writ_testing.house import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
 
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_RATE": "100000", "WRIT_BURST": "100000"}
 RULES: list[dict[str, Any]] = [

@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from writ_bus.connection import Options
 from writ_bus.errors import TimedOut, Unreachable
-from writ_bus.nats_bus import NatsBus, connect
-from writ_bus.server_config import inbox_prefix
-from writ_bus.server_process import ServerProcess
+from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.connection import Options
+from writ_contracts.subjects import inbox_prefix
+from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse
-from writ_testing.nats_server import free_port, open_server
+from writ_testing.installations.installation import RunningHouse
+from writ_testing.peers.nats_server import free_port, open_server
 from writ_trust.keys import Key, generate_seed
 
 ENVIRON = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "2", "WRIT_SWEEP": "0.3"}

@@ -17,7 +17,7 @@ from writ_contracts.journal import Started
 from writ_contracts.wire import decode, decode_event, encode
 from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
 
 CATALOGUE = load_catalogue()
 CONTROLS = {"name": "all_control", "operations": [o.name for o in CATALOGUE.values() if o.control], "allowed": True}

@@ -13,9 +13,9 @@ from tests.docs.test_runbooks import ALERTS, METRIC
 from tests.e2e.watching import Prometheus, running, scraping
 
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse
-from writ_testing.nats_server import free_port
-from writ_testing.peers import program
+from writ_testing.installations.installation import RunningHouse
+from writ_testing.peers.nats_server import free_port
+from writ_testing.peers.programs import program
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 WITHIN = 60.0

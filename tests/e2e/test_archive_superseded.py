@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from tests.e2e.test_journal_archive import ADMIN, ENVIRON, archivable, archive
 
-from writ_client.archive.making import control_digest
 from writ_client.client import Writ
-from writ_client.house import journal
-from writ_client.house.journal import Archiver, bootstrapped
 from writ_contracts.errors import Conflict
 from writ_contracts.requests import OperationView
-from writ_testing.house import RunningHouse, open_policy, prepare, running_house
+from writ_installation.archives import journal
+from writ_installation.archives.journal import Archiver, bootstrapped
+from writ_proof.archive.write import control_digest
+from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
 
 
 @pytest.fixture

@@ -14,15 +14,16 @@ from msgspec import json, msgpack
 
 from writ_bus.port import Bus
 from writ_client.context import Context, open_bus
-from writ_client.house.admin import admitted
-from writ_client.house.tokens import make, read_ticket
 from writ_contracts import subjects
 from writ_contracts.journal import Refused
 from writ_contracts.registry import CHANNELS, Role, Style
 from writ_contracts.wire import MSGPACK, decode_event
-from writ_runtime.service import write_atomically
+from writ_documents.atomic_files import write_atomically
+from writ_installation.administration.principals import admitted
+from writ_installation.files.tokens import make
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_trust.enrolment_tickets import read_ticket
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CANARY = "canary-71c2ab"

@@ -9,8 +9,8 @@ from tests.architecture.test_k8s import SCALED
 from tests.e2e.watching import Prometheus, scraping
 
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, local_target, prepare, running_house
-from writ_testing.more_agents import POOL
+from writ_testing.installations.extra_agents import POOL
+from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 QUERY = SCALED["spec"]["triggers"][0]["metadata"]["query"].replace('pool="ssh"', f'pool="{POOL}"')

@@ -13,15 +13,22 @@ import pytest_asyncio
 from tests.e2e.robbed import holding
 
 from writ_bus.port import Bus
-from writ_client.house.readiness import read_run_file
 from writ_contracts import subjects
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.wire import decode
+from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
-from writ_testing.house import Ended, RunningHouse, local_target, open_policy, prepare, running_house
-from writ_testing.peers import program
-from writ_testing.sshd import USER, Sshd, make_key, sshd
-from writ_testing.tailscale_local_api import LocalApi, Peer, local_api, node_key
+from writ_testing.installations.installation import (
+    Ended,
+    RunningHouse,
+    local_target,
+    open_policy,
+    prepare,
+    running_house,
+)
+from writ_testing.peers.programs import program
+from writ_testing.peers.sshd import USER, Sshd, make_key, sshd
+from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 TESTERS = {"name": "testers", "operations": ["backend_test", "audit_read"], "user_roles": ["operator"], "allowed": True}

@@ -8,22 +8,22 @@ from typing import Any
 import pytest
 from msgspec import Struct, json
 
-from writ_bus import snapshots
-from writ_bus.jetstream import call
-from writ_bus.nats_bus import NatsBus
+from writ_bus.nats.bus import NatsBus
+from writ_bus.nats.jetstream import call
 from writ_client.client import Writ
-from writ_client.house.backup import restore
-from writ_client.house.home import Home, host_token
-from writ_client.house.journal import bootstrapped
-from writ_client.house.nats import Address, BundledServer, free_port
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, WritError
 from writ_contracts.requests import OperationView
-from writ_runtime.service import DRAFT
-from writ_testing.bundles import rewritten
+from writ_documents.atomic_files import DRAFT
+from writ_installation.archives.backup import restore
+from writ_installation.archives.journal import bootstrapped
+from writ_installation.files.home import Home, host_token
+from writ_installation.nats.server import Address, BundledServer, free_port
+from writ_nats_server import snapshots
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, local_target, open_policy, prepare, running_house
-from writ_testing.load import load
+from writ_testing.fakes.bundles import rewritten
+from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.load import load
 
 STOPS: dict[str, Any] = {"name": "stops", "operations": ["stop_set", "stop_lift", "operation_cancel"], "allowed": True}
 ENVIRON = {"WRIT_SWEEP": "0.2", "WRIT_RATE": "10000", "WRIT_BURST": "10000", "WRIT_LEASE": "2", "WRIT_HEARTBEAT": "0.3"}

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from writ_client.client import Writ
-from writ_testing.house import RunningHouse, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DOCUMENT = Path(__file__).parents[2] / "docs/requests.md"

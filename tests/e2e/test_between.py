@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 
 from writ_client.client import Writ
-from writ_runtime.service import write_atomically
+from writ_documents.atomic_files import write_atomically
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, open_policy, prepare, running_house
-from writ_testing.more_agents import POOL, more_agents
+from writ_testing.installations.extra_agents import POOL, more_agents
+from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_START_WINDOW": "30", "WRIT_RATE": "10000"}

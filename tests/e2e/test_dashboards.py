@@ -8,16 +8,16 @@ from itertools import cycle
 
 import pytest
 import pytest_asyncio
+from deploy.grafana.generate import DASHBOARDS
 from tests.docs.test_dashboards import page
 from tests.e2e.test_metrics import lint
 from tests.e2e.watching import Prometheus, scraping
 
 from writ_client.client import Writ
 from writ_contracts.errors import WritError
-from writ_testing.dashboards import DASHBOARDS
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, local_target, open_policy, prepare, running_house
-from writ_testing.sshd import sshd
+from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.peers.sshd import sshd
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 WITHIN = 60.0

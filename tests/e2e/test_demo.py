@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from writ_testing.searching import cmdline, environ, pids
+from writ_testing.search import cmdline, environ, pids
 
 PROMISED = (
     "allow",

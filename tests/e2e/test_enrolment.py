@@ -16,15 +16,23 @@ import pytest_asyncio
 from msgspec import json, structs
 
 from writ_bus.errors import Forbidden, TimedOut, Unreachable
+from writ_bus.private_files import read_private
 from writ_client.context import Context, open_bus
-from writ_client.house import tokens
 from writ_contracts import subjects
 from writ_contracts.journal import ControlEvent, SecurityEvent
 from writ_contracts.wire import decode_event
-from writ_runtime.files import read_agents, read_private
-from writ_runtime.service import write_atomically
+from writ_documents.atomic_files import write_atomically
+from writ_documents.readers import read_agents
+from writ_installation.files import tokens
 from writ_testing.eventually import eventually
-from writ_testing.house import Ended, RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import (
+    Ended,
+    RunningHouse,
+    local_target,
+    open_policy,
+    prepare,
+    running_house,
+)
 from writ_trust.keys import Key, generate_seed
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]

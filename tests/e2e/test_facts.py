@@ -17,9 +17,9 @@ from writ_contracts.errors import WritError
 from writ_contracts.facts import ScanReport
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.wire import decode_event, encode
-from writ_runtime import yamlfile
+from writ_documents import yaml_file
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
 from writ_trust.statements import read
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -61,7 +61,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runni
         local_target("gone-1", folder / "files", agent="nobody-there", connection={"host": "elsewhere"}),
     ]
     pins: tuple[str, dict[str, Any]] = ("pins", {"kind": "service", "roles": ["scanner"]})
-    home = prepare(folder, targets=targets, policy=yamlfile.dump(POLICY), principals=[pins])
+    home = prepare(folder, targets=targets, policy=yaml_file.dump(POLICY), principals=[pins])
     async with running_house(folder, home=home, executors=2) as running:
         yield running
 

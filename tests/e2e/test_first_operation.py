@@ -10,7 +10,6 @@ import pytest
 from msgspec import json
 
 from writ_client.client import Writ
-from writ_client.house.home import host_token
 from writ_contracts.agents import Claim, Receipt
 from writ_contracts.audit import SearchQuery
 from writ_contracts.decisions import Decision, Grant
@@ -18,11 +17,12 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import AgentKey
 from writ_contracts.requests import OperationView
 from writ_contracts.signing import Signed
-from writ_runtime.files import read_agents
-from writ_testing import searching
+from writ_documents.readers import read_agents
+from writ_installation.files.home import host_token
+from writ_testing import search
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse
-from writ_testing.searching import containing
+from writ_testing.installations.installation import RunningHouse
+from writ_testing.search import containing
 from writ_trust.statements import digest, open_signed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -84,7 +84,7 @@ async def test_a_secret_is_found_nowhere(house: RunningHouse, writ: Writ, files:
     assert wrong.error
     assert CANARY not in wrong.error.message
     assert CANARY not in house.logs()
-    assert containing(searching.files(house.home.root), CANARY) == []
+    assert containing(search.files(house.home.root), CANARY) == []
     assert CANARY not in await metrics_of(house)
 
 
@@ -205,4 +205,4 @@ async def test_a_cancel_ends_the_whole_process_tree(house: RunningHouse, writ: W
 
 def _marked(operation_id: str) -> list[int]:
     """Processes whose environment names the operation."""
-    return [pid for pid in searching.pids() if operation_id.encode() in searching.environ(pid)]
+    return [pid for pid in search.pids() if operation_id.encode() in search.environ(pid)]

@@ -11,7 +11,7 @@ from writ_client.client import Writ
 from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import Full
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, prepare, running_house
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 BURST = 40

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from msgspec import json
 
-from writ_bus.streams import Sizes
 from writ_client.client import Writ
 from writ_contracts.errors import Full
+from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
-from writ_testing.house import open_policy, prepare, running_house
-from writ_testing.load import fill
+from writ_testing.installations.installation import open_policy, prepare, running_house
+from writ_testing.installations.load import fill
 
 STOPS: dict[str, Any] = {"name": "stops", "operations": ["stop_set", "operation_cancel"], "allowed": True}
 ENVIRON = {"WRIT_SWEEP": "0.2", "WRIT_RATE": "10000", "WRIT_BURST": "10000", "WRIT_REFUSAL_BURST": "10000"}

@@ -17,10 +17,10 @@ from writ_contracts.inventory import Target
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.subjects import SECURITY
 from writ_contracts.wire import decode_event
-from writ_runtime.files import read_inventory
+from writ_documents.readers import read_inventory
 from writ_testing.eventually import eventually
-from writ_testing.forgery import Change, Forger, changed
-from writ_testing.house import RunningHouse
+from writ_testing.fakes.rogue_executor import Change, Forger, changed
+from writ_testing.installations.installation import RunningHouse
 from writ_trust.keys import Key, generate_seed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

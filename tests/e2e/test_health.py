@@ -6,8 +6,8 @@ import urllib.request
 import pytest
 from msgspec import json
 
-from writ_client.house.readiness import read_run_file
-from writ_testing.house import RunningHouse
+from writ_installation.processes.readiness import read_run_file
+from writ_testing.installations.installation import RunningHouse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 KINDS = ("policy", "audit", "executor-1", "executor-2", "agent-")

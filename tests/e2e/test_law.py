@@ -24,12 +24,12 @@ from writ_contracts.errors import Untrusted, WritError
 from writ_contracts.journal import Finished, Refused
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, decode_event, encode
-from writ_runtime.files import read_agents, read_inventory
-from writ_testing import searching
+from writ_documents.readers import read_agents, read_inventory
+from writ_testing import search
 from writ_testing.eventually import eventually
-from writ_testing.forgery import Forger
-from writ_testing.house import RunningHouse
-from writ_testing.searching import containing
+from writ_testing.fakes.rogue_executor import Forger
+from writ_testing.installations.installation import RunningHouse
+from writ_testing.search import containing
 from writ_trust.sealing import seal
 from writ_trust.statements import open_signed
 
@@ -237,7 +237,7 @@ async def test_7_secrets_stay_out(house: RunningHouse, alice: Writ, files: Path)
             except WritError as error:
                 told.append(str(error).encode())
     assert not any(mark in text for mark in _spellings(CANARY) for text in told)
-    assert containing(searching.files(house.home.root), *_spellings(CANARY)) == []
+    assert containing(search.files(house.home.root), *_spellings(CANARY)) == []
     for process in house.report.processes:
         assert CANARY.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes()
         assert CANARY.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()

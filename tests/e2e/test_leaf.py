@@ -12,18 +12,18 @@ import pytest
 import pytest_asyncio
 from tests.e2e.depot import ENVIRON, POOL, node_without_rules, reaches, said, site_of
 
-from writ_bus.leaf import next_of
 from writ_bus.port import Delivery
 from writ_client.client import Writ
-from writ_client.following import Event
+from writ_client.operation_events import Event
 from writ_contracts import subjects
 from writ_contracts.agents import Progress
 from writ_contracts.requests import OperationView
+from writ_nats_server.leaf import next_of
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, local_target, prepare, running_house
-from writ_testing.load import settled
-from writ_testing.nats_server import free_port
-from writ_testing.tcp_proxy import TcpProxy, tcp_proxy
+from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.load import settled
+from writ_testing.peers.nats_server import free_port
+from writ_testing.peers.tcp_proxy import TcpProxy, tcp_proxy
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 YARD = "local-yard"

@@ -7,11 +7,11 @@ import pytest
 import pytest_asyncio
 from tests.e2e.depot import ENVIRON, POOL, node_without_rules, reaches, said, site_of
 
-from writ_client.house.certificates import for_servers
 from writ_contracts import subjects
+from writ_installation.nats.cluster_certificate import for_servers
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, local_target, prepare, running_house
-from writ_testing.nats_server import free_port
+from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.peers.nats_server import free_port
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 NAME = f"agent-{POOL}"

@@ -4,13 +4,13 @@ import asyncio
 import subprocess
 
 import pytest
+from docs.generate.metrics_table import registries
 from tests.e2e.test_health import get
 
 from writ_client.client import Writ
-from writ_client.house.readiness import read_run_file
-from writ_testing.house import RunningHouse
-from writ_testing.metrics_table import registries
-from writ_testing.peers import program
+from writ_installation.processes.readiness import read_run_file
+from writ_testing.installations.installation import RunningHouse
+from writ_testing.peers.programs import program
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TOOLS = ("process_", "python_gc_")

@@ -12,10 +12,10 @@ from msgspec import json
 from tests.e2e.test_health import get
 
 from writ_client.client import Writ
-from writ_client.house.readiness import read_run_file
-from writ_executor.success import FEWEST
+from writ_executor.success_rate import FEWEST
+from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, local_target, running_house
+from writ_testing.installations.installation import RunningHouse, local_target, running_house
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 WITHIN = 40.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
 
 TARGETS = [local_target("web-1", Path("/nowhere")), {"id": "thing-1", "role": "testing", "backend": "fake"}]
 

@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from click.testing import CliRunner, Result
 
+from writ_cli.main import cli
 from writ_client.client import Writ
-from writ_client.command.main import cli
 from writ_contracts.errors import Denied
-from writ_testing.house import RunningHouse, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 CONTROLS: dict[str, Any] = {

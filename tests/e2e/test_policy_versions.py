@@ -19,7 +19,7 @@ from writ_contracts.journal import SecurityEvent
 from writ_contracts.policies import StoredPolicy
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONTROLS: dict[str, Any] = {

@@ -10,7 +10,7 @@ import pytest_asyncio
 from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 AUDITORS = {"name": "auditors_read", "operations": ["audit_read"], "allowed": True, "user_roles": ["auditor"]}

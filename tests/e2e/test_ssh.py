@@ -20,10 +20,10 @@ from tests.e2e.test_grants import security
 
 from writ_client.client import Writ
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, open_policy, prepare, running_house
-from writ_testing.searching import alive, cmdline, containing, contents, environ, files, pids
-from writ_testing.sshd import Sshd, descendants, make_key, sshd
-from writ_testing.tailscale_local_api import LocalApi, Peer, local_api, node_key
+from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
+from writ_testing.peers.sshd import Sshd, descendants, make_key, sshd
+from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
+from writ_testing.search import alive, cmdline, containing, contents, environ, files, pids
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 POOL = "ssh"

@@ -16,7 +16,7 @@ from tests.e2e.robbed import CATALOGUE, GIVEN, KEY, decided, holding, robbed, st
 
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
-from writ_client import wishes
+from writ_client import request_signing
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.agents import (
@@ -36,7 +36,7 @@ from writ_contracts.operations import Operation, Risk
 from writ_contracts.requests import Answer, Request
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse
+from writ_testing.installations.installation import RunningHouse
 from writ_trust.sealing import SealKey
 from writ_trust.statements import read, sign
 
@@ -224,9 +224,11 @@ async def test_a_signature_is_for_one_operation_of_one_principal_also_after_a_re
     house: RunningHouse, files: Path
 ) -> None:
     (files / "once").write_text("x")
-    request = wishes.unsigned("web-1", {"file_path": str(files / "once")}, idempotency_key="the-one")
+    request = request_signing.unsigned("web-1", {"file_path": str(files / "once")}, idempotency_key="the-one")
     key = house.home.key("principal-alice")
-    signed = wishes.signed(request, key, "alice", "file_delete", salt=wishes.new_salt(), now=time.time())
+    signed = request_signing.signed(
+        request, key, "alice", "file_delete", salt=request_signing.new_salt(), now=time.time()
+    )
     async with holding(house, "principal-alice") as alice, holding(house, "principal-bob") as bob:
 
         async def ask(bus: Bus, who: str, what: Request, operation: str = "file_delete") -> Answer:

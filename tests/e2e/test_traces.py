@@ -11,8 +11,8 @@ from tests.runtime.collector import Collector, Seen, collecting
 
 from writ_client.client import Writ
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, local_target, open_policy, prepare, running_house
-from writ_testing.nats_server import free_port
+from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.peers.nats_server import free_port
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 CANARY = "canary-91c4d7"

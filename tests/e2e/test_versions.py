@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from writ_client.client import Writ
-from writ_client.house import services
-from writ_client.house.home import host_token
+from writ_installation.files.home import host_token
+from writ_installation.processes import services
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, prepare, running_house
-from writ_testing.load import load
+from writ_testing.installations.installation import RunningHouse, prepare, running_house
+from writ_testing.installations.load import load
 
 pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]

@@ -12,11 +12,11 @@ from urllib.request import urlopen
 import yaml
 from msgspec import json
 
-from writ_client.house.readiness import read_run_file
+from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse
-from writ_testing.nats_server import free_port
-from writ_testing.peers import program
+from writ_testing.installations.installation import RunningHouse
+from writ_testing.peers.nats_server import free_port
+from writ_testing.peers.programs import program
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus/rules.yaml"
 RESENT = "--rules.alert.resend-delay=1s"

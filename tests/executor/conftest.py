@@ -10,24 +10,24 @@ from typing import Any, TypeVar
 import pytest
 from msgspec import json, structs
 
-from writ_bus.port import Record
 from writ_contracts import subjects
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import AgentKey, Agents, Inventory, Target
 from writ_contracts.journal import Dispatched, JournalEvent
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
+from writ_contracts.records import Record
 from writ_contracts.requests import Answer
 from writ_contracts.wire import decode, decode_event
 from writ_executor.config import Config
-from writ_executor.follower import read_life
-from writ_executor.measures import metrics
+from writ_executor.journal.follower import read_life
+from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_runtime.metrics import Metrics
-from writ_runtime.watched import Watched
-from writ_testing.memory_broker import Broker
-from writ_testing.memory_bus import MemoryBus
-from writ_testing.scripted import AgentHands, ScriptedPolicy
+from writ_runtime.watched_file import Watched
+from writ_testing.fakes.scripted import AgentHands, ScriptedPolicy
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
 
 T = TypeVar("T")
 POOL = "local-web-1"

@@ -12,7 +12,7 @@ from writ_contracts.agents import ClaimAnswer
 from writ_contracts.errors import TimedOut
 from writ_contracts.journal import Dispatched, Unknown
 from writ_contracts.operations import Catalogue
-from writ_testing.scripted import Held
+from writ_testing.fakes.scripted import Held
 from writ_trust.sealing import SealKey
 
 START = {"parameters": {"service_name": "nginx", "timeout": 1}}
@@ -149,7 +149,7 @@ async def test_a_policy_that_is_silent_is_no_uncertainty_about_a_start(
     await world.executor()
     answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
     work = await world.work(answer.operation_id or "")
-    monkeypatch.setattr("writ_executor.policy_client.PolicyClient.grant", silent)
+    monkeypatch.setattr("writ_executor.policy.client.PolicyClient.grant", silent)
     held = await world.hands.claim(work)
     assert held.answer.error
     assert (held.answer.error.code, held.answer.error.retry) == ("unavailable", True)
@@ -158,7 +158,7 @@ async def test_a_policy_that_is_silent_is_no_uncertainty_about_a_start(
 async def test_what_an_agent_still_has_in_hand_is_not_given_to_another_at_its_deadline(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("writ_executor.claims.KILL_GRACE", -1.0)
+    monkeypatch.setattr("writ_executor.steps.claims.KILL_GRACE", -1.0)
     one = await world.executor(lease=10.0, sweep=1000.0)
     answer = await world.ask("service_start", **START)
     work = await world.work(answer.operation_id or "")

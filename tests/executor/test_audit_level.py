@@ -8,7 +8,7 @@ from tests.executor.agent_hands import serve_agent
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
-from writ_executor.keeping import LEVELS, AuditLevel
+from writ_executor.journal.audit_level import LEVELS, AuditLevel
 from writ_trust.sealing import SealKey
 
 GIVEN = {"service_name": "nginx"}

@@ -10,7 +10,7 @@ from tests.executor.conftest import World
 
 from writ_contracts import subjects
 from writ_contracts.journal import Finished, RefusedSummary
-from writ_executor.index import Index
+from writ_executor.journal.index import Index
 from writ_testing.eventually import eventually
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
@@ -49,7 +49,7 @@ async def test_an_expired_operation_lets_the_next_one_go(world: World) -> None:
 async def test_an_agent_that_falls_silent_leaves_unknown_and_its_late_receipt_resolves_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("writ_executor.claims.KILL_GRACE", 0.0)
+    monkeypatch.setattr("writ_executor.steps.claims.KILL_GRACE", 0.0)
     await world.executor(lease=0.2)
     answer = await world.ask("service_restart", **RESTART)
     operation_id = answer.operation_id or ""
@@ -64,7 +64,7 @@ async def test_an_agent_that_falls_silent_leaves_unknown_and_its_late_receipt_re
 async def test_what_may_be_run_again_is_dispatched_again_with_a_new_attempt(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("writ_executor.claims.KILL_GRACE", 0.0)
+    monkeypatch.setattr("writ_executor.steps.claims.KILL_GRACE", 0.0)
     await world.executor(lease=0.2)
     answer = await world.ask("service_start", **RESTART)
     operation_id = answer.operation_id or ""
@@ -102,7 +102,7 @@ async def test_an_agent_that_restarted_and_cannot_tell_is_believed_that_it_is_ov
 async def test_a_probe_resolves_what_was_unknown(
     world: World, monkeypatch: pytest.MonkeyPatch, verdict: str, outcome: str
 ) -> None:
-    monkeypatch.setattr("writ_executor.claims.KILL_GRACE", 0.0)
+    monkeypatch.setattr("writ_executor.steps.claims.KILL_GRACE", 0.0)
     await world.executor(lease=5.0)
     await serve_agent(world, verdict)
     answer = await world.ask("service_restart", **RESTART)
@@ -143,7 +143,7 @@ async def test_a_probe_resolves_what_had_secret_parameters_too_and_they_are_gone
 async def test_no_probe_takes_a_later_operations_effect_for_an_earlier_ones(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("writ_executor.sweep.PROBE_EVERY", 0.1)
+    monkeypatch.setattr("writ_executor.rounds.sweep.PROBE_EVERY", 0.1)
     await world.executor(lease=5.0)
     answer = await world.ask("service_restart", **RESTART)
     first = await world.work(answer.operation_id or "")

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writ_executor.flood import Tally
+from writ_executor.admission.refusal_counts import Tally
 from writ_runtime.buckets import Bucket, Buckets
 
 

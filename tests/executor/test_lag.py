@@ -14,9 +14,9 @@ from writ_contracts.journal import Archived, Dispatched, Requested
 from writ_contracts.life import Life, State, fold
 from writ_contracts.requests import Answer
 from writ_contracts.wire import decode_event, encode
-from writ_executor.index import Index, Lock
-from writ_executor.measures import metrics
-from writ_executor.presence import Presence
+from writ_executor.agents.presence import Presence
+from writ_executor.journal.index import Index, Lock
+from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_trust.sealing import SealKey
 
@@ -100,7 +100,7 @@ async def test_what_is_recorded_is_answered_as_accepted_though_its_first_step_fa
     async def down(_: object, __: Life) -> Life:
         raise Unreachable("NATS is away for a moment")
 
-    monkeypatch.setattr("writ_executor.dispatch.Dispatcher.start", down)
+    monkeypatch.setattr("writ_executor.steps.dispatch.Dispatcher.start", down)
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     assert (answer.error, answer.state) == (None, "requested")

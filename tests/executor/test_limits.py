@@ -13,8 +13,8 @@ from writ_contracts.decisions import Limit
 from writ_contracts.errors import WritError
 from writ_contracts.journal import Dispatched, Finished, LimitTaken
 from writ_contracts.wire import decode_event
-from writ_executor.index import Index
-from writ_executor.recorder import Recorder
+from writ_executor.journal.index import Index
+from writ_executor.journal.recorder import Recorder
 
 STATUS = {"parameters": {"service_name": "nginx"}}
 THREE = Limit("at most three", "max_concurrent", 3)

@@ -15,7 +15,7 @@ from writ_contracts.facts import Gathered, Listing
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.requests import Failure, SimulateAnswer, SimulateQuery
 from writ_contracts.wire import decode, encode
-from writ_executor import listings
+from writ_executor.policy import listings
 from writ_trust.statements import digest, read, sign
 
 RESTART = {"parameters": {"service_name": "nginx"}}

@@ -8,11 +8,11 @@ from writ_contracts.agents import Heartbeat
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
-from writ_executor.agent_keys import AgentKeys
-from writ_executor.presence import Presence
-from writ_executor.targets import Targets
-from writ_runtime.reading.lists import read_agents, read_inventory
-from writ_runtime.watched import Watched
+from writ_executor.agents.keys import AgentKeys
+from writ_executor.agents.presence import Presence
+from writ_executor.requests.targets import Targets
+from writ_runtime.list_reader.lists import read_agents, read_inventory
+from writ_runtime.watched_file import Watched
 
 KEY, OTHER = "U" + "A" * 55, "U" + "B" * 55
 

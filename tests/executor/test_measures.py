@@ -12,9 +12,9 @@ from writ_contracts import subjects
 from writ_contracts.audit import AuditStanding, JournalAnswer, JournalQuery
 from writ_contracts.inventory import Target
 from writ_contracts.wire import decode, encode
-from writ_executor.audits import SILENCE, Audits
-from writ_executor.measures import POOLS, Measures, deadline_of, metrics
-from writ_executor.success import FEWEST, SECONDS, Success
+from writ_executor.journal.audit_standing import SILENCE, Audits
+from writ_executor.metrics import POOLS, Measures, deadline_of, metrics
+from writ_executor.success_rate import FEWEST, SECONDS, Success
 from writ_runtime.health import Attention
 from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually

@@ -9,7 +9,7 @@ from writ_contracts import journal
 from writ_contracts.life import Life, State
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
-from writ_executor.overdue import Due, Patience, due
+from writ_executor.steps.overdue import Due, Patience, due
 
 PATIENCE = Patience(takeover=2.0, lease=15.0)
 SIGNED = Signed(payload=Raw(b"{}"), key="U" + "A" * 55, signature="")

@@ -11,9 +11,9 @@ from writ_contracts import subjects
 from writ_contracts.agents import ClaimAnswer
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.requests import Failure
-from writ_executor import alarms
+from writ_executor.agents import alarms
 from writ_testing.eventually import eventually
-from writ_testing.scripted import AgentHands
+from writ_testing.fakes.scripted import AgentHands
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import SealKey
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from writ_testing.house import RunningHouse, local_target, prepare, running_house
-from writ_testing.load import load
-from writ_testing.nats_cluster import Cluster, cluster_for
+from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.load import load
+from writ_testing.peers.nats_cluster import Cluster, cluster_for
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "15", "WRIT_RATE": "10000", "WRIT_BURST": "10000"}

@@ -12,7 +12,7 @@ from writ_contracts.audit import TraceEvent
 from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
-from writ_testing.house import local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import local_target, open_policy, prepare, running_house
 
 LIMITED = {"name": "one at a time", "operations": ["test_count"], "allowed": True, "max_concurrent": 1}
 STEPS = (

@@ -9,7 +9,7 @@ from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_contracts.requests import OperationView
 from writ_testing.eventually import eventually
-from writ_testing.house import RunningHouse, open_policy, running_house
+from writ_testing.installations.installation import RunningHouse, open_policy, running_house
 
 pytestmark = pytest.mark.timeout(180)
 CONTROLS = {"name": "controls", "operations": ["operation_cancel", "stop_set", "stop_lift"], "allowed": True}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from writ_testing.house import local_target, prepare, running_house
-from writ_testing.load import load
+from writ_testing.installations.installation import local_target, prepare, running_house
+from writ_testing.installations.load import load
 
 pytestmark = pytest.mark.timeout(600)
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "3", "WRIT_RATE": "10000", "WRIT_BURST": "10000"}

@@ -10,8 +10,8 @@ import pytest
 from tests.faults.test_kills import AT_AGENT, ENVIRON, check
 from tests.faults.test_retries import died, dying, ended, kinds
 
-from writ_testing.house import RunningHouse, open_policy, running_house
-from writ_testing.sshd import sshd
+from writ_testing.installations.installation import RunningHouse, open_policy, running_house
+from writ_testing.peers.sshd import sshd
 
 pytestmark = pytest.mark.timeout(240)
 STEPS = (*AT_AGENT, "ssh.connected", "ssh.asked")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from writ_hostops.packages import apt, changes, dpkg
-from writ_testing.peers import program
-from writ_testing.trials import Trial, Trials
+from writ_testing.peers.programs import program
+from writ_testing.suites.host_trials import Trial, Trials
 
 FOLDERS = (
     "etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/sources.list.d", "etc/apt/trusted.gpg.d",

@@ -12,7 +12,7 @@ from typing import Any
 import jeepney
 
 import writ_hostops
-from writ_testing.peers import missing
+from writ_testing.peers.programs import missing
 
 VERSION = "3.9"
 _KEPT = (

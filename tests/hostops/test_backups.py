@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.hostops.conftest import Ask, Result, named
 
-from writ_testing.peers import program
+from writ_testing.peers.programs import program
 
 PASSWORD = "correct horse"
 

@@ -12,7 +12,7 @@ import pytest
 from tests.hostops.conftest import Ask, litter, names
 
 from writ_hostops import syscalls
-from writ_hostops.files import beneath, paths
+from writ_hostops.files import open_beneath, paths
 
 ROUNDS = 2000
 
@@ -250,5 +250,5 @@ def test_a_folder_moved_out_while_it_is_opened_is_seen(srv: Path, outside: Path)
 
 def test_the_layout_of_open_how_is_the_kernels() -> None:
     assert ctypes.sizeof(syscalls._OpenHow) == 24
-    assert beneath._RESOLVE == 0x0E
+    assert open_beneath._RESOLVE == 0x0E
     assert paths.TEMPORARY.fullmatch(".writ-0123456789abcdef.tmp")

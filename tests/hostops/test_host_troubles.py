@@ -18,8 +18,8 @@ from tests.hostops.conftest import Ask, named
 from tests.hostops.test_injection import samples
 
 from writ_hostops import HANDLERS, Stop, commands, processes
-from writ_testing.peers import program
-from writ_testing.searching import alive
+from writ_testing.peers.programs import program
+from writ_testing.search import alive
 
 BY_PROGRAM = [name for name in HANDLERS if name.startswith(("package_", "backup_"))]
 CHANGES = [name for name, actions in HANDLERS.items() if "preview" in actions]

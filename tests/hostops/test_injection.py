@@ -22,7 +22,7 @@ from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.operations import Catalogue
 from writ_hostops import HANDLERS
 from writ_hostops.packages import apt, dpkg
-from writ_testing.peers import program
+from writ_testing.peers.programs import program
 
 CATALOGUE = Catalogue(BUILT_IN)
 CANARY = "writ-canary"

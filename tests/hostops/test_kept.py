@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from writ_hostops.kept import frames
-from writ_hostops.kept.supervisor import MOST_AT_ONCE, MOST_SPARES, MOST_USES
+from writ_hostops.supervised import frames
+from writ_hostops.supervised.supervisor import MOST_AT_ONCE, MOST_SPARES, MOST_USES
 from writ_testing.eventually import eventually
 
 SERVED = """
 import os, signal, sys, time
-from writ_hostops.kept import supervisor
-from writ_hostops.kept.child import Place
-from writ_hostops.kept.supervisor import Supervisor
+from writ_hostops.supervised import supervisor
+from writ_hostops.supervised.child import Place
+from writ_hostops.supervised.supervisor import Supervisor
 from writ_hostops.operations import HANDLERS
 from writ_hostops.protocol import Answer
 

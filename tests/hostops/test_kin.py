@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.hostops.conftest import named
 
-from writ_testing.searching import alive
+from writ_testing.search import alive
 
 WORKER_DIES = """
 import json, os, sys, time

@@ -10,7 +10,7 @@ from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask
 
 from writ_hostops import Stop, commands
-from writ_testing.searching import alive
+from writ_testing.search import alive
 
 
 def test_the_newest_version_is_installed_with_what_it_needs(ask: Ask, apt_root: AptRoot) -> None:

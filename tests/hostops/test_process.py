@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.hostops.conftest import named, names
 
 from writ_hostops import CODES, HANDLERS, Stop, run
-from writ_hostops.files import beneath, turns
+from writ_hostops.files import file_locks, open_beneath
 from writ_hostops.protocol import MAX_LINE
 
 COMMAND = [sys.executable, "-m", "writ_hostops"]
@@ -81,7 +81,7 @@ Start = Callable[..., Process]
 def holding_the_turn(folder: Path, name: str) -> Iterator[None]:
     """Holds the lock of a file as another writer does."""
     fd = os.open(folder, os.O_RDONLY)
-    with Stop(WAIT) as stop, turns.locked(beneath.Place(f"{folder}/{name}", fd, name), stop):
+    with Stop(WAIT) as stop, file_locks.locked(open_beneath.Place(f"{folder}/{name}", fd, name), stop):
         yield
     os.close(fd)
 

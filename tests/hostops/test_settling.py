@@ -9,8 +9,8 @@ import pytest
 from tests.hostops.conftest import named
 
 from writ_hostops import processes
-from writ_hostops.kept import settling
 from writ_hostops.markers import Markers
+from writ_hostops.supervised import settlement
 
 RESULT = {"outcome": "succeeded", "code": ""}
 
@@ -23,7 +23,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def settle(state: Path) -> dict[str, Any]:
-    return settling.settle({"id": named(1), "attempt": 1}, str(state))
+    return settlement.settle({"id": named(1), "attempt": 1}, str(state))
 
 
 def test_what_ends_while_it_is_looked_for_has_its_own_result(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from writ_hostops import commands, survey
 from writ_hostops.operations import run
-from writ_testing.peers import program
+from writ_testing.peers.programs import program
 
 
 def look(**target: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tests.lab.ssh_agent import SshAgent, ssh_agent
 from tests.lab.vault import Vault
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from writ_testing.tailscale_local_api import LocalApi, Peer, local_api
+from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api
 
 WAYS = {"local": "host1", "ssh": "host2"}
 """How an operation comes to which host."""

@@ -17,7 +17,7 @@ from typing import Any
 from tests.lab import base_image
 from tests.lab.hosts import until
 
-from writ_testing.peers import program
+from writ_testing.peers.programs import program
 
 PYTHON = "python:3.13-slim-trixie"
 BUILDER = "writ-lab/builder"

@@ -5,7 +5,7 @@ from typing import Any
 from tests.lab import vault
 from tests.lab.hosts import SHELLS, VOLUME, Host
 
-from writ_testing.tailscale_local_api import node_key
+from writ_testing.peers.tailscale_local_api import node_key
 
 ROOT = "/srv/data"
 NARROW, TIGHT = "/srv/narrow", "/run/tight"

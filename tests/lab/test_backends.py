@@ -15,19 +15,19 @@ from tests.lab.repository import Repository
 from tests.lab.trials import LabTrials
 from tests.lab.vault import Vault
 
-from writ_agent.backend import Task
+from writ_agent.backends.port import Task
 from writ_agent_local.backend import LocalBackend
 from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.known import KnownHosts
+from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.pool import Pool
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_hostops import HANDLERS, processes
 from writ_runtime.plugins import load_catalogue
-from writ_testing.backend_suite import BackendSuite, Heard, task
-from writ_testing.trials import Trial, show
+from writ_testing.suites.backend import BackendSuite, Heard, task
+from writ_testing.suites.host_trials import Trial, show
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 

@@ -11,7 +11,7 @@ from tests.lab.installation import Writ
 from tests.lab.ssh_agent import SshAgent
 from tests.lab.targets import PEER, ROOT, home
 
-from writ_testing.tailscale_local_api import LocalApi, Peer, node_key
+from writ_testing.peers.tailscale_local_api import LocalApi, Peer, node_key
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300), only("ssh")]
 

@@ -11,19 +11,19 @@ import pytest
 from msgspec.structs import replace
 from tests.lab.hosts import Host, until, user_key
 
-from writ_agent.backend import Done, Task
-from writ_agent.running import Running
+from writ_agent.backends.port import Done, Task
+from writ_agent.work.running import Running
 from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.known import KnownHosts
+from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.pool import Pool
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
-from writ_testing.backend_suite import Heard
+from writ_testing.suites.backend import Heard
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 CATALOGUE = Catalogue(BUILT_IN)

@@ -18,7 +18,7 @@ from writ_client.client import Writ
 from writ_contracts.requests import OperationView
 from writ_testing.demo import POLICY, TARGET, first_operation
 from writ_testing.eventually import eventually
-from writ_testing.same_trace import in_the_demo, same_part
+from writ_testing.installations.trace_comparison import in_the_demo, same_part
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.policy.replica import Asking, files, replica
 
-from writ_testing.memory_broker import Broker
-from writ_testing.memory_bus import MemoryBus
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
 
 
 @pytest.fixture

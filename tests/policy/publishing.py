@@ -14,9 +14,9 @@ from writ_contracts import subjects
 from writ_contracts.decisions import Decided
 from writ_contracts.policies import StoredPolicy, packed
 from writ_contracts.wire import decode, encode
-from writ_runtime import yamlfile
-from writ_testing.memory_broker import Broker
-from writ_testing.memory_bus import MemoryBus
+from writ_documents import yaml_file
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import plain_digest
 
 PUBLISHES = {"name": "publishes", "operations": ["policy_publish", "policy_rollback"], "allowed": True}
@@ -26,7 +26,7 @@ EMERGENCIES = {"name": "emergencies", "operations": ["emergency_declare", "emerg
 def document(*rules: dict[str, Any], **keys: Any) -> str:
     """A policy that lets itself be changed, with these rules besides."""
     policy = {"name": "published", "require_approval_for_admin": False, "global_policies": [PUBLISHES, *rules], **keys}
-    return yamlfile.dump({"policies": policy})
+    return yaml_file.dump({"policies": policy})
 
 
 OPEN, CLOSED = document(*RULES), document({**RULES[0], "allowed": False})

@@ -19,10 +19,10 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
+from writ_documents import yaml_file
 from writ_policy.config import Config
-from writ_policy.measures import metrics
+from writ_policy.metrics import metrics
 from writ_policy.service import PolicyService
-from writ_runtime import yamlfile
 from writ_runtime.metrics import Metrics
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
@@ -48,7 +48,7 @@ class Files(Struct, frozen=True):
     def write(self, name: str, data: object) -> None:
         """Whole and at once, as an operator should: by renaming."""
         draft = self.folder / f".{name}"
-        draft.write_text(data if isinstance(data, str) else yamlfile.dump(data))
+        draft.write_text(data if isinstance(data, str) else yaml_file.dump(data))
         draft.replace(self.path(name))
 
     def policy(self, *rules: dict[str, Any], **keys: Any) -> None:

@@ -9,9 +9,9 @@ from tests.policy.publishing import another, broker_of
 from tests.policy.replica import Asking, files
 
 from writ_contracts.errors import Unreachable
-from writ_policy import follower
+from writ_policy.state import control_follower
 from writ_testing.eventually import eventually
-from writ_testing.memory_broker import Broker
+from writ_testing.memory.broker import Broker
 
 STOP = {"reason": "it burns", "until": None}
 
@@ -54,7 +54,7 @@ async def test_a_copy_of_the_journal_that_was_behind_for_a_moment_is_believed_ag
 
 
 async def test_it_ends_where_the_journal_stays_another(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "INTERVAL", 0.01)
+    monkeypatch.setattr(control_follower, "INTERVAL", 0.01)
     broker_of(asking).disk.records.clear()
     with pytest.raises(ExceptionGroup) as caught:
         async with asyncio.timeout(30):

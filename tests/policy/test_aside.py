@@ -27,18 +27,18 @@ from writ_contracts.policy_questions import (
     PolicyValidateAnswer,
     PolicyValidateQuery,
 )
-from writ_policy.aside import workbench
-from writ_policy.aside.jobs import LARGEST_ANSWER, Job, fitting
-from writ_policy.aside.workbench import MOST_WAITING, Workbench
-from writ_runtime import yamlfile
+from writ_documents import yaml_file
+from writ_policy.analysis_process import pool
+from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, fitting
+from writ_policy.analysis_process.pool import MOST_WAITING, Workbench
 
 
 def text(*rules: dict[str, Any]) -> str:
-    return yamlfile.dump({"policies": {"name": "test", "global_policies": [*rules]}})
+    return yaml_file.dump({"policies": {"name": "test", "global_policies": [*rules]}})
 
 
 IN_FORCE = text(rule("restarts", "service_restart"))
-SUITE = yamlfile.dump(
+SUITE = yaml_file.dump(
     {
         "policy": "any.yaml",
         "inventory": "inventory.yaml",
@@ -152,7 +152,7 @@ async def test_one_that_rests_is_started_again_and_too_many_do_not_wait(
     with pytest.raises(Full):
         await bench.work(question, PolicyWhoCanAnswer)
     assert all(answer.accesses for answer in await asyncio.gather(*waiting))
-    assert workbench.IDLE_SECONDS > 0
+    assert pool.IDLE_SECONDS > 0
 
 
 def test_an_answer_fits_into_a_message() -> None:

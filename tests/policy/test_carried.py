@@ -5,17 +5,18 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from writ_bus.port import Entry, Record
+from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.carried import CARRIED_FROM
 from writ_contracts.catalogue.control import JournalArchive
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import ControlEvent
+from writ_contracts.records import Record
 from writ_contracts.wire import encode
-from writ_policy.carried import in_order
-from writ_policy.follower import Follower
-from writ_policy.versions import Versions
-from writ_testing.memory_bus import MemoryBus
+from writ_policy.state.carried_control import in_order
+from writ_policy.state.control_follower import Follower
+from writ_policy.versions.stored import Versions
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import of_all
 from writ_trust.keys import Key, generate_seed
 

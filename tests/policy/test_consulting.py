@@ -18,8 +18,8 @@ from writ_contracts.errors import Denied, Invalid, Untrusted
 from writ_contracts.policy_questions import MAX_REQUESTS, EvalRequest, PolicyCanIAnswer, PolicyEvalQuery
 from writ_contracts.questions import QUESTIONS
 from writ_contracts.wire import encode
-from writ_policy.answering import endpoint
-from writ_runtime import yamlfile
+from writ_documents import yaml_file
+from writ_policy.endpoints.queries import endpoint
 from writ_runtime.buckets import Buckets
 from writ_runtime.metrics import Handled
 
@@ -100,7 +100,7 @@ async def test_who_may_read_the_policy_asks_about_everybody(asking: Asking, alic
     assert len((await alice.allowed()).accesses) > 10
     able = await alice.who_can("service_restart", "web-a", NGINX)
     assert [sorted(one.principals) for one in able.accesses] == [["alice", "bob", "copilot"]]
-    broken = await alice.validate(yamlfile.dump({"policies": {"global_policies": [rule("a", "reboot")]}}))
+    broken = await alice.validate(yaml_file.dump({"policies": {"global_policies": [rule("a", "reboot")]}}))
     assert (broken.valid, broken.problems[0].severity) == (False, "lint")
 
 
@@ -129,17 +129,17 @@ async def test_a_suite_is_run_on_what_is_there(alice: PolicyQueries) -> None:
         "decision": "deny",
     }
     lists = {"policy": "x", "inventory": "x", "principals": "x", "now": NOON}
-    found = await alice.test(yamlfile.dump({**lists, "cases": [case]}))
+    found = await alice.test(yaml_file.dump({**lists, "cases": [case]}))
     assert (found.cases, found.failed) == (1, 1)
     assert found.failures[0].wrong == ["decision: wanted deny, got allow"]
-    other = yamlfile.dump({"policies": {"name": "none"}})
-    assert (await alice.test(yamlfile.dump({**lists, "cases": [case]}), document=other)).failed == 0
+    other = yaml_file.dump({"policies": {"name": "none"}})
+    assert (await alice.test(yaml_file.dump({**lists, "cases": [case]}), document=other)).failed == 0
 
 
 async def test_versions_are_compared_by_number_and_with_a_document(asking: Asking, alice: PolicyQueries) -> None:
     await alice.can_i("service_restart", "web-a", NGINX)  # the change of the file is the next version
     assert {(one.kind, one.operation) for one in (await alice.diff(2, 1)).changes} == {("newly_allowed", "audit_read")}
-    none = yamlfile.dump({"policies": {"name": "none"}})
+    none = yaml_file.dump({"policies": {"name": "none"}})
     assert {one.kind for one in (await alice.diff(none)).changes} == {"newly_denied"}
     with pytest.raises(Invalid, match="no version 99"):
         await alice.diff(99)

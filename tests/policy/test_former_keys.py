@@ -12,8 +12,8 @@ from tests.policy.replica import KEY, RULES, Asking, Files, files
 from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.carried import CARRIED_FROM
-from writ_runtime.config import ConfigError
-from writ_testing.memory_broker import Broker
+from writ_contracts.errors import ConfigError
+from writ_testing.memory.broker import Broker
 from writ_trust.digests import of_all
 from writ_trust.keys import Key, generate_seed
 

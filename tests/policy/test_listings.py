@@ -10,7 +10,7 @@ from writ_contracts.decisions import Decision, Look, Subject
 from writ_contracts.facts import Gathered, Listing
 from writ_contracts.inventory import Target
 from writ_contracts.signing import Signed
-from writ_policy.facts import CLOCK_SECONDS
+from writ_policy.decisions.facts import CLOCK_SECONDS
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, read, sign
 

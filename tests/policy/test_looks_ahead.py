@@ -7,7 +7,7 @@ from msgspec import structs
 from tests.policy.replica import LOOK_KEY, RULES, Asking
 
 from writ_contracts.decisions import Look
-from writ_policy.permits import LOOK_SECONDS
+from writ_policy.decisions.grants import LOOK_SECONDS
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import open_signed
 

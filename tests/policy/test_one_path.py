@@ -15,8 +15,8 @@ from tests.rules.small_world import PARAMETERS, REQUIRED
 from writ_contracts.decisions import Decision
 from writ_rules.lines import answer
 from writ_rules.setting import Setting, read_policy, read_setting
-from writ_testing.memory_broker import Broker
-from writ_testing.memory_bus import MemoryBus
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
 
 QUESTIONS = [
     ("service_restart", "web-a"),

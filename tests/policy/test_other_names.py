@@ -9,7 +9,7 @@ from tests.policy.replica import LOOK_KEY, RULES, Asking
 from writ_contracts.decisions import Decided, Decision, Granted, Look, Subject
 from writ_contracts.facts import OTHER_NAMES, Gathered, Listing
 from writ_contracts.signing import Signed
-from writ_policy.rulings import MOST_OTHER_NAMES
+from writ_policy.decisions.rulings import MOST_OTHER_NAMES
 from writ_trust.statements import digest, read, sign
 
 SSHD: dict[str, Any] = {"service_name": {"pattern": "sshd"}}

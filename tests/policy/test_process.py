@@ -21,7 +21,7 @@ from writ_bus.errors import BusError
 from writ_policy.service import PolicyService
 from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
-from writ_testing.nats_server import WritServer, writ_server
+from writ_testing.peers.nats_server import WritServer, writ_server
 
 PATIENCE = 30.0
 

@@ -7,10 +7,10 @@ import pytest
 from msgspec import structs
 from tests.policy.replica import RULES, Asking
 
-from writ_policy import loading
-from writ_policy.loading import with_digest
-from writ_runtime import shapes
-from writ_runtime.config import ConfigError
+from writ_contracts.errors import ConfigError
+from writ_documents import shapes
+from writ_policy.state import loading
+from writ_policy.state.loading import with_digest
 from writ_testing.eventually import eventually
 
 

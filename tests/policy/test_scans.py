@@ -12,8 +12,8 @@ from writ_contracts import subjects
 from writ_contracts.decisions import Decision
 from writ_contracts.facts import MOST_FINDINGS, Reported
 from writ_contracts.wire import MSGPACK, decode
-from writ_testing.memory_broker import Broker
-from writ_testing.memory_bus import MemoryBus
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read
 

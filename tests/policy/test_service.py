@@ -13,10 +13,10 @@ from tests.policy.replica import KEY, LOOK_KEY, RULES, Asking, files, replica
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decided, Granted, Look
+from writ_contracts.errors import ConfigError
 from writ_contracts.wire import decode, encode
-from writ_runtime.config import ConfigError
-from writ_testing.memory_broker import Broker
-from writ_testing.memory_bus import MemoryBus
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest, plain_digest
 from writ_trust.statements import open_signed
 

@@ -31,8 +31,8 @@ from writ_contracts.decisions import Decision
 from writ_contracts.policies import MAX_DOCUMENT_BYTES, PolicyFile, StoredPolicy, packed
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import decode
-from writ_testing.memory_broker import Broker
-from writ_testing.memory_bus import MemoryBus
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import plain_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read, sign

@@ -26,13 +26,12 @@ from tests.policy.publishing import (
 from tests.policy.replica import KEY, RULES, Asking, files
 
 from writ_contracts import subjects
-from writ_contracts.errors import Unreachable
+from writ_contracts.errors import ConfigError, Unreachable
 from writ_contracts.notices import Notice
 from writ_contracts.wire import decode
-from writ_policy import loading
-from writ_runtime.config import ConfigError
+from writ_policy.state import loading
 from writ_testing.eventually import eventually
-from writ_testing.memory_broker import Broker
+from writ_testing.memory.broker import Broker
 from writ_trust.keys import Key, generate_seed
 
 

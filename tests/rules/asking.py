@@ -9,6 +9,8 @@ from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import WRIT, Principal, Role, Target
 from writ_contracts.journal import ControlEvent
 from writ_contracts.operations import Catalogue
+from writ_documents import shapes, yaml_file
+from writ_documents.document import FileErrors
 from writ_rules.engine.case import Request
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
@@ -16,8 +18,6 @@ from writ_rules.engine.decide import People, Ruling, decide
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.format import PolicyFile
 from writ_rules.loading import compile_document
-from writ_runtime import shapes, yamlfile
-from writ_runtime.documents import FileErrors
 
 CATALOGUE = Catalogue(BUILT_IN)
 NOBODYS_KEY = "U" + "A" * 55
@@ -27,18 +27,18 @@ NOON = "2026-11-24T12:00:00Z"  # a Tuesday
 
 def policy(**sections: Any) -> Policy:
     """A policy of these keys, as a file would give it, whatever lint says of it."""
-    return loaded(yamlfile.dump({"policies": {"name": "test", **sections}}), "permissive")
+    return loaded(yaml_file.dump({"policies": {"name": "test", **sections}}), "permissive")
 
 
 def loaded(text: str | bytes, mode: Any = "strict") -> Policy:
     raw = text if isinstance(text, bytes) else text.encode()
-    return compile_document(yamlfile.parse(raw, "policy.yaml"), CATALOGUE, mode)[0]
+    return compile_document(yaml_file.parse(raw, "policy.yaml"), CATALOGUE, mode)[0]
 
 
 def file_of(**sections: Any) -> PolicyFile:
     """A policy file of these keys, not compiled."""
-    text = yamlfile.dump({"policies": {"name": "test", **sections}})
-    return shapes.convert(yamlfile.parse(text.encode(), "policy.yaml"), PolicyFile)
+    text = yaml_file.dump({"policies": {"name": "test", **sections}})
+    return shapes.convert(yaml_file.parse(text.encode(), "policy.yaml"), PolicyFile)
 
 
 def refused(text: str | bytes, mode: Any = "strict") -> list[str]:
@@ -52,7 +52,7 @@ def refused(text: str | bytes, mode: Any = "strict") -> list[str]:
 
 def warned(text: str, mode: Any = "strict") -> list[str]:
     """What a file that loads is warned of."""
-    document = yamlfile.parse(text.encode(), "policy.yaml")
+    document = yaml_file.parse(text.encode(), "policy.yaml")
     return [str(problem) for problem in compile_document(document, CATALOGUE, mode)[1]]
 
 

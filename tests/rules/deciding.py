@@ -9,13 +9,13 @@ from tests.rules.small_world import INVENTORY, PRINCIPALS
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Target
+from writ_documents import yaml_file
+from writ_documents.document import FileErrors
 from writ_rules.engine.case import Request
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import Facts, Listing, ScanFinding, ScanReport
-from writ_runtime import yamlfile
-from writ_runtime.documents import FileErrors
 
 Data = dict[str, Any]
 TARGETS = {each["id"]: Target(**each) for each in INVENTORY["targets"]} | {"writ": WRIT}
@@ -29,7 +29,7 @@ PEOPLE = {
 def compiled(file: Data) -> Policy | None:
     """The policy, if it loads."""
     try:
-        return loaded(yamlfile.dump(file), "permissive")
+        return loaded(yaml_file.dump(file), "permissive")
     except FileErrors:
         return None
 

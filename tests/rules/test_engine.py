@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from tests.rules.asking import World, control, loaded, policy, rule
 
+from writ_documents import yaml_file
 from writ_rules.engine.control import ControlState, apply
-from writ_runtime import yamlfile
 
 RESTARTS = rule("restarts", "service_restart")
 
@@ -259,7 +259,7 @@ def test_a_default_that_breaks_the_schema_denies_without_limits_or_demands() -> 
     """Found by the reference evaluator, and by chance that it was no number of seconds at all."""
     limits = {"timeout": {"default": ""}, "service_name": {"default": "x"}}
     keys = {"operation_timeout": 30, "max_concurrent": 1, "requires_approval": True}
-    text = yamlfile.dump({"policies": {"global_policies": [{**RESTARTS, **keys, "parameter_constraints": limits}]}})
+    text = yaml_file.dump({"policies": {"global_policies": [{**RESTARTS, **keys, "parameter_constraints": limits}]}})
     ruling = World(loaded(text, "permissive")).ask()
     assert (ruling.effect, ruling.code, ruling.rules) == ("deny", "rule_error", ["restarts"])
     assert (ruling.limits, ruling.demands, ruling.effective["timeout"]) == ([], [], 60)

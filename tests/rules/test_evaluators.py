@@ -9,10 +9,10 @@ from tests.rules.asking import World, rule
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.evaluators import Evaluator, Question
 from writ_contracts.operations import Catalogue
+from writ_documents import yaml_file
+from writ_documents.document import FileErrors
 from writ_rules.engine.compile import Policy
 from writ_rules.loading import compile_document
-from writ_runtime import yamlfile
-from writ_runtime.documents import FileErrors
 from writ_runtime.plugins import load_catalogue
 
 
@@ -45,13 +45,13 @@ EVALUATORS = {"weekday": Evaluator(holds=on_day, options=Weekday, summary="on th
 
 def world(entry: Any, evaluators: Any = EVALUATORS, **keys: Any) -> World:
     rules = [{**rule("asks", "service_restart", "file_write"), "evaluators": [entry], **keys}]
-    text = yamlfile.dump({"policies": {"global_policies": rules}})
+    text = yaml_file.dump({"policies": {"global_policies": rules}})
     return World(compiled(text, evaluators))
 
 
 def compiled(text: str, evaluators: Any) -> Policy:
     catalogue = Catalogue(BUILT_IN, evaluators)
-    return compile_document(yamlfile.parse(text.encode(), "p.yaml"), catalogue, "strict")[0]
+    return compile_document(yaml_file.parse(text.encode(), "p.yaml"), catalogue, "strict")[0]
 
 
 def refused(entry: Any, evaluators: Any = EVALUATORS) -> str:
@@ -114,6 +114,6 @@ def test_options_that_it_does_not_take_refuse_the_file(options: dict[str, Any]) 
 def test_it_is_asked_once_for_all_rules_that_ask_the_same() -> None:
     seen.clear()
     rules = [{**rule(name, "service_restart"), "evaluators": ["it"]} for name in ("a", "b")]
-    text = yamlfile.dump({"policies": {"global_policies": rules}})
+    text = yaml_file.dump({"policies": {"global_policies": rules}})
     assert World(compiled(text, {"it": answering(True)})).ask().rules == ["a", "b"]
     assert len(seen) == 1

@@ -12,12 +12,12 @@ import pytest
 from tests.rules.asking import World, rule
 
 from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.errors import ConfigError
 from writ_contracts.operations import Catalogue
+from writ_documents import yaml_file
+from writ_documents.document import FileErrors
 from writ_rules.engine.decide import Ruling
 from writ_rules.loading import compile_document
-from writ_runtime import yamlfile
-from writ_runtime.config import ConfigError
-from writ_runtime.documents import FileErrors
 from writ_runtime.plugins import EVALUATORS, load_evaluators
 
 SOURCE = Path(__file__).with_name("example_evaluator")
@@ -43,11 +43,11 @@ def catalogue(site: Path, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
 
 def text(condition: Any, **keys: Any) -> str:
     rules = [rule("own", "service_restart", evaluators=[condition], **keys), rule("any", "service_stop")]
-    return yamlfile.dump({"policies": {"name": "test", "global_policies": rules}})
+    return yaml_file.dump({"policies": {"name": "test", "global_policies": rules}})
 
 
 def asked(catalogue: Catalogue, operation: str = "service_restart", **keys: Any) -> Ruling:
-    document = yamlfile.parse(text("same_team").encode(), "policy.yaml")
+    document = yaml_file.parse(text("same_team").encode(), "policy.yaml")
     world = World(compile_document(document, catalogue, "strict")[0])
     return world.ask(operation, **keys)
 
@@ -74,13 +74,13 @@ def test_an_unknown_name_and_options_that_it_does_not_take_are_mistakes_of_the_f
         ({"name": "same_team", "with": {"team": "web"}}, "'same_team' can't take these options"),
     ):
         with pytest.raises(FileErrors, match=said) as raised:
-            compile_document(yamlfile.parse(text(condition).encode(), "p.yaml"), catalogue, "permissive")
+            compile_document(yaml_file.parse(text(condition).encode(), "p.yaml"), catalogue, "permissive")
         assert raised.value.found[0].line > 1
 
 
 def test_an_entry_point_that_is_no_evaluator_ends_the_start() -> None:
     with pytest.raises(ConfigError, match="is not an evaluator"):
-        load_evaluators([EntryPoint("bad", "writ_testing.operations:OPERATIONS", EVALUATORS)])
+        load_evaluators([EntryPoint("bad", "writ_testing.plugin.operations:OPERATIONS", EVALUATORS)])
 
 
 def test_the_command_finds_what_is_installed_beside_it(site: Path, tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from tests.architecture.tree import ROOT
 from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, file_of, rule
 
 from writ_contracts.inventory import Principal, Target
+from writ_documents import shapes, yaml_file
+from writ_documents.readers import read_inventory, read_principals
 from writ_rules.analysis.installation import as_warnings, lint_with
 from writ_rules.engine.findings import Severity
 from writ_rules.engine.format import PolicyFile
 from writ_rules.validating import Among, validate_file
-from writ_runtime import shapes, yamlfile
-from writ_runtime.files import read_inventory, read_principals
 
 BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver", "operator"])
 BOT = Principal(id="bot", kind="agent", key=NOBODYS_KEY, roles=["assistant"], acts_for="bob")
@@ -142,7 +142,7 @@ def test_validating_with_files_refuses_what_can_not_be_done_there(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["development-flexible", "production-security-focused"])
 def test_the_shipped_policies_fit_the_example_files(name: str) -> None:
-    file = shapes.convert(yamlfile.read(ROOT / "policies" / f"{name}.yaml"), PolicyFile)
+    file = shapes.convert(yaml_file.read(ROOT / "policies" / f"{name}.yaml"), PolicyFile)
     targets = read_inventory(ROOT / "policies" / "examples" / "inventory.yaml").targets
     people = read_principals(ROOT / "policies" / "examples" / "principals.yaml").principals
     told = lint_with(file, CATALOGUE, targets=targets, principals=people)

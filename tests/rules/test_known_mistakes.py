@@ -14,10 +14,10 @@ from tests.rules.asking import ALICE, CATALOGUE, NOON, World, at, loaded, policy
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
+from writ_documents.document import FileErrors
 from writ_rules.engine.decide import Ruling
 from writ_rules.lines import answer
 from writ_rules.setting import Question, Setting, setting
-from writ_runtime.documents import FileErrors
 
 RESTARTS = rule("restarts", "service_restart")
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rules.asking import CATALOGUE, loaded, refused, warned, written
 
+from writ_documents import yaml_file
+from writ_documents.document import FileErrors, Problem
 from writ_rules.loading import compile_document
-from writ_runtime import yamlfile
-from writ_runtime.documents import FileErrors, Problem
 
 EXAMPLE = """
 policies:
@@ -247,7 +247,7 @@ TREES: st.SearchStrategy[Any] = st.recursive(
     TREES.map(lambda tree: {"policies": {"global_policies": [tree], "role_policies": {"production": [tree]}}}) | TREES
 )
 def test_any_data_is_a_policy_or_refused_with_places(data: Any) -> None:
-    check(yamlfile.dump(data).encode())
+    check(yaml_file.dump(data).encode())
 
 
 @settings(max_examples=300, deadline=None)
@@ -268,7 +268,7 @@ def test_a_damaged_policy_is_a_policy_or_refused_with_places(data: st.DataObject
 def check(text: bytes) -> None:
     found: tuple[Problem, ...] = ()
     try:
-        compile_document(yamlfile.parse(text, "p.yaml"), CATALOGUE, "strict")
+        compile_document(yaml_file.parse(text, "p.yaml"), CATALOGUE, "strict")
     except FileErrors as errors:
         found = errors.found or (NOWHERE,)
     assert all(problem.line >= 1 and problem.column >= 1 for problem in found)

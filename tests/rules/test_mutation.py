@@ -6,16 +6,16 @@ import pytest
 from msgspec import structs
 from tests.rules.asking import CATALOGUE
 
+from writ_documents import shapes
 from writ_rules.analysis.mutants import Mutant, mutants
 from writ_rules.coverage import Counter
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.format import PolicyFile
 from writ_rules.suite_runs import Prepared, read_suite, run_case
 from writ_rules.suites import suites_in
-from writ_runtime import shapes
 
 ROOT = Path(__file__).parents[2]
-TEMPLATES = ROOT / "libs/client/writ_client/command/policy/templates"
+TEMPLATES = ROOT / "libs/cli/writ_cli/policy/templates"
 SUITES = [*suites_in(ROOT / "policies"), *suites_in(TEMPLATES)]
 
 

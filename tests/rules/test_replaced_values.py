@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from tests.rules.asking import CATALOGUE
 
+from writ_documents import readers, yaml_file
+from writ_documents.document import FileErrors
 from writ_rules.loading import compile_document
 from writ_rules.suite_runs import read_suite
 from writ_rules.validating import validate
-from writ_runtime import files, yamlfile
-from writ_runtime.documents import FileErrors
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "policies" / "examples"
@@ -92,10 +92,10 @@ def loads(read: Callable[[], object]) -> bool:
 
 def test_a_policy_loads_or_is_refused_with_places() -> None:
     told = {True: 0, False: 0}
-    whole = yamlfile.parse(POLICY.encode(), "policy.yaml")
+    whole = yaml_file.parse(POLICY.encode(), "policy.yaml")
     assert loads(lambda: compile_document(whole, CATALOGUE, "permissive"))
     for keys, data in replaced(whole.data):
-        document = yamlfile.parse(json.dumps(data).encode(), f"policy with another {keys}")
+        document = yaml_file.parse(json.dumps(data).encode(), f"policy with another {keys}")
         valid = validate(document, CATALOGUE, "permissive").valid
         assert loads(partial(compile_document, document, CATALOGUE, "permissive")) == valid, keys
         told[valid] += 1
@@ -105,8 +105,8 @@ def test_a_policy_loads_or_is_refused_with_places() -> None:
 @pytest.mark.parametrize("name", ["inventory", "principals", "agents"])
 def test_so_does_a_list(name: str, tmp_path: Path) -> None:
     path = tmp_path / "list.yaml"
-    read = {"inventory": files.read_inventory, "principals": files.read_people, "agents": files.read_agents}[name]
-    data = yamlfile.read(EXAMPLES / f"{name}.yaml").data
+    read = {"inventory": readers.read_inventory, "principals": readers.read_people, "agents": readers.read_agents}[name]
+    data = yaml_file.read(EXAMPLES / f"{name}.yaml").data
     for _, changed in replaced(data):
         path.write_text(json.dumps(changed))
         loads(lambda: read(path))
@@ -114,7 +114,7 @@ def test_so_does_a_list(name: str, tmp_path: Path) -> None:
 
 def test_so_does_a_suite(tmp_path: Path) -> None:
     path = tmp_path / "suite_test.yaml"
-    data = yamlfile.read(ROOT / "policies" / "development-flexible_test.yaml").data
+    data = yaml_file.read(ROOT / "policies" / "development-flexible_test.yaml").data
     named = {key: str(ROOT / "policies" / data[key]) for key in ("policy", "inventory", "principals")}
     short = {**data, **named, "cases": data["cases"][:1]}
     path.write_text(json.dumps(short))

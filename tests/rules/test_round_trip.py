@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from tests.rules import generate
 from tests.rules.test_shipped_policies import SHIPPED
 
+from writ_documents import shapes, yaml_file
 from writ_rules.engine.format import PolicyFile
-from writ_runtime import shapes, yamlfile
 
 
 def read(text: str) -> PolicyFile:
-    return shapes.convert(yamlfile.parse(text.encode(), "policy.yaml"), PolicyFile)
+    return shapes.convert(yaml_file.parse(text.encode(), "policy.yaml"), PolicyFile)
 
 
 def as_yaml(policy: PolicyFile) -> str:
-    return yamlfile.dump(msgspec.to_builtins(policy))
+    return yaml_file.dump(msgspec.to_builtins(policy))
 
 
 def as_json(policy: PolicyFile) -> str:
@@ -39,7 +39,7 @@ def comes_back(policy: PolicyFile) -> None:
 @given(st.integers(0, 2**48))
 def test_a_generated_policy_comes_back(seed: int) -> None:
     data: Any = generate.policy(Random(seed))
-    policy = read(yamlfile.dump(data))
+    policy = read(yaml_file.dump(data))
     comes_back(policy)
     assert msgspec.to_builtins(policy, str_keys=True) == msgspec.to_builtins(msgspec.convert(data, PolicyFile))
 

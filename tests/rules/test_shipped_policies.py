@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from tests.rules.asking import CATALOGUE, warned
 
+from writ_documents.readers import read_agents, read_inventory
 from writ_rules.coverage import Counter, Coverage
 from writ_rules.suite_runs import Prepared, read_suite, run_case, run_suites
 from writ_rules.suites import Case, is_suite, suite_beside, suites_in
-from writ_runtime.files import read_agents, read_inventory
 
 ROOT = Path(__file__).parents[2]
-POLICIES, TEMPLATES = ROOT / "policies", ROOT / "libs/client/writ_client/command/policy/templates"
+POLICIES, TEMPLATES = ROOT / "policies", ROOT / "libs/cli/writ_cli/policy/templates"
 SUITES = [*suites_in(POLICIES), *suites_in(TEMPLATES)]
 SHIPPED = [path for folder in (POLICIES, TEMPLATES) for path in sorted(folder.glob("*.yaml")) if not is_suite(path)]
 

@@ -7,10 +7,10 @@ from xml.etree import ElementTree as ET
 import pytest
 from tests.rules.asking import CATALOGUE, NOBODYS_KEY, rule
 
+from writ_documents import yaml_file
+from writ_documents.document import FileErrors
 from writ_rules.junit import junit
 from writ_rules.suite_runs import Runs, read_suite, run_suites
-from writ_runtime import yamlfile
-from writ_runtime.documents import FileErrors
 
 TUESDAY = "2026-11-24T12:00:00Z"
 
@@ -19,18 +19,18 @@ TUESDAY = "2026-11-24T12:00:00Z"
 def folder(tmp_path: Path) -> Path:
     target = {"backend": "local"}
     listed = [{"id": "web-1", "role": "production", **target}, {"id": "dev-1", "role": "development", **target}]
-    (tmp_path / "inventory.yaml").write_text(yamlfile.dump({"targets": listed}))
+    (tmp_path / "inventory.yaml").write_text(yaml_file.dump({"targets": listed}))
     people = [
         {"id": "alice", "kind": "human", "roles": ["operator"], "key": NOBODYS_KEY},
         {"id": "bob", "kind": "human", "roles": ["approver"], "key": NOBODYS_KEY[:-1] + "B"},
     ]
-    (tmp_path / "principals.yaml").write_text(yamlfile.dump({"principals": people}))
+    (tmp_path / "principals.yaml").write_text(yaml_file.dump({"principals": people}))
     return tmp_path
 
 
 def written(folder: Path, rules: list[dict[str, Any]], *cases: dict[str, Any], **sections: Any) -> Path:
     policy = {"name": "test", "global_policies": rules, **sections}
-    (folder / "policy.yaml").write_text(yamlfile.dump({"policies": policy}))
+    (folder / "policy.yaml").write_text(yaml_file.dump({"policies": policy}))
     suite = {
         "policy": "policy.yaml",
         "inventory": "inventory.yaml",
@@ -39,7 +39,7 @@ def written(folder: Path, rules: list[dict[str, Any]], *cases: dict[str, Any], *
         "cases": list(cases),
     }
     path = folder / "policy_test.yaml"
-    path.write_text(yamlfile.dump(suite))
+    path.write_text(yaml_file.dump(suite))
     return path
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from writ_runtime.announcing import READY, STOPPING, announce
+from writ_runtime.systemd_notify import READY, STOPPING, announce
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import pytest
 from msgspec import Meta, Struct
 
-from writ_runtime.config import ConfigError, ServiceConfig, Variable, describe, env, load
+from writ_contracts.errors import ConfigError
+from writ_runtime.config import ServiceConfig, Variable, describe, env, load
 
 REQUIRED = {"NATS_URL": "nats://127.0.0.1:4222", "WRIT_KEY_FILE": "keys/policy.seed"}
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from writ_contracts.errors import Unreachable
-from writ_runtime.config import ConfigError, ServiceConfig
-from writ_runtime.connecting import connect_as, load_key
+from writ_contracts.errors import ConfigError, Unreachable
+from writ_runtime.config import ServiceConfig
+from writ_runtime.connect import connect_as, load_key
 from writ_trust.keys import generate_seed
 
 

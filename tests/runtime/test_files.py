@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from writ_runtime.config import ConfigError
-from writ_runtime.documents import FileErrors
-from writ_runtime.files import read_agents, read_inventory, read_people, read_principals, read_private
+from writ_bus.private_files import read_private
+from writ_contracts.errors import ConfigError
+from writ_documents.document import FileErrors
+from writ_documents.readers import read_agents, read_inventory, read_people, read_principals
 
 ALICE, BOB = "U" + "A" * 55, "U" + "B" * 55
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from writ_bus import tracing
-from writ_runtime import series as series_module
+from writ_runtime import metric_series as series_module
 from writ_runtime.logs import Log, configure
+from writ_runtime.metric_series import EXAMPLE_EVERY, AtMost
 from writ_runtime.metrics import Handled, Metrics, Observer
-from writ_runtime.series import EXAMPLE_EVERY, AtMost
 
 
 @pytest.fixture(autouse=True)

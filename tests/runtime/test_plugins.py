@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint, entry_points
 import pytest
 
 from writ_contracts.catalogue import BUILT_IN
-from writ_runtime.config import ConfigError
+from writ_contracts.errors import ConfigError
 from writ_runtime.plugins import (
     EVALUATORS,
     HANDLERS,
@@ -16,8 +16,8 @@ from writ_runtime.plugins import (
     load_handlers,
 )
 
-TESTING = EntryPoint("one", "writ_testing.operations:OPERATIONS", OPERATIONS)
-AGAIN = EntryPoint("two", "writ_testing.operations:OPERATIONS", OPERATIONS)
+TESTING = EntryPoint("one", "writ_testing.plugin.operations:OPERATIONS", OPERATIONS)
+AGAIN = EntryPoint("two", "writ_testing.plugin.operations:OPERATIONS", OPERATIONS)
 BUILT = EntryPoint("three", "writ_contracts.catalogue:BUILT_IN", OPERATIONS)
 
 
@@ -53,12 +53,14 @@ def test_an_operation_that_two_bring_names_both(found: list[EntryPoint], said: s
 
 
 def test_a_handler_that_two_bring_names_both() -> None:
-    one = EntryPoint("one", "writ_testing.handlers:HANDLERS", HANDLERS)
+    one = EntryPoint("one", "writ_testing.plugin.handlers:HANDLERS", HANDLERS)
     with pytest.raises(ConfigError, match="handler of test_noop comes from entry point one and from entry point two"):
         load_handlers([one, EntryPoint("two", one.value, HANDLERS)])
 
 
-@pytest.mark.parametrize("value", ["no.such.module:X", "writ_testing.operations:NONE", "writ_testing.operations:Noop"])
+@pytest.mark.parametrize(
+    "value", ["no.such.module:X", "writ_testing.plugin.operations:NONE", "writ_testing.plugin.operations:Noop"]
+)
 def test_a_plugin_that_brings_nothing_good_is_named(value: str) -> None:
     with pytest.raises(ConfigError, match="bad"):
         load_catalogue([EntryPoint("bad", value, OPERATIONS)])
@@ -67,11 +69,11 @@ def test_a_plugin_that_brings_nothing_good_is_named(value: str) -> None:
 
 
 def test_an_evaluator_that_two_bring_or_that_is_none_names_its_source() -> None:
-    one = EntryPoint("share", "writ_testing.evaluators:SHARE", EVALUATORS)
+    one = EntryPoint("share", "writ_testing.plugin.evaluators:SHARE", EVALUATORS)
     with pytest.raises(ConfigError, match="evaluator share comes from entry point share and from entry point share"):
         load_evaluators([one, one])
     with pytest.raises(ConfigError, match=r"share: writ_testing\.evaluators:Share is not an evaluator"):
-        load_evaluators([EntryPoint("share", "writ_testing.evaluators:Share", EVALUATORS)])
+        load_evaluators([EntryPoint("share", "writ_testing.plugin.evaluators:Share", EVALUATORS)])
 
 
 def test_the_source_of_an_installed_plugin_is_its_distribution() -> None:

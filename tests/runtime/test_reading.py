@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from writ_contracts.inventory import Inventory
-from writ_runtime import beside, files
-from writ_runtime.documents import FileErrors
-from writ_runtime.reading import lists
+from writ_documents import readers
+from writ_documents.document import FileErrors
+from writ_runtime import subprocess_env
+from writ_runtime.list_reader import lists
 
 TARGETS = 2_000
 ENTRY = """\
@@ -42,7 +43,7 @@ def one_more(*_: object, **__: object) -> None:
 def test_a_large_list_is_the_same_as_read_here(tmp_path: Path) -> None:
     path = inventory(tmp_path)
     assert path.stat().st_size > lists.SMALL
-    assert lists.read_inventory(path) == files.read_inventory(path)
+    assert lists.read_inventory(path) == readers.read_inventory(path)
 
 
 def test_people_and_agents_are_read_likewise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,14 +51,14 @@ def test_people_and_agents_are_read_likewise(tmp_path: Path, monkeypatch: pytest
     people, agents = tmp_path / "principals.yaml", tmp_path / "agents.yaml"
     people.write_text(f"principals: [{{id: alice, kind: human, key: U{'A' * 55}}}]")
     agents.write_text(f"agents: [{{pool: ssh, key: U{'A' * 55}}}]")
-    assert lists.read_principals(people) == files.read_principals(people)
-    assert lists.read_agents(agents) == files.read_agents(agents)
+    assert lists.read_principals(people) == readers.read_principals(people)
+    assert lists.read_agents(agents) == readers.read_agents(agents)
 
 
 def test_the_mistakes_of_a_large_list_have_their_places_and_their_lines(tmp_path: Path) -> None:
     path = inventory(tmp_path, BAD, ENTRY.format(number=7))
     with pytest.raises(FileErrors) as here:
-        files.read_inventory(path)
+        readers.read_inventory(path)
     with pytest.raises(FileErrors) as beside:
         lists.read_inventory(path)
     assert beside.value.found == here.value.found
@@ -68,7 +69,7 @@ def test_the_mistakes_of_a_large_list_have_their_places_and_their_lines(tmp_path
 def test_what_cannot_be_read_at_all_is_told_as_here(tmp_path: Path, more: str) -> None:
     path = inventory(tmp_path, more)
     told: list[FileErrors] = []
-    for read in (files.read_inventory, lists.read_inventory):
+    for read in (readers.read_inventory, lists.read_inventory):
         with pytest.raises(FileErrors) as caught:
             read(path)
         told.append(caught.value)
@@ -80,7 +81,7 @@ def test_a_file_that_is_too_large_or_away_is_told_as_here(tmp_path: Path) -> Non
     path = tmp_path / "inventory.yaml"
     with pytest.raises(FileErrors, match="No such file"):
         lists.read_inventory(path)
-    path.write_bytes(b" " * (files.LARGEST_LIST + 1))
+    path.write_bytes(b" " * (readers.LARGEST_LIST + 1))
     with pytest.raises(FileErrors, match="is larger than"):
         lists.read_inventory(path)
 
@@ -93,7 +94,7 @@ def test_a_small_list_takes_no_process(tmp_path: Path, monkeypatch: pytest.Monke
 def test_reading_takes_hardly_more_memory_than_what_is_read(tmp_path: Path) -> None:
     """All that Python allocates is counted, exactly: nothing of the text or of its tree is among it."""
     path = inventory(tmp_path)
-    here, beside = needed(files.read_inventory, path), needed(lists.read_inventory, path)
+    here, beside = needed(readers.read_inventory, path), needed(lists.read_inventory, path)
     assert beside < 1.3
     assert here > 2  # or the measure is none
 
@@ -126,7 +127,7 @@ def needed(read: Callable[[Path], Inventory], path: Path) -> float:
 def test_a_list_is_read_whatever_becomes_of_the_process(
     tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(beside, "command", lambda *_: command)
+    monkeypatch.setattr(subprocess_env, "command", lambda *_: command)
     monkeypatch.setattr(lists, "SECONDS", 0.3)
     assert len(lists.read_inventory(inventory(tmp_path)).targets) == TARGETS
     assert [record.getMessage() for record in caplog.records] == ["file.read_here"]
@@ -143,7 +144,7 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
 def test_the_process_gets_none_of_the_services_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = tmp_path / "told"
     code = f"import json, os, pathlib; pathlib.Path({str(told)!r}).write_text(json.dumps(dict(os.environ)))"
-    monkeypatch.setattr(beside, "command", lambda *_: (sys.executable, "-c", f"{code}; raise SystemExit(1)"))
+    monkeypatch.setattr(subprocess_env, "command", lambda *_: (sys.executable, "-c", f"{code}; raise SystemExit(1)"))
     monkeypatch.setenv("WRIT_KEY_FILE", "keys/policy.seed")
     monkeypatch.setenv("TZ", "UTC")
     lists.read_inventory(inventory(tmp_path))

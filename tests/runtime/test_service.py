@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from writ_documents.atomic_files import write_atomically
 from writ_runtime.config import ServiceConfig
 from writ_runtime.logs import Log, configure
-from writ_runtime.service import Step, ended, finish, running, write_atomically
+from writ_runtime.service import Step, ended, finish, running
 
 SERVICE = """
 import asyncio

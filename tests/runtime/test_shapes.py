@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 import pytest
 from msgspec import UNSET, Meta, Struct, field
 
-from writ_runtime.documents import FileErrors
-from writ_runtime.shapes import convert, without_mistakes
-from writ_runtime.yamlfile import parse
+from writ_documents.document import FileErrors
+from writ_documents.shapes import convert, without_mistakes
+from writ_documents.yaml_file import parse
 
 
 class Window(Struct, frozen=True, forbid_unknown_fields=True):

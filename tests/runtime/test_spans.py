@@ -9,8 +9,8 @@ import pytest
 from tests.runtime.collector import collecting
 
 from writ_bus import tracing
+from writ_contracts.errors import ConfigError
 from writ_runtime import spans
-from writ_runtime.config import ConfigError
 from writ_runtime.spans import CLOSE_SECONDS, exporting
 from writ_testing.eventually import eventually
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from writ_runtime.config import ConfigError
-from writ_runtime.watched import Watched
+from writ_contracts.errors import ConfigError
+from writ_runtime.watched_file import Watched
 
 
 def number(path: Path) -> int:

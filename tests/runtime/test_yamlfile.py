@@ -10,8 +10,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from writ_runtime.documents import FileErrors, Place, Problem
-from writ_runtime.yamlfile import dump, parse, read
+from writ_documents.document import FileErrors, Place, Problem
+from writ_documents.yaml_file import dump, parse, read
 
 
 def refused(text: str | bytes, **limits: int) -> list[str]:

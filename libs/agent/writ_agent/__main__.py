@@ -1,9 +1,9 @@
 """`python -m writ_agent`: an agent whose backend a plugin brings, by an entry point `writ.backends`."""
 
-from writ_agent.backend import Backend
+from writ_agent.backends.port import Backend
 from writ_agent.config import PluginConfig
 from writ_agent.service import metrics, serve
-from writ_runtime.config import ConfigError
+from writ_contracts.errors import ConfigError
 from writ_runtime.plugins import load_backends
 from writ_runtime.service import run, running
 

@@ -8,19 +8,19 @@ import asyncio
 
 from msgspec import Struct
 
-from writ_agent.backend import Backend
-from writ_agent.cancels import Cancels
-from writ_agent.hands import Hands
-from writ_agent.heartbeats import Heart
-from writ_agent.looks import Looks
-from writ_agent.meters import Meters
-from writ_agent.outbox import Outbox
-from writ_agent.receipts import Identity
-from writ_agent.recovery import recover
-from writ_agent.reports import Reporter
-from writ_agent.spool import Spool
+from writ_agent.backends.port import Backend
+from writ_agent.preflight.host_reads import Looks
+from writ_agent.reporting.heartbeats import Heart
+from writ_agent.reporting.metrics import Meters
+from writ_agent.reporting.outbox import Outbox
+from writ_agent.reporting.receipts import Identity
+from writ_agent.reporting.security_reports import Reporter
+from writ_agent.reporting.spool import Spool
 from writ_agent.verification import Trust
-from writ_agent.worker import Parts, Worker
+from writ_agent.work.cancels import Cancels
+from writ_agent.work.in_flight import Hands
+from writ_agent.work.recovery import recover
+from writ_agent.work.worker import Parts, Worker
 from writ_bus.port import Bus, Endpoint, Service, Subscription
 from writ_contracts import subjects
 from writ_contracts.agents import Heartbeat

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from importlib.metadata import version
 
 from writ_agent.agent import Agent, Settings
-from writ_agent.backend import Backend, Handler, Visits
+from writ_agent.backends.port import Backend, Handler, Visits
+from writ_agent.backends.routed import Routed
+from writ_agent.backends.target_health import Standings
 from writ_agent.config import AgentConfig
-from writ_agent.meters import ENDPOINTS, show_standings
-from writ_agent.receipts import Identity
-from writ_agent.routed import Routed
-from writ_agent.spool import Spool
-from writ_agent.standings import Standings
+from writ_agent.reporting.metrics import ENDPOINTS, show_standings
+from writ_agent.reporting.receipts import Identity
+from writ_agent.reporting.spool import Spool
+from writ_contracts.errors import ConfigError
 from writ_contracts.operations import Catalogue
 from writ_contracts.subjects import printable
-from writ_runtime.config import ConfigError
-from writ_runtime.connecting import connect_as, load_key
+from writ_runtime.connect import connect_as, load_key
 from writ_runtime.health import Attention, Check
 from writ_runtime.metrics import Metrics
 from writ_runtime.plugins import load_catalogue, load_handlers

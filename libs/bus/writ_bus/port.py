@@ -9,6 +9,8 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from writ_contracts.records import Record
+
 
 class Message(Struct, frozen=True):
     """One message as it came in. `reply` is where an answer goes, if one is wanted."""
@@ -39,16 +41,6 @@ class Entry(Struct, frozen=True, kw_only=True):
     filter: str
     expected: int
     headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class Record(Struct, frozen=True):
-    """One event of the journal, as stored."""
-
-    sequence: int
-    subject: str
-    data: bytes
-    headers: Mapping[str, str]
-    time: float
 
 
 class Usage(Struct, frozen=True):

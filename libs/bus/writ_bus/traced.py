@@ -20,7 +20,6 @@ from writ_bus.port import (
     Handler,
     Journal,
     Message,
-    Record,
     Service,
     Serving,
     Store,
@@ -29,6 +28,7 @@ from writ_bus.port import (
     Tail,
     Usage,
 )
+from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
 
 SYSTEM = "nats"

@@ -14,20 +14,20 @@ from typing import Any, Self, TypedDict, Unpack
 
 from writ_bus import tracing
 from writ_bus.port import Bus
-from writ_client import wishes
-from writ_client.asking import ask
+from writ_bus.private_files import read_private
+from writ_client import request_signing
 from writ_client.context import Context, open_bus, read_context
-from writ_client.failures import raise_for
-from writ_client.following import Event, Following
+from writ_client.operation_events import Event, Following
+from writ_client.operation_wait import History, OnEvent, outcome
 from writ_client.policy_queries import PolicyQueries
 from writ_client.queries import Queries
-from writ_client.waiting import History, OnEvent, outcome
+from writ_client.service_calls import ask
 from writ_contracts import requests, subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.facts import Reported, ScanReport
+from writ_contracts.failures import raise_for
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.ids import operation_id as id_of
-from writ_runtime.files import read_private
 from writ_trust.keys import Key
 
 SUBMIT_SECONDS = 30.0
@@ -124,17 +124,17 @@ class Writ(Queries):
         Unreachable, Forbidden (the server does not let us), and TimedOut, after which the same key tells what became of
         it.
         """
-        request = wishes.unsigned(
+        request = request_signing.unsigned(
             target,
             parameters or {},
-            idempotency_key=wishes.new_key() if idempotency_key is None else idempotency_key,
+            idempotency_key=request_signing.new_key() if idempotency_key is None else idempotency_key,
             reason=reason,
             dry_run=dry_run,
             correlation_id=correlation_id,
         )
         if sign and self._key is not None:
-            salt, now = wishes.new_salt(), self._clock()
-            request = wishes.signed(request, self._key, self.principal, operation, salt=salt, now=now)
+            salt, now = request_signing.new_salt(), self._clock()
+            request = request_signing.signed(request, self._key, self.principal, operation, salt=salt, now=now)
         subject = subjects.request(self.principal, operation)
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
             answer = await ask(self._bus, subject, request, requests.Answer, timeout=timeout or SUBMIT_SECONDS)
@@ -155,7 +155,7 @@ class Writ(Queries):
         **options: Unpack[Options],
     ) -> requests.OperationView:
         """`submit` with these options, then `wait`; `on_event` hears what happens on the way."""
-        key = wishes.new_key() if idempotency_key is None else idempotency_key
+        key = request_signing.new_key() if idempotency_key is None else idempotency_key
         await self._following.start()
         with self._following.listen(id_of(self.principal, key)) as heard:
             answer = await self.submit(operation, target, parameters, idempotency_key=key, **options)

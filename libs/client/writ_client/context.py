@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from writ_bus.connection import Options, TlsOptions
-from writ_bus.nats_bus import connect
+from writ_bus.nats.bus import connect
+from writ_bus.nats.connection import Options, TlsOptions
 from writ_bus.port import Bus
-from writ_bus.server_config import inbox_prefix
 from writ_bus.traced import traced
 from writ_contracts import subjects
+from writ_contracts.errors import ConfigError
 from writ_contracts.ids import PrincipalId
-from writ_runtime.config import ConfigError
+from writ_contracts.subjects import inbox_prefix
 
 
 class Subjects(Struct, frozen=True, kw_only=True):

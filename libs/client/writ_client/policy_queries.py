@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from writ_bus.port import Bus
-from writ_client.asking import Reply, ask
-from writ_client.combinations import Simulates
-from writ_client.failures import raise_for
+from writ_client.request_combinations import Simulates
+from writ_client.service_calls import Reply, ask
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
+from writ_contracts.failures import raise_for
 from writ_contracts.inventory import Role
 
 QUERY_SECONDS = 20.0

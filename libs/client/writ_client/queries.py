@@ -9,10 +9,10 @@ from typing import Any
 from msgspec import structs
 
 from writ_bus.port import Bus
-from writ_client.asking import Reply, ask
-from writ_client.failures import raise_for
+from writ_client.service_calls import Reply, ask
 from writ_contracts import audit, errors, policies, requests, subjects
 from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, Visit
+from writ_contracts.failures import raise_for
 
 QUERY_SECONDS = 20.0
 TEST_SECONDS = 60.0

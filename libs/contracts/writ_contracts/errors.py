@@ -16,6 +16,14 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 
+class ConfigError(Exception):
+    """The process cannot start as configured; `problems` has one line for each mistake. Exit status 2."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
 class WritError(Exception):
     """Base of all: `code` is a stable word from `CODES`, the message says what, which and why."""
 

@@ -1,7 +1,7 @@
 """Targets, principals and agents as the inventory files give them (docs: policies/, notes in docs/policy.md).
 
 What is not declared here is refused: an unknown target, principal, pool or key never gets a default. These structs
-say what an entry means; reading the files is `writ_runtime.files`.
+say what an entry means; reading the files is `writ_documents.readers`.
 """
 
 from typing import Annotated, Any, Literal

@@ -1,7 +1,7 @@
 # long: one table, which is read as one
 """The one registry of subjects: which message goes where, who may send it, who serves it.
 
-From this table come the AsyncAPI document, the NATS server's account permissions (`writ_bus.server_config`) and the
+From this table come the AsyncAPI document, the NATS server's account permissions (`writ_nats_server.config`) and the
 tests that try what must be refused. A subject that is not here cannot be used by anyone.
 """
 

@@ -259,3 +259,8 @@ def _two(subject: str, prefix: str) -> tuple[str, str]:
 def printable(claimed: str) -> str:
     """What somebody called an operation or target, made safe to store and show: cut to 64, odd characters as `_`."""
     return _CLAIMED.sub("_", claimed[:64])
+
+
+def inbox_prefix(name: str) -> str:
+    """Where a user listens for answers: `name` is the principal's id, `agent-<pool>`, `enrol-<token>`, or the role."""
+    return f"_INBOX_{name}"

@@ -24,6 +24,8 @@ from writ_contracts.policy_questions import (
     PolicyValidateAnswer,
     RuleCovered,
 )
+from writ_documents import shapes, yaml_file
+from writ_documents.document import Document, FileErrors
 from writ_rules.analysis import access
 from writ_rules.analysis.classes import defaults_of
 from writ_rules.analysis.diff import diff
@@ -38,8 +40,6 @@ from writ_rules.setting import PolicySource, Question, Setting, setting
 from writ_rules.suite_runs import Prepared, Result, run_suites
 from writ_rules.suites import SuiteEntry, cases_of, principals_of, suite_of, targets_of
 from writ_rules.validating import Said, Validation
-from writ_runtime import shapes, yamlfile
-from writ_runtime.documents import Document, FileErrors
 
 MOST_FAILURES = 1000
 Told = TypeVar("Told")
@@ -72,7 +72,7 @@ def _problem(said: Said) -> PolicyProblem:
 def run_suite(text: str, source: PolicySource, among: Setting) -> PolicyTestAnswer:
     """A suite, run on a policy among what there is, or among what the suite makes up itself; no file is looked at."""
     try:
-        document = yamlfile.parse(text.encode(errors="surrogatepass"), "suite")
+        document = yaml_file.parse(text.encode(errors="surrogatepass"), "suite")
         entry = suite_of(document)
         among = _made_up(entry, among)
         cases = cases_of(document, entry, source, among)

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
+from writ_documents import shapes
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.format import PolicyFile, placed
 from writ_rules.engine.rules import Rule
 from writ_rules.setting import PolicySource
-from writ_runtime import shapes
 
 
 class RulePlace(Struct, frozen=True):

@@ -6,12 +6,12 @@ from typing import Any, Literal
 from msgspec import UNSET, Struct, convert
 
 from writ_contracts.operations import Catalogue
+from writ_documents import shapes
+from writ_documents.document import MOST, Document, FileErrors, Keys, Problem
 from writ_rules.analysis.lint import lint
 from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PolicyFile, RuleEntry, placed
-from writ_runtime import shapes
-from writ_runtime.documents import MOST, Document, FileErrors, Keys, Problem
 
 Mode = Literal["strict", "permissive"]
 """How a policy is validated: `strict` refuses it for what lint finds, `permissive` warns; enforcement is the same."""

@@ -14,15 +14,15 @@ from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, offers
+from writ_documents import yaml_file
+from writ_documents.document import Document, Problem
+from writ_documents.readers import read_inventory, read_people
 from writ_rules.engine.case import Request
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import People, Ruling, decide
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.loading import Mode, compile_document
-from writ_runtime import yamlfile
-from writ_runtime.documents import Document, Problem
-from writ_runtime.files import read_inventory, read_people
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -117,7 +117,7 @@ class PolicySource(Struct, frozen=True, eq=False):
 
 def read_policy(path: Path, catalogue: Catalogue, mode: Mode) -> PolicySource:
     """The policy in a file. Raises FileErrors with all that is wrong with it."""
-    document = yamlfile.read(path)
+    document = yaml_file.read(path)
     return PolicySource(document, *compile_document(document, catalogue, mode))
 
 

@@ -7,11 +7,11 @@ from msgspec import Struct
 
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
+from writ_documents import yaml_file
 from writ_rules.coverage import Counter, Coverage
 from writ_rules.loading import Mode
 from writ_rules.setting import PolicySource, Setting, read_policy, setting
 from writ_rules.suites import Case, beside, cases_of, principals_of, suite_of, targets_of
-from writ_runtime import yamlfile
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class Prepared(Struct, frozen=True, eq=False, kw_only=True):
 
 def read_suite(path: Path, catalogue: Catalogue, mode: Mode, *, policy: Path | None = None) -> Prepared:
     """A suite with the policy that it names, or another. Raises FileErrors for what is wrong with any of its files."""
-    document = yamlfile.read(path)
+    document = yaml_file.read(path)
     entry = suite_of(document)
     source = read_policy(policy or beside(path, entry.policy), catalogue, mode)
     here = setting(source.policy, catalogue, targets_of(path, entry), principals_of(path, entry))

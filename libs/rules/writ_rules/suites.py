@@ -15,14 +15,14 @@ from msgspec import Meta, Struct, field
 from writ_contracts.ids import PrincipalId
 from writ_contracts.inventory import Attribute, Kind, Name, Principal, Target
 from writ_contracts.policy_questions import ToldFacts
+from writ_documents import shapes
+from writ_documents.document import Document, FileErrors, Keys, Problem
+from writ_documents.readers import NOBODYS_KEY, read_inventory, read_people
 from writ_rules.coverage import rule_places
 from writ_rules.engine.facts import NO_FACTS
 from writ_rules.engine.times import instant
 from writ_rules.setting import PolicySource, Question, Setting
 from writ_rules.told import facts_of
-from writ_runtime import shapes
-from writ_runtime.documents import Document, FileErrors, Keys, Problem
-from writ_runtime.files import NOBODYS_KEY, read_inventory, read_people
 
 Word = Annotated[str, Meta(min_length=1)]
 Words = Annotated[list[Word], Meta(min_length=1)]

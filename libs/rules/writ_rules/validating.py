@@ -7,11 +7,11 @@ from msgspec import Struct
 
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
+from writ_documents import yaml_file
+from writ_documents.document import Document, FileErrors, Problem
 from writ_rules.analysis.installation import as_warnings, lint_with
 from writ_rules.engine.findings import Severity
 from writ_rules.loading import REFUSED, Mode, findings_of, shaped
-from writ_runtime import yamlfile
-from writ_runtime.documents import Document, FileErrors, Problem
 
 
 class Said(Struct, frozen=True):
@@ -47,7 +47,7 @@ class Validation(Struct, frozen=True, kw_only=True):
 def validate_file(path: Path, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
     """The policy in a file."""
     try:
-        document = yamlfile.read(path)
+        document = yaml_file.read(path)
     except FileErrors as errors:
         return _unreadable(str(path), errors)
     return validate(document, catalogue, mode, among)
@@ -56,7 +56,7 @@ def validate_file(path: Path, catalogue: Catalogue, mode: Mode, among: Among = N
 def validate_text(text: str, name: str, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
     """The policy in a text; `name` is what the places call it."""
     try:
-        document = yamlfile.parse(text.encode(errors="surrogatepass"), name)
+        document = yaml_file.parse(text.encode(errors="surrogatepass"), name)
     except FileErrors as errors:
         return _unreadable(name, errors)
     return validate(document, catalogue, mode, among)

@@ -13,17 +13,11 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
+from writ_contracts.errors import ConfigError
+
 Loaded = TypeVar("Loaded", bound=Struct)
 Collector = Annotated[str, Meta(pattern=r"^https?://[^/\s]")]
 Port = Annotated[int, Meta(ge=0, le=65535)]
-
-
-class ConfigError(Exception):
-    """The process cannot start as configured; `problems` has one line for each mistake. Exit status 2."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
 
 
 class Variable(Struct, frozen=True):

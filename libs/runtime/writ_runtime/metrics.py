@@ -13,7 +13,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from writ_bus import tracing
 from writ_contracts.errors import CODES
 from writ_runtime.logs import Log
-from writ_runtime.series import SECONDS, AnyOf, AtMost, Counter, Gauge, Histogram, Info, Labels
+from writ_runtime.metric_series import SECONDS, AnyOf, AtMost, Counter, Gauge, Histogram, Info, Labels
 
 OPENMETRICS = "application/openmetrics-text"
 OUTCOMES = ("ok", "refused", "failed")

@@ -14,9 +14,9 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.errors import ConfigError
 from writ_contracts.evaluators import Evaluator
 from writ_contracts.operations import Catalogue, Operation
-from writ_runtime.config import ConfigError
 
 OPERATIONS, HANDLERS, BACKENDS = "writ.operations", "writ.handlers", "writ.backends"
 EVALUATORS = "writ.evaluators"

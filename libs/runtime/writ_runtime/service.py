@@ -16,7 +16,6 @@ import asyncio
 import gc
 import os
 import resource
-import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
@@ -27,19 +26,18 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 from msgspec import Struct
 
-from writ_contracts.errors import WritError
+from writ_contracts.errors import ConfigError, WritError
+from writ_documents.atomic_files import write_atomically
 from writ_runtime import logs
-from writ_runtime.announcing import READY, STOPPING, announce
-from writ_runtime.config import ConfigError, ServiceConfig, load
+from writ_runtime.config import ServiceConfig, load
 from writ_runtime.health import Check, Health, listening
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
 from writ_runtime.signals import Stop
 from writ_runtime.spans import exporting
+from writ_runtime.systemd_notify import READY, STOPPING, announce
 
 Settings = TypeVar("Settings", bound=ServiceConfig)
-
-DRAFT = ".draft"  # how the name of a file ends that is being written and will be put in another's place
 
 
 class RunFile(Struct, frozen=True, kw_only=True):
@@ -184,37 +182,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-
-
-def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """All of it or nothing, also for who reads at this moment; the folder must exist."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)  # whatever the umask is
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    draft.replace(path)
-
-
-def create_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """As `write_atomically`, but of many who do it at once one does: FileExistsError where there is one already."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
-    write_atomically(draft, data, mode)
-    try:
-        os.link(draft, path)
-    finally:
-        draft.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in it durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _refuse(name: str, error: ConfigError) -> NoReturn:

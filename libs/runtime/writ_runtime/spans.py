@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 
 from writ_bus import tracing
-from writ_runtime.config import ConfigError
+from writ_contracts.errors import ConfigError
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")

@@ -16,10 +16,10 @@ from writ_contracts.inventory import Target
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.subjects import security_event
 from writ_contracts.wire import decode_event
-from writ_runtime.files import read_inventory
+from writ_documents.readers import read_inventory
 from writ_testing.eventually import eventually
-from writ_testing.forgery import Forger
-from writ_testing.house import Ended, RunningHouse, local_target, prepare, running_house
+from writ_testing.fakes.rogue_executor import Forger
+from writ_testing.installations.installation import Ended, RunningHouse, local_target, prepare, running_house
 
 TARGET = "web-1"
 BOLD, DIM, CYAN = "1", "2", "36"

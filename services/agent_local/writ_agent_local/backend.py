@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from writ_agent.backend import Done, Found, Probed, Progress, Task, cannot_list
-from writ_agent.host_requests import (
+from writ_agent.backends.hostops_requests import (
     Action,
     Result,
     allowed,
@@ -24,8 +23,9 @@ from writ_agent.host_requests import (
     survey_request,
     surveyed,
 )
-from writ_agent.processes import end
-from writ_agent.standings import Standings
+from writ_agent.backends.port import Done, Found, Probed, Progress, Task, cannot_list
+from writ_agent.backends.processes import end
+from writ_agent.backends.target_health import Standings
 from writ_agent_local.child import HostChild
 from writ_contracts.backends import Step
 from writ_contracts.errors import Unreachable, WritError

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from writ_agent.host_requests import redact
-from writ_agent.processes import end, marked
+from writ_agent.backends.hostops_requests import redact
+from writ_agent.backends.processes import end, marked
 from writ_runtime.logs import Log
 
 LONGEST_LINE = 16 * 1024 * 1024

@@ -5,7 +5,7 @@ from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.config import Config
 from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.known import KnownHosts
+from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.local_api import LocalApi
 from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.tailscale import Tailnet

@@ -18,8 +18,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from writ_agent_ssh import bootstrap
+from writ_contracts.errors import ConfigError
 from writ_hostops.operations import HANDLERS
-from writ_runtime.config import ConfigError
 
 GROUP = "writ.hostops"
 COMMAND = """python3 -I -S -c 'exec(open(0,"rb",0,closefd=False).readline())'"""

@@ -10,8 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from writ_agent.backend import Done, Found, Probed, Progress, Task, cannot_list
-from writ_agent.host_requests import (
+from writ_agent.backends.hostops_requests import (
     Action,
     Result,
     allowed,
@@ -22,10 +21,11 @@ from writ_agent.host_requests import (
     secrets_of,
     seen_of,
 )
+from writ_agent.backends.port import Done, Found, Probed, Progress, Task, cannot_list
 from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.session import Dropped, HostSession
 from writ_agent_ssh.settlement import Settlement
-from writ_agent_ssh.visiting import find
+from writ_agent_ssh.target_test import find
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_hostops.operations import LISTINGS

@@ -42,7 +42,7 @@ def main() -> None:
         return
     say("HERE")
     sys.path.insert(0, code)
-    from writ_hostops.kept.start import start  # noqa: PLC0415 - it is here since just now
+    from writ_hostops.supervised.start import start  # noqa: PLC0415 - it is here since just now
 
     start(0, output, folder, asked["carried"])
 

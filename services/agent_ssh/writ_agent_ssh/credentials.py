@@ -5,9 +5,8 @@ connection, so that short-lived certificates can be replaced; no target can name
 from pathlib import Path
 from typing import NamedTuple
 
-from writ_contracts.errors import Invalid
-from writ_runtime.config import ConfigError
-from writ_runtime.files import read_private
+from writ_bus.private_files import read_private
+from writ_contracts.errors import ConfigError, Invalid
 
 MOST_BYTES = 64 * 1024
 

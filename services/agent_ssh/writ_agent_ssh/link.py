@@ -17,7 +17,7 @@ from asyncssh.packet import PacketDecodeError
 
 from writ_agent_ssh import algorithms
 from writ_agent_ssh.credentials import Credential, Credentials
-from writ_agent_ssh.known import Known, KnownHosts
+from writ_agent_ssh.host_keys import Known, KnownHosts
 from writ_agent_ssh.offer import listen
 from writ_agent_ssh.settings import Address, Connection
 from writ_agent_ssh.tailscale import Carrier, Tailnet

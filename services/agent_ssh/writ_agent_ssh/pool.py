@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from writ_agent.standings import Standings
+from writ_agent.backends.target_health import Standings
 from writ_agent_ssh.archive import Archive
 from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.known import KnownHosts
+from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.link import Link, connect
 from writ_agent_ssh.plain import PlainSession
 from writ_agent_ssh.session import HostSession, Session

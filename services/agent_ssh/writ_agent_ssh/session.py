@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import asyncssh
 from asyncssh.constants import EXTENDED_DATA_STDERR
 
-from writ_agent.host_requests import redact
+from writ_agent.backends.hostops_requests import redact
 from writ_agent_ssh.archive import COMMAND, Archive
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.opening import Opening, Said, TooMuchNoise
 from writ_contracts.errors import Invalid, Unreachable
-from writ_hostops.kept import frames
+from writ_hostops.supervised import frames
 from writ_runtime.logs import Log
 
 PING_SECONDS = 30.0
@@ -63,7 +63,7 @@ class HostSession(Protocol):
         """Returns once the host has said a word. Raises Dropped, TimeoutError where it hangs."""
 
     async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> Told:
-        """See writ_hostops.kept.settling. Raises Dropped."""
+        """See writ_hostops.supervised.settlement. Raises Dropped."""
 
     def close(self) -> None:
         """What only looks is ended there; what changes something is finished."""

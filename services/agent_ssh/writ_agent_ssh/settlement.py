@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from writ_agent.backend import Done, Probed, Task
-from writ_agent.host_requests import done_of
+from writ_agent.backends.hostops_requests import done_of
+from writ_agent.backends.port import Done, Probed, Task
 from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.session import HostSession
 from writ_contracts.errors import Unreachable, WritError

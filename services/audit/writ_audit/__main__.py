@@ -3,9 +3,9 @@
 import asyncio
 
 from writ_audit.config import Config
-from writ_audit.measures import metrics
+from writ_audit.metrics import metrics
 from writ_audit.service import Audit
-from writ_runtime.connecting import connect_as, load_key
+from writ_runtime.connect import connect_as, load_key
 from writ_runtime.service import Step, ended, run, running
 
 

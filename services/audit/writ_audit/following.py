@@ -14,8 +14,9 @@ from typing import Any
 from writ_audit.index import Index, IndexDamaged, Place
 from writ_audit.projection import Change, project
 from writ_bus import tracing
-from writ_bus.port import Journal, Record
+from writ_bus.port import Journal
 from writ_contracts.errors import TimedOut, Unreachable, WritError
+from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL
 from writ_runtime.logs import Log
 

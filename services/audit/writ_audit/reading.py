@@ -15,9 +15,10 @@ from writ_audit.following import Follower
 from writ_audit.index import Index, Known, LinkedEvent
 from writ_audit.permission import Permission, Reader
 from writ_audit.projection import SECURITY, project
-from writ_bus.port import Journal, Record
+from writ_bus.port import Journal
 from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceEvent, TraceQuery
 from writ_contracts.errors import Denied, Invalid
+from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter
 
 CATCH_UP = 2.0

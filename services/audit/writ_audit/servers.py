@@ -2,13 +2,13 @@
 
 import asyncio
 
+from writ_bus.nats.monitoring import Figures, figures
 from writ_bus.port import Bus
-from writ_bus.servers import Figures, figures
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
 from writ_runtime.logs import Log
+from writ_runtime.metric_series import AtMost
 from writ_runtime.metrics import Metrics
-from writ_runtime.series import AtMost
 
 EVERY = 15.0
 SERVERS, CONSUMERS = 16, 50

@@ -9,7 +9,7 @@ from writ_audit.config import Config
 from writ_audit.following import Follower
 from writ_audit.handlers import service
 from writ_audit.index import Index
-from writ_audit.measures import Measures
+from writ_audit.metrics import Measures
 from writ_audit.permission import Permission
 from writ_audit.reading import Reading
 from writ_audit.servers import Servers
@@ -21,9 +21,9 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.wire import encode
 from writ_runtime.health import Check
+from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
-from writ_runtime.notifying import Notifier
 
 _log = Log("writ.audit")
 TELL_EVERY = 5.0

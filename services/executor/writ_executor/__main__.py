@@ -2,16 +2,16 @@
 
 import asyncio
 
+from writ_bus.private_files import read_private
+from writ_contracts.errors import ConfigError
 from writ_executor.config import Config
-from writ_executor.measures import metrics
+from writ_executor.metrics import metrics
 from writ_executor.service import Executor
-from writ_runtime.config import ConfigError
-from writ_runtime.connecting import connect_as, load_key
-from writ_runtime.files import read_private
+from writ_runtime.connect import connect_as, load_key
+from writ_runtime.list_reader.lists import read_agents, read_inventory
 from writ_runtime.plugins import load_catalogue
-from writ_runtime.reading.lists import read_agents, read_inventory
 from writ_runtime.service import Step, ended, run, running
-from writ_runtime.watched import Watched
+from writ_runtime.watched_file import Watched
 
 
 async def main(config: Config) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from writ_executor.keeping import AuditLevel
+from writ_executor.journal.audit_level import AuditLevel
 from writ_runtime.config import ServiceConfig, env
 
 Seconds = Annotated[float, Meta(gt=0)]

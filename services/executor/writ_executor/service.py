@@ -28,14 +28,14 @@ from writ_contracts.requests import (
     TargetsAnswer,
 )
 from writ_executor import __version__
+from writ_executor.composition import compose
 from writ_executor.config import Config
-from writ_executor.measures import Measures, pools_of
-from writ_executor.parts import compose
-from writ_executor.views import failure
+from writ_executor.metrics import Measures, pools_of
+from writ_executor.requests.views import failure
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Metrics, Observer
-from writ_runtime.watched import Watched
+from writ_runtime.watched_file import Watched
 
 CONCURRENCY = 256
 """Requests of one kind that are worked on at once; more wait their turn."""

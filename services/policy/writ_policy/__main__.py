@@ -3,9 +3,9 @@
 import asyncio
 
 from writ_policy.config import Config
-from writ_policy.measures import metrics
+from writ_policy.metrics import metrics
 from writ_policy.service import PolicyService
-from writ_runtime.connecting import connect_as, load_key
+from writ_runtime.connect import connect_as, load_key
 from writ_runtime.plugins import load_catalogue
 from writ_runtime.service import Step, ended, run, running
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
+from writ_contracts.errors import ConfigError
 from writ_rules.loading import Mode
-from writ_runtime.config import ConfigError, ServiceConfig, env
+from writ_runtime.config import ServiceConfig, env
 
 
 class Config(ServiceConfig, frozen=True, kw_only=True):

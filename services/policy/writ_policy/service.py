@@ -9,25 +9,25 @@ from writ_bus.port import Bus, Service, Serving
 from writ_contracts import subjects
 from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
-from writ_policy.answering import BURST, RATE, endpoint
-from writ_policy.aside.workbench import Workbench
-from writ_policy.candidates import Candidates
+from writ_policy.analysis_process.pool import Workbench
 from writ_policy.config import Config
-from writ_policy.consulting import Consulting
-from writ_policy.follower import Follower
-from writ_policy.handlers import Clock, Handlers
-from writ_policy.judging import Judging
-from writ_policy.loading import Compiler
-from writ_policy.measures import STORE, Measures
-from writ_policy.questions import Questions
-from writ_policy.scans import Scans
-from writ_policy.sources import Sources
-from writ_policy.versions import Versions
+from writ_policy.decisions.readiness import Judging
+from writ_policy.endpoints.analysis import Consulting
+from writ_policy.endpoints.decisions import Clock, Handlers
+from writ_policy.endpoints.queries import BURST, RATE, endpoint
+from writ_policy.endpoints.scans import Scans
+from writ_policy.endpoints.versions import Questions
+from writ_policy.metrics import STORE, Measures
+from writ_policy.state.control_follower import Follower
+from writ_policy.state.loading import Compiler
+from writ_policy.state.sources import Sources
+from writ_policy.versions.candidates import Candidates
+from writ_policy.versions.stored import Versions
 from writ_runtime.buckets import Buckets
 from writ_runtime.health import Attention, Check
+from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
-from writ_runtime.notifying import Notifier
 from writ_trust.keys import Key
 
 

@@ -13,8 +13,8 @@ from tests.lab.engine import BUILDER, Engine, lab_folder
 from tests.lab.hosts import until
 
 from writ_client.client import Writ
-from writ_client.house import containers
-from writ_client.house.home import Home
+from writ_installation.files.home import Home
+from writ_installation.provisioner import folders
 
 REPOSITORY = Path(__file__).parents[3]
 MINE = Path(__file__).with_name("lab.yaml")
@@ -101,7 +101,7 @@ class Composed:
     async def client(self) -> Writ:
         """As its operator, from this machine, by the published ports."""
         seed = self.home.seed_file("principal-operator").read_bytes()
-        ports = [self.ports[name] for name, _ in zip(PORTS, containers.names(self.home), strict=False)]
+        ports = [self.ports[name] for name, _ in zip(PORTS, folders.names(self.home), strict=False)]
         url = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
         return await Writ.connect(url, seed=seed, principal="operator", wait=10.0)
 

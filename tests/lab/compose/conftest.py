@@ -8,7 +8,7 @@ from tests.lab.compose.readme import typed
 from tests.lab.engine import Engine, engine
 from tests.lab.hosts import until
 
-from writ_runtime import yamlfile
+from writ_documents import yaml_file
 from writ_testing.demo import POLICY, TARGET
 
 SANDBOX = "/srv/sandbox"
@@ -40,6 +40,6 @@ def as_the_demo(composed: Composed) -> None:
     home = composed.home
     target = {"id": TARGET, "role": "development", "backend": "local", "connection": {"host": "sandbox"}}
     root = {"path": SANDBOX, "allow_system_root": True}
-    known = yamlfile.read(home.inventory).data["targets"]
-    home.inventory.write_text(yamlfile.dump({"targets": [*known, {**target, "file_roots": [root]}]}))
+    known = yaml_file.read(home.inventory).data["targets"]
+    home.inventory.write_text(yaml_file.dump({"targets": [*known, {**target, "file_roots": [root]}]}))
     home.policy.write_text(POLICY)

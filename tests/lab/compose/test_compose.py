@@ -14,7 +14,7 @@ from tests.lab.compose.conftest import SANDBOX
 from tests.lab.hosts import Host, until, user_key
 
 from writ_testing.demo import POLICY, TARGET, first_operation
-from writ_testing.same_trace import in_the_demo, same_part
+from writ_testing.installations.trace_comparison import in_the_demo, same_part
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 

@@ -6,8 +6,8 @@ import os
 import stat
 from typing import Any, Dict, List, Optional
 
+from writ_hostops.backups.arguments import Wish, wish
 from writ_hostops.backups.restic import INCOMPLETE, Kept, Restic, said, summary, teller
-from writ_hostops.backups.wish import Wish, wish
 from writ_hostops.commands import Ran
 from writ_hostops.errors import HostError
 from writ_hostops.files.trees import Tree, opened_tree

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import List
 
+from writ_hostops.backups.arguments import wish
 from writ_hostops.backups.restic import Kept, Restic
-from writ_hostops.backups.wish import wish
 from writ_hostops.errors import HostError
 from writ_hostops.protocol import Answer, Call, verdict
 from writ_hostops.stop import Stop, afterwards

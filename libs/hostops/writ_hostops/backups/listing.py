@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import List
 
+from writ_hostops.backups.arguments import path_from
 from writ_hostops.backups.restic import Restic
-from writ_hostops.backups.wish import path_from
 from writ_hostops.fields import Fields
 from writ_hostops.protocol import Answer, Call
 

@@ -10,8 +10,8 @@ import os
 import stat
 from typing import Any, ContextManager, Dict, List
 
+from writ_hostops.backups.arguments import Wish, wish
 from writ_hostops.backups.restic import Kept, Restic, item, said, summary, teller
-from writ_hostops.backups.wish import Wish, wish
 from writ_hostops.errors import HostError
 from writ_hostops.files.trees import Tree, opened_around, opened_tree
 from writ_hostops.protocol import Answer, Call, verdict

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Optional
 
 from writ_hostops.errors import HostError, system_errors
-from writ_hostops.files.beneath import Place, open_existing, opened_place
+from writ_hostops.files.open_beneath import Place, open_existing, opened_place
 from writ_hostops.protocol import Call
 from writ_hostops.stop import Stop
 

@@ -12,10 +12,10 @@ from typing import Any, Dict, Iterator, Optional
 
 from writ_hostops.errors import HostError, Raced, system_errors
 from writ_hostops.fields import Fields
-from writ_hostops.files.beneath import Place, opened_file, opened_place
 from writ_hostops.files.content import CHUNK, Facts, chunks, facts_of, state_at, state_of, version_of
+from writ_hostops.files.file_locks import locked
+from writ_hostops.files.open_beneath import Place, opened_file, opened_place
 from writ_hostops.files.replace import Old, opened_old, put, refuse_without_room, shown_put
-from writ_hostops.files.turns import locked
 from writ_hostops.files.write import ATTEMPTS
 from writ_hostops.protocol import Answer, Call, verdict
 

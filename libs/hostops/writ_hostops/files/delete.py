@@ -6,10 +6,10 @@ from typing import Any, Dict
 
 from writ_hostops.errors import HostError, Raced
 from writ_hostops.fields import Fields
-from writ_hostops.files.beneath import Place, opened_place
 from writ_hostops.files.content import ABSENT, Facts, state_at
+from writ_hostops.files.file_locks import locked
+from writ_hostops.files.open_beneath import Place, opened_place
 from writ_hostops.files.replace import opened_old, shown_take_away, take_away
-from writ_hostops.files.turns import locked
 from writ_hostops.files.write import ATTEMPTS, digest_field
 from writ_hostops.protocol import Answer, Call, verdict
 

@@ -9,8 +9,8 @@ from typing import Any, Dict
 
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.fields import Fields
-from writ_hostops.files.beneath import opened_file, opened_place
 from writ_hostops.files.content import facts_of, mode_text
+from writ_hostops.files.open_beneath import opened_file, opened_place
 from writ_hostops.protocol import Answer, Call
 
 MAX_BYTES = 1024 * 1024

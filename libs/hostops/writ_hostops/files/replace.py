@@ -22,9 +22,9 @@ from typing import Callable, Dict, Iterator, List, Optional
 
 from writ_hostops import syscalls
 from writ_hostops.errors import HostError, Raced, system_errors
-from writ_hostops.files.beneath import Place, open_existing
 from writ_hostops.files.content import Facts, facts_of, sha256_of, version_of
-from writ_hostops.files.turns import beside, remove
+from writ_hostops.files.file_locks import beside, remove
+from writ_hostops.files.open_beneath import Place, open_existing
 from writ_hostops.stop import Stop
 
 DEFAULT_MODE = 0o644

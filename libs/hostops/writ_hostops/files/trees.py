@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Iterator, Optional, Tuple
 
 from writ_hostops.errors import HostError, system_errors
-from writ_hostops.files.beneath import open_folder, own_paths, refuse_irregular, refuse_own
+from writ_hostops.files.open_beneath import open_folder, own_paths, refuse_irregular, refuse_own
 from writ_hostops.files.paths import check_path, locate, within
 from writ_hostops.protocol import Target
 

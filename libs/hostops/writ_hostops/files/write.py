@@ -12,10 +12,10 @@ from typing import Any, Dict, Optional
 
 from writ_hostops.errors import HostError, Raced
 from writ_hostops.fields import Fields
-from writ_hostops.files.beneath import Place, opened_place
 from writ_hostops.files.content import Facts, mode_text, state_at, state_of, version_of
+from writ_hostops.files.file_locks import locked
+from writ_hostops.files.open_beneath import Place, opened_place
 from writ_hostops.files.replace import DEFAULT_MODE, Old, opened_old, put, shown_put, write_all
-from writ_hostops.files.turns import locked
 from writ_hostops.protocol import Answer, Call, verdict
 
 MAX_CONTENT = 1024 * 1024

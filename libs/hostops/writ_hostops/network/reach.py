@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
-from writ_hostops.network import tries
+from writ_hostops.network import connect_attempts
 from writ_hostops.network.resolve import Address, check_host, resolved
 from writ_hostops.protocol import Answer, Call
 
@@ -15,7 +15,7 @@ MOST_TRIES = 20
 _PAUSE = 0.2
 _LONGEST_TRY = 5.0
 _HTTP_PORT = 80
-_TRY = {"icmp": tries.icmp, "tcp": tries.tcp, "http": tries.http}
+_TRY = {"icmp": connect_attempts.icmp, "tcp": connect_attempts.tcp, "http": connect_attempts.http}
 
 
 def run(call: Call) -> Answer:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from writ_hostops import syscalls
 from writ_hostops.errors import HostError, from_os_error, system_errors
-from writ_hostops.files.beneath import open_folder
+from writ_hostops.files.open_beneath import open_folder
 from writ_hostops.snapshots import calls
 from writ_hostops.snapshots.store import Snapshot, undone
 

@@ -22,8 +22,8 @@ from jeepney.io.blocking import prep_socket
 
 from writ_hostops.errors import HostError
 from writ_hostops.stop import Stop
-from writ_hostops.systemd.answers import LACKING, NAME, body_of, error_name, lost_connections, plain
 from writ_hostops.systemd.names import can_be_named, escaped, is_own
+from writ_hostops.systemd.replies import LACKING, NAME, body_of, error_name, lost_connections, plain
 from writ_hostops.systemd.unit import UNIT_PROPERTIES, JobEnd, Unit, interface_of, properties_of, unit_from
 
 REPLY_TIMEOUT = 10.0

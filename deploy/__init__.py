@@ -1,0 +1,1 @@
+"""Deployment files, and what generates parts of them."""

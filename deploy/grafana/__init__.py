@@ -1,0 +1,1 @@
+"""Dashboards of Grafana, and what generates them."""

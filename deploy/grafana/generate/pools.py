@@ -1,0 +1,115 @@
+"""The page of pools and backends: who is there, who waits for whom, how long work takes, what could not be reached."""
+
+from grafana_foundation_sdk.builders.dashboard import QueryVariable
+from grafana_foundation_sdk.models.dashboard import VariableRefresh
+
+from deploy.grafana.generate.frame import SOURCE, Rows, lines, page, query, states, took
+
+POOL = (
+    QueryVariable("pool")
+    .label("Pool")
+    .datasource(SOURCE)
+    .query("label_values(writ_pool_agents, pool)")
+    .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+    .multi(True)
+    .include_all(True)
+    .all_value(".*")
+)
+OF = '{pool=~"$pool"}'
+
+WHO_IS_THERE = [
+    lines("Agents", query(f"max by (pool) (writ_pool_agents{OF})", "{{pool}}"), text="Heard within a lease.", width=8),
+    lines(
+        "Free slots",
+        query(f"max by (pool) (writ_pool_free_slots{OF})", "{{pool}}"),
+        text="Operations that these agents could begin now. None, and work in line: another agent.",
+        width=8,
+    ),
+    lines(
+        "In line",
+        query(f"max by (pool, state) (writ_pool_operations{OF})", "{{pool}}: {{state}}"),
+        text="waiting for target, limit or approval; dispatched, for an agent; running.",
+        width=8,
+    ),
+    lines(
+        "The first in line waits",
+        query(f"max by (pool) (writ_pool_oldest_dispatched_seconds{OF})", "{{pool}}"),
+        unit="s",
+        text="For an agent to claim it.",
+        width=8,
+    ),
+    lines(
+        "Not delivered yet",
+        query("max by (consumer) (writ_nats_consumer_pending_messages)", "{{consumer}}"),
+        text="What is in line at each pool's consumer: what to scale agents by.",
+        width=8,
+    ),
+    lines(
+        "Delivered, not acknowledged",
+        query("max by (consumer) (writ_nats_consumer_unacked_messages)", "{{consumer}}"),
+        width=8,
+    ),
+]
+
+WORK = [
+    lines(
+        "Ended, by pool and outcome",
+        query(f"sum by (pool, outcome) (rate(writ_operations_total{OF}[$__rate_interval]))", "{{pool}}: {{outcome}}"),
+        unit="ops",
+    ),
+    took(
+        "On the host, 95 %",
+        "writ_operation_stage_seconds",
+        by="pool",
+        where='{stage="run", pool=~"$pool"}',
+        text="From started to ended. Each dot is an operation.",
+    ),
+    took(
+        "Until an agent began, 95 %",
+        "writ_operation_stage_seconds",
+        by="pool",
+        where='{stage="claim", pool=~"$pool"}',
+    ),
+    took(
+        "By operation, 95 %",
+        "writ_agent_operation_seconds",
+        by="operation",
+        text="From grant to end, as agents measure it.",
+    ),
+    took(
+        "Stages of agents, 95 %",
+        "writ_agent_stage_seconds",
+        by="stage",
+        text="look: the state before; claim: until granted; run: on the host, after that; tell: the receipt is kept.",
+    ),
+    lines(
+        "Ended, by operation and outcome",
+        query(
+            "sum by (operation, outcome) (rate(writ_agent_operations_total[$__rate_interval]))",
+            "{{operation}}: {{outcome}}",
+        ),
+        unit="ops",
+    ),
+]
+
+BACKENDS = [
+    states(
+        "Targets that were reached the last time",
+        "min by (target) (writ_agent_target_reachable)",
+        "{{target}}",
+        text="Of agents that go to their targets. `writ backends test` tries all of them, and says what to do.",
+    ),
+    states(
+        "Agents' own checks",
+        "min by (instance, check) (writ_check_ok and on (instance) writ_agent_free_slots)",
+        "{{instance}} {{check}}",
+        text="Disk, backend, and the way to NATS of each agent.",
+    ),
+]
+
+ROWS: Rows = {"Who is there, who waits": WHO_IS_THERE, "Work": WORK, "Backends": BACKENDS}
+
+
+def dashboard() -> str:
+    """Its JSON."""
+    return page("pools", "pools and backends", "Agents, their work, and what they reach.", ROWS, POOL)

@@ -1,0 +1,104 @@
+"""Writes the documents that are made from code, or with `--check` says which are out of date (exit status 1)."""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from deploy.grafana.generate import DASHBOARDS
+
+from docs.generate import asyncapi, metrics_table, policy_keys
+from writ_contracts import errors
+from writ_documents.yaml_file import dump
+from writ_runtime.config import Variable, describe
+
+SERVICES = ("policy", "executor", "audit", "agent_local", "agent_ssh")
+
+CONFIGURATION = """\
+# Configuration
+
+Each service reads its environment once, when it starts. A mistake is one line that names the variable, and exit status
+2. An empty variable counts as unset. `writ up` sets all of these for the services that it starts.
+
+*Made from the `Config` structs by `make docs`.*
+"""
+
+CODES = """\
+# Codes
+
+Why something was refused, decided or ended as it was: `code` in errors, verdicts and outcomes. An agent's backend adds
+its own for what failed on the host. Whether asking again can help is told by `retry` of the error itself.
+
+*Made from `writ_contracts.errors.CODES` by `make docs`.*
+
+| code | meaning |
+|---|---|
+"""
+
+
+def configuration() -> str:
+    """docs/configuration.md: what all services share first, then each service's own."""
+    tables = {name: describe(import_module(f"writ_{name}.config").Config) for name in SERVICES}
+    shared = [variable for variable in tables[SERVICES[0]] if all(variable in table for table in tables.values())]
+    parts = [CONFIGURATION, _table("Every service", shared)]
+    for name, table in tables.items():
+        parts.append(_table(f"writ_{name}", [variable for variable in table if variable not in shared]))
+    return "\n".join(parts)
+
+
+def subjects() -> str:
+    """docs/asyncapi.yaml."""
+    return "# Made from the registry of subjects by `make docs`.\n" + dump(asyncapi.document())
+
+
+def codes() -> str:
+    """docs/codes.md."""
+    return CODES + "".join(f"| `{code}` | {meaning} |\n" for code, meaning in errors.CODES.items())
+
+
+DOCUMENTS: dict[str, Callable[[], str]] = {
+    "docs/configuration.md": configuration,
+    "docs/asyncapi.yaml": subjects,
+    "docs/codes.md": codes,
+    "docs/policy-keys.md": policy_keys.document,
+    "docs/metrics.md": metrics_table.document,
+    **{f"deploy/grafana/dashboards/{name}.json": make for name, make in DASHBOARDS.items()},
+}
+
+
+def main(arguments: list[str], root: Path) -> int:
+    """Writes or checks each document below `root`."""
+    stale = [name for name, make in DOCUMENTS.items() if _is_stale(root / name, make())]
+    if "--check" in arguments:
+        for name in stale:
+            print(f"{name} is out of date: run `make docs`", file=sys.stderr)
+        return 1 if stale else 0
+    for name in stale:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(DOCUMENTS[name]())
+        print(f"wrote {name}")
+    return 0
+
+
+def _is_stale(path: Path, text: str) -> bool:
+    return not path.exists() or path.read_text() != text
+
+
+def _table(title: str, variables: list[Variable]) -> str:
+    rows = [f"\n## {title}\n", "| variable | type | default | meaning |", "|---|---|---|---|"]
+    rows += [f"| `{item.name}` | {item.type} | {_default(item)} | {_cell(item.description)} |" for item in variables]
+    return "\n".join(rows) + "\n"
+
+
+def _default(variable: Variable) -> str:
+    if variable.default is None:
+        return "**required**"
+    return f"`{variable.default}`" if variable.default else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], Path.cwd()))

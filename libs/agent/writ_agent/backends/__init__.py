@@ -1,0 +1,1 @@
+"""The port of backends, and what several backends share."""

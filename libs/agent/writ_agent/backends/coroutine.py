@@ -1,0 +1,49 @@
+"""A handler from one coroutine function, for plugins: the least to write for an operation of one's own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+
+from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.backends.processes import end
+
+Function = Callable[[Task, Progress], Awaitable[Done]]
+
+
+class CoroutineHandler:
+    """To be stopped, the function is cancelled, and every process ended that it started with `processes.marked`.
+
+    It may catch the cancellation and return a Done that says what it had done; else the effect is `maybe`.
+    """
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self._runs: dict[str, asyncio.Future[Done]] = {}
+
+    @property
+    def running(self) -> Collection[str]:
+        """The operations under way."""
+        return self._runs.keys()
+
+    async def run(self, task: Task, progress: Progress) -> Done:
+        """See Handler."""
+        run = self._runs[task.operation_id] = asyncio.ensure_future(self._function(task, progress))
+        try:
+            await asyncio.wait({run})
+        except asyncio.CancelledError:
+            run.cancel()
+            raise
+        finally:
+            self._runs.pop(task.operation_id, None)
+        if run.cancelled():
+            return Done(outcome="cancelled", code="cancelled", effect="none" if task.operation.read_only else "maybe")
+        return run.result()
+
+    async def stop(self, operation_id: str, grace: float) -> bool:
+        """See Handler."""
+        run = self._runs.get(operation_id)
+        if run is None:
+            return True
+        run.cancel()
+        gone = await end(operation_id, grace)
+        await asyncio.wait({run}, timeout=1.0)
+        return gone and run.done()

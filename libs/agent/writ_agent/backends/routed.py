@@ -1,0 +1,116 @@
+"""Handlers of plugins beside a backend's own operations: each operation goes to the one who has it, and no other."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import structs
+
+from writ_agent.backends.port import (
+    Backend,
+    Baselines,
+    Done,
+    Found,
+    Handler,
+    Leftovers,
+    Listings,
+    Previews,
+    Probed,
+    Probes,
+    Progress,
+    Task,
+    Visits,
+    cannot_list,
+    cannot_visit,
+    lacks,
+)
+from writ_agent.backends.target_health import Standings
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Target
+
+
+class Routed:
+    """A backend with handlers of plugins beside its own operations. What the one asked lacks is `unsupported`."""
+
+    def __init__(self, backend: Backend, handlers: Mapping[str, Handler]) -> None:
+        """Raises Invalid where a plugin brings what the backend has."""
+        if twice := sorted(set(backend.operations) & set(handlers)):
+            raise Invalid(f"a plugin and the backend {backend.name} both carry out {', '.join(twice)}")
+        self.name = backend.name
+        self.operations = frozenset({*backend.operations, *handlers})
+        self.check = backend.check
+        self._backend = backend
+        self._handlers = handlers
+        self._running: dict[str, Handler] = {}
+
+    async def run(self, task: Task, progress: Progress) -> Done:
+        """By whoever has the operation."""
+        handler = self._of(task)
+        self._running[task.operation_id] = handler
+        try:
+            return await handler.run(task, progress)
+        finally:
+            self._running.pop(task.operation_id, None)
+
+    async def stop(self, operation_id: str, grace: float) -> bool:
+        """By whoever runs it."""
+        handler = self._running.get(operation_id)
+        return handler is None or await handler.stop(operation_id, grace)
+
+    async def baseline(self, task: Task) -> dict[str, Any]:
+        """By whoever has the operation."""
+        match self._of(task):
+            case Baselines() as handler:
+                return await handler.baseline(task)
+            case _:
+                raise lacks(task, "baseline")
+
+    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
+        """By whoever has the operation."""
+        match self._of(task):
+            case Probes() as handler:
+                return await handler.probe(task, baseline)
+            case _:
+                raise lacks(task, "probe")
+
+    async def preview(self, task: Task) -> dict[str, Any]:
+        """By whoever has the operation."""
+        match self._of(task):
+            case Previews() as handler:
+                return await handler.preview(task)
+            case _:
+                raise lacks(task, "preview")
+
+    async def listing(self, target: Target, source: str) -> list[str]:
+        """By the backend: it is about the target, not about an operation."""
+        match self._backend:
+            case Listings() as backend:
+                return await backend.listing(target, source)
+            case _:
+                raise cannot_list(source)
+
+    @property
+    def standings(self) -> Standings:
+        """Of the backend."""
+        return self._backend.standings if isinstance(self._backend, Visits) else Standings()
+
+    async def visit(self, target: Target) -> Found:
+        """By the backend; what plugins carry out in the agent itself is there wherever the target is."""
+        match self._backend:
+            case Visits() as backend:
+                found = await backend.visit(target)
+                return (
+                    structs.replace(found, operations=[*found.operations, *self._handlers]) if not found.code else found
+                )
+            case _:
+                raise cannot_visit(self.name)
+
+    async def settle(self, task: Task) -> Done | None:
+        """By whoever has the operation; None where that works by processes of this host."""
+        match self._of(task):
+            case Leftovers() as handler:
+                return await handler.settle(task)
+            case _:
+                return None
+
+    def _of(self, task: Task) -> Handler:
+        return self._handlers.get(task.operation.name, self._backend)

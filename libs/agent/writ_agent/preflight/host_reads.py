@@ -1,0 +1,176 @@
+"""Looking at a host without changing it: for a baseline before a claim, or since an executor asks. Never without a look
+that policy signed.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from writ_agent.backends.port import Backend, Baselines, Previews, Probes, Task, lacks
+from writ_agent.preflight.listings import list_under
+from writ_agent.preflight.target_test import find, visit
+from writ_agent.reporting.metrics import Meters
+from writ_agent.reporting.receipts import Identity
+from writ_agent.reporting.security_reports import ALARMS, Reporter
+from writ_agent.verification import Refused, Trust, verify_asked, verify_baseline, verify_visit
+from writ_bus.port import Message
+from writ_contracts.agents import AskLook, Looked
+from writ_contracts.decisions import Look
+from writ_contracts.errors import WritError
+from writ_contracts.journal import Dispatched
+from writ_contracts.operations import Operation
+from writ_contracts.requests import Failure
+from writ_contracts.wire import canonical, decode, encode
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Handled
+
+BASELINE_SECONDS = 5.0
+LONGEST_LOOK = 60.0
+LISTINGS_AT_ONCE = 4
+"""More wait, and may go away empty: everybody's simulations make them, and the host has other things to do."""
+VISITS_AT_ONCE = 16
+LISTING_SHARE = 0.9
+"""Of a listing's or a test's time is its own; the rest is for telling what came of it."""
+MAX_BASELINE_BYTES = 4096
+MAX_SEEN_BYTES = 1_000_000
+T = TypeVar("T")
+_log = Log("writ.agent")
+
+
+class Looks:
+    """Baselines for the worker, and the endpoint `look`."""
+
+    def __init__(self, backend: Backend, trust: Trust, identity: Identity, reporter: Reporter, meters: Meters) -> None:
+        self._backend = backend
+        self._identity = identity
+        self._listing = asyncio.Semaphore(LISTINGS_AT_ONCE)
+        self._visiting = asyncio.Semaphore(VISITS_AT_ONCE)
+        self._trust = trust
+        self._reporter = reporter
+        self._meters = meters
+
+    async def baseline(self, work: Dispatched) -> dict[str, Any]:
+        """How the target is before the operation; empty where that cannot be told, or may not.
+
+        After a long absence most of what waits is long over: no look at a host for what its claim will find gone.
+        """
+        if time.time() > work.start_by:
+            return {}
+        try:
+            verified = verify_baseline(self._trust, work, time.time())
+            if verified is None or not isinstance(self._backend, Baselines):
+                return {}
+            task = task_of(*verified, work.parameters, work.attempt, BASELINE_SECONDS)
+            seen = await _within(BASELINE_SECONDS, self._backend.baseline(task))
+        except Refused as refused:
+            await self._reporter.tell(refused, work.operation_id, work.principal)
+            return {}
+        except (WritError, TimeoutError) as error:
+            _log.info("agent.no_baseline", operation_id=work.operation_id, reason=str(error))
+            return {}
+        return seen if len(canonical(seen)) <= MAX_BASELINE_BYTES else {}
+
+    async def answer(self, message: Message) -> bytes:
+        """One AskLook; every way out is a Looked."""
+        began = time.monotonic()
+        looked, operation_id = await self._guarded(message)
+        code = looked.error.code if looked.error else ""
+        outcome = "ok" if not code else "failed" if code == "internal" else "refused"
+        fields = {"operation_id": operation_id}
+        self._meters.observe(
+            Handled(endpoint="look", outcome=outcome, code=code, seconds=time.monotonic() - began, fields=fields)
+        )
+        return encode(looked)
+
+    async def _guarded(self, message: Message) -> tuple[Looked, str]:
+        try:
+            ask = decode(message.data, AskLook)
+        except WritError as error:
+            return Looked(error=failure(error)), ""
+        try:
+            if ask.action == "visit":
+                look = verify_visit(self._trust, ask, time.time())
+                return await self._test(look, min(max(ask.timeout, 0.1), LONGEST_LOOK)), look.operation_id
+            look, operation = verify_asked(self._trust, ask, time.time())
+        except Refused as refused:
+            # What the look itself says cannot be believed, so the report is about no operation.
+            await self._reporter.tell(refused, None)
+            return Looked(error=failure(refused)), ""
+        except WritError as error:
+            return Looked(error=failure(error)), ""
+        return await self._look(ask, look, operation), look.operation_id
+
+    async def _look(self, ask: AskLook, look: Look, operation: Operation) -> Looked:
+        seconds = min(max(ask.timeout, 0.1), LONGEST_LOOK)
+        task = task_of(look, operation, ask.parameters, ask.attempt, seconds)
+        try:
+            if ask.action == "listing":
+                return await _within(seconds, self._list(ask, look, task, seconds * LISTING_SHARE))
+            looked = await _within(seconds, look_with(self._backend, ask, task))
+        except TimeoutError:
+            return Looked(error=Failure(code="timeout", message=f"not seen within {seconds:g} s", retry=True))
+        except WritError as error:
+            await self._watch(error.code, f"{ask.action} of {look.operation} on {look.target.id}", look.operation_id)
+            return Looked(error=failure(error))
+        except Exception as error:  # noqa: BLE001 - a defect of the backend is answered, and logged whole
+            _log.error("agent.look_broke", operation_id=look.operation_id, exception=error)
+            return Looked(error=Failure(code="internal", message="a defect of the agent; its log has the details"))
+        if len(canonical(looked.seen)) > MAX_SEEN_BYTES:
+            return Looked(error=Failure(code="oversize", message="more was seen than can be told"))
+        return looked
+
+    async def _test(self, look: Look, seconds: float) -> Looked:
+        async with self._visiting:
+            found = await find(self._backend, look.target, seconds * LISTING_SHARE)
+        await self._watch(found[0].code, f"a test of {look.target.id}", None)
+        return Looked(visit=visit(self._trust, self._identity, look.target, found))
+
+    async def _watch(self, code: str, what: str, operation_id: str | None) -> None:
+        """Some failures on a host are attempts that people should hear of."""
+        if kind := ALARMS.get(code):
+            await self._reporter.tell(Refused(kind, f"{what} ended with {code}"), operation_id)
+
+    async def _list(self, ask: AskLook, look: Look, task: Task, seconds: float) -> Looked:
+        async with self._listing:
+            told, codes = await list_under(self._backend, self._identity, ask.look, look, task, seconds)
+        for code in codes:
+            await self._watch(code, f"a listing for {look.operation} on {look.target.id}", look.operation_id)
+        return Looked(listings=told)
+
+
+async def look_with(backend: Backend, ask: AskLook, task: Task) -> Looked:
+    """By the power of the backend that the action needs. Raises Invalid (`unsupported`)."""
+    match ask.action, backend:
+        case "baseline", Baselines():
+            return Looked(seen=await backend.baseline(task))
+        case "preview", Previews():
+            task.operation.check(task.parameters)
+            return Looked(seen=await backend.preview(task))
+        case "probe", Probes():
+            probed = await backend.probe(task, ask.baseline)
+            return Looked(seen=probed.seen, verdict=probed.verdict)
+        case _:
+            raise lacks(task, ask.action)
+
+
+def failure(error: WritError) -> Failure:
+    """The error as it crosses the wire."""
+    return Failure(code=error.code, message=str(error), retry=error.retry)
+
+
+def task_of(look: Look, operation: Operation, parameters: dict[str, Any], attempt: int, seconds: float) -> Task:
+    """What a look lets one do."""
+    return Task(
+        operation_id=look.operation_id,
+        attempt=attempt,
+        operation=operation,
+        target=look.target,
+        parameters=parameters,
+        timeout=seconds,
+    )
+
+
+async def _within(seconds: float, seen: Awaitable[T]) -> T:
+    async with asyncio.timeout(seconds):
+        return await seen

@@ -1,0 +1,1 @@
+"""Messages from an agent to executors: receipts, heartbeats, progress, security reports."""

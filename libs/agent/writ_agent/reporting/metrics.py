@@ -1,0 +1,45 @@
+"""The numbers of an agent: operations by outcome, how long they and their stages took, refusals by reason, slots."""
+
+from collections.abc import Callable
+from typing import get_args
+
+from writ_agent.backends.target_health import MOST_TARGETS, Standings
+from writ_contracts.agents import ReceiptOutcome, SecurityKind
+from writ_contracts.operations import Catalogue
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Metrics, Observer
+
+ENDPOINTS = ("operation", "look", "cancel")
+STAGES = ("look", "claim", "run", "tell")
+
+
+class Meters:
+    """Made once for each process. `observe` takes the one record of each handled message."""
+
+    def __init__(self, metrics: Metrics, catalogue: Catalogue, free_slots: Callable[[], float]) -> None:
+        operations = {"operation": list(catalogue)}
+        outcomes = {**operations, "outcome": get_args(ReceiptOutcome)}
+        kinds = {"reason": get_args(SecurityKind)}
+        self.observe = Observer(Log("writ.agent"), metrics)
+        self.stages = metrics.histogram(
+            "writ_agent_stage_seconds",
+            "look: the state before; claim: until granted; run: on the host, after that; tell: the receipt is kept.",
+            {"stage": STAGES},
+        )
+        self.ended = metrics.counter("writ_agent_operations_total", "Operations that ended here.", outcomes)
+        self.seconds = metrics.histogram(
+            "writ_agent_operation_seconds", "From grant to end.", {"operation": list(catalogue)}
+        )
+        self.refused = metrics.counter("writ_agent_refused_total", "Grants, looks, cancels that did not hold.", kinds)
+        metrics.measure("writ_agent_free_slots", "Operations that could begin now.", free_slots)
+
+
+def show_standings(metrics: Metrics, standings: Standings) -> None:
+    """Of each target that this agent went to: 1 where it was reached the last time, else 0 with the reason."""
+    metrics.rows(
+        "writ_agent_target_reachable",
+        "Whether the target was reached when this agent went there last.",
+        ("target", "reason"),
+        lambda: {(name, standing.reason): float(standing.well) for name, standing in standings},
+        MOST_TARGETS,
+    )

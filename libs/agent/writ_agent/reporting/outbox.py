@@ -1,0 +1,101 @@
+"""What must arrive at an executor (receipts, security reports): spooled, then sent until it is acknowledged.
+
+A message that is answered `stored` is forgotten; whatever else happens it is sent again, after a restart too. Only an
+answer that says it can never be stored moves it aside, loudly.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from writ_agent.reporting.spool import Parcel, Spool
+from writ_bus.port import Bus
+from writ_contracts.agents import Acknowledged
+from writ_contracts.errors import Invalid, WritError
+from writ_contracts.wire import decode
+from writ_runtime.faults import fault
+from writ_runtime.logs import Log
+
+SEND_SECONDS = 5.0
+LONGEST_PAUSE = 5.0
+_log = Log("writ.agent")
+_random = random.SystemRandom()
+
+
+class Outbox:
+    """Sends each parcel in its own task; `pending` are the keys that have not been acknowledged."""
+
+    def __init__(self, bus: Bus, spool: Spool, on_sent: Callable[[str], None]) -> None:
+        """`on_sent` is called with the key of each parcel that need not be sent any more."""
+        self._bus = bus
+        self._spool = spool
+        self._on_sent = on_sent
+        self._sending: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def pending(self) -> frozenset[str]:
+        """What is still on its way."""
+        return frozenset(self._sending)
+
+    def resume(self) -> None:
+        """Go on with what an earlier process left."""
+        for key, entry in list(self._spool.live.items()):
+            if isinstance(entry, Parcel):
+                self._start(key, entry)
+
+    async def post(self, key: str, parcel: Parcel, *, durable: bool = True) -> None:
+        """Spool it and begin to send it; where the disk fails it is sent all the same.
+
+        What tells of no change (`durable` false) is on its way before the disk is asked.
+        """
+        if not durable:
+            self._start(key, parcel)
+            await asyncio.sleep(0)
+        try:
+            await self._spool.keep(key, parcel, durable=durable)
+        except OSError as error:
+            _log.error("outbox.not_spooled", key=key, error=str(error))
+        fault("agent.receipt_spooled")
+        if durable:
+            self._start(key, parcel)
+
+    async def flush(self, grace: float) -> None:
+        """Give what is pending this long to arrive; the spool has the rest."""
+        if self._sending:
+            await asyncio.wait(self._sending.values(), timeout=grace)
+
+    async def close(self) -> None:
+        """Send no more."""
+        for task in self._sending.values():
+            task.cancel()
+        await asyncio.gather(*self._sending.values(), return_exceptions=True)
+
+    def _start(self, key: str, parcel: Parcel) -> None:
+        task = asyncio.create_task(self._send(key, parcel))
+        self._sending[key] = task
+        task.add_done_callback(lambda _: self._sending.pop(key, None))
+
+    async def _send(self, key: str, parcel: Parcel) -> None:
+        pause = 0.1
+        while not await self._sent(key, parcel):
+            await asyncio.sleep(pause * _random.uniform(0.5, 1.0))
+            pause = min(2 * pause, LONGEST_PAUSE)
+        fault("agent.receipt_sent")
+        self._spool.clear(key)
+        self._on_sent(key)
+
+    async def _sent(self, key: str, parcel: Parcel) -> bool:
+        try:
+            reply = await self._bus.request(parcel.subject, parcel.body, timeout=SEND_SECONDS)
+            answer = decode(reply.data, Acknowledged)
+        except Invalid as error:
+            _log.error("outbox.unreadable_answer", key=key, error=str(error))
+            return False
+        except WritError as error:
+            _log.warning("outbox.not_sent", key=key, code=error.code, error=str(error))
+            return False
+        if answer.error is not None and not answer.error.retry:
+            _log.error("outbox.refused", key=key, code=answer.error.code, error=answer.error.message)
+            self._spool.set_aside(key)
+            return True
+        return answer.stored

@@ -1,0 +1,97 @@
+"""From what a backend says to what the agent signs: the receipt, with public fields only and of bounded size."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from writ_agent.backends.port import Done
+from writ_contracts.agents import Receipt, ReceiptMessage
+from writ_contracts.operations import Operation
+from writ_contracts.parameters import public
+from writ_contracts.wire import canonical, encode
+from writ_trust.digests import plain_digest
+from writ_trust.keys import Key
+from writ_trust.statements import sign
+
+MAX_RECEIPT_BYTES = 32 * 1024
+MAX_MESSAGE = 2000
+"""Bytes as JSON: it is in the journal twice, in the receipt and in the event that brings it."""
+MAX_FULL_BYTES = 1_800_000
+"""The server takes messages of 2 MB."""
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """Who signs: this process of this pool."""
+
+    key: Key
+    pool: str
+    instance: str
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """What a receipt is about."""
+
+    operation_id: str
+    attempt: int
+    principal: str
+    instance: str
+    grant_digest: str | None
+    claim_digest: str | None
+    outputs: bool = True
+    """Whether the receipt shows the public output and state."""
+
+
+def receipt_message(identity: Identity, run: Run, done: Done, operation: Operation | None, duration: float) -> bytes:
+    """A ReceiptMessage. `duration` in seconds. Without the operation nothing of the output counts as public."""
+    size = len(canonical(done.output))
+    full = done.output if size <= MAX_FULL_BYTES else {"omitted_bytes": size}
+    shown = public(operation.output, done.output) if operation and run.outputs else {}
+    receipt = Receipt(
+        operation_id=run.operation_id,
+        attempt=run.attempt,
+        pool=identity.pool,
+        instance=run.instance,
+        grant_digest=run.grant_digest,
+        outcome="unknown" if done.outcome == "cancelled" and not done.over else done.outcome,
+        code=done.code[:64],
+        message=_short(done.message),
+        output_digest=plain_digest(canonical(full)),
+        output_bytes=size,
+        output=_bounded(shown, MAX_RECEIPT_BYTES // 2),
+        state=_bounded(done.state if run.outputs else {}, MAX_RECEIPT_BYTES // 4),
+        effect=done.effect,
+        duration_ms=round(duration * 1000, 3),
+        over=done.over,
+        claim_digest=run.claim_digest,
+    )
+    return encode(ReceiptMessage(receipt=sign(identity.key, receipt), principal=run.principal, full_output=full))
+
+
+def _short(message: str) -> str:
+    cut = message[:MAX_MESSAGE]
+    while len(canonical(cut)) > MAX_MESSAGE + 2:
+        cut = cut[: len(cut) * 9 // 10]
+    return cut
+
+
+def _bounded(values: dict[str, Any], limit: int) -> dict[str, Any]:
+    """The fields, in their order, that fit into `limit` bytes; long strings and lists are cut, and say so."""
+    if len(canonical(values)) <= limit:
+        return values
+    kept: dict[str, Any] = {"truncated": True}
+    for name, value in values.items():
+        cut = _cut(value)
+        if len(canonical({**kept, name: cut})) <= limit:
+            kept[name] = cut
+    return kept
+
+
+def _cut(value: Any) -> Any:
+    match value:
+        case str() if len(value) > 1000:
+            return value[:1000] + "…"
+        case list() if len(value) > 50:
+            return value[:50]
+        case _:
+            return msgspec.to_builtins(value)

@@ -1,0 +1,1 @@
+"""The work of an agent: claim, run, recover, cancel."""

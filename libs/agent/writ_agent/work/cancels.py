@@ -1,0 +1,58 @@
+"""The endpoint `cancel`: stop what runs here, if policy signed that it may be, and say whether it is certain."""
+
+import time
+from collections.abc import Callable, Collection
+
+from writ_agent.preflight.host_reads import failure
+from writ_agent.reporting.metrics import Meters
+from writ_agent.reporting.security_reports import Reporter
+from writ_agent.verification import Refused, Trust, verify_cancel
+from writ_agent.work.in_flight import Hands
+from writ_bus.port import Message
+from writ_contracts.agents import AskCancel, Cancelled
+from writ_contracts.errors import WritError
+from writ_contracts.wire import decode, encode
+from writ_runtime.metrics import Handled
+
+
+class Cancels:
+    """Answers each AskCancel. `ended` are the ids of what has ended while its receipt is on its way."""
+
+    def __init__(
+        self, trust: Trust, hands: Hands, ended: Callable[[], Collection[str]], reporter: Reporter, meters: Meters
+    ) -> None:
+        self._trust = trust
+        self._hands = hands
+        self._ended = ended
+        self._reporter = reporter
+        self._meters = meters
+
+    async def answer(self, message: Message) -> bytes:
+        """Every way out is a Cancelled."""
+        began = time.monotonic()
+        try:
+            ask = decode(message.data, AskCancel)
+            cancelled = await self._cancel(ask)
+        except WritError as error:
+            cancelled = Cancelled(error=failure(error))
+        self._meters.observe(
+            Handled(
+                endpoint="cancel",
+                outcome="refused" if cancelled.error else "ok",
+                code=cancelled.error.code if cancelled.error else "",
+                seconds=time.monotonic() - began,
+                fields={"result": cancelled.result},
+            )
+        )
+        return encode(cancelled)
+
+    async def _cancel(self, ask: AskCancel) -> Cancelled:
+        hand = self._hands.find(ask.operation_id)
+        if hand is None:
+            return Cancelled(result="stopped" if ask.operation_id in self._ended() else "not_running")
+        try:
+            verify_cancel(self._trust, ask, hand.owners)
+        except Refused as refused:
+            await self._reporter.tell(refused, ask.operation_id)
+            raise
+        return Cancelled(result="stopped" if await hand.stop("cancel") else "not_confirmed")

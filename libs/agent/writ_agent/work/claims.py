@@ -1,0 +1,97 @@
+"""Asking an executor to let one dispatched operation start: one signed claim, the same bytes however often it is sent.
+
+An answer that got lost may mean that `started` is stored; the same claim then gets the same grant again, and another
+claim would get none. So whoever asked once keeps asking until it knows, or says that it ran nothing.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from writ_agent.reporting.receipts import Identity
+from writ_agent.verification import Claimed
+from writ_bus.errors import Forbidden, Full, TimedOut, Unreachable
+from writ_bus.port import Bus, Delivery
+from writ_contracts import subjects
+from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage
+from writ_contracts.errors import Invalid, WritError
+from writ_contracts.journal import Dispatched
+from writ_contracts.requests import Failure
+from writ_contracts.wire import decode, encode
+from writ_runtime.logs import Log
+from writ_trust.sealing import SealKey
+from writ_trust.statements import sign
+
+ASK_SECONDS = 5.0
+PATIENCE = 12.0
+"""Less than a grant is good for: an answer that comes later than that is of no use."""
+_PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
+_UNCERTAIN = frozenset({"timeout", "internal"})
+"""Codes after which `started` may be stored all the same."""
+_log = Log("writ.agent")
+
+
+def make_claim(identity: Identity, work: Dispatched, baseline: dict[str, Any]) -> Claimed:
+    """A claim that nobody has made before: fresh nonce, fresh key for the parameters. Its time runs from now."""
+    seal = SealKey()
+    claim = Claim(
+        operation_id=work.operation_id,
+        attempt=work.attempt,
+        pool=identity.pool,
+        instance=identity.instance,
+        nonce=os.urandom(32).hex(),
+        seal_to=seal.public,
+        decision_digest=work.decision_digest,
+        baseline=baseline,
+    )
+    return Claimed(work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=time.monotonic())
+
+
+async def ask(bus: Bus, claimed: Claimed, delivery: Delivery, gave_up: Callable[[], bool]) -> ClaimAnswer:
+    """The executor's answer. One with an error is certain: nothing was started by this claim.
+
+    Raises Unreachable, Full, Forbidden (nothing was done) or TimedOut: perhaps it was started, and nobody says so.
+    `gave_up` tells that this process has no more time for it.
+    """
+    body = encode(ClaimMessage(claim=claimed.signed, principal=claimed.work.principal))
+    uncertain = False  # a certain no is worth a few more tries soon (a policy replica that is behind, say)
+    for turn in range(1000):
+        answer, perhaps = await _once(bus, claimed, body, uncertain)
+        uncertain = uncertain or perhaps
+        soon = turn < 3 and time.monotonic() - claimed.sent_at < PATIENCE / 2
+        if answer is not None and not (_retry(answer.error) and (uncertain or soon)):
+            return answer
+        if gave_up() or time.monotonic() - claimed.sent_at > PATIENCE:
+            break
+        await _working(delivery)
+        await asyncio.sleep(_PAUSES[min(turn, len(_PAUSES) - 1)])
+    raise TimedOut(f"no answer to the claim of {claimed.work.operation_id} within {PATIENCE:g} s")
+
+
+async def _once(bus: Bus, claimed: Claimed, body: bytes, uncertain: bool) -> tuple[ClaimAnswer | None, bool]:
+    """The answer if there is one, and whether `started` may be stored without our knowing."""
+    try:
+        reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS)
+        answer = decode(reply.data, ClaimAnswer)
+    except (Unreachable, Full, Forbidden):
+        if not uncertain:
+            raise
+        return None, True
+    except (WritError, Invalid) as error:
+        _log.warning("agent.claim_unanswered", operation_id=claimed.work.operation_id, error=str(error))
+        return None, True
+    perhaps = answer.error is not None and answer.error.code in _UNCERTAIN
+    return None if perhaps else answer, perhaps
+
+
+def _retry(error: Failure | None) -> bool:
+    return error is not None and error.retry
+
+
+async def _working(delivery: Delivery) -> None:
+    try:
+        await delivery.working()
+    except WritError as error:
+        _log.debug("agent.not_told_working", error=str(error))

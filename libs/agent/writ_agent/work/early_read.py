@@ -1,0 +1,83 @@
+"""Reading a target while the claim is under way, for operations that may be read ahead (`Operation.ahead`).
+
+It takes a look that policy signed for just that, as all looking does. What was read is told under the grant alone, if
+that is for the same task and came soon; else it is dropped, and read once more.
+"""
+
+import asyncio
+import time
+
+from writ_agent.backends.port import Backend, Task
+from writ_agent.preflight.host_reads import task_of
+from writ_agent.reporting.security_reports import Reporter
+from writ_agent.verification import Refused, Trust, verify_ahead
+from writ_agent.work.running import Running
+from writ_contracts.errors import WritError
+from writ_contracts.journal import Dispatched
+from writ_runtime.logs import Log
+
+FRESH = 1.0
+"""Seconds: what was begun longer ago is not told as what the start has found."""
+_log = Log("writ.agent")
+
+
+class Ahead:
+    """One reading: begun with the claim, taken with the grant, and dropped at last if it was not."""
+
+    def __init__(self, work: Dispatched, backend: Backend, trust: Trust, reporter: Reporter, grace: float) -> None:
+        """Begins it, as soon as whoever calls waits for something. `grace` as in Running."""
+        self._backend = backend
+        self._trust = trust
+        self._reporter = reporter
+        self._grace = grace
+        self._task: Task | None = None
+        self._running: Running | None = None
+        self._dropping: asyncio.Task[bool] | None = None
+        self._began = time.monotonic()
+        self._beginning = asyncio.create_task(self._begin(work))
+
+    async def _begin(self, work: Dispatched) -> None:
+        if self._dropping is not None or time.time() > work.start_by:  # then its claim finds it gone
+            return
+        try:
+            verified = verify_ahead(self._trust, work, time.time())
+            if verified is not None:
+                look, operation = verified
+                self._task = task_of(look, operation, operation.check(work.parameters), work.attempt, work.timeout)
+                self._running = Running(self._backend, self._task, _silent, self._grace)
+        except Refused as refused:
+            await self._reporter.tell(refused, work.operation_id, work.principal)
+        except WritError as error:
+            _log.info("agent.not_read_ahead", operation_id=work.operation_id, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - a defect: what is granted is run all the same
+            _log.error("agent.ahead_broke", operation_id=work.operation_id, exception=error)
+
+    async def settle(self, task: Task) -> None:
+        """End what does not serve this task, which was granted."""
+        if self._task != task or time.monotonic() - self._began > FRESH:
+            await self.drop()
+
+    def take(self) -> Running | None:
+        """What is under way and serves; from now on it is the caller's."""
+        running, self._running = self._running, None
+        return running
+
+    async def drop(self) -> bool:
+        """End what was not taken, once for all who ask. Whether it is certain that nothing of it goes on."""
+        if self._dropping is None and self._beginning.done() and self._running is None:
+            return True
+        self._dropping = self._dropping or asyncio.create_task(self._drop())
+        return await asyncio.shield(self._dropping)
+
+    async def _drop(self) -> bool:
+        await self._beginning  # it may be telling of a look that was forged
+        running = self.take()
+        if running is None:
+            return True
+        certain = await running.stop("cancel")
+        await running.abandon()
+        return certain
+
+
+def _silent(message: str) -> None:
+    """Nobody may hear how far it is before it is granted."""

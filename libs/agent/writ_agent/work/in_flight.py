@@ -1,0 +1,95 @@
+"""What this process has in hand, and what it had: so that nothing is begun twice and everything can be told to stop."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+from writ_agent.work.early_read import Ahead
+from writ_agent.work.running import Cause, Running
+from writ_contracts.journal import Dispatched
+
+REMEMBERED = 20_000
+
+
+class Hand:
+    """One operation, from its claim until its receipt is spooled."""
+
+    def __init__(self, work: Dispatched) -> None:
+        self.work = work
+        self.owners = {work.principal}
+        """Whose it is: may cancel it without a signature. Before the grant, as the event says."""
+        self.ahead: Ahead | None = None
+        self.running: Running | None = None
+        self.stopped: Cause | None = None
+
+    async def let_go(self) -> bool:
+        """End what was read ahead and not taken. Whether that is certain."""
+        return await self.ahead.drop() if self.ahead is not None else True
+
+    async def stop(self, cause: Cause) -> bool:
+        """End it, or see to it that it never begins. Whether that is certain."""
+        if self.running is None:
+            self.stopped = cause  # looked at in the same step of the event loop that would begin it
+            return await self.let_go()
+        return await self.running.stop(cause)
+
+
+class Hands:
+    """All of them by operation id."""
+
+    def __init__(self) -> None:
+        self._now: dict[str, Hand] = {}
+        self._begun = Memory()
+
+    def __iter__(self) -> Iterator[Hand]:
+        return iter(list(self._now.values()))
+
+    def __len__(self) -> int:
+        return len(self._now)
+
+    @property
+    def ids(self) -> Iterable[str]:
+        """The ids of the operations in hand."""
+        return self._now.keys()
+
+    def find(self, operation_id: str) -> Hand | None:
+        """It, if it is in hand."""
+        return self._now.get(operation_id)
+
+    def begun(self, work: Dispatched) -> bool:
+        """Whether this attempt was granted here before: another grant for it is one too many."""
+        return f"{work.operation_id}.{work.attempt}" in self._begun
+
+    def begin(self, work: Dispatched) -> None:
+        """Remember that it was granted."""
+        self._begun.add(f"{work.operation_id}.{work.attempt}")
+
+    def take(self, work: Dispatched) -> Hand:
+        """Into the hand."""
+        hand = self._now[work.operation_id] = Hand(work)
+        return hand
+
+    def drop(self, hand: Hand) -> None:
+        """Out of it."""
+        self._now.pop(hand.work.operation_id, None)
+
+
+class Memory:
+    """The latest of many words."""
+
+    def __init__(self) -> None:
+        self._words: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._words
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._words)
+
+    def add(self, word: str) -> None:
+        """Remember it, and forget the oldest where there are too many."""
+        self._words[word] = None
+        if len(self._words) > REMEMBERED:
+            self._words.popitem(last=False)

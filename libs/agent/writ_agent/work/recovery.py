@@ -1,0 +1,92 @@
+"""What an agent does first: find out what became of what an earlier process of it had begun, and tell.
+
+What ran on this host is ended, and has the outcome `unknown`, since nobody saw its end. What runs elsewhere goes on
+without us: the backend asks there. What had only been claimed was never begun.
+"""
+
+import asyncio
+import time
+
+from writ_agent.backends.port import Done, Leftovers, Task
+from writ_agent.backends.processes import end
+from writ_agent.reporting.receipts import Run, receipt_message
+from writ_agent.reporting.spool import Asked, Intent, Parcel
+from writ_agent.verification import verify_kept
+from writ_agent.work.worker import Parts
+from writ_contracts import subjects
+from writ_contracts.errors import WritError
+from writ_contracts.operations import Operation
+from writ_runtime.logs import Log
+
+SETTLE_SECONDS, LATE_SECONDS = 10.0, 4.5
+"""For a host to be asked; whoever does not answer is looked at later, as an executor asks for it. Once the operation's
+own time is over there is less: an outcome has to be there within 5 s of it.
+"""
+_log = Log("writ.agent")
+
+
+async def recover(parts: Parts) -> None:
+    """Turn what the spool has left into receipts, and send those that were not acknowledged."""
+    parts.outbox.resume()
+    left = [(key, entry) for key, entry in parts.spool.live.items() if isinstance(entry, Asked | Intent)]
+    await asyncio.gather(*(_tell(parts, key, entry) for key, entry in left))
+
+
+async def _tell(parts: Parts, key: str, entry: Asked | Intent) -> None:
+    operation = parts.trust.catalogue.get(entry.operation) if isinstance(entry, Intent) else None
+    done = await _ended(parts, entry, operation)
+    _log.warning("agent.left_over", key=key, outcome=done.outcome, effect=done.effect, over=done.over)
+    body = receipt_message(parts.identity, _run(entry), done, operation, 0.0)
+    await parts.outbox.post(key, Parcel(subject=subjects.receipt(parts.identity.pool), body=body))
+
+
+async def _ended(parts: Parts, entry: Asked | Intent, operation: Operation | None) -> Done:
+    if isinstance(entry, Asked):
+        return Done(outcome="failed", code="agent_restarted", message="nothing was run: its agent ended before")
+    read_only = operation is not None and operation.read_only
+    try:
+        if settled := await _settled(parts, entry):
+            return settled
+    except (WritError, TimeoutError) as error:
+        _log.warning("agent.not_settled", operation_id=entry.operation_id, error=str(error))
+        return _unseen(read_only, over=False)
+    return _unseen(read_only, over=await end(entry.operation_id, parts.kill_grace))
+
+
+async def _settled(parts: Parts, intent: Intent) -> Done | None:
+    """None where it ran on this host. Raises WritError, TimeoutError."""
+    if not isinstance(parts.backend, Leftovers) or intent.grant is None:
+        return None
+    grant, operation = verify_kept(parts.trust, intent.grant, intent.operation_id)
+    task = Task(
+        operation_id=intent.operation_id,
+        attempt=intent.attempt,
+        operation=operation,
+        target=grant.target,
+        parameters={},
+        timeout=grant.timeout,
+    )
+    left = max(grant.granted_at + grant.timeout - time.time(), 0.0)
+    async with asyncio.timeout(min(left + LATE_SECONDS, SETTLE_SECONDS)):
+        return await parts.backend.settle(task)
+
+
+def _unseen(read_only: bool, over: bool) -> Done:
+    return Done(
+        outcome="unknown",
+        code="agent_restarted",
+        message="the agent ended while it ran" if over else "the agent ended while it ran, and it may still run",
+        effect="none" if read_only else "maybe",
+        over=over,
+    )
+
+
+def _run(entry: Asked | Intent) -> Run:
+    return Run(
+        operation_id=entry.operation_id,
+        attempt=entry.attempt,
+        principal=entry.principal,
+        instance=entry.instance,
+        grant_digest=entry.grant_digest if isinstance(entry, Intent) else None,
+        claim_digest=entry.claim_digest if isinstance(entry, Asked) else None,
+    )

@@ -1,0 +1,115 @@
+"""Operations under way: each ends by itself, at its timeout, or when it is told to; what is said of it then is true.
+
+The runtime, not the backend, keeps the time. An end that was not seen is `unknown`, never `failed` or `cancelled`.
+"""
+
+import asyncio
+from typing import Literal
+
+from msgspec.structs import replace
+
+from writ_agent.backends.port import Done, Handler, Progress, Task
+from writ_contracts.agents import ReceiptOutcome
+from writ_contracts.errors import WritError
+from writ_contracts.wire import canonical
+from writ_runtime.logs import Log
+
+Cause = Literal["cancel", "timeout", "shutdown"]
+_SAID: dict[Cause, tuple[str, str]] = {
+    "timeout": ("timeout", "it was ended at its timeout"),
+    "shutdown": ("agent_stopped", "it was ended since its agent had to stop"),
+}
+_log = Log("writ.agent")
+
+
+class Running:
+    """One operation under way. `wait` is called once, `stop` by whoever wants it to end."""
+
+    def __init__(self, handler: Handler, task: Task, progress: Progress, grace: float) -> None:
+        """Starts it. `grace`: seconds between being told to stop and being killed."""
+        self._handler = handler
+        self._task = task
+        self._grace = grace
+        self._cause: Cause | None = None
+        self._certain = True
+        self._run = asyncio.create_task(self._guarded(progress))
+
+    async def wait(self) -> Done:
+        """How it went, at the latest when timeout, grace and the time to kill it are over."""
+        await asyncio.wait({self._run}, timeout=self._task.timeout)
+        if not self._run.done():
+            await self.stop("timeout")
+        if not self._run.done():
+            self._run.cancel()
+            return self._not_seen_to_end()
+        return self._judge(self._run.result())
+
+    async def stop(self, cause: Cause) -> bool:
+        """End it. Whether it is certain that nothing of it goes on any more."""
+        if self._run.done():
+            return True
+        self._cause = self._cause or cause
+        try:
+            async with asyncio.timeout(self._grace + 5):
+                certain = await self._handler.stop(self._task.operation_id, self._grace)
+        except Exception as error:  # noqa: BLE001 - a defect of the backend must not leave the operation open
+            _log.error("agent.stop_failed", operation_id=self._task.operation_id, exception=error)
+            certain = False
+        if certain:
+            await asyncio.wait({self._run}, timeout=1.0)
+        self._certain = certain and self._run.done()
+        return self._certain
+
+    async def abandon(self) -> None:
+        """Nobody waits for it any more, whether it could be stopped or not."""
+        self._run.cancel()
+        await asyncio.wait({self._run}, timeout=1.0)
+
+    async def _guarded(self, progress: Progress) -> Done:
+        try:
+            done = await self._handler.run(self._task, progress)
+            canonical([done.output, done.state])  # what cannot be told is a defect of the backend as well
+            return done
+        except WritError as error:
+            return Done(outcome="failed", code=error.code, message=str(error))
+        except Exception as error:  # noqa: BLE001 - a defect of the backend: nobody can tell what it did
+            _log.error("agent.backend_broke", operation_id=self._task.operation_id, exception=error)
+            over = await self._handler.stop(self._task.operation_id, self._grace)
+            return _broken(self._task, error, over)
+
+    def _judge(self, done: Done) -> Done:
+        """`done`, with the reason that the backend cannot know."""
+        if done.outcome == "cancelled" and not (done.over and self._certain):
+            return replace(done, outcome="unknown", code=done.code or "not_confirmed", over=False)
+        if done.outcome == "cancelled" and self._cause in _SAID:
+            code, message = _SAID[self._cause]
+            outcome: ReceiptOutcome = "unknown" if done.effect == "maybe" else "failed"
+            return replace(done, outcome=outcome, code=code, message=f"{message}. {done.message}".strip())
+        if done.outcome == "unknown" and done.code == "cancelled" and self._cause in _SAID:
+            code, message = _SAID[self._cause]
+            return replace(done, code=code, message=f"{message}. {done.message}".strip())
+        if done.outcome == "cancelled" and self._cause is None:
+            return replace(done, outcome="failed", code=done.code or "internal")
+        return done
+
+    def _not_seen_to_end(self) -> Done:
+        code, message = _SAID.get(self._cause or "timeout", ("not_confirmed", "it was told to stop"))
+        effect: Literal["none", "maybe"] = "none" if self._task.operation.read_only else "maybe"
+        return Done(
+            outcome="unknown", code=code, message=f"{message}, and was not seen to end", effect=effect, over=False
+        )
+
+
+def not_begun(cause: Cause) -> Done:
+    """What is said of an operation that was told to stop before it began."""
+    if cause == "cancel":
+        return Done(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
+    code, message = _SAID[cause]
+    return Done(outcome="failed", code=code, message=f"{message}, before it began")
+
+
+def _broken(task: Task, error: Exception, over: bool) -> Done:
+    message = f"a defect of the agent ({type(error).__name__}); its log has the details"
+    if task.operation.read_only:
+        return Done(outcome="failed", code="internal", message=message, over=over)
+    return Done(outcome="unknown", code="internal", message=message, effect="maybe", over=over)

@@ -1,0 +1,204 @@
+"""The Bus port over one NATS connection: what `connect` returns, and what every service is given."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import count
+from typing import Protocol
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+
+from writ_bus import tracing
+from writ_bus.backoff import pause_after
+from writ_bus.errors import BusError, Full, Refused, Unreachable
+from writ_bus.grammar import check_filter, check_subject
+from writ_bus.nats import services
+from writ_bus.nats.connection import Connection, Options, open_connection
+from writ_bus.nats.journal import NatsJournal
+from writ_bus.nats.pull import PullWorker, pull_subject
+from writ_bus.nats.replies import Replies
+from writ_bus.nats.store import NatsStore
+from writ_bus.port import Delivery, Handler, Message, Service, Stored
+from writ_bus.workers import Workers
+from writ_contracts import subjects
+
+_logger = logging.getLogger("writ.bus")
+
+NO_RESPONDERS_PATIENCE = 10.0
+SHORTEST = 0.05
+"""Seconds; in less an attempt that nobody hears looks like one that nobody answers."""
+BACKLOG = 64
+
+
+class _Open(Protocol):
+    """Something that listens and can be ended."""
+
+    async def close(self) -> None: ...
+
+    async def abort(self) -> None: ...
+
+
+class NatsSubscribed:
+    """The Subscription port."""
+
+    def __init__(self, connection: Connection, workers: Workers, handler: Handler) -> None:
+        self._connection = connection
+        self._workers = workers
+        self._handler = handler
+        self._subscription: NatsSubscription | None = None
+
+    async def open(self, subject: str, queue: str) -> None:
+        """Listen."""
+        self._subscription = await self._connection.listen(subject, self._receive, queue)
+
+    def _receive(self, message: Msg) -> None:
+        if not self._workers.submit(lambda: self._handle(message)):
+            _logger.warning("subscribe.overrun", extra={"subject": message.subject})
+
+    async def _handle(self, message: Msg) -> None:
+        headers = message.headers or {}
+        tracing.enter(headers)
+        await self._handler(Message(message.subject, message.data, headers, message.reply))
+
+    async def close(self) -> None:
+        """See Subscription."""
+        if self._subscription is not None:
+            await self._connection.unlisten(self._subscription)
+        await self._workers.finish()
+
+    async def abort(self) -> None:
+        """End the handlers that still run."""
+        await self._workers.cancel()
+
+
+class NatsBus:
+    """The Bus port."""
+
+    def __init__(self, connection: Connection, replies: Replies) -> None:
+        self.connection = connection
+        self.replies = replies
+        self._open: list[_Open] = []
+        self.journal = NatsJournal(connection, replies, subjects.JOURNAL_STREAM, subjects.JOURNAL, subjects.REPUBLISHED)
+        self.policies: Stored = NatsJournal(connection, replies, subjects.POLICIES_STREAM, subjects.POLICIES, "")
+        self.scans: Stored = NatsJournal(connection, replies, subjects.SCANS_STREAM, subjects.SCANS, "")
+        self.params = NatsStore(connection, replies, subjects.PARAMS_STREAM, subjects.PARAMS.removesuffix(".>"))
+        self.results = NatsStore(connection, replies, subjects.RESULTS_STREAM, subjects.RESULTS.removesuffix(".>"))
+
+    @property
+    def connected(self) -> bool:
+        """See Bus."""
+        return self.connection.connected
+
+    async def wait_closed(self) -> None:
+        """Until the connection is closed for good; the process had better end then."""
+        await self.connection.closed.wait()
+
+    async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """See Bus."""
+        await self.connection.publish(check_subject(subject), data, headers=tracing.outgoing(headers))
+
+    async def request(
+        self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> Message:
+        """See Bus."""
+        check_subject(subject)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        give_up = loop.time() + min(timeout, NO_RESPONDERS_PATIENCE)
+        sent = tracing.outgoing(headers)
+        for turn in count():
+            try:
+                left = max(deadline - loop.time(), 0.001)
+                return _answer(await self.replies.one(subject, data, timeout=left, headers=sent))
+            except Unreachable:
+                pause = pause_after(turn)
+                if loop.time() + pause >= give_up:
+                    raise
+                await self.connection.wait_up(pause)
+                if loop.time() + SHORTEST >= deadline:
+                    raise
+        raise AssertionError("nothing else ends this")
+
+    async def request_many(
+        self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> list[Message]:
+        """See Bus."""
+        check_subject(subject)
+        sent = tracing.outgoing(headers)
+        return [_message(one) for one in await self.replies.everybody(subject, data, timeout=timeout, headers=sent)]
+
+    async def subscribe(
+        self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 64
+    ) -> NatsSubscribed:
+        """See Bus."""
+        workers = Workers(concurrency, concurrency * BACKLOG)
+        subscribed = NatsSubscribed(self.connection, workers, handler)
+        await subscribed.open(check_filter(subject), queue)
+        self._open.append(subscribed)
+        return subscribed
+
+    async def serve(self, service: Service) -> services.NatsServing:
+        """See Bus."""
+        serving = services.NatsServing(self.connection, service)
+        await serving.open()
+        self._open.append(serving)
+        return serving
+
+    async def pull(
+        self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
+    ) -> PullWorker:
+        """See Bus."""
+        worker = PullWorker(self.connection, pull_subject(stream, durable), handler, slots)
+        await worker.open()
+        self._open.append(worker)
+        return worker
+
+    async def drain(self, grace: float) -> None:
+        """See Bus."""
+        opened, self._open = self._open, []
+        try:
+            async with asyncio.timeout(grace):
+                await asyncio.gather(*(one.close() for one in opened))
+        except TimeoutError:
+            _logger.warning("bus.drain", extra={"grace": grace})
+        await self._abort(opened)
+
+    async def close(self) -> None:
+        """See Bus."""
+        opened, self._open = self._open, []
+        await self._abort(opened)
+
+    async def _abort(self, opened: list[_Open]) -> None:
+        await asyncio.gather(*(one.abort() for one in opened))
+        try:
+            await self.connection.round_trip(1.0)
+        except BusError:
+            _logger.debug("bus.flush", exc_info=True)
+        await self.connection.close()
+
+
+def _message(message: Msg) -> Message:
+    return Message(message.subject, message.data, message.headers or {}, message.reply)
+
+
+def _answer(message: Msg) -> Message:
+    headers = message.headers or {}
+    code = headers.get(services.ERROR_CODE)
+    if code is None:
+        return Message(message.subject, message.data, headers, message.reply)
+    what = headers.get(services.ERROR, "no description")
+    raise Full(what) if code == services.OVERLOADED[services.ERROR_CODE] else Refused(f"the service failed: {what}")
+
+
+async def connect(options: Options) -> NatsBus:
+    """A bus that is connected. Raises Forbidden where the server does not know the key, Unreachable where it is not
+    there within `options.wait`."""
+    connection = await open_connection(options)
+    replies = Replies(connection)
+    try:
+        await replies.open()
+    except BusError:
+        await connection.close()
+        raise
+    return NatsBus(connection, replies)

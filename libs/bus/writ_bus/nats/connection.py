@@ -1,0 +1,241 @@
+"""One connection to NATS: the only place that knows how nats-py behaves when things go wrong.
+
+It stays up for ever, or says that it is closed. What the server refuses reaches the call that waits for it. A message
+is handed to its callback from within the parser, without a queue and a task in between; callbacks here never block.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+
+from writ_bus.backoff import backoff
+from writ_bus.errors import BusError, Forbidden, Refused, TimedOut, Unreachable
+from writ_bus.nats.client import DOWN, DirectClient, Sink
+from writ_bus.nats.options import OnViolation as OnViolation
+from writ_bus.nats.options import Options as Options
+from writ_bus.nats.options import TlsOptions as TlsOptions
+from writ_bus.nats.options import next_server, tls_context
+from writ_bus.nats.watchdog import Watchdog, limit_silence, send_ping
+
+_logger = logging.getLogger("writ.bus")
+_violation = re.compile(r'permissions violation for (publish|subscription)(?: to)? "([^"]+)"').search
+
+HIGH_WATER = 8 << 20
+"""Bytes that may wait for the socket before a sender has to."""
+
+OnMessage = Callable[[Msg], None]
+
+
+class Connection:
+    """A connected client. Made by `open_connection`."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.client = DirectClient()
+        self.up = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.on_lost: list[Callable[[], None]] = []
+        self.on_back: list[Callable[[], None]] = []
+        self.on_closed: list[Callable[[], None]] = []
+        self.on_refused: list[Callable[[str, Forbidden], None]] = []
+        self._refused = asyncio.Event()
+        self._last_error: Exception | None = None
+        self._watchdog: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can be sent now."""
+        return self.client.is_connected
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server is one of several, so that a stream may have copies of which one lags behind."""
+        return "cluster" in self.client._server_info
+
+    async def open(self) -> None:
+        """Connect, for at most `options.wait` seconds. Raises Forbidden at once for a wrong key, else Unreachable."""
+        connecting = asyncio.create_task(self.client.connect(**self._client_options()))
+        refused = asyncio.create_task(self._refused.wait())
+        try:
+            await asyncio.wait({connecting, refused}, timeout=self.options.wait, return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done() or connecting.exception():
+                raise self._why_not(connecting)
+        except BaseException:
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+            await self.client.close()
+            raise
+        finally:
+            refused.cancel()
+        self.up.set()
+        limit_silence(self.client)
+        watchdog = Watchdog(self.client, self.options.probe_every, self.options.probe_patience)
+        self._watchdog = asyncio.create_task(watchdog.run())
+
+    def _why_not(self, connecting: asyncio.Task[None]) -> BusError:
+        where = ", ".join(self.options.servers)
+        error = connecting.exception() if connecting.done() else None
+        error = error or self._last_error
+        if self._refused.is_set():
+            return Forbidden(f"{where} does not know the key of {self.options.name}")
+        return Unreachable(f"{where} cannot be reached: {error or f'no answer in {self.options.wait:g} s'}")
+
+    def _client_options(self) -> dict[str, Any]:
+        options = self.options
+        return {
+            "servers": options.servers,
+            "name": options.name,
+            "nkeys_seed_str": options.seed.decode(),
+            "inbox_prefix": options.inbox_prefix,
+            "tls": tls_context(options.tls) if options.tls else None,
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": 0.25,
+            "reconnect_to_server_handler": next_server,
+            "ping_interval": 10,
+            "max_outstanding_pings": 2,
+            # While disconnected nothing is buffered: a command sent minutes late is worse than one that failed.
+            "pending_size": -1,
+            "error_cb": self._on_error,
+            "disconnected_cb": self._on_disconnected,
+            "reconnected_cb": self._on_reconnected,
+            "closed_cb": self._on_closed,
+        }
+
+    async def _on_error(self, error: Exception) -> None:
+        text = str(error)
+        self._last_error = error
+        if "authorization violation" in text.lower():
+            self._refused.set()
+        if match := _violation(text):
+            self._on_refusal(match[1], match[2])
+        else:
+            _logger.debug("nats.error", extra={"error": text})
+
+    def _on_refusal(self, verb: str, subject: str) -> None:
+        error = Forbidden(f"the server refuses {verb} on {subject} to {self.options.name}")
+        for callback in list(self.on_refused):
+            callback(subject, error)
+        if self.options.on_violation:
+            self.options.on_violation(verb, subject)
+
+    async def _on_disconnected(self) -> None:
+        self.up.clear()
+        # What was not sent is not sent later: its senders have given up, or will be told now.
+        self.client._pending.clear()
+        self.client._pending_data_size = 0
+        for callback in list(self.on_lost):
+            callback()
+
+    async def _on_reconnected(self) -> None:
+        limit_silence(self.client)
+        self.up.set()
+        for callback in list(self.on_back):
+            callback()
+
+    async def _on_closed(self) -> None:
+        self.up.clear()
+        self.closed.set()
+        for callback in list(self.on_closed):
+            callback()
+
+    def forget(self, *callbacks: Callable[[], None]) -> None:
+        """Call these no more."""
+        for listed in (self.on_lost, self.on_back, self.on_closed):
+            listed[:] = [callback for callback in listed if callback not in callbacks]
+
+    async def wait_up(self, pause: float) -> None:
+        """Sleep for `pause`; while disconnected wait for the connection as well, for at most a second more."""
+        await asyncio.sleep(pause)
+        if not self.connected and not self.closed.is_set():
+            try:
+                async with asyncio.timeout(1.0):
+                    await self.up.wait()
+            except TimeoutError:
+                return
+
+    async def publish(
+        self, subject: str, data: bytes, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Hand it to the socket. Raises Unreachable when there is none, or it takes no more."""
+        if self.client._pending_data_size > HIGH_WATER:
+            await self._until_flowing()
+        try:
+            await self.client.publish(subject, data, reply, cast("dict[str, str] | None", headers))
+        except nats.errors.MaxPayloadError:
+            limit = self.client.max_payload
+            raise Refused(f"{len(data)} bytes, the server takes at most {limit}", code="oversize") from None
+        except DOWN as error:
+            raise Unreachable(f"not connected: {error}") from error
+
+    async def _until_flowing(self) -> None:
+        """nats-py buffers without limit what the socket does not take; wait here instead, for a moment."""
+        for pause in backoff(12, first=0.001):
+            if not self.connected or self.client._pending_data_size <= HIGH_WATER:
+                return
+            await asyncio.sleep(pause)
+        raise Unreachable("the server takes no more data")
+
+    async def listen(self, subject: str, on_message: OnMessage, queue: str = "") -> NatsSubscription:
+        """Call `on_message` for each message from now on. Raises Forbidden, Unreachable."""
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def refuse(what: str, error: Forbidden) -> None:
+            if what == subject.lower() and not refused.done():
+                refused.set_exception(error)
+
+        self.on_refused.append(refuse)
+        try:
+            sink = cast("asyncio.Future[Msg]", Sink(on_message))
+            subscription = await self.client.subscribe(subject, queue=queue, future=sink)
+            await self.round_trip(5.0)  # the server's refusal comes before its pong
+        except DOWN as error:
+            raise Unreachable(f"cannot listen on {subject}: {error}") from error
+        finally:
+            self.on_refused.remove(refuse)
+        if refused.done():
+            self.client._remove_sub(subscription._id)  # or each reconnect would ask for it again
+            await refused
+        return subscription
+
+    async def unlisten(self, subscription: NatsSubscription) -> None:
+        """Take no more messages; those that the server has sent are handed over before this returns."""
+        try:
+            if self.connected:
+                await self.client._send_unsubscribe(subscription._id)
+                await self.round_trip(1.0)
+        except (BusError, *DOWN):
+            _logger.debug("nats.unsubscribe", exc_info=True)
+        self.client._remove_sub(subscription._id)
+
+    async def round_trip(self, timeout: float) -> None:
+        """Wait until the server has seen all that was sent. Raises TimedOut, Unreachable."""
+        if not self.connected:
+            raise Unreachable("not connected")
+        try:
+            pong = await send_ping(self.client)
+        except DOWN as error:
+            raise Unreachable(f"not connected: {error}") from error
+        done, _ = await asyncio.wait({pong}, timeout=timeout)
+        if not done:
+            raise TimedOut(f"no pong in {timeout:g} s")
+
+    async def close(self) -> None:
+        """Close at once; nothing reconnects after that, and nothing is waited for."""
+        if self._watchdog:
+            self._watchdog.cancel()
+            await asyncio.gather(self._watchdog, return_exceptions=True)
+        self.client.give_up()
+        await self.client.close()
+
+
+async def open_connection(options: Options) -> Connection:
+    """A connection that is up."""
+    connection = Connection(options)
+    await connection.open()
+    return connection

@@ -1,0 +1,182 @@
+"""JetStream's own requests and answers, and which of its error codes mean what to us.
+
+nats-py's JetStream client is not used: it drops configuration fields that it does not know, and its timeouts cannot be
+told from refusals. Source: NATS ADR-1, ADR-31 (direct get), server/errors.json.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from nats.aio.msg import Msg
+
+from writ_bus.errors import BusError, Conflict, Full, Refused, Unreachable
+from writ_bus.nats.headers import parse_headers
+from writ_bus.nats.replies import Replies, is_status
+from writ_contracts.records import Record
+
+API = "$JS.API."
+WRONG_SEQUENCE = frozenset({10071, 10158, 10164})
+"""Somebody else's event is the last one, or ours is, or both were proposed at once (replicated streams)."""
+FULL = frozenset({10077, 10023, 10047})
+"""Maximum bytes of the stream, no space on the disk, storage of the account."""
+NO_MESSAGE = 10037
+NOT_YET = frozenset({10008, 10074, 10118, 10167, 10176, 10195})
+"""The meta or stream leader is not there (yet) or too busy, or part of a batch was sent while nobody took it: nothing
+was done, ask again."""
+
+
+class ApiError(msgspec.Struct, frozen=True):
+    """What the server says went wrong."""
+
+    code: int
+    err_code: int = 0
+    description: str = ""
+
+
+class PubAck(msgspec.Struct, frozen=True):
+    """The answer to a published message that a stream takes."""
+
+    stream: str = ""
+    seq: int = 0
+    error: ApiError | None = None
+    batch: str | None = None
+    count: int = 0
+
+
+class StoredMessage(msgspec.Struct, frozen=True):
+    """A message as STREAM.MSG.GET tells of it; headers as on the wire."""
+
+    subject: str
+    seq: int
+    time: str
+    hdrs: bytes = b""
+    data: bytes = b""
+
+
+class MessageGot(msgspec.Struct, frozen=True):
+    """The answer of STREAM.MSG.GET."""
+
+    message: StoredMessage | None = None
+    error: ApiError | None = None
+
+
+class ApiAnswer(msgspec.Struct, frozen=True):
+    """What all answers of the API have."""
+
+    error: ApiError | None = None
+
+
+_OF_THE_DELIVERY = frozenset(
+    f"Nats-{what}" for what in ("Stream", "Subject", "Sequence", "Time-Stamp", "Last-Sequence", "Num-Pending")
+)
+_pub_ack = msgspec.json.Decoder(PubAck)
+_answer = msgspec.json.Decoder(ApiAnswer)
+_got = msgspec.json.Decoder(MessageGot)
+_anything = msgspec.json.Decoder(dict[str, Any])
+
+
+def error_of(error: ApiError, about: str) -> BusError:
+    """Ours for theirs."""
+    text = f"{about}: {error.description} ({error.err_code})"
+    if error.err_code in WRONG_SEQUENCE:
+        return Conflict(text, last=_last_sequence(error.description))
+    if error.err_code in FULL:
+        return Full(text)
+    if error.err_code in NOT_YET or error.code == 503:
+        return Unreachable(text)
+    return Refused(text, number=error.err_code)
+
+
+def _last_sequence(description: str) -> int | None:
+    """`wrong last sequence: 7` says 7; the constant form of a replicated stream says nothing."""
+    tail = description.rpartition(" ")[2]
+    return int(tail) if tail.isdigit() else None
+
+
+def stored(message: Msg, about: str) -> int:
+    """The sequence under which the server stored it. Raises Conflict, Full, Unreachable, Refused."""
+    try:
+        ack = _pub_ack.decode(message.data)
+    except msgspec.DecodeError:
+        raise Refused(f"{about}: no stream answered, but something else did") from None
+    if ack.error:
+        raise error_of(ack.error, about)
+    return ack.seq
+
+
+async def call(replies: Replies, verb: str, request: Mapping[str, Any], *, timeout: float = 5.0) -> dict[str, Any]:
+    """One request of the JetStream API, such as `STREAM.INFO.NAME`."""
+    return await ask(replies, API + verb, request, timeout=timeout)
+
+
+async def ask(replies: Replies, subject: str, request: Mapping[str, Any], *, timeout: float = 5.0) -> dict[str, Any]:
+    """One request of the API where it is known under another subject."""
+    message = await replies.one(subject, msgspec.json.encode(request) if request else b"", timeout=timeout)
+    if error := _answer.decode(message.data).error:
+        raise error_of(error, subject)
+    return _anything.decode(message.data)
+
+
+async def direct_get(replies: Replies, stream: str, request: Mapping[str, Any], timeout: float) -> Record | None:
+    """One message of a stream, by `seq` or `last_by_subj`; None if there is none."""
+    return record(await replies.one(f"{API}DIRECT.GET.{stream}", msgspec.json.encode(request), timeout=timeout))
+
+
+async def direct_get_last(replies: Replies, stream: str, subject: str, timeout: float) -> Record | None:
+    """The last message on exactly that subject. The subject is part of the request's, so permissions can name it."""
+    return record(await replies.one(f"{API}DIRECT.GET.{stream}.{subject}", b"", timeout=timeout))
+
+
+def leader_of(stream: str) -> str:
+    """Where STREAM.MSG.GET is asked for, in every account that may (see api_rights): a cluster's leader answers it."""
+    return f"writ.api.leader.{stream}"
+
+
+async def leader_get(replies: Replies, stream: str, request: Mapping[str, Any], timeout: float) -> Record | None:
+    """As `direct_get`, but of the stream's leader, who lags behind nobody. TimedOut while there is none."""
+    subject = leader_of(stream)
+    answer = _got.decode((await replies.one(subject, msgspec.json.encode(request), timeout=timeout)).data)
+    if answer.error is not None and answer.error.err_code != NO_MESSAGE:
+        raise error_of(answer.error, subject)
+    found = answer.message
+    if found is None:
+        return None
+    return Record(found.seq, found.subject, found.data, parse_headers(found.hdrs), _seconds(found.time))
+
+
+async def direct_get_batch(
+    replies: Replies, stream: str, request: Mapping[str, Any], timeout: float
+) -> tuple[list[Record], bool]:
+    """The messages of a `batch` request in order, and whether there are more."""
+    data = msgspec.json.encode(request)
+    answers = await replies.until(f"{API}DIRECT.GET.{stream}", data, _is_end, timeout=timeout)
+    *messages, end = answers
+    if is_status(end, "503"):
+        raise Unreachable(f"nobody serves the stream {stream}")
+    if not is_status(end, "204") and not is_status(end, "404"):
+        raise Refused(f"direct get from {stream}: {(end.headers or {}).get('Description', 'no description')}")
+    more = int((end.headers or {}).get("Nats-Num-Pending", "0")) > 0
+    return [found for message in messages if (found := record(message))], more
+
+
+def _is_end(message: Msg) -> bool:
+    return not message.data and message.headers is not None and "Status" in message.headers
+
+
+def record(message: Msg) -> Record | None:
+    """What a direct get, or a stream's RePublish, delivered; None for the status 404."""
+    headers = message.headers or {}
+    status = headers.get("Status")
+    if status == "404":
+        return None
+    if status is not None:
+        raise Refused(f"direct get: {headers.get('Description', status)}")
+    own = {name: value for name, value in headers.items() if name not in _OF_THE_DELIVERY}
+    time = _seconds(headers["Nats-Time-Stamp"])
+    return Record(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, own, time)
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()

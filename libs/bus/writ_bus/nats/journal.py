@@ -1,0 +1,213 @@
+"""The journal on JetStream: appends that hold the lock, and what to do when an answer does not come.
+
+Every append says which sequence it saw last (`cas_headers`, the one place that builds this). There is no Nats-Msg-Id:
+together with an expected sequence it means one thing on one server and another on three. After an answer that got
+lost, or that says the sequence is wrong, the event's own id in the journal tells whether it was stored.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from itertools import count
+
+from nats.aio.msg import Msg
+from nats.nuid import NUID
+
+from writ_bus import tracing
+from writ_bus.backoff import PATIENCE, patiently, pause_after
+from writ_bus.errors import BusError, Conflict, TimedOut, Unreachable
+from writ_bus.grammar import check_filter, check_subject
+from writ_bus.nats.connection import Connection
+from writ_bus.nats.jetstream import ask, direct_get, direct_get_batch, leader_get, stored
+from writ_bus.nats.replies import Replies
+from writ_bus.nats.tail import NatsTail
+from writ_bus.port import Entry, Usage
+from writ_contracts.records import Record
+
+PASSING = (Conflict, Unreachable, TimedOut)
+"""Errors after which an append may yet be stored."""
+ANSWER = 5.0
+LEADER = 1.0
+"""How long a stream's leader may take: without one nobody answers."""
+LAG = 0.02
+USAGE = "writ.api.journal"
+"""Where STREAM.INFO of the journal is asked for, in every account that may (see server_config)."""
+PAGE = 256
+
+
+def cas_headers(entry: Entry) -> dict[str, str]:
+    """What makes the server refuse the event of a writer who has not seen the latest one."""
+    return tracing.outgoing(
+        {
+            **entry.headers,
+            tracing.EVENT_ID: entry.event_id,
+            "Nats-Expected-Last-Subject-Sequence": str(entry.expected),
+            "Nats-Expected-Last-Subject-Sequence-Subject": entry.filter,
+        }
+    )
+
+
+def _expectations(entries: Sequence[Entry]) -> dict[str, int]:
+    """What is expected of each filter before any of them is stored."""
+    expected: dict[str, int] = {}
+    for entry in entries:
+        expected.setdefault(entry.filter, entry.expected)
+    return expected
+
+
+class NatsJournal:
+    """The Journal port on one stream."""
+
+    def __init__(self, connection: Connection, replies: Replies, stream: str, subjects: str, republished: str) -> None:
+        self._connection = connection
+        self._replies = replies
+        self._stream = stream
+        self._subjects = subjects
+        self._republished = republished
+        self._batch_ids = NUID()
+
+    async def append(self, entry: Entry) -> int:
+        """See Journal."""
+        check_subject(entry.subject)
+        headers = cas_headers(entry)
+        return await self._settle([entry], lambda: self._publish(entry, headers))
+
+    async def append_together(self, entries: Sequence[Entry]) -> int:
+        """See Journal. Entries that share a filter all expect the sequence before the batch (NATS ADR-50)."""
+        for entry in entries:
+            check_subject(entry.subject)
+        if len(entries) == 1:
+            return await self.append(entries[0])
+        return await self._settle(entries, lambda: self._publish_together(entries))
+
+    async def _publish(self, entry: Entry, headers: dict[str, str]) -> int:
+        return self._stored(await self._replies.one(entry.subject, entry.data, timeout=ANSWER, headers=headers))
+
+    async def _publish_together(self, entries: Sequence[Entry]) -> int:
+        # The server checks and stores everything at the commit, so that one answer is enough; see ADR-50.
+        batch = self._batch_ids.next().decode()
+        *before, last = [(entry, cas_headers(entry)) for entry in entries]
+        for number, (entry, headers) in enumerate(before, 1):
+            headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            await self._connection.publish(entry.subject, entry.data, headers=headers)
+        entry, headers = last
+        headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(len(entries)), "Nats-Batch-Commit": "1"}
+        return await self._publish(entry, headers)
+
+    def _stored(self, message: Msg) -> int:
+        return stored(message, "append")
+
+    async def _settle(self, entries: Sequence[Entry], publish: Callable[[], Awaitable[int]]) -> int:
+        """Publish until it is known whether they are stored. Publishing again is safe: the sequence guards it."""
+        give_up = asyncio.get_running_loop().time() + PATIENCE
+        ambiguous = False
+        for turn in count():
+            late = asyncio.get_running_loop().time() > give_up
+            try:
+                return await publish()
+            except BusError as error:
+                ambiguous = ambiguous or isinstance(error, TimedOut)
+                if (sequence := await self._after(entries, error)) is not None:
+                    return sequence
+                over = late or not isinstance(error, PASSING)
+                if over and ambiguous:  # what was sent without an answer may still be stored
+                    raise self._doubt(entries, error) from error
+                if over:
+                    raise
+            await self._connection.wait_up(pause_after(turn))
+        raise AssertionError("nothing else ends this")
+
+    async def _after(self, entries: Sequence[Entry], error: Exception) -> int | None:
+        """Where they are stored after all. Raises Conflict where another's event is."""
+        if isinstance(error, Conflict):
+            return await self._whose(entries, error)
+        return await self._find(entries) if isinstance(error, TimedOut) else None
+
+    def _doubt(self, entries: Sequence[Entry], error: Exception) -> TimedOut:
+        return TimedOut(f"whether {entries[-1].subject} was stored is not known: {error}")
+
+    async def _whose(self, entries: Sequence[Entry], conflict: Conflict) -> int | None:
+        """The sequence, where it was ours that was stored. Raises the conflict where it was another's, or where what
+        is expected was never there; None where nothing is stored yet: a cluster refuses what comes while another
+        event, which may be ours of before, is about to be.
+        """
+        if (sequence := await self._find(entries, conflict)) is not None:
+            return sequence
+        for line, expected in _expectations(entries).items():
+            last = await self.last(line)
+            if (last.sequence if last else 0) < expected:
+                raise conflict
+        return None
+
+    async def _find(self, entries: Sequence[Entry], cause: Conflict | None = None) -> int | None:
+        """The last one's sequence, if it is stored. Raises Conflict if another's event is there instead.
+
+        Where others of ours are there and the last one was not, all were stored while we looked: None, look again.
+        """
+        own, ours = entries[-1].event_id, {entry.event_id for entry in entries}
+        for line, expected in reversed(_expectations(entries).items()):
+            try:
+                events = await patiently(partial(self.read, line, after=expected), self._connection.wait_up)
+            except (Unreachable, TimedOut) as error:
+                raise self._doubt(entries, error) from error
+            there = {event.headers.get(tracing.EVENT_ID): event.sequence for event in events}
+            if own in there:
+                return there[own]
+            if ours & there.keys():
+                return None
+            if events:
+                last = events[-1].sequence
+                raise Conflict(f"{line} is at {last}, not at {expected}", last=last) from cause
+        return None
+
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        """See Journal."""
+        check_filter(filter)
+        found: list[Record] = []
+        moved, goal = asyncio.get_running_loop().time(), None
+        while limit is None or len(found) < limit:
+            size = PAGE if limit is None else min(PAGE, limit - len(found))
+            page, more = await self._page(filter, after, size)
+            found += page
+            if page:
+                after, moved = page[-1].sequence, asyncio.get_running_loop().time()
+            if not (page and more):
+                # What comes after the first look is no part of this read, or on a busy line it would never end.
+                end = await self._end(filter)
+                goal = end if goal is None else min(goal, end)
+                if after >= goal:
+                    break
+                if asyncio.get_running_loop().time() > moved + PATIENCE:
+                    raise Unreachable(f"the copy of {self._stream} that answers has nothing of {filter} after {after}")
+                await asyncio.sleep(LAG)
+        return found
+
+    async def _end(self, filter: str) -> int:
+        """The last sequence that a copy may not have yet; 0 where there is only one."""
+        last = await self.last(filter) if self._connection.clustered else None
+        return last.sequence if last else 0
+
+    async def _page(self, filter: str, after: int, size: int) -> tuple[list[Record], bool]:
+        # The server counts what is left of a filter anew for each page, over all subjects, unless it is this one.
+        whole = ">" if filter == self._subjects else filter
+        request = {"batch": size, "seq": after + 1, "next_by_subj": whole}
+        return await direct_get_batch(self._replies, self._stream, request, ANSWER)
+
+    async def last(self, filter: str) -> Record | None:
+        """See Journal."""
+        request = {"last_by_subj": check_filter(filter)}
+        if not self._connection.clustered:
+            return await direct_get(self._replies, self._stream, request, ANSWER)
+        ask_leader = partial(leader_get, self._replies, self._stream, request, LEADER)
+        return await patiently(ask_leader, self._connection.wait_up)
+
+    def tail(self, after: int) -> NatsTail:
+        """See Journal."""
+        return NatsTail(self._connection, self._page, self._subjects, self._republished, after)
+
+    async def usage(self) -> Usage:
+        """See Journal."""
+        info = await ask(self._replies, USAGE, {})
+        state = info["state"]
+        first = max(state["first_seq"], 1)
+        return Usage(state["bytes"], info["config"]["max_bytes"], state["last_seq"], state["messages"], first)

@@ -1,0 +1,157 @@
+"""What the NATS servers say of themselves: connections, streams, consumers.
+
+The system account answers two questions to whom `server_config` lets ask them, and nobody has a key of that account for
+it. Each server answers by itself; of what is replicated, its leader's word counts (server/monitor.go of nats-server).
+"""
+
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from writ_bus.errors import Refused, Unreachable
+from writ_bus.nats.jetstream import ApiError
+from writ_bus.port import Bus
+
+STATE = "writ.api.servers.state"
+STREAMS = "writ.api.servers.streams"
+RELOAD = "$SYS.REQ.SERVER.{id}.RELOAD"
+WHO = "$SYS.REQ.SERVER.PING.IDZ"
+ASKED = {STATE: "$SYS.REQ.SERVER.PING.VARZ", STREAMS: "$SYS.REQ.SERVER.PING.JSZ"}
+"""What each is to the system account."""
+RELOAD_WITHIN = 10.0
+NOT_NOW = "reload not supported"
+WITHIN = 1.0
+"""Seconds in which all servers answer: how many there are is not known beforehand."""
+MOST_CONSUMERS = 200
+"""With more than so many they are counted, and not told one by one: an answer has its bounds."""
+
+Said = TypeVar("Said")
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """One server; what it counts, it counts since it was started."""
+
+    server_name: str
+    connections: int = 0
+    subscriptions: int = 0
+    slow_consumers: int = 0
+    mem: int = 0
+    in_msgs: int = 0
+    out_msgs: int = 0
+
+
+class Consumer(Struct, frozen=True, kw_only=True):
+    """How far a durable consumer is: not delivered yet, and delivered without an ack."""
+
+    name: str
+    num_pending: int = 0
+    num_ack_pending: int = 0
+    cluster: dict[str, Any] = field(default_factory=dict)
+
+
+class StreamState(Struct, frozen=True, kw_only=True):
+    """What is in a stream."""
+
+    messages: int = 0
+    bytes: int = 0
+    consumer_count: int = 0
+
+
+class Stream(Struct, frozen=True, kw_only=True):
+    """One stream, as one server has it."""
+
+    name: str
+    state: StreamState
+    cluster: dict[str, Any] = field(default_factory=dict)
+    consumer_detail: list[Consumer] = field(default_factory=list)
+
+
+class Figures(Struct, frozen=True, kw_only=True):
+    """All servers that answered, all streams and, where they are few, all consumers."""
+
+    servers: list[Server]
+    streams: list[Stream]
+    consumers: list[Consumer]
+
+
+class _Account(Struct, frozen=True):
+    stream_detail: list[Stream] = field(default_factory=list)
+
+
+class _Streams(Struct, frozen=True):
+    consumers: int = 0
+    account_details: list[_Account] = field(default_factory=list)
+
+
+class _Who(Struct, frozen=True):
+    name: str
+
+
+class _Id(Struct, frozen=True):
+    name: str
+    id: str
+
+
+class _Reloaded(Struct, frozen=True):
+    error: ApiError | None = None
+
+
+class _Answer(Struct, frozen=True):
+    server: _Who
+    data: msgspec.Raw
+
+
+async def figures(bus: Bus) -> Figures:
+    """As of now; empty where no server answers. Raises Forbidden, Unreachable, Refused."""
+    servers = [server for _, server in await _ask(bus, STATE, {}, Server)]
+    said = await _ask(bus, STREAMS, {"streams": True}, _Streams)
+    if said and max(streams.consumers for _, streams in said) <= MOST_CONSUMERS:
+        said = await _ask(bus, STREAMS, {"streams": True, "consumer": True}, _Streams)
+    held = [(name, one) for name, each in said for account in each.account_details for one in account.stream_detail]
+    return Figures(
+        servers=servers,
+        streams=[one for name, one in held if _leads(name, one.cluster)],
+        consumers=[
+            consumer
+            for name, one in held
+            for consumer in one.consumer_detail
+            if _leads(name, consumer.cluster or one.cluster)
+        ],
+    )
+
+
+async def reload_all(bus: Bus) -> None:
+    """Lets all servers read their files again, asked with the key of the system account. Twice: nats-server 2.15
+    connects the service imports of a new account only at the reload after the one that brought it.
+
+    Raises Refused with a server's own words if it doesn't take its file, Unreachable where none is.
+    """
+    known = [
+        msgspec.json.decode(message.data, type=_Id) for message in await bus.request_many(WHO, b"", timeout=WITHIN)
+    ]
+    if not known:
+        raise Unreachable("no NATS server says who it is")
+    for _ in range(2):
+        for server in known:
+            answer = await bus.request(RELOAD.format(id=server.id), b"", timeout=RELOAD_WITHIN)
+            error = msgspec.json.decode(answer.data, type=_Reloaded).error
+            if error is not None:
+                later = " (it takes that in when it is started again)" if NOT_NOW in error.description else ""
+                raise Refused(f"{server.name} refuses its configuration: {error.description.strip()}{later}")
+
+
+async def _ask(bus: Bus, subject: str, question: dict[str, Any], kind: type[Said]) -> list[tuple[str, Said]]:
+    """By the name of the server."""
+    try:
+        answers = [
+            msgspec.json.decode(message.data, type=_Answer)
+            for message in await bus.request_many(subject, msgspec.json.encode(question), timeout=WITHIN)
+        ]
+        return [(answer.server.name, msgspec.json.decode(answer.data, type=kind)) for answer in answers]
+    except msgspec.DecodeError as error:
+        raise Refused(f"{subject}: not what a NATS server says of itself: {error}") from error
+
+
+def _leads(server: str, cluster: dict[str, Any]) -> bool:
+    return bool(cluster.get("leader", server) == server)

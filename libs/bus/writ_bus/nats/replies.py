@@ -1,0 +1,161 @@
+"""Answers: one subscription for all of a client's requests, one token for each request.
+
+A lost connection fails what waits at once: the answer would go nowhere. What the server refuses fails it too. One
+operation has a dozen requests, so what hardly ever comes (a refusal, a time-out) is looked for when it does: there
+is one timer for all that wait, and none is made or cancelled for each.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import count
+from math import inf
+from typing import Any, Self
+
+from nats.aio.msg import Msg
+from nats.nuid import NUID
+
+from writ_bus.errors import Forbidden, TimedOut, Unreachable
+from writ_bus.nats.connection import Connection
+
+NO_RESPONDERS = "503"
+TICK = 0.001
+"""Seconds: what the clock of an event loop may be behind one of its own timers."""
+
+
+class Replies:
+    """Asks on subjects, and brings each answer to who asked."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._prefix = f"{connection.options.inbox_prefix}.{NUID().next().decode()}."
+        self._next = count()
+        self._waiting: dict[str, _Expected] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings = inf
+
+    async def open(self) -> None:
+        """Listen. Raises Forbidden where the inbox prefix is not this user's."""
+        await self._connection.listen(self._prefix + "*", self._on_message)
+        self._connection.on_lost.append(self._on_lost)
+        self._connection.on_refused.append(self._on_refused)
+
+    def _on_message(self, message: Msg) -> None:
+        expected = self._waiting.get(message.subject[len(self._prefix) :])
+        if expected is not None:
+            expected.take(message)
+
+    def _on_lost(self) -> None:
+        for expected in self._waiting.values():
+            expected.fail(TimedOut("the connection was lost before the answer came"))
+
+    def _on_refused(self, subject: str, error: Forbidden) -> None:
+        for expected in self._waiting.values():
+            # nats-py lower-cases what the server says, so two subjects that differ in case alone share a refusal.
+            if expected.subject.lower() == subject:
+                expected.fail(error)
+
+    def expect(self, expected: "_Expected") -> tuple[str, str]:
+        """A token and its reply subject: from now on it waits for what arrives there, no longer than it is due."""
+        token = format(next(self._next), "x")
+        self._waiting[token] = expected
+        if expected.due < self._rings:
+            self._ring_at(expected.due)
+        return token, self._prefix + token
+
+    def _ring_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings, self._timer = when, asyncio.get_running_loop().call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._rings, self._timer = inf, None
+        now = asyncio.get_running_loop().time() + TICK
+        for expected in self._waiting.values():
+            if expected.due <= now:
+                expected.fail(TimedOut(f"no answer from {expected.subject} in {expected.timeout:g} s"))
+        soonest = min((one.due for one in self._waiting.values() if not one.future.done()), default=inf)
+        if soonest < inf:
+            self._ring_at(soonest)
+
+    def forget(self, expected: "_Expected") -> None:
+        """Nobody waits for that any more."""
+        del self._waiting[expected.token]
+
+    async def one(self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None) -> Msg:
+        """The first answer. Raises TimedOut, Forbidden, Unreachable (not connected, or nobody listens there)."""
+        with _Expected(self, subject, timeout) as expected:
+            await self._connection.publish(subject, data, expected.reply, headers)
+            answer: Msg = await expected.future
+        if is_status(answer, NO_RESPONDERS):
+            raise Unreachable(f"nobody listens on {subject}")
+        return answer
+
+    async def until(self, subject: str, data: bytes, is_last: Callable[[Msg], bool], *, timeout: float) -> list[Msg]:
+        """The answers, to and with the last one. Raises as `one` does."""
+        answers: list[Msg] = []
+
+        def take(message: Msg) -> None:
+            answers.append(message)
+            if is_last(message):
+                expected.end(message)
+
+        with _Expected(self, subject, timeout, take) as expected:
+            await self._connection.publish(subject, data, expected.reply)
+            await expected.future
+        return answers
+
+    async def everybody(
+        self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> list[Msg]:
+        """Whatever comes within `timeout`. Raises Forbidden, Unreachable (not connected)."""
+        answers: list[Msg] = []
+        with _Expected(self, subject, timeout, answers.append) as over, suppress(TimedOut):
+            await self._connection.publish(subject, data, over.reply, headers)
+            await over.future
+        return [answer for answer in answers if not is_status(answer, NO_RESPONDERS)]
+
+
+def is_status(message: Msg, status: str) -> bool:
+    """Whether it is the server's own status message: no body, and a status line where a message has none."""
+    return not message.data and message.headers is not None and message.headers.get("Status") == status
+
+
+class _Expected:
+    """What one request waits for: a reply subject, and a future for the first answer, a refusal, or the time-out."""
+
+    __slots__ = ("_replies", "_take", "due", "future", "reply", "subject", "timeout", "token")
+
+    def __init__(
+        self, replies: Replies, subject: str, timeout: float, take: Callable[[Msg], None] | None = None
+    ) -> None:
+        """`take` gets what arrives, instead of the future."""
+        loop = asyncio.get_running_loop()
+        self._replies, self.subject, self.timeout = replies, subject, timeout
+        self._take = take
+        self.due = loop.time() + timeout
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.token, self.reply = replies.expect(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._replies.forget(self)
+        self._take = None  # it knows us, and has all the answers: without this they would stay for the collector
+        if not self.future.cancel() and not self.future.cancelled():
+            self.future.exception()  # seen, even where the caller had given up before
+
+    def take(self, message: Msg) -> None:
+        """Something arrived."""
+        (self._take or self.end)(message)
+
+    def end(self, message: Msg) -> None:
+        """This is the answer."""
+        if not self.future.done():
+            self.future.set_result(message)
+
+    def fail(self, error: Exception) -> None:
+        """There will be none."""
+        if not self.future.done():
+            self.future.set_exception(error)

@@ -1,0 +1,220 @@
+"""Answers requests as a micro service (NATS ADR-32): discoverable, counted, and careful where its answers go.
+
+The server does not check a reply subject against anybody's permissions: whoever may ask could have our answer published
+on a subject of their choosing. So only inboxes are answered. A handler's exception is a defect and stays here: the
+requester learns that it happened, not what it said.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import msgspec
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+from nats.nuid import NUID
+
+from writ_bus import tracing
+from writ_bus.errors import BusError
+from writ_bus.grammar import is_inbox
+from writ_bus.nats.connection import Connection
+from writ_bus.port import Answer, Endpoint, Message, Service
+from writ_bus.workers import Workers
+
+_logger = logging.getLogger("writ.bus")
+
+ERROR = "Nats-Service-Error"
+ERROR_CODE = "Nats-Service-Error-Code"
+OVERLOADED = {ERROR: "overloaded", ERROR_CODE: "429"}
+FAILED = {ERROR: "internal error", ERROR_CODE: "500"}
+BACKLOG = 64
+"""So many times its concurrency may wait at an endpoint."""
+
+
+class EndpointInfo(msgspec.Struct, frozen=True):
+    """As INFO lists it."""
+
+    name: str
+    subject: str
+    queue_group: str
+    metadata: Mapping[str, str]
+
+
+class EndpointStats(msgspec.Struct):
+    """As STATS lists it; times in nanoseconds."""
+
+    name: str
+    subject: str
+    queue_group: str
+    num_requests: int = 0
+    num_errors: int = 0
+    last_error: str = ""
+    processing_time: int = 0
+    average_processing_time: int = 0
+
+
+class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.ping_response"):
+    """The answer to $SRV.PING."""
+
+    name: str
+    id: str
+    version: str
+    metadata: Mapping[str, str]
+
+
+class Info(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.info_response"):
+    """The answer to $SRV.INFO."""
+
+    name: str
+    id: str
+    version: str
+    metadata: Mapping[str, str]
+    description: str
+    endpoints: list[EndpointInfo]
+
+
+class Stats(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.stats_response"):
+    """The answer to $SRV.STATS."""
+
+    name: str
+    id: str
+    version: str
+    metadata: Mapping[str, str]
+    started: str
+    endpoints: list[EndpointStats]
+
+
+class Discovery:
+    """What one instance of a service says about itself; the same bytes whatever the bus."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.id = NUID().next().decode()
+        self._started = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self.stats = {
+            one.name: EndpointStats(one.name, one.subject, queue_of(service, one)) for one in service.endpoints
+        }
+
+    def subjects(self) -> dict[str, str]:
+        """Subject to verb, for all that this instance answers."""
+        names = ("", f".{self._service.name}", f".{self._service.name}.{self.id}")
+        return {f"$SRV.{verb}{name}": verb for verb in ("PING", "INFO", "STATS") for name in names}
+
+    def answer(self, verb: str) -> bytes:
+        """The answer to PING, INFO or STATS."""
+        service = self._service
+        who = (service.name, self.id, service.version, dict(service.metadata))
+        if verb == "PING":
+            return msgspec.json.encode(Pong(*who))
+        if verb == "STATS":
+            return msgspec.json.encode(Stats(*who, self._started, list(self.stats.values())))
+        endpoints = [
+            EndpointInfo(one.name, one.subject, queue_of(service, one), dict(one.metadata)) for one in service.endpoints
+        ]
+        return msgspec.json.encode(Info(*who, service.description, endpoints))
+
+    def count(self, endpoint: Endpoint, started_ns: int, *, failed: bool) -> None:
+        """One request more."""
+        stats = self.stats[endpoint.name]
+        stats.num_requests += 1
+        stats.processing_time += time.perf_counter_ns() - started_ns
+        stats.average_processing_time = stats.processing_time // stats.num_requests
+        if failed:
+            stats.num_errors += 1
+            stats.last_error = FAILED[ERROR]
+
+
+def queue_of(service: Service, endpoint: Endpoint) -> str:
+    """The queue group that the replicas share."""
+    return endpoint.queue or f"q-{service.name}"
+
+
+class NatsServing:
+    """The Serving port."""
+
+    def __init__(self, connection: Connection, service: Service) -> None:
+        self._connection = connection
+        self._service = service
+        self._discovery = Discovery(service)
+        self._subscriptions: list[NatsSubscription] = []
+        self._workers: list[Workers] = []
+        self._control = Workers(16, 256)
+        self.refused_replies = 0
+
+    @property
+    def failures(self) -> int:
+        """See Serving."""
+        return sum(stats.num_errors for stats in self._discovery.stats.values())
+
+    async def open(self) -> None:
+        """Listen on the endpoints, and only then be found."""
+        for endpoint in self._service.endpoints:
+            await self._open_endpoint(endpoint)
+        for subject, verb in self._discovery.subjects().items():
+            await self._open_control(subject, verb)
+
+    async def _open_endpoint(self, endpoint: Endpoint) -> None:
+        workers = Workers(endpoint.concurrency, endpoint.concurrency * BACKLOG)
+        self._workers.append(workers)
+
+        def receive(message: Msg) -> None:
+            if not self._may_answer(message):
+                return
+            if not workers.submit(lambda: self._answer(endpoint, message)):
+                self._control.submit(lambda: self._reply(message.reply, b"", OVERLOADED))
+
+        queue = queue_of(self._service, endpoint)
+        self._subscriptions.append(await self._connection.listen(endpoint.subject, receive, queue))
+
+    async def _open_control(self, subject: str, verb: str) -> None:
+        def receive(message: Msg) -> None:
+            if message.reply and self._may_answer(message):
+                self._control.submit(lambda: self._reply(message.reply, self._discovery.answer(verb), {}))
+
+        self._subscriptions.append(await self._connection.listen(subject, receive))
+
+    def _may_answer(self, message: Msg) -> bool:
+        if not message.reply or is_inbox(message.reply):
+            return True
+        self.refused_replies += 1
+        _logger.warning("serve.refused_reply", extra={"subject": message.subject, "reply": message.reply[:200]})
+        return False
+
+    async def _answer(self, endpoint: Endpoint, message: Msg) -> None:
+        headers = message.headers or {}
+        tracing.enter(headers)
+        started = time.perf_counter_ns()
+        try:
+            answer = await endpoint.handler(Message(message.subject, message.data, headers, message.reply))
+        except Exception:
+            _logger.exception("serve.handler", extra={"endpoint": endpoint.name})
+            self._discovery.count(endpoint, started, failed=True)
+            await self._reply(message.reply, b"", FAILED)
+            return
+        self._discovery.count(endpoint, started, failed=False)
+        if isinstance(answer, Answer):
+            await self._reply(message.reply, answer.data, answer.headers)
+        else:
+            await self._reply(message.reply, answer, {})
+
+    async def _reply(self, reply: str, data: bytes, headers: Mapping[str, str]) -> None:
+        if not reply:
+            return
+        try:
+            await self._connection.publish(reply, data, headers=tracing.outgoing(headers))
+        except BusError as error:  # the requester will time out, and may ask again
+            _logger.warning("serve.reply", extra={"error": str(error)})
+
+    async def close(self) -> None:
+        """See Subscription."""
+        for subscription in self._subscriptions:
+            await self._connection.unlisten(subscription)
+        self._subscriptions.clear()
+        for workers in (*self._workers, self._control):
+            await workers.finish()
+
+    async def abort(self) -> None:
+        """End the handlers that still run."""
+        for workers in (*self._workers, self._control):
+            await workers.cancel()

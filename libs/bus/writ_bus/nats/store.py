@@ -1,0 +1,45 @@
+"""Bytes by key with an age, in a stream that keeps the last message of each subject (per-message TTL, NATS ADR-43)."""
+
+from math import ceil
+
+from writ_bus import tracing
+from writ_bus.backoff import patiently
+from writ_bus.grammar import check_subject
+from writ_bus.nats.connection import Connection
+from writ_bus.nats.jetstream import call, direct_get_last, leader_get, stored
+from writ_bus.nats.replies import Replies
+
+ANSWER = 5.0
+
+
+class NatsStore:
+    """The Store port; a key `a.b` is the subject `<prefix>.a.b`."""
+
+    def __init__(self, connection: Connection, replies: Replies, stream: str, prefix: str) -> None:
+        self._connection = connection
+        self._replies = replies
+        self._stream = stream
+        self._prefix = prefix
+
+    async def put(self, key: str, data: bytes, *, ttl: float) -> None:
+        """See Store."""
+        subject, headers = self._subject(key), tracing.outgoing({"Nats-TTL": f"{max(1, ceil(ttl))}s"})
+
+        async def attempt() -> int:
+            return stored(await self._replies.one(subject, data, timeout=ANSWER, headers=headers), f"put {key}")
+
+        await patiently(attempt, self._connection.wait_up)
+
+    async def get(self, key: str) -> bytes | None:
+        """See Store."""
+        found = await direct_get_last(self._replies, self._stream, self._subject(key), ANSWER)
+        if found is None and self._connection.clustered:  # or the copy that answered does not have it yet
+            found = await leader_get(self._replies, self._stream, {"last_by_subj": self._subject(key)}, ANSWER)
+        return None if found is None else found.data
+
+    async def delete(self, key: str) -> None:
+        """See Store."""
+        await call(self._replies, f"STREAM.PURGE.{self._stream}", {"filter": self._subject(key)}, timeout=ANSWER)
+
+    def _subject(self, key: str) -> str:
+        return check_subject(f"{self._prefix}.{key}")

@@ -1,0 +1,133 @@
+"""The whole journal, gap free and in order, without a consumer on the server.
+
+The stream's RePublish brings each stored event with its sequence. The next one in line is used as it comes; a gap, a
+reconnect or a second of silence is filled by direct gets. So nothing depends on a core message having arrived.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+
+from writ_bus.backoff import backoff
+from writ_bus.errors import Forbidden, TimedOut, Unreachable
+from writ_bus.nats.connection import Connection
+from writ_bus.nats.jetstream import record
+from writ_contracts.records import Record
+
+_logger = logging.getLogger("writ.bus")
+
+SILENCE = 1.0
+AHEAD = 4_096
+"""Events that may wait for a slow reader; beyond it they are dropped and read again from the stream."""
+PAGE = 256
+
+Page = Callable[[str, int, int], Awaitable[tuple[list[Record], bool]]]
+
+
+class NatsTail:
+    """The Tail port."""
+
+    def __init__(self, connection: Connection, page: Page, subjects: str, republished: str, after: int) -> None:
+        self._connection = connection
+        self._page = page
+        self._subjects = subjects
+        self._republished = republished
+        self._position = after
+        self._live: deque[Record] = deque()
+        self._read: deque[Record] = deque()
+        self._behind = True
+        self._arrived = asyncio.Event()
+        self._subscription: NatsSubscription | None = None
+
+    def __aiter__(self) -> "NatsTail":
+        return self
+
+    async def __anext__(self) -> Record:
+        if self._connection.closed.is_set():
+            raise StopAsyncIteration
+        if self._subscription is None:
+            await self._listen()
+        while (event := self._take()) is None:
+            if self._behind:
+                await self._fill()
+            else:
+                await self._wait()
+            if self._connection.closed.is_set():
+                raise StopAsyncIteration
+        self._position = event.sequence
+        return event
+
+    def _take(self) -> Record | None:
+        """The next event in line, if it is here. Drops what was seen before, notes a gap."""
+        if self._read:
+            return self._read.popleft()
+        while self._live:
+            first = self._live[0]
+            if first.sequence > self._position + 1:
+                self._behind = True
+                return None
+            self._live.popleft()
+            if first.sequence == self._position + 1:
+                return first
+        return None
+
+    async def _listen(self) -> None:
+        self._connection.on_back.append(self._suspect)
+        self._connection.on_closed.append(self._suspect)
+        for pause in backoff():
+            try:
+                self._subscription = await self._connection.listen(self._republished, self._on_message)
+            except (Unreachable, TimedOut):
+                await self._connection.wait_up(pause)
+            else:
+                return
+
+    def _on_message(self, message: Msg) -> None:
+        if not message.headers or "Nats-Sequence" not in message.headers:
+            return  # an executor's progress message: not an event of the journal
+        if len(self._live) >= AHEAD:
+            self._live.clear()
+            self._behind = True
+        elif (event := record(message)) is not None:
+            self._live.append(event)
+        # Not at once: an answer that came in the same breath lets somebody go on, and goes first.
+        asyncio.get_running_loop().call_soon(self._arrived.set)
+
+    def _suspect(self) -> None:
+        self._behind = True
+        self._arrived.set()
+
+    async def _wait(self) -> None:
+        self._arrived.clear()
+        try:
+            async with asyncio.timeout(SILENCE):
+                await self._arrived.wait()
+        except TimeoutError:
+            self._behind = True
+
+    async def _fill(self) -> None:
+        """One page from the stream. Afterwards what came live continues it, or shows the next gap."""
+        for pause in backoff():
+            if self._connection.closed.is_set():
+                return
+            try:
+                page, more = await self._page(self._subjects, self._position, PAGE)
+            except (Unreachable, TimedOut, Forbidden) as error:
+                _logger.debug("tail.fill", extra={"error": str(error)})
+                await self._connection.wait_up(pause)
+            else:
+                self._read.extend(page)
+                self._behind = more
+                if not page and self._live:  # a replica that lags behind what was republished
+                    await asyncio.sleep(pause)
+                return
+
+    async def aclose(self) -> None:
+        """End it."""
+        self._connection.forget(self._suspect)
+        if self._subscription is not None:
+            await self._connection.unlisten(self._subscription)

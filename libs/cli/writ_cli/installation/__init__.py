@@ -1,0 +1,1 @@
+"""Commands about an installation: create, start, stop, targets, principals, agents, archives and backups."""

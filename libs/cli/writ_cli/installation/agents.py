@@ -1,0 +1,147 @@
+"""`writ agent`: a one-time token for an agent's host, and how that host enrols with it."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from writ_cli import times
+from writ_cli.exit_status import Exit
+from writ_cli.options import local
+from writ_cli.settings import Settings
+from writ_client.context import tls_of
+from writ_contracts.errors import Invalid, TimedOut
+from writ_documents.readers import read_agents, read_inventory
+from writ_enrolment.enrolment import enrol as enrol_here
+from writ_installation.administration.principals import ADMITTED_WITHIN, admitted
+from writ_installation.files import tokens
+from writ_installation.nats.urls import checked_servers
+from writ_installation.status.server_url import public_url
+
+LONGEST = 7 * 86400.0
+KEPT = 7 * 86400.0
+LARGEST = 8192
+TLS = ("WRIT_TLS_CA", "WRIT_TLS_CERT", "WRIT_TLS_KEY")
+
+
+@click.group()
+def agent() -> None:
+    """Agents on other hosts: let one in by a one-time token."""
+
+
+@agent.command()
+@click.argument("pool")
+@click.option("--expires", metavar="SPAN", default="1h", show_default=True, help="How long it is good, at most 7d.")
+@click.option("--url", metavar="URL", help="Where that host reaches NATS, if not as here.")
+@local
+async def token(settings: Settings, pool: str, expires: str, url: str | None) -> int:
+    """A one-time token, by which one host may have one key of its own let in for POOL.
+
+    It is shown once. Give it to the host's administrator as you would a password; there: `writ agent enrol`. It is
+    good for nothing else, and is used up by its first use.
+    """
+    home = settings.home
+    if pool not in {target.pool for target in read_inventory(home.inventory).targets}:
+        raise Invalid(f"no target of {home.inventory} has pool {pool}: give one this pool first")
+    span, now = times.seconds(expires), time.time()
+    if not 0 < span <= LONGEST:
+        raise Invalid(f"a token is good for at most {times.span(LONGEST)}")
+    where = public_url(home) if url is None else checked_servers(url)
+    if where is None:
+        raise Invalid("where does that host reach NATS? --url nats://HOST:PORT")
+    tokens.drop(home, [one for one in tokens.known(home) if one.until < now - KEPT])
+    made, text = tokens.make(home, pool, where, now + span)
+    if await admitted(home, f"enrol-{made.id}", tokens.read_ticket(text).key.seed) is False:
+        tokens.drop(home, [made])
+        raise TimedOut(f"NATS did not let a new token in within {ADMITTED_WITHIN:g} s: is the keeper running?")
+    if settings.screen.json:
+        settings.screen.data({"token": text, "id": made.id, "pool": pool, "url": where, "until": made.until})
+    else:
+        click.echo(text)
+        click.echo(f"for pool {pool} at {where}, once, until {times.date(made.until)}: `writ agent enrol`", err=True)
+    return Exit.DONE
+
+
+@agent.command("list")
+@local
+async def list_all(settings: Settings) -> int:
+    """The keys that agents have, and the tokens that are known."""
+    home, now = settings.home, time.time()
+    entries = read_agents(home.agents).agents
+    found = [(one, _standing(settings, one, now)) for one in tokens.known(home)]
+    if settings.screen.json:
+        named = [{"token": one.id, "pool": one.pool, "state": state, "until": one.until} for one, state in found]
+        settings.screen.data({"agents": entries, "tokens": named})
+        return Exit.DONE
+    settings.screen.table(("pool", "public key"), [(one.pool, one.key) for one in entries])
+    if found:
+        rows = [(one.id, one.pool, state, times.date(one.until)) for one, state in found]
+        settings.screen.table(("token", "pool", "state", "good until"), rows)
+    return Exit.DONE
+
+
+def _standing(settings: Settings, one: tokens.Token, now: float) -> str:
+    if (key := tokens.used_for(settings.home, one.id)) is not None:
+        return f"used for {key}"
+    return "good" if one.until > now else "expired"
+
+
+@agent.command()
+@click.argument("number", metavar="TOKEN_ID")
+@local
+async def revoke(settings: Settings, number: str) -> int:
+    """Take back a token that nobody has used yet; `writ agent list` names them. To take out an agent, remove its entry
+    from agents.yaml.
+    """
+    chosen = [one for one in tokens.known(settings.home) if one.id == number]
+    if not chosen:
+        raise Invalid(f"there is no token {number[:80]!r}", code="not_found")
+    tokens.drop(settings.home, chosen)
+    return Exit.DONE
+
+
+@agent.command()
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("/etc/writ"),
+    show_default=True,
+    help="Where the key and the environment of the agent are to be.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The token is in this file (-: standard input, which it also is without a terminal).",
+)
+@local
+async def enrol(settings: Settings, folder: Path, token_file: Path | None) -> int:
+    """On an agent's host: make a key, and have it let in by a token of `writ agent token`.
+
+    The token is asked for, never given as an argument, where everybody on the host could read it. The private key stays
+    here. With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too.
+    """
+    ticket = tokens.read_ticket(_token_text(token_file))
+    joined = await enrol_here(ticket, folder, tls_of(os.environ), _tls_files())
+    if settings.screen.json:
+        settings.screen.data(joined)
+    else:
+        settings.screen.line(f"this host may work for pool {joined.pool}")
+        settings.screen.fields([("private key", joined.key_file), ("environment", joined.environment_file)])
+    return Exit.DONE
+
+
+def _tls_files() -> dict[str, str]:
+    """As the agent finds them, which is started in another folder."""
+    return {name: str(Path(os.environ[name]).absolute()) for name in TLS if os.environ.get(name)}
+
+
+def _token_text(path: Path | None) -> str:
+    if path is not None and str(path) != "-":
+        return path.read_text()[:LARGEST]
+    if path is None and sys.stdin.isatty():
+        return str(click.prompt("token", hide_input=True, err=True))
+    return sys.stdin.read(LARGEST)

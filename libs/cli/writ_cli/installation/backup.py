@@ -1,0 +1,50 @@
+"""`writ backup` and `writ restore`: a whole installation in one file."""
+
+import os
+from pathlib import Path
+
+import click
+
+from writ_cli import times
+from writ_cli.exit_status import Exit
+from writ_cli.options import local
+from writ_cli.settings import Settings
+from writ_installation.archives.backup import Manifest, back_up, restore
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("file", type=_FILE)
+@local
+async def backup(settings: Settings, file: Path) -> int:
+    """Write $WRIT_HOME into FILE, also while Writ runs: keys, lists, the journal. It holds private keys then."""
+    manifest = await back_up(settings.home, file, os.environ.get("NATS_URL") or None, _say)
+    _tell(settings, f"{file}: {settings.home.root} up to event {manifest.last}; it holds private keys", manifest)
+    return Exit.DONE
+
+
+@click.command("restore")
+@click.argument("file", type=_FILE)
+@local
+async def restored(settings: Settings, file: Path) -> int:
+    """Make $WRIT_HOME, which must be empty, from FILE. End every service and agent of the old one first.
+
+    Operations that had not ended are `unknown` then: they may have run after the backup.
+    """
+    manifest = await restore(settings.home, file, os.environ.get("NATS_URL") or None, _say)
+    when = times.date(manifest.made_at)
+    _tell(settings, f"{settings.home.root} is as it was on {when}, up to event {manifest.last}: `writ up`", manifest)
+    return Exit.DONE
+
+
+def _tell(settings: Settings, line: str, manifest: Manifest) -> None:
+    if settings.screen.json:
+        told = {"id": manifest.id, "made_at": manifest.made_at, "last": manifest.last, "files": len(manifest.members)}
+        settings.screen.data(told)
+    else:
+        settings.screen.line(line)
+
+
+def _say(text: str) -> None:
+    click.echo(f"writ: {text}", err=True)

@@ -1,0 +1,95 @@
+"""`writ init`: an installation made before anything is started."""
+
+from pathlib import Path
+
+import click
+
+from writ_cli.exit_status import Exit
+from writ_cli.options import local
+from writ_cli.settings import Settings
+from writ_contracts.errors import Invalid
+from writ_installation.files.home import Home
+from writ_installation.files.site import Site
+from writ_installation.initialise import init as make
+from writ_installation.nats.server import LOOPBACK, Address
+from writ_installation.nats.urls import checked_servers
+from writ_installation.provisioner import folders
+
+MONITOR_PORT = 8222
+SYSTEM_ROOT = Path("/etc/writ")
+SYSTEM_STATE, SYSTEM_STORE = Path("/var/lib/writ"), Path("/var/lib/writ-nats/jetstream")
+
+
+@click.command()
+@click.option(
+    "--system",
+    is_flag=True,
+    help=f"For the units of deploy/systemd: in {SYSTEM_ROOT} and {SYSTEM_STATE}, unless told otherwise. As root.",
+)
+@click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="Where NATS is to listen.")
+@click.option("--nats-port", type=click.IntRange(1, 65535), default=4222, show_default=True, help="… on which port.")
+@click.option(
+    "--monitor-port", type=click.IntRange(1, 65535), default=MONITOR_PORT, show_default=True, help="… and its monitor."
+)
+@click.option("--url", metavar="URL", help="Where clients and agents reach it, if that is not there.")
+@click.option("--store", type=click.Path(path_type=Path), metavar="PATH", help="The journal's folder, as NATS sees it.")
+@click.option(
+    "--containers",
+    "env_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="For docker-compose.yml, whose variables are put into FILE (.env). Again: makes what is missing.",
+)
+@click.option(
+    "--servers", type=click.Choice(["1", "3"]), default="1", show_default=True, help="NATS servers, of --containers."
+)
+@local
+async def init(
+    settings: Settings,
+    system: bool,
+    listen: str,
+    nats_port: int,
+    monitor_port: int,
+    url: str | None,
+    store: Path | None,
+    env_file: Path | None,
+    servers: str,
+) -> int:
+    """Make an installation and start nothing: keys, policy, inventory, principals, and the configuration of NATS.
+
+    What is there already is never touched: a folder that is not empty is refused. `writ up` does the same by itself
+    where it finds an empty one; this is for containers, and for services that the system starts.
+    """
+    if env_file is not None:
+        if system:
+            raise Invalid("--system and --containers are two kinds of installation")
+        home = folders.init(settings.home.root, int(servers))
+        folders.write_environment(env_file, folders.environment(home))
+        _show(settings, home)
+        return Exit.DONE
+    root = SYSTEM_ROOT if system and not settings.home_given else settings.home.root
+    address = Address(host=listen, port=nats_port, monitor_port=monitor_port)
+    site = Site(
+        url=address.url if url is None else checked_servers(url),
+        listen=listen,
+        port=nats_port,
+        monitor_port=monitor_port,
+        store=str(store or SYSTEM_STORE) if store or system else None,
+        state=str(SYSTEM_STATE) if system else None,
+    )
+    _show(settings, make(root, site))
+    return Exit.DONE
+
+
+def _show(settings: Settings, home: Home) -> None:
+    made = {
+        "home": str(home.root),
+        "server_config": str(home.servers if home.servers.exists() else home.server_config),
+        "policy_key": home.public("policy"),
+        "operator_key_file": str(home.seed_file("principal-operator")),
+    }
+    if settings.screen.json:
+        settings.screen.data(made)
+        return
+    settings.screen.line(f"made {home.root}: keys, policy.yaml, inventory.yaml, principals.yaml; nothing is started")
+    settings.screen.fields([(name.replace("_", " "), value) for name, value in made.items() if name != "home"])

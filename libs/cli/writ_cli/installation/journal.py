@@ -1,0 +1,138 @@
+"""`writ journal`: how full the record is, a way out of a full one, and archives checked by themselves."""
+
+import time
+from pathlib import Path
+
+import click
+
+from writ_cli import times
+from writ_cli.exit_status import Exit
+from writ_cli.options import asking, local
+from writ_cli.settings import Settings
+from writ_contracts.audit import JournalAnswer
+from writ_contracts.errors import ConfigError, Invalid
+from writ_installation.archives.journal import Archiver, bootstrapped
+from writ_installation.files.home import Home
+from writ_proof.archive import check
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_POLICY_KEYS = click.option(
+    "--policy-key",
+    "policy_keys",
+    multiple=True,
+    metavar="U…",
+    help="A public key of the policy service, of now or before; also those of $WRIT_HOME.",
+)
+
+
+@click.group()
+def journal() -> None:
+    """The record's own life: how full it is, archives of it."""
+
+
+@journal.command()
+@asking
+async def status(settings: Settings) -> int:
+    """How full the journal is, what was archived, and what can be now."""
+    async with await settings.connect() as writ:
+        answer = await writ.journal()
+    if settings.screen.json:
+        settings.screen.data(answer)
+    else:
+        _show(settings, answer)
+    return Exit.DONE
+
+
+def _show(settings: Settings, answer: JournalAnswer) -> None:
+    share = answer.bytes / answer.max_bytes if answer.max_bytes > 0 else 0.0
+    size = f"{answer.bytes / 1e6:.1f} MB, {share:.1%} of {answer.max_bytes / 1e6:.0f} MB"
+    settings.screen.line(f"events {answer.first} to {answer.last}: {size}; new operations up to {answer.full_at:.0%}")
+    if answer.generation:
+        settings.screen.line(f"archived: {answer.generation} times, up to event {answer.archived}")
+    if answer.generation and answer.first <= answer.archived:
+        settings.screen.line("the last archive is not finished: repeat `writ journal archive` with the same file")
+    ready = answer.cut - max(answer.archived, answer.first - 1)
+    what = f"up to event {answer.cut}, {ready} events" if ready > 0 else "nothing"
+    settings.screen.line(f"can be archived now: {what}; what comes after is kept for {answer.held_by}")
+
+
+@journal.command()
+@click.argument("file", type=_FILE)
+@click.option("--reason", "-r", required=True, help="Why, for the record.")
+@click.option("--until", metavar="WHEN", help="Nothing later than that: 30d, or 2026-11-25T14:30.")
+@click.option("--with-damage", "damage", is_flag=True, help="Also if signatures in the range do not hold.")
+@click.option("--supersede", is_flag=True, help="Announce another archive where the last one announced is not of it.")
+@_POLICY_KEYS
+@asking
+async def archive(
+    settings: Settings,
+    file: Path,
+    reason: str,
+    until: str | None,
+    damage: bool,
+    supersede: bool,
+    policy_keys: tuple[str, ...],
+) -> int:
+    """Move the oldest part of the journal into FILE, once it is verified there and policy allows `journal_archive`.
+
+    Works beside a running Writ, in its $WRIT_HOME. After a crash, call it again with the same file.
+    """
+    keys = _keys(settings.home, policy_keys)
+    newest = None if until is None else times.instant(until, now=time.time())
+    async with await settings.connect() as writ, bootstrapped(settings.home, settings.where().url) as bus:
+        archiver = Archiver(settings.home, bus, writ, keys)
+        done = await archiver.archive(file, reason=reason, until=newest, damage=damage, supersede=supersede)
+    if settings.screen.json:
+        settings.screen.data(done)
+        return Exit.DONE
+    _tell(settings, done.archive)
+    settings.screen.line(f"{done.freed / 1e6:.1f} MB of the journal are free again")
+    if done.more:
+        settings.screen.line(f"{done.more} events more can be archived: call it again with another file")
+    return Exit.DONE
+
+
+@journal.command()
+@click.argument("files", nargs=-1, required=True, type=_FILE)
+@_POLICY_KEYS
+@local
+async def verify(settings: Settings, files: tuple[Path, ...], policy_keys: tuple[str, ...]) -> int:
+    """Check archives without asking anybody: every event is there as it was stored, and policy allowed each archive.
+
+    Of several, each must be the one after the one before. Believed is policy's public key, and nothing else.
+    """
+    keys = _keys(settings.home, policy_keys)
+    verified = [check.verify(file, keys) for file in files]
+    check.follow(verified)
+    if settings.screen.json:
+        settings.screen.data(verified)
+    else:
+        for one in verified:
+            _tell(settings, one)
+    return Exit.DONE
+
+
+def _tell(settings: Settings, one: check.Verified) -> None:
+    screen = settings.screen
+    screen.line(f"{one.file}: archive {one.generation}, events {one.first} to {one.last}, as they were stored")
+    screen.fields(
+        [
+            ("archived", f"{times.date(one.at)} by {one.by}"),
+            ("signatures that hold", one.signatures),
+            ("digest", one.digest),
+            ("follows", one.previous),
+        ]
+    )
+    for problem in one.problems:
+        screen.line(f"  no good already in the journal: event {problem.sequence}: {problem.what}")
+
+
+def _keys(home: Home, given: tuple[str, ...]) -> list[str]:
+    """Policy's public keys. Raises Invalid where none is known."""
+    try:
+        own = [home.key("policy").public]
+    except ConfigError:
+        own = []
+    if not (own or given):
+        raise Invalid("whose archive is it? --policy-key names policy's public key")
+    return [*given, *own]

@@ -1,0 +1,250 @@
+"""`writ up`, `down` and `status`: the installation in `$WRIT_HOME`, and what an agent elsewhere needs to join it."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+from msgspec.structs import asdict
+from rich.text import Text
+
+from writ_cli import times
+from writ_cli.exit_status import Exit
+from writ_cli.installation.init import MONITOR_PORT
+from writ_cli.options import local
+from writ_cli.output import Screen, visible
+from writ_cli.settings import Settings
+from writ_contracts.errors import Invalid
+from writ_documents.atomic_files import write_atomically
+from writ_documents.readers import read_agents
+from writ_installation.files.create import found
+from writ_installation.nats.server import LOOPBACK, Address, configuration
+from writ_installation.nats.urls import checked_servers
+from writ_installation.processes.report import HouseReport
+from writ_installation.processes.services import Replicas, agent_elsewhere
+from writ_installation.status import control
+from writ_installation.status.server_url import public_url
+from writ_installation.supervisor.supervisor import House, Options
+from writ_runtime.signals import Stop
+
+REPLICAS = click.IntRange(1, 32)
+
+
+@click.command()
+@click.option("--detach", is_flag=True, help="Return when all is ready; `writ down` ends it.")
+@click.option("--executors", type=REPLICAS, default=1, show_default=True, help="How many executors.")
+@click.option("--policies", type=REPLICAS, default=1, show_default=True, help="How many policy services.")
+@click.option("--audits", type=REPLICAS, default=1, show_default=True, help="How many audit services.")
+@click.option("--agents", type=REPLICAS, default=1, show_default=True, help="How many agents of each pool here.")
+@click.option(
+    "--nats-port",
+    type=click.IntRange(0, 65535),
+    envvar="WRIT_NATS_PORT",
+    default=4222,
+    show_default=True,
+    help="Where the bundled NATS server listens; 0 takes a free port (WRIT_NATS_PORT).",
+)
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65000),
+    envvar="WRIT_HEALTH_PORT",
+    default=0,
+    help="Loopback port of the first process's health and metrics, the others follow; 0 takes free ones.",
+)
+@click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="… and on which address.")
+@click.option("--no-agent", "without", multiple=True, metavar="POOL", help="Somebody else runs this pool's agent.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the logs of all processes.")
+@click.option(
+    "--write-server-config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Only write the configuration for a NATS server that NATS_URL will name.",
+)
+@local
+async def up(
+    settings: Settings,
+    detach: bool,
+    executors: int,
+    policies: int,
+    audits: int,
+    agents: int,
+    nats_port: int,
+    health_port: int,
+    listen: str,
+    without: tuple[str, ...],
+    verbose: bool,
+    config_file: Path | None,
+) -> int:
+    """Start Writ on this machine: NATS, policy, executor, audit, an agent for this host, and one for SSH targets.
+
+    An empty folder becomes an installation: keys, a policy, an inventory with this machine in it, and the principal
+    `operator`. With NATS_URL set no NATS server is started: that one must have the configuration that
+    --write-server-config writes. Ctrl-C ends all of it in order.
+    """
+    home = settings.home
+    if config_file is not None:
+        return _write_server_config(settings, config_file, listen, nats_port)
+    options = Options(
+        nats_port=nats_port,
+        health_port=health_port,
+        listen=listen,
+        replicas=Replicas(policies=policies, executors=executors, audits=audits, agents=agents),
+        nats_url=os.environ.get("NATS_URL") or None,
+        without_agents=frozenset(without),
+        verbose=verbose,
+    )
+    if detach:
+        report = await control.detach(home, _arguments(settings, options))
+        _ready(settings, report, detached=True)
+        return Exit.DONE
+    house = House(home, options, os.environ, _say)
+    async with Stop() as stop:
+        await house.run(stop, lambda report: _ready(settings, report, detached=False))
+    return Exit.DONE
+
+
+def _arguments(settings: Settings, options: Options) -> list[str]:
+    ports = ["--nats-port", str(options.nats_port), "--health-port", str(options.health_port)]
+    words = ["--home", str(settings.home.root), "--listen", options.listen]
+    counts = (word for name, count in asdict(options.replicas).items() for word in (f"--{name}", str(count)))
+    return [
+        *words,
+        *counts,
+        *ports,
+        *(word for pool in sorted(options.without_agents) for word in ("--no-agent", pool)),
+    ]
+
+
+def _write_server_config(settings: Settings, path: Path, listen: str, port: int) -> int:
+    found(settings.home)
+    address = Address(host=listen, port=port or 4222, monitor_port=MONITOR_PORT)
+    write_atomically(path.absolute(), configuration(settings.home, address).encode())
+    settings.screen.line(f"{path}: start nats-server with it (-c {path}), then NATS_URL=… writ up")
+    return Exit.DONE
+
+
+def _ready(settings: Settings, report: HouseReport, *, detached: bool) -> None:
+    screen = settings.screen
+    if screen.json:
+        screen.data(report)
+        sys.stdout.flush()
+        return
+    home = settings.home
+    screen.line(Text("Writ is ready", style="bold green"), f" on {home.root}, NATS at {report.url}")
+    screen.line("  writ targets                      what there is to act on")
+    screen.line("  writ operations                   what can be asked for")
+    screen.line("  writ run network_status -t TARGET ask for one")
+    screen.line("  writ trace OPERATION_ID           read what is on record of it")
+    end = "`writ down` ends it" if detached else "Ctrl-C ends it"
+    screen.line(f"  {end}; logs are in {home.log}")
+    sys.stdout.flush()
+
+
+@click.command()
+@local
+async def down(settings: Settings) -> int:
+    """End what `writ up` started here; returns when all of it is gone."""
+    await control.down(settings.home)
+    if settings.screen.json:
+        settings.screen.data({"state": "down"})
+    else:
+        settings.screen.line(f"Writ is down on {settings.home.root}")
+    return Exit.DONE
+
+
+@click.command()
+@click.argument("processes", nargs=-1, metavar="[PROCESS]...")
+@local
+async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
+    """Restart what `writ up` runs here, one process after the other, each ready again before the next.
+
+    Without names all but `nats`. Under load nothing is lost: what a process has begun it ends or hands back.
+    """
+    pids: dict[str, int] = {}
+    for name in control.to_restart(settings.home, processes):
+        pids[name] = await control.restart(settings.home, name)
+        if not settings.screen.json:
+            settings.screen.line(f"{name} is ready again (process {pids[name]})")
+    if settings.screen.json:
+        settings.screen.data(pids)
+    return Exit.DONE
+
+
+@click.command()
+@local
+async def status(settings: Settings) -> int:
+    """Each process, ready or which of its checks fails, and how full the journal is."""
+    seen = await control.status(settings.home, settings.environ)
+    if settings.screen.json:
+        settings.screen.data(seen)
+    else:
+        _show_status(settings.screen, seen)
+    return Exit.DONE if seen.ready else Exit.FAILED
+
+
+def _show_status(screen: Screen, seen: control.HouseStatus) -> None:
+    since = f" for {times.span(time.time() - seen.started_at)}, process {seen.pid}" if seen.started_at else ""
+    screen.line(f"{seen.home}: {seen.state}{since}, NATS at {seen.url}")
+    rows = [
+        (
+            one.name,
+            Text(one.state if one.ready else f"{one.state}: {_failing(one)}", style="green" if one.ready else "red"),
+            one.pid,
+            one.health_port,
+            one.restarts,
+        )
+        for one in seen.processes
+    ]
+    screen.table(("process", "state", "pid", "health port", "restarts"), rows)
+    for one in seen.processes:
+        if one.ready and one.failing:
+            screen.line(Text(f"{one.name}: {_failing(one)}", style="yellow"))
+    if seen.problem:
+        screen.line(Text(seen.problem, style="yellow"))
+    if seen.journal is None:
+        screen.line(Text("journal: NATS does not answer", style="red"))
+        return
+    usage = seen.journal
+    share = control.usage_share(usage)
+    screen.line(
+        f"journal: {usage.messages} events, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB"
+    )
+
+
+def _failing(process: control.ProcessStatus) -> str:
+    return ", ".join(f"{name}: {reason}" for name, reason in process.failing.items()) or "no check answers"
+
+
+@click.command("agent-env")
+@click.argument("pool")
+@click.option("--url", metavar="URL", help="Where NATS is for that host, if not as here.")
+@click.option("--key-file", metavar="PATH", help="Where the key will be on that host.")
+@click.option("--state-dir", metavar="PATH", default="/var/lib/writ-agent", show_default=True, help="Its state there.")
+@local
+async def agent_env(settings: Settings, pool: str, url: str | None, key_file: str | None, state_dir: str) -> int:
+    """The environment of a pool's agent that runs on another host, for an EnvironmentFile.
+
+    Copy the key file there, mode 0600. The pool must be one that the inventory's targets have.
+    """
+    home = settings.home
+    if pool not in {agent.pool for agent in read_agents(home.agents).agents}:
+        raise Invalid(f"no pool {pool} in {home.agents}: give a target of the inventory this pool first")
+    values = agent_elsewhere(
+        pool,
+        checked_servers(url) if url is not None else public_url(home) or control.running(home).url,
+        key_file=key_file or str(home.seed_file(f"agent-{pool}")),
+        policy_key=home.key("policy").public,
+        state_dir=state_dir,
+    )
+    if settings.screen.json:
+        settings.screen.data(values)
+    else:
+        for name, value in values.items():
+            click.echo(f"{name}={value}")
+    return Exit.DONE
+
+
+def _say(text: str) -> None:
+    click.echo(f"writ up: {visible(text, newlines=True)}", err=True)

@@ -1,0 +1,108 @@
+"""`writ principal` and `writ context`: who may ask, and what they need to do it."""
+
+import click
+import msgspec
+
+from writ_cli.exit_status import Exit
+from writ_cli.options import asking, local
+from writ_cli.settings import Settings
+from writ_client.context import spelled_out
+from writ_contracts.errors import Invalid, TimedOut
+from writ_contracts.ids import PrincipalId
+from writ_documents.readers import read_principals
+from writ_installation.administration.principals import ADMITTED_WITHIN, add_principal
+
+
+@click.group()
+def principal() -> None:
+    """Who may ask."""
+
+
+@principal.command("add")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(["human", "agent", "service"]), default="human", show_default=True)
+@click.option("--role", "roles", multiple=True, metavar="ROLE", help="What the policy's rules know it by.")
+@click.option("--acts-for", metavar="HUMAN", help="The human that an AI agent or a service acts for.")
+@local
+async def add(settings: Settings, name: str, kind: str, roles: tuple[str, ...], acts_for: str | None) -> int:
+    """Give NAME a key, and let it in; a running Writ takes it in at once.
+
+    This is local administration by the owner of the folder: it writes principals.yaml and the key file, and no policy
+    is asked. What the principal may do then is for the policy to say.
+    """
+    try:
+        msgspec.convert(name, PrincipalId)
+    except msgspec.ValidationError:
+        raise Invalid(f"{name[:80]!r} cannot name a principal: letters, digits, - and _, at most 64") from None
+    added = await add_principal(settings.home, name, kind, list(roles), acts_for)
+    if settings.screen.json:
+        settings.screen.data(added)
+    else:
+        settings.screen.line(f"{name} may ask now; its key is {added.key_file}")
+        settings.screen.line(f"  writ context {name}    what a client needs")
+        if added.admitted is None:
+            settings.screen.line("  Writ is not running here: it counts from the next `writ up`")
+    if added.admitted is False:
+        raise TimedOut(f"{name} is in principals.yaml, but NATS did not let it in within {ADMITTED_WITHIN:g} s")
+    return Exit.DONE
+
+
+@principal.command("list")
+@local
+async def list_all(settings: Settings) -> int:
+    """Who may ask."""
+    home = settings.home
+    known = read_principals(home.principals).principals
+    if settings.screen.json:
+        settings.screen.data(known)
+        return Exit.DONE
+    rows = [
+        (
+            one.id,
+            one.kind,
+            one.roles,
+            one.acts_for,
+            "yes" if home.seed_file(f"principal-{one.id}").exists() else "",
+            one.key,
+        )
+        for one in known
+    ]
+    settings.screen.table(("principal", "kind", "roles", "acts for", "key here", "public key"), rows)
+    return Exit.DONE
+
+
+def _known(settings: Settings, name: str) -> None:
+    """Raises Invalid for a principal that the folder does not have; whoever brings a key of their own is believed."""
+    if settings.context is not None or settings.environ.get("WRIT_KEY_FILE"):
+        return
+    home = settings.home
+    if home.principals.exists() and name not in {one.id for one in read_principals(home.principals).principals}:
+        raise Invalid(f"there is no principal {name} in {home.principals}: `writ principal list`")
+
+
+@click.command()
+@click.argument("name", metavar="PRINCIPAL", required=False)
+@asking
+async def context(settings: Settings, name: str | None) -> int:
+    """What a bare NATS client needs to ask as PRINCIPAL: address, key file, inbox prefix, subjects."""
+    if name:
+        settings = msgspec.structs.replace(settings, principal=name)
+    where = settings.where()
+    _known(settings, where.principal)
+    found = spelled_out(where)
+    if settings.screen.json:
+        settings.screen.data(found)
+        return Exit.DONE
+    settings.screen.fields(
+        [
+            ("principal", found.principal),
+            ("url", found.url),
+            ("key file", found.key_file),
+            ("inbox prefix", found.inbox_prefix),
+            ("requests", found.subjects.request),
+            ("queries", found.subjects.query),
+            ("events", found.subjects.events),
+        ],
+        indent=0,
+    )
+    return Exit.DONE

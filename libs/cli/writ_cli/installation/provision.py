@@ -1,0 +1,62 @@
+"""`writ keep`: the keeper of an installation whose processes others start: containers, or the system."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+
+import click
+
+from writ_client.context import tls_of
+from writ_installation.files.home import Home
+from writ_installation.provisioner.provisioner import Keeper
+from writ_installation.status.server_url import running_url
+from writ_runtime.config import ServiceConfig, env
+from writ_runtime.service import ended, run, running
+from writ_runtime.signals import Stop
+
+KEEPER_SEED = "keeper.seed"
+
+
+class Config(ServiceConfig, frozen=True, kw_only=True):
+    """What the keeper reads from its environment; `writ keep` fills in what the installation's folder says."""
+
+    keys: Annotated[
+        Path | None, env("WRIT_KEYS", "folder with its keys, where that is not WRIT_HOME/keys: bootstrap, sys, keeper")
+    ] = None
+
+
+@click.command()
+@click.option("--home", envvar="WRIT_HOME", default=".writ", type=click.Path(file_okay=False, path_type=Path))
+def keep(home: Path) -> None:
+    """Keep NATS servers that others start in step with the files (users, accounts, streams), and let agents enrol.
+
+    It is a process like the services, and configured as they are.
+    """
+    given = os.environ.get("WRIT_KEYS")
+    at, keys = running_url(Home(home)), Path(given) if given else home / "keys"
+    os.environ.update({"WRIT_HOME": str(home), "WRIT_KEY_FILE": str(keys / KEEPER_SEED)})
+    if at is not None:
+        os.environ.setdefault("NATS_URL", at)
+    run("keeper", Config, _keep)
+
+
+async def _keep(config: Config) -> None:
+    keeper = Keeper(Home(config.home, keys=config.keys), config.nats_url, tls_of(os.environ))
+    async with running("keeper", config) as process:
+        following = asyncio.create_task(keeper.follow())
+        try:
+            await _first(keeper.settled, process.stop)
+            await process.serve_until_stopped(keeper.checks)
+        finally:
+            await ended(following)
+            await keeper.close()
+
+
+async def _first(settled: asyncio.Event, stop: Stop) -> None:
+    """Until the streams are there, so that what is started after the keeper finds them; or somebody asks to stop."""
+    waiting = [asyncio.ensure_future(settled.wait()), asyncio.ensure_future(stop.wait())]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)

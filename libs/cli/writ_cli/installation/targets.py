@@ -1,0 +1,107 @@
+"""`writ target add`: a host that is reached over SSH becomes a target, its host key compared by a person."""
+
+import sys
+from pathlib import Path
+from typing import get_args
+
+import click
+import msgspec
+
+from writ_cli.exit_status import Exit
+from writ_cli.options import local
+from writ_cli.output import Screen
+from writ_cli.settings import Settings
+from writ_contracts.errors import Invalid, TimedOut
+from writ_contracts.ids import TargetId
+from writ_contracts.inventory import Role
+from writ_installation.administration.targets import (
+    SERVED_WITHIN,
+    Added,
+    Address,
+    HostKey,
+    Wish,
+    add_ssh_target,
+    address_of,
+    refuse_known,
+    refuse_relative,
+    told_key,
+)
+
+
+@click.group()
+def target() -> None:
+    """What there is to act on; `writ targets` lists it."""
+
+
+@target.command("add")
+@click.argument("name")
+@click.option("--ssh", "where", required=True, metavar="USER@HOST[:PORT]", help="How it is reached.")
+@click.option("--role", required=True, type=click.Choice(get_args(Role)), help="What the policy's rules know it by.")
+@click.option("--host-key", metavar="KEY", default="", help="The host's public key, or its SHA256:… fingerprint.")
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A private key for it, instead of a new one.",
+)
+@click.option("--file-root", "file_roots", multiple=True, metavar="FOLDER", help="Where file operations may work.")
+@click.option("--pool", metavar="POOL", help="Its agents, if not those of pool ssh.")
+@local
+async def add(
+    settings: Settings,
+    name: str,
+    where: str,
+    role: str,
+    host_key: str,
+    key_file: Path | None,
+    file_roots: tuple[str, ...],
+    pool: str | None,
+) -> int:
+    """Add a host that is reached over SSH, under NAME; a running Writ takes it in at once.
+
+    The key that the host shows is yours to compare, unless you give it with --host-key; from then on it is pinned in
+    inventory.yaml. The target gets a key of its own, which you let in on the host. This is local administration by the
+    owner of the folder; what may be done on the target is for the policy to say.
+    """
+    try:
+        msgspec.convert(name, TargetId)
+    except msgspec.ValidationError:
+        raise Invalid(f"{name[:80]!r} cannot name a target: letters, digits, - and _, at most 64") from None
+    address = address_of(where)
+    refuse_relative(file_roots)
+    refuse_known(settings.home, name)
+    shown = told_key(host_key, address, lambda key: _confirmed(key, address))
+    wish = Wish(name=name, role=role, address=address, pool=pool, file_roots=file_roots, key_file=key_file)
+    added = await add_ssh_target(settings.home, wish, shown)
+    if settings.screen.json:
+        settings.screen.data(added)
+    else:
+        _show(settings.screen, added, address, split=settings.home.split)
+    if added.served is False:
+        raise TimedOut(f"{name} is in inventory.yaml, but no agent here was ready for it within {SERVED_WITHIN:g} s")
+    return Exit.DONE
+
+
+def _confirmed(key: HostKey, address: Address) -> bool:
+    """Whether somebody at a terminal says that it is the host's own."""
+    kind = key.line.partition(" ")[0]
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Invalid(f"{address.host} shows {kind} {key.fingerprint}: compare it, and give it with --host-key")
+    click.echo(f"{address.host} shows this host key:\n  {kind} {key.fingerprint}", err=True)
+    click.echo("Compare it with what the host itself says, on its console or over a way that you trust:", err=True)
+    click.echo("  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub", err=True)
+    answer = click.prompt("Is it the same? (yes or no)", prompt_suffix=": ", err=True)
+    return str(answer).strip().lower() == "yes"
+
+
+def _show(screen: Screen, added: Added, address: Address, *, split: bool) -> None:
+    name, port = added.target.id, f"-p {address.port} " if address.port != 22 else ""
+    screen.line(f"{name} is a target now, of role {added.target.role}; its host key is pinned in inventory.yaml")
+    screen.line(f"Let its key in, in ~/.ssh/authorized_keys of {address.user} on {address.host}:")
+    screen.line(f"  {added.public_key}")
+    screen.line(f"  ssh-copy-id -f -i {added.key_file}.pub {port}{address.user}@{address.host}")
+    screen.line(f"Then see whether all is well: writ backends test {name}")
+    if split:
+        screen.line(f"An agent of pool {added.target.pool} elsewhere wants a copy of {added.key_file} for itself")
+    elif added.served is None:
+        screen.line("Writ is not running here: it counts from the next `writ up`")

@@ -1,0 +1,126 @@
+"""The entry point of `writ`: its subcommands, and the one place where an error becomes a line and an exit status."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from writ_cli.exit_status import Exit, of_error
+from writ_cli.installation import agents, backup, init, leaf, lifecycle, principals, provision, targets
+from writ_cli.lazy_group import LazyGroup
+from writ_cli.operations import audit, backends, catalogue, own, requests, scan
+from writ_cli.output import visible
+from writ_contracts.errors import ConfigError, WritError
+from writ_documents.document import FileErrors
+
+INTERRUPTED = 130
+
+
+class WritGroup(click.Group):
+    """A group whose errors are readable lines on standard error, never a traceback."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Runs the command line, and exits with a status of `exits`."""
+        try:
+            status = super().main(args, prog_name or "writ", complete_var, False, **extra)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would fail again
+            status = Exit.FAILED
+        except (click.Abort, KeyboardInterrupt):
+            status = INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - the last frame: nobody should see a traceback
+            status = refuse(error)
+        sys.exit(int(status or 0))
+
+
+def refuse(error: Exception) -> int:
+    """Says what went wrong, in a line, or in some for each mistake of a file; its status.
+
+    `WRIT_DEBUG=1` shows where in Writ, too.
+    """
+    if os.environ.get("WRIT_DEBUG"):
+        traceback.print_exception(error)
+    match error:
+        case click.ClickException():
+            hint = (
+                f" (see `{error.ctx.command_path} --help`)" if isinstance(error, click.UsageError) and error.ctx else ""
+            )
+            return _say(error.format_message() + hint, Exit.INVALID)
+        case FileErrors(found=found):
+            counted = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
+            return _say(f"{counted}:\n{error.explained()}", of_error(error))
+        case WritError() | ConfigError() | OSError():
+            return _say(str(error), of_error(error))
+        case _:
+            return _say(f"defect in writ: {type(error).__name__}: {error}; WRIT_DEBUG=1 shows where", Exit.FAILED)
+
+
+def _say(message: str, status: Exit) -> int:
+    click.echo(f"writ: {visible(message.strip(), newlines=True)}", err=True)
+    return status
+
+
+@click.group(cls=WritGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="writ-client", message="writ %(version)s")
+def cli() -> None:
+    """Typed operations instead of free-text commands: checked by policy, carried out by agents, on record.
+
+    Exit status: 0 done, 1 failed, 2 usage or invalid, 3 denied, 4 pending or timed out waiting, 5 rejected, expired,
+    cancelled or stale, 6 unreachable or unauthorised, 7 unknown.
+    """
+    logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is not for the terminal
+
+
+for command in (
+    init.init,
+    provision.keep,
+    lifecycle.up,
+    lifecycle.down,
+    lifecycle.restart,
+    lifecycle.status,
+    lifecycle.agent_env,
+    agents.agent,
+    requests.run,
+    requests.simulate,
+    own.op,
+    audit.trace,
+    audit.audit,
+    backup.backup,
+    backup.restored,
+    LazyGroup(
+        "journal",
+        "writ_cli.installation.journal:journal",
+        "The record's own life: how full it is, archives of it.",
+    ),
+    catalogue.operations,
+    catalogue.targets,
+    targets.target,
+    leaf.leaf,
+    backends.backends,
+    principals.principal,
+    principals.context,
+    scan.scan,
+    LazyGroup(
+        "policy",
+        "writ_cli.policy.group:policy",
+        "What the policy says: validate, test, explain and compare it, and publish it.",
+    ),
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """`writ`."""
+    cli.main()

@@ -1,0 +1,126 @@
+"""`writ trace` and `writ audit search`: what is on record."""
+
+import time
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from writ_cli import times
+from writ_cli.exit_status import Exit
+from writ_cli.operations import timeline
+from writ_cli.operations.own import operation_id
+from writ_cli.options import asking
+from writ_cli.output import outcome
+from writ_cli.settings import Settings
+from writ_contracts.audit import SearchQuery, SearchRow, TraceAnswer
+from writ_contracts.errors import Invalid
+from writ_contracts.journal import Outcome
+
+
+@click.command()
+@click.argument("number", metavar="OPERATION_OR_CORRELATION_ID")
+@click.option(
+    "--archive",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Read it in this archive instead.",
+)
+@asking
+async def trace(settings: Settings, number: str, archive: Path | None) -> int:
+    """All that is on record of an operation, or of all operations of a correlation id."""
+    answer = await _asked(settings, number) if archive is None else _archived(archive, number)
+    if settings.screen.json:
+        settings.screen.data(answer)
+    elif answer.events:
+        timeline.show(settings.screen, answer)
+    if not answer.events:
+        raise Invalid(f"nothing is on record of {number}, or nothing that is yours to read", code="not_found")
+    return Exit.DONE
+
+
+def _archived(archive: Path, number: str) -> TraceAnswer:
+    from writ_proof.archive import read  # noqa: PLC0415 - wanted once in a blue moon
+
+    return read.trace(archive, number)
+
+
+async def _asked(settings: Settings, number: str) -> TraceAnswer:
+    async with await settings.connect() as writ:
+        try:
+            answer = await writ.trace(operation_id=operation_id(number))
+        except Invalid:
+            answer = await writ.trace(correlation_id=number)
+        else:
+            if not answer.events:
+                answer = await writ.trace(correlation_id=number)
+    return answer
+
+
+@click.group()
+def audit() -> None:
+    """The record."""
+
+
+@audit.command("search")
+@click.option("--principal", "asked_by", metavar="NAME", help="Who asked.")
+@click.option("--target", "-t", metavar="TARGET", help="What was acted on.")
+@click.option("--operation", metavar="OP", help="Which operation.")
+@click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), help="How it ended.")
+@click.option("--correlation-id", metavar="ID", help="What it belonged to.")
+@click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
+@click.option("--until", metavar="WHEN", help="Likewise.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--before", type=click.IntRange(1), metavar="N", help="Page on: the sequence of the last row seen.")
+@asking
+async def search(
+    settings: Settings,
+    asked_by: str | None,
+    target: str | None,
+    operation: str | None,
+    ended: Outcome | None,
+    correlation_id: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    before: int | None,
+) -> int:
+    """Operations on record, newest first; other people's where the policy allows `audit_read`."""
+    now = time.time()
+    query = SearchQuery(
+        principal=asked_by,
+        target=target,
+        operation=operation,
+        outcome=ended,
+        correlation_id=correlation_id,
+        since=None if since is None else times.instant(since, now=now),
+        until=None if until is None else times.instant(until, now=now),
+        limit=limit,
+        before=before,
+    )
+    async with await settings.connect() as writ:
+        answer = await writ.search(query)
+    screen = settings.screen
+    if screen.json:
+        screen.data(answer)
+    elif not answer.rows:
+        screen.line("nothing on record fits")
+    else:
+        columns = ("when", "operation", "who", "what", "target", "outcome", "code", "security")
+        screen.table(columns, map(_row, answer.rows))
+        if answer.more:
+            screen.line(f"there are more: --before {answer.rows[-1].first_sequence}")
+    return Exit.DONE
+
+
+def _row(row: SearchRow) -> tuple[object, ...]:
+    return (
+        times.date(row.requested_at),
+        row.operation_id,
+        row.principal,
+        row.operation,
+        row.target,
+        outcome(row.outcome or row.state),
+        row.code,
+        row.security_events or "",
+    )

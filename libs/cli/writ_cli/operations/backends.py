@@ -1,0 +1,168 @@
+"""`writ backends test`: how each target's own agents find it, and what to do where that is not well."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+import click
+from msgspec import Struct
+from rich.text import Text
+
+from writ_cli.exit_status import Exit
+from writ_cli.operations.target_advice import advice
+from writ_cli.options import asking
+from writ_cli.output import Screen
+from writ_cli.settings import Settings
+from writ_client.client import Writ
+from writ_contracts.backends import StepName, Visit
+from writ_contracts.errors import Denied, Full, Invalid, WritError
+from writ_contracts.requests import TargetView
+
+AT_ONCE = 16
+UNHURRIED = 0.2
+WITHOUT_PYTHON = "the host has no python3"
+PROGRAMS = ("python", "systemd", "apt", "restic", "btrfs", "zfs")
+COLUMNS = ("target", "connection", "host key", "credentials", "versions", "operations", "what to do")
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One target. `visit` is None where no agent could say; code and message are empty where all is well."""
+
+    target: str
+    backend: str
+    pool: str
+    well: bool
+    code: str = ""
+    message: str = ""
+    advice: str = ""
+    visit: Visit | None = None
+
+
+@click.group()
+def backends() -> None:
+    """The ways to targets."""
+
+
+@backends.command("test")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@asking
+async def test(settings: Settings, targets: tuple[str, ...]) -> int:
+    """Have the agents go to these targets (all of them, if none is named), and tell how they find them.
+
+    Connection, host key, credentials, versions, and the operations that each target has as it stands now. Nothing is
+    carried out there. Policy decides who may ask (`backend_test`). Exit status: 0 where all is well, 1 where something
+    is not, 3 where policy denies it.
+    """
+    async with await settings.connect() as writ:
+        chosen = _chosen(await writ.targets(), targets)
+        turns = asyncio.Semaphore(AT_ONCE)
+        rows = await asyncio.gather(*(_row(writ, one, turns) for one in chosen))
+    if settings.screen.json:
+        settings.screen.data(rows)
+    else:
+        _show(settings.screen, rows)
+    ill = [row for row in rows if not row.well]
+    denied = [row for row in ill if row.advice == advice("no_rule", row.pool)]
+    return Exit.DONE if not ill else Exit.DENIED if len(denied) == len(rows) else Exit.FAILED
+
+
+def _chosen(known: Sequence[TargetView], wanted: Sequence[str]) -> list[TargetView]:
+    """Raises Invalid for what is no target."""
+    by_id = {one.id: one for one in known}
+    if unknown := sorted(set(wanted) - by_id.keys()):
+        raise Invalid(f"there is no target {', '.join(unknown)} in the inventory", code="unknown_target")
+    return [by_id[name] for name in dict.fromkeys(wanted)] if wanted else list(known)
+
+
+async def _row(writ: Writ, view: TargetView, turns: asyncio.Semaphore) -> Row:
+    async with turns:
+        try:
+            visit = await _patiently(writ, view.id)
+        except WritError as error:
+            todo = advice("no_rule" if isinstance(error, Denied) else error.code, view.pool)
+            return _ill(view, error.code, str(error), todo)
+    return _row_of(view, visit)
+
+
+def _row_of(view: TargetView, visit: Visit) -> Row:
+    if visit.code:
+        return _ill(view, visit.code, visit.message, advice(_trouble(visit), view.pool), visit)
+    without = any(why.startswith(WITHOUT_PYTHON) for why in visit.lacking.values())
+    todo = advice("no_python", view.pool) if without else ""
+    return Row(target=view.id, backend=view.backend, pool=view.pool, well=True, advice=todo, visit=visit)
+
+
+def _trouble(visit: Visit) -> str:
+    """The code to be advised on: sshd of a host that let us in, and started nothing in time, does answer."""
+    let_in = any(step.name == "credentials" and step.well for step in visit.steps)
+    return "timeout" if let_in and visit.code == "unreachable" else visit.code
+
+
+async def _patiently(writ: Writ, target: str) -> Visit:
+    while True:
+        try:
+            return await writ.backend_test(target)
+        except Full:  # more questions a second than are answered
+            await asyncio.sleep(UNHURRIED)
+
+
+def _ill(view: TargetView, code: str, message: str, todo: str, visit: Visit | None = None) -> Row:
+    return Row(
+        target=view.id,
+        backend=view.backend,
+        pool=view.pool,
+        well=False,
+        code=code,
+        message=message,
+        advice=todo,
+        visit=visit,
+    )
+
+
+def _show(screen: Screen, rows: Sequence[Row]) -> None:
+    screen.table(COLUMNS, [list(_cells(row)) for row in rows], spill=True)
+    for row in rows:
+        if row.message:
+            screen.line(Text(f"{row.target}: {row.message}", style="red"))
+        for why, names in _lacking(row):
+            screen.line(f"{row.target} has no {', '.join(names)}: {why}")
+
+
+def _cells(row: Row) -> Iterator[object]:
+    name = Text(row.target, style="green" if row.well else "red")
+    steps = {step.name: step for step in row.visit.steps} if row.visit else {}
+
+    def cell(step: StepName) -> Text:
+        if step not in steps:
+            return Text("–", style="dim")
+        found = steps[step]
+        shown = "ok" if step == "host_key" else found.detail or "ok"
+        return Text(shown) if found.well else Text(row.code, style="red")
+
+    yield name
+    told = any(not step.well for step in steps.values())
+    yield cell("connection") if row.well or told else Text(row.code, style="red")
+    yield cell("host_key")
+    yield cell("credentials")
+    yield Text(", ".join(_versions(row.visit))) if row.well else cell("host") if "host" in steps else Text("–", "dim")
+    yield _count(row.visit) if row.well else Text("–", "dim")
+    yield row.advice
+
+
+def _versions(visit: Visit | None) -> Iterable[str]:
+    versions = visit.versions if visit else {}
+    return (f"{name} {versions[name]}" for name in PROGRAMS if name in versions)
+
+
+def _count(visit: Visit | None) -> str:
+    if visit is None:
+        return ""
+    own, lacking = len(visit.operations), len(visit.lacking)
+    return f"{own} of {own + lacking}" if lacking else f"all {own}"
+
+
+def _lacking(row: Row) -> Iterable[tuple[str, list[str]]]:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for name, why in (row.visit.lacking if row.visit and row.well else {}).items():
+        by_reason[why].append(name)
+    return by_reason.items()

@@ -1,0 +1,100 @@
+"""`writ op`: one's own operations: how they stand, what happens to them, and ending them."""
+
+import time
+
+import click
+import msgspec
+
+from writ_cli import times
+from writ_cli.exit_status import Exit, of_outcome
+from writ_cli.operations.progress_line import said
+from writ_cli.operations.requests import show_view, with_full_output
+from writ_cli.options import asking
+from writ_cli.output import Screen, harmless, outcome
+from writ_cli.settings import Settings
+from writ_client.operation_events import Event
+from writ_contracts.agents import Progress
+from writ_contracts.errors import Invalid
+from writ_contracts.ids import OperationId
+from writ_contracts.requests import OperationView
+
+
+def operation_id(text: str) -> str:
+    """The id, if it can be one; raises Invalid."""
+    try:
+        return msgspec.convert(text, OperationId)
+    except msgspec.ValidationError:
+        raise Invalid(f"{text[:80]!r} is not an operation id (26 letters and digits)") from None
+
+
+@click.group()
+def op() -> None:
+    """Your own operations."""
+
+
+@op.command("get")
+@click.argument("operation")
+@asking
+async def get(settings: Settings, operation: str) -> int:
+    """One operation as it stands, with its output while that is kept."""
+    async with await settings.connect() as writ:
+        view = await with_full_output(writ, await writ.get(operation_id(operation)))
+    return show_view(settings.screen, view)
+
+
+@op.command("list")
+@asking
+async def list_open(settings: Settings) -> int:
+    """The operations that have not ended."""
+    async with await settings.connect() as writ:
+        views = await writ.open_operations()
+    if settings.screen.json:
+        settings.screen.data(views)
+    elif not views:
+        settings.screen.line("no operation is open")
+    else:
+        _table(settings.screen, views)
+    return Exit.DONE
+
+
+def _table(screen: Screen, views: list[OperationView]) -> None:
+    now = time.time()
+    rows = [
+        (view.operation_id, view.operation, view.target, outcome(view.state), times.span(now - view.requested_at))
+        for view in views
+    ]
+    screen.table(("operation", "what", "target", "state", "since"), rows)
+
+
+@op.command("watch")
+@click.argument("operation")
+@asking
+async def watch(settings: Settings, operation: str) -> int:
+    """What happened and happens to an operation, to its outcome."""
+    wanted = operation_id(operation)
+    async with await settings.connect() as writ:
+        async for event in writ.events(wanted):
+            _show_event(settings.screen, event)
+        view = await writ.wait(wanted)
+    return of_outcome(view.outcome)
+
+
+def _show_event(screen: Screen, event: Event) -> None:
+    if screen.json:
+        click.echo(harmless(msgspec.json.encode(event).decode()))
+        return
+    at = "" if isinstance(event, Progress) else times.clock(event.at)
+    screen.line(f"{at:12}  {event.__struct_config__.tag or 'progress'!s:18} {said(event)}")
+
+
+@op.command("cancel")
+@click.argument("operation")
+@click.option("--reason", "-r", default="", help="Why, for the record.")
+@click.option("--timeout", metavar="SPAN", default="60s", show_default=True, help="Wait no longer than this.")
+@asking
+async def cancel(settings: Settings, operation: str, reason: str, timeout: str) -> int:
+    """Stop an operation; says whether it is seen to have stopped."""
+    wanted, patience = operation_id(operation), times.seconds(timeout)
+    async with await settings.connect() as writ:
+        view = await writ.cancel(wanted, reason=reason, timeout=patience)
+    return show_view(settings.screen, view)

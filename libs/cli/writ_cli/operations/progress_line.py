@@ -1,0 +1,64 @@
+"""How far an operation is, on a terminal: one line on standard error that goes away when it is over.
+
+Nothing at all where no person watches: a pipe, `-o json`.
+"""
+
+from types import TracebackType
+from typing import Self
+
+from rich.text import Text
+
+from writ_cli.output import Screen, visible
+from writ_client.operation_events import Event
+from writ_contracts import journal
+from writ_contracts.agents import Progress
+
+
+class Live:
+    """`with Live(screen) as live: live.show(event)`."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._status = screen.err.status("asking", spinner="dots") if screen.live else None
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def show(self, event: Event) -> None:
+        """What has just happened."""
+        if self._status is not None:
+            self._status.update(Text(visible(said(event))))
+
+
+def said(event: Event) -> str:  # noqa: C901 - a table by type
+    """An event in a few words."""
+    match event:
+        case Progress():
+            return event.message
+        case journal.Dispatched():
+            return f"dispatched to {event.pool}: waiting for an agent"
+        case journal.Started():
+            return f"started by {event.instance}"
+        case journal.CancelRequested():
+            return f"{event.by} wants it cancelled"
+        case journal.AwaitingApproval():
+            return f"waiting for an approval by {', '.join(event.approvers)}"
+        case journal.Finished() | journal.Resolved():
+            return f"{event.outcome}: {event.message}" if event.message else event.outcome
+        case journal.Archived():
+            return "archived"
+        case journal.Refused():
+            return f"{event.outcome}: {event.message}"
+        case journal.Unknown():
+            return f"unknown: {event.message}"
+        case journal.Requested():
+            return f"{event.verdict.decision}: {event.verdict.reason}"
+        case journal.Approved():
+            return "approved"

@@ -1,0 +1,219 @@
+"""`writ run` and `writ simulate`: ask for an operation, or what would be decided about it."""
+
+import asyncio
+from typing import Any
+
+import click
+from msgspec import Struct, structs
+
+from writ_cli import times
+from writ_cli.exit_status import Exit, of_outcome
+from writ_cli.operations import parameter_words
+from writ_cli.operations.progress_line import Live
+from writ_cli.options import asking
+from writ_cli.output import Screen, outcome
+from writ_cli.settings import Settings
+from writ_client import request_signing
+from writ_client.client import Writ
+from writ_contracts import errors
+from writ_contracts.ids import WRIT_TARGET, operation_id
+from writ_contracts.requests import Answer, OperationView, SimulateAnswer, Verdict
+from writ_runtime.plugins import load_catalogue
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """The command line of `writ run`, read."""
+
+    operation: str
+    target: str
+    parameters: dict[str, Any]
+    key: str
+    reason: str
+    dry_run: bool
+    correlation_id: str | None
+    sign: bool
+
+
+def parameters_of(operation: str, words: tuple[str, ...]) -> dict[str, Any]:
+    """By the operation's schema; an operation that only the server knows gets text."""
+    definition = load_catalogue().get(operation)
+    return parameter_words.parse(words, definition.parameters if definition else None)
+
+
+def target_of(operation: str, target: str | None) -> str:
+    """As given; control operations have one target only."""
+    definition = load_catalogue().get(operation)
+    if target is None and definition is not None and definition.control:
+        return WRIT_TARGET
+    if target is None:
+        raise click.UsageError("--target TARGET is missing: `writ targets` lists them")
+    return target
+
+
+@click.command()
+@click.argument("operation")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--target", "-t", metavar="TARGET", help="What to act on; Writ itself for control operations.")
+@click.option("--dry-run", is_flag=True, help="See what would be done.")
+@click.option("--reason", "-r", default="", help="Why, for the record.")
+@click.option("--no-wait", is_flag=True, help="Return once it is decided and on record.")
+@click.option("--timeout", metavar="SPAN", help="Wait no longer than this for the outcome (90s, 15m).")
+@click.option("--idempotency-key", metavar="KEY", help="The same key again is the same operation.")
+@click.option("--correlation-id", metavar="ID", help="Ties operations together in the record.")
+@click.option("--unsigned", is_flag=True, help="Leave it to the NATS server alone to say who asks.")
+@asking
+async def run(
+    settings: Settings,
+    operation: str,
+    words: tuple[str, ...],
+    target: str | None,
+    dry_run: bool,
+    reason: str,
+    no_wait: bool,
+    timeout: str | None,
+    idempotency_key: str | None,
+    correlation_id: str | None,
+    unsigned: bool,
+) -> int:
+    """Ask for an operation and wait for its outcome.
+
+    \b
+    key=value     text, number, yes/no, or a list (a,b,c; the key may be repeated)
+    key=@FILE     the content of a file, key=- of standard input (encoding=base64 for bytes)
+    key:=JSON     any value
+    """
+    if idempotency_key == "":  # a script's variable that is not set; with a new key each repeat would do it again
+        raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
+    wish = Wish(
+        operation=operation,
+        target=target_of(operation, target),
+        parameters=parameters_of(operation, words),
+        key=request_signing.new_key() if idempotency_key is None else idempotency_key,
+        reason=reason,
+        dry_run=dry_run,
+        correlation_id=correlation_id,
+        sign=not unsigned,
+    )
+    patience = None if timeout is None else times.seconds(timeout)
+    async with await settings.connect() as writ:
+        if no_wait:
+            return _show_answer(settings.screen, await _submit(writ, wish))
+        return await _wait(settings.screen, writ, wish, patience)
+
+
+async def _submit(writ: Writ, wish: Wish) -> Answer:
+    try:
+        return await writ.submit(
+            wish.operation,
+            wish.target,
+            wish.parameters,
+            reason=wish.reason,
+            dry_run=wish.dry_run,
+            idempotency_key=wish.key,
+            correlation_id=wish.correlation_id,
+            sign=wish.sign,
+        )
+    except errors.TimedOut as error:
+        raise errors.TimedOut(
+            f"{error}; it may have been taken: `--idempotency-key {wish.key}` asks again without doing it twice"
+        ) from error
+
+
+async def _wait(screen: Screen, writ: Writ, wish: Wish, patience: float | None) -> int:
+    number = operation_id(writ.principal, wish.key)
+    try:
+        with Live(screen) as live:
+            answer = await _submit(writ, wish)
+            view = await writ.wait(answer.operation_id or number, timeout=patience, on_event=live.show)
+    except asyncio.CancelledError:
+        click.echo(f"writ: operation {number} goes on: `writ op watch {number}`", err=True)
+        return Exit.PENDING
+    return show_view(screen, await with_full_output(writ, view), answer.verdict)
+
+
+async def with_full_output(writ: Writ, view: OperationView) -> OperationView:
+    """With what the journal does not keep, while it is to be had."""
+    if view.outcome not in ("succeeded", "failed", "previewed"):
+        return view
+    try:
+        full = await writ.result(view.operation_id)
+    except errors.WritError:
+        return view
+    return view if full is None else structs.replace(view, output=full)
+
+
+def _show_answer(screen: Screen, answer: Answer) -> int:
+    if screen.json:
+        screen.data(answer)
+    else:
+        screen.line(outcome(answer.outcome or answer.state), f"  operation {answer.operation_id}")
+        screen.fields(_reasons(answer.verdict))
+    return Exit.DONE if answer.outcome is None else of_outcome(answer.outcome)
+
+
+def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = None) -> int:
+    """One operation; the status that fits its outcome."""
+    if screen.json:
+        screen.data(view)
+        return of_outcome(view.outcome)
+    took = view.updated_at - view.requested_at
+    after = f" in {times.span(took)}" if view.outcome and took else ""
+    screen.line(outcome(view.outcome or view.state), f"  {view.operation} on {view.target}{after}")
+    screen.fields([("operation", view.operation_id), ("correlation", view.correlation_id)])
+    screen.fields(_reasons(verdict) if verdict else [("rules", ", ".join(view.rules))])
+    if not (verdict and verdict.reason == view.message):
+        screen.fields([(view.code or "message", view.message)])
+    if view.output:
+        screen.line("  output:")
+        screen.fields(view.output.items(), indent=4)
+    return of_outcome(view.outcome)
+
+
+def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
+    if verdict is None:
+        return []
+    return [
+        ("decision", verdict.decision),
+        ("code", verdict.code if verdict.code not in ("allow", "allowed", "denied", verdict.decision) else ""),
+        ("rules", ", ".join(verdict.rules)),
+        ("reason", verdict.reason),
+        ("policy", verdict.policy),
+    ]
+
+
+@click.command()
+@click.argument("operation")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--target", "-t", metavar="TARGET", help="What it would act on.")
+@click.option("--dry-run", is_flag=True, help="Ask about the dry run.")
+@asking
+async def simulate(
+    settings: Settings, operation: str, words: tuple[str, ...], target: str | None, dry_run: bool
+) -> int:
+    """What would be decided, by which rules and why; nothing is recorded or done."""
+    wanted, parameters = target_of(operation, target), parameters_of(operation, words)
+    async with await settings.connect() as writ:
+        answer = await writ.simulate(operation, wanted, parameters, dry_run=dry_run)
+    _show_simulation(settings.screen, answer)
+    denied = answer.verdict is None or answer.verdict.decision == "deny"
+    return Exit.DENIED if denied else Exit.DONE
+
+
+def _show_simulation(screen: Screen, answer: SimulateAnswer) -> None:
+    if screen.json:
+        screen.data(answer)
+        return
+    screen.fields(_reasons(answer.verdict), indent=0)
+    screen.fields([("parameters", answer.parameters), ("not shown", ", ".join(answer.hidden))], indent=0)
+    if answer.trace:
+        screen.table(("rule", "effect", "matched", "why not"), map(_step, answer.trace))
+
+
+def _step(step: dict[str, Any]) -> tuple[object, ...]:
+    return step.get("rule"), step.get("effect"), "yes" if step.get("matched") else "no", _clause(step)
+
+
+def _clause(step: dict[str, Any]) -> str:
+    if step.get("matched") or not step.get("clause"):
+        return ""
+    return f"{step['clause']}: wanted {step.get('wanted', '')}, got {step.get('got', '')}"

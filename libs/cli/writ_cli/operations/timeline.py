@@ -1,0 +1,155 @@
+"""A trace for people: each operation with its events, when, how long after the request, and what was signed by whom.
+
+Signatures are shown, not checked: checking the record is `writ audit verify`'s affair.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.text import Text
+
+from writ_cli import times
+from writ_cli.output import Screen, outcome, shown
+from writ_client.operation_events import read_body
+from writ_contracts import journal
+from writ_contracts.agents import Claim, Receipt
+from writ_contracts.audit import TraceAnswer, TraceEvent
+from writ_contracts.decisions import Decision, Grant
+from writ_contracts.errors import Untrusted
+from writ_contracts.signing import Signed
+from writ_trust.statements import digest, read
+
+Line = tuple[str, object]
+
+
+def show(screen: Screen, answer: TraceAnswer) -> None:
+    """The whole trace, one operation after the other; security events stand where they belong."""
+    by_operation: dict[str, list[TraceEvent]] = {}
+    for event in answer.events:
+        by_operation.setdefault(str(event.body.get("operation_id") or ""), []).append(event)
+    for operation_id, events in by_operation.items():
+        _heading(screen, operation_id, events[0].body)
+        for event in events:
+            _show_event(screen, event, events[0].at)
+
+
+def _heading(screen: Screen, operation_id: str, first: Mapping[str, Any]) -> None:
+    words = [str(first.get("operation", "")), f"on {first['target']}" if first.get("target") else ""]
+    words.append(f"by {first['principal']}" if first.get("principal") else "")
+    words.append(f"for {first['acts_for']}" if first.get("acts_for") else "")
+    title = " ".join(word for word in words if word)
+    screen.line(Text(title or "security", style="bold"))
+    screen.fields([("operation", operation_id), ("correlation", first.get("correlation_id"))])
+    screen.fields([("reason given", first.get("reason")), ("dry run", "yes" if first.get("dry_run") else "")])
+
+
+def _show_event(screen: Screen, event: TraceEvent, began: float) -> None:
+    typed = read_body(event.kind, event.body)
+    after = f"+{times.span(max(event.at - began, 0.0))}"
+    head = f"  {times.clock(event.at)}  {after:>10}  "
+    screen.line(head, Text(f"{event.kind:18}", style="bold"), _headline(typed, event), f"   #{event.sequence}")
+    screen.fields(_details(typed), indent=len(head))
+
+
+def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text:  # noqa: C901 - a table by type
+    match event:
+        case journal.Requested():
+            return event.verdict.decision
+        case journal.Refused() | journal.Finished() | journal.Resolved():
+            return outcome(event.outcome)
+        case journal.Unknown():
+            return outcome("unknown")
+        case journal.Archived():
+            return f"{event.outcome}; its events are in archive {event.generation}: writ trace --archive FILE"
+        case journal.Dispatched():
+            return f"to {event.pool}, attempt {event.attempt}"
+        case journal.Started():
+            return f"by {event.instance}"
+        case journal.CancelRequested():
+            return f"by {event.by}"
+        case journal.SecurityEvent():
+            return Text(event.kind, style="bold red")
+        case journal.AwaitingApproval():
+            return f"by {event.quorum} of {', '.join(event.approvers)}"
+        case journal.ControlEvent():
+            return event.kind
+        case journal.LimitTaken():
+            return f"one of {event.most} under the limit of rule {event.rule}"
+        case journal.LockTaken():
+            return f"of {event.target}"
+        case None:
+            return shown(raw.body)
+        case _:
+            return ""
+
+
+def _details(event: journal.JournalEvent | None) -> Iterator[Line]:
+    match event:
+        case journal.Requested():
+            yield from _parameters(event.parameters, event.hidden)
+            yield from _decided(event.verdict.rules, event.verdict.reason, event.decision, event.verdict.policy)
+            yield "signed by", event.statement.key if event.statement else "the NATS server vouches"
+        case journal.Refused():
+            yield from _parameters(event.parameters, event.hidden)
+            yield event.code, event.message
+            if event.verdict:
+                yield from _decided(event.verdict.rules, "", event.decision, event.verdict.policy)
+        case journal.Started():
+            yield from _granted(event)
+        case journal.Finished() | journal.Resolved():
+            yield from _ended(event)
+        case journal.Unknown():
+            yield event.code, event.message
+        case journal.SecurityEvent():
+            yield "detail", event.detail
+            yield "reported by", event.report.key if event.report else ""
+        case journal.ControlEvent():
+            yield "body", event.body
+        case _:
+            return
+
+
+def _parameters(parameters: Mapping[str, Any], hidden: list[str]) -> Iterator[Line]:
+    yield "parameters", dict(parameters)
+    yield "not on record", ", ".join(hidden)
+
+
+def _decided(rules: list[str], reason: str, signed: Signed | None, policy: str) -> Iterator[Line]:
+    yield "rules", ", ".join(rules)
+    yield "why", reason
+    decision = _read(signed, Decision)
+    authenticated = f", who asked by {decision.authenticated}" if decision else ""
+    yield "policy", f"{policy}{authenticated}"
+    yield "decision", _signature(signed)
+
+
+def _granted(event: journal.Started) -> Iterator[Line]:
+    claim, grant = _read(event.claim, Claim), _read(event.grant, Grant)
+    yield "before", claim.baseline if claim else ""
+    if grant:
+        yield "grant", f"{_signature(event.grant)}, good for {grant.lifetime:g} s, by {grant.policy.name}"
+    yield "until", times.clock(event.deadline)
+
+
+def _ended(event: journal.Finished | journal.Resolved) -> Iterator[Line]:
+    yield event.code or "message", event.message
+    yield "how", event.how if isinstance(event, journal.Resolved) else ""
+    yield from (("output " + name, value) for name, value in event.output.items())
+    yield "after", event.state
+    receipt = _read(event.receipt, Receipt)
+    if receipt:
+        yield (
+            "receipt",
+            f"{_signature(event.receipt)}, effect {receipt.effect}, {times.span(receipt.duration_ms / 1000)}",
+        )
+
+
+def _read(signed: Signed | None, kind: type[Any]) -> Any:
+    try:
+        return None if signed is None else read(signed, kind)
+    except Untrusted:
+        return None
+
+
+def _signature(signed: Signed | None) -> str:
+    return "" if signed is None else f"{digest(signed)[:16]} signed by {signed.key[:12]}…"

@@ -1,0 +1,84 @@
+"""The options that every subcommand has, and how it runs: its arguments and `Settings` in, an exit status out."""
+
+import asyncio
+import functools
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from writ_cli.output import Screen
+from writ_cli.settings import Settings
+from writ_installation.files.home import Home
+from writ_runtime import spans
+
+Body = Callable[..., Coroutine[Any, Any, int | None]]
+Command = Callable[..., Any]
+
+_OUTPUT = click.option(
+    "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", help="For people, or for programs."
+)
+_HOME = click.option(
+    "--home",
+    envvar="WRIT_HOME",
+    default=".writ",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The installation's folder (WRIT_HOME).",
+)
+_AS = click.option("--as", "principal", envvar="WRIT_PRINCIPAL", metavar="PRINCIPAL", help="Who asks (WRIT_PRINCIPAL).")
+_CONTEXT = click.option(
+    "--context",
+    envvar="WRIT_CONTEXT",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A file of `writ context -o json` (WRIT_CONTEXT).",
+)
+
+
+def asking(body: Body) -> Command:
+    """A subcommand that asks as a principal: `body(settings, …)`."""
+    for option in (_CONTEXT, _HOME, _AS, _OUTPUT):
+        body = option(body)
+    return _runs(body, traced=True)
+
+
+def local(body: Body) -> Command:
+    """A subcommand that works on `$WRIT_HOME`: `body(settings, …)`."""
+    for option in (_HOME, _OUTPUT):
+        body = option(body)
+    return _runs(body)
+
+
+def _runs(body: Body, *, traced: bool = False) -> Command:
+    @functools.wraps(body)
+    def run(
+        *,
+        home: Path,
+        form: str,
+        principal: str | None = None,
+        context: Path | None = None,
+        **arguments: Any,
+    ) -> int | None:
+        given = click.get_current_context().get_parameter_source("home") is not ParameterSource.DEFAULT
+        settings = Settings(
+            screen=Screen(form),
+            home=Home(home),
+            home_given=given,
+            environ=os.environ,
+            principal=principal,
+            context=context,
+        )
+        traces = traced and spans.wanted(os.environ) and spans.installed()
+        return asyncio.run(_exported(body(settings, **arguments)) if traces else body(settings, **arguments))
+
+    return run
+
+
+async def _exported(work: Coroutine[Any, Any, int | None]) -> int | None:
+    """With spans of its own, for whoever has a collector: its traces begin here."""
+    async with spans.exporting("client"):
+        return await work

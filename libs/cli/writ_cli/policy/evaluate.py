@@ -1,0 +1,112 @@
+"""`writ policy eval`: questions as JSON lines in, answers out, without a server and as they come."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Protocol, cast
+
+import click
+import msgspec
+
+from writ_cli.exit_status import Exit
+from writ_cli.options import asking
+from writ_cli.policy.files import named, offline, read
+from writ_cli.settings import Settings
+from writ_client.policy_queries import PolicyQueries
+from writ_contracts.policy_questions import EvalRequest
+from writ_rules import lines
+from writ_rules.loading import Mode
+from writ_rules.setting import Setting
+
+CHUNK = 1 << 18
+
+
+class Source(Protocol):
+    """A stream of bytes that gives what is there."""
+
+    def read1(self, size: int, /) -> bytes:
+        """What has come, at most `size` bytes; waits if nothing has; empty at the end."""
+
+
+@click.command("eval")
+@click.option("--requests", default="-", metavar="FILE", help="One JSON object a line; - is standard input.")
+@offline
+@asking
+async def evaluate(
+    settings: Settings,
+    requests: str,
+    policy_file: Path | None,
+    inventory: Path | None,
+    principals: Path | None,
+    mode: Mode,
+) -> int:
+    """Decide many questions, as JSON lines.
+
+    One JSON object a line in, one a line out.
+
+    \b
+    in   {"id": "1", "principal": "alice", "operation": "service_restart", "target": "web-1",
+          "parameters": {"service_name": "nginx"}, "at": "2026-11-24T09:00:00Z"}
+    out  {"id": "1", "decision": "allow", "rules": ["restarts"], "reason": "…",
+          "effective_parameters": {…}, "trace": [{"rule": "restarts", "matched": true, …}]}
+
+    A line that is no question is answered `invalid`, and the rest goes on. With --policy no server is asked; without it
+    the policy in force decides, of others' requests only for who may read it (`audit_read`).
+    """
+    files = named(policy_file, inventory, principals, mode)
+    with _opened(requests) as source:
+        batches = _batches(source)
+        if files is not None:
+            _decide(read(settings, files), batches)
+            return Exit.DONE
+        async with await settings.connect() as writ:
+            while batch := await asyncio.to_thread(next, batches, None):
+                await _ask(writ.policy, batch)
+    return Exit.DONE
+
+
+def _opened(requests: str) -> AbstractContextManager[Source]:
+    if requests == "-":
+        return nullcontext(cast(Source, sys.stdin.buffer))
+    return cast(AbstractContextManager[Source], Path(requests).open("rb"))
+
+
+def _decide(setting: Setting, batches: Iterator[list[bytes]]) -> None:
+    """Whatever has come is answered at once, so that another program can wait for each answer."""
+    for batch in batches:
+        now = time.time()
+        _write(lines.answer(setting, line, now=now) for line in batch)
+
+
+async def _ask(policy: PolicyQueries, batch: list[bytes]) -> None:
+    """The same, by the policy in force of a running Writ."""
+    read_lines = [lines.parsed(line) for line in batch]
+    asked = [one for one in read_lines if isinstance(one, EvalRequest)]
+    answers = iter(await policy.eval(asked))
+    _write(msgspec.json.encode(next(answers) if isinstance(one, EvalRequest) else one) for one in read_lines)
+
+
+def _write(answers: Iterable[bytes]) -> None:
+    sys.stdout.buffer.write(b"".join(answer + b"\n" for answer in answers))
+    sys.stdout.buffer.flush()
+
+
+def _batches(source: Source) -> Iterator[list[bytes]]:
+    """The whole lines of each read. One that is too long is cut, which its answer says; its rest is dropped."""
+    rest, dropping = b"", False
+    while chunk := source.read1(CHUNK):
+        *whole, rest = (rest + chunk).split(b"\n")
+        if dropping and whole:
+            del whole[0]
+            dropping = False
+        if dropping:
+            rest = b""
+        elif len(rest) > lines.LONGEST_LINE:
+            whole, rest, dropping = [*whole, rest], b"", True
+        if found := [line for line in whole if line.strip()]:
+            yield found
+    if rest.strip():
+        yield [rest]

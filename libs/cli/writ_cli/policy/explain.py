@@ -1,0 +1,111 @@
+"""`writ policy explain`: one decision, with every rule that was considered and what would make it pass."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from writ_cli import times
+from writ_cli.exit_status import Exit
+from writ_cli.operations.requests import parameters_of, target_of
+from writ_cli.options import asking
+from writ_cli.output import Screen
+from writ_cli.policy.decision_text import decision, instant_option
+from writ_cli.policy.files import answering, named, offline
+from writ_cli.settings import Settings
+from writ_contracts.decisions import TraceEntry
+from writ_contracts.policy_questions import ApprovalDemand, Explanation
+from writ_rules.loading import Mode
+
+
+@click.command()
+@click.argument("operation")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--target", "-t", metavar="TARGET", help="What to act on; Writ itself for control operations.")
+@click.option("--principal", "who", metavar="PRINCIPAL", help="Who would ask; oneself if nobody is named.")
+@click.option("--at", "moment", metavar="WHEN", help="When: 2026-11-25T14:30, or 2h for two hours ago; by default now.")
+@click.option("--dry-run", is_flag=True, help="Ask about the dry run.")
+@click.option("--emergency/--no-emergency", default=None, help="As if one were in force, or none; by default as it is.")
+@click.option("--approved-by", multiple=True, metavar="PRINCIPAL", help="As if these people had said yes, in order.")
+@offline
+@asking
+async def explain(
+    settings: Settings,
+    operation: str,
+    words: tuple[str, ...],
+    target: str | None,
+    who: str | None,
+    moment: str | None,
+    dry_run: bool,
+    emergency: bool | None,
+    approved_by: tuple[str, ...],
+    policy_file: Path | None,
+    inventory: Path | None,
+    principals: Path | None,
+    mode: Mode,
+) -> int:
+    """Tell why a request is decided as it is.
+
+    Tells the decision, the rules that make it, every other rule that was considered with the first clause that failed
+    (what it wanted, what it got), what came nearest, who could approve, and when a window opens. Nothing is recorded or
+    done. About others only who may read the policy (`audit_read`) can ask. Exit status 3 when it is denied.
+    """
+    files = named(policy_file, inventory, principals, mode)
+    async with answering(settings, files) as source:
+        found = await source.explain(
+            operation,
+            target_of(operation, target),
+            parameters_of(operation, words),
+            principal=who,
+            at=instant_option(moment),
+            dry_run=dry_run,
+            emergency=emergency,
+            approvals=approved_by,
+        )
+    if settings.screen.json:
+        settings.screen.data(found)
+    else:
+        _show(settings.screen, found)
+    return Exit.DENIED if found.decision == "deny" else Exit.DONE
+
+
+def _show(screen: Screen, found: Explanation) -> None:
+    at = times.date(found.at)
+    dry = " (dry run)" if found.dry_run else ""
+    screen.line(decision(found.decision), f"  {found.operation} on {found.target} by {found.principal} at {at}{dry}")
+    screen.fields(
+        [
+            ("because", found.reason),
+            ("rules", ", ".join(found.rules)),
+            ("code", found.code),
+            ("policy", found.policy),
+            ("parameters", found.parameters),
+            ("not shown", ", ".join(found.hidden)),
+            ("ends after", None if found.timeout is None else times.span(found.timeout)),
+            ("at most", "; ".join(f"{limit.most} by {limit.kind} of '{limit.rule}'" for limit in found.limits)),
+            ("turns on", ", ".join(found.needs)),
+            ("emergency", found.emergency),
+        ]
+    )
+    for demand in found.approvals:
+        screen.fields([("approval", line) for line in _approval(demand)])
+    if found.trace:
+        screen.line()
+        screen.table(("rule", "effect", "matches", "first that fails", "wanted", "got"), map(_step, found.trace))
+    if found.trace_omitted:
+        screen.line(f"and {found.trace_omitted} more rules that were considered")
+
+
+def _approval(demand: ApprovalDemand) -> Iterator[str]:
+    minutes = times.span(demand.seconds)
+    for number, step in enumerate(demand.steps, 1):
+        order = f"step {number}: " if len(demand.steps) > 1 else ""
+        able = ", ".join(step.able) if step.able else "nobody"
+        roles = " or ".join(step.approvers)
+        yield f"{order}{step.quorum} of role {roles} within {minutes}, for '{demand.rule}'; could approve: {able}"
+
+
+def _step(entry: TraceEntry) -> tuple[object, ...]:
+    matched = Text("yes", style="bold") if entry.matched else Text("no")
+    return entry.rule, entry.effect, matched, entry.clause, entry.wanted, entry.got

@@ -1,0 +1,123 @@
+"""The files that a policy is judged with, when no server is asked: options for them, and what stands in them.
+
+Inventory and principals are those of `$WRIT_HOME` unless others are named.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec import Struct
+
+from writ_cli.policy.offline import OfflinePolicy
+from writ_cli.settings import Settings
+from writ_client.policy_queries import PolicyQueries
+from writ_contracts.errors import Invalid, Unreachable
+from writ_contracts.operations import Catalogue
+from writ_rules.loading import Mode
+from writ_rules.setting import Setting, read_policy, read_setting
+from writ_runtime.plugins import load_catalogue
+
+Command = Callable[..., Any]
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+POLICY = click.option(
+    "--policy", "policy_file", type=FILE, metavar="FILE", help="Judge by this policy file; no server is asked."
+)
+INVENTORY = click.option("--inventory", type=FILE, metavar="FILE", help="The targets; by default those of WRIT_HOME.")
+PRINCIPALS = click.option("--principals", type=FILE, metavar="FILE", help="Who may ask; by default those of WRIT_HOME.")
+MODE = click.option(
+    "--mode",
+    envvar="SYSTEMMANAGER_POLICY_MODE",
+    type=click.Choice(["strict", "permissive"]),
+    default="strict",
+    show_default=True,
+    help="What refuses a policy: strict lint findings too, permissive errors alone.",
+)
+
+HOUSE = click.option(
+    "--house", is_flag=True, help="Let the running Writ do it: its operations, its policy, its targets and principals."
+)
+
+
+class Files(Struct, frozen=True, kw_only=True):
+    """What the options name."""
+
+    policy: Path
+    inventory: Path | None
+    principals: Path | None
+    mode: Mode
+
+
+def offline(command: Command) -> Command:
+    """The four options on a command."""
+    for option in (MODE, PRINCIPALS, INVENTORY, POLICY):
+        command = option(command)
+    return command
+
+
+def named(policy_file: Path | None, inventory: Path | None, principals: Path | None, mode: Mode) -> Files | None:
+    """The files, if a policy is among them; Invalid where the others stand alone."""
+    if policy_file is not None:
+        return Files(policy=policy_file, inventory=inventory, principals=principals, mode=mode)
+    if inventory is not None or principals is not None:
+        raise click.UsageError("--inventory and --principals go with --policy; without it the running Writ is asked")
+    return None
+
+
+@asynccontextmanager
+async def answering(settings: Settings, files: Files | None) -> AsyncIterator[OfflinePolicy | PolicyQueries]:
+    """Who answers: the files, or without them the running Writ, asked as the present principal."""
+    if files is not None:
+        yield OfflinePolicy(read(settings, files), _asker(settings))
+        return
+    try:
+        connected = await settings.connect()
+    except (Invalid, Unreachable) as error:
+        raise type(error)(f"{error}; or judge by files: --policy FILE", code=error.code) from error
+    async with connected as writ:
+        yield writ.policy
+
+
+def _asker(settings: Settings) -> str | None:
+    try:
+        return settings.who()
+    except Invalid:
+        return None
+
+
+def read(settings: Settings, files: Files) -> Setting:
+    """The policy among its targets and principals. Raises ConfigError with all that is wrong with a file."""
+    catalogue = load_catalogue(evaluators=True)
+    source = read_policy(files.policy, catalogue, files.mode)
+    return among(settings, files, source.policy, catalogue)
+
+
+def among(settings: Settings, files: Files, policy: Any, catalogue: Catalogue) -> Setting:
+    """A policy among the targets and principals that the options name."""
+    inventory = files.inventory or _of_home(settings.home.inventory, "--inventory")
+    principals = files.principals or _of_home(settings.home.principals, "--principals")
+    return read_setting(policy, catalogue, inventory, principals)
+
+
+def text_of(path: Path) -> str:
+    """What stands in a file. Raises Invalid for what is no text."""
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
+        raise Invalid(f"{path}: is not UTF-8") from None
+
+
+def found_among(settings: Settings, inventory: Path | None, principals: Path | None) -> tuple[Path, Path] | None:
+    """Targets and principals, where there are both: as named, else of WRIT_HOME."""
+    both = inventory or settings.home.inventory, principals or settings.home.principals
+    named = [path for path in (inventory, principals) if path is not None]
+    return both if all(path.exists() for path in both) or named else None
+
+
+def _of_home(path: Path, option: str) -> Path:
+    if not path.exists():
+        raise Invalid(f"{option} FILE is missing, and there is no {path}")
+    return path

@@ -1,0 +1,79 @@
+"""`writ policy init`: a policy to begin with, and the suite that shows what it does."""
+
+import os
+from importlib import resources
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+from writ_cli.exit_status import Exit
+from writ_cli.options import local
+from writ_cli.policy.files import FILE
+from writ_cli.settings import Settings
+from writ_contracts.errors import Invalid
+from writ_rules.suites import suite_beside
+
+TEMPLATES = ("homelab", "production", "ci-runner", "ai-assistant", "change-freeze")
+
+
+class Started(Struct, frozen=True, kw_only=True):
+    """The two files, as `-o json` has them. Stable: fields may be added."""
+
+    template: str
+    policy: str
+    suite: str
+
+
+@click.command()
+@click.argument("file", type=FILE, default=Path("policy.yaml"), metavar="[FILE]")
+@click.option("--template", type=click.Choice(TEMPLATES), required=True, help="For whom it is written.")
+@local
+async def init(settings: Settings, file: Path, template: str) -> int:
+    """Write a policy to begin with.
+
+    FILE (policy.yaml) gets the policy, and a suite of its cases stands beside it then.
+
+    \b
+    homelab        one owner, a family, an AI agent on a lead
+    production     windows, approvals, freezes, gateways, emergencies
+    ci-runner      a pipeline that deploys, and people around it
+    ai-assistant   AI agents beside people: they look, restart, and ask for the rest
+    change-freeze  nothing changes between two dates, but for what keeps running what runs
+
+    Nothing is overwritten.
+    """
+    suite = suite_beside(file)
+    _write(file, suite, template)
+    if settings.screen.json:
+        settings.screen.data(Started(template=template, policy=str(file), suite=str(suite)))
+    else:
+        settings.screen.line(f"{file} is the policy, {suite} has its cases")
+        rows = (
+            (f"writ policy test {suite}", "run them, after each change"),
+            (f"writ policy validate {file} --house", "whether your people and targets are those that it names"),
+            (f"writ policy diff {file}", "what it would change"),
+            (f"writ policy publish {file} --reason …", "put it in force"),
+        )
+        width = max(len(command) for command, _ in rows)
+        for command, what in rows:
+            settings.screen.line(f"  {command:{width}}   {what}")
+    return Exit.DONE
+
+
+def texts(template: str, policy: str) -> tuple[str, str]:
+    """A template and its suite, which names its policy so."""
+    folder = resources.files("writ_cli.policy") / "templates"
+    suite = (folder / f"{template}_test.yaml").read_text()
+    return (folder / f"{template}.yaml").read_text(), suite.replace(f"policy: {template}.yaml\n", f"policy: {policy}\n")
+
+
+def _write(policy: Path, suite: Path, template: str) -> None:
+    for path in (policy, suite):
+        if path.exists() or path.is_symlink():
+            raise Invalid(f"{path} is there already: nothing is overwritten")
+    for path, text in zip((policy, suite), texts(template, policy.name), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)

@@ -1,0 +1,202 @@
+"""`writ policy can-i`, `who-can` and `allowed`: who may do what."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from writ_cli.exit_status import Exit
+from writ_cli.operations.requests import parameters_of, target_of
+from writ_cli.options import asking
+from writ_cli.output import Screen, visible
+from writ_cli.policy.decision_text import AT, decision, instant_option, status_of
+from writ_cli.policy.files import answering, named, offline
+from writ_cli.settings import Settings
+from writ_contracts.errors import Denied
+from writ_contracts.inventory import Role
+from writ_contracts.policy_access import PolicyAccess, PolicyAllowedAnswer, PolicyWhoCanAnswer
+from writ_rules.loading import Mode
+
+MOST_NAMES = 6
+
+
+@click.command("can-i")
+@click.argument("operation")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--target", "-t", metavar="TARGET", help="What to act on; Writ itself for control operations.")
+@click.option("--dry-run", is_flag=True, help="Ask about the dry run.")
+@offline
+@asking
+async def can_i(
+    settings: Settings,
+    operation: str,
+    words: tuple[str, ...],
+    target: str | None,
+    dry_run: bool,
+    policy_file: Path | None,
+    inventory: Path | None,
+    principals: Path | None,
+    mode: Mode,
+) -> int:
+    """Whether one may do it now.
+
+    Exit status 0: yes; 4: with an approval; 3: no.
+    """
+    files = named(policy_file, inventory, principals, mode)
+    async with answering(settings, files) as source:
+        wanted, parameters = target_of(operation, target), parameters_of(operation, words)
+        answer = await source.can_i(operation, wanted, parameters, dry_run=dry_run)
+    if settings.screen.json:
+        settings.screen.data(answer)
+    else:
+        settings.screen.line(decision(answer.decision), f": {answer.reason}")
+    return status_of(answer.decision)
+
+
+@click.command("who-can")
+@click.argument("operation")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--target", "-t", metavar="TARGET", help="On this target.")
+@click.option("--role", type=click.Choice(get_args(Role)), help="On targets of this role.")
+@AT
+@offline
+@asking
+async def who_can(
+    settings: Settings,
+    operation: str,
+    words: tuple[str, ...],
+    target: str | None,
+    role: Role | None,
+    moment: str | None,
+    policy_file: Path | None,
+    inventory: Path | None,
+    principals: Path | None,
+    mode: Mode,
+) -> int:
+    """Who may do it.
+
+    With some parameters, or with exactly these; at any time, or --at.
+
+    It follows from the policy alone: a stop that is in force is not looked at. Exit status 3 when nobody may.
+    """
+    files = named(policy_file, inventory, principals, mode)
+    parameters = parameters_of(operation, words) if words else None
+    if parameters is not None:
+        target = target_of(operation, target)
+    async with answering(settings, files) as source:
+        answer = await source.who_can(operation, target, parameters, role=role, at=instant_option(moment))
+    _show(settings.screen, answer)
+    return Exit.DONE if answer.accesses else Exit.DENIED
+
+
+@click.command()
+@click.argument("operations", nargs=-1, metavar="[OPERATION]...")
+@click.option("--role", type=click.Choice(get_args(Role)), help="On targets of this role.")
+@click.option("--target", "-t", metavar="TARGET", help="On this target.")
+@click.option("--principal", "who", metavar="PRINCIPAL", help="To this principal.")
+@click.option("--principal-role", metavar="ROLE", help="To principals of this role.")
+@click.option("--all", "everything", is_flag=True, help="To everybody.")
+@click.option("--never", is_flag=True, help="Tell what is never allowed, too.")
+@AT
+@offline
+@asking
+async def allowed(
+    settings: Settings,
+    operations: tuple[str, ...],
+    role: Role | None,
+    target: str | None,
+    who: str | None,
+    principal_role: str | None,
+    everything: bool,
+    never: bool,
+    moment: str | None,
+    policy_file: Path | None,
+    inventory: Path | None,
+    principals: Path | None,
+    mode: Mode,
+) -> int:
+    """What is allowed to whom.
+
+    To a principal, on a target, on targets of a role; at any time, or --at.
+
+    To everybody, if no principal is named; without any option the running Writ is asked about oneself, and so it is
+    where others' permissions are not for the asker to see (`audit_read`). Agrees with asking about each pair. It
+    follows from the policy alone: a stop that is in force is not looked at.
+    """
+    files = named(policy_file, inventory, principals, mode)
+    unnamed = files is None and not (who or principal_role or everything)
+    if unnamed and not (role or target):
+        who = settings.who()
+    async with answering(settings, files) as source:
+        ask = partial(
+            source.allowed, operations=operations or None, role=role, target=target, at=instant_option(moment)
+        )
+        try:
+            answer = await ask(principal=who, principal_role=principal_role)
+        except Denied as error:
+            if not unnamed or who is not None:
+                raise
+            who = settings.who()
+            settings.screen.err.print(visible(f"of {who} alone, since others are not for {who} to see: {error}"))
+            answer = await ask(principal=who)
+    if not never:
+        kept = [access for access in answer.accesses if access.allowed != "never"]
+        answer = PolicyAllowedAnswer(accesses=kept, bounded=answer.bounded)
+    _show(settings.screen, answer)
+    return Exit.DONE
+
+
+def _show(screen: Screen, answer: PolicyAllowedAnswer | PolicyWhoCanAnswer) -> None:
+    if screen.json:
+        screen.data(answer)
+        return
+    if answer.accesses:
+        columns = ("operations", "targets", "principals", "allowed", "by", "if")
+        screen.table(columns, _rows(answer.accesses))
+    else:
+        screen.line("nobody, and nothing")
+    for note in answer.bounded:
+        screen.line("not all was tried: ", note)
+
+
+def _rows(accesses: list[PolicyAccess]) -> Iterator[tuple[Any, ...]]:
+    """Those that say the same of several targets, and then of several operations, in one row."""
+    by_targets: dict[tuple[Any, ...], list[str]] = {}
+    for access in accesses:
+        said = (tuple(access.principals), _extent(access), _rules(access), "; ".join(_conditions(access)))
+        by_targets.setdefault((access.operation, *said), []).extend(access.targets)
+    by_operations: dict[tuple[Any, ...], list[str]] = {}
+    for (operation, *rest), targets in by_targets.items():
+        by_operations.setdefault((tuple(targets), *rest), []).append(operation)
+    for (targets, principals, extent, rules, conditions), operations in by_operations.items():
+        yield ", ".join(operations), _names(targets), _names(principals), extent, rules, conditions
+
+
+def _rules(access: PolicyAccess) -> str:
+    return ", ".join(sorted(grant.rule for grant in access.grants))
+
+
+def _extent(access: PolicyAccess) -> str:
+    words = "in an emergency" if access.emergency else str(access.allowed)
+    if access.allowed == "never" or access.approval == "never":
+        return words
+    return words + (", with approval" if access.approval == "always" else ", some with approval")
+
+
+def _conditions(access: PolicyAccess) -> list[str]:
+    """What the rules ask; each but once, though several rules ask it."""
+    found = [
+        text
+        for grant in access.grants
+        for text in (*grant.parameters, grant.windows, *grant.other, grant.approval)
+        if text
+    ]
+    denied = [f"not denied by {', '.join(access.denies)}"] if access.denies and access.allowed == "sometimes" else []
+    return [*dict.fromkeys(found), *denied]
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more

@@ -1,0 +1,35 @@
+"""Mistakes and warnings of a policy on the screen: file:line:column, what it is, the line with a caret below."""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import structs
+from rich.text import Text
+
+from writ_cli.output import Screen
+from writ_contracts.policy_questions import PolicyProblem
+
+_STYLES = {"error": "red", "lint": "red", "warning": "yellow"}
+
+
+def of_files(problems: Iterable[PolicyProblem], names: Mapping[str, str]) -> list[PolicyProblem]:
+    """The same, of the files that one has here: a service knows texts alone."""
+    return [structs.replace(problem, file=names.get(problem.file, problem.file)) for problem in problems]
+
+
+def show_problems(screen: Screen, problems: Iterable[PolicyProblem], file: str = "") -> None:
+    """All of them; `file` is what they are of, where they don't say."""
+    for problem in problems:
+        place = f"{problem.file or file}:{problem.line}:{problem.column}: "
+        screen.line(place, Text(problem.severity, style=_STYLES.get(problem.severity, "")), f": {problem.message}")
+        for line in problem.excerpt.splitlines():
+            screen.line(line)
+
+
+def counted(problems: Iterable[PolicyProblem]) -> str:
+    """How many there are of each, for people; empty for none."""
+    severities = [problem.severity for problem in problems]
+    warnings = severities.count("warning")
+    mistakes = len(severities) - warnings
+    parts = [f"{mistakes} {'mistakes' if mistakes > 1 else 'mistake'}"] if mistakes else []
+    parts += [f"{warnings} {'warnings' if warnings > 1 else 'warning'}"] if warnings else []
+    return ", ".join(parts)

@@ -1,0 +1,120 @@
+"""`writ policy simulate`: one operation on many targets, by many principals, at many instants."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import click
+
+from writ_cli import times
+from writ_cli.exit_status import Exit
+from writ_cli.operations.requests import parameters_of
+from writ_cli.options import asking
+from writ_cli.output import Screen
+from writ_cli.policy.decision_text import decision, instant_option
+from writ_cli.policy.files import named, offline, read
+from writ_cli.policy.offline import OfflinePolicy
+from writ_cli.settings import Settings
+from writ_client.request_combinations import Simulated
+from writ_contracts.errors import Invalid
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.policy_questions import EvalRequest, EvalResult
+from writ_rules.loading import Mode
+from writ_runtime.plugins import load_catalogue
+
+
+@click.command()
+@click.argument("operation")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--target", "-t", "targets", multiple=True, metavar="GLOB", help="On these targets; by default on all.")
+@click.option("--principal", "who", multiple=True, metavar="PRINCIPAL", help="By these; by default oneself.")
+@click.option("--at", "instants", multiple=True, metavar="WHEN", help="At these instants (2026-11-25T14:30).")
+@click.option("--dry-run", is_flag=True, help="Ask about the dry run.")
+@click.option("--emergency", is_flag=True, help="As if an emergency were in force on them.")
+@offline
+@asking
+async def simulate(
+    settings: Settings,
+    operation: str,
+    words: tuple[str, ...],
+    targets: tuple[str, ...],
+    who: tuple[str, ...],
+    instants: tuple[str, ...],
+    dry_run: bool,
+    emergency: bool,
+    policy_file: Path | None,
+    inventory: Path | None,
+    principals: Path | None,
+    mode: Mode,
+) -> int:
+    """Decide an operation on many targets.
+
+    By many principals and at many instants, in all combinations.
+
+    `writ simulate` asks the executor about one request of one's own, as it would take it now. This asks the policy
+    alone about all combinations: emergencies count if --emergency says so, and others' requests need `audit_read`.
+    Exit status 3 when all of them are denied.
+    """
+    files = named(policy_file, inventory, principals, mode)
+    asked: dict[str, Any] = {
+        "parameters": parameters_of(operation, words),
+        "principals": who or (settings.who(),),
+        "at": [at for text in instants if (at := instant_option(text)) is not None],
+        "dry_run": dry_run,
+        "emergency": emergency,
+    }
+    if files is not None:
+        source = OfflinePolicy(read(settings, files), None)
+        told = await source.simulate(operation, targets=_chosen(source.setting.targets, targets, operation), **asked)
+    else:
+        async with await settings.connect() as writ:
+            known = [target.id for target in await writ.targets()]
+            told = await writ.policy.simulate(operation, targets=_chosen(known, targets, operation), **asked)
+    _show(settings.screen, told)
+    return Exit.DENIED if all(answer.decision in ("deny", "invalid") for _, answer in told) else Exit.DONE
+
+
+def _chosen(known: Iterable[str], globs: tuple[str, ...], operation: str) -> list[str]:
+    """The targets that the globs cover; one that covers none is a mistake."""
+    definition = load_catalogue().get(operation)
+    if definition is not None and definition.control:
+        return [WRIT_TARGET]
+    names = sorted(set(known) - {WRIT_TARGET})
+    if not globs:
+        return names
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise Invalid(f"no target {glob!r}", code="unknown_target")
+    return [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
+
+
+def _show(screen: Screen, told: Simulated) -> None:
+    if screen.json:
+        screen.data([_joined(request, answer) for request, answer in told])
+        return
+    rows = [
+        (
+            request.principal,
+            request.target,
+            "" if request.at is None else times.date(datetime.fromisoformat(request.at).timestamp()),
+            decision(answer.decision),
+            answer.rules,
+            answer.reason,
+        )
+        for request, answer in told
+    ]
+    screen.table(("principal", "target", "at", "decision", "rules", "why"), rows)
+
+
+def _joined(request: EvalRequest, answer: EvalResult) -> dict[str, Any]:
+    return {
+        "principal": request.principal,
+        "operation": request.operation,
+        "target": request.target,
+        "at": request.at,
+        "decision": answer.decision,
+        "rules": answer.rules,
+        "reason": answer.reason,
+    }

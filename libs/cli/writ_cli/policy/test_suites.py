@@ -1,0 +1,183 @@
+"""`writ policy test`: suites of cases run, and the rules that they cover told; for people and for pipelines."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+from msgspec import Struct
+from rich.text import Text
+
+from writ_cli.exit_status import Exit
+from writ_cli.options import asking
+from writ_cli.output import Screen
+from writ_cli.policy.files import FILE, HOUSE, MODE, text_of
+from writ_cli.policy.problems import of_files, show_problems
+from writ_cli.settings import Settings
+from writ_contracts.errors import Invalid
+from writ_contracts.policy_questions import FailedCase, RuleCovered
+from writ_documents.document import FileErrors, Problem
+from writ_rules.answers import covered, failed
+from writ_rules.coverage import Coverage
+from writ_rules.junit import junit
+from writ_rules.loading import Mode
+from writ_rules.suite_runs import Prepared, Runs, SuiteRun, read_suite, run_suites
+from writ_rules.suites import is_suite, suite_beside, suites_in
+from writ_runtime.plugins import load_catalogue
+
+
+class SuiteTold(Struct, frozen=True, kw_only=True):
+    """One suite, as `-o json` has it. Stable: fields may be added."""
+
+    file: str
+    policy: str
+    cases: int
+    failed: int
+    failures: list[FailedCase]
+
+
+class CoverageTold(Struct, frozen=True, kw_only=True):
+    """What all suites of one policy have shown of it."""
+
+    policy: str
+    percent: float
+    rules: list[RuleCovered]
+
+
+class Tested(Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    suites: list[SuiteTold]
+    coverage: list[CoverageTold]
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[FILE|FOLDER]...", type=click.Path(path_type=Path))
+@click.option("--policy", "policy_file", type=FILE, metavar="FILE", help="Test this policy instead of the one named.")
+@click.option("--junit", "junit_file", type=FILE, metavar="FILE", help="Write the results there, as JUnit XML.")
+@click.option("--coverage", is_flag=True, help="Tell which rules no case has shown.")
+@click.option("--fail-under", type=click.FloatRange(0, 100), metavar="PERCENT", help="Fail below this rule coverage.")
+@MODE
+@HOUSE
+@asking
+async def test(
+    settings: Settings,
+    paths: tuple[Path, ...],
+    policy_file: Path | None,
+    junit_file: Path | None,
+    coverage: bool,
+    fail_under: float | None,
+    mode: Mode,
+    house: bool,
+) -> int:
+    """Run suites of cases (*_test.yaml).
+
+    These, those of a folder, or the one beside a policy.
+
+    A rule is covered once it has decided a case, and has been considered in another without matching. Exit status 1
+    when a case is not decided as it says, or a policy is covered less than --fail-under.
+    """
+    suites = list(dict.fromkeys(_suites(paths or (Path(),))))
+    if house:
+        if junit_file is not None:
+            raise click.UsageError("--junit is for suites that are run here")
+        tested = await _in_house(settings, suites, policy_file)
+    else:
+        runs = run_suites(_prepared(suites, policy_file, mode))
+        if junit_file is not None:
+            _write(junit_file, runs)
+        tested = Tested(suites=[_told(run) for run in runs.suites], coverage=[_covered(one) for one in runs.coverage])
+    if settings.screen.json:
+        settings.screen.data(tested)
+    else:
+        _show(settings.screen, tested, coverage=coverage or fail_under is not None)
+    short = fail_under is not None and any(each.percent < fail_under for each in tested.coverage)
+    return Exit.FAILED if any(suite.failed for suite in tested.suites) or short else Exit.DONE
+
+
+async def _in_house(settings: Settings, suites: list[Path], policy: Path | None) -> Tested:
+    """On the policy in force, or on a file's."""
+    document = None if policy is None else text_of(policy)
+    name = "the policy in force" if policy is None else str(policy)
+    told, coverage = [], []
+    async with await settings.connect() as writ:
+        for path in suites:
+            answer = await writ.policy.test(text_of(path), document=document)
+            show_problems(settings.screen, of_files(answer.problems, {"suite": str(path), "policy": name}))
+            if answer.problems:
+                raise Invalid(f"{path}: could not be run")
+            told.append(
+                SuiteTold(
+                    file=str(path), policy=name, cases=answer.cases, failed=answer.failed, failures=answer.failures
+                )
+            )
+            coverage.append(CoverageTold(policy=name, percent=answer.percent, rules=answer.coverage))
+    return Tested(suites=told, coverage=coverage)
+
+
+def _suites(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            found = suites_in(path)
+            if not found:
+                raise Invalid(f"{path}: has no suites (*_test.yaml)")
+            yield from found
+        elif is_suite(path) or not path.exists():
+            yield path
+        else:
+            yield suite_beside(path)
+
+
+def _prepared(suites: list[Path], policy: Path | None, mode: Mode) -> list[Prepared]:
+    """All of them, or all that is wrong with any."""
+    catalogue = load_catalogue(evaluators=True)
+    prepared: list[Prepared] = []
+    problems: list[Problem] = []
+    for path in suites:
+        try:
+            prepared.append(read_suite(path, catalogue, mode, policy=policy))
+        except FileErrors as errors:
+            problems += errors.found
+    if problems:
+        raise FileErrors(*dict.fromkeys(problems))
+    return prepared
+
+
+def _write(path: Path, runs: Runs) -> None:
+    path.write_bytes(junit(runs))
+
+
+def _told(run: SuiteRun) -> SuiteTold:
+    failures = [failed(result) for result in run.failures]
+    return SuiteTold(file=run.suite, policy=run.policy, cases=len(run.results), failed=len(failures), failures=failures)
+
+
+def _covered(coverage: Coverage) -> CoverageTold:
+    return CoverageTold(policy=coverage.policy, percent=coverage.percent, rules=covered(coverage))
+
+
+def _show(screen: Screen, tested: Tested, *, coverage: bool) -> None:
+    for suite in tested.suites:
+        _show_suite(screen, suite)
+    for each in tested.coverage if coverage else ():
+        _show_coverage(screen, each)
+
+
+def _show_suite(screen: Screen, suite: SuiteTold) -> None:
+    for case in suite.failures:
+        screen.line(f"{suite.file}:{case.line}: ", Text("failed", style="red"), f": {case.title}")
+        screen.fields([*map(_pair, case.wrong), ("reason", case.reason)])
+    verdict = Text(f"{suite.failed} failed", style="red") if suite.failed else Text("passed", style="green")
+    screen.line(f"{suite.file}: {suite.cases} cases, ", verdict)
+
+
+def _pair(wrong: str) -> tuple[str, object]:
+    name, _, said = wrong.partition(": ")
+    return name, said
+
+
+def _show_coverage(screen: Screen, coverage: CoverageTold) -> None:
+    lacking = [rule for rule in coverage.rules if not rule.covered]
+    many = len(coverage.rules)
+    screen.line(f"{coverage.policy}: {many - len(lacking)} of {many} rules covered ({coverage.percent:.0f} %)")
+    for rule in lacking:
+        screen.line(f"  {coverage.policy}:{rule.line}: '{rule.rule}' {rule.lacks}")

@@ -1,0 +1,113 @@
+"""`writ policy validate`: all that is wrong with policy files and their suites, each with its place."""
+
+from pathlib import Path
+
+import click
+from msgspec import Struct, structs
+from rich.text import Text
+
+from writ_cli.exit_status import Exit
+from writ_cli.options import asking
+from writ_cli.output import Screen
+from writ_cli.policy.files import HOUSE, INVENTORY, MODE, PRINCIPALS, text_of
+from writ_cli.policy.problems import counted, of_files, show_problems
+from writ_cli.settings import Settings
+from writ_contracts.inventory import Principal, Target
+from writ_contracts.operations import Catalogue
+from writ_contracts.policy_questions import PolicyProblem, PolicyValidateAnswer
+from writ_documents.document import FileErrors
+from writ_documents.readers import read_inventory, read_people
+from writ_rules.answers import problems_of, validated
+from writ_rules.loading import Mode
+from writ_rules.suite_runs import read_suite
+from writ_rules.suites import is_suite
+from writ_rules.validating import Among, validate_file
+from writ_runtime.plugins import load_catalogue
+
+
+class Validated(Struct, frozen=True, kw_only=True):
+    """One file as `-o json` has it. Stable: fields may be added."""
+
+    file: str
+    valid: bool
+    name: str
+    rules: int
+    problems: list[PolicyProblem]
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@INVENTORY
+@PRINCIPALS
+@MODE
+@HOUSE
+@asking
+async def validate(
+    settings: Settings,
+    files: tuple[Path, ...],
+    inventory: Path | None,
+    principals: Path | None,
+    mode: Mode,
+    house: bool,
+) -> int:
+    """Tell all that is wrong with policies.
+
+    Each mistake comes with file:line:column, the line itself and the nearest known key. With an inventory or principals
+    named, what they lack is told too. A suite (*_test.yaml) is checked with the files that it names. Exit status 2 when
+    a service in this mode would refuse one of them.
+    """
+    if house:
+        async with await settings.connect() as writ:
+            found = [_told(path, await writ.policy.validate(text_of(path))) for path in files]
+    else:
+        catalogue = load_catalogue(evaluators=True)
+        among, found = _lists(inventory, principals)
+        found += [_checked(path, catalogue, mode, among) for path in files]
+    if settings.screen.json:
+        settings.screen.data(found)
+    else:
+        for each in found:
+            _show(settings.screen, each)
+    return Exit.DONE if all(each.valid for each in found) else Exit.INVALID
+
+
+def _lists(inventory: Path | None, principals: Path | None) -> tuple[Among, list[Validated]]:
+    """What the files that are named list, and what is wrong with them."""
+    targets: list[Target] | None = None
+    people: list[Principal] | None = None
+    wrong: list[Validated] = []
+    try:
+        targets = None if inventory is None else read_inventory(inventory).targets
+    except FileErrors as errors:
+        wrong.append(_of(Path(inventory or ""), PolicyValidateAnswer(problems=problems_of(errors))))
+    try:
+        people = None if principals is None else read_people(principals).principals
+    except FileErrors as errors:
+        wrong.append(_of(Path(principals or ""), PolicyValidateAnswer(problems=problems_of(errors))))
+    return Among(targets=targets, principals=people), wrong
+
+
+def _checked(path: Path, catalogue: Catalogue, mode: Mode, among: Among) -> Validated:
+    if not is_suite(path):
+        return _of(path, validated(validate_file(path, catalogue, mode, among)))
+    try:
+        suite = read_suite(path, catalogue, mode)
+    except FileErrors as errors:
+        return _of(path, PolicyValidateAnswer(problems=problems_of(errors)))
+    return _of(path, PolicyValidateAnswer(valid=True, name=suite.source.policy.name))
+
+
+def _told(path: Path, answer: PolicyValidateAnswer) -> Validated:
+    return _of(path, structs.replace(answer, problems=of_files(answer.problems, {"policy": str(path)})))
+
+
+def _of(path: Path, answer: PolicyValidateAnswer) -> Validated:
+    return Validated(file=str(path), valid=answer.valid, name=answer.name, rules=answer.rules, problems=answer.problems)
+
+
+def _show(screen: Screen, found: Validated) -> None:
+    show_problems(screen, found.problems, found.file)
+    verdict = Text("valid", style="green") if found.valid else Text("refused", style="red")
+    policy = f", policy '{found.name}' with {found.rules} rules" if found.rules else ""
+    many = counted(found.problems)
+    screen.line(f"{found.file}: ", verdict, policy, f", {many}" if many else "")

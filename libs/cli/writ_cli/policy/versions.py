@@ -1,0 +1,174 @@
+"""`writ policy status`, `history`, `show`, `publish` and `rollback`: the versions of the policy in a running Writ."""
+
+import sys
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from writ_cli import times
+from writ_cli.exit_status import Exit, of_outcome
+from writ_cli.operations.requests import show_view
+from writ_cli.options import asking
+from writ_cli.output import Screen, visible
+from writ_cli.policy.files import FILE, text_of
+from writ_cli.policy.problems import show_problems
+from writ_cli.settings import Settings
+from writ_contracts.errors import Invalid
+from writ_contracts.policies import MAX_HISTORY, PolicyStatusAnswer, PolicyVersionView
+from writ_contracts.policy_questions import PolicyProblem
+from writ_contracts.requests import OperationView
+from writ_documents.document import Document, Place
+
+_REASON = click.option("--reason", "-r", required=True, help="Why, for the record.")
+
+
+@click.command()
+@asking
+async def status(settings: Settings) -> int:
+    """Which policy is in force.
+
+    By the replica that answers: its version and where that came from, and what is wrong with its files. Everybody may
+    ask. Exit status 1 when something cannot be used.
+    """
+    async with await settings.connect() as writ:
+        found = await writ.policy_status()
+    if settings.screen.json:
+        settings.screen.data(found)
+    else:
+        _show_status(settings.screen, found)
+    return Exit.FAILED if found.problems else Exit.DONE
+
+
+def _show_status(screen: Screen, found: PolicyStatusAnswer) -> None:
+    version = found.version
+    number = "no version" if version is None else f"version {version.number}"
+    screen.line(Text(number, style="bold"), f" of policy '{found.name}' is in force: {found.rules} rules")
+    if version is not None:
+        screen.fields(
+            [
+                ("since", times.date(version.at)),
+                ("from", version.origin),
+                ("author", "" if version.origin == "file" else version.author),
+                ("reason", version.reason),
+                ("restores version", version.restores),
+                ("digest", version.digest),
+            ]
+        )
+    screen.fields(
+        [
+            ("label", found.label),
+            ("mode", found.mode),
+            ("dry runs only", "yes: nothing changes anywhere" if found.dry_run_only else ""),
+            ("stored", found.stored if version is None or found.stored != version.number else ""),
+            *((f"{name} cannot be used", problem) for name, problem in found.problems.items()),
+            *(("note", note) for note in found.notes),
+        ]
+    )
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1, MAX_HISTORY), default=20, show_default=True)
+@click.option("--before", type=click.IntRange(1), metavar="N", help="Page on: versions before this one.")
+@asking
+async def history(settings: Settings, limit: int, before: int | None) -> int:
+    """The versions of the policy, newest first."""
+    async with await settings.connect() as writ:
+        found = await writ.policy_history(limit=limit, before=before)
+    screen = settings.screen
+    if screen.json:
+        screen.data(found)
+        return Exit.DONE
+    screen.table(("version", "", "when", "author", "from", "why", "digest", "problem"), map(_row, found.versions))
+    if found.more:
+        screen.line(f"there are more: --before {found.versions[-1].number}")
+    return Exit.DONE
+
+
+def _row(version: PolicyVersionView) -> tuple[object, ...]:
+    origin = f"rollback to {version.restores}" if version.origin == "rollback" else version.origin
+    in_force = Text("in force", style="bold green") if version.in_force else ""
+    when = times.date(version.at) if version.at else ""
+    digest = version.digest[:12]
+    return version.number, in_force, when, version.author, origin, version.reason, digest, version.problem
+
+
+@click.command()
+@click.argument("version", type=click.IntRange(1), required=False, metavar="[N]")
+@asking
+async def show(settings: Settings, version: int | None) -> int:
+    """Print a version of the policy.
+
+    Version N, or the one in force, exactly as it was published: `writ policy show 3 > old.yaml`.
+    """
+    async with await settings.connect() as writ:
+        found = await writ.policy_show(version)
+    if settings.screen.json:
+        settings.screen.data(found)
+    elif sys.stdout.isatty():
+        click.echo(visible(found.document, newlines=True), nl=not found.document.endswith("\n"))
+    else:
+        click.echo(found.document, nl=False)
+    return Exit.DONE
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@_REASON
+@click.option("--replaces", type=click.IntRange(0), metavar="N", help="Only if version N is in force still.")
+@asking
+async def publish(settings: Settings, file: Path, reason: str, replaces: int | None) -> int:
+    """Put a policy in force.
+
+    It counts from the moment it is stored, on every replica, also for what waits to start. The service checks it as
+    `writ policy validate` does; `writ policy diff FILE` shows beforehand what it changes.
+    """
+    document = text_of(file)
+    try:
+        async with await settings.connect() as writ:
+            view = await writ.policy_publish(document, reason=reason, replaces=replaces)
+    except Invalid as error:
+        if not error.problems:
+            raise
+        show_problems(settings.screen, _problems(document, str(file), error))
+        raise Invalid(f"{file} is not published: {error}", code=error.code) from error
+    return _told(settings.screen, view)
+
+
+@click.command()
+@click.argument("version", type=click.IntRange(1), metavar="N")
+@_REASON
+@asking
+async def rollback(settings: Settings, version: int, reason: str) -> int:
+    """Put an earlier version in force again.
+
+    As a new version with the same document, so that it can be rolled back, too.
+    """
+    async with await settings.connect() as writ:
+        view = await writ.policy_rollback(version, reason=reason)
+    return _told(settings.screen, view)
+
+
+def _told(screen: Screen, view: OperationView) -> int:
+    if screen.json or view.outcome != "succeeded":
+        return show_view(screen, view)
+    screen.line(Text(f"version {view.output.get('version')}", style="bold"), " is in force")
+    screen.fields([("operation", view.operation_id), ("rules", ", ".join(view.rules))])
+    return of_outcome(view.outcome)
+
+
+def _problems(text: str, file: str, error: Invalid) -> list[PolicyProblem]:
+    document = Document(file, text)
+    places = [(Place(line, column), message) for line, column, message in error.problems]
+    found = [document.problem_at(place, message) for place, message in places]
+    return [
+        PolicyProblem(
+            severity="error",
+            line=one.line,
+            column=one.column,
+            message=one.message,
+            excerpt=one.excerpt,
+            file=file,
+        )
+        for one in found
+    ]

@@ -1,0 +1,77 @@
+"""Who asks, and where: from options, the environment and `$WRIT_HOME`, in this order.
+
+`--as`/`WRIT_PRINCIPAL` names the principal, else it is `operator` or the only one there is. Its key is in WRIT_KEY_FILE
+or in `$WRIT_HOME/keys`, the server at NATS_URL or where the running `writ up` says. `--context` gives all three.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_bus.private_files import read_private
+from writ_cli.output import Screen
+from writ_client.client import Writ
+from writ_client.context import Context, read_context
+from writ_contracts.errors import ConfigError, Invalid, Unreachable
+from writ_documents.readers import read_principals
+from writ_installation.files.create import OPERATOR
+from writ_installation.files.home import Home
+from writ_installation.status.server_url import running_url
+
+CONNECT_SECONDS = 3.0
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What the options before and after the subcommand say."""
+
+    screen: Screen
+    home: Home
+    home_given: bool = True
+    """Whether somebody said which; otherwise it is the folder that is taken without a word."""
+    environ: Mapping[str, str]
+    principal: str | None = None
+    context: Path | None = None
+
+    def where(self) -> Context:
+        """The context to work in. Raises Unreachable where no server is known, Invalid where no principal is."""
+        if self.context is not None:
+            return read_context(self.context)
+        principal = self.who()
+        key_file = self.environ.get("WRIT_KEY_FILE") or str(self.home.seed_file(f"principal-{principal}"))
+        return Context(
+            principal=principal,
+            url=self.environ.get("NATS_URL") or self._running_url(),
+            key_file=str(Path(key_file).absolute()),
+            tls_ca=self.environ.get("WRIT_TLS_CA") or None,
+            tls_cert=self.environ.get("WRIT_TLS_CERT") or None,
+            tls_key=self.environ.get("WRIT_TLS_KEY") or None,
+        )
+
+    def who(self) -> str:
+        """The principal to act as."""
+        if self.principal:
+            return self.principal
+        try:
+            known = [one.id for one in read_principals(self.home.principals).principals]
+        except ConfigError:
+            known = []
+        with_key = [name for name in known if self.home.seed_file(f"principal-{name}").exists()]
+        if OPERATOR in with_key:
+            return OPERATOR
+        if len(with_key) == 1:
+            return with_key[0]
+        choice = f": {', '.join(with_key)}" if with_key else ""
+        raise Invalid(f"which principal? name one with --as or WRIT_PRINCIPAL{choice}")
+
+    def _running_url(self) -> str:
+        url = running_url(self.home)
+        if url is None:
+            where = f"Writ is not up on {self.home.root}"
+            raise Unreachable(f"{where}: start it with `writ up`, or set NATS_URL and WRIT_KEY_FILE")
+        return url
+
+    async def connect(self) -> Writ:
+        """As that principal."""
+        context = self.where()
+        return await Writ.within(context, read_private(Path(context.key_file)), wait=CONNECT_SECONDS)

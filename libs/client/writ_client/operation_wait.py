@@ -1,0 +1,188 @@
+"""Waiting for an outcome, and the events on the way to it.
+
+Events may get lost, so silence means nothing: after a while a query is asked. Only a history without a gap, from the
+first event to the last, stands for its answer.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+from writ_client.operation_events import Event, Happening, of_trace
+from writ_client.queries import Queries
+from writ_contracts import errors, life, views
+from writ_contracts.agents import Progress
+from writ_contracts.requests import OperationView
+
+POLL_SECONDS = 2.0
+SILENCE_SECONDS = 60.0
+"""An executor that answers nothing for that long will not tell us any more."""
+LAG_SECONDS = 0.02
+"""An event may be heard before the executor that is asked has read it: so soon is it asked again."""
+
+OnEvent = Callable[[Event], None]
+Heard = asyncio.Queue[Happening]
+
+
+async def outcome(
+    queries: Queries,
+    operation_id: str,
+    heard: Heard,
+    *,
+    timeout: float | None,
+    on_event: OnEvent,
+    asked: bool = False,
+    accepted: bool = False,
+) -> OperationView:
+    """The operation once it has an outcome, else TimedOut. `asked`: it cannot have one before something is heard;
+    `accepted`: it is on record.
+    """
+    view: OperationView | None = None
+    look, told = Look(queries, operation_id, accepted=accepted), Told(heard, on_event)
+    pause = POLL_SECONDS if asked else 0.0
+    ended = False
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                if await told.end(pause):
+                    if told.whole:
+                        return told.view()
+                    ended, pause = True, LAG_SECONDS / 2
+                view = await look() or view
+                if view is not None and view.outcome is not None:
+                    return view
+                pause = min(pause * 2, POLL_SECONDS) if ended else POLL_SECONDS
+    except TimeoutError:
+        state = f"is still {view.state}" if view is not None else "has no outcome that was seen"
+        raise errors.TimedOut(f"operation {operation_id} {state} after {timeout:g} s") from None
+
+
+class Told:
+    """What the events say. `whole`: none is missing, so that they are as good as an answer."""
+
+    def __init__(self, heard: Heard, on_event: OnEvent) -> None:
+        self._heard = heard
+        self._on_event = on_event
+        self._gap = False
+        self.life = life.Life()
+
+    @property
+    def whole(self) -> bool:
+        """From the first event to the one that ends it, as the table of an operation's life has it."""
+        return not self._gap and self.life.outcome is not None
+
+    def view(self) -> OperationView:
+        """The operation, if `whole`."""
+        view = views.view(self.life, views.latest(self.life))
+        assert view is not None  # noqa: S101 - a life that has an outcome began with something
+        return view
+
+    async def end(self, pause: float) -> bool:
+        """Whether an event that ends it comes within `pause` seconds; what comes before is passed on."""
+        try:
+            async with asyncio.timeout(pause):
+                while True:
+                    if self._take(await self._heard.get()):
+                        return True
+        except TimeoutError:
+            return False
+
+    def _take(self, happening: Happening) -> bool:
+        self._on_event(happening.event)
+        if isinstance(happening.event, Progress):
+            return False
+        try:
+            self.life = life.apply(self.life, happening.event, happening.sequence)
+        except errors.Conflict:
+            self._gap = True
+        return happening.ends
+
+
+class Look:
+    """How the operation stands: None while nobody answers, since executors come back; an error when they don't."""
+
+    def __init__(self, queries: Queries, operation_id: str, *, accepted: bool = False) -> None:
+        """`accepted`: it is on record, so that who does not find it has not read so far yet."""
+        self._queries = queries
+        self._operation_id = operation_id
+        self._accepted = accepted
+        self._answered = time.monotonic()
+
+    async def __call__(self) -> OperationView | None:
+        """Raises Unreachable or TimedOut after 60 s of silence; Invalid (`not_found`)."""
+        try:
+            view = await self._queries.get(self._operation_id)
+        except (errors.Unreachable, errors.TimedOut, errors.Invalid) as error:
+            waits = self._accepted or not isinstance(error, errors.Invalid)
+            if not waits or time.monotonic() - self._answered > SILENCE_SECONDS:
+                raise
+            return None
+        self._answered = time.monotonic()
+        return view
+
+
+class History:
+    """The events of one operation, each once and in order, from what is heard and what the record has."""
+
+    def __init__(self, queries: Queries, operation_id: str, heard: Heard) -> None:
+        self._queries = queries
+        self._operation_id = operation_id
+        self._heard = heard
+        self._look = Look(queries, operation_id)
+        self._last = 0
+        self._state = life.State.ABSENT
+
+    async def events(self) -> AsyncIterator[Event]:
+        """From the first one to the one that ends it. Raises Invalid (`not_found`)."""
+        view = await self._queries.get(self._operation_id)
+        for past in await self._missed():
+            yield self._passed(past)
+        pause = LAG_SECONDS
+        while self._state in life.OPEN or self._state is life.State.ABSENT:
+            happening = await self._next(pause)
+            if happening is None:
+                if view.outcome is not None and pause > POLL_SECONDS / 2:
+                    return  # it has ended, and the record of it cannot be had
+                view = await self._look() or view
+                pause = min(pause * 2, POLL_SECONDS)
+            for event in await self._in_order(happening):
+                yield event
+
+    async def _in_order(self, happening: Happening | None) -> list[Event]:
+        """The event after what was missed before it: there may be a gap at silence, an impossible step, the end."""
+        if happening is not None and isinstance(happening.event, Progress):
+            return [happening.event]
+        gap = happening is None or happening.ends or (self._state, _tag(happening)) not in life.TABLE
+        passed = [self._passed(missed) for missed in (await self._missed() if gap else ())]
+        if happening is not None and happening.sequence > self._last:
+            passed.append(self._passed(happening))
+        return passed
+
+    def _passed(self, happening: Happening) -> Event:
+        self._last = happening.sequence
+        self._state = life.TABLE.get((self._state, _tag(happening)), _AFTER.get(_tag(happening), self._state))
+        return happening.event
+
+    async def _next(self, pause: float) -> Happening | None:
+        try:
+            async with asyncio.timeout(pause):
+                return await self._heard.get()
+        except TimeoutError:
+            return None
+
+    async def _missed(self) -> list[Happening]:
+        """What the record has beyond the last event passed; nothing while the audit service is away."""
+        try:
+            answer = await self._queries.trace(operation_id=self._operation_id)
+        except errors.WritError:
+            return []
+        found = (of_trace(event.sequence, event.kind, event.body) for event in answer.events)
+        return [happening for happening in found if happening is not None and happening.sequence > self._last]
+
+
+_AFTER = {event: state for (_, event), state in life.TABLE.items()}
+"""Where an event leads from a state that is not known."""
+
+
+def _tag(happening: Happening) -> str:
+    return str(happening.event.__struct_config__.tag)

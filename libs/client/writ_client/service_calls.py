@@ -1,0 +1,61 @@
+"""One question to a service and its answer, asked again while it can help.
+
+Every question here may be repeated: queries change nothing, and a request carries an idempotency key, so that the
+same key twice is the same operation. That is why an answer that got lost is no reason to give up.
+"""
+
+import asyncio
+import time
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from writ_bus.errors import Refused
+from writ_bus.port import Bus
+from writ_contracts import errors
+from writ_contracts.failures import PASSING
+from writ_contracts.wire import decode, encode
+
+Reply = TypeVar("Reply", bound=Struct)
+
+ATTEMPT_SECONDS = 6.0
+"""Longer than any executor takes that lives, policy's absence included; then another replica is asked."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+
+
+async def ask(
+    bus: Bus,
+    subject: str,
+    question: Any,
+    kind: type[Reply],
+    *,
+    timeout: float,
+    attempt_seconds: float = ATTEMPT_SECONDS,
+) -> Reply:
+    """The answer. Raises Unreachable or TimedOut when `timeout` seconds have not brought one; at once Forbidden, and
+    Invalid for what is larger than the server takes.
+    """
+    data = encode(question)
+    deadline = time.monotonic() + timeout
+    pause = FIRST_PAUSE
+    while True:
+        left = deadline - time.monotonic()
+        over = left <= pause
+        try:
+            message = await bus.request(subject, data, timeout=min(max(left, pause), attempt_seconds))
+            answer = decode(message.data, kind)
+            if over or not _passing(answer):
+                return answer
+        except (errors.Unreachable, errors.TimedOut):
+            if over or time.monotonic() + pause >= deadline:
+                raise
+        except Refused as error:
+            if error.code != "oversize":
+                raise
+            raise errors.Invalid(f"too large to be sent: {error}", code=error.code) from error
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _passing(answer: Any) -> bool:
+    return answer.error is not None and answer.error.retry and answer.error.code in PASSING

@@ -1,0 +1,38 @@
+"""Files that are replaced or created as a whole: a reader sees the old content or the new, never a part."""
+
+import os
+import secrets
+from pathlib import Path
+
+DRAFT = ".draft"  # how the name of a file ends that is being written and will be put in another's place
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """All of it or nothing, also for who reads at this moment; the folder must exist."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)  # whatever the umask is
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    draft.replace(path)
+
+
+def create_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """As `write_atomically`, but of many who do it at once one does: FileExistsError where there is one already."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
+    write_atomically(draft, data, mode)
+    try:
+        os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in it durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,111 @@
+"""A file that a person wrote, as data, with the place of each part: so that whatever is said of it says where.
+
+All that is wrong with a file is said at once, up to `MOST` things: a hostile megabyte can hold a hundred thousand.
+Nothing here knows the file's format.
+"""
+
+import re
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from msgspec import Struct, field, structs
+
+from writ_contracts.errors import ConfigError
+
+Keys = tuple[str | int, ...]
+"""The way to a value from the top of the document: keys and list indexes."""
+MOST = 200
+"""How many problems of one file are told; what follows them is left out, and said to be."""
+LONGEST_MESSAGE = 1000
+_LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what YAML counts as one
+
+
+class Place(Struct, frozen=True):
+    """Line and column, both from 1."""
+
+    line: int
+    column: int
+
+
+class Problem(Struct, frozen=True):
+    """One mistake in a file; the excerpt is its line with a caret below."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    excerpt: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+class FileErrors(ConfigError):
+    """A file can't be used; `found` has all that is wrong with it, top to bottom, up to `MOST`."""
+
+    def __init__(self, *found: Problem) -> None:
+        told = sorted(found, key=lambda problem: (problem.line, problem.column))[:MOST]
+        if len(found) > MOST:
+            told[-1] = structs.replace(told[-1], message=f"{told[-1].message}; further mistakes are not told")
+        self.found = tuple(told)
+        super().__init__(*map(str, self.found))
+
+    def explained(self) -> str:
+        """Each problem with its excerpt, for a person."""
+        return "\n".join(f"{problem}\n{problem.excerpt}" for problem in self.found)
+
+
+class Places(Struct):
+    """Where values stand, and their keys."""
+
+    values: dict[Keys, Place] = field(default_factory=dict)
+    keys: dict[Keys, Place] = field(default_factory=dict)
+
+
+class Document:
+    """The data of one file, and where each part of it stands: found out when it is first asked for, since of most files
+    nothing is said, and all the places of a large one take as much memory and time as its data.
+    """
+
+    def __init__(self, name: str, text: str, find: Callable[[], Places] = Places) -> None:
+        """`find` looks for all places."""
+        self.name = name
+        self.data: Any = None
+        self._text = text
+        self._find = find
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return _LINE_END.split(self._text)
+
+    @cached_property
+    def _places(self) -> Places:
+        return self._find()
+
+    def place(self, keys: Keys) -> Place:
+        """Where the value stands; for one that is missing, where what should hold it stands."""
+        while keys and keys not in self._places.values:
+            keys = keys[:-1]
+        return self._places.values.get(keys, Place(1, 1))
+
+    def key_place(self, keys: Keys) -> Place:
+        """Where the key of this value stands; list items have none, so it is the item's own place."""
+        return self._places.keys.get(keys) or self.place(keys)
+
+    def problem(self, keys: Keys, message: str, *, at_key: bool = False) -> Problem:
+        """Something to say about a value (or its key)."""
+        return self.problem_at(self.key_place(keys) if at_key else self.place(keys), message)
+
+    def problem_at(self, place: Place, message: str) -> Problem:
+        """Something to say about a place."""
+        line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
+        said = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
+        return Problem(self.name, place.line, place.column, said, _excerpt(line, place))
+
+
+def _excerpt(line: str, place: Place) -> str:
+    start = max(0, place.column - 80)
+    shown = "".join(char if char.isprintable() else " " for char in line[start : start + 120])
+    number = f"{place.line:5} | "
+    return f"{number}{shown}\n{' ' * 5} | {' ' * (place.column - 1 - start)}^"

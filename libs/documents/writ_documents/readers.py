@@ -1,0 +1,108 @@
+"""The files that say who and what there is: inventory.yaml, principals.yaml, agents.yaml; and private keys.
+
+Each reader checks what one entry alone can't know (ids that stand twice, gateways and humans that don't exist) and
+refuses the whole file for it, with all mistakes at once. A private key that others may read is no private key.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.inventory import Agents, Backup, Inventory, Principals, Target
+from writ_documents import shapes, yaml_file
+from writ_documents.document import Document, FileErrors, Keys, Problem
+
+LARGEST_LIST = 10_000_000
+NOBODYS_KEY = "U" + "A" * 55
+"""Of who has none: no key is this one, since its checksum is wrong."""
+Kind = TypeVar("Kind")
+
+
+def read_inventory(path: Path) -> Inventory:
+    """The targets; each gateway is one of them, and `writ` itself is never listed."""
+    document = yaml_file.read(path, largest=LARGEST_LIST)
+    inventory = shapes.convert(document, Inventory)
+    ids = {target.id for target in inventory.targets}
+    found = list(_twice(document, "targets", "id", (target.id for target in inventory.targets)))
+    for at, target in enumerate(inventory.targets):
+        keys: Keys = ("targets", at)
+        if target.id == WRIT_TARGET:
+            found.append(document.problem((*keys, "id"), f"'{WRIT_TARGET}' is Writ itself and always there"))
+        if target.gateway is not None and target.gateway not in ids:
+            found.append(document.problem((*keys, "gateway"), f"there is no target '{target.gateway}'"))
+        found += _on_hosts(document, keys, target)
+    return _sound(inventory, found)
+
+
+def _on_hosts(document: Document, keys: Keys, target: Target) -> Iterator[Problem]:
+    """What would fail on the host only, with each operation there."""
+    for at, network in enumerate(target.scan_networks):
+        if not _is_network(network):
+            yield document.problem((*keys, "scan_networks", at), f"'{network}' is no network, such as 192.0.2.0/24")
+    if target.backup:
+        yield from shapes.mistakes(document, target.backup, Backup, (*keys, "backup"))
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def read_principals(path: Path) -> Principals:
+    """Who may ask; an AI agent acts for a human of the same file, and no key is held by two."""
+    return _principals(yaml_file.read(path, largest=LARGEST_LIST))
+
+
+def read_people(path: Path) -> Principals:
+    """Who may ask, for judging a policy alone: nobody is let in by it, so keys may be left out."""
+    document = yaml_file.read(path, largest=LARGEST_LIST)
+    entries = document.data.get("principals") if isinstance(document.data, dict) else None
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict):
+            entry.setdefault("key", NOBODYS_KEY)
+    return _principals(document, nobody=NOBODYS_KEY)
+
+
+def _principals(document: Document, *, nobody: str | None = None) -> Principals:
+    principals = shapes.convert(document, Principals)
+    kinds = {principal.id: principal.kind for principal in principals.principals}
+    keys_held = ("" if one.key == nobody else one.key for one in principals.principals)
+    found = [
+        *_twice(document, "principals", "id", (principal.id for principal in principals.principals)),
+        *_twice(document, "principals", "key", keys_held),
+    ]
+    for at, principal in enumerate(principals.principals):
+        keys: Keys = ("principals", at, "acts_for")
+        if principal.acts_for is None:
+            continue
+        if kinds.get(principal.acts_for) != "human":
+            found.append(document.problem(keys, f"there is no human '{principal.acts_for}' to act for"))
+        if principal.kind == "human":
+            found.append(document.problem(keys, "a human acts for nobody"))
+    return _sound(principals, found)
+
+
+def read_agents(path: Path) -> Agents:
+    """Which keys may claim for which pool; a key serves one pool."""
+    document = yaml_file.read(path, largest=LARGEST_LIST)
+    agents = shapes.convert(document, Agents)
+    return _sound(agents, list(_twice(document, "agents", "key", (agent.key for agent in agents.agents))))
+
+
+def _twice(document: Document, section: str, field: str, values: Iterable[str]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for at, value in enumerate(values):
+        if value and value in seen:
+            yield document.problem((section, at, field), f"the {field} '{value}' stands here twice")
+        seen.add(value)
+
+
+def _sound(value: Kind, found: list[Problem]) -> Kind:
+    if found:
+        raise FileErrors(*found)
+    return value

@@ -1,0 +1,149 @@
+"""A document against a msgspec type: the value, or every mistake in it at once, each with its place.
+
+msgspec stops at the first mistake, so a document that converts costs one call, and only one that doesn't is walked,
+and no further than to as many mistakes as are told.
+Unknown keys are named with the nearest known one, in structs that forbid them.
+"""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from itertools import islice
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import UNSET, Struct
+from msgspec.structs import fields
+
+from writ_contracts.ids import in_words
+from writ_documents.document import MOST, Document, FileErrors, Keys, Problem
+
+Shape = TypeVar("Shape")
+
+
+def convert(document: Document, kind: type[Shape]) -> Shape:
+    """The document's data as `kind`; FileErrors with all that doesn't fit."""
+    if document.data is None:
+        raise FileErrors(document.problem((), "is empty"))
+    try:
+        return msgspec.convert(document.data, kind)
+    except msgspec.ValidationError as error:
+        found = list(islice(mistakes(document, document.data, kind, ()), MOST + 1))
+        raise FileErrors(*found or [document.problem((), str(error))]) from error
+
+
+def without_mistakes(value: Any, kind: Any, fill: Mapping[type[Struct], Mapping[str, Any]]) -> Any:
+    """As much of `value` as is of the kind, so that it can be looked at further; UNSET if that is nothing.
+
+    List items that don't fit become null. `fill`: what stands for a key that must be there and isn't, by struct.
+    """
+    if _refused(value, kind) is None:
+        return value
+    arm = _arm(value, kind)
+    arguments, kept = get_args(arm), value
+    if isinstance(arm, type) and issubclass(arm, Struct) and isinstance(value, dict):
+        hints, known = _hints(arm), {field.encode_name: field for field in fields(arm)}
+        parts = {key: (item, hints[known[key].name]) for key, item in value.items() if key in known}
+        kept = {**fill.get(arm, {}), **_fitting(parts, fill)}
+    elif isinstance(value, list) and get_origin(arm) is list:
+        made = [without_mistakes(item, arguments[0], fill) for item in value]
+        kept = [None if item is UNSET else item for item in made]
+    elif isinstance(value, dict) and get_origin(arm) is dict:
+        parts = {key: (item, arguments[1]) for key, item in value.items() if _refused(key, arguments[0]) is None}
+        kept = _fitting(parts, fill)
+    return kept if _refused(kept, kind) is None else UNSET
+
+
+def _fitting(parts: Mapping[str, tuple[Any, Any]], fill: Mapping[type[Struct], Mapping[str, Any]]) -> dict[str, Any]:
+    made = {key: without_mistakes(item, kind, fill) for key, (item, kind) in parts.items()}
+    return {key: item for key, item in made.items() if item is not UNSET}
+
+
+def mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[Problem]:
+    """What is wrong below `value`, which stands there; only if nothing is, what is wrong with it as a whole."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        within = _within(document, value, _arm(value, kind), keys)
+        first = next(within, None)
+        yield first or document.problem(keys, _of_few(value, _arm(value, kind)) or _said(error))
+        yield from within
+
+
+def _within(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[Problem]:
+    arguments = get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, Struct) and isinstance(value, dict):
+        yield from _in_struct(document, value, kind, keys)
+    elif isinstance(value, list) and get_origin(kind) is list:
+        for at, item in enumerate(value):
+            yield from mistakes(document, item, arguments[0], (*keys, at))
+    elif isinstance(value, dict) and get_origin(kind) is dict:
+        for key in value:
+            if (error := _refused(key, arguments[0])) is not None:
+                text = _of_few(key, _arm(key, arguments[0])) or _said(error)
+                yield document.problem((*keys, key), text, at_key=True)
+        for key, item in value.items():
+            yield from mistakes(document, item, arguments[1], (*keys, key))
+
+
+def _in_struct(document: Document, value: dict[str, Any], kind: type[Struct], keys: Keys) -> Iterator[Problem]:
+    hints = _hints(kind)
+    known = {field.encode_name: field for field in fields(kind)}
+    for key in value:
+        if key not in known and kind.__struct_config__.forbid_unknown_fields:
+            yield document.problem((*keys, key), _unknown(key, list(known)), at_key=True)
+    for name, field in known.items():
+        if name in value:
+            yield from mistakes(document, value[name], hints[field.name], (*keys, name))
+        elif field.required:
+            yield document.problem(keys, f"the key '{name}' is missing")
+
+
+@cache
+def _hints(kind: type[Struct]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _arm(value: Any, kind: Any) -> Any:
+    """The type without its constraints; of a union, the arm that a value of this build is meant for."""
+    if get_origin(kind) is Annotated:
+        return _arm(value, get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        arms = [_arm(value, arm) for arm in get_args(kind) if arm is not NoneType]
+        return next((arm for arm in arms if _is_built_like(value, arm)), arms[0])
+    return kind
+
+
+def _is_built_like(value: Any, kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    if isinstance(value, dict):
+        return isinstance(origin, type) and issubclass(origin, Struct | dict)
+    return isinstance(origin, type) and isinstance(value, origin)
+
+
+def _refused(value: Any, kind: Any) -> msgspec.ValidationError | None:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        return error
+    return None
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    near = get_close_matches(key, known, n=1)
+    return f"unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}")
+
+
+def _of_few(value: Any, kind: Any) -> str | None:
+    """What is wrong with a text that is none of a few; None where it is something else."""
+    known = [choice for choice in get_args(kind) if isinstance(choice, str)] if get_origin(kind) is Literal else []
+    if not known or not isinstance(value, str):
+        return None
+    near = get_close_matches(value, known, n=1)
+    return f"'{value}' is none of {', '.join(known)}" + (f"; did you mean '{near[0]}'?" if near else "")
+
+
+def _said(error: msgspec.ValidationError) -> str:
+    text = in_words(str(error).partition(" - at `")[0])
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,257 @@
+"""YAML (and so JSON) files that people write: plain data, and the place of every key and value for what is said of it.
+
+The only importer of yaml. Refused: aliases (a bomb of a kilobyte grows to gigabytes), duplicate keys, tags, several
+documents, NaN, infinity, integers of more than 64 bits, more bytes or depth than the limits. Scalars are read as YAML
+1.1, since that is what the files in use were written for (`yes` is true), without its traps: `22:00` and `2026-11-24`
+stay text.
+"""
+
+import math
+import os
+import re
+import stat
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from msgspec import Struct
+
+from writ_documents.document import MOST, Document, FileErrors, Keys, Place, Places, Problem
+
+LARGEST = 4 << 20
+DEEPEST = 64
+_INTEGERS = range(-(2**63), 2**64)
+_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Open(Struct):
+    """A list or mapping whose end has not come yet; `key` is the one that waits for its value."""
+
+    container: list[Any] | dict[str, Any]
+    keys: Keys
+    key: str | None = None
+    key_event: yaml.Event | None = None
+
+
+def read(path: Path, *, largest: int = LARGEST) -> Document:
+    """The document in a file; FileErrors when it is absent, not a regular file, too large or wrong."""
+    return parse(content(path, largest=largest), str(path), largest=largest)
+
+
+def content(path: Path, *, largest: int = LARGEST) -> bytes:
+    """The bytes of a file, one more than `largest` at the most; FileErrors when they can't be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would keep us waiting
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise FileErrors(Problem(str(path), 1, 1, "is not a regular file", ""))
+            return file.read(largest + 1)
+    except OSError as error:
+        raise FileErrors(Problem(str(path), 1, 1, f"can't be read: {error.strerror}", "")) from error
+
+
+def parse(data: bytes, name: str, *, largest: int = LARGEST) -> Document:
+    """The document in these bytes; `name` is what errors call it."""
+    if len(data) > largest:
+        raise FileErrors(Problem(name, 1, 1, f"is larger than {largest} bytes", ""))
+    try:
+        text = data.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        place = Place(before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
+        raise FileErrors(Problem(name, place.line, place.column, "is not UTF-8", "")) from error
+    document = Document(name, text, partial(_places, name, text))
+    walk = _Walk(document)
+    try:
+        document.data = walk.data(_events(text))
+    except yaml.YAMLError as error:
+        walk.found.append(_syntax(document, text, error))
+    if walk.found:
+        raise FileErrors(*walk.found)
+    return document
+
+
+def dump(data: object) -> str:
+    """Plain data as YAML for people, keys in the order given; what `parse` reads back as the same."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _text(dumper: yaml.representer.BaseRepresenter, text: str) -> yaml.ScalarNode:
+    """Lines as lines; what is neither printable nor a line end escaped, where PyYAML would write it bare."""
+    odd = not text.replace("\n", "").isprintable()
+    style = '"' if odd else "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what stands in two places twice, since `parse` refuses aliases."""
+
+    yaml_representers = {**yaml.SafeDumper.yaml_representers, str: _text}  # noqa: RUF012 - PyYAML's own way
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+class _Walk:
+    """Through the text from top to bottom: its data, what is wrong with it, and where each part of it stands if that is
+    to be noted.
+    """
+
+    def __init__(self, document: Document, places: Places | None = None) -> None:
+        self.found: list[Problem] = []
+        self._document = document
+        self._places = places
+        self._root: list[Any] = []
+        self._stack = [_Open(self._root, ())]
+        self._plain: dict[str, Any] = {}
+
+    def data(self, events: Iterator[yaml.Event]) -> Any:
+        """What the document holds; FileErrors where going on makes no sense."""
+        documents = 0
+        for event in events:
+            if len(self.found) > MOST:
+                raise FileErrors(*self.found)
+            match event:
+                case yaml.ScalarEvent():
+                    self._scalar_met(event)
+                case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                    self._opened(event)
+                case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+                    self._stack.pop()
+                case yaml.AliasEvent():
+                    raise self._end(event, "aliases (*name) are not allowed")
+                case yaml.DocumentStartEvent():
+                    documents += 1
+                    if documents > 1:
+                        raise self._end(event, "holds more than one document")
+        return self._root[0] if self._root else None
+
+    def _end(self, event: yaml.Event, message: str) -> FileErrors:
+        return FileErrors(*self.found, self._document.problem_at(_place(event), message))
+
+    def _tell(self, event: yaml.Event, message: str) -> None:
+        self.found.append(self._document.problem_at(_place(event), message))
+
+    def _opened(self, event: yaml.CollectionStartEvent) -> None:
+        if len(self._stack) > DEEPEST:
+            raise self._end(event, f"is nested deeper than {DEEPEST}")
+        parent = self._stack[-1]
+        if isinstance(parent.container, dict) and parent.key is None:
+            raise self._end(event, "a key must be a word")
+        if event.tag:
+            self._tell(event, f"tags ({event.tag}) are not allowed")
+        container: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
+        self._stack.append(_Open(container, self._add(parent, container, event)))
+
+    def _scalar_met(self, event: yaml.ScalarEvent) -> None:
+        parent = self._stack[-1]
+        if isinstance(parent.container, dict) and parent.key is None:
+            parent.key, parent.key_event = event.value, event
+            if event.value in parent.container:
+                self._tell(event, f"the key {event.value!r} stands here twice")
+            if event.value == "<<" and event.implicit[0]:
+                self._tell(event, "merge keys (<<) are not allowed")
+            return
+        try:
+            value = self._value(event)
+        except ValueError as error:
+            self._tell(event, str(error))
+            value = None
+        self._add(parent, value, event)
+
+    def _value(self, event: yaml.ScalarEvent) -> Any:
+        """Of the plain words of a long list most stand there many times: each is looked at, and kept, once."""
+        if event.tag or not event.implicit[0]:
+            return _scalar(event)
+        text = event.value
+        if text not in self._plain:
+            self._plain[text] = _scalar(event)
+        return self._plain[text]
+
+    def _add(self, parent: _Open, value: Any, event: yaml.Event) -> Keys:
+        keys = () if self._places is None else self._note(self._places, parent, event)
+        if isinstance(parent.container, list):
+            parent.container.append(value)
+        else:
+            parent.container.setdefault(parent.key or "", value)
+        parent.key = parent.key_event = None
+        return keys
+
+    def _note(self, places: Places, parent: _Open, event: yaml.Event) -> Keys:
+        """The way to what begins here."""
+        if parent.container is self._root:
+            keys: Keys = ()
+        else:
+            keys = (*parent.keys, len(parent.container) if isinstance(parent.container, list) else parent.key or "")
+        places.values[keys] = _place(event)
+        if parent.key_event is not None:
+            places.keys[keys] = _place(parent.key_event)
+        return keys
+
+
+def _places(name: str, text: str) -> Places:
+    """Of a text that has no mistakes."""
+    places = Places()
+    _Walk(Document(name, text), places).data(_events(text))
+    return places
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    """As `yaml.parse`, which asks twice for each."""
+    loader = _LOADER(text)
+    try:
+        while (event := loader.get_event()) is not None:
+            yield event
+    finally:
+        loader.dispose()
+
+
+class _Scalars(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
+    """PyYAML's own reading of plain scalars, one at a time."""
+
+    def __init__(self) -> None:
+        yaml.constructor.SafeConstructor.__init__(self)
+        yaml.resolver.Resolver.__init__(self)
+
+    def value_of(self, tag: str, text: str) -> Any:
+        """As PyYAML reads it. What it builds it remembers for ever, for the sake of aliases: that goes at once."""
+        value = self.construct_object(yaml.ScalarNode(tag, text))
+        self.constructed_objects.clear()
+        return value
+
+
+_scalars = _Scalars()
+_TEXT = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value", "tag:yaml.org,2002:merge")
+
+
+def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
+    if event.tag:
+        raise ValueError(f"tags ({event.tag}) are not allowed")
+    if not event.implicit[0] or _BASE_60.fullmatch(event.value):
+        return str(event.value)
+    tag = _scalars.resolve(yaml.ScalarNode, event.value, (True, False))  # type: ignore[no-untyped-call]
+    if tag in _TEXT:
+        return str(event.value)
+    value: str | int | float | bool | None = _scalars.value_of(tag, event.value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{event.value} is not a number that can be compared")
+    if isinstance(value, int) and value not in _INTEGERS:  # one of thousands of digits can't even be shown
+        raise ValueError("an integer of more than 64 bits is not allowed")
+    return value
+
+
+def _syntax(document: Document, text: str, error: yaml.YAMLError) -> Problem:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is None:  # a character that YAML doesn't allow at all; `position` counts the bytes before it
+        before = text.encode()[: getattr(error, "position", 0)].decode(errors="ignore").split("\n")
+        return document.problem_at(Place(len(before), len(before[-1]) + 1), str(getattr(error, "reason", error)))
+    said = [str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
+    return document.problem_at(Place(mark.line + 1, mark.column + 1), ", ".join(said))
+
+
+def _place(event: yaml.Event) -> Place:
+    mark = event.start_mark
+    return Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)

@@ -1,0 +1,1 @@
+"""Enrolment of an agent's host by a one-time token."""

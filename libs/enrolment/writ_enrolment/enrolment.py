@@ -1,0 +1,127 @@
+"""The agent's host: it makes its key itself, has it let in by a one-time token, and sees that it is.
+
+The private key is written before anything is sent, and nothing but its public half is. Whatever breaks off may be begun
+again with the same token: it is the same key then. The environment is written last, and without it nothing is done.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_bus.errors import Forbidden
+from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.connection import Options, TlsOptions
+from writ_bus.private_files import read_private
+from writ_contracts import subjects
+from writ_contracts.enrolment import Enrol, Enrolled, Enrolment
+from writ_contracts.errors import ConfigError, Conflict, Denied, Invalid, TimedOut, Unreachable
+from writ_contracts.failures import raise_for
+from writ_contracts.subjects import inbox_prefix
+from writ_contracts.wire import decode, encode
+from writ_documents.atomic_files import create_atomically, sync_folder
+from writ_installation.files import list_edits
+from writ_trust.enrolment_tickets import Ticket
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
+
+ANSWER_SECONDS = 15.0
+ADMITTED_WITHIN = 30.0
+PAUSE = 0.2
+
+
+class Joined(Struct, frozen=True, kw_only=True):
+    """What the agent needs, in the folder that was named; neither file tells a secret to anybody but its owner."""
+
+    pool: str
+    key: str
+    key_file: str
+    environment_file: str
+
+
+async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environment: dict[str, str]) -> Joined:
+    """Enrols this host; returns when NATS lets its agent in. `environment`: what the agent's file shall have besides.
+
+    Raises Denied where the token is not good (any more), Conflict where this host has enrolled for the pool before,
+    Unreachable, TimedOut.
+    """
+    key_file, environment_file = folder / f"agent-{ticket.pool}.seed", folder / f"agent-{ticket.pool}.env"
+    key = _key(key_file)
+    if not await _admitted(ticket, key, tls, within=0.0):
+        await _ask(ticket, key, tls)
+        if not await _admitted(ticket, key, tls, within=ADMITTED_WITHIN):
+            raise TimedOut(f"the key is known, but NATS does not let it in within {ADMITTED_WITHIN:g} s: begin again")
+    elif _is_for(environment_file, ticket):
+        raise Conflict(f"{key_file} is let in already: this host has enrolled for pool {ticket.pool}")
+    values = {"NATS_URL": ticket.url, "WRIT_POOL": ticket.pool, "WRIT_POLICY_KEY": ticket.policy_key, **environment}
+    list_edits.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
+    return Joined(pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file))
+
+
+def _key(path: Path) -> Key:
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not path.exists():
+        with suppress(FileExistsError):  # of two at once, both take the key of the first
+            create_atomically(path, generate_seed() + b"\n")  # nobody else's, also in a folder that a group shares
+    sync_folder(path.parent)  # nobody is to be let in with a key that a power cut can take
+    try:
+        return Key(read_private(path))
+    except Invalid as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _is_for(environment_file: Path, ticket: Ticket) -> bool:
+    """Whether it is there, and not from an installation that this host belonged to before."""
+    try:
+        return f"WRIT_POLICY_KEY={ticket.policy_key}" in environment_file.read_text().splitlines()
+    except FileNotFoundError:
+        return False
+
+
+async def _ask(ticket: Ticket, key: Key, tls: TlsOptions | None) -> None:
+    wanted = Enrolment(token=ticket.token, pool=ticket.pool, key=key.public)
+    message = encode(Enrol(by_token=sign(ticket.key, wanted), by_agent=sign(key, wanted)))
+    for last in (False, True):
+        try:
+            bus = await _connect(ticket, f"enrol-{ticket.token}", ticket.key, tls)
+        except Denied as error:
+            if await _admitted(
+                ticket, key, tls, within=PAUSE
+            ):  # it was used for this very key, and the answer got lost
+                return
+            raise Denied("this token is not good: used, expired, or taken back") from error
+        try:
+            answer = await bus.request(subjects.enrol(ticket.token), message, timeout=ANSWER_SECONDS)
+        except (Forbidden, Unreachable, TimedOut):  # NATS may just have heard that it is used: whoever connects is told
+            if last:
+                raise
+        else:
+            raise_for(decode(answer.data, Enrolled))
+            return
+        finally:
+            await bus.close()
+
+
+async def _admitted(ticket: Ticket, key: Key, tls: TlsOptions | None, *, within: float) -> bool:
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            bus = await _connect(ticket, f"agent-{ticket.pool}", key, tls)
+        except (Denied, Unreachable, TimedOut) as error:
+            if time.monotonic() >= deadline:
+                if isinstance(error, Denied):
+                    return False
+                raise
+            await asyncio.sleep(PAUSE)
+        else:
+            await bus.close()
+            return True
+
+
+async def _connect(ticket: Ticket, name: str, key: Key, tls: TlsOptions | None) -> NatsBus:
+    servers = [server.strip() for server in ticket.url.split(",")]
+    return await connect(
+        Options(name=f"writ-{name}", servers=servers, seed=key.seed, inbox_prefix=inbox_prefix(name), tls=tls)
+    )

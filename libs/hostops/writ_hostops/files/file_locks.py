@@ -1,0 +1,79 @@
+"""Turns with a file: writers through Writ take one after the other, by flock(2) on a lock file beside it.
+
+The names beside a file are known from its own (paths.TEMPORARY), so that what a crash leaves is found by the next turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from contextlib import contextmanager
+from typing import Iterator
+
+from writ_hostops.errors import system_errors
+from writ_hostops.files.open_beneath import Place, refuse_irregular
+from writ_hostops.stop import Stop
+
+_TURN = 0.02
+
+
+@contextmanager
+def locked(place: Place, stop: Stop) -> Iterator[str]:
+    """Our turn with this file; gives the name of a temporary file beside it, which is gone before and after."""
+    lock, temporary = (beside(place, ending) for ending in ("lock", "tmp"))
+    with system_errors(place.path):
+        fd = _take_turn(place, lock, stop)
+    try:
+        with system_errors(place.path):
+            remove(place.folder, temporary)
+        yield temporary
+    finally:
+        # Whatever is left is recognisable, and an error here must not hide what happened before.
+        with contextlib.suppress(OSError):
+            remove(place.folder, temporary)
+        with contextlib.suppress(OSError):
+            remove(place.folder, lock)
+        os.close(fd)
+
+
+def beside(place: Place, ending: str) -> str:
+    """The name that a change of this file uses beside it (paths.TEMPORARY)."""
+    return f".writ-{hashlib.sha256(place.name.encode('utf-8')).hexdigest()[:16]}.{ending}"
+
+
+def remove(folder: int, name: str) -> None:
+    """One name of a folder; nothing happens if it is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+
+
+def _take_turn(place: Place, lock: str, stop: Stop) -> int:
+    while True:
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=place.folder)
+        try:
+            refuse_irregular(os.fstat(fd), f"{place.path}: {lock}")
+            if _flock(fd) and _names(place.folder, lock, fd):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        stop.wait(_TURN)
+
+
+def _flock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _names(folder: int, name: str, fd: int) -> bool:
+    """Whether the name still is this file: whoever held the lock before us has removed it."""
+    try:
+        return os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(fd))
+    except FileNotFoundError:
+        return False

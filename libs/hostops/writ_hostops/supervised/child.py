@@ -1,0 +1,178 @@
+"""A request in a process of its own, forked ahead of it: it gets ready, waits, carries it out, tells, and is gone.
+Requests that only look follow each other in one.
+
+SIGTERM cancels what it does. It leads a session of its own, holds no descriptor of the others, and bears the mark of
+its operation, so that everything that it starts can be found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import Any, Dict, Mapping, NamedTuple, Optional
+
+from writ_hostops import processes
+from writ_hostops.errors import HostError
+from writ_hostops.operations import changes, run
+from writ_hostops.protocol import MAX_MESSAGE, parse_request
+from writ_hostops.stop import Stop
+from writ_hostops.supervised import frames
+from writ_hostops.supervised.settlement import settle
+from writ_hostops.systemd.bus import open_ahead
+
+_READ = 1 << 18
+_MOST_LOG = 8192
+LATE = 15
+"""Seconds after its timeout at which a child ends itself, should nobody else."""
+
+
+class Place(NamedTuple):
+    """Where Writ keeps its own on this host: the marks, and what no operation may touch."""
+
+    state_dir: str
+    forbidden: "tuple[str, ...]"
+
+
+class Fork(NamedTuple):
+    """A child as its parent sees it."""
+
+    pid: int
+    into: int
+    out: int
+
+
+def fork(place: Place) -> Fork:
+    """A child that waits for its request. Raises OSError where the host has no process or descriptor to give."""
+    with contextlib.ExitStack() as failed:
+        asked, into = _pipe(failed)
+        out, told = _pipe(failed)
+        pid = os.fork()
+        failed.pop_all()
+    if pid == 0:
+        status = 1
+        try:
+            _alone(asked, told)
+            status = _live(3, 4, place)
+        finally:
+            os._exit(status)
+    os.close(asked)
+    os.close(told)
+    return Fork(pid, into, out)
+
+
+def _pipe(failed: contextlib.ExitStack) -> "tuple[int, int]":
+    ends = os.pipe()
+    for end in ends:
+        failed.callback(os.close, end)
+    return ends
+
+
+def _alone(asked: int, told: int) -> None:
+    """Keep these two descriptors, as 3 and 4, and nothing else; no terminal, no group of somebody else."""
+    for awaited in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(awaited, signal.SIG_DFL)
+    high = max(asked, told, 10) + 1
+    os.dup2(asked, high)
+    os.dup2(told, high + 1)
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    os.dup2(high, 3, inheritable=False)
+    os.dup2(high + 1, 4, inheritable=False)
+    os.closerange(5, min(65536, os.sysconf("SC_OPEN_MAX")))
+    os.setsid()
+
+
+def _live(asked: int, told: int, place: Place) -> int:
+    """What only looks may be followed by more; what changes something is the last of its process."""
+    cutter = frames.Cutter(frames.REQUEST + frames.SETTLE)
+    while True:
+        open_ahead()
+        frame = _read_one(asked, cutter)
+        if frame is None:
+            return 0
+        message = frame.message()
+        tag = message["tag"]
+        if frame.kind == frames.SETTLE:
+            answer = settle(message, place.state_dir)
+        else:
+            answer = _carry_out(message["request"], tag, told, place, message.get("parameters"))
+        _write(told, frames.pack(frames.RESULT, {**answer, "tag": tag}))
+        if is_last(frame.kind, message):
+            return 0
+
+
+def is_last(kind: bytes, message: Mapping[str, Any]) -> bool:
+    """Whether a child ends after this request: both sides must know."""
+    request = message.get("request") or {}
+    return kind != frames.REQUEST or changes(str(request.get("action")), str(request.get("operation")))
+
+
+def _carry_out(
+    request: Dict[str, Any], tag: int, told: int, place: Place, parameters: Optional[Dict[str, Any]]
+) -> Dict[str, Any]:
+    request["parameters"] = parameters or {}
+    request["target"] = {**request.get("target", {}), "state_dir": place.state_dir}
+    forbidden = request["target"].get("forbidden_paths", [])
+    request["target"]["forbidden_paths"] = [*forbidden, *place.forbidden]
+    log = _Log(told, tag)
+
+    def progress(text: str) -> None:
+        _write(told, frames.pack(frames.PROGRESS, {"tag": tag, "message": text[:MAX_MESSAGE]}))
+
+    with contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
+        try:
+            timeout = parse_request(request).timeout
+        except HostError:
+            return run(request)
+        os.environ[processes.MARK] = str(request["id"])
+        with Stop(timeout) as stop:
+            signal.signal(signal.SIGTERM, lambda *_: stop.cancel())
+            signal.signal(signal.SIGALRM, lambda *_: _end_all(str(request["id"])))
+            signal.alarm(int(timeout) + LATE)
+            try:
+                return run(request, progress, stop)
+            finally:
+                signal.alarm(0)
+                if not changes(str(request["action"]), str(request["operation"])):  # the next one's are its own
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_all(operation_id: str) -> None:
+    processes.kill(processes.marked(operation_id), signal.SIGKILL)
+    os._exit(1)
+
+
+class _Log:
+    """What is printed here is told as a log, as long as somebody listens."""
+
+    def __init__(self, told: int, tag: int) -> None:
+        self._told, self._tag, self._left = told, tag, _MOST_LOG
+
+    def write(self, text: str) -> int:
+        """A piece of it."""
+        if text.strip() and self._left > 0:
+            _write(self._told, frames.pack(frames.LOG, {"tag": self._tag, "message": text[: self._left]}))
+            self._left -= len(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """It is told already."""
+
+
+def _read_one(fd: int, cutter: frames.Cutter) -> Optional[frames.Frame]:
+    while True:
+        data = os.read(fd, _READ)
+        if not data:
+            return None
+        for frame in cutter.feed(data):
+            return frame
+
+
+def _write(fd: int, data: bytes) -> None:
+    """Whoever asked may be gone; what was begun is finished and marked all the same."""
+    left = memoryview(data)
+    with contextlib.suppress(BrokenPipeError):
+        while left:
+            left = left[os.write(fd, left) :]

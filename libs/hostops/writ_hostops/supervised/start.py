@@ -1,0 +1,48 @@
+"""Starts the supervisor in a Python that a bootstrap has made ready: finds its places, says who it is, serves."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import pwd
+import signal
+import sys
+from typing import Any, Dict, Sequence
+
+from writ_hostops import processes
+from writ_hostops.operations import HANDLERS
+from writ_hostops.supervised.child import Place
+from writ_hostops.supervised.supervisor import Supervisor
+
+
+def start(source: int, output: int, folder: str, carried: Sequence[str]) -> None:
+    """Serve. `folder`: Writ's own on this host; `carried`: modules beside hostops whose HANDLERS are added."""
+    for name in carried:
+        HANDLERS.update(importlib.import_module(name).HANDLERS)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    os.chdir("/")
+    os.umask(0o077)
+    if os.getpid() != os.getsid(0):
+        _lead()
+    gc.freeze()  # what is here by now stays: children that share it do not copy it
+    place = Place(os.path.join(folder, "marks"), tuple({folder, os.path.realpath(folder)}))
+    Supervisor(source, output, place).serve(_hello())
+
+
+def _lead() -> None:
+    try:
+        os.setsid()
+    except PermissionError:  # a group leader already
+        return
+
+
+def _hello() -> Dict[str, Any]:
+    return {
+        "boot_id": processes.boot_id(),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "user": pwd.getpwuid(os.geteuid()).pw_name,
+        "uid": os.geteuid(),
+        "operations": sorted(HANDLERS),
+    }

@@ -1,0 +1,285 @@
+"""Serves one connection: takes requests as frames, has each carried out by a child, relays what it tells, ends it.
+
+One thread, one loop. When the connection is gone, what only looks is ended; what changes something is finished and
+marked, within its own time, and then nothing of this is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import time
+from typing import Any, Dict, List, Optional
+
+from writ_hostops import processes
+from writ_hostops.errors import HostError
+from writ_hostops.protocol import DEFAULT_TIMEOUT, MAX_TIMEOUT, failure, result
+from writ_hostops.supervised import frames
+from writ_hostops.supervised.child import Fork, Place, fork, is_last
+
+SILENCE = 90.0
+"""Seconds without a frame after which nobody is there any more: whoever is, pings more often."""
+LATE = 3.0
+"""Seconds after its timeout at which a child that has not ended is ended."""
+MOST_AT_ONCE = 64
+_FULL = f"this host carries out {MOST_AT_ONCE} requests of this agent already; nothing was done"
+MOST_SPARES, MOST_USES = 4, 200
+"""Children that wait for what comes next, and requests that one of them looks for."""
+_FORCE = 2.0
+_SPARE_AGAIN = 1.0
+_MOST_WAITING = 8 * 1024 * 1024
+_READ = 1 << 18
+
+
+class _Job:
+    """A request that a child carries out. `kill_at`: when its patience ends; `asked`: the tags of those who wait."""
+
+    def __init__(self, tag: int, operation_id: str, child: Fork, last: bool, deadline: float) -> None:
+        """`last`: it may change something, and its child ends with it."""
+        self.tag, self.operation_id, self.child, self.last = tag, operation_id, child, last
+        self.cutter = frames.Cutter(frames.PROGRESS + frames.RESULT + frames.LOG)
+        self.told = False
+        self.stop_at: Optional[float] = deadline
+        self.kill_at: Optional[float] = None
+        self.give_up_at: Optional[float] = None
+        self.stops: List[int] = []
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether nobody told its child to end."""
+        return self.kill_at is None and self.give_up_at is None and not self.stops
+
+
+class Supervisor:
+    """`serve` it once."""
+
+    def __init__(self, source: int, output: int, place: Place) -> None:
+        self._source, self._output, self._place = source, output, place
+        self._jobs: Dict[int, _Job] = {}
+        self._waiting = bytearray()
+        self._cutter = frames.Cutter(frames.REQUEST + frames.SETTLE + frames.STOP + frames.PING)
+        self._ready = selectors.PollSelector()
+        self._listening = True
+        self._heard = time.monotonic()
+        self._spares = [fork(place)]
+        self._spare_at = 0.0
+        self._uses: Dict[int, int] = {}
+
+    def serve(self, hello: Dict[str, Any]) -> None:
+        """Until the connection is gone and everything that changes something has ended."""
+        os.set_blocking(self._output, False)
+        self._ready.register(self._source, selectors.EVENT_READ)
+        self._send(frames.pack(frames.HELLO, hello))
+        try:
+            while self._listening or self._jobs:
+                ready = self._ready.select(self._pause())
+                for key, _ in ready:
+                    self._handle(key.fd)
+                if not ready and not self._spares:  # nobody waits for it just now
+                    self._prepare()
+                self._look_at_the_clock()
+        finally:
+            for job in list(self._jobs.values()):
+                processes.kill_group(job.child.pid, signal.SIGKILL)
+            for spare in self._spares:
+                _drop(spare)
+
+    def _prepare(self) -> None:
+        """A child for what comes next. A host that has no process to give just now is no reason to end what runs."""
+        if time.monotonic() >= self._spare_at:
+            try:
+                self._spares.append(fork(self._place))
+            except OSError:
+                self._spare_at = time.monotonic() + _SPARE_AGAIN
+
+    def _handle(self, fd: int) -> None:
+        if fd == self._source:
+            self._hear()
+        elif fd == self._output:
+            self._flush()
+        elif fd in self._jobs:
+            self._relay(self._jobs[fd])
+
+    def _hear(self) -> None:
+        try:
+            data = os.read(self._source, _READ)
+            self._heard = time.monotonic()
+            for frame in self._cutter.feed(data):
+                self._take(frame)
+        except (OSError, frames.Broken, KeyError, TypeError, ValueError):
+            data = b""
+        if not data:
+            self._hang_up()
+
+    def _take(self, frame: frames.Frame) -> None:
+        if frame.kind in (frames.REQUEST, frames.SETTLE):
+            self._begin(frame)
+            return
+        message = frame.message()
+        if frame.kind == frames.STOP:
+            self._stop(message)
+        else:
+            self._answer(message["tag"], {})
+
+    def _begin(self, frame: frames.Frame) -> None:
+        message = frames.unpack(frame.head, b"")  # what is attached is the child's to read
+        tag, request = int(message["tag"]), message.get("request", {})
+        if frame.kind == frames.REQUEST and len(self._jobs) >= MOST_AT_ONCE:
+            self._answer(tag, result(str(request.get("id", "")), failure(HostError("busy", _FULL))))
+            return
+        seconds = request.get("timeout", message.get("grace", DEFAULT_TIMEOUT))
+        limit = time.monotonic() + min(float(seconds), MAX_TIMEOUT) + LATE
+        operation_id = str(request.get("id", ""))
+        try:
+            child = self._spares.pop() if self._spares else fork(self._place)
+        except OSError as error:
+            no_process = HostError("unavailable", f"no process could be started: {error.strerror}; nothing was done")
+            self._answer(tag, result(operation_id, failure(no_process)))
+            return
+        job = _Job(tag, operation_id, child, is_last(frame.kind, message), limit)
+        self._jobs[child.out] = job
+        self._ready.register(child.out, selectors.EVENT_READ)
+        with contextlib.suppress(BrokenPipeError):  # it was killed: its end of the other pipe says so
+            _write_all(child.into, frame.raw())
+
+    def _stop(self, message: Dict[str, Any]) -> None:
+        for job in self._jobs.values():
+            if job.tag == message["of"]:
+                job.stops.append(message["tag"])
+                self._tell_to_end(job, float(message["grace"]))
+                return
+        self._answer(message["tag"], {"certain": True})
+
+    def _tell_to_end(self, job: _Job, grace: float) -> None:
+        processes.kill([job.child.pid], signal.SIGTERM)
+        job.stop_at, job.kill_at = None, time.monotonic() + grace
+
+    def _relay(self, job: _Job) -> None:
+        data = os.read(job.child.out, _READ)
+        try:
+            for frame in job.cutter.feed(data):
+                job.told = job.told or frame.kind == frames.RESULT
+                self._send(frame.raw())
+            if data and job.told and not job.last:
+                if job.undisturbed:
+                    self._free(job)
+                    return
+                processes.kill_group(job.child.pid, signal.SIGKILL)  # it was to end, and waits for the next one instead
+        except frames.Broken:
+            processes.kill_group(job.child.pid, signal.SIGKILL)
+        if not data:
+            self._ended(job)
+
+    def _free(self, job: _Job) -> None:
+        """Its child may look for the next one, unless enough of them wait or it has looked for many."""
+        self._ready.unregister(job.child.out)
+        del self._jobs[job.child.out]
+        uses = self._uses[job.child.pid] = self._uses.get(job.child.pid, 0) + 1
+        if uses < MOST_USES and len(self._spares) < MOST_SPARES:
+            self._spares.append(job.child)
+        else:
+            self._retire(job.child)
+
+    def _retire(self, child: Fork) -> None:
+        self._uses.pop(child.pid, None)
+        _drop(child)
+
+    def _ended(self, job: _Job) -> None:
+        os.waitpid(job.child.pid, 0)
+        self._uses.pop(job.child.pid, None)
+        self._forget(job)
+        # One that was killed has left what it had started, which nobody watches any more.
+        doubtful = job.operation_id and (job.stops or (job.last and not job.told))
+        self._close(job, certain=not doubtful or processes.end({}, job.operation_id, 0.0))
+
+    def _close(self, job: _Job, certain: bool) -> None:
+        if not job.told:
+            self._answer(job.tag, {"gone": True, "certain": certain})
+        for tag in job.stops:
+            self._answer(tag, {"certain": certain})
+
+    def _forget(self, job: _Job) -> None:
+        self._ready.unregister(job.child.out)
+        del self._jobs[job.child.out]
+        os.close(job.child.out)
+        os.close(job.child.into)
+
+    def _look_at_the_clock(self) -> None:
+        now = time.monotonic()
+        if self._listening and now - self._heard > SILENCE:
+            self._hang_up()
+        for job in list(self._jobs.values()):
+            if job.stop_at is not None and now >= job.stop_at:
+                self._tell_to_end(job, _FORCE)
+            if job.kill_at is not None and now >= job.kill_at:
+                processes.kill_group(job.child.pid, signal.SIGKILL)
+                processes.kill(processes.marked(job.operation_id) if job.operation_id else [], signal.SIGKILL)
+                job.kill_at, job.give_up_at = None, now + _FORCE
+            if job.give_up_at is not None and now >= job.give_up_at:
+                self._forget(job)
+                self._close(job, certain=False)
+
+    def _pause(self) -> float:
+        times = [t for job in self._jobs.values() for t in (job.stop_at, job.kill_at, job.give_up_at) if t is not None]
+        times += [] if self._spares else [self._spare_at]
+        soonest = min(times, default=time.monotonic() + SILENCE / 3)
+        return max(0.0, min(soonest - time.monotonic(), SILENCE / 3))
+
+    def _hang_up(self) -> None:
+        """Nobody asks any more: end what only looks, let the rest be finished."""
+        if not self._listening:
+            return
+        self._listening = False
+        self._ready.unregister(self._source)
+        for job in self._jobs.values():
+            if not job.last:
+                processes.kill_group(job.child.pid, signal.SIGKILL)
+
+    def _answer(self, tag: int, answer: Dict[str, Any]) -> None:
+        self._send(frames.pack(frames.RESULT, {**answer, "tag": tag}))
+
+    def _send(self, data: bytes) -> None:
+        if self._output < 0 or (len(self._waiting) > _MOST_WAITING and not self._listening):
+            return
+        self._waiting += data
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._output < 0:
+            return
+        try:
+            while self._waiting:
+                del self._waiting[: os.write(self._output, self._waiting)]
+        except BlockingIOError:
+            self._watch_output(True)
+            return
+        except OSError:
+            self._watch_output(False)
+            self._waiting.clear()
+            self._output = -1
+            self._hang_up()
+            return
+        self._watch_output(False)
+
+    def _watch_output(self, wanted: bool) -> None:
+        watched = self._output in self._ready.get_map()
+        if wanted and not watched:
+            self._ready.register(self._output, selectors.EVENT_WRITE)
+        elif watched and not wanted:
+            self._ready.unregister(self._output)
+
+
+def _drop(spare: Fork) -> None:
+    processes.kill([spare.pid], signal.SIGKILL)  # it may be waiting for the bus
+    os.close(spare.into)
+    os.close(spare.out)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(spare.pid, 0)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]

@@ -1,0 +1,168 @@
+"""Adding an SSH target to `$WRIT_HOME`: its entry with the pinned host key, and the key that its agent goes there with.
+
+What is known of SSH is asked of the SSH agent's own module, which is named here and never imported. No host key is
+believed because it was shown: a person compares it, or says beforehand which one it must be.
+"""
+
+import asyncio
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable, Untrusted
+from writ_contracts.inventory import Target
+from writ_documents.readers import read_inventory
+from writ_installation.files import list_edits, ssh_keys
+from writ_installation.files.create import found
+from writ_installation.files.home import Home
+from writ_installation.files.lock import holder
+from writ_installation.processes.report import read_report
+from writ_installation.processes.services import MODULE
+
+ENROLMENT = (*MODULE, "writ_agent_ssh.enrolment")
+ENROL_SECONDS = 30.0
+SERVED_WITHIN = 20.0
+PAUSE = 0.1
+_ADDRESS = re.compile(
+    r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})@(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}))"
+    r"(?::(?P<port>[1-9][0-9]{0,4}))?"
+)
+
+
+class HostKey(Struct, frozen=True):
+    """`line` is as in known_hosts after the name; `fingerprint` as ssh shows it."""
+
+    line: str
+    fingerprint: str
+
+
+class Address(Struct, frozen=True):
+    """Where, and as whom."""
+
+    user: str
+    host: str
+    port: int = 22
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """The target that is to be. `key_file`: a private key to take instead of a new one."""
+
+    name: str
+    role: str
+    address: Address
+    pool: str | None = None
+    file_roots: tuple[str, ...] = ()
+    key_file: Path | None = None
+
+
+class Added(Struct, frozen=True, kw_only=True):
+    """`public_key` is to be let in on the host. `served`: an agent here is ready for it; None where Writ is not up."""
+
+    target: Target
+    host_key: HostKey
+    key_file: str
+    public_key: str
+    served: bool | None
+
+
+def address_of(text: str) -> Address:
+    """`USER@HOST[:PORT]`, an IPv6 address in brackets. Raises Invalid."""
+    parts = _ADDRESS.fullmatch(text)
+    port = int(parts["port"] or 22) if parts else 0
+    if parts is None or port > 65535:
+        raise Invalid(f"{text[:200]!r} is not USER@HOST[:PORT]")
+    return Address(parts["user"], parts["v6"] or parts["host"], port)
+
+
+def refuse_relative(file_roots: Iterable[str]) -> None:
+    """Raises Invalid: on the target no operation at all would be carried out."""
+    for folder in file_roots:
+        if not folder.startswith("/"):
+            raise Invalid(f"the file root {folder[:200]!r} is no absolute path")
+
+
+def told_key(host_key: str, address: Address, confirm: Callable[[HostKey], bool]) -> HostKey:
+    """The host key to pin: the line that was given, or the key that the host shows if its fingerprint is the given one
+    or somebody confirms it. Raises Untrusted for another one, Unreachable, Invalid.
+    """
+    if host_key and not host_key.startswith("SHA256:"):
+        return msgspec.convert(_enrol(["fingerprint"], host_key.encode()), HostKey)
+    shown = msgspec.convert(_enrol(["host-key", address.host, str(address.port)]), HostKey)
+    if host_key and host_key != shown.fingerprint:
+        message = f"{address.host} shows {shown.fingerprint}, and not the host key that you gave; nothing was added"
+        raise Untrusted(message, code="host_key_changed")
+    if not host_key and not confirm(shown):
+        raise Untrusted("the host key was not confirmed; nothing was added", code="host_key_unknown")
+    return shown
+
+
+def refuse_known(home: Home, name: str) -> None:
+    """Raises Conflict where there is a target of that name."""
+    found(home)
+    if name in {target.id for target in read_inventory(home.inventory).targets}:
+        raise Conflict(f"there is a target {name} already")
+
+
+async def add_ssh_target(home: Home, wish: Wish, host_key: HostKey) -> Added:
+    """With a key of its own; returns when a running Writ has an agent for it. Raises Conflict, Invalid."""
+    refuse_known(home, wish.name)
+    path, public = _make_key(home, wish)
+    address = wish.address
+    connection: dict[str, Any] = {"host": address.host, "user": address.user, "host_keys": [host_key.line]}
+    entry: dict[str, Any] = {"id": wish.name, "role": wish.role, "backend": "ssh"}
+    if wish.pool is not None:
+        entry["agent"] = wish.pool
+    entry["connection"] = connection if address.port == 22 else {**connection, "port": address.port}
+    if wish.file_roots:
+        entry["file_roots"] = list(wish.file_roots)
+    list_edits.append(home.inventory, "targets", entry, unique="id")
+    try:
+        target = next(one for one in read_inventory(home.inventory).targets if one.id == wish.name)
+    except ConfigError as error:
+        raise Invalid(f"the target is in {home.inventory}, which cannot be used as it is: {error}") from error
+    served = await _served(home, f"agent-{target.pool}")
+    return Added(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)
+
+
+def _make_key(home: Home, wish: Wish) -> tuple[Path, str]:
+    """The private key's file, and its public half as authorized_keys has it."""
+    path = home.ssh / wish.name
+    given = path if path.exists() else wish.key_file
+    if given is not None:
+        private = given.read_bytes()
+        line = _enrol(["read-key"], private)["line"]
+    else:
+        made = _enrol(["new-key", f"writ {wish.name}"])
+        private, line = made["private"].encode(), made["line"]
+    public = f"{line} writ-{wish.name}"
+    return ssh_keys.put(home, wish.name, private, f"{public}\n".encode()), public
+
+
+def _enrol(words: list[str], stdin: bytes = b"") -> dict[str, str]:
+    done = subprocess.run([*ENROLMENT, *words], input=stdin, capture_output=True, timeout=ENROL_SECONDS, check=False)
+    try:
+        answer = msgspec.json.decode(done.stdout, type=dict[str, str])
+    except msgspec.DecodeError:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
+        raise Unreachable(f"the SSH agent's part of Writ (writ-agent-ssh) is needed and gives: {last}") from None
+    if "error" in answer:
+        kind = Unreachable if answer["code"] == "unreachable" else Invalid
+        raise kind(answer["error"], code=answer["code"])
+    return answer
+
+
+async def _served(home: Home, process: str) -> bool | None:
+    deadline = time.monotonic() + SERVED_WITHIN
+    while (report := read_report(home.house_file)) is not None and holder(home.lock) is not None:
+        if any(one.name == process and one.state == "ready" for one in report.processes):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(PAUSE)
+    return None

@@ -1,0 +1,1 @@
+"""Archives of the journal and backups of a whole installation."""

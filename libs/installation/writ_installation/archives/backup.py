@@ -1,0 +1,234 @@
+"""A whole `$WRIT_HOME` in one file, taken while Writ runs or not, and made again elsewhere from it.
+
+Each stream is packed by the server as of one moment, the journal first: what a later event of the journal names is in
+no stream that is packed after it, and what an earlier one names is. Agents' own state is left out on purpose: an old
+one would let them forget what they have done. What had not ended is closed when Writ starts from the file; see
+`writ_executor.rounds.restored_copy`.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from writ_bus.nats.bus import NatsBus
+from writ_contracts import subjects
+from writ_contracts.errors import Conflict, Invalid, Unreachable
+from writ_contracts.restored import FILE, Restored
+from writ_documents.atomic_files import DRAFT, sync_folder, write_atomically
+from writ_installation.archives.journal import bootstrapped
+from writ_installation.files.home import Home
+from writ_installation.files.lock import held, holder
+from writ_installation.nats.server import LOOPBACK, Address, BundledServer, free_port
+from writ_installation.processes.report import read_report
+from writ_nats_server import snapshots
+from writ_nats_server.snapshots import StreamInfo
+from writ_proof.bundles import MANIFEST, Bundle, BundleWriter, Damaged, Member
+
+FORMAT = "writ.backup.v1"
+_FILES, _PACKED = "home/", "streams/"
+
+
+class Packed(Struct, frozen=True, kw_only=True):
+    """One stream in the file."""
+
+    name: str
+    member: str
+    info: StreamInfo
+
+
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`last`: the last event of the journal that is in it; `policy_key`: whose installation it is, in public."""
+
+    format: str
+    id: str
+    made_at: float
+    policy_key: str
+    last: int
+    streams: list[Packed]
+    members: list[Member]
+
+
+async def back_up(home: Home, path: Path, url: str | None, say: Callable[[str], None]) -> Manifest:
+    """All of it into the file. `url`: a NATS server that somebody else runs. Raises WritError, BusError."""
+    if home.written != home.root:
+        raise Invalid(
+            f"{home.root} and {home.written} are volumes of their own: stop Writ, and back both up as folders"
+        )
+    if home.servers.is_dir():
+        raise Invalid(f"{home.root} is of containers: stop them, and back it up as a folder")
+    home.key("policy")
+    path = Path(os.path.abspath(path))  # noqa: ASYNC240, PTH100 - no look at the disk
+    with BundleWriter(path) as writer:
+        async with _server(home, url, say) as bus:
+            streams, members = await _pack(bus, writer)
+        for file in sorted(_files(home, leaving_out=path)):
+            members.append(writer.put(_FILES + file.relative_to(home.root).as_posix(), file.read_bytes()))
+        manifest = Manifest(
+            format=FORMAT,
+            id=secrets.token_hex(16),
+            made_at=time.time(),
+            policy_key=home.key("policy").public,
+            last=int(streams[0].info.state["last_seq"]),
+            streams=streams,
+            members=members,
+        )
+        writer.put(MANIFEST, msgspec.json.encode(manifest))
+        writer.publish()
+    return manifest
+
+
+async def _pack(bus: NatsBus, writer: BundleWriter) -> tuple[list[Packed], list[Member]]:
+    streams, members = list[Packed](), list[Member]()
+    for name in subjects.STREAMS:
+        member = f"{_PACKED}{name}.snapshot"
+        with writer.member(member) as sink:
+            info = await snapshots.take(bus, name, sink.write)
+        streams.append(Packed(name=name, member=member, info=info))
+        members.append(Member(name=member, bytes=sink.bytes, sha256=sink.sha256))
+    return streams, members
+
+
+def _files(home: Home, leaving_out: Path) -> Iterator[Path]:
+    """Keys, lists and settings: everything but logs, what runs, agents' and audit's state, and the streams. One-time
+    tokens neither: one that was used or taken back afterwards would be good again. Nor what somebody writes just now.
+    """
+    others = (home.log, home.run, home.state, home.store, home.server_config, home.tokens)
+    drafts = {leaving_out, leaving_out.with_name(f"{leaving_out.name}.partial")}
+    for folder, names, files in os.walk(home.root):
+        here = Path(folder)
+        names[:] = [name for name in names if here / name not in others]
+        for name in files:
+            file = here / name
+            if file not in others and file not in drafts and not name.endswith(DRAFT) and file.is_file():
+                yield file
+
+
+@asynccontextmanager
+async def _server(home: Home, url: str | None, say: Callable[[str], None]) -> AsyncIterator[NatsBus]:
+    """A bus of the bootstrap user's: of the server that runs, or of one that is started for this."""
+    report = read_report(home.house_file) if holder(home.lock) is not None else None
+    if url or report is not None:
+        async with bootstrapped(home, url or (report.url if report else "")) as bus:
+            yield bus
+        return
+    home.make_folders()
+    with held(home.lock):
+        address = Address(host=LOOPBACK, port=free_port(), monitor_port=free_port())
+        server = BundledServer(home, address, say, os.environ)
+        await server.start()
+        try:
+            async with bootstrapped(home, server.url) as bus:
+                yield bus
+        finally:
+            await server.stop()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What a backup says that it has, all of it compared with what it has. Raises Damaged."""
+    with Bundle(path) as bundle:
+        try:
+            manifest = msgspec.json.decode(bundle.read(MANIFEST), type=Manifest)
+        except msgspec.DecodeError as error:
+            raise Damaged(f"{path}: its manifest is none: {error}") from error
+        if manifest.format != FORMAT or tuple(one.name for one in manifest.streams) != subjects.STREAMS:
+            raise Damaged(f"{path}: it is no backup of Writ that this version reads")
+        bundle.must_have(MANIFEST, *(member.name for member in manifest.members))
+        for member in manifest.members:
+            if bundle.digest(member.name) != member.sha256:
+                raise Damaged(f"{path}: {member.name} is not as it was backed up")
+            _inside(path, member.name)
+    return manifest
+
+
+def _inside(path: Path, name: str) -> PurePosixPath:
+    """A member's place below the home. Raises Damaged for one that leads out of it."""
+    place = PurePosixPath(name.removeprefix(_FILES))
+    known = name.startswith((_FILES, _PACKED))
+    if not known or place.is_absolute() or ".." in place.parts or not place.parts:
+        raise Damaged(f"{path}: {name} is no place in a home")
+    return place
+
+
+async def restore(home: Home, path: Path, url: str | None, say: Callable[[str], None]) -> Manifest:
+    """A home as it was, in a folder that is empty or not there; whole, or not at all. Raises WritError, BusError."""
+    _must_be_empty(home)
+    manifest = await asyncio.to_thread(read_manifest, path)
+    draft = draft_of(home)
+    try:
+        await _restore(Home(draft), path, manifest, url, say)
+        _must_be_empty(home)
+        sync_folder(draft)
+        draft.rename(home.root)
+        sync_folder(home.root.parent)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return manifest
+
+
+def draft_of(home: Home) -> Path:
+    """A new folder beside it, of nobody else. Raises Conflict where that cannot be had."""
+    draft = home.root.with_name(f".{home.root.name}.restoring")
+    shutil.rmtree(draft, ignore_errors=True)  # what a killed one left; not a link, nor what is another user's
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        draft.mkdir(mode=0o700)
+    except FileExistsError:
+        raise Conflict(f"{draft} is there and cannot be removed: somebody else made it") from None
+    return draft
+
+
+def _must_be_empty(home: Home) -> None:
+    if holder(home.lock) is not None:
+        raise Conflict(f"Writ is up on {home.root}: a backup is restored into an empty folder")
+    if home.root.exists() and (not home.root.is_dir() or any(home.root.iterdir())):
+        raise Conflict(f"{home.root} is not empty: a backup is restored into an empty folder")
+    if home.root.is_mount():
+        raise Conflict(f"{home.root} is a mount, which a folder cannot be moved onto: restore into a folder in it")
+
+
+async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None, say: Callable[[str], None]) -> None:
+    draft.make_folders()
+    with Bundle(path) as bundle:
+        for member in manifest.members:
+            if member.name.startswith(_FILES):
+                file = draft.root / _inside(path, member.name)
+                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_atomically(file, b"".join(bundle.chunks(member.name)))  # of any size, as it was packed
+        if draft.key("policy").public != manifest.policy_key:
+            raise Damaged(f"{path}: its policy key is not the one of its manifest")
+        async with _server(draft, url, say) as bus:
+            await _restore_streams(bus, path, manifest, bundle)
+    now = Restored(backup=manifest.id, made_at=manifest.made_at, restored_at=time.time(), last=manifest.last)
+    write_atomically(draft.root / FILE, msgspec.json.encode(now))
+
+
+async def _restore_streams(bus: NatsBus, path: Path, manifest: Manifest, bundle: Bundle) -> None:
+    """All of them or none: on a server of one's own half of them would be in the way of the next attempt."""
+    made: list[str] = []
+    try:
+        for stream in manifest.streams:
+            state = await snapshots.restore(bus, stream.name, stream.info, bundle.chunks(stream.member))
+            made.append(stream.name)
+            _compare(path, stream, state)
+    except BaseException:
+        for name in made:
+            await snapshots.remove(bus, name)
+        raise
+
+
+def _compare(path: Path, stream: Packed, state: dict[str, Any]) -> None:
+    """The record is whole; the others may lose what had its time."""
+    kept = stream.name in (subjects.JOURNAL_STREAM, subjects.POLICIES_STREAM)
+    wanted = [stream.info.state.get(name) for name in ("first_seq", "last_seq", "messages")]
+    if kept and [state.get(name) for name in ("first_seq", "last_seq", "messages")] != wanted:
+        raise Unreachable(f"{path}: the server has {state} of {stream.name}, and the backup {stream.info.state}")

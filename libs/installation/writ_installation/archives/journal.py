@@ -1,0 +1,188 @@
+"""`writ journal archive`: a range of the journal verified in a file, given up by an operation, and taken out.
+
+Every step may be repeated after a crash: until the operation is announced nothing has happened, and once it is, the
+same range makes the same manifest again, whose digest the announcement names.
+"""
+
+import os
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_bus.archive_announcements import ARCHIVE, archives
+from writ_bus.nats.bus import NatsBus, connect
+from writ_client.client import Writ
+from writ_client.context import tls_of
+from writ_contracts.archives import Announced, digest_before, in_force, next_of
+from writ_contracts.audit import JournalAnswer
+from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.failures import error_of
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.requests import Failure
+from writ_installation.files.home import Home
+from writ_installation.files.lock import held, turn
+from writ_installation.nats.server import options_of, sizes
+from writ_nats_server import journal_generations
+from writ_nats_server.streams import journal_as_wanted
+from writ_proof.archive import check, write
+from writ_proof.archive.format import SEAL, Manifest, digest_of
+from writ_proof.archive.write import Plan
+from writ_proof.bundles import BundleWriter, Damaged
+from writ_runtime.faults import fault
+
+MOST_EVENTS = 200_000
+"""In one archive; a longer range makes several."""
+ARCHIVE_SECONDS = 1200.0
+ROOM = 1 << 20
+
+
+class Archived(Struct, frozen=True, kw_only=True):
+    """What was done. `more`: events that may be archived yet, each time in a file of its own."""
+
+    archive: check.Verified
+    freed: int
+    more: int
+
+
+class Archiver:
+    """One installation's journal, with the key that may change streams, and a principal who may archive."""
+
+    def __init__(self, home: Home, bus: NatsBus, writ: Writ, policy_keys: Collection[str]) -> None:
+        self._home = home
+        self._bus = bus
+        self._writ = writ
+        self._policy_keys = policy_keys
+
+    async def archive(
+        self, path: Path, *, reason: str, until: float | None = None, damage: bool = False, supersede: bool = False
+    ) -> Archived:
+        """The next range into that file, and out of the journal. Raises WritError; nothing is taken out then.
+
+        `damage`: also where signatures in it do not hold; the manifest names those events. `supersede`: announce
+        another archive where the one that was announced is not of what is in the journal.
+        """
+        with held(self._home.run / "archive.lock", "an archive is being made of"):
+            await self._as_wanted()  # a killed one may have left it closed
+            standing = await self._writ.journal(until)
+            announced = in_force(await archives(self._bus.journal), standing.first)
+            there = path.exists()  # noqa: ASYNC240 - one look, in a command
+            begin = announced is None or (standing.first > announced.last and not there)
+            if announced is not None and not (begin or there):
+                begin = not await self._again(path, announced, supersede=supersede)
+            if announced is None or begin:
+                announced = await self._begin(path, standing, reason, damage=damage)
+            fault("journal.sealed")
+            verified = self._verified(path, announced)
+            fault("journal.verified")
+            freed = await self._take_out(announced)
+            return Archived(archive=verified, freed=freed, more=max(standing.cut - verified.last, 0))
+
+    async def _begin(self, path: Path, standing: JournalAnswer, reason: str, *, damage: bool) -> Announced:
+        plan = await self._plan(standing)
+        with BundleWriter(path) as writer:
+            made = await write.write(self._bus.journal, writer, plan, self._policy_keys)
+            if made.checked.problems and not damage:
+                first = made.checked.problems[0]
+                raise Damaged(f"event {first.sequence}: {first.what}; --with-damage archives it all the same")
+            fault("journal.exported")
+            announced = await self._give_up(made.manifest, reason, room=standing.bytes // 4)
+            fault("journal.announced")
+            self._publish(writer, announced)
+        return announced
+
+    async def _plan(self, standing: JournalAnswer) -> Plan:
+        """What is archived next, in place of what was announced if that is still there."""
+        following = next_of(await archives(self._bus.journal), standing.first)
+        last = min(standing.cut, following.first - 1 + MOST_EVENTS)
+        while last in following.ends:
+            last -= 1
+        if last < following.first:
+            free = f"what is from event {following.first} on is kept for {standing.held_by}"
+            raise Invalid(f"nothing to archive: {free}")
+        return Plan(generation=following.generation, first=following.first, last=last, previous=following.previous)
+
+    async def _again(self, path: Path, announced: Announced, *, supersede: bool) -> bool:
+        """The file of a range that was announced and is still in the journal; whether it could be made."""
+        plan = Plan(
+            generation=announced.generation,
+            first=announced.first,
+            last=announced.last,
+            previous=digest_before(await archives(self._bus.journal), announced),
+        )
+        with BundleWriter(path) as writer:
+            made = await write.write(self._bus.journal, writer, plan, self._policy_keys)
+            if digest_of(made.manifest.encoded()) == announced.digest:
+                self._publish(writer, announced)
+                return True
+        if not supersede:
+            raise Damaged(
+                f"the journal from {plan.first} to {plan.last} is not what archive {plan.generation} is of, which"
+                f" operation {announced.operation_id} announced. Was it made with other --policy-key?"
+                " --supersede announces another one in its place"
+            )
+        return False
+
+    def _publish(self, writer: BundleWriter, announced: Announced) -> None:
+        writer.put(SEAL, announced.seal)
+        writer.publish()
+
+    async def _give_up(self, manifest: Manifest, reason: str, room: int) -> Announced:
+        """Have it decided and announced, with room for what that takes in a journal that is full."""
+        parameters = {
+            "generation": manifest.generation,
+            "first": manifest.first,
+            "last": manifest.last,
+            "events": manifest.events,
+            "digest": digest_of(manifest.encoded()),
+            "control": manifest.control,
+            "reason": reason,
+        }
+        async with turn(self._home.streams_lock):
+            await journal_generations.make_room(self._bus.replies, room + ROOM)
+        try:
+            done = await self._writ.run(ARCHIVE, WRIT_TARGET, parameters, reason=reason, timeout=ARCHIVE_SECONDS)
+        except BaseException:
+            await self._as_wanted()
+            raise
+        if done.outcome != "succeeded":
+            await self._as_wanted()
+            why = f"{ARCHIVE} {done.operation_id} is {done.outcome}: {done.message}"
+            raise error_of(Failure(code=done.code or "internal", message=why))
+        found = [one for one in await archives(self._bus.journal) if one.operation_id == done.operation_id]
+        if not found:
+            raise Conflict(f"archive {manifest.generation} is not announced in the journal")
+        return found[0]
+
+    async def _as_wanted(self) -> None:
+        async with turn(self._home.streams_lock):
+            await journal_as_wanted(self._bus.replies, sizes(self._home))
+
+    def _verified(self, path: Path, announced: Announced) -> check.Verified:
+        verified = check.verify(path, self._policy_keys)
+        if verified.digest != announced.digest:
+            raise Conflict(f"{path} exists already: it is archive {verified.generation}, and not the one that counts")
+        return verified
+
+    async def _take_out(self, announced: Announced) -> int:
+        """Raises Conflict where another announcement counts by now: what is taken out must be in the archive of it."""
+        async with turn(self._home.streams_lock):
+            before = (await journal_generations.state(self._bus.replies)).usage
+            counts = in_force(await archives(self._bus.journal), before.first_sequence)
+            if counts is None or counts.operation_id != announced.operation_id:
+                other = counts.operation_id if counts else "none"
+                raise Conflict(f"archive {announced.generation} is that of operation {other} by now")
+            first, last = announced.first, announced.last
+            after = await journal_generations.take_out(self._bus.replies, sizes(self._home), first, last, fault)
+        return before.bytes - after.usage.bytes
+
+
+@asynccontextmanager
+async def bootstrapped(home: Home, url: str) -> AsyncIterator[NatsBus]:
+    """A connection with the key that makes and changes streams."""
+    bus = await connect(options_of(home, "bootstrap", url, tls_of(os.environ)))
+    try:
+        yield bus
+    finally:
+        await bus.drain(1.0)

@@ -1,0 +1,112 @@
+"""The first files of an installation: keys, a policy to begin with, this machine as a target, and who may ask.
+
+What is already there is never touched: an operator's file outlives every `writ up`.
+"""
+
+import secrets
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from writ_contracts.errors import ConfigError
+from writ_documents import yaml_file
+from writ_documents.atomic_files import write_atomically
+from writ_documents.readers import read_agents, read_inventory
+from writ_installation.files import list_edits
+from writ_installation.files.home import Home, host_token
+
+OPERATOR = "operator"
+SERVICES = ("bootstrap", "sys", "status", "policy", "executor", "audit", "keeper")
+SYSTEM_FOLDERS = ("/etc", "/proc", "/sys", "/dev", "/boot", "/root")
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """What the first target is: a name, and the folder of it that file operations may use."""
+
+    name: str
+    folder: Path
+
+
+def found(home: Home) -> bool:
+    """Makes whatever is missing; True where this is a new installation. A split one is made by `writ init` alone."""
+    new = not home.principals.exists()
+    if home.split:
+        if new:
+            raise ConfigError(f"{home.root} is no installation: {home.principals} is missing")
+        return False
+    home.make_folders()
+    make_files(home)
+    add_missing_pools(home)
+    return new
+
+
+def make_files(home: Home, machine: Machine | None = None) -> None:
+    """Each that is missing. `machine`: the first target; this one, if not given."""
+    for name in SERVICES:
+        home.make_key(name)
+    if not home.params_key.exists():
+        write_atomically(home.params_key, secrets.token_hex(32).encode() + b"\n")
+    if not home.policy.exists():
+        list_edits.save(home.policy, default_policy())
+    if not home.inventory.exists():
+        home.sandbox.mkdir(mode=0o700, exist_ok=True)
+        first = machine or Machine(name=host_token(), folder=home.sandbox)
+        list_edits.write(home.inventory, INVENTORY_HEAD, {"targets": [as_target(first)]})
+    if not home.principals.exists():
+        key = home.make_key(f"principal-{OPERATOR}").public
+        operator = {"id": OPERATOR, "kind": "human", "roles": ["operator", "admin"], "key": key}
+        list_edits.write(home.principals, PRINCIPALS_HEAD, {"principals": [operator]})
+    if not home.agents.exists():
+        list_edits.write(home.agents, AGENTS_HEAD, {"agents": []})
+    write_public(home)
+
+
+def write_public(home: Home) -> None:
+    """The public halves of the services' keys, for who may not read the private ones."""
+    wanted = (PUBLIC_HEAD + yaml_file.dump({name: home.key(name).public for name in SERVICES})).encode()
+    if not home.public_file.exists() or home.public_file.read_bytes() != wanted:
+        list_edits.save(home.public_file, wanted)
+
+
+INVENTORY_HEAD = "# What Writ may act on. Read again whenever it changes.\n"
+PRINCIPALS_HEAD = "# Who may ask, each known by one key: `writ principal add NAME` adds to it.\n"
+AGENTS_HEAD = (
+    "# Which keys may work for which pool of targets: those of `writ up`, and those of hosts that have enrolled.\n"
+)
+PUBLIC_HEAD = "# The public halves of keys/*.seed.\n"
+
+
+def as_target(machine: Machine) -> dict[str, Any]:
+    """The target that stands for it."""
+    root: str | dict[str, Any] = str(machine.folder)
+    if any(machine.folder.is_relative_to(folder) for folder in SYSTEM_FOLDERS):
+        root = {"path": root, "allow_system_root": True}
+    return {
+        "id": machine.name,
+        "role": "development",
+        "backend": "local",
+        "connection": {"host": machine.name},
+        "file_roots": [root],
+    }
+
+
+def default_policy() -> bytes:
+    """The policy that a new installation begins with."""
+    return (resources.files("writ_installation") / "policy.yaml").read_bytes()
+
+
+def add_missing_pools(home: Home) -> list[str]:
+    """Gives each pool of the inventory a key that agents.yaml doesn't have yet; the pools that got one."""
+    known = {agent.pool for agent in read_agents(home.agents).agents}
+    missing = sorted({target.pool for target in read_inventory(home.inventory).targets} - known)
+    for pool in missing:
+        add_pool(home, pool)
+    return missing
+
+
+def add_pool(home: Home, pool: str) -> None:
+    """A key for the agents of this pool, which has none."""
+    key = home.make_key(f"agent-{pool}").public
+    list_edits.append(home.agents, "agents", {"pool": pool, "key": key}, unique="key")

@@ -1,0 +1,129 @@
+"""Where everything is in `$WRIT_HOME`. Folders are 0700 and files 0600: keys and the record are in here."""
+
+import os
+import re
+import socket
+from pathlib import Path
+
+from writ_bus.private_files import read_private
+from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.ids import TOKEN_PATTERN
+from writ_documents import yaml_file
+from writ_documents.atomic_files import write_atomically
+from writ_installation.files.site import Site, read_site
+from writ_trust.keys import Key, generate_seed
+
+_token = re.compile(TOKEN_PATTERN).search
+
+
+class Home:
+    """One installation's folder. Nothing is made until it is asked for."""
+
+    def __init__(self, root: Path, site: Site | None = None, keys: Path | None = None) -> None:
+        """With `site` it is as that says, otherwise as the site file in it. `keys`: where those are, if elsewhere.
+
+        Raises ConfigError for a bad site file.
+        """
+        self.root = root.absolute()
+        self.site_file = self.root / "site.yaml"
+        self.site = site or read_site(self.site_file)
+        written = Path(self.site.state) if self.site and self.site.state else self.root
+        self.written = written
+        """What the keeper writes is below it."""
+        self.keys = keys or self.root / "keys"
+        self.ssh = self.root.with_name(f"{self.root.name}-ssh") if self.split else self.keys / "ssh"
+        """Private keys of SSH targets, each named as its target."""
+        self.log = written / "log"
+        self.run = written / "run"
+        self.state = written / "state"
+        self.nats = written / "nats"
+        self.store = Path(self.site.store) if self.site and self.site.store else self.nats / "jetstream"
+        """The journal's folder, as the NATS server sees it."""
+        self.sandbox = written.parent / "writ-sandbox"
+        """What file operations may use at first; no folder of Writ itself may be that."""
+        self._name_files(written)
+
+    def _name_files(self, written: Path) -> None:
+        self.config = self.root / "config" if (self.root / "config").is_dir() else self.root
+        """The files that people edit; where there is a folder `config`, so that it alone can be mounted."""
+        self.policy = self.config / "policy.yaml"
+        self.inventory = self.config / "inventory.yaml"
+        self.principals = self.config / "principals.yaml"
+        self.joined = self.root / "joined" if (self.root / "joined").is_dir() else self.config
+        """Where that folder is, the list of agents is in it: what a keeper in a container may write."""
+        self.agents = (written if self.split else self.joined) / "agents.yaml"
+        self.leaves = self.config / "leaves.yaml"
+        """Sites whose leaf nodes connect to our NATS server."""
+        self.public_file = self.config / "public.yaml"
+        self.params_key = self.keys / "params.key"
+        self.tokens = self.root / "tokens"
+        """One-time tokens of agents' hosts, by their public halves."""
+        self.enrolled = written / "enrolled"
+        """Which key each of them was used for."""
+        self.server_config = self.nats / "server.conf"
+        self.sizes = self.nats / "sizes.json"
+        self.servers = self.root / "servers"
+        """Configurations of NATS servers that run in containers, each named as its server."""
+        self.house_file = self.run / "house.json"
+        self.lock = self.run / "lock"
+
+    @property
+    def streams_lock(self) -> Path:
+        """Whoever changes the configuration of a stream has it meanwhile."""
+        return self.run / "streams.lock"
+
+    @property
+    def split(self) -> bool:
+        """Whether its services are started by the system, each as a user of its own, and not by `writ up`."""
+        return self.site is not None and self.site.split
+
+    def make_folders(self) -> None:
+        """Every folder, for the owner alone. ConfigError where one is somebody else's, who could change it."""
+        folders = (self.root, self.keys, self.log, self.run, self.state, self.nats)
+        for folder in folders:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.stat().st_uid != os.geteuid():
+                raise ConfigError(f"{folder}: belongs to somebody else (uid {folder.stat().st_uid})")
+            folder.chmod(0o700)
+
+    def seed_file(self, name: str) -> Path:
+        """Where the private key of that name is: a service, `agent-<pool>`, `principal-<id>`."""
+        if not _token(name):
+            raise Invalid(f"{name[:80]!r} cannot name a key")
+        return self.keys / f"{name}.seed"
+
+    def key(self, name: str) -> Key:
+        """The key of that name; ConfigError when it isn't there or others can read it."""
+        path = self.seed_file(name)
+        try:
+            return Key(read_private(path))
+        except Invalid as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    def public(self, name: str) -> str:
+        """The public half of a service's key, also for who may not read the private one. Raises ConfigError."""
+        if os.access(self.seed_file(name), os.R_OK):
+            return self.key(name).public
+        known = yaml_file.read(self.public_file).data
+        if not isinstance(known, dict) or name not in known:
+            raise ConfigError(f"{self.public_file}: has no key of {name}")
+        return str(known[name])
+
+    def make_key(self, name: str) -> Key:
+        """The key of that name, made now if there is none."""
+        path = self.seed_file(name)
+        if not path.exists():
+            self.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomically(path, generate_seed() + b"\n")
+        return self.key(name)
+
+
+def host_token() -> str:
+    """This machine's name as a token that can be part of a subject."""
+    name = socket.gethostname().partition(".")[0]
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)[:48] or "this-host"
+
+
+def is_here(host: str) -> bool:
+    """Whether a target's host is this machine."""
+    return host in {socket.gethostname(), host_token(), "localhost"}

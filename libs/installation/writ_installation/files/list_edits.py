@@ -1,0 +1,86 @@
+"""Adding one entry to a file that people edit too: their comments stay, and the result is read before it counts.
+
+Writers take a lock of their own, so that two `writ principal add` at once both count.
+"""
+
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from writ_contracts.errors import ConfigError, Conflict
+from writ_documents import yaml_file
+from writ_documents.atomic_files import create_atomically, write_atomically
+
+_item = re.compile(r"^( *)- ", re.MULTILINE)
+
+
+def write(path: Path, head: str, data: Mapping[str, Any]) -> None:
+    """A new file, its comment first."""
+    save(path, (head + yaml_file.dump(data)).encode())
+
+
+def save(path: Path, data: bytes) -> None:
+    """A file for its owner alone; in a folder that a group shares (set-group-ID), for that group to read too.
+
+    So never a private key: `write_atomically`, or `create_atomically`.
+    """
+    write_atomically(path, data, _mode(path))
+
+
+def create(path: Path, data: bytes) -> None:
+    """As `save`, but of many who do it at once one does: FileExistsError where there is one already."""
+    create_atomically(path, data, _mode(path))
+
+
+def _mode(path: Path) -> int:
+    return 0o640 if path.parent.stat().st_mode & stat.S_ISGID else 0o600
+
+
+def append(path: Path, section: str, entry: Mapping[str, Any], *, unique: str) -> None:
+    """One more entry in the list `section`; raises Conflict where one with the same `unique` field is there."""
+    with _edited(path):
+        text = path.read_text()
+        data = yaml_file.parse(text.encode(), str(path)).data or {}
+        entries = data.get(section) or []
+        if any(other.get(unique) == entry[unique] for other in entries):
+            raise Conflict(f"{path}: {unique} {entry[unique]!r} is there already")
+        wanted = {**data, section: [*entries, dict(entry)]}
+        added = _with_block(text, entry)
+        if not _reads_as(added, wanted):  # the list is empty, or in flow style, or not the last thing in the file
+            added = _leading_comments(text) + yaml_file.dump(wanted)
+        save(path, added.encode())
+
+
+def _with_block(text: str, entry: Mapping[str, Any]) -> str:
+    items = _item.findall(text)
+    indent = min(items, key=len) if items else ""
+    block = "".join(f"{indent}{line}\n" for line in yaml_file.dump([dict(entry)]).splitlines())
+    return text.rstrip("\n") + "\n" + block
+
+
+def _reads_as(text: str, wanted: Mapping[str, Any]) -> bool:
+    try:
+        return bool(yaml_file.parse(text.encode(), "").data == wanted)
+    except ConfigError:
+        return False
+
+
+def _leading_comments(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    end = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    return "".join(lines[:end])
+
+
+@contextmanager
+def _edited(path: Path) -> Iterator[None]:
+    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

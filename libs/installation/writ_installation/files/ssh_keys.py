@@ -1,0 +1,45 @@
+"""The folder of SSH targets' private keys, each named as its target. Nobody but their agent's user can read them.
+
+Of a split installation the folder is beside it, for the SSH agent can enter nothing of the services' own.
+"""
+
+import os
+import pwd
+from pathlib import Path
+
+from writ_contracts.errors import ConfigError
+from writ_documents.atomic_files import write_atomically
+from writ_installation.files.home import Home
+from writ_installation.files.site import SSH_AGENT
+
+
+def make_folder(home: Home) -> None:
+    """Where there is none yet; nobody else's in any case. Raises ConfigError."""
+    agent = agent_user() if home.split else None
+    home.ssh.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if agent is not None:
+        os.chown(home.ssh, 0, agent.pw_gid)
+        home.ssh.chmod(0o750)
+
+
+def put(home: Home, name: str, private: bytes, public: bytes) -> Path:
+    """The target's key, and its public half beside it; the private key's file. Raises ConfigError."""
+    make_folder(home)
+    path = home.ssh / name
+    write_atomically(path, private)
+    if home.split:
+        agent = agent_user()
+        os.chown(path, agent.pw_uid, agent.pw_gid)
+    write_atomically(path.with_name(f"{name}.pub"), public)
+    return path
+
+
+def agent_user() -> pwd.struct_passwd:
+    """Who may read them. Raises ConfigError."""
+    try:
+        return pwd.getpwnam(SSH_AGENT)
+    except KeyError:
+        raise ConfigError(
+            f"there is no user {SSH_AGENT}: install deploy/systemd/writ.sysusers as /etc/sysusers.d/writ.conf, "
+            "and run systemd-sysusers"
+        ) from None

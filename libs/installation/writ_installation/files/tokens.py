@@ -1,0 +1,101 @@
+"""One-time tokens: whoever has one may have one key let in for one pool, once, before it expires, and nothing else.
+
+`tokens/ID.json` in `$WRIT_HOME` has the public half of a token; the token itself is shown once and kept nowhere. The
+file `enrolled/ID`, beside what the keeper writes, names the key that it was used for: it appears whole, and for one key
+only, whoever else tries at the same moment. A used token stays so, also when its agent is taken out again.
+"""
+
+import base64
+import secrets
+
+from msgspec import Struct
+
+from writ_contracts.enrolment import TokenId
+from writ_contracts.errors import Denied, Invalid
+from writ_contracts.ids import PoolId, PublicKey, encode_id
+from writ_contracts.wire import decode, encode
+from writ_documents.atomic_files import sync_folder
+from writ_installation.files import list_edits
+from writ_installation.files.home import Home
+from writ_trust.enrolment_tickets import HEAD, LARGEST, Ticket
+from writ_trust.keys import Key, generate_seed
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """What the installation knows of it. `until`: Unix seconds."""
+
+    id: TokenId
+    key: PublicKey
+    pool: PoolId
+    until: float
+
+
+def make(home: Home, pool: str, url: str, until: float) -> tuple[Token, str]:
+    """A new one, and the text to give to the agent's host."""
+    seed, number = generate_seed(), encode_id(secrets.token_bytes(16))
+    token = Token(id=number, key=Key(seed).public, pool=pool, until=until)
+    ticket = Ticket(token=number, seed=seed.decode(), pool=pool, url=url, policy_key=home.public("policy"))
+    home.tokens.mkdir(mode=0o700, exist_ok=True)
+    list_edits.save(home.tokens / f"{number}.json", encode(token))
+    return token, HEAD + base64.urlsafe_b64encode(encode(ticket)).decode().rstrip("=")
+
+
+def known(home: Home) -> list[Token]:
+    """All of them, good or not, in the order of their ends. A file that is none is passed over."""
+    found = []
+    for path in home.tokens.glob("*.json") if home.tokens.is_dir() else ():
+        try:
+            token = decode(path.read_bytes()[:LARGEST], Token)
+        except (Invalid, OSError):
+            continue
+        if token.id == path.stem:
+            found.append(token)
+    return sorted(found, key=lambda token: (token.until, token.id))
+
+
+def good(home: Home, now: float) -> list[Token]:
+    """Those that NATS is to know now: also one that is used but not done, for its key to ask again, and no other."""
+    return [token for token in known(home) if token.until > now and not is_done(home, token.id)]
+
+
+def used_for(home: Home, token: str) -> str | None:
+    """The key that was let in by it; None while it is unused."""
+    used = _use(home, token)
+    return used if used is None else used.rstrip("\n")
+
+
+def is_done(home: Home, token: str) -> bool:
+    """Whether its key was let in, and has nothing to ask for any more: also if it was taken out again since."""
+    return (_use(home, token) or "").endswith("\n")
+
+
+def _use(home: Home, token: str) -> str | None:
+    """A key; with the end of its line once it was let in."""
+    try:
+        return (home.enrolled / token).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def use(home: Home, token: Token, key: str) -> None:
+    """Uses it up for this key; again for the same key is the same. Raises Denied for another key."""
+    if not home.enrolled.exists():
+        home.enrolled.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(home.enrolled.parent)
+    try:
+        list_edits.create(home.enrolled / token.id, key.encode())
+    except FileExistsError:
+        if used_for(home, token.id) != key:
+            raise Denied("this token was used already") from None
+    sync_folder(home.enrolled)  # also after FileExistsError: whoever made the file may have died before this
+
+
+def done(home: Home, token: Token, key: str) -> None:
+    """This key, for which it was used up, is let in."""
+    list_edits.save(home.enrolled / token.id, f"{key}\n".encode())
+
+
+def drop(home: Home, tokens: list[Token]) -> None:
+    """Forgets these; whoever has one of them can do nothing with it from the next look at the files on."""
+    for token in tokens:
+        (home.tokens / f"{token.id}.json").unlink(missing_ok=True)

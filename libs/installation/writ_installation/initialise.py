@@ -1,0 +1,116 @@
+"""`writ init`: an installation from nothing, which starts nothing. It never takes the place of another.
+
+Two shapes. In one folder, for `writ up` and containers: all is its owner's alone. Split, for services that the system
+starts: keys are root's, what services read is root's too and readable for their group, and what the keeper writes
+(users of NATS, agents that have enrolled) is the keeper's. Keys of SSH targets are in a folder of the SSH agent's.
+"""
+
+import grp
+import os
+import pwd
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from writ_contracts.errors import ConfigError, Conflict
+from writ_documents import yaml_file
+from writ_installation.files import list_edits, ssh_keys
+from writ_installation.files.create import add_missing_pools, make_files
+from writ_installation.files.home import Home
+from writ_installation.files.site import GROUP, HEAD, Site
+from writ_installation.nats.server import address_of, configuration, sizes
+from writ_installation.processes.services import environment
+
+ENVIRONMENT_HEAD = "# What every service of deploy/systemd reads; of one alone: policy.env, executor.env, audit.env.\n"
+SHARED = 0o2750
+"""Of a folder: what is made in it is its group's too."""
+
+
+def init(root: Path, site: Site) -> Home:
+    """The new installation. Raises Conflict where there is something already, ConfigError where it cannot be made."""
+    home = Home(root, site)
+    keeper = _keeper() if home.split else None
+    folders = [home.root, *([home.written, home.store, home.ssh] if home.split else [])]
+    _refuse_existing(folders)
+    home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with home.site_file.open("xb"):  # of two at once the first has it
+            pass
+    except FileExistsError:
+        raise Conflict(f"{home.root}: somebody else is making an installation there") from None
+    try:
+        if keeper is not None:
+            _split_folders(home, keeper)
+        list_edits.save(home.site_file, (HEAD + yaml_file.dump(msgspec.to_builtins(site, str_keys=True))).encode())
+        _fill(home, site)
+        if keeper is not None:
+            _give(home.written, keeper)
+    except BaseException:
+        for folder in folders:
+            _empty(folder)
+        raise
+    return home
+
+
+def _refuse_existing(folders: list[Path]) -> None:
+    for folder in folders:
+        if folder.exists() and any(folder.iterdir()):
+            raise Conflict(f"{folder} is not empty: nothing was made. An installation is never made anew over another")
+
+
+def _keeper() -> pwd.struct_passwd:
+    """The user that the keeper runs as, whose name is that of the group that reads. Raises ConfigError."""
+    if os.geteuid() != 0:
+        raise ConfigError("services that the system starts need an installation made by root")
+    ssh_keys.agent_user()
+    try:
+        grp.getgrnam(GROUP)
+        return pwd.getpwnam(GROUP)
+    except KeyError:
+        raise ConfigError(
+            f"there is no user and group {GROUP}: install deploy/systemd/writ.sysusers as /etc/sysusers.d/writ.conf, "
+            "and run systemd-sysusers"
+        ) from None
+
+
+def _split_folders(home: Home, keeper: pwd.struct_passwd) -> None:
+    for folder in (home.root, home.tokens, home.written, home.nats, home.enrolled, home.run):
+        folder.mkdir(parents=True, exist_ok=True)
+        os.chown(folder, 0, keeper.pw_gid)
+        folder.chmod(SHARED)
+    home.keys.mkdir(mode=0o700)
+    os.chown(home.keys, 0, 0)
+    ssh_keys.make_folder(home)
+
+
+def _fill(home: Home, site: Site) -> None:
+    if not home.split:
+        home.make_folders()
+    make_files(home)
+    if home.split:
+        _write_environment(home, address_of(site).url)
+    else:  # elsewhere the hosts of agents make their own, and enrol
+        add_missing_pools(home)
+    list_edits.save(home.server_config, configuration(home, address_of(site)).encode())
+    sizes(home)
+
+
+def _write_environment(home: Home, url: str) -> None:
+    """For the units: where everything is."""
+    values = {**environment(home, url), "SYSTEMMANAGER_POLICY_CONFIG": str(home.policy), "WRIT_LOG_FORMAT": "json"}
+    text = ENVIRONMENT_HEAD + "".join(f"{name}={value}\n" for name, value in values.items())
+    list_edits.save(home.root / "writ.env", text.encode())
+
+
+def _give(folder: Path, to: pwd.struct_passwd) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, to.pw_uid, to.pw_gid, follow_symlinks=False)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

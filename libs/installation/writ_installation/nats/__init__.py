@@ -1,0 +1,1 @@
+"""The NATS server of an installation, its certificate, its addresses and its leaf sites."""

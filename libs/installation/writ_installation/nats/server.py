@@ -1,0 +1,296 @@
+"""The NATS server of a house: the bundled one, kept running and in step with the files; or one that others run.
+
+Its configuration follows from keys, principals and pools alone; streams and consumers are made by the bootstrap user.
+"""
+
+import asyncio
+import random
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from writ_bus.errors import BusError, Forbidden
+from writ_bus.nats.bus import connect
+from writ_bus.nats.connection import Options, TlsOptions
+from writ_contracts.errors import ConfigError
+from writ_contracts.inventory import SCANNER
+from writ_contracts.subjects import inbox_prefix
+from writ_documents.readers import read_agents, read_principals
+from writ_installation.files import list_edits, tokens
+from writ_installation.files.home import Home
+from writ_installation.files.lock import turn
+from writ_installation.files.site import Site
+from writ_installation.nats.leaf_sites import check_place, listener, read_leaves
+from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, put_aside, tie
+from writ_installation.processes.services import passed_on
+from writ_nats_server.config import SERVICES, ServerPlan, render
+from writ_nats_server.leaf import Listener
+from writ_nats_server.process import READY_WITHIN, ServerProcess, check_config
+from writ_nats_server.streams import Sizes, provision
+
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+MEGABYTE = 1 << 20
+SLACK = 1_000_000
+"""Nanoseconds. Go's runtime looks after its threads every 20 µs; at the usual slack that is 14,000 times a second, each
+time in the middle of somebody's work (ADR 28)."""
+QUIET_PORTS = range(20_000, 32_768)
+"""Below those that Linux gives to whoever connects or asks for any (ip(7), `ip_local_port_range`)."""
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """Where the bundled server listens; the monitor (health, reloads) is on loopback always."""
+
+    host: str
+    port: int
+    monitor_port: int
+
+    @property
+    def url(self) -> str:
+        """For clients on this machine."""
+        host = LOOPBACK if self.host in EVERYWHERE else self.host
+        return f"nats://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def free_port(host: str = LOOPBACK) -> int:
+    """A port that nobody has at the moment, and hardly anybody gets before the server has it: a quiet one, or any."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        for port in random.SystemRandom().sample(QUIET_PORTS, 20):
+            with suppress(OSError):
+                listener.bind((host, port))
+                return port
+        listener.bind((host, 0))
+        return int(listener.getsockname()[1])
+
+
+def address_of(site: Site) -> Address:
+    """Where the server of a site listens."""
+    return Address(host=site.listen, port=site.port, monitor_port=site.monitor_port)
+
+
+def configuration(home: Home, address: Address) -> str:
+    """The server's file, as principals.yaml and agents.yaml have it now."""
+    sizes(home)  # chosen now, for who wants to change them before the streams are made
+    return render(plan(home, address))
+
+
+def plan(home: Home, address: Address) -> ServerPlan:
+    """What a server is to be, as these files have it now, and with the tokens that are good now."""
+    known, leaves = read_principals(home.principals).principals, read_leaves(home.leaves)
+    principals = {one.id: [one.key] for one in known}
+    scanners = [one.id for one in known if one.kind == "service" and SCANNER in one.roles]
+    pools: dict[str, list[str]] = {}
+    for agent in read_agents(home.agents).agents:
+        pools.setdefault(agent.pool, []).append(agent.key)
+    roles = {role: [home.public(role.value)] for role in SERVICES}
+    return ServerPlan(
+        store_dir=str(home.store),
+        host=address.host,
+        port=address.port,
+        monitor_port=address.monitor_port,
+        bootstrap=home.public("bootstrap"),
+        system=home.public("sys"),
+        status=home.public("status"),
+        roles=roles,
+        principals=principals,
+        scanners=scanners,
+        pools=pools,
+        tokens={token.id: token.key for token in tokens.good(home, time.time())},
+        leaf=listener(home),
+        links=leaves.links() if leaves else {},
+    )
+
+
+def sizes(home: Home, replicas: int = 1) -> Sizes:
+    """How much the streams may hold: chosen once from the disk's free space, then kept in a file that may be edited."""
+    path = home.sizes
+    if path.exists():
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Sizes)
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{path}: {error}") from error
+    free = shutil.disk_usage(home.nats).free // replicas  # each server has all of it
+    chosen = Sizes(
+        journal=max(min(8 << 30, free // 3), 64 * MEGABYTE),
+        params=max(min(256 * MEGABYTE, free // 32), 16 * MEGABYTE),
+        results=max(min(512 * MEGABYTE, free // 16), 16 * MEGABYTE),
+        policies=max(min(256 * MEGABYTE, free // 64), 16 * MEGABYTE),
+        scans=max(min(64 * MEGABYTE, free // 128), 8 * MEGABYTE),
+        replicas=replicas,
+    )
+    list_edits.save(path, msgspec.json.format(msgspec.json.encode(chosen)))
+    return chosen
+
+
+def options_of(home: Home, name: str, url: str, tls: TlsOptions | None, wait: float = 15.0) -> Options:
+    """How `bootstrap` or `status` connects."""
+    return Options(
+        name=f"writ-{name}",
+        servers=url.split(","),
+        seed=home.key(name).seed,
+        inbox_prefix=inbox_prefix(name),
+        tls=tls,
+        wait=wait,
+    )
+
+
+async def make_streams(home: Home, url: str, pools: Iterable[str], tls: TlsOptions | None) -> None:
+    """Everything that Writ stores in, and the consumers of these pools. Raises BusError."""
+    bus = await connect(options_of(home, "bootstrap", url, tls))
+    try:
+        async with turn(home.streams_lock):
+            await provision(bus, pools, sizes(home))
+    finally:
+        await bus.drain(1.0)
+
+
+class BundledServer:
+    """A nats-server of our own: a child that is started again when it dies."""
+
+    def __init__(self, home: Home, address: Address, say: Callable[[str], None], environ: Mapping[str, str]) -> None:
+        self.address = address
+        self.url = address.url
+        self.state = "starting"
+        self.restarts = 0
+        self.log = home.log / "nats.log"
+        self._home = home
+        self._say = say
+        self._environ = passed_on(environ)
+        self._server: ServerProcess | None = None
+        self._loaded = ""
+        self._leaf: Listener | None = None
+        self._serves = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._server.pid if self._server is not None and not self._server.exited.is_set() else None
+
+    def move(self, address: Address) -> None:
+        """It will listen there, before it has started."""
+        self.address, self.url = address, address.url
+
+    async def start(self) -> None:
+        """Returns when it serves. Raises BusError: a port is taken, or in the server's own words."""
+        await self._spawn()
+        self._keeper = asyncio.create_task(self._keep(), name="keep nats")
+
+    async def _spawn(self) -> None:
+        address, wanted = self.address, configuration(self._home, self.address)
+        leaf = listener(self._home)
+        list_edits.save(self._home.server_config, wanted.encode())
+        put_aside(self.log)
+        self._server = await ServerProcess.start(
+            self._home.server_config,
+            self.log,
+            host=address.host,
+            port=address.port,
+            monitor_port=address.monitor_port,
+            through=tie(SLACK),
+            environ=self._environ,
+        )
+        self._loaded, self._leaf = wanted, leaf
+        self.state = "ready"
+        self._serves.set()
+
+    async def adapt(self) -> bool:
+        """Takes in what changed in the files; whether anything did. Raises ConfigError, BusError."""
+        wanted = configuration(self._home, self.address)
+        if wanted == self._loaded:
+            return False
+        if self._server is not None and self.pid is not None:  # else it reads its new file when it is started again
+            if (leaf := listener(self._home)) != self._leaf:
+                await asyncio.to_thread(check_place, leaf, self._leaf)
+            list_edits.save(self._home.server_config, wanted.encode())
+            if leaf == self._leaf:
+                await self._server.reload()
+                self._loaded = wanted
+            else:  # the one thing of ours that nats-server cannot take in while it runs
+                await check_config(self._home.server_config)
+                await self._start_again(self._server)
+        return True
+
+    async def _start_again(self, server: ServerProcess) -> None:
+        """Ends it, and returns when the next one serves."""
+        self._say("nats waits for leaf nodes elsewhere now, and is started again for that")
+        self._serves.clear()
+        await server.stop()
+        async with asyncio.timeout(READY_WITHIN):
+            await self._serves.wait()
+
+    async def _keep(self) -> None:
+        pause = FIRST_PAUSE
+        while self._server is not None:
+            await self._server.exited.wait()
+            self.state = "restarting"
+            self.restarts += 1
+            self._say(f"nats ended: starting it again in {pause:g} s (log: {self.log})")
+            await asyncio.sleep(pause)
+            try:
+                await self._spawn()
+                self._say("nats is ready again")
+                pause = FIRST_PAUSE
+            except (BusError, ConfigError, OSError) as error:
+                self._say(str(error))
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def stop(self) -> None:
+        """Ends it, after it has synced."""
+        self.state = "stopping"
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop()
+        self.state = "stopped"
+
+
+class ExternalServer:
+    """One that NATS_URL names. It has our configuration (`writ up --write-server-config`), or it lets nobody in."""
+
+    def __init__(self, home: Home, url: str, say: Callable[[str], None]) -> None:
+        self.url = url
+        self.log: Path | None = None
+        self.state = "ready"
+        self.restarts = 0
+        self.pid: int | None = None
+        self._home = home
+        self._say = say
+        self._known = self._names()
+
+    def _names(self) -> set[str]:
+        principals = {one.id + one.key for one in read_principals(self._home.principals).principals}
+        agents = {one.pool + one.key for one in read_agents(self._home.agents).agents}
+        return principals | agents | {token.id for token in tokens.good(self._home, time.time())}
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def adapt(self) -> bool:
+        """Says what its operator has to do when principals or pools changed; whether they did."""
+        names = self._names()
+        if names == self._known:
+            return False
+        self._known = names
+        self._say(f"principals or pools changed: {self.url} needs the file of `writ up --write-server-config`")
+        return True
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+
+Server = BundledServer | ExternalServer
+
+
+def hint(error: BusError, server: Server) -> str:
+    """The error, and for an external server that does not know us what to do about it."""
+    if isinstance(server, ExternalServer) and isinstance(error, Forbidden):
+        return f"{error}: give it the file that `writ up --write-server-config FILE` writes"
+    return str(error)

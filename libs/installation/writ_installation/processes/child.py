@@ -1,0 +1,171 @@
+"""One process under supervision: started, waited for, started again when it dies, and ended.
+
+It is in a session of its own, so that a Ctrl-C reaches only the supervisor, and it dies when the supervisor does.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from writ_contracts.errors import Unreachable
+from writ_installation.files.home import Home
+from writ_installation.processes.readiness import probe
+from writ_installation.processes.services import Service, passed_on
+
+START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+STEADY_SECONDS = 30.0
+"""After that long a death is a new one, and the pause starts small again."""
+LARGEST_LOG = 16 << 20
+POLL_SECONDS = 0.05
+
+Say = Callable[[str], None]
+
+
+def tie(slack: int = 0) -> list[str]:
+    """What makes a command die with this process; `slack`: by how many nanoseconds its timers may be late."""
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("tied.py")), str(os.getpid()), str(slack)]
+
+
+class Child:
+    """`start` it once; from then on it is kept running until `stop`."""
+
+    def __init__(
+        self,
+        service: Service,
+        home: Home,
+        environ: Mapping[str, str],
+        say: Say,
+        *,
+        start_seconds: float = START_SECONDS,
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:
+        self.service = service
+        self.name = service.name
+        self.state = "starting"
+        self.restarts = 0
+        self.log = home.log / f"{service.name}.log"
+        self.run_file = home.run / f"{service.name}.json"
+        self._environ = environ
+        self._say = say
+        self._start_seconds = start_seconds
+        self._stop_seconds = stop_seconds
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Returns when it is ready; raises Unreachable with its last words when it isn't within 30 s, or ended."""
+        await self._spawn()
+        await self._ready()
+        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+
+    async def stop(self) -> None:
+        """Asks it to end; after 15 s ends it."""
+        self.state = "stopping"
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._process is not None:
+            await self._end(self._process)
+        self.state = "stopped"
+        self.run_file.unlink(missing_ok=True)
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), self._stop_seconds)
+        except TimeoutError:
+            self._say(f"{self.name} did not end within {self._stop_seconds:g} s: killed")
+            process.kill()
+            await process.wait()
+
+    async def _spawn(self) -> None:
+        self.run_file.unlink(missing_ok=True)
+        for folder in (self.log.parent, self.run_file.parent):  # somebody may have tidied up
+            folder.mkdir(mode=0o700, exist_ok=True)
+        put_aside(self.log)
+        with self.log.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *tie(),
+                *self.service.argv,
+                env={**passed_on(self._environ), **self.service.env},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    async def _ready(self) -> None:
+        deadline = time.monotonic() + self._start_seconds
+        while not (readiness := await probe(self.run_file, self.pid)).ready:
+            if self.pid is None:
+                raise Unreachable(f"{self.name} {self._how_it_ended()} at its start{self._last_words()}")
+            if time.monotonic() > deadline:
+                why = ", ".join(f"{name}: {reason}" for name, reason in readiness.failing.items()) or readiness.status
+                raise Unreachable(
+                    f"{self.name} is not ready after {self._start_seconds:g} s ({why}){self._last_words()}"
+                )
+            await asyncio.sleep(POLL_SECONDS)
+        self.state = "ready"
+
+    async def _keep(self) -> None:
+        pause = FIRST_PAUSE
+        while self._process is not None:
+            began = time.monotonic()
+            await self._process.wait()
+            pause = FIRST_PAUSE if time.monotonic() - began > STEADY_SECONDS else pause
+            self.state = "restarting"
+            self.restarts += 1
+            self._say(f"{self.name} {self._how_it_ended()}: starting it again in {pause:g} s (log: {self.log})")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+            await self._again()
+
+    async def _again(self) -> None:
+        try:
+            await self._spawn()
+        except OSError as error:
+            self._say(str(error))
+        while self.pid is not None and self.state != "ready":  # one that takes longer is told, and waited for still
+            try:
+                await self._ready()
+                self._say(f"{self.name} is ready again")
+            except Unreachable as error:
+                self._say(str(error))
+
+    def _how_it_ended(self) -> str:
+        code = self._process.returncode if self._process is not None else None
+        if code is None or code >= 0:
+            return f"ended with status {code}"
+        return f"was ended by {signal.Signals(-code).name}"
+
+    def _last_words(self) -> str:
+        return quoted(self.log)
+
+
+def put_aside(log: Path) -> None:
+    """Lets a log that has grown too large begin anew, keeping the old one beside it."""
+    if log.exists() and log.stat().st_size > LARGEST_LOG:
+        log.replace(log.with_suffix(".log.1"))
+
+
+def quoted(log: Path, lines: int = 5, *, since: int = 0) -> str:
+    """The last lines of a log, for an error message; none of its first `since` bytes, which are of an earlier run."""
+    try:
+        text = log.read_bytes()[since:][-8192:].decode(errors="replace")
+    except OSError:
+        return ""
+    last = [line.strip()[:500] for line in text.splitlines() if line.strip()][-lines:]
+    return "".join([f"; the end of {log}:", *(f"\n  {line}" for line in last)]) if last else ""

@@ -1,0 +1,151 @@
+"""The processes of a house: what each is started with. Services are named by module here and never imported."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_contracts.inventory import Target
+from writ_contracts.restored import FILE
+from writ_installation.files.home import Home, is_here
+
+Argv = tuple[str, ...]
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """One process: its command, and the environment that is its own. Lower `stop_at` is stopped first."""
+
+    name: str
+    argv: Argv
+    env: Mapping[str, str]
+    stop_at: int
+
+
+MODULE = (sys.executable, "-P", "-m")
+"""Runs an installed module; without -P it would be looked for in the current directory first, whoever writes there."""
+
+
+class Replicas(Struct, frozen=True, kw_only=True):
+    """How many processes of each service there are. `agents`: of each pool that is served here."""
+
+    policies: int = 1
+    executors: int = 1
+    audits: int = 1
+    agents: int = 1
+
+
+class Table(Struct, frozen=True, kw_only=True):
+    """The command of each kind of service; tests put tiny ones in their place."""
+
+    policy: Argv = (*MODULE, "writ_policy")
+    executor: Argv = (*MODULE, "writ_executor")
+    audit: Argv = (*MODULE, "writ_audit")
+    agent: Argv = (*MODULE, "writ_agent_local")
+    agent_ssh: Argv = (*MODULE, "writ_agent_ssh")
+
+
+_OURS = ("WRIT_", "SYSTEMMANAGER_", "LC_", "OTEL_")
+_NEEDED = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+    | {"GOMAXPROCS", "GOMEMLIMIT"}
+)
+
+
+def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the caller's environment a process of the house gets: other programs' secrets are in there too."""
+    return {name: value for name, value in environ.items() if name in _NEEDED or name.startswith(_OURS)}
+
+
+def core(table: Table, home: Home, url: str, replicas: Replicas, environ: Mapping[str, str]) -> list[Service]:
+    """Policy, audit and the executors."""
+    rules = environ.get("SYSTEMMANAGER_POLICY_CONFIG") or str(home.policy)
+    kinds = [
+        (_names("policy", replicas.policies), "policy", table.policy, 3, {"SYSTEMMANAGER_POLICY_CONFIG": rules}),
+        (_names("audit", replicas.audits), "audit", table.audit, 2, {}),
+        (_executors(replicas.executors), "executor", table.executor, 1, {}),
+    ]
+    return [_service(home, url, name, key, argv, at, more) for names, key, argv, at, more in kinds for name in names]
+
+
+def agents(
+    table: Table, home: Home, url: str, pools: Mapping[str, str], ssh_keys: Path, each: int = 1
+) -> list[Service]:
+    """`each` agents for each of these pools, of the backend that the pool is for."""
+    kinds = {"local": (table.agent, {}), "ssh": (table.agent_ssh, {"WRIT_SSH_KEYS": str(ssh_keys)})}
+    return [
+        _service(home, url, name, f"agent-{pool}", argv, 0, {"WRIT_POOL": pool, **more})
+        for pool, backend in sorted(pools.items())
+        for argv, more in [kinds[backend]]
+        for name in _names(f"agent-{pool}", each)
+    ]
+
+
+def agent_elsewhere(pool: str, url: str, *, key_file: str, policy_key: str, state_dir: str) -> dict[str, str]:
+    """The environment of a pool's agent on another host, where these paths are."""
+    return {
+        "NATS_URL": url,
+        "WRIT_POOL": pool,
+        "WRIT_KEY_FILE": key_file,
+        "WRIT_POLICY_KEY": policy_key,
+        "WRIT_STATE_DIR": state_dir,
+    }
+
+
+def _names(first: str, count: int) -> list[str]:
+    """The first keeps its name, and with it its folder of state, when others come; no pool has a dot in its name."""
+    return [first, *(f"{first}.{number}" for number in range(2, count + 1))]
+
+
+def _executors(count: int) -> list[str]:
+    return ["executor"] if count == 1 else [f"executor-{number}" for number in range(1, count + 1)]
+
+
+def ssh_keys(home: Home, environ: Mapping[str, str]) -> Path:
+    """The folder of the SSH targets' keys."""
+    return Path(environ.get("WRIT_SSH_KEYS") or home.ssh).absolute()
+
+
+def served_here(targets: Iterable[Target], keys: Path) -> dict[str, str]:
+    """The pools that this machine serves, and for which backend: those of its own local targets, and those of SSH
+    targets where one's key is in `keys`. Without one, somebody else runs their agent.
+    """
+    found: dict[str, str] = {}
+    for target in targets:
+        if target.backend == "local" and is_here(str(target.connection.get("host", target.id))):
+            found[target.pool] = "local"
+        elif target.backend == "ssh" and (keys / target.id).is_file():
+            found.setdefault(target.pool, "ssh")
+    return found
+
+
+def environment(home: Home, url: str) -> dict[str, str]:
+    """What each service of an installation is told, and nothing secret."""
+    return {
+        "WRIT_HOME": str(home.root),
+        "NATS_URL": url,
+        "WRIT_POLICY_KEY": home.public("policy"),
+        "WRIT_INVENTORY": str(home.inventory),
+        "WRIT_PRINCIPALS": str(home.principals),
+        "WRIT_AGENTS": str(home.agents),
+    }
+
+
+def _service(home: Home, url: str, name: str, key: str, argv: Argv, stop_at: int, more: Mapping[str, str]) -> Service:
+    restored = home.root / FILE
+    env = {
+        **environment(home, url),
+        "WRIT_KEY_FILE": str(home.seed_file(key)),
+        "WRIT_STATE_DIR": str(_state(home, name)),
+        "WRIT_RUN_FILE": str(home.run / f"{name}.json"),
+        "WRIT_HEALTH_PORT": "0",
+        **({"WRIT_PARAMS_KEY_FILE": str(home.params_key)} if key == "executor" else {}),
+        **({"WRIT_RESTORED": str(restored)} if key == "executor" and restored.exists() else {}),
+    }
+    return Service(name=name, argv=argv, env={**env, **more}, stop_at=stop_at)
+
+
+def _state(home: Home, name: str) -> Path:
+    folder = home.state / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

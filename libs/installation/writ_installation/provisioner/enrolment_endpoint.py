@@ -1,0 +1,50 @@
+"""The door for agents: enrolments are answered on the installation's server, and what became of them is recorded."""
+
+import asyncio
+from functools import partial
+from importlib.metadata import version
+
+from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.connection import TlsOptions
+from writ_contracts import subjects
+from writ_installation.files.home import Home
+from writ_installation.nats.server import options_of
+from writ_installation.provisioner.enrolments import Enrolments, finish
+from writ_runtime.journal_notices import Notifier
+
+CLOSED_WITHIN = 5.0
+
+
+class Door:
+    """Closed until `open`; `open` and `close` may be called at any time, and again."""
+
+    def __init__(self, home: Home, tls: TlsOptions | None) -> None:
+        self._home = home
+        self._tls = tls
+        self._bus: NatsBus | None = None
+        self._notifier = Notifier(subjects.NOTICE_KEEPER)
+        self._telling: asyncio.Task[None] | None = None
+
+    async def open(self, url: str) -> None:
+        """Lets agents in from now on. Raises BusError where the server does not, ConfigError for a bad agents.yaml."""
+        finish(self._home)
+        if self._bus is not None:
+            return
+        bus = await connect(options_of(self._home, "keeper", url, self._tls))
+        try:
+            enrolments = Enrolments(self._home, self._notifier.tell, partial(self._notifier.record, bus))
+            await bus.serve(enrolments.service(version("writ-client")))
+        except BaseException:
+            await bus.close()
+            raise
+        self._bus = bus
+        self._telling = asyncio.create_task(self._notifier.run(bus), name="tell of enrolments")
+
+    async def close(self) -> None:
+        """Lets nobody in any more."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
+        if self._bus is not None:
+            bus, self._bus = self._bus, None
+            await bus.drain(CLOSED_WITHIN)

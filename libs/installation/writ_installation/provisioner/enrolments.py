@@ -1,0 +1,153 @@
+"""Lets agents in: a host with a good one-time token names the key of its agent, which becomes an entry of agents.yaml.
+
+One after the other, and each step may be taken again: it is on record before the token is used up for this key, and
+that before the entry is written, so that whoever dies in between leaves a token that can be used for the same key only.
+Once the entry is there the token is done, and good for nothing any more.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+
+from writ_bus.port import Answer, Endpoint, Message, Service
+from writ_contracts import subjects
+from writ_contracts.enrolment import Enrol, Enrolled, Enrolment
+from writ_contracts.errors import ConfigError, Conflict, Denied, Full, Untrusted, WritError
+from writ_contracts.notices import Notice
+from writ_contracts.registry import Role, channel
+from writ_contracts.requests import Failure
+from writ_contracts.wire import decode, encode
+from writ_documents.atomic_files import sync_folder
+from writ_documents.readers import read_agents, read_principals
+from writ_installation.files import list_edits, tokens
+from writ_installation.files.create import SERVICES
+from writ_installation.files.home import Home
+from writ_installation.files.tokens import Token
+from writ_installation.nats.leaf_sites import read_leaves
+from writ_runtime.buckets import Buckets
+from writ_runtime.logs import Log
+from writ_trust.keys import decode_public
+from writ_trust.statements import open_signed
+
+LARGEST = 8192
+RATE, BURST = 1.0, 20.0
+"""Attempts with one token that are looked at, a second and at once."""
+_log = Log("writ.keeper")
+
+
+def finish(home: Home) -> None:
+    """Each token whose key has its entry is done, also where somebody died, or the disk was full, before that was
+    written: else the key could come back by it when its entry is taken out. Raises ConfigError.
+    """
+    entries = {(one.pool, one.key) for one in read_agents(home.agents).agents}
+    for token in tokens.known(home):
+        key = tokens.used_for(home, token.id)
+        if key is not None and (token.pool, key) in entries and not tokens.is_done(home, token.id):
+            _done(home, token, key)
+
+
+def _done(home: Home, token: Token, key: str) -> None:
+    sync_folder(home.agents.parent)  # with a power cut the entry may go, but not after this is known
+    tokens.done(home, token, key)
+
+
+class Enrolments:
+    """Answers `writ.enrol.<token>`. `tell` has something recorded some time, `record` before it returns; `clock` gives
+    Unix seconds.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        tell: Callable[[Notice], None],
+        record: Callable[[Notice], Awaitable[None]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._home = home
+        self._tell = tell
+        self._record = record
+        self._clock = clock
+        self._buckets = Buckets(RATE, BURST)
+
+    def service(self, version: str) -> Service:
+        """What the bus is given to serve."""
+        asked = channel("enrol")
+        endpoint = Endpoint(name=asked.name, subject=asked.subject(), handler=self._answered, concurrency=1)
+        said = "lets agents in that have a one-time token"
+        return Service(name=Role.KEEPER.value, version=version, description=said, endpoints=[endpoint])
+
+    async def _answered(self, message: Message) -> Answer:
+        """One answer on every path."""
+        try:
+            await self.take(message)
+            answer = Enrolled()
+        except WritError as error:
+            answer = Enrolled(error=Failure(code=error.code, message=str(error)[:500], retry=error.retry))
+        except (ConfigError, OSError) as error:
+            _log.error("enrolment.failed", error=str(error))
+            answer = Enrolled(error=Failure(code="unavailable", message="see the keeper's log", retry=True))
+        return Answer(encode(answer))
+
+    async def take(self, message: Message) -> None:
+        """Lets the key in that the message names. Raises Denied, Untrusted, Invalid, Conflict, Full, and what recording
+        raises: nobody is let in then, and the token is as it was.
+        """
+        number = subjects.parse_enrol(message.subject)
+        if not self._buckets.take(number, time.monotonic()):
+            raise Full("too many attempts with this token: wait", code="rate_limited")
+        try:
+            token, wanted = self._checked(number, message.data)
+            if tokens.is_done(self._home, token.id):
+                return
+            await self._on_record(token, wanted.key)
+            self._checked(number, message.data)  # meanwhile it may have been taken back
+            self._let_in(token, wanted.key)
+        except (Denied, Untrusted, Conflict) as error:
+            self._tell(Notice(kind="enrolment_refused", detail=f"token {number}: {error}"[:1000]))
+            raise
+
+    async def _on_record(self, token: Token, key: str) -> None:
+        detail = f"a host enrolled for pool {token.pool} with token {token.id}"
+        await self._record(Notice(kind="agent_enrolled", detail=detail, pool=token.pool, key=key, token=token.id))
+
+    def _let_in(self, token: Token, key: str) -> None:
+        tokens.use(self._home, token, key)
+        with suppress(Conflict):  # this very key, the time before
+            list_edits.append(self._home.agents, "agents", {"pool": token.pool, "key": key}, unique="key")
+        _done(self._home, token, key)
+        _log.info("enrolment.done", pool=token.pool, key=key, token=token.id)
+
+    def _checked(self, number: str, data: bytes) -> tuple[Token, Enrolment]:
+        asked = decode(data, Enrol, limit=LARGEST)
+        token = next((one for one in tokens.known(self._home) if one.id == number), None)
+        if token is None or token.until <= self._clock():
+            raise Denied("this token has expired, or was taken back")
+        wanted = open_signed(asked.by_token, Enrolment, [token.key])
+        if open_signed(asked.by_agent, Enrolment, [wanted.key]) != wanted:
+            raise Untrusted("what the token signed and what the agent's key signed are not the same")
+        if (wanted.token, wanted.pool) != (token.id, token.pool):
+            raise Untrusted(f"this token is for pool {token.pool} and nothing else")
+        decode_public(wanted.key)
+        for key, whose in self._held():
+            if key == wanted.key and whose != f"an agent of {token.pool}":
+                raise Conflict(f"this key belongs to {whose} already: one key, one party")
+        self._check_use(token, wanted.key)
+        return token, wanted
+
+    def _check_use(self, token: Token, key: str) -> None:
+        used = tokens.used_for(self._home, token.id)
+        if used is not None and used != key:
+            raise Denied("this token was used already")
+        if tokens.is_done(self._home, token.id) and key not in {
+            one.key for one in read_agents(self._home.agents).agents
+        }:
+            raise Denied("this token was used already, and its agent was taken out again")
+
+    def _held(self) -> Iterator[tuple[str, str]]:
+        """Every key that is somebody's: NATS takes no file in which one key is two users."""
+        yield from ((self._home.public(name), f"the service {name}") for name in SERVICES)
+        yield from ((one.key, f"principal {one.id}") for one in read_principals(self._home.principals).principals)
+        yield from ((one.key, f"an agent of {one.pool}") for one in read_agents(self._home.agents).agents)
+        yield from ((one.key, "a token") for one in tokens.known(self._home))
+        leaves = read_leaves(self._home.leaves)
+        yield from ((one.key, f"the link of site {one.site}") for one in (leaves.leaves if leaves else ()))

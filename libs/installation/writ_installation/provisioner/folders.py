@@ -1,0 +1,122 @@
+"""An installation whose processes are containers: what docker-compose.yml at the top of the tree mounts and reads.
+
+In containers everything has one place, wherever the folder is on the machine: the installation is `/writ/.writ`, what
+NATS stores is `/data`, its configuration is in `/etc/nats`, and file operations work in `/srv/sandbox`.
+"""
+
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from writ_contracts.errors import Conflict
+from writ_documents.atomic_files import write_atomically
+from writ_documents.readers import read_agents
+from writ_installation.files import create, ssh_keys
+from writ_installation.files.create import Machine
+from writ_installation.files.home import Home
+from writ_installation.nats.server import Address, plan, sizes
+from writ_nats_server.cluster import Routes, TlsFiles
+from writ_nats_server.config import render
+
+SERVERS = ("nats", "nats-2", "nats-3")
+"""Their names in the network of the containers; a cluster has all of them."""
+CLIENT_PORT, MONITOR_PORT = 4222, 8222
+STORE = "/data"
+SANDBOX = Machine(name="sandbox", folder=Path("/srv/sandbox"))
+FOLDERS = ("config", "joined")
+"""What people write, and what the keeper does, each to be mounted by itself."""
+POOLS = ("ssh",)
+"""Pools that there are agents of before the first target."""
+ROUTES = TlsFiles(ca="/etc/nats/routes.crt", certificate="/etc/nats/routes.crt", key="/run/secrets/routes.key")
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container, whose network decides who reaches it
+
+
+def init(root: Path, servers: int) -> Home:
+    """Makes whatever is missing. Raises Conflict where the folder is an installation of `writ up`."""
+    if (root / "principals.yaml").exists() or (root / "site.yaml").exists():
+        raise Conflict(f"{root} is an installation that runs without containers: name another folder with --home")
+    for name in FOLDERS:
+        (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    home = Home(root)
+    home.make_folders()
+    create.make_files(home, SANDBOX)
+    create.add_missing_pools(home)
+    home.sandbox.mkdir(mode=0o700, exist_ok=True)
+    ssh_keys.make_folder(home)
+    home.tokens.mkdir(mode=0o700, exist_ok=True)
+    home.enrolled.mkdir(mode=0o700, exist_ok=True)
+    known = {agent.pool for agent in read_agents(home.agents).agents}
+    for pool in POOLS:
+        if pool not in known:
+            create.add_pool(home, pool)
+    grafana = home.keys / "grafana.password"
+    if not grafana.exists():
+        write_atomically(grafana, secrets.token_urlsafe(18).encode())
+    _prepare_servers(home, servers)
+    return home
+
+
+def _prepare_servers(home: Home, servers: int) -> None:
+    kept = sizes(home, servers).replicas
+    if kept != servers:
+        raise Conflict(f"this installation has {kept} NATS servers, for good: {home.sizes} says so")
+    home.servers.mkdir(mode=0o700, exist_ok=True)
+    key = home.keys / "routes.key"
+    if not key.exists():
+        from writ_installation.nats.cluster_certificate import for_servers  # noqa: PLC0415 - it takes longer than all else
+
+        made = for_servers(SERVERS)
+        write_atomically(key, made.private)
+        write_atomically(home.servers / "routes.crt", made.public)
+    for name in SERVERS:
+        (home.nats / name).mkdir(mode=0o700, exist_ok=True)
+    write_servers(home)
+
+
+def names(home: Home) -> tuple[str, ...]:
+    """The servers of this installation."""
+    return SERVERS[: sizes(home).replicas]
+
+
+def write_servers(home: Home) -> bool:
+    """Each server's configuration, as the files have it now; whether any of them is new."""
+    wanted = configurations(home)
+    changed = {path: text for path, text in wanted.items() if not path.exists() or path.read_text() != text}
+    for path, text in changed.items():
+        write_atomically(path, text.encode())
+    return bool(changed)
+
+
+def configurations(home: Home) -> dict[Path, str]:
+    """By file."""
+    servers = names(home)
+    one = plan(home, Address(host=EVERYWHERE, port=CLIENT_PORT, monitor_port=MONITOR_PORT))
+    routes = Routes(peers=servers, tls=ROUTES) if len(servers) > 1 else None
+    return {
+        home.servers / f"{name}.conf": render(replace(one, server_name=name, store_dir=STORE, routes=routes))
+        for name in servers
+    }
+
+
+def environment(home: Home) -> dict[str, str]:
+    """What docker-compose.yml needs to know, and nothing secret."""
+    servers = names(home)
+    values = {
+        "WRIT_UID": str(os.getuid()),
+        "WRIT_GID": str(os.getgid()),
+        "WRIT_POLICY_KEY": home.public("policy"),
+        "WRIT_NATS_URL": ",".join(f"nats://{name}:{CLIENT_PORT}" for name in servers),
+    }
+    return {**values, "COMPOSE_PROFILES": "cluster"} if len(servers) > 1 else values
+
+
+def write_environment(path: Path, values: Mapping[str, str]) -> None:
+    """These variables in compose's `.env`; its other lines stay."""
+    path = path.absolute()
+    before = path.read_text().splitlines() if path.exists() else []
+    kept: Iterable[str] = (line for line in before if line.partition("=")[0].strip() not in values)
+    ours = (f"{name}={value}" for name, value in values.items())
+    write_atomically(path, "".join(f"{line}\n" for line in (*kept, *ours)).encode())

@@ -1,0 +1,105 @@
+"""What `writ up` does for its own NATS server, for others: users, accounts and streams follow the files.
+
+It has the keys `bootstrap`, `sys` and `keeper`, no other. Where the files are wrong, what was there before stays.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from writ_bus.errors import BusError
+from writ_bus.nats.bus import connect
+from writ_bus.nats.connection import TlsOptions
+from writ_bus.nats.monitoring import reload_all
+from writ_contracts.errors import ConfigError
+from writ_documents.readers import read_agents
+from writ_installation.files import list_edits, tokens
+from writ_installation.files.home import Home
+from writ_installation.nats.server import address_of, configuration, make_streams, options_of
+from writ_installation.provisioner.enrolment_endpoint import Door
+from writ_installation.provisioner.folders import write_servers
+from writ_runtime.health import Check
+from writ_runtime.logs import Log
+from writ_runtime.watched_file import stamp
+
+LOOK_SECONDS = 0.5
+PATIENT_SECONDS = 5.0
+_log = Log("writ.keeper")
+
+
+class Keeper:
+    """`follow` it until cancelled; `checks` say whether all is as the files want it."""
+
+    def __init__(self, home: Home, url: str, tls: TlsOptions | None) -> None:
+        self._home = home
+        self._url = url
+        self._tls = tls
+        self._door = Door(home, tls)
+        self._seen: list[object] | None = None
+        self._reload_due = True
+        self._problem: str | None = "not made yet"
+        self.settled = asyncio.Event()
+        """Set once all has been as the files want it."""
+
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        """By name."""
+        return {"servers": self._check}
+
+    async def _check(self) -> str | None:
+        return self._problem
+
+    async def follow(self) -> None:
+        """Looks twice a second whether a file changed, and tries again what did not go well."""
+        while True:
+            now = self._files()
+            if now != self._seen or self._problem is not None:
+                await self._try(now)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _files(self) -> list[object]:
+        """What changes when a file does, or a token is made, used or taken back, or expires."""
+        home = self._home
+        stamps = (stamp(path) for path in (home.principals, home.agents, home.leaves, home.sizes, home.public_file))
+        return [*stamps, *(token.id for token in tokens.good(home, time.time()))]
+
+    async def close(self) -> None:
+        """Lets no agent in any more."""
+        await self._door.close()
+
+    async def _try(self, now: list[object]) -> None:
+        try:
+            await self._settle()
+        except (BusError, ConfigError, OSError) as error:
+            if str(error) != self._problem:
+                _log.warning("keeper.not_settled", error=str(error))
+            self._problem = str(error)
+            return
+        _log.info("keeper.settled")
+        self.settled.set()
+        self._seen, self._problem = now, None
+
+    async def _settle(self) -> None:
+        """A server that is started reads its file by itself; one that runs is told."""
+        self._reload_due = _write(self._home) or self._reload_due
+        if self._reload_due:
+            bus = await connect(options_of(self._home, "sys", self._url, self._tls, wait=PATIENT_SECONDS))
+            try:
+                await reload_all(bus)
+            finally:
+                await bus.drain(1.0)
+            self._reload_due = False
+        pools = {agent.pool for agent in read_agents(self._home.agents).agents}
+        await make_streams(self._home, self._url, sorted(pools), self._tls)
+        await self._door.open(self._url)
+
+
+def _write(home: Home) -> bool:
+    """The servers' configurations, as the files have them now; whether any of them is new."""
+    if home.site is None:
+        return write_servers(home)
+    wanted = configuration(home, address_of(home.site)).encode()
+    if home.server_config.exists() and home.server_config.read_bytes() == wanted:
+        return False
+    list_edits.save(home.server_config, wanted)
+    return True

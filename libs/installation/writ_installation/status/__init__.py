@@ -1,0 +1,1 @@
+"""A running installation observed and controlled from outside."""

@@ -1,0 +1,217 @@
+"""A running house, seen and told from outside: status, restart, down, and the start of one that goes on by itself."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from msgspec import Struct
+
+from writ_bus.errors import BusError
+from writ_bus.nats.bus import connect
+from writ_bus.port import Usage
+from writ_client.context import tls_of
+from writ_contracts.errors import Invalid, TimedOut, Unreachable
+from writ_installation.files.home import Home
+from writ_installation.files.lock import holder
+from writ_installation.nats.server import options_of
+from writ_installation.processes.child import quoted
+from writ_installation.processes.readiness import probe, read_run_file
+from writ_installation.processes.report import HouseReport, ProcessReport, read_report
+from writ_installation.processes.services import MODULE
+from writ_installation.status.foreign_processes import Place, asked, places
+from writ_installation.status.server_url import running_url
+
+DOWN_WITHIN = 90.0
+UP_WITHIN = 90.0
+RESTART_WITHIN = 90.0
+PAUSE = 0.05
+
+
+class ProcessStatus(Struct, frozen=True, kw_only=True):
+    """One process as it answers now; `failing` has a reason for each check that is not well."""
+
+    name: str
+    ready: bool
+    state: str
+    pid: int | None
+    restarts: int
+    health_port: int | None = None
+    failing: dict[str, str] = {}
+
+
+class HouseStatus(Struct, frozen=True, kw_only=True):
+    """The whole house. `journal` is None where NATS does not answer; `pid` and `started_at` are those of `writ up`.
+    `problem`: why what was changed in the files last is not in force; what was before is.
+    """
+
+    home: str
+    state: str
+    pid: int | None = None
+    url: str
+    started_at: float | None = None
+    ready: bool
+    processes: list[ProcessStatus]
+    journal: Usage | None
+    problem: str = ""
+
+
+def running(home: Home) -> HouseReport:
+    """What the supervisor says of itself; raises Unreachable where none is running."""
+    if home.split:
+        raise Unreachable(f"the services of {home.root} are started by the system: systemctl status 'writ-*'")
+    report = read_report(home.house_file)
+    if holder(home.lock) is None or report is None:
+        raise Unreachable(f"Writ is not up on {home.root}")
+    return report
+
+
+async def status(home: Home, environ: Mapping[str, str]) -> HouseStatus:
+    """Every process asked now. Raises Unreachable where no house is running, ConfigError."""
+    if others := await places(home, environ):
+        return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "")
+    report = running(home)
+    processes = await asyncio.gather(*(_status(home, one) for one in report.processes))
+    journal = await _journal(home, report.url)
+    return HouseStatus(
+        home=str(home.root),
+        state=report.state,
+        pid=report.pid,
+        url=report.url,
+        started_at=report.started_at,
+        ready=report.state == "ready" and journal is not None and all(one.ready for one in processes),
+        processes=processes,
+        journal=journal,
+        problem=report.problem,
+    )
+
+
+async def _status_of(home: Home, others: Sequence[Place], url: str) -> HouseStatus:
+    """Of processes that others start."""
+    seen = await asyncio.gather(*map(asked, others))
+    processes = [
+        ProcessStatus(
+            name=place.name,
+            pid=None,
+            restarts=0,
+            ready=one.ready,
+            state=one.status,
+            health_port=place.port,
+            failing=one.failing,
+        )
+        for place, one in zip(others, seen, strict=True)
+        if one is not None
+    ]
+    journal = await _journal(home, url)
+    ready = journal is not None and all(one.ready for one in processes)
+    state = "ready" if ready else "not ready"
+    return HouseStatus(home=str(home.root), state=state, url=url, ready=ready, processes=processes, journal=journal)
+
+
+async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
+    if process.name == "nats":  # whether it serves is seen by the journal's being read
+        return ProcessStatus(
+            name=process.name,
+            pid=process.pid,
+            restarts=process.restarts,
+            ready=process.pid is not None,
+            state=process.state,
+        )
+    path = home.run / f"{process.name}.json"
+    found, readiness = read_run_file(path, process.pid), await probe(path, process.pid)
+    return ProcessStatus(
+        name=process.name,
+        pid=process.pid,
+        restarts=process.restarts,
+        ready=readiness.ready,
+        state=readiness.status if process.state in ("ready", "starting") else process.state,
+        health_port=found.health_port if found else None,
+        failing=readiness.failing,
+    )
+
+
+async def _journal(home: Home, url: str) -> Usage | None:
+    try:
+        bus = await connect(options_of(home, "status", url, tls_of(os.environ)))
+    except BusError:
+        return None
+    try:
+        return await bus.journal.usage()
+    except BusError:
+        return None
+    finally:
+        await bus.drain(1.0)
+
+
+async def down(home: Home, within: float = DOWN_WITHIN) -> None:
+    """Asks the supervisor to end, and returns when all is gone. Raises Unreachable where none runs, TimedOut."""
+    pid = holder(home.lock)
+    if pid is None:
+        raise Unreachable(f"Writ is not up on {home.root}")
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + within
+    while holder(home.lock) is not None:
+        if time.monotonic() > deadline:
+            raise TimedOut(f"process {pid} is still there after {within:g} s (log: {home.log / 'up.log'})")
+        await asyncio.sleep(PAUSE)
+
+
+def to_restart(home: Home, names: Sequence[str]) -> list[str]:
+    """The processes of these names, or all but NATS. Raises Invalid for one that there is not, Unreachable."""
+    known = [one.name for one in running(home).processes]
+    if unknown := [name for name in names if name not in known]:
+        raise Invalid(f"no process {unknown[0]} is here: there are {', '.join(known)}")
+    return list(names) or [name for name in known if name != "nats"]
+
+
+async def restart(home: Home, name: str, within: float = RESTART_WITHIN) -> int:
+    """Asks one process to end, in order, and returns the next one's id once that is ready. Raises TimedOut."""
+    before = _process(home, name).pid
+    if before is not None:
+        with suppress(ProcessLookupError):  # it died just now, which is as good
+            os.kill(before, signal.SIGTERM)
+    deadline = time.monotonic() + within
+    while (now := _process(home, name)).state != "ready" or now.pid is None or now.pid == before:
+        if time.monotonic() > deadline:
+            raise TimedOut(f"{name} is not ready again after {within:g} s{quoted(home.log / f'{name}.log')}")
+        await asyncio.sleep(PAUSE)
+    return now.pid
+
+
+def _process(home: Home, name: str) -> ProcessReport:
+    return next(one for one in running(home).processes if one.name == name)
+
+
+async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN) -> HouseReport:
+    """Starts `writ up` in a session of its own, and returns when it is ready; else Unreachable with its last words, or
+    Invalid where it ended with status 2: somebody's mistake.
+    """
+    home.make_folders()
+    log = home.log / "up.log"
+    with log.open("ab") as output:
+        before = output.tell()
+        process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
+            [*MODULE, "writ_client", "up", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + within
+    while (report := read_report(home.house_file)) is None or report.pid != process.pid or report.state != "ready":
+        if process.poll() is not None:
+            kind = Invalid if process.returncode == 2 else Unreachable
+            raise kind(f"writ up ended with status {process.returncode}{quoted(log, since=before)}")
+        if time.monotonic() > deadline:
+            process.terminate()
+            raise Unreachable(f"writ up is not ready after {within:g} s{quoted(log, since=before)}")
+        await asyncio.sleep(PAUSE)
+    return report
+
+
+def usage_share(usage: Usage) -> float:
+    """How full the journal is, 0 to 1."""
+    return usage.bytes / usage.max_bytes if usage.max_bytes > 0 else 0.0

@@ -1,0 +1,19 @@
+"""Where the NATS server of an installation is, for who has its folder."""
+
+from writ_installation.files.home import Home
+from writ_installation.files.lock import holder
+from writ_installation.nats.server import address_of
+from writ_installation.processes.report import read_report
+
+
+def running_url(home: Home) -> str | None:
+    """For clients on this machine; None where nothing says that it is running."""
+    if home.site is not None and home.split:
+        return address_of(home.site).url
+    report = read_report(home.house_file)
+    return report.url if report is not None and holder(home.lock) is not None else None
+
+
+def public_url(home: Home) -> str | None:
+    """For other hosts, as `writ init` was told; else as `running_url`."""
+    return home.site.url if home.site is not None else running_url(home)

@@ -1,0 +1,1 @@
+"""`writ up`: starts the processes of an installation, restarts them, and stops them in order."""

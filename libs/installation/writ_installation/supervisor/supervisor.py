@@ -1,0 +1,273 @@
+"""`writ up`: NATS, then the services, kept running and in step with the files, and all of it down again in order.
+
+Read `House.run` from top to bottom. Nothing that it starts outlives it, however it ends.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from itertools import count
+
+from msgspec import Struct, structs
+
+from writ_bus.errors import BusError
+from writ_client.context import tls_of
+from writ_contracts.errors import ConfigError, Conflict, Unreachable
+from writ_documents.readers import read_agents, read_inventory
+from writ_installation.files import tokens
+from writ_installation.files.create import add_missing_pools, found
+from writ_installation.files.home import Home
+from writ_installation.files.lock import held
+from writ_installation.nats.server import (
+    LOOPBACK,
+    Address,
+    BundledServer,
+    ExternalServer,
+    Server,
+    free_port,
+    hint,
+    make_streams,
+)
+from writ_installation.processes import services
+from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
+from writ_installation.processes.report import HouseReport, ProcessReport, write_report
+from writ_installation.provisioner.enrolment_endpoint import Door
+from writ_installation.supervisor.companion_task import beside, unless
+from writ_installation.supervisor.log_output import follow
+from writ_runtime.service import no_core_files
+from writ_runtime.signals import Stop
+from writ_runtime.watched_file import stamp
+
+LOOK_SECONDS = 0.5
+Say = Callable[[str], None]
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """How a house is to be. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
+
+    `health_port`: that of the first process, the others follow in order; 0: each takes a free one.
+    """
+
+    nats_port: int = 4222
+    health_port: int = 0
+    listen: str = LOOPBACK
+    replicas: services.Replicas = services.Replicas()
+    nats_url: str | None = None
+    without_agents: frozenset[str] = frozenset()
+    verbose: bool = False
+    look_seconds: float = LOOK_SECONDS
+    start_seconds: float = START_SECONDS
+    stop_seconds: float = STOP_SECONDS
+
+
+class House:
+    """One installation while it is up."""
+
+    def __init__(
+        self, home: Home, options: Options, environ: Mapping[str, str], say: Say, table: services.Table | None = None
+    ) -> None:
+        self._home = home
+        self._options = options
+        self._environ = environ
+        self._say = say
+        self._table = table or services.Table()
+        self._ssh_keys = services.ssh_keys(home, environ)
+        self._children: list[Child] = []
+        self._server: Server | None = None
+        self._door = Door(home, tls_of(environ))
+        self._state, self._problem = "starting", ""
+        self._health_ports = count(options.health_port)
+        self._began = time.time()
+        self._reported: HouseReport | None = None
+
+    async def run(self, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
+        """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
+        if self._home.split:
+            raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
+        os.umask(0o077)  # what any of its processes writes is for the owner alone, unless it says otherwise
+        no_core_files()
+        self._home.make_folders()
+        with held(self._home.lock):
+            first = found(self._home)
+            if first:
+                self._say(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
+            self._server = self._make_server()
+            async with beside(follow(self._home.log, print) if self._options.verbose else None):
+                try:
+                    await self._work(self._server, stop, on_ready)
+                finally:
+                    self._say("stopping")
+                    await self._down()
+
+    async def _work(self, server: Server, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
+        seen = self._files()  # before they are read: what changes during the start is a change, too
+        await unless(stop, self._start(server))
+        if not stop.asked:
+            self._state = "ready"
+            on_ready(self._report())
+            async with beside(self._follow(server, seen)):
+                await stop.wait()
+
+    def _make_server(self) -> Server:
+        options = self._options
+        if options.nats_url is not None:
+            return ExternalServer(self._home, options.nats_url, self._say)
+        if options.listen != LOOPBACK:
+            self._say(f"NATS listens on {options.listen} without TLS: let that be a network of your own, or a tunnel")
+        return BundledServer(self._home, self._address(), self._say, self._environ)
+
+    def _address(self) -> Address:
+        listen = self._options.listen
+        port = self._options.nats_port or free_port(listen)
+        return Address(host=listen, port=port, monitor_port=free_port())
+
+    async def _serve(self, server: Server) -> None:
+        """Somebody may take a port that we chose between our look and its start: then there is another."""
+        try:
+            await server.start()
+        except Unreachable:
+            if not isinstance(server, BundledServer):
+                raise
+            server.move(self._address())
+            await server.start()
+
+    async def _start(self, server: Server) -> None:
+        self._report()
+        await self._serve(server)
+        try:
+            pools = {agent.pool for agent in read_agents(self._home.agents).agents}
+            await make_streams(self._home, server.url, sorted(pools), tls_of(self._environ))
+        except BusError as error:
+            raise Unreachable(hint(error, server)) from error
+        wanted = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
+        wanted += self._agents(server, self._pools_here())
+        await self._start_children(wanted)
+        await self._open(server)
+
+    async def _open(self, server: Server) -> None:
+        try:
+            await self._door.open(server.url)
+        except BusError as error:
+            self._say(f"agents cannot enrol: {hint(error, server)}")
+
+    async def _start_children(self, wanted: list[services.Service]) -> None:
+        started = [self._child(self._with_health_port(service)) for service in wanted]
+        self._children += started
+        try:
+            async with asyncio.TaskGroup() as group:
+                for child in started:
+                    group.create_task(self._start_child(child))
+        except BaseException:
+            await self._stop_children(started)
+            raise
+
+    async def _stop_children(self, children: list[Child]) -> None:
+        await asyncio.gather(*(child.stop() for child in children))
+        self._children = [child for child in self._children if child not in children]
+
+    def _with_health_port(self, service: services.Service) -> services.Service:
+        if not self._options.health_port:
+            return service
+        return structs.replace(service, env={**service.env, "WRIT_HEALTH_PORT": str(next(self._health_ports))})
+
+    def _child(self, service: services.Service) -> Child:
+        start, stop = self._options.start_seconds, self._options.stop_seconds
+        return Child(service, self._home, self._environ, self._say, start_seconds=start, stop_seconds=stop)
+
+    async def _start_child(self, child: Child) -> None:
+        await child.start()
+        self._say(f"{child.name} is ready (process {child.pid})")
+        self._report()
+
+    def _pools_here(self) -> dict[str, str]:
+        """The pools that are served here and for which backend, unless their agents are run by others."""
+        here = services.served_here(read_inventory(self._home.inventory).targets, self._ssh_keys)
+        return {pool: backend for pool, backend in here.items() if pool not in self._options.without_agents}
+
+    def _agents(self, server: Server, pools: Mapping[str, str]) -> list[services.Service]:
+        return services.agents(
+            self._table, self._home, server.url, pools, self._ssh_keys, self._options.replicas.agents
+        )
+
+    async def _follow(self, server: Server, seen: list[object]) -> None:
+        while True:
+            await asyncio.sleep(self._options.look_seconds)
+            self._report()
+            now = self._files()
+            if now == seen:
+                continue
+            try:
+                await self._adapt(server)
+                seen, self._problem = now, ""
+            except ConfigError as error:
+                seen = now
+                self._not_taken_in(f"nothing changed, since a file is wrong: {error}")
+            except (BusError, Unreachable, OSError, ExceptionGroup) as error:
+                self._not_taken_in(f"a change could not be taken in, trying again: {_reason(error)}")
+
+    def _not_taken_in(self, problem: str) -> None:
+        self._problem = problem
+        self._say(problem)
+
+    def _files(self) -> list[object]:
+        """What changes when a file of the owner's does, or a token is made, used or taken back, or expires."""
+        home = self._home
+        paths = (home.inventory, home.principals, home.agents, home.leaves, self._ssh_keys)
+        return [*map(stamp, paths), *(token.id for token in tokens.good(self._home, time.time()))]
+
+    async def _adapt(self, server: Server) -> None:
+        """Users, accounts, consumers and local agents as the files want them."""
+        before = {agent.pool for agent in read_agents(self._home.agents).agents}
+        added = set(add_missing_pools(self._home))
+        if await server.adapt():
+            self._say("principals and pools are as in the files again")
+        known = before | added
+        await make_streams(self._home, server.url, sorted(known), tls_of(self._environ))
+        await self._open(server)
+        # A pool that came into the inventory since then has no key and no account yet: its turn is the next round.
+        here = {pool: backend for pool, backend in self._pools_here().items() if pool in known}
+        wanted = {service.name: service for service in self._agents(server, here)}
+        gone = [child for child in self._children if child.name.startswith("agent-") and child.name not in wanted]
+        for child in gone:
+            self._say(f"{child.name} is not wanted any more: stopping it")
+        await self._stop_children(gone)
+        running = {child.name for child in self._children}
+        await self._start_children([service for name, service in wanted.items() if name not in running])
+
+    async def _down(self) -> None:
+        self._state = "stopping"
+        self._report()
+        await self._door.close()
+        for level in sorted({child.service.stop_at for child in self._children}):
+            children = [child for child in self._children if child.service.stop_at == level]
+            await self._stop_children(children)
+        if self._server is not None:
+            await self._server.stop()
+        self._home.house_file.unlink(missing_ok=True)
+
+    def _report(self) -> HouseReport:
+        assert self._server is not None  # noqa: S101 - made before anything is reported
+        bundled = [self._server] if isinstance(self._server, BundledServer) else []
+        report = HouseReport(
+            pid=os.getpid(),
+            state=self._state,
+            problem=self._problem,
+            url=self._server.url,
+            started_at=self._began,
+            external=isinstance(self._server, ExternalServer),
+            processes=[*map(_process, bundled), *map(_process, self._children)],
+        )
+        if report != self._reported:
+            write_report(self._home.house_file, report)
+            self._reported = report
+        return report
+
+
+def _process(one: BundledServer | Child) -> ProcessReport:
+    name = one.name if isinstance(one, Child) else "nats"
+    return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts)
+
+
+def _reason(error: Exception) -> str:
+    return _reason(error.exceptions[0]) if isinstance(error, ExceptionGroup) else str(error)

@@ -1,0 +1,255 @@
+"""The NATS server's configuration, made from the registry of subjects: who may publish and listen to what.
+
+Every party has an account of its own: each principal, each pool of agents, policy, audit, status; executors are in
+CORE, with JetStream. A reply subject is not checked against anybody's permissions: within one account, whoever may ask
+can have the answer (JetStream's as well) published on any subject. Across accounts it stays with who asked. What passes
+between two accounts is exactly what the registry says.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct, field
+
+from writ_bus.nats.jetstream import leader_of
+from writ_bus.nats.journal import USAGE
+from writ_bus.nats.monitoring import ASKED
+from writ_contracts import subjects
+from writ_contracts.registry import CHANNELS, Channel, Role, Style
+from writ_contracts.subjects import inbox_prefix
+from writ_nats_server.accounts import Accounts, pool_account, principal_account, token_account
+from writ_nats_server.cluster import Routes, cluster_block, tls_block
+from writ_nats_server.cluster import TlsFiles as TlsFiles
+from writ_nats_server.config_file import AnyServer, server_file
+from writ_nats_server.jetstream_permissions import JOURNAL_INFO, under_another_name, under_their_own_name
+from writ_nats_server.leaf import Listener, keep_apart, listener_block, next_of
+
+CORE = "CORE"
+STATUS = "STATUS"
+SYSTEM = "SYS"
+ANSWER_WITHIN = "60s"
+MAX_FILE, UNBOUNDED = 1 << 60, -1
+"""Of a server, whose own choice is three quarters of what is free when it starts, and of the account. The sizes of the
+streams are what keeps all of them below the disk. A bound that followed those would be below what they may hold just
+when one is to hold less, or a full journal more for its archive, and NATS refuses that.
+"""
+
+SERVICES = {Role.EXECUTOR: CORE, Role.POLICY: "POLICY", Role.AUDIT: "AUDIT", Role.KEEPER: "KEEPER"}
+DISCOVERY = ("$SRV.PING", "$SRV.INFO", "$SRV.STATS")
+SERVER_READERS = ("AUDIT",)
+"""Accounts that may ask how the servers are. The system account answers these two questions and no other."""
+
+
+class ServerPlan(AnyServer, frozen=True, kw_only=True):
+    """What one nats-server is to be. Keys are the public ones (U…); several for one role or pool share its rights."""
+
+    store_dir: str
+    bootstrap: str
+    system: str
+    status: str
+    roles: Mapping[Role, Sequence[str]]
+    """The keys of executor, policy, audit and keeper."""
+    principals: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    scanners: Collection[str] = ()
+    """Those of the principals that may report what they find."""
+    pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    """The keys of the one-time tokens that are good now, by their ids."""
+    tls: TlsFiles | None = None
+    routes: Routes | None = None
+    """The cluster that it is part of."""
+    leaf: Listener | None = None
+    links: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By pool, the keys of the links to leaf nodes that its agents connect to."""
+
+
+class Rights(Struct, frozen=True):
+    """What one user may do, and nothing else."""
+
+    publish: list[str]
+    subscribe: list[str]
+    answers: bool = False
+
+
+class Party(Struct, frozen=True, kw_only=True):
+    """Those who share an account and its rights. `name` is that of their service and inbox."""
+
+    role: Role
+    also: Role | None = None
+    """A second one, whose channels are theirs too."""
+    account: str
+    name: str
+    keys: Sequence[str]
+    tokens: dict[str, str] = field(default_factory=dict)
+    """What stands for `{principal}`, `{pool}` or `{token}` in their subjects."""
+
+    def subjects(self, channels: Iterable[Channel]) -> list[str]:
+        """Theirs, of these families."""
+        return [one.subject(**self.tokens) for one in channels]
+
+    def sends(self, channel: Channel) -> bool:
+        """Whether it is theirs to send on."""
+        return self.role in channel.senders or (self.also is not None and self.also in channel.senders)
+
+    @property
+    def sent(self) -> list[str]:
+        """What they publish."""
+        return self.subjects(one for one in CHANNELS if self.sends(one))
+
+    @property
+    def heard(self) -> list[str]:
+        """What they listen to; streams are read otherwise."""
+        return self.subjects(one for one in CHANNELS if self.role in one.receivers and one.style is not Style.STREAM)
+
+    @property
+    def is_service(self) -> bool:
+        """Whether they answer, and can be discovered."""
+        return self.role not in (Role.PRINCIPAL, Role.ENROLLER)
+
+
+def parties(plan: ServerPlan) -> list[Party]:
+    """Everybody whom the registry knows."""
+    services = [
+        Party(role=role, account=account, name=role.value, keys=plan.roles.get(role, ()))
+        for role, account in SERVICES.items()
+    ]
+    principals = [
+        Party(role=Role.PRINCIPAL, also=also, account=principal_account(who), name=who, keys=keys, tokens=tokens)
+        for who, keys in plan.principals.items()
+        for also, tokens in [(Role.SCANNER if who in plan.scanners else None, {"principal": who})]
+    ]
+    pools = [
+        Party(role=Role.AGENT, account=pool_account(pool), name=f"agent-{pool}", keys=keys, tokens={"pool": pool})
+        for pool, keys in plan.pools.items()
+    ]
+    tokens = [
+        Party(role=Role.ENROLLER, account=token_account(one), name=f"enrol-{one}", keys=[key], tokens={"token": one})
+        for one, key in plan.tokens.items()
+    ]
+    return services + principals + pools + tokens
+
+
+def _discovered(service: str) -> list[str]:
+    return [subject for verb in DISCOVERY for subject in (verb, f"{verb}.{service}", f"{verb}.{service}.*")]
+
+
+def rights(party: Party) -> Rights:
+    """What each key of the party may do."""
+    listen = [*party.heard, f"{inbox_prefix(party.name)}.>", *(_discovered(party.name) if party.is_service else ())]
+    servers = ASKED if party.account in SERVER_READERS else ()
+    asked = [*under_their_own_name(party.role, party.tokens), *under_another_name(party.role), *servers]
+    return Rights(_unique([*party.sent, *asked]), _unique(listen), answers=party.is_service)
+
+
+def status_rights() -> Rights:
+    """Sees which services are there, and how full the journal is."""
+    return Rights([USAGE, *DISCOVERY, *(f"{verb}.>" for verb in DISCOVERY)], [f"{inbox_prefix('status')}.>"])
+
+
+def bootstrap_rights() -> Rights:
+    """Makes streams and consumers, takes and restores their snapshots, and asks where a journal ends that it closed."""
+    asked = ["$JS.API.>", "$JS.SNAPSHOT.>", leader_of("*"), subjects.JOURNAL_CLOSED]
+    return Rights(asked, [f"{inbox_prefix('bootstrap')}.>"])
+
+
+def _unique(subjects: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(subjects))
+
+
+def render(plan: ServerPlan) -> str:
+    """The configuration file. Whoever adds a principal or pool renders it anew and reloads the server."""
+    settings: dict[str, Any] = {
+        # Without `always` acknowledged events are lost when the power goes.
+        "jetstream": {
+            "store_dir": plan.store_dir,
+            "max_file_store": MAX_FILE,
+            "sync_interval": "always",
+            "strict": True,
+        },
+        "accounts": _accounts(plan),
+        "system_account": SYSTEM,
+    }
+    if plan.tls:
+        settings["tls"] = tls_block(plan.tls)
+    if plan.routes:
+        settings["cluster"] = cluster_block(plan.routes)
+    if plan.leaf:
+        settings["leafnodes"] = listener_block(plan.leaf)
+    return server_file(plan, settings)
+
+
+def _accounts(plan: ServerPlan) -> dict[str, Any]:
+    accounts, everybody = Accounts(), parties(plan)
+    accounts.add(CORE, user(plan.bootstrap, bootstrap_rights()))
+    accounts.add(STATUS, user(plan.status, status_rights()))
+    for party in everybody:
+        accounts.add(party.account, *(user(key, rights(party)) for key in party.keys))
+    for party in everybody:
+        _connect(accounts, party, everybody)
+        _lend(accounts, party)
+    accounts.service(CORE, STATUS, JOURNAL_INFO, share=True, known_as=USAGE)
+    accounts.add(SYSTEM, {"nkey": plan.system})
+    for account in SERVER_READERS:
+        for subject, asked in ASKED.items():
+            accounts.service(SYSTEM, account, asked, many=True, known_as=subject)
+    for party in everybody:
+        if party.role is Role.AGENT:
+            _link(accounts, party, plan.links.get(party.tokens["pool"], ()))
+    accounts.blocks[CORE]["jetstream"] = {"max_file": UNBOUNDED, "max_memory": 0}
+    if plan.leaf:
+        keep_apart(accounts.blocks, {key for keys in plan.links.values() for key in keys})
+    return accounts.blocks
+
+
+def _link(accounts: Accounts, party: Party, keys: Sequence[str]) -> None:
+    """The rights of its agents, with a pull under its other name."""
+    if keys:
+        pull, known_as = renamed(party)
+        accounts.add(party.account, *(user(key, link_rights(party)) for key in keys))
+        accounts.service(CORE, party.account, pull, many=True, known_as=known_as)
+
+
+def _connect(accounts: Accounts, party: Party, everybody: Sequence[Party]) -> None:
+    """Let the others reach `party` as the registry says."""
+    named = party.role is Role.PRINCIPAL  # what agents send is signed, and says itself who they are
+    for channel in CHANNELS:
+        if channel.style is Style.REPUBLISH and party.role in channel.receivers:
+            accounts.stream(CORE, party.account, channel.subject(**party.tokens))
+        if channel.style in (Style.REQUEST, Style.PUBLISH) and party.sends(channel):
+            for other in everybody:
+                if other.role in channel.receivers:
+                    subject = channel.subject(**{**party.tokens, **other.tokens})
+                    accounts.service(other.account, party.account, subject, share=named)
+        if channel.style is Style.STREAM and party.role in channel.senders:
+            accounts.service(CORE, party.account, channel.subject())
+    if party.is_service:
+        for subject in _discovered(party.name):
+            accounts.service(party.account, STATUS, subject, many=True)
+
+
+def _lend(accounts: Accounts, party: Party) -> None:
+    """Let the party use its part of JetStream."""
+    for subject in under_their_own_name(party.role, party.tokens):
+        accounts.service(CORE, party.account, subject, many=True)
+    for name, subject in under_another_name(party.role).items():
+        accounts.service(CORE, party.account, subject, share=True, known_as=name)
+
+
+def renamed(pool: Party) -> tuple[str, str]:
+    """What a pull is called, and what on a link."""
+    pull, *_ = under_their_own_name(pool.role, pool.tokens)
+    return pull, next_of(pool.tokens["pool"])
+
+
+def link_rights(pool: Party) -> Rights:
+    """Those of the pool's agents, with a pull under its other name."""
+    own, (pull, known_as) = rights(pool), renamed(pool)
+    return Rights([known_as if one == pull else one for one in own.publish], own.subscribe, answers=own.answers)
+
+
+def user(key: str, rights: Rights) -> dict[str, Any]:
+    """As the configuration has it."""
+    permissions: dict[str, Any] = {"publish": {"allow": rights.publish}, "subscribe": {"allow": rights.subscribe}}
+    if rights.answers:
+        permissions["allow_responses"] = {"max": 1, "expires": ANSWER_WITHIN}
+    return {"nkey": key, "permissions": permissions}

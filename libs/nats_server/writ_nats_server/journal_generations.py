@@ -1,0 +1,133 @@
+"""The beginning of the journal, taken out by the bootstrap user once it is in an archive; sequences go on as they were.
+
+The stream refuses deletes and purges for good, so that its own bound does it: closed to writers (who meet what they
+meet while a cluster elects a leader, and wait), it is told to hold no more events than those that stay, and opened
+again. A crash in between leaves it closed, with or without the range; `journal_as_wanted` opens it, and so does every
+`provision`. Nobody else may change its configuration meanwhile: the caller holds the installation's lock on streams.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from writ_bus.backoff import backoff
+from writ_bus.errors import Conflict, Refused, Unreachable
+from writ_bus.nats.jetstream import call, stored
+from writ_bus.nats.replies import Replies
+from writ_bus.port import Usage
+from writ_contracts import subjects
+from writ_nats_server.streams import Sizes, journal_as_wanted
+
+IN_STEP_WITHIN = 10.0
+ANSWER = 10.0
+NEVER = {"Nats-Expected-Last-Sequence": str(2**63 - 1)}
+_STREAM = subjects.JOURNAL_STREAM
+Step = Callable[[str], None]
+
+
+class State(Struct, frozen=True):
+    """The journal as the server has it. `open`: it takes events; `in_step`: every replica has all of it."""
+
+    usage: Usage
+    open: bool
+    in_step: bool
+
+
+async def state(replies: Replies) -> State:
+    """How it stands."""
+    info = await call(replies, f"STREAM.INFO.{_STREAM}", {})
+    has, config = info["state"], info["config"]
+    usage = Usage(has["bytes"], config["max_bytes"], has["last_seq"], has["messages"], max(has["first_seq"], 1))
+    replicas = (info.get("cluster") or {}).get("replicas") or []
+    in_step = all(one.get("current") and not one.get("lag") for one in replicas)
+    return State(usage, config["subjects"] == [subjects.JOURNAL], in_step)
+
+
+async def take_out(replies: Replies, sizes: Sizes, first: int, last: int, step: Step = lambda _: None) -> State:
+    """Take out what is from `first` to `last`, and nothing else; what had been taken out stays so. Repeat it after a
+    crash.
+
+    `step` is told each step that was taken. Raises Conflict where the journal is not as it must be (it has events
+    before `first`, which would go too), Refused, TimedOut, and Unreachable while a replica is behind.
+    """
+    before = await _in_step(replies)
+    if before.usage.first_sequence < first:
+        raise Conflict(f"the journal begins at {before.usage.first_sequence}, before {first}: nothing is taken out")
+    if before.usage.first_sequence <= last:
+        try:
+            await _shortened(replies, last, step)
+        finally:
+            await journal_as_wanted(replies, sizes)
+    elif not before.open:
+        await journal_as_wanted(replies, sizes)
+    return await state(replies)
+
+
+async def _shortened(replies: Replies, last: int, step: Step) -> None:
+    config = await _config(replies)
+    closed = {**config, "subjects": [subjects.JOURNAL_CLOSED]}
+    await call(replies, f"STREAM.UPDATE.{_STREAM}", closed)
+    step("journal.closed")
+    usage = (await _in_step(replies, await _reached(replies))).usage
+    if usage.messages != usage.last_sequence - usage.first_sequence + 1 or usage.last_sequence <= last:
+        raise Conflict(f"the journal has {usage.messages} events from {usage.first_sequence} to {usage.last_sequence}")
+    shorter = {**closed, "discard": "old", "max_msgs": usage.last_sequence - last}
+    await call(replies, f"STREAM.UPDATE.{_STREAM}", shorter)
+    step("journal.shortened")
+    after = (await _in_step(replies)).usage
+    if after.first_sequence != last + 1:
+        raise Refused(f"the journal begins at {after.first_sequence} now, not at {last + 1}")
+
+
+async def _reached(replies: Replies) -> int:
+    """The sequence of the last event that reached the server before it closed the journal: some wait to be stored, and
+    to take out by count while they do would take out as many more. What is asked here waits behind them, and is
+    refused. A server of a cluster may hear a moment later than the others who takes what is sent there now.
+    """
+    give_up = asyncio.get_running_loop().time() + IN_STEP_WITHIN
+    for pause in backoff():
+        try:
+            answer = await replies.one(subjects.JOURNAL_CLOSED, b"", timeout=ANSWER, headers=NEVER)
+            stored(answer, "the journal's end")
+        except Unreachable:
+            if asyncio.get_running_loop().time() > give_up:
+                raise
+        except Conflict as conflict:
+            if conflict.last is not None:
+                return conflict.last
+            break
+        else:
+            break
+        await asyncio.sleep(pause)
+    raise Refused("the server does not say where the journal ends")
+
+
+async def make_room(replies: Replies, more: int) -> None:
+    """Let it hold `more` bytes besides those that it has, for what must be written before something goes: only until
+    its configuration is as wanted again. Raises Refused where the server has no room for that.
+    """
+    config, has = await _config(replies), (await state(replies)).usage.bytes
+    if has + more > config["max_bytes"]:
+        await call(replies, f"STREAM.UPDATE.{_STREAM}", {**config, "max_bytes": has + more})
+
+
+async def _config(replies: Replies) -> dict[str, Any]:
+    config: dict[str, Any] = (await call(replies, f"STREAM.INFO.{_STREAM}", {}))["config"]
+    return config
+
+
+async def _in_step(replies: Replies, least: int = 0) -> State:
+    """The state once every replica has all of it, up to `least` or later: one that is behind must not be told to hold
+    less.
+    """
+    give_up = asyncio.get_running_loop().time() + IN_STEP_WITHIN
+    for pause in backoff():
+        found = await state(replies)
+        if found.in_step and found.usage.last_sequence >= least:
+            return found
+        if asyncio.get_running_loop().time() > give_up:
+            raise Unreachable("a replica of the journal is behind: nothing is taken out until it has caught up")
+        await asyncio.sleep(pause)
+    raise AssertionError("backoff never ends")

@@ -1,0 +1,66 @@
+"""The configuration of a leaf node at a site that only dials out: agents connect to it, and it to the server of Writ.
+
+It has no JetStream and stores nothing: what agents pull is on the server, and what they send waits in their own spools.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from writ_contracts.registry import Role
+from writ_nats_server.accounts import pool_account
+from writ_nats_server.cluster import TLS_VERSION
+from writ_nats_server.config import Party, link_rights, renamed, user
+from writ_nats_server.config_file import AnyServer, server_file
+
+ENCRYPTED = ("tls://", "wss://")
+
+
+class Link(Struct, frozen=True, kw_only=True):
+    """To the account of one pool. `seed` is the link's private key, `agents` are the public ones of the pool's."""
+
+    pool: str
+    seed: str
+    agents: Sequence[str]
+
+
+class LeafPlan(AnyServer, frozen=True, kw_only=True):
+    """What one leaf node is to be; `hub` is where Writ's servers listen for it, `hub_ca` by what it knows them.
+
+    With `hub_ca`, or a URL that says tls or wss, it links over TLS or not at all; without `hub_ca` it believes whom its
+    host believes.
+    """
+
+    hub: Sequence[str]
+    links: Sequence[Link]
+    hub_ca: str | None = None
+
+
+def render_leaf(plan: LeafPlan) -> str:
+    """The configuration file; there are private keys in it."""
+    settings: dict[str, Any] = {
+        "accounts": {pool_account(link.pool): _account(link) for link in plan.links},
+        "leafnodes": {"reconnect": "1s", "remotes": [_remote(plan, link) for link in plan.links]},
+    }
+    return server_file(plan, settings)
+
+
+def _account(link: Link) -> dict[str, Any]:
+    party = Party(
+        role=Role.AGENT,
+        account=pool_account(link.pool),
+        name=f"agent-{link.pool}",
+        keys=link.agents,
+        tokens={"pool": link.pool},
+    )
+    return {"users": [user(key, link_rights(party)) for key in link.agents], "mappings": dict([renamed(party)])}
+
+
+def _remote(plan: LeafPlan, link: Link) -> dict[str, Any]:
+    remote = {"urls": list(plan.hub), "account": pool_account(link.pool), "nkey": link.seed}
+    if not plan.hub_ca and not any(url.startswith(ENCRYPTED) for url in plan.hub):
+        return remote
+    # Without this block nats-server 2.15 links in the clear if the other side says so, whatever the URL says.
+    ca = {"ca_file": plan.hub_ca} if plan.hub_ca else {}
+    return {**remote, "tls": {**ca, "min_version": TLS_VERSION}}

@@ -1,0 +1,160 @@
+"""The streams and consumers that Writ needs: made by the bootstrap user, and compared with what the server made of it.
+
+An old server drops fields that it does not know without a word, so that what it answers is checked field by field.
+Nothing else ever creates, changes or deletes a stream or a consumer.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from writ_bus.errors import Refused
+from writ_bus.nats.bus import NatsBus
+from writ_bus.nats.jetstream import call
+from writ_bus.nats.replies import Replies
+from writ_contracts import subjects
+
+API_LEVEL = 4
+"""nats-server 2.14: atomic batches and what else we lean on, settled."""
+ACK_WAIT = 10.0
+_SECOND = 1_000_000_000
+STREAM_NOT_FOUND = 10059
+CONSUMER_NOT_FOUND = 10014
+
+
+Bytes = Annotated[int, Meta(ge=1_000_000)]
+"""Of a stream: NATS takes none, or less than none, for any number of them."""
+
+
+class Sizes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much each stream may hold, in bytes; all together below what the disk has."""
+
+    journal: Bytes = 8 << 30
+    params: Bytes = 256 << 20
+    results: Bytes = 512 << 20
+    policies: Bytes = 256 << 20
+    scans: Bytes = 64 << 20
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+
+
+def streams(sizes: Sizes) -> list[dict[str, Any]]:
+    """The configurations wanted."""
+    journal = {
+        "max_bytes": sizes.journal,
+        "max_msgs": -1,  # but while its beginning is taken out: see `generations`
+        "allow_atomic": True,
+        "republish": {"src": subjects.JOURNAL, "dest": subjects.REPUBLISHED},
+    }
+    # A full store refuses new secrets and outputs rather than forget those that somebody still waits for.
+    params = {"discard": "new", "max_bytes": sizes.params}
+    results = {"discard": "old", "max_bytes": sizes.results}
+    kept = {"discard": "new", "deny_delete": True, "deny_purge": True}
+    for_a_while = {"max_msgs_per_subject": 1, "allow_msg_ttl": True}
+    latest = {"max_msgs_per_subject": 1, "discard": "new", "max_bytes": sizes.scans}
+    return [
+        _stream(subjects.JOURNAL_STREAM, subjects.JOURNAL, sizes, {**kept, **journal}),
+        _stream(subjects.POLICIES_STREAM, subjects.POLICIES, sizes, {**kept, "max_bytes": sizes.policies}),
+        _stream(subjects.SCANS_STREAM, subjects.SCANS, sizes, latest),
+        _stream(subjects.PARAMS_STREAM, subjects.PARAMS, sizes, {**for_a_while, **params}),
+        _stream(subjects.RESULTS_STREAM, subjects.RESULTS, sizes, {**for_a_while, **results}),
+    ]
+
+
+def _stream(name: str, subject: str, sizes: Sizes, own: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "subjects": [subject],
+        "storage": "file",
+        "retention": "limits",
+        "allow_direct": True,
+        "num_replicas": sizes.replicas,
+        **own,
+    }
+
+
+def consumer(pool: str, *, ack_wait: float = ACK_WAIT) -> dict[str, Any]:
+    """The durable consumer of a pool. No limit on deliveries: an operation is over when the journal says so."""
+    return {
+        "durable_name": subjects.consumer(pool),
+        "filter_subject": subjects.dispatched_filter(pool),
+        "ack_policy": "explicit",
+        "ack_wait": int(ack_wait * _SECOND),
+        "deliver_policy": "all",
+        "max_deliver": -1,
+        "max_ack_pending": 10_000,
+        "max_waiting": 512,
+        "replay_policy": "instant",
+    }
+
+
+async def provision(
+    bus: NatsBus, pools: Iterable[str], sizes: Sizes | None = None, *, ack_wait: float = ACK_WAIT
+) -> None:
+    """Make everything be there as wanted, as the bootstrap user; call it again for a new pool.
+
+    Raises Refused, naming what cannot be, e.g. on a server that is too old.
+    """
+    replies = bus.replies
+    info = await call(replies, "INFO", {})
+    level = info.get("api", {}).get("level", 0)
+    if level < API_LEVEL:
+        raise Refused(f"the NATS server's JetStream API level is {level}, Writ needs {API_LEVEL} (nats-server 2.14)")
+    for wanted in streams(sizes or Sizes()):
+        await _provision_stream(replies, wanted)
+    for pool in pools:
+        await _provision_consumer(replies, consumer(pool, ack_wait=ack_wait))
+
+
+async def journal_as_wanted(replies: Replies, sizes: Sizes) -> None:
+    """The journal's own configuration back, whatever became of it. Raises Refused."""
+    await _provision_stream(replies, next(one for one in streams(sizes) if one["name"] == subjects.JOURNAL_STREAM))
+
+
+async def _provision_stream(replies: Replies, wanted: Mapping[str, Any]) -> None:
+    name = wanted["name"]
+    try:
+        there = (await call(replies, f"STREAM.INFO.{name}", {}))["config"]
+    except Refused as refused:
+        if refused.number != STREAM_NOT_FOUND:
+            raise
+        there = (await call(replies, f"STREAM.CREATE.{name}", wanted))["config"]
+    # What it takes in changes last. A node of a cluster that starts again has the configuration before the latest one
+    # for a moment: were that the bound of a journal that is shortened, what came since then would cost it as much.
+    closed = {**wanted, "subjects": there.get("subjects")}
+    for one in (closed, wanted):
+        if differences(one, there):
+            # What is there and not ours to know stays: an update replaces the whole configuration.
+            there = (await call(replies, f"STREAM.UPDATE.{name}", {**there, **one}))["config"]
+    if wrong := differences(wanted, there):
+        raise Refused(f"the NATS server keeps stream {name} otherwise than asked: {'; '.join(wrong)}")
+
+
+async def _provision_consumer(replies: Replies, wanted: Mapping[str, Any]) -> None:
+    stream = subjects.JOURNAL_STREAM
+    request = {"stream_name": stream, "config": wanted, "action": ""}
+    verb = f"CONSUMER.CREATE.{stream}.{wanted['durable_name']}.{wanted['filter_subject']}"
+    try:
+        there = (await call(replies, f"CONSUMER.INFO.{stream}.{wanted['durable_name']}", {}))["config"]
+    except Refused as refused:
+        if refused.number != CONSUMER_NOT_FOUND:
+            raise
+        there = (await call(replies, verb, request))["config"]
+    if differences(wanted, there):
+        there = (await call(replies, verb, request))["config"]
+    if wrong := differences(wanted, there):
+        raise Refused(f"the NATS server keeps consumer {wanted['durable_name']} otherwise: {'; '.join(wrong)}")
+
+
+def differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """Where `there` does not have what is wanted; what it has besides is its own affair."""
+    return [
+        f"{key} is {there.get(key)!r}, not {value!r}"
+        for key, value in wanted.items()
+        if there.get(key, _absent(value)) != value
+    ]
+
+
+def _absent(value: Any) -> Any:
+    """What a field that is not in the answer stands for: the server leaves out what is false or empty."""
+    return type(value)() if isinstance(value, bool | int | str) else None

@@ -1,0 +1,160 @@
+"""An archive checked by itself: nothing is asked of any service, and nothing but policy's public key is believed.
+
+What shows: an event changed, removed, added, moved or cut off, in one archive or between two; an archive that nobody
+who might archived; a signature in it that does not hold.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from writ_contracts.catalogue.control import JournalArchive
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.journal import ControlEvent
+from writ_contracts.records import Record
+from writ_contracts.wire import decode
+from writ_proof.archive.format import FORMAT, SEAL, Manifest, Segment, decode_line, digest_of
+from writ_proof.archive.signatures import Problem, Signatures
+from writ_proof.bundles import MANIFEST, Bundle, Damaged
+from writ_trust.digests import keyed_digest, same
+from writ_trust.statements import digest, open_signed
+
+
+class Verified(Struct, frozen=True, kw_only=True):
+    """An archive that is as it was made. `by`: who archived it; `problems`: what was no good in the journal already."""
+
+    file: str
+    generation: int
+    first: int
+    last: int
+    events: int
+    digest: str
+    previous: str
+    by: str
+    at: float
+    signatures: int
+    problems: list[Problem]
+
+
+def verify(path: Path, policy_keys: Collection[str]) -> Verified:
+    """All of it. Raises Damaged, Unreachable where it cannot be read."""
+    with Bundle(path) as bundle:
+        encoded = bundle.read(MANIFEST)
+        manifest = read_manifest(path, encoded)
+        bundle.must_have(MANIFEST, SEAL, *(segment.name for segment in manifest.segments))
+        seal = _sealed(path, bundle.read(SEAL), manifest, digest_of(encoded), policy_keys)
+        signatures = Signatures(policy_keys)
+        for record in records(bundle, manifest):
+            signatures.take(record)
+    told = {problem.sequence for problem in signatures.problems} - set(manifest.damaged)
+    if told:
+        first = next(problem for problem in signatures.problems if problem.sequence in told)
+        raise Damaged(f"{path}: event {first.sequence}: {first.what}")
+    return Verified(
+        file=str(path),
+        generation=manifest.generation,
+        first=manifest.first,
+        last=manifest.last,
+        events=manifest.events,
+        digest=digest_of(encoded),
+        previous=manifest.previous,
+        by=seal.principal,
+        at=seal.at,
+        signatures=signatures.signed,
+        problems=signatures.problems,
+    )
+
+
+def follow(archives: Sequence[Verified]) -> None:
+    """Each is the one after the one before. Raises Damaged."""
+    for before, after in pairwise(archives):
+        expected = (before.generation + 1, before.last + 1, before.digest)
+        if (after.generation, after.first, after.previous) != expected:
+            raise Damaged(f"{after.file}: it does not follow {before.file}: archive {expected[0]} does")
+
+
+def read_manifest(path: Path, encoded: bytes) -> Manifest:
+    """The manifest, of segments without a gap. Raises Damaged."""
+    try:
+        manifest = msgspec.json.decode(encoded, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise Damaged(f"{path}: its manifest is none: {error}") from error
+    if manifest.format != FORMAT:
+        raise Damaged(f"{path}: it is {manifest.format[:60]}, not {FORMAT}")
+    expected = manifest.first
+    for segment in manifest.segments:
+        if segment.first != expected or segment.last - segment.first + 1 != segment.events:
+            raise Damaged(f"{path}: {segment.name} does not begin at {expected}, or has too few or many events")
+        expected = segment.last + 1
+    if expected != manifest.last + 1 or manifest.events != manifest.last - manifest.first + 1:
+        raise Damaged(f"{path}: its segments end at {expected - 1}, not at {manifest.last}")
+    return manifest
+
+
+def records(bundle: Bundle, manifest: Manifest) -> Iterator[Record]:
+    """Its events in order, each segment checked against the manifest at its end. Raises Damaged."""
+    for segment in manifest.segments:
+        yield from _segment(bundle, segment)
+
+
+def _segment(bundle: Bundle, segment: Segment) -> Iterator[Record]:
+    whole, sequence = hashlib.sha256(), segment.first
+    for line in bundle.lines(segment.name):
+        whole.update(line + b"\n")
+        record = decode_line(line)
+        if record.sequence != sequence:
+            raise Damaged(f"{bundle.path}: {segment.name}: event {record.sequence} is where {sequence} should be")
+        sequence += 1
+        yield record
+    if sequence != segment.last + 1:
+        raise Damaged(f"{bundle.path}: {segment.name} ends at {sequence - 1}, not at {segment.last}")
+    if whole.hexdigest() != segment.sha256:
+        raise Damaged(f"{bundle.path}: {segment.name} is not what the manifest says: an event in it was changed")
+
+
+def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys: Collection[str]) -> ControlEvent:
+    """The control event that archived it. Raises Damaged unless policy allowed its author exactly this."""
+    try:
+        event = decode(seal, ControlEvent)
+        wanted = parameters_of(event)
+        check_decision(event, policy_keys)
+    except (Invalid, Untrusted) as error:
+        raise Damaged(f"{path}: its seal does not hold: {error}") from error
+    said = (wanted.generation, wanted.first, wanted.last, wanted.events, wanted.digest, wanted.control)
+    has = (manifest.generation, manifest.first, manifest.last, manifest.events, name, manifest.control)
+    if said != has:
+        raise Damaged(f"{path}: its seal is that of another archive: the manifest was changed, or was never archived")
+    return event
+
+
+def parameters_of(event: ControlEvent) -> JournalArchive:
+    """What was archived, as the event says it. Raises Invalid."""
+    known = {name: event.body[name] for name in JournalArchive.__struct_fields__ if name in event.body}
+    try:
+        return msgspec.convert(known, JournalArchive)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"it tells of no archive: {error}") from error
+
+
+def check_decision(event: ControlEvent, policy_keys: Collection[str]) -> None:
+    """Policy allowed exactly this, on its author's own signature. Raises Untrusted."""
+    if event.kind != "journal_archive" or event.decision is None or event.statement is None:
+        raise Untrusted("nobody signed for it")
+    decision = open_signed(event.decision, Decision, policy_keys)
+    asked = (decision.operation, decision.operation_id, decision.principal, decision.effect, decision.authenticated)
+    if asked != (event.kind, event.operation_id, event.principal, "allow", "signature") or decision.dry_run:
+        raise Untrusted("policy allowed something else")
+    if decision.statement_digest != digest(event.statement):
+        raise Untrusted("policy allowed another request")
+    known = {name: event.body[name] for name in JournalArchive.__struct_fields__ if name in event.body}
+    try:
+        holds = same(keyed_digest(event.parameters_key, known), decision.parameters_digest)
+    except ValueError:
+        holds = False
+    if not holds:
+        raise Untrusted("policy allowed other parameters")

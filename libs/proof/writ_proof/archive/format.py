@@ -1,0 +1,94 @@
+"""What is in an archive: the events of a range of the journal as they were stored, a manifest, and a seal.
+
+Segments hold one event a line, in order. The manifest names each segment by its digest, and the archive before; its
+own digest is a parameter of the operation `journal_archive`, so that its author and policy signed for it. The seal is
+that operation's control event. From the same range the same manifest is made, always.
+"""
+
+import base64
+import hashlib
+
+import msgspec
+from msgspec import Struct, field
+
+from writ_contracts.records import Record
+from writ_proof.bundles import Damaged
+
+FORMAT = "writ.journal.archive.v1"
+SEAL = "seal.json"
+SEGMENT_EVENTS = 5_000
+
+
+class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One event. `data` is its exact text; in base64 where it is none."""
+
+    sequence: int
+    subject: str
+    time: float
+    headers: dict[str, str] = field(default_factory=dict)
+    data: str = ""
+    base64: bool = False
+
+
+class Segment(Struct, frozen=True, kw_only=True):
+    """A file of events."""
+
+    name: str
+    first: int
+    last: int
+    events: int
+    bytes: int
+    sha256: str
+
+
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`previous`: digest of the manifest of the archive before, "" for the first; `control`: see `JournalArchive`.
+
+    `damaged`: sequences of events that were no good already when the range was archived.
+    """
+
+    format: str
+    generation: int
+    first: int
+    last: int
+    events: int
+    previous: str
+    control: str
+    segments: list[Segment]
+    damaged: list[int] = field(default_factory=list)
+
+    def encoded(self) -> bytes:
+        """The bytes that its digest is of."""
+        return msgspec.json.encode(self)
+
+
+def digest_of(manifest: bytes) -> str:
+    """How an archive is named."""
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def encode_line(record: Record) -> bytes:
+    """An event as the archive has it, with the end of its line."""
+    try:
+        text, packed = record.data.decode(), False
+    except UnicodeDecodeError:
+        text, packed = base64.b64encode(record.data).decode(), True
+    line = Line(
+        sequence=record.sequence,
+        subject=record.subject,
+        time=record.time,
+        headers=dict(sorted(record.headers.items())),
+        data=text,
+        base64=packed,
+    )
+    return msgspec.json.encode(line) + b"\n"
+
+
+def decode_line(text: bytes) -> Record:
+    """The event. Raises Damaged."""
+    try:
+        line = msgspec.json.decode(text, type=Line)
+        data = base64.b64decode(line.data, validate=True) if line.base64 else line.data.encode()
+    except (msgspec.DecodeError, ValueError) as error:
+        raise Damaged(f"a line is no event: {error}") from error
+    return Record(line.sequence, line.subject, data, line.headers, line.time)

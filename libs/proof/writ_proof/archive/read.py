@@ -1,0 +1,35 @@
+"""What an archive tells of an operation: the trace that audit told while its events were in the journal."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from writ_contracts.audit import TraceAnswer, TraceEvent
+from writ_contracts.records import Record
+from writ_proof.archive.check import read_manifest, records
+from writ_proof.bundles import MANIFEST, Bundle
+
+
+def trace(path: Path, number: str) -> TraceAnswer:
+    """The events of an operation or of a correlation id, and what else names it. Raises Damaged."""
+    word = json.dumps(number)[1:-1].encode()
+    with Bundle(path) as bundle:
+        manifest = read_manifest(path, bundle.read(MANIFEST))
+        found = [event for record in records(bundle, manifest) if (event := _event(record, word, number)) is not None]
+    return TraceAnswer(events=found, as_of=manifest.last)
+
+
+def _event(record: Record, word: bytes, number: str) -> TraceEvent | None:
+    if word not in record.data:
+        return None
+    try:
+        body = msgspec.json.decode(record.data, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if number not in (body.get("operation_id"), body.get("correlation_id")):
+        return None
+    kind, at = str(body.get("type", "")), body.get("at")
+    when = float(at) if isinstance(at, int | float) else record.time
+    return TraceEvent(sequence=record.sequence, subject=record.subject, kind=kind, at=when, body=body)

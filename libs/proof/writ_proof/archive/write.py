@@ -1,0 +1,84 @@
+"""A range of the journal written to an archive, its signatures checked on the way."""
+
+from collections.abc import Collection
+
+from msgspec import Struct
+
+from writ_bus.port import Stored
+from writ_contracts import subjects
+from writ_contracts.carried import origin
+from writ_contracts.errors import Conflict
+from writ_contracts.records import Record
+from writ_proof.archive.format import FORMAT, SEGMENT_EVENTS, Manifest, Segment, encode_line
+from writ_proof.archive.signatures import Signatures
+from writ_proof.bundles import MANIFEST, BundleWriter
+from writ_trust.digests import of_all
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """Which range becomes which archive. `previous`: the digest of the one before, "" for the first."""
+
+    generation: int
+    first: int
+    last: int
+    previous: str
+
+
+class Made(Struct, frozen=True, kw_only=True):
+    """What was written."""
+
+    manifest: Manifest
+    bytes: int
+    checked: Signatures
+
+
+async def write(journal: Stored, writer: BundleWriter, plan: Plan, policy_keys: Collection[str]) -> Made:
+    """All of the range, and the manifest. Raises Conflict where an event of it is missing."""
+    signatures, segments, size = Signatures(policy_keys), list[Segment](), 0
+    for first in range(plan.first, plan.last + 1, SEGMENT_EVENTS):
+        last = min(first + SEGMENT_EVENTS - 1, plan.last)
+        events = await _read(journal, first, last)
+        segments.append(_write_segment(writer, events, signatures))
+        size += segments[-1].bytes
+    manifest = Manifest(
+        format=FORMAT,
+        generation=plan.generation,
+        first=plan.first,
+        last=plan.last,
+        events=plan.last - plan.first + 1,
+        previous=plan.previous,
+        control=await control_digest(journal, plan.last),
+        segments=segments,
+        damaged=[problem.sequence for problem in signatures.problems],
+    )
+    writer.put(MANIFEST, manifest.encoded())
+    return Made(manifest=manifest, bytes=size, checked=signatures)
+
+
+async def _read(journal: Stored, first: int, last: int) -> list[Record]:
+    events = await journal.read(subjects.JOURNAL, after=first - 1, limit=last - first + 1)
+    if [event.sequence for event in events] != list(range(first, last + 1)):
+        raise Conflict(f"the journal does not have all events from {first} to {last}")
+    return events
+
+
+def _write_segment(writer: BundleWriter, events: list[Record], signatures: Signatures) -> Segment:
+    name = f"events-{events[0].sequence:012}.jsonl"
+    with writer.member(name) as sink:
+        for event in events:
+            signatures.take(event)
+            sink.write(encode_line(event))
+    return Segment(
+        name=name,
+        first=events[0].sequence,
+        last=events[-1].sequence,
+        events=len(events),
+        bytes=sink.bytes,
+        sha256=sink.sha256,
+    )
+
+
+async def control_digest(journal: Stored, last: int) -> str:
+    """Of all control events that were stored up to `last`, where each was first, in that order."""
+    found = {origin(one.headers, one.sequence): one.data for one in await journal.read(subjects.CONTROL)}
+    return of_all(data for at, data in sorted(found.items()) if at <= last)

@@ -1,0 +1,202 @@
+"""One file that holds many, each with its digest in a manifest: what archives of the journal and backups are made of.
+
+A zip file, so that anybody's tools can read it, mode 0600. It has its name only once it is whole and on the disk. What
+a member's digest is of is its content, so that compression makes no difference.
+"""
+
+import hashlib
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from msgspec import Struct
+
+from writ_contracts.errors import Conflict, Unreachable, WritError
+from writ_documents.atomic_files import sync_folder
+
+CHUNK = 1 << 20
+MANIFEST = "manifest.json"
+MOST_IN_MEMORY = 64 << 20
+_LEVEL = 6
+
+
+class Damaged(WritError):
+    """A file is not as it was made."""
+
+    default_code = "damaged"
+
+
+class Member(Struct, frozen=True, kw_only=True):
+    """A file in the bundle."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class Sink:
+    """Where a member's content goes; it counts."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, data: bytes) -> None:
+        """The next piece."""
+        self._file.write(data)
+        self._digest.update(data)
+        self.bytes += len(data)
+
+    @property
+    def sha256(self) -> str:
+        """Of all that was written."""
+        return self._digest.hexdigest()
+
+
+class BundleWriter:
+    """A bundle under construction, in `<name>.partial`; `publish` gives it its name. What a killed one left is
+    replaced: never a file that somebody else may have open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises Conflict where the file exists, Unreachable where it cannot be made."""
+        self.path = path
+        self._partial = path.with_name(f"{path.name}.partial")
+        if path.exists():
+            raise Conflict(f"{path} exists already")
+        with _disk(path):
+            self._partial.unlink(missing_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._file = os.fdopen(os.open(self._partial, flags, 0o600), "w+b")
+            os.fchmod(self._file.fileno(), 0o600)
+        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED, allowZip64=True, compresslevel=_LEVEL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file.closed:
+            return
+        with suppress(OSError, ValueError):  # a disk that is full, a member that is still open
+            self._zip.close()
+        own = self._is_own(self._partial)
+        self._file.close()
+        if own:
+            self._partial.unlink(missing_ok=True)
+
+    def _is_own(self, path: Path) -> bool:
+        """Whether that name is still of this file."""
+        with suppress(OSError):
+            return os.path.samestat(os.lstat(path), os.fstat(self._file.fileno()))
+        return False
+
+    @contextmanager
+    def member(self, name: str) -> Iterator[Sink]:
+        """One more file, written within the block."""
+        info = zipfile.ZipInfo(name)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        info.external_attr = 0o600 << 16
+        with _disk(self.path), self._zip.open(info, "w", force_zip64=True) as file:
+            yield Sink(file)
+
+    def put(self, name: str, data: bytes) -> Member:
+        """One more file, with this content."""
+        with self.member(name) as sink:
+            sink.write(data)
+        return Member(name=name, bytes=sink.bytes, sha256=sink.sha256)
+
+    def publish(self) -> None:
+        """It is whole: sync it, and give it its name, unless somebody else took that meanwhile."""
+        with _disk(self.path):
+            self._zip.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            try:
+                os.link(self._partial, self.path, follow_symlinks=False)
+            except FileExistsError:
+                raise Conflict(f"{self.path} exists already") from None
+            if not self._is_own(self.path):
+                self.path.unlink(missing_ok=True)
+                raise Conflict(f"{self.path} is not what was written: somebody else writes {self._partial}")
+            self._partial.unlink()
+            self._file.close()
+            sync_folder(self.path.parent)
+
+
+class Bundle:
+    """A bundle that is read. Raises Damaged for what cannot be one that was published."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises Unreachable where it cannot be opened."""
+        self.path = path
+        with _disk(path), _as_made(path):
+            self._zip = zipfile.ZipFile(path)
+        self.names = self._zip.namelist()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    def read(self, name: str) -> bytes:
+        """A small member, whole."""
+        return b"".join(self.chunks(name, most=MOST_IN_MEMORY))
+
+    def chunks(self, name: str, most: int | None = None) -> Iterator[bytes]:
+        """A member's content, piece by piece; no more than `most` bytes."""
+        seen = 0
+        with _disk(self.path), _as_made(self.path), self._zip.open(name) as file:
+            while chunk := file.read(CHUNK):
+                seen += len(chunk)
+                if most is not None and seen > most:
+                    raise Damaged(f"{self.path}: {name} has more than {most} bytes")
+                yield chunk
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """A member's lines, without their ends."""
+        rest = b""
+        for chunk in self.chunks(name):
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > MOST_IN_MEMORY:
+                raise Damaged(f"{self.path}: {name} has a line without an end")
+            yield from lines
+        if rest:
+            yield rest
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a member's content."""
+        whole = hashlib.sha256()
+        for chunk in self.chunks(name):
+            whole.update(chunk)
+        return whole.hexdigest()
+
+    def must_have(self, *wanted: str) -> None:
+        """Exactly these members, each once."""
+        if sorted(self.names) != sorted(wanted):
+            strange = sorted(set(self.names) ^ set(wanted)) or self.names
+            raise Damaged(f"{self.path}: its members are not those of its manifest: {', '.join(strange)[:300]}")
+
+
+@contextmanager
+def _as_made(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise Damaged(f"{path}: it is no whole bundle: {error}") from error
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unreachable(f"{path}: {error.strerror or error}") from error

@@ -1,0 +1,45 @@
+"""How a service comes by its bus: its own key from a private file, its role's inbox, TLS if configured."""
+
+from writ_bus.nats.bus import connect
+from writ_bus.nats.connection import OnViolation, Options, TlsOptions
+from writ_bus.port import Bus
+from writ_bus.private_files import read_private
+from writ_bus.traced import traced
+from writ_contracts.errors import ConfigError, Invalid
+from writ_runtime.config import ServiceConfig
+from writ_trust.keys import Key
+
+
+def load_key(config: ServiceConfig) -> Key:
+    """The process's own key. Raises ConfigError, naming the file and never showing the key."""
+    try:
+        return Key(read_private(config.key_file))
+    except Invalid as error:
+        raise ConfigError(f"{config.key_file}: {error}") from error
+
+
+async def connect_as(
+    role: str, config: ServiceConfig, key: Key, *, on_violation: OnViolation | None = None, wait: float = 30.0
+) -> Bus:
+    """The bus, as `role` (`executor`, `agent-<pool>`, …). Raises Unreachable, Forbidden."""
+    options = Options(
+        name=f"writ-{role}",
+        servers=[server.strip() for server in config.nats_url.split(",")],
+        seed=key.seed,
+        inbox_prefix=f"_INBOX_{role}",
+        tls=_tls(config),
+        wait=wait,
+        on_violation=on_violation,
+    )
+    return traced(await connect(options))
+
+
+def _tls(config: ServiceConfig) -> TlsOptions | None:
+    if config.tls_ca is None:
+        return None
+    certificate, key = config.tls_cert, config.tls_key
+    return TlsOptions(
+        ca=str(config.tls_ca),
+        certificate=str(certificate) if certificate else None,
+        key=str(key) if key else None,
+    )

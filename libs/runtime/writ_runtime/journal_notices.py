@@ -1,0 +1,66 @@
+"""Has executors record what a service notices: they alone write the journal.
+
+In the order in which it came, each until it is stored; what is too much is dropped, since the log has it as well.
+"""
+
+import asyncio
+
+from writ_bus.backoff import backoff
+from writ_bus.port import Bus
+from writ_contracts.errors import Unreachable, WritError
+from writ_contracts.notices import Noted, Notice
+from writ_contracts.wire import decode, encode
+from writ_runtime.logs import Log
+
+MOST_WAITING = 200
+ANSWER = 5.0
+
+_log = Log("writ.notices")
+
+
+class Notifier:
+    """`tell` returns at once; `run` sends, until cancelled."""
+
+    def __init__(self, subject: str) -> None:
+        """`subject`: the service's own, on which nobody else may send."""
+        self._subject = subject
+        self._waiting: asyncio.Queue[Notice] = asyncio.Queue(MOST_WAITING)
+
+    def tell(self, notice: Notice) -> None:
+        """Have it recorded as soon as an executor is there."""
+        try:
+            self._waiting.put_nowait(notice)
+        except asyncio.QueueFull:
+            _log.warning("notice.dropped", kind=notice.kind, detail=notice.detail)
+
+    async def record(self, bus: Bus, notice: Notice) -> None:
+        """Returns once it is stored. Raises Unreachable where it is not, or nobody knows."""
+        try:
+            failure = decode((await bus.request(self._subject, encode(notice), timeout=ANSWER)).data, Noted).error
+        except WritError as error:
+            raise Unreachable(f"it cannot be recorded now: {error}") from error
+        if failure is not None:
+            raise Unreachable(f"it cannot be recorded now: {failure.message}")
+
+    async def run(self, bus: Bus) -> None:
+        """Send what waits, and what comes."""
+        while True:
+            notice = await self._waiting.get()
+            for pause in backoff(first=0.2, most=5.0):
+                if await self._sent(bus, notice):
+                    break
+                await asyncio.sleep(pause)
+
+    async def _sent(self, bus: Bus, notice: Notice) -> bool:
+        """Whether it is stored, or never will be."""
+        try:
+            message = await bus.request(self._subject, encode(notice), timeout=ANSWER)
+            failure = decode(message.data, Noted).error
+        except Unreachable:
+            return False
+        except WritError as error:
+            _log.warning("notice.not_sent", kind=notice.kind, error=str(error))
+            return not error.retry
+        if failure is not None:
+            _log.warning("notice.not_stored", kind=notice.kind, error=failure.message)
+        return failure is None or not failure.retry

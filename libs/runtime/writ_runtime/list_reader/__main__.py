@@ -1,0 +1,28 @@
+"""`python -m writ_runtime.list_reader SECTION FILE`: the list on standard output, in MessagePack; or its mistakes, of which
+the status tells.
+"""
+
+import gc
+import sys
+from pathlib import Path
+
+from msgspec import msgpack
+
+from writ_documents.document import FileErrors
+from writ_runtime.list_reader.lists import REFUSED, SORTS
+
+
+def main(section: str, path: str) -> int:
+    """The status that it ends with."""
+    gc.disable()  # until its end it needs most of what it makes
+    status, answer = 0, b""
+    try:
+        answer = msgpack.encode(getattr(SORTS[section].read(Path(path)), section))
+    except FileErrors as errors:
+        status, answer = REFUSED, msgpack.encode(errors.found)
+    sys.stdout.buffer.write(answer)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,84 @@
+"""A file that may change while we run: its last good reading, and loudly what is wrong with a newer one.
+
+A change is another modification time, size or inode. Reading happens in a thread, so a large file holds up nobody.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from writ_contracts.errors import ConfigError
+from writ_runtime.logs import Log
+
+Reading = TypeVar("Reading")
+Stamp = tuple[int, int, int]
+
+_log = Log("writ.files")
+
+
+class Watched(Generic[Reading]):
+    """`value` is the last good reading; `problem` says what is wrong with the file as it is now, or None."""
+
+    def __init__(self, path: Path, read: Callable[[Path], Reading]) -> None:
+        """Reads the file; whatever `read` raises goes to the caller: there is no earlier version to keep."""
+        self._path = path
+        self._read = read
+        self._stamp = stamp(path)
+        self.value = read(path)
+        self.problem: str | None = None
+        self._readings = 0
+        self._reading = asyncio.Lock()
+        self._begun: asyncio.Task[bool] | None = None
+
+    async def follow(self, interval: float = 1.0) -> None:
+        """Looks every `interval` seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(interval)
+            await self.refresh()
+
+    def begin(self) -> None:
+        """Begins to read a file that changed, for a `refresh` that comes soon."""
+        if stamp(self._path) != self._stamp and not self._reading.locked():
+            self._begun = asyncio.create_task(self.refresh())
+
+    async def refresh(self) -> bool:
+        """Reads again if the file changed; True when `value` is a new one. Who comes while it is read waits for it."""
+        if stamp(self._path) == self._stamp:
+            return False
+        readings = self._readings
+        async with self._reading:
+            now = stamp(self._path)
+            if now != self._stamp:
+                await self._read_again()
+                self._stamp = now  # not before: a reading that is cancelled has not been one
+        return self._readings != readings
+
+    async def _read_again(self) -> None:
+        try:
+            self.value = await asyncio.to_thread(self._read, self._path)
+        except Exception as error:  # noqa: BLE001 - whatever a reader has, a good version is there and decides
+            self.problem = str(refusal(error, str(self._path)))
+            _log.error("file.refused", path=str(self._path), error=self.problem, effect="the last good version stays")
+            return
+        self.problem = None
+        self._readings += 1
+        _log.info("file.read", path=str(self._path))
+
+
+def refusal(error: Exception, name: str) -> ConfigError:
+    """What a reader raised, as what is wrong with that file: for a defect of the reader, too, it is refused."""
+    if isinstance(error, ConfigError):
+        return error
+    _log.error("file.defect", exception=error, path=name)
+    return ConfigError(f"{name}: can't be read for a defect in writ: {type(error).__name__}: {error}")
+
+
+def stamp(path: Path) -> Stamp | None:
+    """What changes when a file does; None where there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, and it is asked before every decision
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

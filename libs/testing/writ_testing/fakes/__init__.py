@@ -1,0 +1,1 @@
+"""Fakes: backends, executors and policies that follow a script."""

@@ -1,0 +1,103 @@
+"""Agents as real processes, on a real nats-server with its permissions; the executor does as it is told."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from writ_runtime.plugins import load_catalogue
+from writ_testing.fakes.scripted_executor import ScriptedExecutor
+from writ_testing.peers.nats_server import WritServer, writ_server
+
+
+class AgentHouse:
+    """A server, an executor, and agents by pool. `module` is what an agent's process runs, `environ` what it needs."""
+
+    def __init__(
+        self, folder: Path, server: WritServer, executor: ScriptedExecutor, module: str, environ: Mapping[str, str]
+    ) -> None:
+        self.folder, self.server, self.executor = folder, server, executor
+        self.agents: list[AgentProcess] = []
+        self._module, self._environ = module, environ
+
+    async def agent(self, pool: str, **environ: str) -> "AgentProcess":
+        """Another process of the pool's agent; it is ready when the executor has heard of it."""
+        beats = self.executor.heartbeats
+        before = {beat.instance for beat in beats}
+        agent = AgentProcess(await self.process(pool, **environ))
+        self.agents.append(agent)
+        await self.executor.until(lambda: any(beat.pool == pool and beat.instance not in before for beat in beats))
+        return agent
+
+    async def quiet(self, operation_id: str) -> None:
+        """Until the agent that spoke last has that operation no longer in hand."""
+        beats = self.executor.heartbeats
+        await self.executor.until(lambda: operation_id not in beats[-1].running)
+
+    async def process(self, pool: str, **environ: str) -> Process:
+        """One that nobody waits for."""
+        seed = self.folder / f"{pool}.seed"
+        seed.write_bytes(self.server.keys[f"agent-{pool}"].seed)
+        seed.chmod(0o600)
+        settings = {
+            "PATH": os.environ["PATH"],
+            "NATS_URL": self.server.url,
+            "WRIT_HOME": str(self.folder / "home"),
+            "WRIT_KEY_FILE": str(seed),
+            "WRIT_POOL": pool,
+            "WRIT_POLICY_KEY": self.executor.key.public,
+            "WRIT_STATE_DIR": str(self.folder / f"state-{pool}"),
+            "WRIT_HEARTBEAT": "0.5",
+            "WRIT_KILL_GRACE": "1",
+            "WRIT_STOP_GRACE": "1",
+            "WRIT_LOG_FORMAT": "json",
+        }
+        command = (sys.executable, "-m", self._module)
+        more = {**self._environ, **environ}
+        return await asyncio.create_subprocess_exec(*command, env={**settings, **more}, stderr=PIPE, limit=1 << 20)
+
+
+class AgentProcess:
+    """One process. Its log is kept in `log`."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.log = bytearray()
+        self._reading = asyncio.create_task(self._read())
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Its exit status."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Its exit status, once it has one."""
+        async with asyncio.timeout(30):
+            await self.process.wait()
+            await self._reading
+        return self.process.returncode or 0
+
+    async def _read(self) -> None:
+        while self.process.stderr is not None and (piece := await self.process.stderr.read(65536)):
+            self.log += piece
+
+
+@asynccontextmanager
+async def agent_house(
+    folder: Path, module: str, pools: Sequence[str], environ: Mapping[str, str] | None = None
+) -> AsyncIterator[AgentHouse]:
+    """Its agents are gone after the block."""
+    async with writ_server(folder, pools=tuple(pools)) as server:
+        executor = ScriptedExecutor(await server.bus("executor"), load_catalogue())
+        await executor.serve()
+        house = AgentHouse(folder, server, executor, module, environ or {})
+        try:
+            yield house
+        finally:
+            for agent in house.agents:
+                await agent.stop(signal.SIGKILL)

@@ -1,0 +1,61 @@
+"""Agents beside those that a house starts itself: processes of the same pool, each with a state folder of its own."""
+
+import asyncio
+import os
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+
+from writ_client.client import Writ
+from writ_installation.files.home import host_token
+from writ_installation.processes import services
+from writ_testing.eventually import eventually
+from writ_testing.installations.installation import RunningHouse
+
+POOL = f"local-{host_token()}"
+_numbers = count(1)
+
+
+@asynccontextmanager
+async def more_agents(
+    house: RunningHouse, number: int = 1, environ: Mapping[str, str] | None = None
+) -> AsyncIterator[list[Process]]:
+    """They are heard by the executors within the block, and gone after."""
+    processes: list[Process] = []
+    try:
+        async with await house.client() as writ:
+            before = await _heard(writ)
+            processes += [await _start(house, environ or {}) for _ in range(number)]
+
+            async def all_there() -> bool:
+                return await _heard(writ) >= before + number
+
+            await eventually(all_there, within=60, what=f"{number} more agents")
+        yield processes
+    finally:
+        for process in processes:
+            if process.returncode is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        await asyncio.gather(*(asyncio.wait_for(process.wait(), 30) for process in processes))
+
+
+async def _heard(writ: Writ) -> int:
+    return next(target.agents for target in await writ.targets() if target.pool == POOL)
+
+
+async def _start(house: RunningHouse, environ: Mapping[str, str]) -> Process:
+    [service] = services.agents(services.Table(), house.home, house.url, {POOL: "local"}, house.home.ssh)
+    name = f"more-{next(_numbers)}"
+    state = house.home.state / name
+    own = {"WRIT_STATE_DIR": str(state), "WRIT_RUN_FILE": str(house.home.run / f"{name}.json")}
+    with (house.home.log / f"{name}.log").open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            *service.argv,
+            env={**services.passed_on(os.environ), **service.env, **own, **environ},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )

@@ -1,0 +1,234 @@
+"""A whole installation for a test: `writ up` on free ports in a folder of its own, with real processes, and gone after.
+
+async with running_house(tmp_path, executors=2, environ={"WRIT_LEASE": "1"}) as house:
+    async with await house.client() as writ:
+        done = await writ.run("test_noop", "web-1")
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from writ_client.client import Writ
+from writ_documents import yaml_file
+from writ_installation.files import list_edits
+from writ_installation.files.create import add_missing_pools, found
+from writ_installation.files.home import Home, host_token
+from writ_installation.processes.report import HouseReport, read_report
+from writ_installation.status.control import DOWN_WITHIN
+from writ_runtime.plugins import load_catalogue
+from writ_testing.search import contents
+
+START_SECONDS = 60.0
+
+
+class RunningHouse:
+    """What a test does with it."""
+
+    def __init__(
+        self,
+        home: Home,
+        environ: Mapping[str, str],
+        arguments: Sequence[str],
+        cwd: Path | None = None,
+        command: Path | None = None,
+    ) -> None:
+        """`command`: another `writ` than the one that is installed here."""
+        self.home = home
+        self._cwd = cwd
+        self._command = command or Path(sys.executable).with_name("writ")
+        self._environ = {**os.environ, **environ, "WRIT_HOME": str(home.root)}
+        self._arguments = arguments
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """`writ up`, until it is ready. Raises AssertionError with its last words if it isn't."""
+        self.output = self.home.log / "up.log"
+        with self.output.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *(str(self._command), "up", "--nats-port", "0", *self._arguments),
+                env=self._environ,
+                cwd=self._cwd,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._until_ready(self._process)
+        except TimeoutError:
+            raise AssertionError(f"not ready in {START_SECONDS:g} s: {self.output.read_text()[-2000:]}") from None
+
+    async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
+        while process.returncode is None:
+            report = read_report(self.home.house_file)
+            if report is not None and report.state == "ready" and report.pid == process.pid:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"writ up ended with {process.returncode}: {self.output.read_text()[-2000:]}")
+
+    async def stop(self) -> None:
+        """As Ctrl-C does; kill after a while."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGINT)
+        try:
+            await asyncio.wait_for(process.wait(), DOWN_WITHIN)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise AssertionError(f"writ up did not stop: {self.output.read_text()[-2000:]}") from None
+
+    @property
+    def report(self) -> HouseReport:
+        """What the supervisor says now."""
+        report = read_report(self.home.house_file)
+        assert report is not None
+        return report
+
+    @property
+    def url(self) -> str:
+        """Where NATS is."""
+        return self.report.url
+
+    def pid(self, name: str) -> int | None:
+        """The process of that name, if it runs."""
+        return next((one.pid for one in self.report.processes if one.name == name), None)
+
+    def kill(self, name: str) -> int:
+        """SIGKILL that process (the supervisor starts it again); its pid."""
+        pid = self.pid(name)
+        assert pid is not None, f"{name} does not run"
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    @contextmanager
+    def paused(self, prefix: str) -> Iterator[None]:
+        """The processes whose names begin so stand still (SIGSTOP) within the block."""
+        pids = [one.pid for one in self.report.processes if one.name.startswith(prefix) and one.pid is not None]
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    async def until(self, name: str, *, other_than: int | None = None, within: float = START_SECONDS) -> int:
+        """The pid of that process once it is ready (and another than before)."""
+        async with asyncio.timeout(within):
+            while True:
+                for one in self.report.processes:
+                    if one.name == name and one.state == "ready" and one.pid not in (None, other_than):
+                        return int(one.pid or 0)
+                await asyncio.sleep(0.05)
+
+    async def client(self, principal: str = "operator", *, wait: float = 10.0) -> Writ:
+        """A connected client."""
+        seed = self.home.seed_file(f"principal-{principal}").read_bytes()
+        return await Writ.connect(self.url, seed=seed, principal=principal, wait=wait)
+
+    def logs(self) -> str:
+        """All that the services wrote."""
+        return "\n".join(contents(path).decode(errors="replace") for path in sorted(self.home.log.iterdir()))
+
+    async def writ(self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> "Ended":
+        """Run the `writ` command in this home."""
+        process = await asyncio.create_subprocess_exec(
+            *(str(Path(sys.executable).with_name("writ")), *arguments),
+            env={**self._environ, **(environ or {})},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(stdin), 90)
+        return Ended(process.returncode or 0, out.decode(), err.decode())
+
+
+class Ended:
+    """A command that has ended."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    def __repr__(self) -> str:
+        return f"status {self.status}\n{self.out}\n{self.err}"
+
+
+def open_policy(*rules: Mapping[str, Any]) -> str:
+    """A policy that allows every operation on targets, and what `rules` add."""
+    names = [name for name, operation in load_catalogue().items() if not operation.control]
+    everything = {"name": "tests_may", "operations": names, "allowed": True}
+    policy = {
+        "version": "v2",
+        "name": "everything in a test",
+        "deny_by_default": True,
+        "enable_dry_run": True,
+        "require_approval_for_admin": False,
+        "global_policies": [everything, *map(dict, rules)],
+    }
+    return yaml_file.dump({"policies": policy})
+
+
+def local_target(target_id: str, root: Path, **more: Any) -> dict[str, Any]:
+    """An inventory entry for this machine (`connection.host` may say otherwise), with one folder for files."""
+    entry: dict[str, Any] = {
+        "id": target_id,
+        "role": "development",
+        "backend": "local",
+        "connection": {"host": host_token()},
+        "file_roots": [{"path": str(root), "allow_system_root": True}],
+    }
+    return {**entry, **more}
+
+
+def prepare(
+    folder: Path,
+    *,
+    targets: Sequence[Mapping[str, Any]] | None = None,
+    policy: str | None = None,
+    principals: Sequence[tuple[str, Mapping[str, Any]]] = (),
+) -> Home:
+    """A home with keys, these targets (default: `web-1`, this machine) and principals besides `operator`."""
+    home = Home(folder / "home")
+    home.make_folders()
+    root = folder / "files"
+    root.mkdir(exist_ok=True)
+    entries = list(targets) if targets is not None else [local_target("web-1", root)]
+    home.policy.write_text(policy if policy is not None else open_policy())
+    home.inventory.write_text(yaml_file.dump({"targets": [dict(entry) for entry in entries]}))
+    found(home)
+    for name, facts in principals:
+        key = home.make_key(f"principal-{name}").public
+        entry = {"id": name, "kind": "human", "roles": ["operator"], "key": key, **facts}
+        list_edits.append(home.principals, "principals", entry, unique="id")
+    add_missing_pools(home)
+    return home
+
+
+@asynccontextmanager
+async def running_house(
+    folder: Path,
+    *,
+    executors: int = 1,
+    environ: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
+    home: Home | None = None,
+    cwd: Path | None = None,
+    command: Path | None = None,
+    **prepared: Any,
+) -> AsyncIterator[RunningHouse]:
+    """It runs within the block, and nothing of it after."""
+    made = home or prepare(folder, **prepared)
+    house = RunningHouse(made, environ or {}, ["--executors", str(executors), *arguments], cwd, command)
+    try:
+        await house.start()
+        yield house
+    finally:
+        await house.stop()

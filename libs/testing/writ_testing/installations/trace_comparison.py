@@ -1,0 +1,73 @@
+"""One operation in several kinds of installation: what of its trace must be the same everywhere, and what cannot be.
+
+What differs is who it was (keys, signatures, processes), when, and where the folder and the machine are. Everything
+else counts: which events, in which order, with which fields, and each value that isn't one of those.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from writ_installation.files.home import host_token
+from writ_testing.demo import POLICY, TARGET, first_operation
+from writ_testing.installations.installation import local_target, prepare, running_house
+
+OWN = frozenset(
+    {"id", "operation_id", "correlation_id", "causation_id", "traceparent", "idempotency_key", "instance", "nonce"}
+    | {"key", "signature", "seal_to", "salt", "look_key", "fingerprint", "pid"}
+    | {
+        "at",
+        "start_by",
+        "deadline",
+        "issued_at",
+        "expires_at",
+        "granted_at",
+        "started_at",
+        "finished_at",
+        "duration_ms",
+    }
+    | {"sequence", "subject", "control_sequence", "number", "version"}
+    | {"hidden_bytes", "output_bytes"}
+    | {"parameters_digest", "statement_digest", "decision_digest", "claim_digest", "grant_digest", "output_digest"}
+    | {"inventory_digest", "principals_digest", "result_digest"}
+)
+"""Fields whose values are one operation's own, or as long as the folder's name makes them."""
+
+
+def same_part(trace: Mapping[str, Any], places: Mapping[str, str]) -> list[Any]:
+    """What an installation's `writ trace ID -o json` must have in common with any other's.
+
+    `places`: what its folder, host and pool are called, and what to call them here.
+    """
+    return [_common(event, places) for event in trace["events"]]
+
+
+async def in_the_demo(folder: Path) -> list[Any]:
+    """The same of the first operation, in the demo's installation by `writ up` on this machine."""
+    root = folder / "files"
+    home = prepare(folder, targets=[local_target(TARGET, root)], policy=POLICY)
+    (root / "same").write_text("old words\n")
+    (root / "same").chmod(0o644)
+    async with running_house(folder, home=home) as house:
+        ended = await house.writ(*first_operation(str(root / "same")), "-o", "json")
+        told = await house.writ("trace", json.loads(ended.out)["operation_id"], "-o", "json")
+    return same_part(json.loads(told.out), {str(root): "FOLDER", host_token(): "HOST"})
+
+
+def _common(value: Any, places: Mapping[str, str]) -> Any:
+    match value:
+        case dict():
+            return {name: "…" if _own(name, one) else _common(one, places) for name, one in value.items()}
+        case list():
+            return [_common(one, places) for one in value]
+        case str():
+            for place, name in places.items():
+                value = value.replace(place, name)
+            return value
+        case _:
+            return value
+
+
+def _own(name: str, value: Any) -> bool:
+    return name in OWN and not isinstance(value, dict | list)

@@ -1,0 +1,149 @@
+"""The Bus port within one process: as strict as NATS where it matters, and with nothing to start.
+
+Every MemoryBus of one Broker talks to the others. Requests, queue groups, discovery, the journal's lock, pull and ack
+behave as over NATS, which BusSuite shows; permissions do not exist here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from writ_bus import tracing
+from writ_bus.backoff import backoff
+from writ_bus.errors import Full, Refused, TimedOut, Unreachable
+from writ_bus.grammar import check_subject
+from writ_bus.nats import services
+from writ_bus.port import Delivery, Handler, Message, Service, Stored
+from writ_bus.workers import Workers
+from writ_contracts import subjects
+from writ_testing.memory.broker import BACKLOG, Broker, MemoryServing, MemorySubscribed
+from writ_testing.memory.journal import MemoryJournal, MemoryStore
+from writ_testing.memory.work import MemoryPull
+
+NO_RESPONDERS_PATIENCE = 10.0
+S = TypeVar("S", bound=MemorySubscribed)
+
+
+class MemoryBus:
+    """The Bus port; give several the same broker to let them talk."""
+
+    def __init__(self, broker: Broker | None = None) -> None:
+        self.broker = broker or Broker()
+        self._open: list[MemorySubscribed] = []
+        disk = self.broker.disk
+        self.journal = MemoryJournal(disk)
+        self.policies: Stored = MemoryJournal(self.broker.policies)
+        self.scans: Stored = MemoryJournal(self.broker.scans)
+        self.params = MemoryStore(disk, subjects.PARAMS.removesuffix(".>"))
+        self.results = MemoryStore(disk, subjects.RESULTS.removesuffix(".>"))
+
+    @property
+    def connected(self) -> bool:
+        """See Bus."""
+        return self.broker.disk.online.is_set()
+
+    async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """See Bus."""
+        self.broker.deliver(Message(check_subject(subject), data, tracing.outgoing(headers)))
+
+    async def request(
+        self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> Message:
+        """See Bus."""
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[Message] = loop.create_future()
+        deadline = loop.time() + timeout
+        asked = MemorySubscribed(self.broker, [])
+        reply = self.broker.inbox()
+        asked.listen(reply, "", lambda message: _settle(arrived, message))
+        message = Message(check_subject(subject), data, tracing.outgoing(headers), reply)
+        try:
+            await self._find_somebody(message, min(timeout, NO_RESPONDERS_PATIENCE))
+            async with asyncio.timeout_at(deadline):
+                return _unless_failed(await arrived)
+        except TimeoutError:
+            raise TimedOut(f"no answer from {subject} in {timeout:g} s") from None
+        finally:
+            await asked.close()
+
+    async def _find_somebody(self, message: Message, patience: float) -> None:
+        give_up = asyncio.get_running_loop().time() + patience
+        for pause in backoff():
+            if self.connected and self.broker.deliver(message):
+                return
+            if asyncio.get_running_loop().time() + pause >= give_up:
+                raise Unreachable(f"nobody listens on {message.subject}")
+            await asyncio.sleep(pause)
+
+    async def request_many(
+        self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> list[Message]:
+        """See Bus."""
+        answers: list[Message] = []
+        asked = MemorySubscribed(self.broker, [])
+        reply = self.broker.inbox()
+        asked.listen(reply, "", answers.append)
+        self.broker.deliver(Message(check_subject(subject), data, tracing.outgoing(headers), reply))
+        await asyncio.sleep(timeout)
+        await asked.close()
+        return answers
+
+    async def subscribe(
+        self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 64
+    ) -> MemorySubscribed:
+        """See Bus."""
+        workers = Workers(concurrency, concurrency * BACKLOG)
+
+        async def handle(message: Message) -> None:
+            tracing.enter(message.headers)
+            await handler(message)
+
+        def receive(message: Message) -> None:
+            workers.submit(lambda: handle(message))
+
+        subscribed = MemorySubscribed(self.broker, [workers])
+        subscribed.listen(subject, queue, receive)
+        return self._keep(subscribed)
+
+    async def serve(self, service: Service) -> MemoryServing:
+        """See Bus."""
+        return self._keep(MemoryServing(self.broker, service))
+
+    async def pull(
+        self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
+    ) -> MemoryPull:
+        """See Bus."""
+        if stream != subjects.JOURNAL_STREAM:
+            raise Refused(f"no stream {stream} here")
+        return self._keep(MemoryPull(self.broker, self.broker.disk.consumer(durable), handler, slots))
+
+    def _keep(self, subscribed: S) -> S:
+        self._open.append(subscribed)
+        return subscribed
+
+    async def drain(self, grace: float) -> None:
+        """See Bus."""
+        try:
+            async with asyncio.timeout(grace):
+                await asyncio.gather(*(one.close() for one in self._open))
+        except TimeoutError:
+            await self.close()
+        self._open.clear()
+
+    async def close(self) -> None:
+        """See Bus."""
+        await asyncio.gather(*(one.abort() for one in self._open))
+        self._open.clear()
+
+
+def _settle(future: asyncio.Future[Message], message: Message) -> None:
+    if not future.done():
+        future.set_result(message)
+
+
+def _unless_failed(message: Message) -> Message:
+    code = message.headers.get(services.ERROR_CODE)
+    if code is None:
+        return message
+    what = message.headers.get(services.ERROR, "no description")
+    raise Full(what) if code == services.OVERLOADED[services.ERROR_CODE] else Refused(f"the service failed: {what}")

@@ -1,0 +1,239 @@
+"""The journal, the stores and the pools' consumers within one process: what JetStream does, as a few lists."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from writ_bus import tracing
+from writ_bus.errors import Conflict, Full, TimedOut, Unreachable
+from writ_bus.grammar import check_filter, check_subject, matches
+from writ_bus.port import Entry, Usage
+from writ_contracts import subjects
+from writ_contracts.records import Record
+
+PATIENCE = 10.0
+
+
+class Disk:
+    """What outlives a restart of the server; and whether the server is there now."""
+
+    def __init__(self, *, max_bytes: int, ack_wait: float) -> None:
+        self.records: list[Record] = []
+        self.bytes = 0
+        self.max_bytes = max_bytes
+        self.ack_wait = ack_wait
+        self.kept: dict[str, tuple[bytes, float]] = {}
+        self.consumers: dict[str, Consumer] = {}
+        self.online = asyncio.Event()
+        self.online.set()
+        self.lost_answers = 0
+        self._watchers: set[asyncio.Event] = set()
+
+    def watch(self) -> asyncio.Event:
+        """An event that is set at every change."""
+        watcher = asyncio.Event()
+        self._watchers.add(watcher)
+        return watcher
+
+    def unwatch(self, watcher: asyncio.Event) -> None:
+        """No more."""
+        self._watchers.discard(watcher)
+
+    def changed(self) -> None:
+        """Wake all who watch."""
+        for watcher in self._watchers:
+            watcher.set()
+
+    def consumer(self, durable: str) -> "Consumer":
+        """The durable consumer of a pool."""
+        if durable not in self.consumers:
+            pool = durable.removeprefix("agent-")
+            self.consumers[durable] = Consumer(self, subjects.dispatched_filter(pool))
+        return self.consumers[durable]
+
+    async def until_online(self, patience: float) -> None:
+        """Raises Unreachable if the server does not come back."""
+        try:
+            async with asyncio.timeout(patience):
+                await self.online.wait()
+        except TimeoutError:
+            raise Unreachable("the server is away") from None
+
+    def last_sequence(self, filter: str) -> int:
+        """Of the events under `filter`; 0 if there are none."""
+        return next((one.sequence for one in reversed(self.records) if matches(filter, one.subject)), 0)
+
+    def store(self, entries: Sequence[Entry]) -> int:
+        """All or none, as the server does it; the last one's sequence."""
+        for entry in entries:
+            last = self.last_sequence(entry.filter)
+            if last != entry.expected:
+                raise Conflict(f"{entry.filter} is at {last}, not at {entry.expected}", last=last)
+        added = [self._record(entry, number) for number, entry in enumerate(entries, len(self.records) + 1)]
+        size = sum(_size(record) for record in added)
+        if self.bytes + size > self.max_bytes:
+            raise Full(f"the journal holds at most {self.max_bytes} bytes")
+        self.records += added
+        self.bytes += size
+        self.changed()
+        return len(self.records)
+
+    @staticmethod
+    def _record(entry: Entry, sequence: int) -> Record:
+        headers = tracing.outgoing({**entry.headers, tracing.EVENT_ID: entry.event_id})
+        return Record(sequence, entry.subject, entry.data, headers, time.time())
+
+
+def _size(record: Record) -> int:
+    return len(record.subject) + len(record.data) + sum(len(k) + len(v) for k, v in record.headers.items())
+
+
+class MemoryJournal:
+    """The Journal port."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    async def append(self, entry: Entry) -> int:
+        """See Journal."""
+        return await self.append_together([entry])
+
+    async def append_together(self, entries: Sequence[Entry]) -> int:
+        """See Journal."""
+        for entry in entries:
+            check_subject(entry.subject)
+        await self._disk.until_online(PATIENCE)
+        try:
+            sequence = self._disk.store(entries)
+        except Conflict:
+            if (own := self._own(entries[-1])) is None:
+                raise
+            return own
+        if self._disk.lost_answers:
+            self._disk.lost_answers -= 1
+            return self._recovered(entries[-1])
+        await asyncio.sleep(0)
+        return sequence
+
+    def _own(self, entry: Entry) -> int | None:
+        mine = (one for one in self._disk.records if one.headers[tracing.EVENT_ID] == entry.event_id)
+        return next((one.sequence for one in mine), None)
+
+    def _recovered(self, entry: Entry) -> int:
+        if (sequence := self._own(entry)) is None:
+            raise TimedOut(f"whether {entry.subject} was stored is not known")
+        return sequence
+
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        """See Journal."""
+        check_filter(filter)
+        await self._disk.until_online(PATIENCE)
+        return [one for one in self._disk.records[after:] if matches(filter, one.subject)][:limit]
+
+    async def last(self, filter: str) -> Record | None:
+        """See Journal."""
+        await self._disk.until_online(PATIENCE)
+        sequence = self._disk.last_sequence(check_filter(filter))
+        return self._disk.records[sequence - 1] if sequence else None
+
+    def tail(self, after: int) -> "MemoryTail":
+        """See Journal."""
+        return MemoryTail(self._disk, after)
+
+    async def usage(self) -> Usage:
+        """See Journal."""
+        await self._disk.until_online(PATIENCE)
+        count = len(self._disk.records)
+        return Usage(self._disk.bytes, self._disk.max_bytes, count, count)
+
+
+class MemoryTail:
+    """The Tail port."""
+
+    def __init__(self, disk: Disk, after: int) -> None:
+        self._disk = disk
+        self._position = after
+        self._changed = disk.watch()
+
+    def __aiter__(self) -> "MemoryTail":
+        return self
+
+    async def __anext__(self) -> Record:
+        while not self._disk.online.is_set() or self._position >= len(self._disk.records):
+            self._changed.clear()
+            await self._changed.wait()
+        self._position += 1
+        return self._disk.records[self._position - 1]
+
+    async def aclose(self) -> None:
+        """See Tail."""
+        self._disk.unwatch(self._changed)
+
+
+class Consumer:
+    """A durable consumer: what it has handed out, and when that is due again."""
+
+    def __init__(self, disk: Disk, filter: str) -> None:
+        self._disk = disk
+        self.ack_wait = disk.ack_wait
+        self._filter = filter
+        self._position = 0
+        self._attempts: dict[int, int] = {}
+        self._due: dict[int, float] = {}
+
+    def take(self, now: float) -> tuple[Record, int] | None:
+        """The next event to work on, and which attempt that is."""
+        overdue = [sequence for sequence, due in self._due.items() if due <= now]
+        if overdue:
+            return self._hand_out(min(overdue), now)
+        for record in self._disk.records[self._position :]:
+            self._position = record.sequence
+            if matches(self._filter, record.subject):
+                return self._hand_out(record.sequence, now)
+        return None
+
+    def _hand_out(self, sequence: int, now: float) -> tuple[Record, int]:
+        self._attempts[sequence] = self._attempts.get(sequence, 0) + 1
+        self._due[sequence] = now + self.ack_wait
+        return self._disk.records[sequence - 1], self._attempts[sequence]
+
+    def next_due(self) -> float | None:
+        """When something is to be handed out again."""
+        return min(self._due.values(), default=None)
+
+    def ack(self, sequence: int) -> None:
+        """Never again."""
+        self._due.pop(sequence, None)
+
+    def again(self, sequence: int, at: float) -> None:
+        """Hand it out at that time, unless it was acked."""
+        if sequence in self._due:
+            self._due[sequence] = at
+            self._disk.changed()
+
+
+class MemoryStore:
+    """The Store port."""
+
+    def __init__(self, disk: Disk, prefix: str) -> None:
+        self._disk = disk
+        self._prefix = prefix
+
+    async def put(self, key: str, data: bytes, *, ttl: float) -> None:
+        """See Store."""
+        await self._disk.until_online(PATIENCE)
+        self._disk.kept[self._name(key)] = (data, time.monotonic() + ttl)
+
+    async def get(self, key: str) -> bytes | None:
+        """See Store."""
+        await self._disk.until_online(PATIENCE)
+        data, until = self._disk.kept.get(self._name(key), (None, 0.0))
+        return data if time.monotonic() < until else None
+
+    async def delete(self, key: str) -> None:
+        """See Store."""
+        await self._disk.until_online(PATIENCE)
+        self._disk.kept.pop(self._name(key), None)
+
+    def _name(self, key: str) -> str:
+        return check_subject(f"{self._prefix}.{key}")

@@ -1,0 +1,124 @@
+"""Three real nats-servers that are one cluster, for a house's streams in three copies: what Writ writes for a server of
+one's own, and a few lines for each node besides.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from msgspec import json as fast
+from msgspec.structs import replace
+
+from writ_contracts.subjects import JOURNAL_STREAM
+from writ_documents.atomic_files import write_atomically
+from writ_installation.files.home import Home
+from writ_installation.nats.server import Address, configuration, sizes
+from writ_nats_server.process import ServerProcess
+from writ_testing.eventually import eventually
+from writ_testing.peers.nats_server import free_port
+
+NODES = ("n1", "n2", "n3")
+
+
+class Node:
+    """One of the servers."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.port, self.monitor_port, self.route_port = free_port(), free_port(), free_port()
+        self._config, self._log = folder / f"{name}.conf", folder / f"{name}.log"
+        self._store = folder / name
+        self.process: ServerProcess
+
+    def configure(self, ours: Path, routes: list[int]) -> None:
+        """`ours` is the file that Writ writes; what is named again after it counts."""
+        settings: dict[str, Any] = {
+            "server_name": self.name,
+            "port": self.port,
+            "http": f"127.0.0.1:{self.monitor_port}",
+            "jetstream": {"store_dir": str(self._store), "sync_interval": "always"},
+            "cluster": {
+                "name": "writ",
+                "listen": f"127.0.0.1:{self.route_port}",
+                "routes": [f"nats://127.0.0.1:{port}" for port in routes],
+            },
+        }
+        lines = [f"include {ours.name}", *(f"{key}: {json.dumps(value)}" for key, value in settings.items())]
+        self._config.write_text("\n".join(lines))
+
+    async def start(self) -> None:
+        """It serves when this returns: it sees a majority, and has caught up."""
+        self.process = await ServerProcess.start(
+            self._config, self._log, port=self.port, monitor_port=self.monitor_port
+        )
+
+    async def stream(self, name: str) -> dict[str, Any] | None:
+        """What it tells of its copy of this stream; None while it has none, or does not answer."""
+        try:
+            seen = await asyncio.to_thread(self._monitor, "/jsz?accounts=true&streams=true")
+        except OSError:
+            return None
+        found = [one for account in seen.get("account_details") or () for one in account.get("stream_detail") or ()]
+        return next((one for one in found if one["name"] == name), None)
+
+    def _monitor(self, path: str) -> dict[str, Any]:
+        with urlopen(f"http://127.0.0.1:{self.monitor_port}{path}", timeout=30) as answer:
+            return dict(fast.decode(answer.read()))
+
+
+class Cluster:
+    """All of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.nodes = [Node(name, folder) for name in NODES]
+
+    @property
+    def url(self) -> str:
+        """As NATS_URL names it."""
+        return ",".join(f"nats://127.0.0.1:{node.port}" for node in self.nodes)
+
+    async def leader(self, stream: str = JOURNAL_STREAM) -> Node:
+        """The node that leads this stream now."""
+
+        async def look() -> Node | None:
+            for node in self.nodes:
+                if not node.process.exited.is_set():
+                    seen = await node.stream(stream)
+                    name = seen["cluster"].get("leader") if seen else None
+                    if name:
+                        return next(one for one in self.nodes if one.name == name)
+            return None
+
+        return await eventually(look, within=60, what=f"a leader of {stream}")
+
+    async def whole(self, stream: str = JOURNAL_STREAM) -> None:
+        """Until every copy of the stream has all of it."""
+
+        async def look() -> bool:
+            seen = await (await self.leader(stream)).stream(stream)
+            replicas = seen["cluster"].get("replicas", []) if seen else []  # told by the leader alone, which may change
+            return len(replicas) == len(NODES) - 1 and all(one["current"] for one in replicas)
+
+        await eventually(look, within=60, what="three copies")
+
+
+@asynccontextmanager
+async def cluster_for(home: Home, folder: Path) -> AsyncIterator[Cluster]:
+    """It runs within the block; the house is to be told `cluster.url` as NATS_URL."""
+    cluster = Cluster(folder)
+    wanted = replace(sizes(home), replicas=len(NODES))
+    write_atomically(home.nats / "sizes.json", fast.encode(wanted))
+    ours = folder / "writ-nats.conf"
+    address = Address(host="127.0.0.1", port=4222, monitor_port=8222)
+    ours.write_text(configuration(home, address))
+    for node in cluster.nodes:
+        node.configure(ours, [one.route_port for one in cluster.nodes])
+    await asyncio.gather(*(node.start() for node in cluster.nodes))
+    try:
+        yield cluster
+    finally:
+        await asyncio.gather(*(node.process.stop() for node in cluster.nodes if hasattr(node, "process")))

@@ -1,0 +1,203 @@
+"""A real nats-server for tests: Writ's own configuration, made-up keys, free ports on loopback, streams in place."""
+
+import random
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.connection import Options
+from writ_contracts.subjects import inbox_prefix
+from writ_nats_server.config import SERVICES, ServerPlan, render
+from writ_nats_server.process import ServerProcess
+from writ_nats_server.streams import Sizes, provision
+from writ_trust.keys import Key, generate_seed
+
+JOURNAL_BYTES = 64 << 20
+ACK_WAIT = 10.0
+CONNECTED_WITHIN = 30.0
+PORTS = range(12_000, 32_768)
+"""Below those that Linux gives to whoever connects or asks for any (ip(7), `ip_local_port_range`): what was free stays
+so until it is used, and while a server is started again."""
+
+
+def _from_anywhere() -> Iterator[int]:
+    """All of them, over and over; each process of tests begins elsewhere."""
+    at = random.SystemRandom().randrange(len(PORTS))
+    return cycle([*PORTS[at:], *PORTS[:at]])
+
+
+_ports = _from_anywhere()
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of loopback, one after the other, that nobody had a moment ago and that were not given here just before."""
+    found: list[int] = []
+    while len(found) < number:
+        port = next(_ports)
+        follows = not found or port == found[-1] + 1
+        found = ([*found, port] if follows else [port]) if _is_free(port) else []
+    return found
+
+
+def free_port() -> int:
+    """One of them."""
+    return free_ports(1)[0]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+class WritServer:
+    """A server with its plan and everybody's keys. Users are named as their inboxes: `executor`, `alice`, `agent-a`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        principals: Sequence[str],
+        pools: Sequence[str],
+        scanners: Sequence[str] = (),
+        tokens: Sequence[str] = (),
+    ) -> None:
+        self._directory = directory
+        self._stack = AsyncExitStack()
+        others = (*(f"agent-{pool}" for pool in pools), *(f"enrol-{token}" for token in tokens))
+        names = ("bootstrap", "system", "status", *SERVICES, *principals, *others)
+        self.keys = {str(name): Key(generate_seed()) for name in names}
+        self.plan = ServerPlan(
+            store_dir=str(directory / "jetstream"),
+            port=free_port(),
+            monitor_port=free_port(),
+            bootstrap=self.keys["bootstrap"].public,
+            system=self.keys["system"].public,
+            status=self.keys["status"].public,
+            roles={role: [self.keys[role].public] for role in SERVICES},
+            principals={name: [self.keys[name].public] for name in principals},
+            scanners=scanners,
+            pools={pool: [self.keys[f"agent-{pool}"].public] for pool in pools},
+            tokens={token: self.keys[f"enrol-{token}"].public for token in tokens},
+        )
+        self.process: ServerProcess
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://{self.plan.host}:{self.plan.port}"
+
+    @property
+    def config(self) -> Path:
+        """The file that the server reads."""
+        return self._directory / "nats-server.conf"
+
+    async def start(self) -> None:
+        """Start the process: the first time, or again on the same state."""
+        self.config.write_text(render(self.plan))
+        log = self._directory / "nats-server.log"
+        self.process = await ServerProcess.start(
+            self.config, log, port=self.plan.port, monitor_port=self.plan.monitor_port
+        )
+
+    async def provision(self, *, journal_bytes: int = JOURNAL_BYTES, ack_wait: float = ACK_WAIT) -> None:
+        """Streams, and a consumer for each pool."""
+        sizes = Sizes(journal=journal_bytes, params=16 << 20, results=16 << 20)
+        async with self.connected("bootstrap") as bus:
+            await provision(bus, self.plan.pools, sizes, ack_wait=ack_wait)
+
+    async def add_principal(self, name: str) -> None:
+        """A new user, while the server runs."""
+        self.keys[name] = Key(generate_seed())
+        self.plan = replace(self.plan, principals={**self.plan.principals, name: [self.keys[name].public]})
+        self.config.write_text(render(self.plan))
+        await self.process.reload()
+
+    async def add_pool(self, pool: str) -> None:
+        """A new pool's agents, while the server runs; their consumer is `provision`'s."""
+        key = self.keys[f"agent-{pool}"] = Key(generate_seed())
+        self.plan = replace(self.plan, pools={**self.plan.pools, pool: [key.public]})
+        self.config.write_text(render(self.plan))
+        await self.process.reload()
+
+    def options(self, name: str, **changed: object) -> Options:
+        """How `name` connects."""
+        seed, inbox = self.keys[name].seed, inbox_prefix(name)
+        options = Options(name=name, servers=[self.url], seed=seed, inbox_prefix=inbox, wait=CONNECTED_WITHIN)
+        return replace(options, **changed)
+
+    async def bus(self, name: str, **changed: object) -> NatsBus:
+        """A bus of that user's, closed when the server is."""
+        bus = await connect(self.options(name, **changed))
+        self._stack.push_async_callback(bus.close)
+        return bus
+
+    @asynccontextmanager
+    async def connected(self, name: str) -> AsyncIterator[NatsBus]:
+        """A bus of that user's, for a moment."""
+        bus = await connect(self.options(name))
+        try:
+            yield bus
+        finally:
+            await bus.close()
+
+    async def stop(self) -> None:
+        """Close every bus, end the process."""
+        await self._stack.aclose()
+        await self.process.stop()
+
+
+@asynccontextmanager
+async def writ_server(
+    directory: Path,
+    *,
+    principals: Sequence[str] = ("alice", "bob"),
+    scanners: Sequence[str] = (),
+    pools: Sequence[str] = ("a", "b"),
+    tokens: Sequence[str] = (),
+    journal_bytes: int = JOURNAL_BYTES,
+    ack_wait: float = ACK_WAIT,
+) -> AsyncIterator[WritServer]:
+    """A server that is ready, with streams and consumers."""
+    server = WritServer(directory, [*principals, *scanners], pools, scanners, tokens)
+    await server.start()
+    try:
+        await server.provision(journal_bytes=journal_bytes, ack_wait=ack_wait)
+        yield server
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def open_server(directory: Path, *extra: str) -> AsyncIterator[tuple[ServerProcess, str]]:
+    """A server that lets everybody do everything, and its address; `extra` are lines of its configuration."""
+    config, port, monitor_port = directory / "open.conf", free_port(), free_port()
+    lines = ("host: 127.0.0.1", f"port: {port}", f"http: 127.0.0.1:{monitor_port}", *extra)
+    config.write_text("\n".join(lines))
+    process = await ServerProcess.start(config, directory / "open.log", port=port, monitor_port=monitor_port)
+    try:
+        yield process, f"nats://127.0.0.1:{port}"
+    finally:
+        await process.stop()
+
+
+def anybody(url: str, **changed: object) -> Options:
+    """Options for a server that asks nobody who they are."""
+    seed, inbox = generate_seed(), "_INBOX_anybody"
+    options = Options(name="anybody", servers=[url], seed=seed, inbox_prefix=inbox, wait=CONNECTED_WITHIN)
+    return replace(options, **changed)
+
+
+def transport_info(bus: NatsBus, what: str) -> Any:
+    """What asyncio knows of the bus's connection: `socket`, `cipher`."""
+    writer = getattr(bus.connection.client._transport, "_io_writer", None)
+    assert writer is not None
+    return writer.get_extra_info(what)

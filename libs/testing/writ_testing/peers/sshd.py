@@ -1,0 +1,149 @@
+"""A real sshd on loopback, as the user that runs the tests: made-up keys, any shell, whatever options a test wants."""
+
+import asyncio
+import os
+import pwd
+import signal
+import subprocess
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from writ_contracts.inventory import Target
+from writ_testing.eventually import eventually
+from writ_testing.peers.nats_server import free_port
+from writ_testing.peers.programs import program
+
+USER = pwd.getpwuid(os.geteuid()).pw_name
+
+
+class Sshd:
+    """One server. Keys are files in `folder`; `log` is what it says."""
+
+    def __init__(self, folder: Path, port: int, options: Sequence[str]) -> None:
+        self.folder, self.port, self.options = folder, port, options
+        self.log = folder / "sshd.log"
+        self.keys = folder / "keys"
+        self.known_hosts = folder / "known_hosts"
+        self.process: Process | None = None
+        self._starts = 0
+        self._let_in: set[str] = set()
+
+    @property
+    def host_folder(self) -> Path:
+        """Writ's own folder on this host."""
+        return self.folder / "writ-hostops"
+
+    def connection(self, **more: Any) -> dict[str, Any]:
+        """As an inventory has it."""
+        port = more.pop("port", self.port)
+        return {"host": "127.0.0.1", "port": port, "user": USER, "folder": str(self.host_folder), **more}
+
+    def target(self, name: str = "web1", *, connection: dict[str, Any] | None = None, **more: Any) -> Target:
+        """A target on this server, with a key of its own that is let in."""
+        self.let_in(name)
+        return Target(id=name, role="testing", backend="ssh", connection=connection or self.connection(), **more)
+
+    def let_in(self, name: str) -> None:
+        """Make the key of that name, and let it in."""
+        if name not in self._let_in:
+            self._let_in.add(name)
+            path = self.keys / name
+            make_key(path)
+            with (self.folder / "authorized_keys").open("a") as file:
+                file.write(path.with_name(f"{name}.pub").read_text())
+
+    def trust(self, ports: Sequence[int] = ()) -> None:
+        """Put its host key on record, for its own port and these."""
+        key = (self.folder / "host_key.pub").read_text().rpartition(" ")[0]
+        lines = [f"[127.0.0.1]:{port} {key}\n" for port in (self.port, *ports)]
+        self.known_hosts.write_text("".join(lines))
+
+    async def start(self) -> None:
+        """Until it listens."""
+        sshd = program("sshd")
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        config = self.folder / "sshd_config"
+        config.write_text("\n".join([*self.options, *self._config()]) + "\n")
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sshd, "-D", "-e", "-f", str(config), stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self._starts += 1
+        await eventually(self._listens)
+
+    async def stop(self) -> None:
+        """With all its sessions."""
+        if self.process is not None and self.process.returncode is None:
+            for pid in [*self.sessions(), self.process.pid]:
+                _kill(pid)
+            await self.process.wait()
+
+    def sessions(self) -> list[int]:
+        """The processes of its connections."""
+        return descendants(self.process.pid) if self.process is not None else []
+
+    def _config(self) -> list[str]:
+        return [
+            f"Port {self.port}",
+            "ListenAddress 127.0.0.1",
+            f"HostKey {self.folder}/host_key",
+            f"PidFile {self.folder}/sshd.pid",
+            f"AuthorizedKeysFile {self.folder}/authorized_keys",
+            "StrictModes no",
+            "UsePAM no",
+            "PermitRootLogin prohibit-password",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "LogLevel VERBOSE",
+            "MaxStartups 100",
+            f"SetEnv HOME={self.folder}",  # what this user's shell does at its start is nobody's business
+        ]
+
+    async def _listens(self) -> bool:
+        return self.log.read_bytes().count(b"Server listening") == self._starts
+
+
+@asynccontextmanager
+async def sshd(folder: Path, *options: str, shell: str = "") -> AsyncIterator[Sshd]:
+    """A server that listens, its host key on record. `shell`: what runs commands instead of the user's login shell; it
+    gets the very string that the login shell would get. `options`: lines of sshd_config.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    make_key(folder / "host_key")
+    (folder / "keys").mkdir(mode=0o700)
+    (folder / "authorized_keys").touch()
+    by_shell = [f'ForceCommand exec {program(shell)} -c "$SSH_ORIGINAL_COMMAND"'] if shell else []
+    server = Sshd(folder, free_port(), [*by_shell, *options])
+    server.trust()
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+def make_key(path: Path, kind: str = "ed25519") -> None:
+    """A key without a passphrase, and its `.pub`."""
+    command = [program("ssh-keygen"), "-q", "-t", kind, "-N", "", "-C", path.name, "-f", str(path)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes that came from it and still have their parents."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        return []
+    found = [int(child) for child in children.split()]
+    return [*found, *(grandchild for child in found for grandchild in descendants(child))]
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

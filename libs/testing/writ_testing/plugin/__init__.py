@@ -1,0 +1,1 @@
+"""An example plugin: operations, handlers and an evaluator for tests."""

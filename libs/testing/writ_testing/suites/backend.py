@@ -1,0 +1,181 @@
+"""What every backend must pass. Effects are looked at on the host itself, never taken from what the backend says.
+
+A subclass gives the fixture `host`: the backend, with tasks that mean something to it.
+"""
+
+import asyncio
+import os
+from collections.abc import Collection, Iterator
+from typing import Any, Protocol
+
+import msgspec
+import pytest
+
+from writ_agent.backends.port import Backend, Baselines, Done, Listings, Previews, Probes, Task, Visits
+from writ_contracts.errors import WritError
+from writ_contracts.facts import LISTING_SOURCES
+from writ_contracts.ids import encode_id
+from writ_contracts.parameters import Output
+from writ_testing.eventually import eventually
+from writ_testing.suites.host_trials import Trial, show
+
+PATIENCE = 20.0
+
+
+class Host(Protocol):
+    """A backend, and a host to try it on."""
+
+    backend: Backend
+
+    def change(self, operation_id: str) -> Task:
+        """Something with an effect that can be seen, and that has a probe."""
+
+    def slow(self, operation_id: str) -> Task:
+        """Something that takes a minute, by several processes where the backend has any."""
+
+    def refused(self, operation_id: str) -> Task:
+        """Something that the host refuses before any effect."""
+
+    async def changed(self, operation_id: str) -> bool:
+        """Whether the effect of `change` is there."""
+
+    async def busy(self, operation_id: str) -> bool:
+        """Whether anything of `slow` goes on, on the host."""
+
+    def trials(self) -> Iterator[Trial]:
+        """Of the operations that the backend claims, each with its look at the host; made one after the other."""
+
+    @property
+    def elsewhere(self) -> Collection[str]:
+        """What it claims, and what only the lab's hosts can show."""
+
+
+class Heard:
+    """Progress, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.first = asyncio.Event()
+
+    def __call__(self, message: str) -> None:
+        self.words.append(message)
+        self.first.set()
+
+
+class BackendSuite:
+    """Inherit, and give the fixture `host`."""
+
+    async def test_a_change_takes_effect_and_is_told_as_it_is(self, host: Host) -> None:
+        task = host.change(_id(1))
+        assert not await host.changed(_id(1))
+        done = await run(host, task)
+        assert (done.outcome, done.effect, done.over) == ("succeeded", "done", True)
+        assert await host.changed(_id(1))
+        assert isinstance(msgspec.convert(done.output, task.operation.output), Output)
+
+    async def test_what_is_refused_has_no_effect_and_says_why(self, host: Host) -> None:
+        try:
+            done = await run(host, host.refused(_id(2)))
+        except WritError as error:
+            assert error.code  # noqa: PT017 - raising is one of the two ways to refuse
+            return
+        assert (done.outcome, done.effect, done.over) == ("failed", "none", True)
+        assert done.code
+        assert done.message
+
+    async def test_what_is_stopped_ends_with_all_that_belongs_to_it(self, host: Host) -> None:
+        task, heard = host.slow(_id(3)), Heard()
+        under_way = asyncio.create_task(host.backend.run(task, heard))
+        await eventually(lambda: host.busy(_id(3)))
+        assert await host.backend.stop(_id(3), 1.0)
+        done = await asyncio.wait_for(under_way, PATIENCE)
+        assert not await host.busy(_id(3))
+        assert done.over
+        assert done.outcome in ("cancelled", "unknown")
+
+    async def test_stopping_one_leaves_the_others_alone(self, host: Host) -> None:
+        slow = asyncio.create_task(host.backend.run(host.slow(_id(4)), Heard()))
+        await eventually(lambda: host.busy(_id(4)))
+        other = asyncio.create_task(run(host, host.change(_id(5))))
+        assert (await other).outcome == "succeeded"
+        assert await host.busy(_id(4))
+        assert await host.backend.stop(_id(4), 1.0)
+        await asyncio.wait_for(slow, PATIENCE)
+
+    async def test_stopping_what_does_not_run_is_certain(self, host: Host) -> None:
+        assert await host.backend.stop(_id(6), 0.1)
+
+    async def test_a_probe_tells_what_happened_from_what_did_not(self, host: Host) -> None:
+        backend, task = host.backend, host.change(_id(7))
+        if not isinstance(backend, Probes) or not isinstance(backend, Baselines):
+            return
+        before = await backend.baseline(task)
+        assert (await backend.probe(task, before)).verdict == "no_effect"
+        await run(host, task)
+        assert (await backend.probe(task, before)).verdict == "took_effect"
+
+    async def test_a_preview_changes_nothing(self, host: Host) -> None:
+        backend = host.backend
+        if isinstance(backend, Previews):
+            assert await backend.preview(host.change(_id(8)))
+            assert not await host.changed(_id(8))
+
+    async def test_a_listing_is_whole_and_what_it_has_not_is_an_error(self, host: Host) -> None:
+        backend, target = host.backend, host.change(_id(9)).target
+        if not isinstance(backend, Listings):
+            return
+        with pytest.raises(WritError) as refused:
+            await backend.listing(target, "list_of_nothing")
+        assert "cannot list" in str(refused.value)
+        for source in LISTING_SOURCES:
+            try:
+                names = await backend.listing(target, source)
+            except WritError as error:
+                assert str(error)  # noqa: PT017 - that it cannot is one of the two answers
+            else:
+                assert all(names)
+
+    async def test_a_test_of_a_target_tells_what_it_has_and_carries_out_nothing(self, host: Host) -> None:
+        backend, task = host.backend, host.change(_id(10))
+        if not isinstance(backend, Visits):
+            return
+        found = await backend.visit(task.target)
+        assert (found.code, found.message) == ("", "")
+        assert all(step.well for step in found.steps)
+        assert found.versions
+        assert set(found.operations) | found.lacking.keys() == set(backend.operations)
+        assert not set(found.operations) & found.lacking.keys()
+        assert (task.target.id, "ok") in [(name, standing.reason) for name, standing in backend.standings]
+        assert not await host.changed(_id(10))
+
+    async def test_each_operation_that_it_claims_shows_on_the_host(self, host: Host) -> None:
+        tried = set()
+        for trial in host.trials():
+            await show(host.backend, trial)
+            tried.add(trial.task.operation.name)
+        assert set(host.backend.operations) == tried | set(host.elsewhere)
+
+    async def test_it_says_that_it_is_ready(self, host: Host) -> None:
+        assert await host.backend.check() is None
+
+
+async def run(host: Host, task: Task) -> Done:
+    """Run it to its end."""
+    return await asyncio.wait_for(host.backend.run(task, Heard()), PATIENCE)
+
+
+def _id(number: int) -> str:
+    """Of this process alone: what runs is known by its id all over the machine."""
+    return encode_id(((os.getpid() << 32) + number).to_bytes(16, "big"))
+
+
+def task(operation: Any, target: Any, operation_id: str, **parameters: Any) -> Task:
+    """A task as the runtime would make it."""
+    return Task(
+        operation_id=operation_id,
+        attempt=1,
+        operation=operation,
+        target=target,
+        parameters=operation.check(parameters),
+        timeout=60.0,
+    )

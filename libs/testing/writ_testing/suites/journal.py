@@ -1,0 +1,224 @@
+"""What every implementation of the Journal port must do: it is the record and the lock of the whole house."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from writ_bus import tracing
+from writ_bus.errors import Conflict, Full
+from writ_bus.port import Bus, Entry, Tail
+from writ_contracts import subjects
+from writ_contracts.ids import operation_id
+from writ_contracts.records import Record
+from writ_testing.suites.bus_fixture import SOON, Ground
+
+
+def event(operation: str, number: int, expected: int, *, writer: str = "", data: bytes = b"{}") -> Entry:
+    """An event of alice's operation."""
+    return Entry(
+        subject=subjects.operation_event("alice", operation, f"event{number}"),
+        data=data,
+        event_id=f"{operation}-{number}-{writer}",
+        filter=subjects.operation_filter("alice", operation),
+        expected=expected,
+    )
+
+
+def lock(target: str, holder: str, expected: int) -> Entry:
+    """A target's lock, held by an operation."""
+    subject = subjects.target_lock(target)
+    return Entry(subject=subject, data=holder.encode(), event_id=f"lock-{holder}", filter=subject, expected=expected)
+
+
+def an_operation(number: int = 1) -> str:
+    """An operation id."""
+    return operation_id("alice", str(number))
+
+
+async def append_many(bus: Bus, count: int, *, first: int = 0) -> None:
+    """One event to each of `count` operations."""
+    for number in range(first, first + count):
+        await bus.journal.append(event(an_operation(number), 1, 0))
+
+
+async def take(tail: Tail, count: int) -> list[Record]:
+    """The next `count` records of a tail."""
+    found: list[Record] = []
+    async with asyncio.timeout(2 * SOON):
+        async for record in tail:
+            found.append(record)
+            if len(found) == count:
+                break
+    return found
+
+
+class JournalSuite:
+    """Appends, reads, tails."""
+
+    async def test_what_was_appended_is_read_back_in_order(self, ground: Ground) -> None:
+        executor = await ground.bus("executor")
+        operation = an_operation()
+        with tracing.within(tracing.root("c-1")):
+            first = await executor.journal.append(event(operation, 1, 0, data=b"one"))
+        second = await executor.journal.append(event(operation, 2, first, data=b"two"))
+        one, two = await executor.journal.read(subjects.operation_filter("alice", operation))
+        assert (one.sequence, one.data, two.sequence, two.data) == (first, b"one", second, b"two")
+        assert one.headers[tracing.EVENT_ID] == f"{operation}-1-"
+        assert one.headers[tracing.CORRELATION] == "c-1"
+        assert one.headers[tracing.TRACEPARENT]
+        assert one.subject == subjects.operation_event("alice", operation, "event1")
+        assert one.time > 1_700_000_000
+        assert (await executor.journal.last(subjects.operation_filter("alice", operation))) == two
+
+    async def test_nothing_there_is_an_empty_list_and_none(self, ground: Ground) -> None:
+        executor = await ground.bus("executor")
+        assert await executor.journal.read("writ.journal.>") == []
+        assert await executor.journal.last("writ.journal.op.alice.>") is None
+
+    async def test_who_did_not_see_the_latest_event_is_refused(self, ground: Ground) -> None:
+        executor = await ground.bus("executor")
+        operation = an_operation()
+        first = await executor.journal.append(event(operation, 1, 0))
+        latest = await executor.journal.append(event(operation, 2, first))
+        with pytest.raises(Conflict) as conflict:
+            await executor.journal.append(event(operation, 3, first))
+        assert conflict.value.last == latest
+        assert len(await executor.journal.read("writ.journal.>")) == 2
+
+    async def test_one_of_eight_writers_wins_each_race(self, ground: Ground) -> None:
+        executors = [await ground.bus("executor") for _ in range(4)]
+        for number in range(20):
+            races = [
+                bus.journal.append(event(an_operation(number), 1, 0, writer=str(writer)))
+                for writer, bus in enumerate(executors * 2)
+            ]
+            outcomes = await asyncio.gather(*races, return_exceptions=True)
+            assert sum(isinstance(outcome, int) for outcome in outcomes) == 1
+            assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 7
+        assert len(await executors[0].journal.read("writ.journal.>")) == 20
+
+    async def test_an_append_whose_answer_got_lost_is_found_again(self, ground: Ground) -> None:
+        executor = await ground.bus("executor")
+        ground.lose_answers(executor, 1)
+        sequence = await executor.journal.append(event(an_operation(), 1, 0))
+        (stored,) = await executor.journal.read("writ.journal.>")
+        assert stored.sequence == sequence
+
+    async def test_the_same_event_once_more_is_the_one_that_is_there(self, ground: Ground) -> None:
+        executor = await ground.bus("executor")
+        first = await executor.journal.append(event(an_operation(), 1, 0))
+        assert await executor.journal.append(event(an_operation(), 1, 0)) == first
+
+    async def test_after_a_lost_answer_somebody_elses_event_is_a_conflict(self, ground: Ground) -> None:
+        executor = await ground.bus("executor")
+        await executor.journal.append(event(an_operation(), 1, 0, writer="other"))
+        ground.lose_answers(executor, 1)
+        with pytest.raises(Conflict):
+            await executor.journal.append(event(an_operation(), 1, 0, writer="mine"))
+
+    async def test_a_batch_is_stored_whole(self, ground: Ground) -> None:
+        executor = await ground.bus("executor")
+        operation = an_operation()
+        requested = await executor.journal.append(event(operation, 1, 0))
+        last = await executor.journal.append_together([event(operation, 2, requested), lock("web-1", operation, 0)])
+        records = await executor.journal.read("writ.journal.>", after=requested)
+        assert [record.sequence for record in records] == [last - 1, last]
+
+    @pytest.mark.parametrize("wrong", ["first", "last"])
+    async def test_a_batch_with_one_wrong_sequence_stores_nothing(self, ground: Ground, wrong: str) -> None:
+        executor = await ground.bus("executor")
+        operation, holder = an_operation(1), an_operation(2)
+        requested = await executor.journal.append(event(operation, 1, 0))
+        held = await executor.journal.append(lock("web-1", holder, 0))
+        entries = [
+            event(operation, 2, 0 if wrong == "first" else requested),
+            lock("web-1", operation, 0 if wrong == "last" else held),
+        ]
+        with pytest.raises(Conflict):
+            await executor.journal.append_together(entries)
+        assert len(await executor.journal.read("writ.journal.>")) == 2
+
+    async def test_a_batch_whose_answer_got_lost_is_found_again(self, ground: Ground) -> None:
+        executor = await ground.bus("executor")
+        operation = an_operation()
+        ground.lose_answers(executor, 1)
+        last = await executor.journal.append_together([event(operation, 1, 0), lock("web-1", operation, 0)])
+        assert [record.sequence for record in await executor.journal.read("writ.journal.>")] == [last - 1, last]
+
+    async def test_one_of_many_batches_takes_the_lock(self, ground: Ground) -> None:
+        executor = await ground.bus("executor")
+        operations = [an_operation(number) for number in range(6)]
+        races = [executor.journal.append_together([event(one, 1, 0), lock("web-1", one, 0)]) for one in operations]
+        outcomes = await asyncio.gather(*races, return_exceptions=True)
+        assert sum(isinstance(outcome, int) for outcome in outcomes) == 1
+        assert len(await executor.journal.read("writ.journal.>")) == 2
+
+    async def test_a_long_history_comes_whole_and_in_parts(self, ground: Ground) -> None:
+        executor = await ground.bus("executor")
+        await append_many(executor, 600)
+        every = await executor.journal.read("writ.journal.>")
+        assert [record.sequence for record in every] == list(range(1, 601))
+        assert await executor.journal.read("writ.journal.>", after=590) == every[590:]
+        assert await executor.journal.read("writ.journal.>", limit=300) == every[:300]
+        assert await executor.journal.read("writ.journal.>", after=100, limit=256) == every[100:356]
+        assert await executor.journal.read("writ.journal.>", limit=0) == []
+        assert await executor.journal.read("writ.journal.>", after=600) == []
+        (one,) = await executor.journal.read(subjects.operation_filter("alice", an_operation(77)))
+        assert one == every[77]
+
+    async def test_a_tail_begins_where_it_is_told_to_and_follows(self, ground: Ground) -> None:
+        executor, audit = await ground.bus("executor"), await ground.bus("audit")
+        await append_many(executor, 5)
+        async with aclosing(audit.journal.tail(2)) as tail:
+            assert [record.sequence for record in await take(tail, 3)] == [3, 4, 5]
+            following = asyncio.create_task(take(tail, 20))
+            await append_many(executor, 20, first=5)
+            assert [record.sequence for record in await following] == list(range(6, 26))
+
+    async def test_a_tail_misses_nothing_while_its_reader_is_slow(self, ground: Ground) -> None:
+        executor, audit = await ground.bus("executor"), await ground.bus("audit")
+        async with aclosing(audit.journal.tail(0)) as tail:
+            first = asyncio.create_task(take(tail, 1))
+            await append_many(executor, 400)
+            assert (await first)[0].sequence == 1
+            assert [record.sequence for record in await take(tail, 399)] == list(range(2, 401))
+
+    async def test_a_tail_is_gap_free_across_a_restart_of_the_server(self, ground: Ground) -> None:
+        executor, audit = await ground.bus("executor"), await ground.bus("audit")
+        async with aclosing(audit.journal.tail(0)) as tail:
+            following = asyncio.create_task(take(tail, 60))
+            await append_many(executor, 30)
+            appended: list[asyncio.Task[None]] = []
+
+            async def meanwhile() -> None:
+                appended.append(asyncio.create_task(append_many(executor, 30, first=30)))
+                await asyncio.wait(appended, timeout=0.1)
+
+            await ground.restart(meanwhile)
+            await appended[0]
+            assert [record.sequence for record in await following] == list(range(1, 61))
+
+    async def test_a_tail_has_what_the_journal_has(self, ground: Ground) -> None:
+        executor, audit = await ground.bus("executor"), await ground.bus("audit")
+        async with aclosing(audit.journal.tail(0)) as tail:
+            following = asyncio.create_task(take(tail, 3))
+            await append_many(executor, 3)
+            told = [(one.sequence, one.subject, one.data, one.time) for one in await following]
+        stored = await executor.journal.read("writ.journal.>")
+        assert told == [(one.sequence, one.subject, one.data, one.time) for one in stored]
+
+    async def test_usage_tells_how_full_it_is_and_a_full_journal_refuses(self, ground: Ground) -> None:
+        executor = await ground.bus("executor")
+        empty = await executor.journal.usage()
+        assert (empty.bytes, empty.messages, empty.last_sequence, empty.max_bytes) == (0, 0, 0, ground.max_bytes)
+        refused = 0
+        for number in range(1 + ground.max_bytes // 50_000):
+            try:
+                await executor.journal.append(event(an_operation(number), 1, 0, data=b"x" * 50_000))
+            except Full:
+                refused += 1
+        assert refused == 1
+        full = await executor.journal.usage()
+        assert full.messages == full.last_sequence > 10
+        assert ground.max_bytes * 0.9 < full.bytes <= ground.max_bytes

@@ -1,0 +1,158 @@
+"""What every implementation must do for services: bounds, failures, discovery, draining."""
+
+import asyncio
+import json
+
+import pytest
+
+from writ_bus.errors import Full, Refused, TimedOut
+from writ_bus.port import Answer, Message
+from writ_testing.suites.bus_fixture import (
+    ASK,
+    REQUESTS,
+    SOON,
+    Ground,
+    echo,
+    eventually,
+    everybody,
+    service,
+    until_unreachable,
+)
+
+
+class ServiceSuite:
+    """Services and those who ask them."""
+
+    async def test_an_answer_may_have_headers(self, ground: Ground) -> None:
+        executor, alice = await ground.bus("executor"), await ground.bus("alice")
+
+        async def answer(message: Message) -> Answer:
+            return Answer(b"packed", {"Content-Type": "application/msgpack"})
+
+        await executor.serve(service("executor", REQUESTS, answer))
+        assert (await alice.request(ASK, b"", timeout=SOON)).headers["Content-Type"] == "application/msgpack"
+
+    async def test_replicas_share_the_requests(self, ground: Ground) -> None:
+        alice = await ground.bus("alice")
+        handled: list[int] = []
+        for replica in (0, 1):
+
+            async def answer(message: Message, replica: int = replica) -> bytes:
+                handled.append(replica)
+                return b""
+
+            await (await ground.bus("executor")).serve(service("executor", REQUESTS, answer))
+        await asyncio.gather(*(alice.request(ASK, b"", timeout=SOON) for _ in range(60)))
+        assert len(handled) == 60
+        assert set(handled) == {0, 1}
+
+    async def test_handlers_run_at_once_up_to_the_bound(self, ground: Ground) -> None:
+        executor, alice = await ground.bus("executor"), await ground.bus("alice")
+        running, most, go = 0, 0, asyncio.Event()
+
+        async def answer(message: Message) -> bytes:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            if running == 3:
+                go.set()
+            await go.wait()
+            running -= 1
+            return b""
+
+        await executor.serve(service("executor", REQUESTS, answer, concurrency=3))
+        await asyncio.gather(*(alice.request(ASK, b"", timeout=SOON) for _ in range(7)))
+        assert most == 3
+
+    async def test_a_handler_that_raises_tells_nothing_and_is_counted(self, ground: Ground) -> None:
+        executor, alice = await ground.bus("executor"), await ground.bus("alice")
+
+        async def answer(message: Message) -> bytes:
+            if message.data == b"break":
+                raise RuntimeError("the password is hunter2")
+            return b"fine"
+
+        serving = await executor.serve(service("executor", REQUESTS, answer))
+        with pytest.raises(Refused) as refused:
+            await alice.request(ASK, b"break", timeout=SOON)
+        assert "hunter2" not in str(refused.value)
+        assert serving.failures == 1
+        assert (await alice.request(ASK, b"", timeout=SOON)).data == b"fine"
+
+    async def test_more_than_can_wait_is_refused_as_full(self, ground: Ground) -> None:
+        executor, alice = await ground.bus("executor"), await ground.bus("alice")
+        go = asyncio.Event()
+
+        async def answer(message: Message) -> bytes:
+            await go.wait()
+            return b""
+
+        await executor.serve(service("executor", REQUESTS, answer, concurrency=1))
+        asked = [asyncio.create_task(alice.request(ASK, b"", timeout=SOON)) for _ in range(70)]
+
+        async def refused() -> bool:
+            return sum(one.done() for one in asked) >= 5
+
+        await eventually(refused)  # all of them: what is handled makes room in the line for what is still on its way
+        go.set()
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        assert sum(isinstance(outcome, Full) for outcome in outcomes) == 5
+        assert sum(isinstance(outcome, Message) for outcome in outcomes) == 65
+
+    @pytest.mark.parametrize("name", ["", ".policy"])
+    async def test_a_service_can_be_discovered(self, ground: Ground, name: str) -> None:
+        policy, status = await ground.bus("policy"), await ground.bus("status")
+        await policy.serve(service("policy", "writ.policy.decide", echo, version="1.2.3"))
+        (pong,) = await everybody(status, f"$SRV.PING{name}")
+        (info,) = await everybody(status, f"$SRV.INFO{name}")
+        found, told = json.loads(pong.data), json.loads(info.data)
+        assert (found["type"], found["name"], found["version"]) == ("io.nats.micro.v1.ping_response", "policy", "1.2.3")
+        assert told["type"] == "io.nats.micro.v1.info_response"
+        assert [one["subject"] for one in told["endpoints"]] == ["writ.policy.decide"]
+        assert await everybody(status, f"$SRV.PING.policy.{found['id']}")
+        assert not await status.request_many("$SRV.PING.policy.somebodyelse", b"", timeout=0.1)
+
+    async def test_a_service_counts_its_requests(self, ground: Ground) -> None:
+        policy, executor, status = [await ground.bus(name) for name in ("policy", "executor", "status")]
+        await policy.serve(service("policy", "writ.policy.decide", echo))
+        for _ in range(3):
+            await executor.request("writ.policy.decide", b"", timeout=SOON)
+        (stats,) = await everybody(status, "$SRV.STATS.policy")
+        (endpoint,) = json.loads(stats.data)["endpoints"]
+        assert (endpoint["num_requests"], endpoint["num_errors"]) == (3, 0)
+
+    async def test_draining_lets_handlers_finish(self, ground: Ground) -> None:
+        executor, alice = await ground.bus("executor"), await ground.bus("alice")
+        began, go = asyncio.Event(), asyncio.Event()
+
+        async def answer(message: Message) -> bytes:
+            began.set()
+            await go.wait()
+            return b"finished"
+
+        await executor.serve(service("executor", REQUESTS, answer))
+        asked = asyncio.create_task(alice.request(ASK, b"", timeout=SOON))
+        await began.wait()
+        drained = asyncio.create_task(executor.drain(SOON))
+        await asyncio.wait({drained}, timeout=0.05)
+        go.set()
+        assert (await asked).data == b"finished"
+        await drained
+        await until_unreachable(alice, ASK)
+
+    async def test_draining_ends_after_its_grace(self, ground: Ground) -> None:
+        executor, alice = await ground.bus("executor"), await ground.bus("alice")
+        began = asyncio.Event()
+
+        async def answer(message: Message) -> bytes:
+            began.set()
+            await asyncio.Event().wait()
+            return b""
+
+        await executor.serve(service("executor", REQUESTS, answer))
+        asked = asyncio.create_task(alice.request(ASK, b"", timeout=0.5))
+        await began.wait()
+        async with asyncio.timeout(SOON):
+            await executor.drain(0.1)
+        with pytest.raises(TimedOut):
+            await asked

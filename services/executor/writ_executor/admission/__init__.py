@@ -1,0 +1,1 @@
+"""Admission of requests: rate limits, open operations, room in the journal."""

@@ -1,0 +1,126 @@
+"""Whether a request may come in at all: rate of its principal, its open operations, room in the journal.
+
+The last part of the journal is kept for the ends of what has begun, for cancels and for control operations.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from writ_bus.port import Bus
+from writ_contracts import subjects
+from writ_contracts.errors import Full, WritError
+from writ_contracts.journal import Refused, RefusedSummary
+from writ_executor.admission.refusal_counts import Tally
+from writ_executor.config import Config
+from writ_executor.journal.index import Index
+from writ_executor.journal.recorder import Recorder
+from writ_executor.metrics import Measures
+from writ_runtime.buckets import Buckets
+from writ_runtime.logs import Log
+
+OPEN_BYTES = 12_288
+"""What an operation that has not ended still writes, on average at the most: `started` and `finished`."""
+
+_log = Log("writ.executor")
+
+
+class Admission:
+    """Refuses with Full, before anything is decided or recorded."""
+
+    def __init__(self, config: Config, bus: Bus, index: Index, recorder: Recorder, measures: Measures) -> None:
+        self._config = config
+        self._bus = bus
+        self._index = index
+        self._recorder = recorder
+        self._measures = measures
+        self._requests = Buckets(config.rate, config.burst)
+        self._refusals = Buckets(config.refusal_rate, config.refusal_burst)
+        self._tally = Tally()
+        self._under_way: dict[str, int] = {}
+        self._each = 0.0
+        """Share of the journal that one open operation will take yet."""
+        self.fill = 0.0
+        """Share of the journal that is used."""
+
+    def rate(self, principal: str) -> None:
+        """One more message of this principal. Raises Full (`rate_limited`)."""
+        if not self._requests.take(principal, time.monotonic()):
+            self.turned_away(principal, "rate_limited")
+            raise Full(
+                f"{principal} sends more than {self._config.rate:g} requests a second: wait, then go on",
+                code="rate_limited",
+            )
+
+    def room(self, principal: str, *, control: bool) -> None:
+        """One more operation. Raises Full (`full`, `too_many_open`); control operations pass."""
+        if control:
+            return
+        if full := self.full():
+            self.turned_away(principal, "full")
+            raise Full(full)
+        if self._index.count_of(principal) >= self._config.most_open:
+            self.turned_away(principal, "too_many_open")
+            raise Full(f"{principal} has {self._config.most_open} operations that have not ended", code="too_many_open")
+
+    def full(self) -> str | None:
+        """Why no operation may begin: what is left of the journal is for those that have begun."""
+        if self.fill + self._index.count() * self._each < self._config.full_at:
+            return None
+        return f"the journal is {self.fill:.0%} full: new operations are refused until `writ journal archive`"
+
+    @contextmanager
+    def keeping(self, principal: str, size: int) -> Iterator[None]:
+        """Parameters of that many bytes are to be kept: the store is shared, and one principal gets no more than a part
+        of it. Raises Full (`too_many_open`).
+        """
+        under_way = self._under_way.get(principal, 0)
+        if size and (kept := self._kept(principal) + under_way) + size > self._config.most_hidden:
+            self.turned_away(principal, "too_many_open")
+            message = f"{principal} has {kept} bytes of parameters in operations that have not ended"
+            raise Full(message, code="too_many_open")
+        self._under_way[principal] = under_way + size
+        try:
+            yield
+        finally:
+            self._under_way[principal] -= size
+
+    def _kept(self, principal: str) -> int:
+        return sum(life.requested.hidden_bytes for life in self._index.open_of(principal) if life.requested)
+
+    def records(self, event: Refused) -> bool:
+        """Whether one more refusal of its principal is recorded by itself; otherwise it is counted.
+
+        What is left of a nearly full journal is not for those.
+        """
+        if self.fill < self._config.full_at and self._refusals.take(event.principal, time.monotonic()):
+            return True
+        self.turned_away(event.principal, event.code)
+        self._measures.unrecorded(event.outcome)
+        return False
+
+    def turned_away(self, principal: str, code: str) -> None:
+        """Count what is not recorded."""
+        self._tally.add(principal, code, self._recorder.clock())
+        self._measures.turned_away(code)
+
+    async def weigh(self) -> None:
+        """Look how full the journal is."""
+        usage = await self._bus.journal.usage()
+        if usage.max_bytes > 0:
+            self.fill, self._each = usage.bytes / usage.max_bytes, OPEN_BYTES / usage.max_bytes
+
+    async def summarise(self, after: float = 60.0) -> None:
+        """Record what was turned away, once a minute and principal; a flood is also a security event."""
+        for principal, away in self._tally.due(self._recorder.clock(), after).items():
+            count = sum(away.codes.values())
+            event = RefusedSummary(
+                **self._recorder.stamp(), principal=principal, count=count, since=away.since, codes=away.codes
+            )
+            try:
+                await self._recorder.append_last(subjects.refused_summary(principal), event)
+                if away.codes.get("rate_limited"):
+                    detail = f"{count} requests of {principal} in a minute were turned away unrecorded"
+                    await self._recorder.security("flood", detail, principal=principal)
+            except WritError as error:
+                _log.warning("refusals.not_summarised", principal=principal, count=count, error=str(error))

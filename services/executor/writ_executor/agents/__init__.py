@@ -1,0 +1,1 @@
+"""The agents as an executor sees them: keys, presence, alarms and notices."""

@@ -1,0 +1,47 @@
+"""What the agents of a pool give cause to record as security events: each by itself, and not without end.
+
+A pool in the wrong hands must not fill the journal, of which everybody else's operations live.
+"""
+
+import time
+
+from writ_contracts.agents import SecurityKind
+from writ_contracts.errors import Full
+from writ_contracts.signing import Signed
+from writ_executor.journal.recorder import Recorder
+from writ_runtime.buckets import Buckets
+
+RATE, BURST = 1.0, 200.0
+
+
+class Alarms:
+    """Recorded, or refused with Full: an honest agent keeps its report and comes again."""
+
+    def __init__(self, recorder: Recorder, rate: float = RATE, burst: float = BURST) -> None:
+        """`rate`: events of one pool a second, on average."""
+        self._recorder = recorder
+        self._buckets = Buckets(rate, burst)
+
+    async def raised(
+        self,
+        pool: str,
+        kind: SecurityKind,
+        detail: str,
+        *,
+        operation_id: str | None = None,
+        principal: str | None = None,
+        correlation_id: str = "",
+        report: Signed | None = None,
+    ) -> None:
+        """One more of this pool. Raises Full (`rate_limited`)."""
+        if not self._buckets.take(pool, time.monotonic()):
+            raise Full(f"pool {pool} raises more alarms than are recorded: {detail[:200]}", code="rate_limited")
+        await self._recorder.security(
+            kind,
+            detail,
+            operation_id=operation_id,
+            principal=principal,
+            pool=pool,
+            correlation_id=correlation_id,
+            report=report,
+        )

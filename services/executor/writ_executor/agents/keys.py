@@ -1,0 +1,24 @@
+"""Which public keys may speak for which pool, from agents.yaml as it is now."""
+
+from writ_contracts.inventory import Agents
+from writ_runtime.watched_file import Watched
+
+
+class AgentKeys:
+    """By pool."""
+
+    def __init__(self, agents: Watched[Agents]) -> None:
+        self._agents = agents
+        self._known: Agents | None = None
+        self._by_pool: dict[str, frozenset[str]] = {}
+
+    async def of(self, pool: str) -> frozenset[str]:
+        """The keys of a pool, as the file has them now."""
+        await self._agents.refresh()
+        if self._known is not self._agents.value:
+            self._known = self._agents.value
+            pools = {item.pool for item in self._known.agents}
+            self._by_pool = {
+                one: frozenset(item.key for item in self._known.agents if item.pool == one) for one in pools
+            }
+        return self._by_pool.get(pool, frozenset())

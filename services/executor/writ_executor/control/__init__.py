@@ -1,0 +1,1 @@
+"""Control operations, which an executor carries out itself: cancels, stops, policy versions, archives."""

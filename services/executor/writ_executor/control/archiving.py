@@ -1,0 +1,178 @@
+"""`journal_archive`: what must outlive a range of the journal is stored again behind it, then the range is given up.
+
+Of each operation in it stays one small event under the operation's own subjects, so that the journal itself still
+refuses its idempotency key to everybody; of control events all stay, byte for byte. The archive is made before, and
+the range is taken out after, by whoever asked (`writ journal archive`). Each step may be repeated.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import structs
+
+from writ_bus.port import Bus
+from writ_contracts import subjects
+from writ_contracts.catalogue.control import JournalArchive
+from writ_contracts.errors import Conflict, Invalid, Unreachable
+from writ_contracts.journal import Archived, Requested, Unknown
+from writ_contracts.life import Life
+from writ_contracts.records import Record
+from writ_contracts.wire import decode_event
+from writ_executor.control.policy_versions import Done
+from writ_executor.journal.follower import read_life
+from writ_executor.journal.generations import Generations, control_events
+from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.recorder import Recorder
+from writ_runtime.faults import fault
+from writ_trust.digests import of_all
+
+PAGE = 200
+"""Operations that are looked at and written together."""
+AT_ONCE = 32
+DAY = 86_400.0
+
+
+class Archiving:
+    """Carries it out."""
+
+    def __init__(
+        self, bus: Bus, recorder: Recorder, vault: Vault, generations: Generations, remember_days: float
+    ) -> None:
+        self._bus = bus
+        self._journal = bus.journal
+        self._recorder = recorder
+        self._vault = vault
+        self._generations = generations
+        self._remember = remember_days * DAY
+        self._at_it = asyncio.Lock()
+
+    async def carry_out(self, requested: Requested) -> Done:
+        """What became of it. Raises Invalid for a range that is not the next one, or not over yet."""
+        async with self._at_it:  # the sweep takes up what takes long: here it waits, and finds it done
+            wanted = msgspec.convert(requested.effective, JournalArchive)
+            if await self._generations.is_announced(requested.operation_id):
+                return _done(requested, wanted.generation)
+            await self._check(wanted, requested.at + requested.timeout)
+            await self._keep_names(wanted.generation, wanted.last)
+            fault("executor.names_kept")
+            await self._carry(wanted)
+            fault("executor.control_carried")
+            await self._announce(requested, wanted)
+            fault("executor.control_stored")
+            return _done(requested, wanted.generation)
+
+    async def _check(self, wanted: JournalArchive, give_up: float) -> None:
+        await self._generations.must_be_next(wanted)
+        limit = await self._generations.cut()
+        if wanted.last > limit.cut:
+            held = f"the journal can be archived up to {limit.cut} now; what comes after is kept for {limit.held_by}"
+            if limit.passing and self._recorder.clock() < give_up:
+                raise Unreachable(held)  # the sweep tries again
+            raise Invalid(held, code="conflict")
+
+    async def _keep_names(self, generation: int, last: int) -> None:
+        """Leave an `archived` of each operation that began up to `last`."""
+        for event in ("requested", "archived"):
+            kind, after = subjects.every_operation_filter(event), 0
+            while records := await self._journal.read(kind, after=after, limit=PAGE):
+                inside = [record for record in records if record.sequence <= last]
+                await self._keep_some(inside, generation, last)
+                if len(inside) < len(records):
+                    break
+                after = records[-1].sequence
+
+    async def _keep_some(self, records: Sequence[Record], generation: int, last: int) -> None:
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def name(record: Record) -> tuple[Life, Archived] | None:
+            async with turns:
+                return await self._name(record, generation, last)
+
+        found = [one for one in await asyncio.gather(*map(name, records)) if one is not None]
+        if found:
+            await self._store(found)
+
+    async def _store(self, named: Sequence[tuple[Life, Archived]]) -> None:
+        try:
+            await self._recorder.append_each(named)
+        except Conflict:  # another replica does the same, or a late receipt came: those that are still wanted, singly
+            for life, event in named:
+                await self._store_one(life, event)
+
+    async def _store_one(self, life: Life, event: Archived) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                await self._recorder.append_each([(life, event)])
+            except Conflict:
+                life = await read_life(self._bus, event.principal, event.operation_id)
+                if life.archived is not None and life.archived.generation >= event.generation:
+                    return
+            else:
+                return
+        raise Conflict(f"{event.operation_id} moved on {AT_ONCE} times while it was to be archived")
+
+    async def _name(self, record: Record, generation: int, last: int) -> tuple[Life, Archived] | None:
+        """The life of this operation and what is to stay of it; None where that is there, or nothing is to."""
+        event = decode_event(record.data)
+        if not isinstance(event, Requested | Archived):
+            raise Invalid(f"event {record.sequence} is not what its subject says")
+        began = event.at if isinstance(event, Requested) else event.requested_at
+        if self._recorder.clock() - began > self._remember:
+            return None
+        life = await read_life(self._bus, event.principal, event.operation_id)
+        if life.archived is not None and life.sequence > last and _is_named(life, generation):
+            return None
+        if life.open:
+            raise Invalid(f"operation {event.operation_id} of event {record.sequence} has not ended", code="conflict")
+        return life, self._archived(life, generation)
+
+    def _archived(self, life: Life, generation: int) -> Archived:
+        requested = life.requested
+        if life.archived is not None:  # by an earlier archive: it says so still, unless its beginning is in this one
+            found = life.archived.generation if requested is None else generation
+            return structs.replace(life.archived, id=os.urandom(16).hex(), at=self._recorder.clock(), generation=found)
+        assert requested is not None  # noqa: S101 - it began with one of them
+        assert life.end is not None  # noqa: S101 - and has ended
+        return Archived(
+            id=os.urandom(16).hex(),
+            at=self._recorder.clock(),
+            correlation_id=requested.correlation_id,
+            operation_id=requested.operation_id,
+            principal=requested.principal,
+            operation=requested.operation,
+            target=requested.target,
+            requested_at=requested.at,
+            outcome="unknown" if isinstance(life.end, Unknown) else life.end.outcome,
+            fingerprint=requested.fingerprint,
+            generation=generation,
+            code=life.end.code,
+            acts_for=requested.acts_for,
+            dry_run=requested.dry_run,
+        )
+
+    async def _carry(self, wanted: JournalArchive) -> None:
+        """Store the control events of the range again; where each was first tells their order."""
+        inside = {origin: one for origin, one in (await control_events(self._journal)).items() if origin <= wanted.last}
+        if of_all(record.data for record in inside.values()) != wanted.control:
+            raise Invalid("the control events of the range are not those that the archive has", code="conflict")
+        for origin, record in inside.items():
+            if record.sequence <= wanted.last:
+                await self._recorder.append_again(record, origin, f"carried-{wanted.generation}-{wanted.last}-{origin}")
+
+    async def _announce(self, requested: Requested, wanted: JournalArchive) -> None:
+        """From here on the range may go. Raises Invalid where another archive was first, Conflict if just now."""
+        kind = requested.operation
+        event = self._recorder.control_event(requested, self._vault.digest_key(requested.operation_id))
+        last = await self._generations.must_be_next(wanted)
+        await self._recorder.append_after(last, subjects.control_event(kind), event)
+
+
+def _is_named(life: Life, generation: int) -> bool:
+    """Not where it was named for an archive that another took the place of, which ended before it began."""
+    return life.requested is None or (life.archived is not None and life.archived.generation >= generation)
+
+
+def _done(requested: Requested, generation: int) -> Done:
+    return "succeeded", "", "", {"id": requested.operation_id, "generation": generation}

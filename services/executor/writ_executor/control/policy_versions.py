@@ -1,0 +1,142 @@
+"""`policy_publish` and `policy_rollback`: a version is stored, then a control event says from when on it decides.
+
+Policy decides once more right before: its decision names the version that is in force, which the new one follows. The
+document is in no event: it is kept with the secret parameters until the version is stored. Each step may be repeated.
+"""
+
+from typing import Any, Literal
+
+from writ_bus.port import Bus, Entry
+from writ_contracts import subjects
+from writ_contracts.decisions import Decide
+from writ_contracts.errors import Conflict, Denied, Invalid
+from writ_contracts.journal import ControlEvent, Requested
+from writ_contracts.policies import Origin, StoredPolicy, packed
+from writ_contracts.wire import decode, encode
+from writ_executor.journal.hidden_values import Gone, Vault
+from writ_executor.journal.index import Index
+from writ_executor.journal.lookup import Lives
+from writ_executor.journal.recorder import ATTEMPTS, Recorder
+from writ_executor.policy.client import PolicyClient, Verdicts
+from writ_executor.policy.recorded_request import subject_of
+from writ_runtime.faults import fault
+from writ_trust.digests import plain_digest
+
+LARGEST = 3_000_000
+ORIGINS: dict[str, Origin] = {"policy_publish": "published", "policy_rollback": "rollback"}
+Done = tuple[Literal["succeeded", "failed"], str, str, dict[str, Any]]
+
+
+class Publishing:
+    """Carries out both operations."""
+
+    def __init__(
+        self, bus: Bus, index: Index, recorder: Recorder, lives: Lives, vault: Vault, policy: PolicyClient
+    ) -> None:
+        self._policies = bus.policies
+        self._index = index
+        self._recorder = recorder
+        self._lives = lives
+        self._vault = vault
+        self._policy = policy
+
+    async def carry_out(self, requested: Requested) -> Done:
+        """What became of it. Raises Invalid for what policy calls so by now, Conflict where others keep being first."""
+        try:
+            version = await self._stored(requested) or await self._store(requested)
+        except (Denied, Gone) as error:
+            return "failed", error.code, str(error), {}
+        fault("executor.version_stored")
+        sequence = await self._announce(requested, version)
+        fault("executor.control_stored")
+        return "succeeded", "", "", {"id": requested.operation_id, "sequence": sequence, "version": version.number}
+
+    async def _stored(self, requested: Requested) -> StoredPolicy | None:
+        """The version that this operation has already made, where a replica died after that."""
+        record = await self._policies.last(subjects.published_policy(requested.operation_id))
+        return None if record is None else decode(record.data, StoredPolicy, limit=LARGEST)
+
+    async def _store(self, requested: Requested) -> StoredPolicy:
+        parameters = await self._vault.parameters(requested)
+        for _ in range(ATTEMPTS):
+            last = await self._policies.last(subjects.POLICIES)
+            stored = last.sequence if last else 0
+            decided = await self._decide(requested, parameters, stored)
+            version = await self._version(requested, parameters, decided, stored + 1)
+            try:
+                await self._policies.append(_entry(version, stored))
+            except Conflict:
+                continue  # somebody else was first: whether this may still follow is policy's to say
+            return version
+        raise Conflict(f"{ATTEMPTS} others stored a version of the policy first")
+
+    async def _decide(self, requested: Requested, parameters: dict[str, Any], stored: int) -> Verdicts:
+        subject = subject_of(requested, parameters, self._vault.digest_key(requested.operation_id))
+        ask = Decide(subject=subject, control_sequence=self._index.control_sequence, stored_policies=stored)
+        decided = await self._policy.decide(ask)
+        if decided.decision.effect != "allow":
+            raise Denied(decided.decision.reason, code=decided.decision.code or "denied")
+        return decided
+
+    async def _version(
+        self, requested: Requested, parameters: dict[str, Any], decided: Verdicts, number: int
+    ) -> StoredPolicy:
+        restores = parameters.get("version")
+        document = str(parameters["document"]) if restores is None else await self._document_of(int(restores))
+        return StoredPolicy(
+            number=number,
+            packed=packed(document),
+            digest=plain_digest(document.encode()),
+            author=requested.principal,
+            origin=ORIGINS[requested.operation],
+            at=self._recorder.clock(),
+            reason=str(parameters.get("reason", "")),
+            restores=restores,
+            operation_id=requested.operation_id,
+            given=_without_document(parameters),
+            effective=_without_document(decided.effective),
+            statement=requested.statement,
+            salt=requested.salt or "",
+            decision=decided.signed,
+            parameters_key=self._vault.digest_key(requested.operation_id),
+        )
+
+    async def _document_of(self, number: int) -> str:
+        records = await self._policies.read(subjects.POLICIES, after=number - 1, limit=1)
+        if not records or records[0].sequence != number:
+            raise Invalid(f"there is no version {number} of the policy", code="not_found")
+        return decode(records[0].data, StoredPolicy, limit=LARGEST).document
+
+    async def _announce(self, requested: Requested, version: StoredPolicy) -> int:
+        event = ControlEvent(
+            **{**self._recorder.stamp(requested.correlation_id), "id": requested.operation_id},
+            kind=requested.operation,
+            principal=requested.principal,
+            operation_id=requested.operation_id,
+            body={
+                "version": version.number,
+                "digest": version.digest,
+                "restores": version.restores,
+                "reason": version.reason,
+            },
+            decision=version.decision,
+            statement=requested.statement,
+            parameters_key=version.parameters_key,
+        )
+        life = await self._lives.find(requested.principal, requested.operation_id)
+        subject = subjects.control_event(requested.operation)
+        return await self._recorder.append_once(subject, event, after=life.first_sequence)
+
+
+def _entry(version: StoredPolicy, stored: int) -> Entry:
+    return Entry(
+        subject=subjects.published_policy(version.operation_id),
+        data=encode(version),
+        event_id=version.operation_id,
+        filter=subjects.POLICIES,
+        expected=stored,
+    )
+
+
+def _without_document(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name != "document"}

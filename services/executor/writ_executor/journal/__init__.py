@@ -1,0 +1,1 @@
+"""The journal of an executor: index, follower, recorder, lookups and hidden values."""

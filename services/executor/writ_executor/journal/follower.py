@@ -1,0 +1,154 @@
+"""Keeps the index in step with the journal, and lets others wait until it has come to a sequence.
+
+A new replica starts from the latest snapshot (which operations were open at which sequence) and reads on from there,
+so that its start does not depend on the journal's length.
+"""
+
+import asyncio
+from contextlib import aclosing
+
+import msgspec
+from msgspec import Struct
+
+from writ_bus.port import Bus
+from writ_bus.tracing import EVENT_ID
+from writ_contracts.errors import Conflict, Invalid, Untrusted, WritError
+from writ_contracts.life import Life, fold
+from writ_contracts.records import Record
+from writ_contracts.subjects import operation_filter, parse_event
+from writ_contracts.wire import decode_event
+from writ_executor.journal.index import Index
+from writ_executor.success_rate import Success
+from writ_runtime.logs import Log
+from writ_trust.sealing import decrypt, encrypt
+
+_ENDS = ("finished", "unknown")
+SNAPSHOT_KEY = "open-index"
+SNAPSHOT_EVERY = 5_000
+SNAPSHOT_TTL = 90 * 86400.0
+
+_log = Log("writ.executor")
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """Which operations had not ended once the journal had been read up to `sequence`."""
+
+    sequence: int
+    control_sequence: int
+    open: list[tuple[str, str]]
+
+
+class Follower:
+    """Reads the journal's tail into the index."""
+
+    def __init__(self, bus: Bus, index: Index, key: bytes, success: Success) -> None:
+        self._bus = bus
+        self._index = index
+        self._success = success
+        self._key = key
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._snapshot_at = 0
+        self.damaged = 0
+        """Records that could not be taken in: defects, or a writer that is not an executor."""
+
+    async def start(self) -> None:
+        """Read the snapshot, then all that came after it."""
+        snapshot, usage = await self._load(), await self._bus.journal.usage()
+        strange = snapshot is not None and snapshot.sequence > usage.last_sequence
+        if snapshot is not None and strange:
+            told = {"sequence": snapshot.sequence, "last": usage.last_sequence}
+            _log.warning("snapshot.of_another_journal", **told, effect="the whole journal is read")
+        elif snapshot is not None:
+            await self._restore(snapshot)
+        while self._index.sequence < usage.last_sequence:
+            records = await self._bus.journal.read("writ.journal.>", after=self._index.sequence, limit=2_000)
+            if not records:
+                break
+            for record in records:
+                self._take(record)
+        if strange:  # before this journal is as long, and somebody takes it for one of its own
+            await self.save()
+
+    async def follow(self) -> None:
+        """Take in every new record, for ever; write a snapshot now and then."""
+        async with aclosing(self._bus.journal.tail(self._index.sequence)) as tail:
+            async for record in tail:
+                self._take(record)
+                self._tell(self._index.sequence)
+                if self._index.sequence - self._snapshot_at >= SNAPSHOT_EVERY:
+                    await self.save()
+
+    async def reached(self, sequence: int, timeout: float = 5.0) -> bool:
+        """Wait until the index has read up to `sequence`; False if it does not in time."""
+        if self._index.sequence >= sequence:
+            return True
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((sequence, waiter))
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError:
+            return False
+        return True
+
+    async def save(self) -> None:
+        """Leave a snapshot for the next replica that starts; failing to is no harm, and said."""
+        snapshot = Snapshot(
+            sequence=self._index.sequence,
+            control_sequence=self._index.control_sequence,
+            open=self._index.snapshot(),
+        )
+        self._snapshot_at = snapshot.sequence
+        try:
+            data = encrypt(self._key, msgspec.json.encode(snapshot))
+            await self._bus.params.put(SNAPSHOT_KEY, data, ttl=SNAPSHOT_TTL)
+        except WritError as error:
+            _log.warning("snapshot.not_saved", error=str(error))
+
+    def _take(self, record: Record) -> None:
+        try:
+            self._index.read(record.sequence, record.subject, record.data, record.headers.get(EVENT_ID, ""))
+        except (Invalid, Conflict) as error:
+            self.damaged += 1
+            _log.error("journal.unreadable", sequence=record.sequence, subject=record.subject, error=str(error))
+            return
+        where = parse_event(record.subject)
+        if where is not None and where.event in _ENDS and (life := self._index.get(where.operation_id)) is not None:
+            self._success.ended(record.time, life.outcome or "")
+
+    def _tell(self, sequence: int) -> None:
+        if not self._waiters:
+            return
+        for wanted, waiter in self._waiters:
+            if wanted <= sequence and not waiter.done():
+                waiter.set_result(None)
+        self._waiters = [pair for pair in self._waiters if not pair[1].done()]
+
+    async def _load(self) -> Snapshot | None:
+        data = await self._bus.params.get(SNAPSHOT_KEY)
+        if data is None:
+            return None
+        try:
+            return msgspec.json.decode(decrypt(self._key, data), type=Snapshot)
+        except (Untrusted, msgspec.DecodeError) as error:
+            _log.warning("snapshot.unreadable", error=str(error), effect="the whole journal is read")
+            return None
+
+    async def _restore(self, snapshot: Snapshot) -> None:
+        for principal, operation_id in snapshot.open:
+            await self._recall(principal, operation_id)
+        self._index.sequence = self._snapshot_at = snapshot.sequence
+        self._index.control_sequence = snapshot.control_sequence
+
+    async def _recall(self, principal: str, operation_id: str) -> None:
+        try:
+            self._index.put(await read_life(self._bus, principal, operation_id))
+        except (Invalid, Conflict) as error:  # one damaged history must not keep a replica from starting
+            self.damaged += 1
+            _log.error("journal.unreadable", operation_id=operation_id, error=str(error))
+
+
+async def read_life(bus: Bus, principal: str, operation_id: str) -> Life:
+    """One operation, folded from the journal itself."""
+    records = await bus.journal.read(operation_filter(principal, operation_id))
+    return fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]

@@ -1,0 +1,146 @@
+"""How far the journal has been archived, and how far it may be now: the question `journal`, and what archiving asks.
+
+A range may go when nothing in it can still be needed as it is: every operation that began there has ended, what is
+`unknown` had a week to be resolved, audit has read it, and it is old enough (`WRIT_JOURNAL_KEEP`).
+"""
+
+from collections.abc import Callable, Iterator
+
+from msgspec import Struct
+
+from writ_bus.archive_announcements import ARCHIVE, archives, archives_of
+from writ_bus.port import Journal, Usage
+from writ_contracts import subjects
+from writ_contracts.archives import Announced, in_force, next_of
+from writ_contracts.audit import JournalAnswer
+from writ_contracts.carried import origin
+from writ_contracts.catalogue.control import JournalArchive
+from writ_contracts.errors import Invalid, Unreachable
+from writ_contracts.life import Life
+from writ_contracts.records import Record
+from writ_executor.journal.audit_standing import Audits
+from writ_executor.journal.index import Index
+
+RESOLVED_WITHIN = 7 * 86_400.0
+"""Seconds in which a late receipt may still settle an `unknown`."""
+
+
+class Limit(Struct, frozen=True):
+    """Up to where the journal may be archived now, and what keeps it from being more. `passing`: for a moment only."""
+
+    cut: int
+    held_by: str
+    passing: bool = False
+
+
+class Generations:
+    """What was archived, and what can be."""
+
+    def __init__(
+        self, journal: Journal, index: Index, audits: Audits, keep: float, full_at: float, clock: Callable[[], float]
+    ) -> None:
+        self._journal = journal
+        self._index = index
+        self._audits = audits
+        self._keep = keep
+        self._full_at = full_at
+        self._clock = clock
+
+    async def is_announced(self, operation_id: str) -> bool:
+        """Whether this operation announced an archive, be it one that does not count any more."""
+        return any(one.operation_id == operation_id for one in await archives(self._journal))
+
+    async def must_be_next(self, wanted: JournalArchive) -> int:
+        """Raises Invalid unless this may be announced now; the sequence of the last announcement, 0 for none: as long
+        as it is the last one.
+        """
+        begins = (await self._journal.usage()).first_sequence
+        records = await self._journal.read(subjects.control_event(ARCHIVE))
+        following = next_of(archives_of(records), begins)
+        number, first = following.generation, following.first
+        if (wanted.generation, wanted.first) != (number, first):
+            raise Invalid(f"the next archive is number {number} and begins at {first}", code="conflict")
+        if wanted.last in following.ends:
+            raise Invalid(
+                f"archive {number} was announced up to {wanted.last}: another ends elsewhere", code="conflict"
+            )
+        return records[-1].sequence if records else 0
+
+    async def _latest(self, usage: Usage) -> Announced | None:
+        return in_force(await archives(self._journal), usage.first_sequence)
+
+    async def cut(self, until: float | None = None) -> Limit:
+        """Up to where it may be archived now; nothing later than `until` (Unix seconds)."""
+        usage = await self._journal.usage()
+        limits = [*self._held(), await self._old_enough(usage, until)]
+        return min(limits, key=lambda limit: limit.cut)
+
+    def _held(self) -> Iterator[Limit]:
+        now, position = self._clock(), self._audits.position()
+        yield Limit(self._index.sequence, "what this executor has not read yet", passing=True)
+        if position is None:
+            silent = "audit, of which nothing was heard lately: its index must have read what is archived"
+            yield Limit(0, silent, passing=True)
+        else:
+            yield Limit(position, "audit, which has read no further", passing=True)
+        for life in self._index.open():
+            yield Limit(life.first_sequence - 1, f"operation {_id(life)}, which has not ended")
+        for life in self._index.unknown():
+            if life.end is not None and now - life.end.at < RESOLVED_WITHIN:
+                yield Limit(life.first_sequence - 1, f"operation {_id(life)}, which is unknown and may be resolved yet")
+
+    async def _old_enough(self, usage: Usage, until: float | None) -> Limit:
+        """The last event that is old enough, by halves."""
+        newest = self._clock() - self._keep
+        why = f"WRIT_JOURNAL_KEEP, {self._keep:g} s"
+        if until is not None and until < newest:
+            newest, why = until, "the time that was asked for"
+        low, high = usage.first_sequence - 1, usage.last_sequence
+        while low < high:
+            middle = (low + high + 1) // 2
+            found = await self._journal.read(subjects.JOURNAL, after=middle - 1, limit=1)
+            low, high = (middle, high) if found and found[0].time <= newest else (low, middle - 1)
+        return Limit(low, why)
+
+    async def standing(self, until: float | None) -> JournalAnswer:
+        """The answer to the question `journal`. Raises Unreachable (`behind`) where this executor has just begun."""
+        if self._audits.unheard:
+            raise Unreachable("this executor began lately, and has not heard yet how far audit has read", code="behind")
+        usage, limit = await self._journal.usage(), await self.cut(until)
+        latest = await self._latest(usage)
+        return JournalAnswer(
+            first=usage.first_sequence,
+            last=usage.last_sequence,
+            bytes=usage.bytes,
+            max_bytes=usage.max_bytes,
+            full_at=self._full_at,
+            generation=latest.generation if latest else 0,
+            archived=latest.last if latest else 0,
+            digest=latest.digest if latest else "",
+            cut=limit.cut,
+            held_by=limit.held_by,
+        )
+
+    async def problem(self) -> str | None:
+        """Why the journal cannot be the one that this executor knows, if so."""
+        usage = await self._journal.usage()
+        if usage.last_sequence < self._index.sequence:
+            return f"the journal ends at {usage.last_sequence}, before {self._index.sequence}: was it restored?"
+        if usage.first_sequence == 1:
+            return None
+        latest = await self._latest(usage)
+        archived = latest.last if latest else 0
+        if usage.first_sequence > archived + 1:
+            return f"the journal begins at {usage.first_sequence}, and archives end at {archived}: events are missing"
+        return None
+
+
+async def control_events(journal: Journal) -> dict[int, Record]:
+    """All control events by the sequence that each had at first, in that order: of each the latest copy."""
+    records = await journal.read(subjects.CONTROL)
+    latest = {origin(record.headers, record.sequence): record for record in records}
+    return dict(sorted(latest.items()))
+
+
+def _id(life: Life) -> str:
+    return life.what.operation_id if life.what else ""

@@ -1,0 +1,70 @@
+"""Finding an operation: in the index if it is there, in the journal otherwise."""
+
+from writ_bus.port import Bus
+from writ_contracts.errors import Invalid
+from writ_contracts.journal import Started
+from writ_contracts.life import Life, State
+from writ_contracts.subjects import any_operation_filter, operation_filter, parse_event
+from writ_contracts.wire import decode_event
+from writ_executor.journal.follower import read_life
+from writ_executor.journal.index import Index
+from writ_executor.metrics import Measures
+
+
+class Lives:
+    """By operation id, and its principal where that is known."""
+
+    def __init__(self, bus: Bus, index: Index, measures: Measures) -> None:
+        self._bus = bus
+        self._index = index
+        self._measures = measures
+
+    def known(self, operation_id: str) -> Life | None:
+        """The operation, if it is open or ended lately."""
+        return self._index.get(operation_id)
+
+    def at_hand(self, principal: str, operation_id: str) -> Life | None:
+        """The operation, if the journal need not be asked; perhaps a few milliseconds old."""
+        life = self._index.get(operation_id)
+        if life is None or _principal(life) != principal:
+            return None
+        self._measures.looked_up(hit=True)
+        return life
+
+    async def find(self, principal: str, operation_id: str) -> Life:
+        """The operation, perhaps a few milliseconds old. Raises Invalid (`not_found`)."""
+        return self.at_hand(principal, operation_id) or await self.fresh(principal, operation_id)
+
+    async def fresh(self, principal: str, operation_id: str) -> Life:
+        """The operation as the journal has it now. Raises Invalid (`not_found`)."""
+        self._measures.looked_up(hit=False)
+        life = await read_life(self._bus, principal, operation_id)
+        if life.state is State.ABSENT:
+            raise Invalid(f"{principal} has no operation {operation_id}", code="not_found")
+        self._index.put(life)
+        return life
+
+    async def start_of(self, principal: str, operation_id: str, attempt: int) -> Started | None:
+        """How an earlier attempt of it was started, if it was."""
+        for record in await self._bus.journal.read(operation_filter(principal, operation_id)):
+            event = decode_event(record.data)
+            if isinstance(event, Started) and event.attempt == attempt:
+                return event
+        return None
+
+    async def anybodys(self, operation_id: str) -> tuple[str, Life]:
+        """(principal, operation), whoever asked for it. Raises Invalid (`not_found`)."""
+        life = self._index.get(operation_id)
+        if life is not None:
+            self._measures.looked_up(hit=True)
+            return _principal(life), life
+        records = await self._bus.journal.read(any_operation_filter(operation_id), limit=1)
+        where = parse_event(records[0].subject) if records else None
+        if where is None:
+            raise Invalid(f"there is no operation {operation_id}", code="not_found")
+        return where.principal, await self.fresh(where.principal, operation_id)
+
+
+def _principal(life: Life) -> str:
+    what = life.what
+    return what.principal if what else ""

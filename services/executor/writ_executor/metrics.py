@@ -1,0 +1,216 @@
+"""What an executor counts and times: operations, their stages, pools, look-ups, what is refused and what is alarming.
+
+Counters count what this replica did, so they are summed over the replicas; gauges tell the whole installation as this
+replica sees it, so any replica's will do.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import get_args
+
+from writ_contracts.agents import Heartbeat, SecurityKind
+from writ_contracts.inventory import Inventory
+from writ_contracts.journal import Outcome, Requested
+from writ_contracts.life import Life, State
+from writ_contracts.operations import Catalogue
+from writ_contracts.registry import CHANNELS, Role
+from writ_executor.success_rate import Success
+from writ_runtime.metric_series import AtMost
+from writ_runtime.metrics import Metrics
+
+POOLS = 50
+"""So many pools have series of their own: with `local-<host>` there may be one for each of thousands of targets."""
+STAGES = ("decide", "wait", "claim", "grant", "run", "record", "whole")
+QUEUES = ("waiting", "dispatched", "running")
+LISTED = ("listed", "no_agent", "refused", "unusable")
+TURNED_AWAY = ("rate_limited", "full", "too_many_open", "denied", "invalid")
+Key = tuple[str, ...]
+"""The labels of one series, in the order in which they were declared."""
+_WAITING = (State.REQUESTED, State.AWAITING_APPROVAL, State.APPROVED)
+
+
+def metrics() -> Metrics:
+    """With one endpoint label for each kind of message that an executor answers."""
+    return Metrics([one.name for one in CHANNELS if Role.EXECUTOR in one.receivers])
+
+
+class Measures:
+    """All of it, in the metrics of the process."""
+
+    def __init__(self, measured: Metrics, catalogue: Catalogue) -> None:
+        self.pools = AtMost(POOLS)
+        self.success = Success()
+        pool, operations = {"pool": self.pools}, {"operation": tuple(catalogue)}
+        self._ended = measured.counter(
+            "writ_operations_total",
+            "Operations that ended, refused ones with no pool; once more what an `unknown` one was after all.",
+            {"outcome": get_args(Outcome), **pool, **operations},
+        )
+        self._outcomes = measured.counter(
+            "writ_outcomes_total",
+            "The same by outcome alone, each from 0 on; with what was denied or invalid and too much to record singly.",
+            {"outcome": get_args(Outcome)},
+        )
+        self._stages = measured.histogram(
+            "writ_operation_stage_seconds",
+            "decide and grant: policy's answer; wait: until dispatched; claim: until started; run: until the end;"
+            " whole: from request to end; record: one append to the journal.",
+            {"stage": STAGES, **pool},
+        )
+        self._turned_away = measured.counter(
+            "writ_requests_turned_away_total", "Requests that were refused unrecorded, by code.", {"code": TURNED_AWAY}
+        )
+        self._security = measured.counter(
+            "writ_security_events_total", "Security events recorded.", {"kind": get_args(SecurityKind)}
+        )
+        self._listings = measured.counter(
+            "writ_listings_total", "Listings asked of agents for a decision.", {"result": LISTED}
+        )
+        self._lookups = measured.counter(
+            "writ_index_lookups_total",
+            "Look-ups of an operation: hit in the index of open and lately ended ones, miss read from the journal.",
+            {"result": ("hit", "miss")},
+        )
+        self._gauges(measured)
+        measured.measure(
+            "writ_success_ratio",
+            "Of what ended within 5 minutes, refusals aside: the share that succeeded. 1 where nothing did.",
+            self.success.ratio,
+        )
+
+    def _gauges(self, measured: Metrics) -> None:
+        pool = {"pool": self.pools}
+        self._open = measured.gauge("writ_operations_open", "Operations that have not ended.")
+        self._damaged = measured.gauge("writ_journal_damaged", "Records that cannot be read.")
+        self._fill = measured.gauge("writ_journal_fill_ratio", "Share of the journal that is used.")
+        self._queued = measured.gauge(
+            "writ_pool_operations",
+            "Open operations: waiting (for target, limit or approval), dispatched (for an agent), running.",
+            {**pool, "state": QUEUES},
+        )
+        self._oldest = measured.gauge(
+            "writ_pool_oldest_dispatched_seconds", "How long the first of those in line has waited for an agent.", pool
+        )
+        self._agents = measured.gauge(
+            "writ_pool_agents",
+            "Agents heard within a lease, of each pool that has targets; of `other` pools that with the fewest.",
+            pool,
+        )
+        self._slots = measured.gauge("writ_pool_free_slots", "Operations that these agents could begin now.", pool)
+        self._overdue = measured.gauge(
+            "writ_operations_overdue", "Open operations past their deadline: that of their start, or of their end."
+        )
+
+    def stage(self, stage: str, pool: str, operation_id: str) -> AbstractContextManager[None]:
+        """Times what is done within the block, also if it fails."""
+        return self._stages.time(operation_id, stage=stage, pool=pool)
+
+    def recorded(self, before: Life, after: Life) -> None:
+        """This replica stored the event that made one the other."""
+        if after.end is not None and after.end is not before.end:
+            pool = after.requested.pool if after.requested else ""
+            self._ended.add(outcome=after.outcome or "", pool=pool, operation=_operation(after))
+            self._outcomes.add(outcome=after.outcome or "")
+        if after.requested is not None:
+            self._time(before, after, after.requested)
+
+    def _time(self, before: Life, after: Life, requested: Requested) -> None:
+        dispatched, started, end = after.dispatched, after.started, after.end
+        if dispatched is not None and before.dispatched is None:
+            self._passed("wait", requested, requested.at, dispatched.at)
+        if (
+            started is not None
+            and dispatched is not None
+            and (before.started is None or before.started.id != started.id)
+        ):
+            self._passed("claim", requested, dispatched.at, started.at)
+        if end is None or before.end is not None:
+            return
+        if started is not None:
+            self._passed("run", requested, started.at, end.at)
+        self._passed("whole", requested, requested.at, end.at)
+
+    def _passed(self, stage: str, requested: Requested, since: float, until: float) -> None:
+        """Of clocks that may differ: no time is less than none."""
+        self._stages.observe(max(0.0, until - since), requested.operation_id, stage=stage, pool=requested.pool)
+
+    def turned_away(self, code: str) -> None:
+        """A request that is not recorded."""
+        self._turned_away.add(code=code)
+
+    def unrecorded(self, outcome: Outcome) -> None:
+        """What such a request would have ended with, where it had come as far as that."""
+        self._outcomes.add(outcome=outcome)
+
+    def alarmed(self, kind: SecurityKind) -> None:
+        """A security event that is stored."""
+        self._security.add(kind=kind)
+
+    def listed(self, result: str) -> None:
+        """How an agent was asked what there is: of LISTED."""
+        self._listings.add(result=result)
+
+    def looked_up(self, *, hit: bool) -> None:
+        """An operation was needed: from the index, or read."""
+        self._lookups.add(result="hit" if hit else "miss")
+
+    def see(self, lives: Iterator[Life], agents: Mapping[str, list[Heartbeat]], now: float) -> None:
+        """Set the gauges of operations and pools: `agents` has every pool with targets."""
+        queued, oldest = Tally[Key](), dict[Key, float]()
+        counted, overdue = 0, 0
+        for life in lives:
+            counted += 1
+            overdue += now > deadline_of(life)
+            pool = self.pools.named(life.requested.pool if life.requested else "")
+            queued[(pool, queue_of(life))] += 1
+            if life.state is State.DISPATCHED and life.dispatched is not None:
+                oldest[(pool,)] = max(oldest.get((pool,), 0.0), now - life.dispatched.at)
+        self._open.set(counted)
+        self._overdue.set(overdue)
+        self._see_pools(agents, queued, oldest)
+
+    def _see_pools(
+        self, agents: Mapping[str, list[Heartbeat]], queued: Mapping[Key, float], oldest: Mapping[Key, float]
+    ) -> None:
+        present, slots = dict[Key, float](), Tally[Key]()
+        for name, heard in agents.items():
+            pool = self.pools.named(name)
+            present[(pool,)] = min(len(heard), present.get((pool,), len(heard)))
+            slots[(pool,)] += sum(one.free_slots for one in heard)
+        none: dict[Key, float] = {(pool, state): 0.0 for (pool,) in present for state in QUEUES}
+        self._queued.replace({**none, **queued})
+        self._oldest.replace({**dict.fromkeys(present, 0.0), **oldest})
+        self._agents.replace(present)
+        self._slots.replace(slots)
+
+    def see_journal(self, fill: float, damaged: int) -> None:
+        """Set the gauges of the journal."""
+        self._fill.set(fill)
+        self._damaged.set(damaged)
+
+
+def queue_of(life: Life) -> str:
+    """Where an open operation stands, of QUEUES."""
+    if life.state in _WAITING:
+        return "waiting"
+    return "dispatched" if life.state is State.DISPATCHED else "running"
+
+
+def deadline_of(life: Life) -> float:
+    """When an open operation should have come further, in Unix seconds."""
+    if life.state in _WAITING:
+        return life.requested.start_by if life.requested else 0.0
+    if life.state is State.DISPATCHED:
+        return life.dispatched.start_by if life.dispatched else 0.0
+    return life.started.deadline if life.started else 0.0
+
+
+def pools_of(inventory: Inventory) -> list[str]:
+    """Those that have targets."""
+    return sorted({target.pool for target in inventory.targets})
+
+
+def _operation(life: Life) -> str:
+    what = life.what
+    return what.operation if what else ""

@@ -1,0 +1,1 @@
+"""Calls to the policy service, and the listings that its decisions need."""

@@ -1,0 +1,150 @@
+"""Asking policy. Its answers are checked here: nothing goes on that it did not sign for this very question."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from msgspec import Struct, structs
+
+from writ_bus.port import Bus
+from writ_contracts import subjects
+from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, Granted
+from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted
+from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode, encode
+from writ_executor.metrics import Measures
+from writ_executor.policy.listings import Listings
+from writ_trust.statements import digest, open_signed, read
+
+TIMEOUT = 4.0
+"""Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
+Answered = TypeVar("Answered", Decided, Granted)
+REMEMBERED = 60.0
+BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+
+
+class Verdicts(Struct, frozen=True, kw_only=True):
+    """A decision that was checked, with its signed form and what came with it."""
+
+    decision: Decision
+    signed: Signed
+    effective: dict[str, object]
+    look: Signed | None = None
+    grant: Signed | None = None
+    grant_body: Grant | None = None
+
+
+class PolicyClient:
+    """Decisions and grants, from any replica that has seen the control events that we have.
+
+    Where policy says what it needs to know of the target, that is gathered, and it is asked once more.
+    """
+
+    def __init__(self, bus: Bus, policy_key: str, measures: Measures) -> None:
+        self._bus = bus
+        self._trusted = (policy_key,)
+        self._listings = Listings(bus, policy_key, measures)
+        self._measures = measures
+        self._silent: tuple[float, str] | None = None
+
+    def problem(self) -> str | None:
+        """That policy did not answer the last question, of this minute."""
+        if self._silent is None or time.monotonic() > self._silent[0] + REMEMBERED:
+            return None
+        return f"policy does not answer: {self._silent[1]}"
+
+    async def decide(self, ask: Decide) -> Verdicts:
+        """The decision. Raises Invalid (what policy calls invalid), Unreachable, TimedOut, Untrusted."""
+        with self._measures.stage("decide", "", ask.subject.operation_id):
+            answer = await self._answer(subjects.POLICY_DECIDE, ask, Decided)
+        if answer.decision is None:
+            raise Untrusted("policy answered without a decision")
+        decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
+        return Verdicts(decision=decision, signed=answer.decision, effective=answer.effective, look=_look(answer))
+
+    async def grant(self, ask: AskGrant) -> Verdicts:
+        """The decision, with a grant if it allows. Raises as `decide` does; Untrusted for a claim that is refused."""
+        with self._measures.stage("grant", "", ask.subject.operation_id):
+            answer = await self._answer(subjects.POLICY_GRANT, ask, Granted)
+        if answer.decision is None:
+            raise Untrusted("policy answered without a decision")
+        body = None
+        if answer.grant is None:
+            decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
+        else:
+            body = open_signed(answer.grant, Grant, self._trusted)
+            decision = _bound(body, answer.decision, ask)
+        return Verdicts(
+            decision=decision, signed=answer.decision, effective=answer.effective, grant=answer.grant, grant_body=body
+        )
+
+    async def _answer(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
+        """The answer on all the facts that there are: whatever is still missing in the second one stays so.
+
+        Agents take their time, and a stop counts from the moment that it is stored: the second one knows of it.
+        """
+        answer = await self._once(subject, ask, kind)
+        if not answer.needs or answer.look is None or ask.look_key is None:
+            return answer
+        facts = await self._listings.gather(answer.look, ask.look_key)
+        control = await self._bus.journal.last(subjects.CONTROL)
+        seen = max(ask.control_sequence, control.sequence if control else 0)
+        return await self._once(subject, structs.replace(ask, facts=facts, control_sequence=seen), kind)
+
+    async def _once(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
+        data = encode(ask)
+
+        async def once() -> Answered:
+            try:
+                answer = await self._bus.request(subject, data, timeout=TIMEOUT)
+            except (TimedOut, Unreachable) as error:
+                self._silent = (time.monotonic(), str(error))
+                raise
+            self._silent = None
+            return decode(answer.data, kind)
+
+        return await _until_caught_up(once)
+
+    def _check(self, signed: Signed, operation_id: str, principal: str) -> Decision:
+        decision = open_signed(signed, Decision, self._trusted)
+        if (decision.operation_id, decision.principal) != (operation_id, principal):
+            raise Untrusted("policy's decision is on another request")
+        return decision
+
+
+def _look(answer: Decided) -> Signed | None:
+    """What was asked for; not the one for listings."""
+    return None if answer.needs else answer.look
+
+
+def _bound(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
+    """The decision that the grant names by its digest, so that one signature holds for both."""
+    if grant.operation_id != ask.subject.operation_id or grant.claim_digest != digest(ask.claim):
+        raise Untrusted("policy's grant is for another claim")
+    if grant.decision_digest != digest(signed):
+        raise Untrusted("policy's grant is by another decision")
+    return read(signed, Decision)
+
+
+async def _until_caught_up(ask: Callable[[], Awaitable[Answered]]) -> Answered:
+    """Ask again while the replica that answers is behind the control events; raise what else it refuses with."""
+    for delay in (*BEHIND_DELAYS, None):
+        answer = await ask()
+        if answer.error is None:
+            return answer
+        if answer.error.code != "behind" or delay is None:
+            raise refusal(answer.error)
+        await asyncio.sleep(delay)
+    raise Unreachable("policy is behind the control events", code="behind")
+
+
+def refusal(failure: Failure) -> Invalid | Unreachable | Untrusted:
+    """A failure of the wire as the exception that a caller handles."""
+    if failure.retry:
+        return Unreachable(failure.message, code=failure.code)
+    if failure.code == "forged_claim":
+        return Untrusted(failure.message, code=failure.code)
+    found = [(problem.line, problem.column, problem.message) for problem in failure.problems]
+    return Invalid(failure.message, code=failure.code, problems=found)

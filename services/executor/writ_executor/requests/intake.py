@@ -1,0 +1,290 @@
+"""A request comes in: understand it, have it decided, record it, hand it on. Read `_answer` from top to bottom.
+
+Whatever is wrong with it, its sender gets one clear answer and the journal an event; a request that could not be
+recorded was not accepted.
+"""
+
+from typing import Any
+
+from msgspec import json, structs
+
+from writ_bus.port import Message
+from writ_contracts import wire
+from writ_contracts.decisions import Decide, Subject
+from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.inventory import WRIT, Target
+from writ_contracts.journal import Refused, Requested
+from writ_contracts.life import Life
+from writ_contracts.operations import Catalogue
+from writ_contracts.requests import MAX_REQUEST_BYTES, Answer, Failure, Request
+from writ_contracts.signing import Signed
+from writ_contracts.subjects import parse_request, printable
+from writ_executor.admission.admission import Admission
+from writ_executor.config import Config
+from writ_executor.journal.audit_level import LEVELS
+from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.lookup import Lives
+from writ_executor.journal.recorder import Recorder
+from writ_executor.policy.client import PolicyClient, Verdicts
+from writ_executor.requests.attempt import Attempt, chosen_id, claimed_target, definition_of, first_look, request_of
+from writ_executor.requests.targets import Targets
+from writ_executor.requests.views import answer, failure, verdict
+from writ_executor.rounds.accepted import Work
+from writ_runtime.faults import fault
+from writ_trust.digests import keyed_digest, same
+
+STATEMENT_BYTES = 4_096
+"""No true one is longer."""
+
+
+class Intake:
+    """Answers `writ.request.<principal>.<operation>`."""
+
+    def __init__(
+        self,
+        config: Config,
+        catalogue: Catalogue,
+        targets: Targets,
+        admission: Admission,
+        recorder: Recorder,
+        lives: Lives,
+        vault: Vault,
+        policy: PolicyClient,
+        work: Work,
+    ) -> None:
+        self._config = config
+        self._kept = LEVELS[config.audit_level]
+        self._catalogue = catalogue
+        self._targets = targets
+        self._admission = admission
+        self._recorder = recorder
+        self._lives = lives
+        self._vault = vault
+        self._policy = policy
+        self._work = work
+
+    async def answer(self, message: Message) -> Answer:
+        """The one answer. Raises WritError for what is turned away unrecorded."""
+        principal, operation = parse_request(message.subject)
+        self._admission.rate(principal)
+        self._targets.look()
+        attempt = first_look(principal, operation, message)
+        try:
+            attempt = self._decode(attempt, message)
+            attempt = self._define(attempt)
+            attempt = self._check(attempt)
+            owner = await self._work.owner(definition_of(attempt), attempt.given)
+            earlier = self._earlier(attempt)
+            if earlier is not None:
+                return earlier
+            await self._targets.require(attempt.target, definition_of(attempt))
+            self._admission.room(principal, control=definition_of(attempt).control)
+            decided = await self._policy.decide(self._question(attempt, owner))
+            return await self._proceed(attempt, decided)
+        except Invalid as error:
+            if attempt.request is None:
+                attempt = structs.replace(attempt, claimed=claimed_target(message))
+            return await self._refuse(attempt, error)
+
+    def _decode(self, attempt: Attempt, message: Message) -> Attempt:
+        content_type = message.headers.get("Content-Type", wire.JSON)
+        request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
+        if self._config.dry_run_only and not request.dry_run:
+            request = structs.replace(request, dry_run=True)
+        return structs.replace(
+            attempt,
+            request=request,
+            correlation_id=request.correlation_id or attempt.correlation_id,
+            operation_id=chosen_id(attempt, request),
+            fingerprint=self._fingerprint(chosen_id(attempt, request), attempt.operation, request),
+        )
+
+    def _define(self, attempt: Attempt) -> Attempt:
+        return structs.replace(attempt, definition=self._catalogue.find(attempt.operation))
+
+    def _check(self, attempt: Attempt) -> Attempt:
+        given = request_of(attempt).parameters  # exactly as sent: the principal's signature is over these values
+        definition_of(attempt).check(given)
+        return structs.replace(attempt, given=given)
+
+    def _earlier(self, attempt: Attempt) -> Answer | None:
+        """The answer of the same request sent before, if its operation is known here without asking the journal."""
+        life = self._lives.known(attempt.operation_id)
+        return None if life is None else self._again(attempt, life)
+
+    def _again(self, attempt: Attempt, life: Life) -> Answer:
+        what = life.what
+        fingerprint = what.fingerprint if what else ""
+        if not same(fingerprint, attempt.fingerprint):
+            failure = Failure(
+                code="conflict",
+                message=f"idempotency key already used for another request, operation {attempt.operation_id}",
+            )
+            return Answer(operation_id=attempt.operation_id, correlation_id=attempt.correlation_id, error=failure)
+        return answer(life)
+
+    def _fingerprint(self, operation_id: str, operation: str, request: Request) -> str:
+        """Of all that is asked for, whatever may be wrong with it: the key of a refused request is used as well."""
+        what = [operation, request.target, request.parameters, request.dry_run]
+        try:
+            return keyed_digest(self._vault.fingerprint_key(operation_id), what)
+        except RecursionError as error:  # this is called from deeper down than what decoded it
+            raise Invalid("nested too deeply") from error
+
+    def _question(self, attempt: Attempt, owner: str | None) -> Decide:
+        request = request_of(attempt)
+        subject = Subject(
+            operation_id=attempt.operation_id,
+            principal=attempt.principal,
+            key=attempt.key,
+            operation=attempt.operation,
+            target=request.target,
+            parameters=attempt.given,
+            parameters_key=self._vault.digest_key(attempt.operation_id),
+            dry_run=request.dry_run,
+            idempotency_key=request.idempotency_key,
+            statement=request.statement,
+            salt=request.salt,
+            owner=owner,
+        )
+        definition = definition_of(attempt)
+        looks = (definition.baseline or definition.ahead) and not request.dry_run
+        return Decide(
+            subject=subject,
+            control_sequence=self._work.control_sequence(),
+            look=["baseline"] if looks and definition.baseline else [],
+            look_until=self._start_by() if looks else None,
+            look_key=self._vault.look_key(attempt.operation_id),
+            traced=self._kept.traced,
+        )
+
+    def _start_by(self) -> float:
+        return self._recorder.clock() + self._config.queue_window
+
+    async def _proceed(self, attempt: Attempt, decided: Verdicts) -> Answer:
+        decision = decided.decision
+        if decision.effect == "deny":
+            return await self._deny(attempt, decided, decision.code, decision.reason)
+        if decision.effect == "require_approval":
+            reason = f"it needs an approval, and approvals are not offered yet ({decision.reason})"
+            return await self._deny(attempt, decided, "approval_unavailable", reason)
+        return await self._accept(attempt, decided)
+
+    async def _accept(self, attempt: Attempt, decided: Verdicts) -> Answer:
+        definition = definition_of(attempt)
+        target = WRIT if definition.control else await self._targets.find(attempt.target)
+        event = self._requested(attempt, decided, target)
+        with self._admission.keeping(attempt.principal, event.hidden_bytes):
+            if event.hidden:
+                keep = self._config.queue_window + 3 * (self._config.start_window + event.timeout) + 3600
+                await self._vault.keep(event, attempt.given, keep)
+            fault("executor.params_kept")
+            try:
+                life = await self._work.accept(event)
+            except Conflict:
+                return await self._was_there(attempt, event)
+        return answer(life)
+
+    async def _was_there(self, attempt: Attempt, event: Requested) -> Answer:
+        life = await self._lives.fresh(attempt.principal, attempt.operation_id)
+        if life.requested is None or not life.open or life.requested.fingerprint != event.fingerprint:
+            await self._vault.forget(event)  # what we kept is nobody's
+        return self._again(attempt, life)
+
+    def _requested(self, attempt: Attempt, decided: Verdicts, target: Target) -> Requested:
+        definition, request, decision = definition_of(attempt), request_of(attempt), decided.decision
+        shown, hidden = self._kept.given(definition, attempt.given)
+        effective = self._kept.effective(definition, decided.effective)
+        ahead = decided.look if definition.ahead and effective == decided.effective else None
+        look = None if definition.ahead else decided.look
+        return Requested(
+            **self._recorder.stamp(attempt.correlation_id),
+            operation_id=attempt.operation_id,
+            principal=attempt.principal,
+            operation=attempt.operation,
+            target=target.id,
+            pool=target.pool,
+            risk=definition.risk,
+            idempotent=definition.idempotent,
+            key=attempt.key,
+            parameters=shown,
+            effective=effective,
+            hidden=hidden,
+            hidden_bytes=len(json.encode(attempt.given)) if hidden else 0,
+            parameters_digest=decision.parameters_digest,
+            fingerprint=attempt.fingerprint,
+            verdict=verdict(decision),
+            decision=decided.signed,
+            timeout=decision.timeout or definition.default_timeout,
+            start_by=self._start_by(),
+            acts_for=decision.acts_for,
+            reason=request.reason,
+            dry_run=request.dry_run,
+            idempotency_key=request.idempotency_key,
+            statement=request.statement,
+            salt=request.salt,
+            look=look,
+            look_key=self._vault.look_key(attempt.operation_id) if look or ahead else "",
+            ahead=ahead,
+            limits=decision.limits,
+        )
+
+    async def _deny(self, attempt: Attempt, decided: Verdicts, code: str, reason: str) -> Answer:
+        event = Refused(
+            **self._refusal(attempt, code, reason),
+            outcome="denied",
+            verdict=verdict(decided.decision),
+            decision=decided.signed,
+            acts_for=decided.decision.acts_for,
+        )
+        return await self._record(attempt, event)
+
+    async def _refuse(self, attempt: Attempt, error: Invalid) -> Answer:
+        event = Refused(**self._refusal(attempt, error.code, str(error)[:2000]), outcome="invalid")
+        made = await self._record(attempt, event)
+        if made.operation_id is not None:  # what is too much to record by itself raises no alarm by itself either
+            await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
+        return told(made, error)
+
+    async def _record(self, attempt: Attempt, event: Refused) -> Answer:
+        if not self._admission.records(event):
+            failure = Failure(code=event.code, message=event.message)
+            return Answer(
+                correlation_id=attempt.correlation_id, outcome=event.outcome, verdict=event.verdict, error=failure
+            )
+        try:
+            return answer(await self._recorder.append(Life(), event))
+        except Conflict:
+            return self._again(attempt, await self._lives.fresh(attempt.principal, attempt.operation_id))
+
+    def _refusal(self, attempt: Attempt, code: str, message: str) -> dict[str, Any]:
+        definition, request = attempt.definition, attempt.request
+        shown, hidden = self._kept.refused(definition, attempt.given) if definition else ({}, [])
+        return {
+            **self._recorder.stamp(attempt.correlation_id),
+            "operation_id": attempt.operation_id,
+            "principal": attempt.principal,
+            "operation": printable(attempt.operation),
+            "target": printable(attempt.target),
+            "code": code,
+            "message": message,
+            "fingerprint": attempt.fingerprint,
+            "parameters": shown,
+            "hidden": hidden,
+            "reason": request.reason if request else "",
+            "dry_run": attempt.dry_run,
+            "statement": _kept(request.statement) if request else None,
+        }
+
+
+def told(made: Answer, error: Invalid) -> Answer:
+    """With what is wrong in a document that was sent: its author reads it, the journal does not."""
+    if made.error is None or not error.problems:
+        return made
+    return structs.replace(made, error=structs.replace(made.error, problems=failure(error).problems))
+
+
+def _kept(statement: Signed | None) -> Signed | None:
+    """What somebody signed, unless it is of a size to keep the refusal itself out of the record."""
+    small = statement is not None and len(bytes(statement.payload)) + len(statement.signature) <= STATEMENT_BYTES
+    return statement if small else None

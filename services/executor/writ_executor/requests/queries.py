@@ -1,0 +1,148 @@
+"""What requesters ask: of their own operations, of targets, of what would be decided. Nothing is recorded."""
+
+import os
+import time
+from typing import TypeVar
+
+from msgspec import to_builtins
+
+from writ_bus.port import Message
+from writ_contracts import parameters as params
+from writ_contracts import wire
+from writ_contracts.audit import JournalAnswer, JournalQuery
+from writ_contracts.backends import BackendTestAnswer, BackendTestQuery
+from writ_contracts.decisions import Decide, Subject
+from writ_contracts.errors import Full
+from writ_contracts.ids import encode_id
+from writ_contracts.operations import Catalogue
+from writ_contracts.requests import (
+    OpenQuery,
+    OperationAnswer,
+    OperationQuery,
+    OperationsAnswer,
+    OperationView,
+    ResultAnswer,
+    SimulateAnswer,
+    SimulateQuery,
+    TargetsAnswer,
+    TargetsQuery,
+)
+from writ_contracts.subjects import parse_query
+from writ_contracts.views import latest, view
+from writ_executor.journal.generations import Generations
+from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.index import Index
+from writ_executor.journal.lookup import Lives
+from writ_executor.policy.client import PolicyClient
+from writ_executor.requests.attempt import sender_key
+from writ_executor.requests.backend_tests import BackendTests
+from writ_executor.requests.targets import Targets
+from writ_executor.requests.views import verdict
+from writ_executor.rounds.accepted import Work
+from writ_runtime.buckets import Buckets
+
+Query = TypeVar("Query")
+
+
+class Queries:
+    """Answers `writ.query.<principal>.<kind>`; each answer type carries its own error."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        index: Index,
+        lives: Lives,
+        targets: Targets,
+        vault: Vault,
+        policy: PolicyClient,
+        work: Work,
+        tests: BackendTests,
+        buckets: Buckets,
+        generations: Generations,
+    ) -> None:
+        """`buckets`: how many questions a second of one principal are answered."""
+        self._catalogue = catalogue
+        self._index = index
+        self._lives = lives
+        self._targets = targets
+        self._vault = vault
+        self._policy = policy
+        self._work = work
+        self._tests = tests
+        self._buckets = buckets
+        self._generations = generations
+
+    async def operation(self, message: Message) -> OperationAnswer:
+        """One operation."""
+        principal, query = self._asked(message, OperationQuery)
+        life = await self._lives.fresh(principal, query.operation_id)
+        return OperationAnswer(operation=view(life, latest(life)))
+
+    async def operations(self, message: Message) -> OperationsAnswer:
+        """Those that have not ended."""
+        principal, _ = self._asked(message, OpenQuery)
+        views = [view(life, latest(life)) for life in self._index.open_of(principal)]
+        return OperationsAnswer(operations=[item for item in views if isinstance(item, OperationView)])
+
+    async def result(self, message: Message) -> ResultAnswer:
+        """The full output: as kept, or the public part if that is all there was."""
+        principal, query = self._asked(message, OperationQuery)
+        life = await self._lives.fresh(principal, query.operation_id)
+        shown = view(life, latest(life))
+        kept = await self._vault.result(principal, query.operation_id)
+        return ResultAnswer(output=kept if kept is not None else shown.output if shown else {})
+
+    async def targets(self, message: Message) -> TargetsAnswer:
+        """The inventory as requesters see it."""
+        self._asked(message, TargetsQuery)
+        return TargetsAnswer(targets=await self._targets.views())
+
+    async def backend_test(self, message: Message) -> BackendTestAnswer:
+        """How a target's own agents find it."""
+        principal, query = self._asked(message, BackendTestQuery)
+        return await self._tests.answer(principal, message, query)
+
+    async def journal(self, message: Message) -> JournalAnswer:
+        """How full the journal is, and what of it can be archived."""
+        _, query = self._asked(message, JournalQuery)
+        return await self._generations.standing(query.until)
+
+    async def simulate(self, message: Message) -> SimulateAnswer:
+        """The very path of a request up to the decision."""
+        principal, query = self._asked(message, SimulateQuery)
+        definition = self._catalogue.find(query.operation)
+        definition.check(query.parameters)
+        given = dict(query.parameters)
+        operation_id = encode_id(os.urandom(16))
+        subject = Subject(
+            operation_id=operation_id,
+            principal=principal,
+            key=sender_key(message),
+            operation=query.operation,
+            target=query.target,
+            parameters=given,
+            parameters_key=self._vault.digest_key(operation_id),
+            dry_run=query.dry_run,
+            owner=await self._work.owner(definition, given),
+            simulate=True,
+        )
+        ask = Decide(
+            subject=subject,
+            control_sequence=self._index.control_sequence,
+            look_key=self._vault.look_key(operation_id),
+        )
+        decided = await self._policy.decide(ask)
+        return SimulateAnswer(
+            verdict=verdict(decided.decision),
+            trace=[to_builtins(entry) for entry in decided.decision.trace],
+            parameters=params.public(definition.parameters, decided.effective),
+            hidden=params.hidden(definition.parameters, decided.effective),
+        )
+
+    def _asked(self, message: Message, kind: type[Query]) -> tuple[str, Query]:
+        """Who asks, and what. Raises Full (`rate_limited`) before anything is read of it, Invalid."""
+        principal, _ = parse_query(message.subject)
+        if not self._buckets.take(principal, time.monotonic()):
+            raise Full(f"{principal} asks more questions a second than are answered: wait", code="rate_limited")
+        content_type = message.headers.get("Content-Type", wire.JSON)
+        return principal, wire.decode(message.data, kind, content_type=content_type, limit=1_500_000)

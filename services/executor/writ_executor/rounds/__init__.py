@@ -1,0 +1,1 @@
+"""What drives accepted operations on: after their request, and in rounds over everything overdue."""

@@ -1,0 +1,81 @@
+"""What happens to an accepted operation: it is dispatched, previewed, or carried out by the executor itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from writ_contracts.errors import Invalid, WritError
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.journal import Requested
+from writ_contracts.life import Life
+from writ_contracts.operations import Operation
+from writ_executor.control.operations import Controls
+from writ_executor.journal.index import Index
+from writ_executor.journal.lookup import Lives
+from writ_executor.journal.recorder import Recorder
+from writ_executor.steps.background import Chores
+from writ_executor.steps.dispatch import Dispatcher
+from writ_executor.steps.host_reads import Looks
+from writ_runtime.faults import fault
+from writ_runtime.logs import Log
+
+_log = Log("writ.executor")
+
+
+class Work:
+    """The first step after `requested`; the sweep takes it again where a replica died before."""
+
+    def __init__(
+        self,
+        index: Index,
+        recorder: Recorder,
+        lives: Lives,
+        dispatcher: Dispatcher,
+        looks: Looks,
+        controls: Controls,
+        chores: Chores,
+    ) -> None:
+        self._index = index
+        self._recorder = recorder
+        self._lives = lives
+        self._dispatcher = dispatcher
+        self._looks = looks
+        self._controls = controls
+        self._chores = chores
+
+    def control_sequence(self) -> int:
+        """The last control event that we have seen."""
+        return self._index.control_sequence
+
+    async def owner(self, definition: Operation, given: Mapping[str, Any]) -> str | None:
+        """Whose operation a control operation is about. Raises Invalid: not found, or not offered here."""
+        if not definition.control:
+            return None
+        if definition.name not in self._controls.offered:
+            raise Invalid(f"{definition.name} is not offered by this installation", code="unsupported")
+        if "operation_id" not in given:
+            return None
+        principal, _ = await self._lives.anybodys(str(given["operation_id"]))
+        return principal
+
+    async def accept(self, requested: Requested) -> Life:
+        """Record the request and set it going. Raises Conflict if it is there."""
+        life = await self._recorder.append(Life(), requested)
+        fault("executor.requested")
+        try:
+            return await self.begin(life)
+        except WritError as error:  # it is accepted: an error here must not look like a refusal
+            _log.warning("operation.not_begun", code=error.code, error=str(error), effect="the sweep takes it up")
+            return life
+
+    async def begin(self, life: Life) -> Life:
+        """Set it going; the life as it is when the requester may be answered."""
+        requested = life.requested
+        if requested is None:
+            return life
+        if requested.dry_run:
+            self._chores.spawn("preview", self._looks.preview(life))
+            return life
+        if requested.target == WRIT_TARGET:
+            self._chores.spawn("control", self._controls.carry_out(life))
+            return life
+        return await self._dispatcher.start(life)

@@ -1,0 +1,168 @@
+"""The rounds that every replica makes: whatever is overdue, whoever's it was. The journal decides which replica wins.
+
+No leader, no lease among executors: a replica that died simply no longer acts, and the others find what it left.
+"""
+
+import asyncio
+import random
+
+from writ_contracts.errors import Conflict, WritError
+from writ_contracts.life import Life, State
+from writ_contracts.operations import Catalogue
+from writ_executor.admission.admission import Admission
+from writ_executor.agents.presence import Presence
+from writ_executor.config import Config
+from writ_executor.control.operations import Controls
+from writ_executor.journal.index import Index, changes, lines
+from writ_executor.journal.traces import going_on
+from writ_executor.rounds.accepted import Work
+from writ_executor.steps.background import Chores
+from writ_executor.steps.cancels import Cancels
+from writ_executor.steps.dispatch import Dispatcher
+from writ_executor.steps.ends import Endings
+from writ_executor.steps.host_reads import Looks
+from writ_executor.steps.overdue import RESOLVE_SECONDS, Due, Patience, due
+from writ_executor.steps.receipts import MOST_ATTEMPTS
+from writ_runtime.logs import Log
+
+PROBE_EVERY = 5.0
+
+_log = Log("writ.executor")
+
+
+class Sweep:
+    """One round a second (`WRIT_SWEEP`), give or take, so that replicas do not all come at once."""
+
+    def __init__(
+        self,
+        config: Config,
+        catalogue: Catalogue,
+        index: Index,
+        presence: Presence,
+        dispatcher: Dispatcher,
+        endings: Endings,
+        work: Work,
+        controls: Controls,
+        looks: Looks,
+        cancels: Cancels,
+        admission: Admission,
+        chores: Chores,
+    ) -> None:
+        self._config = config
+        self._patience = Patience(takeover=max(2.0, 2 * config.sweep), lease=config.lease)
+        self._catalogue = catalogue
+        self._index = index
+        self._presence = presence
+        self._dispatcher = dispatcher
+        self._endings = endings
+        self._work = work
+        self._controls = controls
+        self._looks = looks
+        self._cancels = cancels
+        self._admission = admission
+        self._chores = chores
+        self._probed: dict[str, float] = {}
+        self._busy: set[str] = set()
+
+    async def run(self) -> None:
+        """Rounds, for ever."""
+        while True:
+            await asyncio.sleep(self._config.sweep * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, no secret
+            try:
+                await self.round()
+            except WritError as error:
+                _log.warning("sweep.interrupted", error=str(error))
+
+    async def round(self) -> None:
+        """Look at everything once."""
+        await self._admission.weigh()
+        await self._admission.summarise()
+        self._presence.tidy()
+        now = self._endings.now()
+        for life in (*self._index.open(), *self._index.unknown()):
+            operation_id = _id(life)
+            what = due(life, now, self._presence.silence(_pool(life), operation_id), self._patience)
+            about = " ".join(_lines(life)) if what is Due.ADVANCE else operation_id  # one step for a whole line
+            if what is not Due.NOTHING and about not in self._busy:
+                self._busy.add(about)
+                self._chores.spawn(f"sweep {what}", self._do(what, life, operation_id, about))
+
+    async def _do(self, what: Due, life: Life, operation_id: str, about: str) -> None:
+        try:
+            with going_on(life):
+                await self._act(what, life, operation_id)
+        except Conflict:
+            _log.debug("sweep.superseded", operation_id=operation_id, due=what)
+        finally:
+            self._busy.discard(about)
+
+    async def _act(self, what: Due, life: Life, operation_id: str) -> None:
+        match what:
+            case Due.NOTHING:
+                return
+            case Due.BEGIN:
+                await self._work.begin(life)
+            case Due.ADVANCE:
+                await self._dispatcher.advance(*_lines(life))
+            case Due.EXPIRE:
+                await self._expire(life)
+            case Due.CONTROL:
+                await self._controls.carry_out(life)
+            case Due.CANCEL:
+                await self._cancels.ask_again(life)
+            case Due.PROBE:
+                await self._probe(life, operation_id)
+            case Due.LOSE:
+                await self._lose(life, operation_id)
+
+    async def _expire(self, life: Life) -> None:
+        pool = _pool(life)
+        limit = self._dispatcher.held_up_by(life) if life.state is not State.DISPATCHED else None
+        if limit is not None:
+            what = "operations" if limit.kind == "max_concurrent" else "targets"
+            code = "limit_reached"
+            message = f"rule '{limit.rule}' allows {limit.most} {what} at once, and no place became free in time"
+        elif life.state is not State.DISPATCHED:
+            code, message = "not_claimed", "its target did not become free in time"
+        elif self._presence.agents(pool):
+            code, message = "not_claimed", f"no agent of pool {pool} had a free slot in time"
+        else:
+            code, message = "no_agent", f"no agent of pool {pool} was there in time"
+        await self._endings.not_started(life, "expired", code, message)
+
+    async def _lose(self, life: Life, operation_id: str) -> None:
+        """Its time and the kill's are over, and nobody said what became of it."""
+        attempt = life.dispatched.attempt if life.dispatched else 1
+        again = life.requested is not None and life.requested.idempotent and attempt < MOST_ATTEMPTS
+        silence = self._presence.silence(_pool(life), operation_id)
+        silent = silence > self._config.lease  # whoever still has it must not have company
+        if again and silent and life.state is State.STARTED:
+            await self._dispatcher.again(life)
+        else:
+            await self._endings.lose(life, "lost", "its agent fell silent; whether it took effect is not known")
+
+    async def _probe(self, life: Life, operation_id: str) -> None:
+        requested = life.requested
+        if requested is None or not self._catalogue.find(requested.operation).probe:
+            return
+        now, since = asyncio.get_running_loop().time(), life.end or life.started
+        pause = max(PROBE_EVERY, (self._endings.now() - since.at) / 4) if since else PROBE_EVERY  # less and less often
+        if now - self._probed.get(operation_id, -RESOLVE_SECONDS) < pause or not self._presence.agents(requested.pool):
+            return
+        self._probed = {key: at for key, at in self._probed.items() if now - at < RESOLVE_SECONDS}
+        self._probed[operation_id] = now
+        if not changes(requested) or await self._dispatcher.holder(requested.target) == operation_id:
+            await self._looks.probe(life)  # later than that, what it sees may be another operation's doing
+
+
+def _pool(life: Life) -> str:
+    return life.requested.pool if life.requested else ""
+
+
+def _id(life: Life) -> str:
+    what = life.what
+    return what.operation_id if what else ""
+
+
+def _lines(life: Life) -> tuple[str, ...]:
+    return lines(life.requested) if life.requested else ()

@@ -1,0 +1,48 @@
+"""Telling the agent that runs it to stop, until it answers. The outcome comes as its receipt, like any other."""
+
+from typing import Literal
+
+from writ_bus.port import Bus
+from writ_contracts import subjects
+from writ_contracts.agents import AskCancel, Cancelled
+from writ_contracts.life import Life
+from writ_contracts.wire import decode, encode
+from writ_executor.policy.client import refusal
+
+SECONDS = 12.0
+CancelResult = Literal["stopped", "not_confirmed", "not_running"]
+
+
+class Cancels:
+    """Sends what `cancel_requested` recorded."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._asking: set[str] = set()
+
+    async def ask(self, life: Life) -> CancelResult:
+        """The agent's answer. Raises Unreachable or TimedOut; the sweep asks again."""
+        if life.cancel is None or life.started is None or life.requested is None:
+            return "not_running"
+        ask = AskCancel(
+            operation_id=life.cancel.operation_id,
+            decision=life.cancel.decision,
+            parameters=life.cancel.parameters,
+            parameters_key=life.cancel.parameters_key,
+        )
+        subject = subjects.cancel(life.requested.pool, life.started.instance)
+        message = await self._bus.request(subject, encode(ask), timeout=SECONDS)
+        answer = decode(message.data, Cancelled)
+        if answer.error is not None:
+            raise refusal(answer.error)
+        return answer.result
+
+    async def ask_again(self, life: Life) -> None:
+        """As `ask`, for the sweep: not while an earlier question is still open."""
+        if life.requested is None or life.requested.operation_id in self._asking:
+            return
+        self._asking.add(life.requested.operation_id)
+        try:
+            await self.ask(life)
+        finally:
+            self._asking.discard(life.requested.operation_id)

@@ -1,0 +1,229 @@
+"""An agent wants to start: decide again, have the grant made, record `started`, and only then answer.
+
+The same claim sent twice gets the same grant twice, since an answer may get lost; two claims never both start.
+"""
+
+import asyncio
+from typing import Any, Final
+
+from msgspec import structs
+
+from writ_bus.port import Bus, Message
+from writ_contracts import subjects
+from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParameters
+from writ_contracts.decisions import AskGrant, Grant
+from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable, Untrusted
+from writ_contracts.journal import Dispatched, Outcome, Requested, Started
+from writ_contracts.life import Life, State
+from writ_contracts.operations import Catalogue, Operation
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode, encode
+from writ_executor.agents.alarms import Alarms
+from writ_executor.agents.keys import AgentKeys
+from writ_executor.agents.presence import Presence
+from writ_executor.journal.audit_level import Kept
+from writ_executor.journal.hidden_values import Gone, Vault
+from writ_executor.journal.index import Index
+from writ_executor.journal.lookup import Lives
+from writ_executor.journal.recorder import Recorder
+from writ_executor.journal.traces import going_on
+from writ_executor.policy.client import PolicyClient, Verdicts
+from writ_executor.policy.recorded_request import subject_of
+from writ_executor.steps.ends import Endings
+from writ_runtime.faults import fault
+from writ_trust.sealing import seal
+from writ_trust.statements import open_signed, read
+
+KILL_GRACE = 5.0
+FORGED: Final = "forged_claim"
+
+
+class Claims:
+    """Answers `writ.claim.<pool>`."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        index: Index,
+        catalogue: Catalogue,
+        keys: AgentKeys,
+        lives: Lives,
+        recorder: Recorder,
+        vault: Vault,
+        policy: PolicyClient,
+        endings: Endings,
+        presence: Presence,
+        alarms: Alarms,
+        kept: Kept,
+    ) -> None:
+        self._bus = bus
+        self._index = index
+        self._catalogue = catalogue
+        self._keys = keys
+        self._lives = lives
+        self._recorder = recorder
+        self._vault = vault
+        self._policy = policy
+        self._endings = endings
+        self._presence = presence
+        self._alarms = alarms
+        self._kept = kept
+
+    async def answer(self, message: Message) -> ClaimAnswer:
+        """The grant with its sealed parameters, or why not. Raises WritError for what is wrong with the claim.
+
+        Policy checks whose claim it is before it grants anything; where it is not asked, that is done here.
+        """
+        asked, pool = decode(message.data, ClaimMessage), subjects.parse_pool(message.subject)
+        try:
+            claim = read(asked.claim, Claim)
+            if claim.pool != pool:
+                raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}")
+        except Untrusted as error:
+            raise await self._forged(pool, error) from error
+        return await self._answer(asked, claim, pool)
+
+    async def _answer(self, asked: ClaimMessage, claim: Claim, pool: str) -> ClaimAnswer:
+        life = self._lives.at_hand(asked.principal, claim.operation_id)
+        wanted = _to_start(life, claim) if life else None
+        if life is None or wanted is None:  # as far as we know: only the journal may say that it is gone
+            await self._check(asked.claim, pool)
+            life = await self._lives.fresh(asked.principal, claim.operation_id)
+            wanted = _to_start(life, claim)
+        if wanted is None:
+            return await self._repeat(life, asked.claim, claim)
+        with going_on(life):
+            return await self._start(life, *wanted, asked.claim, claim)
+
+    async def _check(self, signed: Signed, pool: str) -> None:
+        """Raises Untrusted unless an agent of the pool signed it, and records that."""
+        try:
+            open_signed(signed, Claim, await self._keys.of(pool))
+        except Untrusted as error:
+            raise await self._forged(pool, error) from error
+
+    async def _forged(self, pool: str, error: Untrusted) -> Untrusted:
+        await self._alarms.raised(pool, FORGED, str(error))
+        return Untrusted(str(error), code=FORGED)
+
+    async def _start(
+        self, life: Life, requested: Requested, dispatched: Dispatched, signed: Signed, claim: Claim
+    ) -> ClaimAnswer:
+        if self._recorder.clock() > dispatched.start_by:
+            await self._end(life, signed, "expired", "not_claimed", "claimed after its deadline")
+            raise Denied("it has expired", code="gone")
+        definition = self._definition(requested)
+        given = await self._given(life, requested, signed)
+        try:
+            granted = await self._grant(requested, given, signed)
+        except Untrusted:  # policy may know other keys than we: an alarm is for whom neither knows
+            await self._check(signed, requested.pool)
+            raise
+        except Invalid as error:  # what was a valid request is none any more: its principal or target is gone
+            await self._check(signed, requested.pool)
+            await self._recorder.security_of(error, requested.operation_id, requested.principal)
+            raise await self._denied(life, signed, error.code, str(error)) from error
+        if granted.grant is None or granted.grant_body is None:
+            code = "approval_unavailable" if granted.decision.effect == "require_approval" else granted.decision.code
+            raise await self._denied(life, signed, code, granted.decision.reason, granted.signed)
+        fault("executor.granted")
+        kept = self._kept.started(definition, granted.effective, given)
+        event = self._started(requested, kept, claim, signed, granted, granted.grant_body)
+        try:
+            life = await self._recorder.append(life, event)
+        except Conflict:
+            life = await self._lives.fresh(requested.principal, requested.operation_id)
+            return await self._repeat(life, signed, claim)
+        fault("executor.started")
+        self._presence.began(requested.pool, requested.operation_id)
+        return self._sealed(granted.grant, claim, requested, dict(granted.effective))
+
+    async def _grant(self, requested: Requested, given: dict[str, Any], signed: Signed) -> Verdicts:
+        """Policy's word as of the last control event that is stored now, which is looked up while policy is asked."""
+        subject = subject_of(requested, given, self._vault.digest_key(requested.operation_id))
+        key = self._vault.look_key(requested.operation_id)
+        ask = AskGrant(
+            subject=subject,
+            claim=signed,
+            control_sequence=self._index.control_sequence,
+            look_key=key,
+            traced=self._kept.traced,
+        )
+        try:
+            granted, control = await asyncio.gather(self._policy.grant(ask), self._bus.journal.last(subjects.CONTROL))
+            if control is None or control.sequence <= granted.decision.control_sequence:
+                return granted
+            return await self._policy.grant(structs.replace(ask, control_sequence=control.sequence))
+        except TimedOut as error:  # nothing was stored: the agent may be sure that nothing has started
+            raise Unreachable(f"no grant: {error}") from error
+
+    async def _given(self, life: Life, requested: Requested, signed: Signed) -> dict[str, Any]:
+        try:
+            return await self._vault.parameters(requested)
+        except Gone as error:
+            await self._end(life, signed, "failed", error.code, f"nothing was run: {error}")
+            raise Denied(str(error), code="gone") from error
+
+    def _definition(self, requested: Requested) -> Operation:
+        try:
+            return self._catalogue.find(requested.operation)
+        except Invalid as error:  # another replica took the request: it has the plugin
+            raise Unreachable(f"this executor has no operation {requested.operation}") from error
+
+    async def _denied(
+        self, life: Life, signed: Signed, code: str, reason: str, decision: Signed | None = None
+    ) -> Denied:
+        """End it as denied; the error for the agent."""
+        await self._end(life, signed, "denied", code, f"at its start: {reason}", decision)
+        return Denied(reason, code=code)
+
+    async def _end(
+        self, life: Life, signed: Signed, outcome: Outcome, code: str, message: str, decision: Signed | None = None
+    ) -> None:
+        """End it before it began, if whoever claims it may: where there is no grant, policy need not have looked."""
+        await self._check(signed, life.requested.pool if life.requested else "")
+        await self._endings.not_started(life, outcome, code, message, decision)
+
+    def _started(
+        self,
+        requested: Requested,
+        kept: dict[str, Any],
+        claim: Claim,
+        signed: Signed,
+        granted: Verdicts,
+        grant: Grant,
+    ) -> Started:
+        return Started(
+            **self._recorder.stamp(requested.correlation_id),
+            operation_id=requested.operation_id,
+            attempt=claim.attempt,
+            instance=claim.instance,
+            deadline=self._recorder.clock() + grant.lifetime + grant.timeout + KILL_GRACE,
+            parameters=kept,
+            claim=signed,
+            grant=granted.grant,
+            decision=granted.signed,
+        )
+
+    async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> ClaimAnswer:
+        """The grant that this very claim got already; anybody else's is gone."""
+        started, requested = life.started, life.requested
+        under_way = life.state in (State.STARTED, State.CANCELLING)
+        if not under_way or started is None or requested is None or started.grant is None or started.claim != signed:
+            raise Denied(f"{claim.operation_id} is {life.state}: nothing is left to start", code="gone")
+        given = await self._vault.parameters(requested)
+        effective = self._definition(requested).check({**started.parameters, **given})
+        return self._sealed(started.grant, claim, requested, effective)
+
+    def _sealed(self, grant: Signed, claim: Claim, requested: Requested, effective: dict[str, Any]) -> ClaimAnswer:
+        inside = SealedParameters(parameters=effective, parameters_key=self._vault.digest_key(requested.operation_id))
+        return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)), outputs=self._kept.outputs)
+
+
+def _to_start(life: Life, claim: Claim) -> tuple[Requested, Dispatched] | None:
+    """What the claim is about, if it is waiting for just this claim."""
+    if life.state is not State.DISPATCHED or life.requested is None or life.dispatched is None:
+        return None
+    if life.dispatched.attempt != claim.attempt or life.requested.pool != claim.pool:
+        return None
+    return life.requested, life.dispatched

@@ -1,0 +1,123 @@
+"""Reading a host without changing it: the preview of a dry run, and the probe of an operation whose agent fell silent.
+
+Each carries a Look that policy signed for this very operation; without one no agent looks at anything.
+"""
+
+from typing import Any, Literal
+
+from writ_bus.port import Bus
+from writ_contracts import parameters as params
+from writ_contracts import subjects
+from writ_contracts.agents import AskLook, Claim, Looked
+from writ_contracts.decisions import Decide, LookAction
+from writ_contracts.errors import Denied, Unreachable, WritError
+from writ_contracts.journal import Requested, Resolved
+from writ_contracts.life import Life, State
+from writ_contracts.operations import Catalogue
+from writ_contracts.wire import decode, encode
+from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.index import Index
+from writ_executor.policy.client import PolicyClient, refusal
+from writ_executor.policy.recorded_request import subject_of
+from writ_executor.steps.ends import Endings
+from writ_trust.statements import read
+
+LOOK_SECONDS = 60.0
+ASK_SECONDS = 35.0
+
+
+class Looks:
+    """Asks agents to look."""
+
+    def __init__(
+        self, bus: Bus, catalogue: Catalogue, index: Index, vault: Vault, policy: PolicyClient, endings: Endings
+    ) -> None:
+        self._bus = bus
+        self._catalogue = catalogue
+        self._index = index
+        self._vault = vault
+        self._policy = policy
+        self._endings = endings
+        self._previewing: set[str] = set()
+
+    async def preview(self, life: Life) -> None:
+        """End a dry run: `previewed` with what would change as the target stands now, or `failed` with why not."""
+        requested = life.requested
+        if requested is None or requested.operation_id in self._previewing:
+            return
+        self._previewing.add(requested.operation_id)
+        try:
+            await self._preview_once(life, requested)
+        finally:
+            self._previewing.discard(requested.operation_id)
+
+    async def _preview_once(self, life: Life, requested: Requested) -> None:
+        try:
+            seen = await self._preview(requested)
+        except WritError as error:
+            code = "no_agent" if isinstance(error, Unreachable) and error.code == "unavailable" else error.code
+            await self._endings.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
+            return
+        await self._endings.finish(life, outcome="previewed", output=self._endings.shown(seen))
+
+    async def _preview(self, requested: Requested) -> dict[str, Any]:
+        definition = self._catalogue.find(requested.operation)
+        if not definition.preview:
+            return {"note": "decided as it would be for real; this operation has no preview on the host"}
+        looked = await self._ask(requested, "preview", {}, attempt=1)
+        return looked.seen
+
+    async def probe(self, life: Life) -> None:
+        """See whether it took effect, and say so in the journal if that is certain."""
+        requested, started = life.requested, life.started
+        if requested is None or started is None or started.claim is None:
+            return
+        looked = await self._ask(requested, "probe", read(started.claim, Claim).baseline, attempt=started.attempt)
+        if looked.verdict == "took_effect":
+            await self._settle(life, "succeeded", "the probe saw its effect", looked)
+        elif looked.verdict == "no_effect" and life.state is State.UNKNOWN:
+            await self._settle(life, "failed", "the probe saw no effect, and nothing of it runs any more", looked)
+
+    async def _settle(self, life: Life, outcome: Literal["succeeded", "failed"], message: str, looked: Looked) -> None:
+        requested = life.requested
+        if requested is None:
+            return
+        state = self._endings.shown(looked.seen)
+        if life.state is State.UNKNOWN:
+            event = Resolved(
+                **self._endings.stamp(requested),
+                operation_id=requested.operation_id,
+                outcome=outcome,
+                how="probe",
+                code="probed",
+                message=message,
+                state=state,
+            )
+            await self._endings.resolve(life, event)
+        else:
+            await self._endings.finish(life, outcome=outcome, code="probed", message=message, state=state)
+
+    async def _ask(self, requested: Requested, action: LookAction, baseline: dict[str, Any], *, attempt: int) -> Looked:
+        given = await self._vault.parameters(requested)
+        key = self._vault.look_key(requested.operation_id)
+        question = Decide(
+            subject=subject_of(requested, given, self._vault.digest_key(requested.operation_id)),
+            control_sequence=self._index.control_sequence,
+            look=[action],
+            look_until=self._endings.now() + LOOK_SECONDS,
+            look_key=key,
+        )
+        decided = await self._policy.decide(question)
+        if decided.look is None:
+            raise Denied(f"policy denies it: {decided.decision.reason}", code=decided.decision.code)
+        definition = self._catalogue.find(requested.operation)
+        effective = dict(decided.effective)
+        shown = effective if action == "preview" else params.public(definition.parameters, effective)
+        ask = AskLook(
+            look=decided.look, action=action, parameters=shown, look_key=key, baseline=baseline, attempt=attempt
+        )
+        message = await self._bus.request(subjects.look(requested.pool), encode(ask), timeout=ASK_SECONDS)
+        looked = decode(message.data, Looked)
+        if looked.error is not None:
+            raise refusal(looked.error)
+        return looked

@@ -1,0 +1,204 @@
+"""What agents say they did, and what they saw that should not happen: checked, stored, and only then acknowledged."""
+
+from typing import Literal
+
+from writ_bus.port import Message
+from writ_contracts import subjects
+from writ_contracts.agents import Acknowledged, Progress, Receipt, ReceiptMessage, ReportMessage, SecurityReport
+from writ_contracts.errors import Conflict, Untrusted
+from writ_contracts.journal import Requested, Resolved, Started
+from writ_contracts.life import Life, State
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode
+from writ_executor.agents.alarms import Alarms
+from writ_executor.agents.keys import AgentKeys
+from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.lookup import Lives
+from writ_executor.journal.recorder import ATTEMPTS, Recorder
+from writ_executor.journal.traces import going_on
+from writ_executor.steps.dispatch import Dispatcher
+from writ_executor.steps.ends import Endings, earlier_effect
+from writ_runtime.faults import fault
+from writ_trust.statements import digest, open_signed
+
+MOST_ATTEMPTS = 3
+_HEARD = (State.DISPATCHED, State.STARTED, State.CANCELLING, State.UNKNOWN)
+
+
+class Receipts:
+    """Answers `writ.receipt.<pool>` and `writ.report.<pool>`."""
+
+    def __init__(
+        self,
+        keys: AgentKeys,
+        lives: Lives,
+        recorder: Recorder,
+        vault: Vault,
+        dispatcher: Dispatcher,
+        endings: Endings,
+        alarms: Alarms,
+    ) -> None:
+        self._keys = keys
+        self._lives = lives
+        self._recorder = recorder
+        self._vault = vault
+        self._dispatcher = dispatcher
+        self._endings = endings
+        self._alarms = alarms
+
+    async def answer(self, message: Message) -> Acknowledged:
+        """Stored, or no longer wanted. Raises WritError where the agent must keep it or has no right to say it."""
+        asked = decode(message.data, ReceiptMessage)
+        pool = subjects.parse_pool(message.subject)
+        try:
+            receipt = open_signed(asked.receipt, Receipt, await self._keys.of(pool))
+            if receipt.pool != pool:
+                raise Untrusted(f"a receipt of pool {receipt.pool}, sent by pool {pool}")
+        except Untrusted as error:
+            await self._alarms.raised(pool, "forged_receipt", str(error))
+            raise Untrusted(str(error), code="forged_receipt") from error
+        life = self._as_expected(receipt)
+        for _ in range(ATTEMPTS):
+            life = life or await self._lives.fresh(asked.principal, receipt.operation_id)
+            try:
+                with going_on(life):
+                    await self._take(life, receipt, asked)
+            except Conflict:
+                life = None  # somebody else wrote: see what it is now
+                continue
+            return Acknowledged(stored=True)
+        raise Conflict(f"{receipt.operation_id} moved on {ATTEMPTS} times")
+
+    def _as_expected(self, receipt: Receipt) -> Life | None:
+        """The life as the index has it, if this is the receipt that it waits for; whatever else needs the journal."""
+        life = self._lives.known(receipt.operation_id)
+        granted = life.started.grant if life and life.started else None
+        waits = life is not None and life.state is State.STARTED
+        return life if waits and granted is not None and digest(granted) == receipt.grant_digest else None
+
+    async def _take(self, life: Life, receipt: Receipt, asked: ReceiptMessage) -> None:
+        requested = life.requested
+        if requested is None or not await self._belongs(life, requested, receipt):
+            return
+        if asked.full_output and asked.full_output != receipt.output:
+            await self._vault.keep_result(requested.principal, requested.operation_id, asked.full_output)
+        fault("executor.receipt")
+        if receipt.outcome == "unknown":
+            await self._unclear(life, receipt, asked.receipt)
+        elif _ran_nothing(receipt) and earlier_effect(life):  # this attempt; nobody knows of the one before
+            if life.state is not State.UNKNOWN:
+                await self._endings.lose(life, receipt.code, receipt.message, receipt=asked.receipt)
+        elif life.state is State.UNKNOWN:
+            await self._endings.resolve(life, self._resolved(requested, receipt, receipt.outcome, asked.receipt))
+        else:
+            await self._endings.finish(
+                life,
+                outcome=receipt.outcome,
+                code=receipt.code,
+                message=receipt.message,
+                output=receipt.output,
+                state=receipt.state,
+                output_digest=receipt.output_digest,
+                receipt=asked.receipt,
+            )
+        fault("executor.finished")
+
+    async def _belongs(self, life: Life, requested: Requested, receipt: Receipt) -> bool:
+        """Whether it still says something new, by the right pool on the grant that it got."""
+        if life.dispatched is None or life.state not in _HEARD:
+            return False
+        over = life.state is State.DISPATCHED or receipt.attempt < life.dispatched.attempt
+        started = await self._start_of(life, requested, receipt) if requested.pool == receipt.pool else None
+        if started is not None and _names_grant(started, receipt):
+            # Of an attempt that another one follows only a success is news, and not while that one runs.
+            return not over or (receipt.outcome == "succeeded" and life.state in (State.DISPATCHED, State.UNKNOWN))
+        if started is not None and _not_begun(started, receipt):
+            return not over
+        if life.state is State.DISPATCHED:
+            return False  # of a start that was never stored
+        await self._alarms.raised(
+            receipt.pool,
+            "forged_receipt",
+            f"a receipt for {receipt.operation_id} that names no grant of it",
+            operation_id=requested.operation_id,
+            principal=requested.principal,
+            correlation_id=requested.correlation_id,
+        )
+        return False
+
+    async def _start_of(self, life: Life, requested: Requested, receipt: Receipt) -> Started | None:
+        if life.started is None or life.started.attempt <= receipt.attempt:
+            return life.started
+        return await self._lives.start_of(requested.principal, requested.operation_id, receipt.attempt)
+
+    async def _unclear(self, life: Life, receipt: Receipt, signed: Signed) -> None:
+        """The agent cannot tell. What may be run again is, once nothing of it runs any more; the rest is `unknown`."""
+        requested = life.requested
+        if requested is None or life.state is State.UNKNOWN:
+            return
+        attempt = life.dispatched.attempt if life.dispatched else 1
+        again = requested.idempotent and receipt.over and attempt < MOST_ATTEMPTS and life.state is State.STARTED
+        if again:
+            await self._dispatcher.again(life)
+        else:
+            await self._endings.lose(life, receipt.code or "lost", receipt.message, receipt=signed)
+
+    def _resolved(
+        self,
+        requested: Requested,
+        receipt: Receipt,
+        outcome: Literal["succeeded", "failed", "cancelled"],
+        signed: Signed,
+    ) -> Resolved:
+        return Resolved(
+            **self._recorder.stamp(requested.correlation_id),
+            operation_id=requested.operation_id,
+            outcome=outcome,
+            how="receipt",
+            code=receipt.code,
+            message=receipt.message,
+            output=receipt.output,
+            state=receipt.state,
+            output_digest=receipt.output_digest,
+            receipt=signed,
+        )
+
+    async def report(self, message: Message) -> Acknowledged:
+        """A security event that an agent saw."""
+        asked = decode(message.data, ReportMessage)
+        pool = subjects.parse_pool(message.subject)
+        report = open_signed(asked.report, SecurityReport, await self._keys.of(pool))
+        await self._alarms.raised(
+            pool,
+            report.kind,
+            report.detail,
+            operation_id=report.operation_id,
+            principal=report.principal,
+            correlation_id=self._correlation(report.operation_id),
+            report=asked.report,
+        )
+        return Acknowledged(stored=True)
+
+    def _correlation(self, operation_id: str | None) -> str:
+        life = self._lives.known(operation_id) if operation_id else None
+        return life.requested.correlation_id if life and life.requested else ""
+
+    def may_tell(self, progress: Progress, pool: str) -> bool:
+        """Whether this pool runs that operation, so that its progress goes to its requester and nobody else's."""
+        life = self._lives.known(progress.operation_id)
+        requested = life.requested if life else None
+        return requested is not None and requested.pool == pool and requested.principal == progress.principal
+
+
+def _names_grant(started: Started, receipt: Receipt) -> bool:
+    return started.grant is not None and digest(started.grant) == receipt.grant_digest
+
+
+def _not_begun(started: Started, receipt: Receipt) -> bool:
+    """Whoever made that very claim says that it ran nothing: its answer got lost, or was no grant of policy."""
+    same = started.claim is not None and digest(started.claim) == receipt.claim_digest
+    return same and receipt.outcome == "failed" and receipt.effect == "none"
+
+
+def _ran_nothing(receipt: Receipt) -> bool:
+    return receipt.effect == "none" and receipt.outcome != "succeeded"

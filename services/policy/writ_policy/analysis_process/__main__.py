@@ -1,0 +1,28 @@
+"""`python -m writ_policy.analysis_process`: jobs on standard input, answers on standard output, until there are no more."""
+
+import os
+import resource
+import sys
+
+import msgspec
+
+from writ_policy.analysis_process.frames import read_frame, write_frame
+from writ_policy.analysis_process.jobs import MOST_MEMORY, NICE, Done, Job, perform
+from writ_runtime.plugins import load_catalogue
+
+
+def main() -> None:
+    """Nicer than the service, whose decisions come first, and bounded in memory."""
+    os.nice(NICE)
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    catalogue = load_catalogue(evaluators=True)
+    while (frame := read_frame(sys.stdin.buffer)) is not None:
+        try:
+            done = perform(msgspec.json.decode(frame, type=Job), catalogue)
+        except MemoryError:
+            done = Done(code="oversize", message="it needs too much memory: ask about less")
+        write_frame(sys.stdout.buffer, msgspec.json.encode(done))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""What the service has worked out beside its decisions, with all that the work needs: texts, and no state."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from writ_contracts.errors import Invalid, WritError
+from writ_contracts.inventory import Principal, Target
+from writ_contracts.operations import Catalogue
+from writ_contracts.policy_access import PolicyAllowedQuery, PolicyDiffAnswer, PolicyWhoCanQuery
+from writ_contracts.policy_questions import PolicyTestAnswer, PolicyTestQuery, PolicyValidateQuery
+from writ_documents import yaml_file
+from writ_documents.document import Document, FileErrors
+from writ_rules import answers
+from writ_rules.loading import Mode, compile_document
+from writ_rules.setting import PolicySource, Setting, setting
+from writ_rules.validating import Among, validate_text
+
+Kind = Literal["validate", "test", "allowed", "who_can", "diff"]
+MOST_MEMORY = 2 << 30
+NICE = 10
+LARGEST_ANSWER = 1_500_000
+"""Bytes; the server takes messages up to 2 MB."""
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """One question. `policy` is the document in force, `others` the two sides of a diff, `now` Unix seconds."""
+
+    kind: Kind
+    query: Raw
+    now: float
+    mode: Mode
+    policy: str = ""
+    others: list[str] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    principals: list[Principal] = field(default_factory=list)
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    """Its answer, as it goes over the wire; or the error that it is instead."""
+
+    answer: Raw = Raw(b"null")
+    code: str = ""
+    message: str = ""
+
+
+def perform(job: Job, catalogue: Catalogue) -> Done:
+    """The work. Whatever is wrong with the question is in the answer."""
+    work: Mapping[Kind, Callable[[Job, Catalogue], Struct]] = {
+        "validate": _validate,
+        "test": _test,
+        "allowed": _allowed,
+        "who_can": _who_can,
+        "diff": _diff,
+    }
+    try:
+        return Done(answer=Raw(fitting(work[job.kind](job, catalogue))))
+    except WritError as error:
+        return Done(code=error.code, message=str(error)[:1000])
+
+
+def fitting(answer: Struct) -> bytes:
+    """The answer's bytes, its longest list cut where it is too much for one message; which `bounded` says."""
+    data = msgspec.json.encode(answer)
+    while len(data) > LARGEST_ANSWER:
+        name = max(answer.__struct_fields__, key=lambda one: len(msgspec.json.encode(getattr(answer, one))))
+        items = getattr(answer, name)
+        if not isinstance(items, list) or len(items) < 2:
+            raise Invalid("the answer is too large for one message: ask about less", code="oversize")
+        changed: dict[str, Any] = {name: items[: len(items) // 2]}
+        if hasattr(answer, "bounded") and name != "bounded":
+            changed["bounded"] = [f"{len(items) // 2} of {len(items)} {name} are told", *getattr(answer, "bounded", ())]
+        answer = msgspec.structs.replace(answer, **changed)
+        data = msgspec.json.encode(answer)
+    return data
+
+
+def _validate(job: Job, catalogue: Catalogue) -> Struct:
+    query = msgspec.json.decode(job.query, type=PolicyValidateQuery)
+    among = Among(targets=job.targets, principals=job.principals, only_warn=True)
+    return answers.validated(validate_text(query.document, "policy", catalogue, query.mode or job.mode, among))
+
+
+def _test(job: Job, catalogue: Catalogue) -> Struct:
+    query = msgspec.json.decode(job.query, type=PolicyTestQuery)
+    try:
+        source = _source(query.document or job.policy, catalogue, job.mode if query.document else "permissive")
+    except FileErrors as errors:
+        return PolicyTestAnswer(problems=answers.problems_of(errors))
+    return answers.run_suite(query.suite, source, _among(job, source, catalogue))
+
+
+def _allowed(job: Job, catalogue: Catalogue) -> Struct:
+    query = msgspec.json.decode(job.query, type=PolicyAllowedQuery)
+    return answers.allowed(_in_force(job, catalogue), query, now=job.now)
+
+
+def _who_can(job: Job, catalogue: Catalogue) -> Struct:
+    query = msgspec.json.decode(job.query, type=PolicyWhoCanQuery)
+    return answers.who_can(_in_force(job, catalogue), query, now=job.now)
+
+
+def _diff(job: Job, catalogue: Catalogue) -> Struct:
+    old, new = job.others
+    try:
+        documents = _document(old, "old"), _document(new, "new")
+    except FileErrors as errors:
+        return PolicyDiffAnswer(problems=answers.problems_of(errors))
+    return answers.compared(*documents, catalogue, _in_force(job, catalogue), now=job.now)
+
+
+def _in_force(job: Job, catalogue: Catalogue) -> Setting:
+    return _among(job, _source(job.policy, catalogue, "permissive"), catalogue)
+
+
+def _among(job: Job, source: PolicySource, catalogue: Catalogue) -> Setting:
+    return setting(source.policy, catalogue, job.targets, job.principals)
+
+
+def _source(text: str, catalogue: Catalogue, mode: Mode) -> PolicySource:
+    document = _document(text, "policy")
+    return PolicySource(document, *compile_document(document, catalogue, mode))
+
+
+def _document(text: str, name: str) -> Document:
+    return yaml_file.parse(text.encode(errors="surrogatepass"), name)

@@ -1,0 +1,112 @@
+"""The process beside the service: started when there is work, one job at a time, killed when one takes too long.
+
+It has a process of its own because the work holds the interpreter: in a thread it would hold up decisions as much as in
+the event loop. It is nicer than the service, and gone when there has been no work for a minute.
+"""
+
+import asyncio
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from writ_contracts.errors import Full, Invalid, WritError
+from writ_policy.analysis_process.frames import framed, next_frame
+from writ_policy.analysis_process.jobs import Done, Job
+from writ_runtime import subprocess_env
+from writ_runtime.logs import Log
+
+Answer = TypeVar("Answer", bound=Struct)
+SECONDS = 30.0
+"""How long one job may take."""
+IDLE_SECONDS = 60.0
+MOST_WAITING = 8
+_COMMAND = subprocess_env.command("writ_policy.analysis_process")
+
+_log = Log("writ.policy")
+
+
+class Workbench:
+    """`work` on a job; `close` ends what runs."""
+
+    def __init__(self, *, seconds: float = SECONDS, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._seconds = seconds
+        self._idle_seconds = idle_seconds
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._process: Process | None = None
+        self._idle: asyncio.TimerHandle | None = None
+
+    async def work(self, job: Job, kind: type[Answer]) -> Answer:
+        """The answer. Raises Invalid for what is wrong with the question or takes too long, Full where too many wait,
+        WritError where the process dies of it.
+        """
+        if self._waiting >= MOST_WAITING:
+            raise Full("too many such questions wait for their turn: ask again later", code="rate_limited")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                done = await self._done(msgspec.json.encode(job))
+        finally:
+            self._waiting -= 1
+        if done.code:
+            raise Invalid(done.message, code=done.code)
+        return msgspec.json.decode(done.answer, type=kind)
+
+    async def close(self) -> None:
+        """End the process."""
+        if self._idle is not None:
+            self._idle.cancel()
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _done(self, job: bytes) -> Done:
+        if self._idle is not None:
+            self._idle.cancel()
+        try:
+            async with asyncio.timeout(self._seconds):
+                frame = await self._asked(job)
+        except TimeoutError:
+            await self.close()
+            raise Invalid(f"it takes longer than {self._seconds:g} s: ask about less", code="too_much") from None
+        except BaseException:
+            await self.close()  # the asker is gone, and the next one must not get this answer
+            raise
+        if frame is None:
+            await self.close()
+            _log.error("policy.aside_died")
+            raise WritError("the process that works on such questions died of it")
+        self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._rest)
+        return msgspec.json.decode(frame, type=Done)
+
+    async def _asked(self, job: bytes) -> bytes | None:
+        process = await self._running()
+        if process.stdin is None or process.stdout is None:
+            return None
+        try:
+            process.stdin.write(framed(job))
+            await process.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            return None
+        return await next_frame(process.stdout)
+
+    async def _running(self) -> Process:
+        process = self._process
+        if process is not None and process.stdin is not None and process.stdin.is_closing():
+            await process.wait()
+        if process is None or process.returncode is not None:
+            process = await asyncio.create_subprocess_exec(
+                *_COMMAND, stdin=PIPE, stdout=PIPE, env=subprocess_env.environment()
+            )
+            self._process = process
+        return process
+
+    def _rest(self) -> None:
+        """The end of its input ends the process."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()

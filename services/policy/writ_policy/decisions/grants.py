@@ -1,0 +1,151 @@
+"""What policy signs besides decisions: the grant that binds one decision to one claim, and the look at a host."""
+
+from collections.abc import Iterable
+
+from writ_contracts.agents import Claim
+from writ_contracts.catalogue.control import BACKEND_TEST
+from writ_contracts.decisions import AskGrant, Decide, Grant, Look, LookAction, Subject
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.facts import OTHER_NAMES
+from writ_contracts.operations import Operation
+from writ_contracts.parameters import public
+from writ_contracts.signing import Signed
+from writ_policy.decisions.rulings import Ruled
+from writ_policy.state.snapshot import World
+from writ_trust.digests import keyed_digest
+from writ_trust.statements import digest, open_signed
+
+GRANT_SECONDS = 15.0
+"""How long after its claim an agent may still begin, by its own monotonic clock."""
+LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 86_400.0
+
+
+def check_claim(ask: AskGrant, world: World) -> Claim:
+    """The claim, if an agent of the target's own pool signed it for this operation. Raises Untrusted."""
+    pool = world.target(ask.subject.target).pool
+    try:
+        claim = open_signed(ask.claim, Claim, world.agents.get(pool, frozenset()))
+    except Untrusted as error:
+        raise Untrusted(f"the claim is not one of pool {pool}: {error}", code="forged_claim") from error
+    if claim.pool != pool or claim.operation_id != ask.subject.operation_id:
+        raise Untrusted(f"the claim is for {claim.operation_id} in pool {claim.pool}", code="forged_claim")
+    return claim
+
+
+def grant(ask: AskGrant, claim: Claim, ruled: Ruled, decision: Signed) -> Grant:
+    """The writ for this claim, on this decision, which allows."""
+    subject, request, ruling = ask.subject, ruled.request, ruled.ruling
+    if ruling.timeout is None:
+        raise Invalid(f"{request.operation.name} has no timeout, so nothing would end it", code="internal")
+    return Grant(
+        operation_id=subject.operation_id,
+        operation=subject.operation,
+        target=request.target,
+        principal=subject.principal,
+        parameters_digest=keyed_digest(subject.parameters_key, ruling.effective),
+        decision_digest=digest(decision),
+        claim_digest=digest(ask.claim),
+        policy=ruled.decision.policy,
+        control_sequence=ruled.decision.control_sequence,
+        pool=claim.pool,
+        instance=claim.instance,
+        nonce=claim.nonce,
+        lifetime=GRANT_SECONDS,
+        timeout=ruling.timeout,
+        granted_at=ruled.decision.at,
+        acts_for=request.principal.acts_for,
+    )
+
+
+def look(ask: Decide, ruled: Ruled, world: World) -> Look | None:
+    """The read-only grant that was asked for, unless the decision denies or the operation has nothing to look at; where
+    the decision hangs on listings, the one for those.
+    """
+    request, ruling, now = ruled.request, ruled.ruling, ruled.decision.at
+    if ruling.needs:
+        return listing_look(ask.subject, ask.look_key, ruled)
+    actions = _actions(ask, ruled, world)
+    if ruling.effect == "deny" or ask.subject.simulate or not actions:
+        return None
+    if ask.look_key is None:
+        raise Invalid("a look needs a look_key for the digest of its parameters")
+    # A preview shows what would be done with all of them; the others need what identifies the thing to look at.
+    shown = ruling.effective if "preview" in actions else public(request.operation.parameters, ruling.effective)
+    until = now + LOOK_SECONDS if ask.look_until is None or actions == ["ahead"] else ask.look_until
+    return Look(
+        operation_id=ask.subject.operation_id,
+        operation=ask.subject.operation,
+        target=request.target,
+        pool=request.target.pool,
+        actions=actions,
+        parameters_digest=keyed_digest(ask.look_key, shown),
+        policy=ruled.decision.policy,
+        expires_at=min(until, now + LONGEST_LOOK_SECONDS),
+        issued_at=now,
+    )
+
+
+def listing_look(subject: Subject, look_key: str | None, ruled: Ruled) -> Look | None:
+    """Lets the target's agents list what the decision hangs on, and nothing else; also for what only simulates."""
+    if look_key is None or not ruled.ruling.needs:
+        return None
+    sources, named = sorted({need.source for need in ruled.ruling.needs}), ruled.request.operation.named
+    return Look(
+        operation_id=subject.operation_id,
+        operation=subject.operation,
+        target=ruled.request.target,
+        pool=ruled.request.target.pool,
+        actions=["listing"],
+        parameters_digest=keyed_digest(look_key, {}),
+        policy=ruled.decision.policy,
+        expires_at=ruled.decision.at + LOOK_SECONDS,
+        sources=sources,
+        named=str(ruled.ruling.effective[named]) if OTHER_NAMES in sources else "",
+        issued_at=ruled.decision.at,
+    )
+
+
+def visit_look(ask: Decide, ruled: Ruled, world: World) -> Look | None:
+    """Lets agents of the target that a `backend_test` names go there and see how they find it, and nothing else.
+
+    Raises Invalid for a target that is not in the inventory.
+    """
+    target = world.target(str(ruled.ruling.effective["target"]))
+    if ruled.ruling.effect != "allow" or ask.subject.simulate or "visit" not in ask.look:
+        return None
+    if ask.look_key is None:
+        raise Invalid("a look needs a look_key for the digest of its parameters")
+    return Look(
+        operation_id=ask.subject.operation_id,
+        operation=BACKEND_TEST,
+        target=target,
+        pool=target.pool,
+        actions=["visit"],
+        parameters_digest=keyed_digest(ask.look_key, {}),
+        policy=ruled.decision.policy,
+        expires_at=ruled.decision.at + LOOK_SECONDS,
+        issued_at=ruled.decision.at,
+    )
+
+
+def _actions(ask: Decide, ruled: Ruled, world: World) -> list[LookAction]:
+    """Those that were asked for, and that the operation has."""
+    operation = ruled.request.operation
+    if operation.ahead and ask.look_until is not None and not ask.look:
+        return ["ahead"] if _settled(ruled, world) else []
+    return sorted({action for action in ask.look if action in _offered(operation)})
+
+
+def _settled(ruled: Ruled, world: World) -> bool:
+    """Whether it is allowed, and a start would be decided on nothing that is not known yet, such as other names."""
+    naming = (ruled.request.operation.name, ruled.request.target.role) in world.policy.naming
+    return ruled.ruling.effect == "allow" and not ruled.decision.dry_run and not naming
+
+
+def _offered(operation: Operation) -> Iterable[LookAction]:
+    if operation.baseline:
+        yield "baseline"
+    if operation.probe:
+        yield "probe"
+    if operation.preview:
+        yield "preview"

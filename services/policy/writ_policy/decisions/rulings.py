@@ -1,0 +1,195 @@
+"""From the executor's question to a ruling: who asks, for what, on which target, and what the engine says of it."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from msgspec import Struct, structs
+
+from writ_contracts.decisions import MOST_TRACED, Decision, Subject, TraceEntry
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.facts import OTHER_NAMES
+from writ_contracts.operations import Catalogue, Risk, offers
+from writ_contracts.wire import encode
+from writ_policy.decisions.facts import Known
+from writ_policy.decisions.statements import check_statement
+from writ_policy.state.snapshot import World
+from writ_rules.engine.case import Request
+from writ_rules.engine.control import ControlState
+from writ_rules.engine.decide import Ruling, decide
+from writ_rules.engine.facts import Need
+from writ_trust.digests import keyed_digest
+from writ_trust.statements import digest
+
+OWN = ("operation_cancel", "audit_read")
+OF_RULES = frozenset({"denied", "rule_error", "facts_needed"})
+"""Codes of lines 5 to 7 of docs/policy.md: a rule denies, or can't be judged."""
+MOST_OTHER_NAMES = 64
+"""A host that says more of a unit keeps nobody else waiting for a decision."""
+MOST_RULES, TRACE_BYTES = 100, 24_576
+"""A decision is part of journal events, which are at most 64 KiB."""
+
+
+class Ruled(Struct, frozen=True, kw_only=True):
+    """A ruling with the request that it is on."""
+
+    request: Request
+    ruling: Ruling
+    decision: Decision
+
+
+class Judge(Struct, frozen=True, kw_only=True):
+    """Everything that a decision stands on, at `now` (Unix seconds)."""
+
+    world: World
+    control: ControlState
+    catalogue: Catalogue
+    dry_run_only: bool
+    now: float
+
+    def rule(
+        self, subject: Subject, known: Known | None = None, *, starting: bool = False, traced: int = MOST_TRACED
+    ) -> Ruled:
+        """The decision on what is `known`; `starting`: on a claim. Raises Invalid or Untrusted for no question."""
+        known = known or Known()
+        request, signed = self._understand(subject)
+        ruling = self._decide(request, known)
+        if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
+            reason = f"{request.operation.name} needs the principal's own signature; else: {ruling.reason}"
+            ruling = structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
+        if ruling.effect == "allow" and starting and self._is_dry(subject, request):
+            ruling = structs.replace(ruling, effect="deny", code="dry_run", reason="a dry run starts nothing", rules=[])
+        return self._ruled(subject, request, ruling, known, traced, signed=signed)
+
+    def under_other_names(
+        self, ruled: Ruled, subject: Subject, names: object, known: Known, traced: int = MOST_TRACED
+    ) -> Ruled:
+        """The same, unless a rule denies it under a name of `names`, which the thing is said to have as well: a deny of
+        an alias is one of the unit. Allowed it must be by its own name.
+        """
+        named = ruled.request.operation.named
+        if ruled.ruling.effect == "deny" or not named or not isinstance(names, list):
+            return ruled
+        if len(names) > MOST_OTHER_NAMES:
+            reason = f"it is said to have {len(names)} other names: at most {MOST_OTHER_NAMES} are judged"
+            return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "rule_error", reason))
+        for name in names:
+            other = {named: name}
+            request = structs.replace(
+                ruled.request, given={**ruled.request.given, **other}, effective={**ruled.request.effective, **other}
+            )
+            ruling = self._decide(request, known)
+            if ruling.effect == "deny" and ruling.code in OF_RULES:
+                reason = f"by its other name {name}: {ruling.reason}"
+                return self._again(ruled, subject, known, traced, structs.replace(ruling, reason=reason))
+        return ruled
+
+    def under_listed_names(self, ruled: Ruled, subject: Subject, known: Known, traced: int = MOST_TRACED) -> Ruled:
+        """As `under_other_names`, by what the target's agents list; it is needed where a deny hangs on names.
+
+        Raises Untrusted (`forged_listing`) for the names of something else: no deny hangs on those.
+        """
+        request, ruling = ruled.request, ruled.ruling
+        place = (request.operation.name, request.target.role)
+        if place not in self.world.policy.naming or (ruling.effect == "deny" and not ruling.needs):
+            return ruled
+        listing, thing = known.facts.listings.get(OTHER_NAMES), str(request.effective[request.operation.named])
+        if listing is None:
+            reason = f"a deny hangs on names, and what {thing} is called besides has not been asked for"
+            needs = [*ruling.needs, Need(OTHER_NAMES)]
+            return self._again(ruled, subject, known, traced, _denied(ruling, "facts_needed", reason, needs))
+        if known.about != thing:
+            raise Untrusted(
+                f"a listing of what {known.about!r} is called besides, for {thing!r}", code="forged_listing"
+            )
+        if listing.failure:
+            reason = f"a deny hangs on names, and what {thing} is called besides is not known: {listing.failure}"
+            return self._again(ruled, subject, known, traced, _denied(ruling, "rule_error", reason))
+        return self.under_other_names(ruled, subject, sorted(listing.names), known, traced)
+
+    def _again(self, ruled: Ruled, subject: Subject, known: Known, traced: int, ruling: Ruling) -> Ruled:
+        """Another ruling on the same request as it was asked for."""
+        ruling = structs.replace(ruling, effective=ruled.ruling.effective)
+        signed = ruled.decision.authenticated == "signature"
+        return self._ruled(subject, ruled.request, ruling, known, traced, signed=signed)
+
+    def _decide(self, request: Request, known: Known) -> Ruling:
+        return decide(self.world.policy, request, self.control, self.world.people, known.facts)
+
+    def _ruled(
+        self, subject: Subject, request: Request, ruling: Ruling, known: Known, traced: int, *, signed: bool
+    ) -> Ruled:
+        decision = self._decision(subject, request, ruling, signed, known)
+        trace = _bounded(ruling.trace, traced)
+        decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.trace) - len(trace))
+        return Ruled(request=request, ruling=ruling, decision=decision)
+
+    def _understand(self, subject: Subject) -> tuple[Request, bool]:
+        principal = self.world.principal(subject.principal, subject.key)
+        operation = self.catalogue.find(subject.operation)
+        target = self.world.target(subject.target)
+        if not offers(target.capabilities, target.backend, operation):
+            raise Invalid(f"{target.id} ({target.backend}) does not offer {operation.name}", code="unsupported")
+        effective = operation.check(subject.parameters)
+        request = Request(
+            operation=operation,
+            target=target,
+            principal=principal,
+            given={name: effective[name] for name in subject.parameters if name in effective},
+            effective=effective,
+            at=self.now,
+            dry_run=subject.dry_run and not self.dry_run_only,
+            own=operation.name in OWN and self.world.owns(principal.id, subject.owner),
+        )
+        return request, check_statement(subject, principal, self.now)
+
+    def _decision(self, subject: Subject, request: Request, ruling: Ruling, signed: bool, known: Known) -> Decision:
+        more = len(ruling.rules) - MOST_RULES
+        return Decision(
+            operation_id=subject.operation_id,
+            principal=subject.principal,
+            operation=subject.operation,
+            target=subject.target,
+            effect=ruling.effect,
+            code=ruling.code,
+            rules=ruling.rules[:MOST_RULES],
+            reason=ruling.reason + (f" ({more} more rules are not named)" if more > 0 else ""),
+            parameters_digest=keyed_digest(subject.parameters_key, ruling.effective),
+            policy=self.world.version,
+            control_sequence=self.control.sequence,
+            at=self.now,
+            authenticated="nobody" if subject.simulate else "signature" if signed else "server",
+            statement_digest=digest(subject.statement) if signed and subject.statement else None,
+            acts_for=request.principal.acts_for,
+            dry_run=self._is_dry(subject, request),
+            timeout=ruling.timeout,
+            facts=known.named,
+            limits=ruling.limits,
+            nearest=ruling.nearest,
+            opens_at=ruling.opens_at,
+            could_approve=ruling.could_approve,
+            emergency=ruling.emergency,
+        )
+
+    def _is_dry(self, subject: Subject, request: Request) -> bool:
+        return subject.dry_run or (self.dry_run_only and not request.operation.control)
+
+
+def _denied(ruling: Ruling, code: str, reason: str, needs: Sequence[Need] = ()) -> Ruling:
+    return structs.replace(ruling, effect="deny", code=code, reason=reason, rules=[], needs=list(needs))
+
+
+def _wants_signature(request: Request) -> bool:
+    operation = request.operation
+    return (operation.own_signature or operation.risk is Risk.ADMIN) and not request.own
+
+
+def _bounded(trace: list[TraceEntry], most: int) -> list[TraceEntry]:
+    """All of it, or what matched, what could not be judged, and the first of the rest; beyond the usual number as much
+    as there is room for.
+    """
+    if len(trace) <= min(most, MOST_TRACED):
+        return trace
+    first = sorted(trace, key=lambda entry: (not entry.matched, not entry.erred))[: max(most, 0)]
+    sizes = accumulate(len(encode(entry)) for entry in first)
+    fits = [at for at, size in enumerate(sizes, 1) if at <= MOST_TRACED or size <= TRACE_BYTES]
+    return first[: len(fits)]

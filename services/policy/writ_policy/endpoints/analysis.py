@@ -1,0 +1,210 @@
+"""Questions about what the policy says: `writ.query.<principal>.policy_…`. Nothing here changes anything.
+
+What is about oneself, or about an agent that acts for oneself, everybody may ask; all else is decided as `audit_read`
+of `policy`. Single decisions are made here, many of them a few at a time; what needs more is worked out aside.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct, structs
+
+from writ_bus.port import Message
+from writ_contracts import policy_access as access
+from writ_contracts import policy_questions as questions
+from writ_contracts.decisions import MOST_TRACED, TraceEntry
+from writ_contracts.errors import Invalid
+from writ_contracts.subjects import parse_query
+from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, Kind
+from writ_policy.analysis_process.pool import Workbench
+from writ_policy.decisions.facts import Known
+from writ_policy.decisions.rulings import Judge
+from writ_policy.endpoints.scans import Scans
+from writ_policy.endpoints.versions import Answering, asked, sender_key
+from writ_policy.versions.stored import Versions
+from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.explaining import can_i, explain
+from writ_rules.lines import decided
+from writ_rules.loading import Mode
+from writ_rules.setting import Setting
+
+LONGEST_QUESTION = 2_000_000
+SLICE_SECONDS, PAUSE_SECONDS = 0.0005, 0.002
+"""Of one question with many decisions: how long others may have to wait each time, and how long it then waits itself. A
+decision for somebody else takes several turns of the event loop, so a bare turn in between would not be enough.
+"""
+Answer = TypeVar("Answer", bound=Struct)
+
+
+class Consulting:
+    """One method a question; each answers with the struct that the registry names. Raises WritError."""
+
+    def __init__(
+        self,
+        mode: Mode,
+        versions: Versions,
+        judge: Callable[[], Awaitable[Judge]],
+        permit: Callable[[Message], Awaitable[None]],
+        scans: Scans,
+        workbench: Workbench,
+    ) -> None:
+        """`judge` gives all that a decision stands on, as it is now; `permit` raises Denied."""
+        self._scans = scans
+        self._evaluating = asyncio.Lock()
+        self._mode = mode
+        self._versions = versions
+        self._judge = judge
+        self._permit = permit
+        self._workbench = workbench
+
+    def by_name(self) -> dict[str, Answering]:
+        """The answer to each question, by its channel's name."""
+        return {
+            "query_policy_can_i": self.can_i,
+            "query_policy_explain": self.explain,
+            "query_policy_eval": self.eval,
+            "query_policy_validate": self.validate,
+            "query_policy_test": self.test,
+            "query_policy_allowed": self.allowed,
+            "query_policy_who_can": self.who_can,
+            "query_policy_diff": self.diff,
+        }
+
+    async def can_i(self, message: Message) -> questions.PolicyCanIAnswer:
+        """Whether one may."""
+        query = asked(message, questions.PolicyCanIQuery, LONGEST_QUESTION)
+        judge, asker = await self._asker(message)
+        query = structs.replace(query, dry_run=query.dry_run and not judge.dry_run_only)
+        facts = await self._scanned(judge, query.operation, query.target)
+        return can_i(setting(judge), query, asker=asker, now=judge.now, facts=facts)
+
+    async def explain(self, message: Message) -> questions.PolicyExplainAnswer:
+        """Why it would be decided so."""
+        query = asked(message, questions.PolicyExplainQuery, LONGEST_QUESTION)
+        judge, asker = await self._asker(message)
+        await self._permit_others(message, judge, asker, [query.principal or asker])
+        query = structs.replace(query, dry_run=query.dry_run and not judge.dry_run_only)
+        facts = await self._scanned(judge, query.operation, query.target)
+        found = explain(setting(judge), query, asker=asker, now=judge.now, facts=facts)
+        omitted = max(0, len(found.trace) - MOST_TRACED)
+        found = structs.replace(found, trace=_bounded(found.trace), trace_omitted=omitted)
+        return questions.PolicyExplainAnswer(explanation=found)
+
+    async def eval(self, message: Message) -> questions.PolicyEvalAnswer:
+        """Many decisions, for one asker at a time; those of others go on in between."""
+        query = asked(message, questions.PolicyEvalQuery, LONGEST_QUESTION)
+        judge, asker = await self._asker(message)
+        await self._permit_others(message, judge, asker, {request.principal for request in query.requests})
+        async with self._evaluating:
+            return await self._evaluated(judge, query)
+
+    async def _evaluated(self, judge: Judge, query: questions.PolicyEvalQuery) -> questions.PolicyEvalAnswer:
+        about = {(request.operation, request.target) for request in query.requests}
+        facts = {one: await self._scanned(judge, *one) for one in about}
+        here, results, size = setting(judge), [], 0
+        began = time.perf_counter()
+        for request in query.requests:
+            result = decided(here, request, now=judge.now, facts=facts[request.operation, request.target])
+            results.append(structs.replace(result, trace=_bounded(result.trace)))
+            size += len(msgspec.json.encode(results[-1]))
+            if size > LARGEST_ANSWER:
+                raise Invalid("the answer is too large for one message: ask about fewer at once", code="oversize")
+            if time.perf_counter() - began > SLICE_SECONDS:
+                await asyncio.sleep(PAUSE_SECONDS)
+                began = time.perf_counter()
+        return questions.PolicyEvalAnswer(results=results, policy=judge.world.version)
+
+    async def validate(self, message: Message) -> questions.PolicyValidateAnswer:
+        """Whether a document could be published, and all that is wrong with it."""
+        return await self._aside(message, "validate", questions.PolicyValidateQuery, questions.PolicyValidateAnswer)
+
+    async def test(self, message: Message) -> questions.PolicyTestAnswer:
+        """A suite of cases, run."""
+        return await self._aside(message, "test", questions.PolicyTestQuery, questions.PolicyTestAnswer)
+
+    async def allowed(self, message: Message) -> access.PolicyAllowedAnswer:
+        """What is allowed to whom."""
+        query = asked(message, access.PolicyAllowedQuery, LONGEST_QUESTION)
+        judge, asker = await self._asker(message)
+        await self._permit_others(message, judge, asker, [query.principal])
+        return await self._workbench.work(self._job("allowed", query, judge), access.PolicyAllowedAnswer)
+
+    async def who_can(self, message: Message) -> access.PolicyWhoCanAnswer:
+        """Who may do an operation."""
+        return await self._aside(message, "who_can", access.PolicyWhoCanQuery, access.PolicyWhoCanAnswer)
+
+    async def diff(self, message: Message) -> access.PolicyDiffAnswer:
+        """What another policy would change."""
+        query = asked(message, access.PolicyDiffQuery, LONGEST_QUESTION)
+        judge, _ = await self._asker(message)
+        await self._permit(message)
+        old = judge.world.in_force.stored.document if query.old is None else await self._document(query.old)
+        job = self._job("diff", None, judge)
+        job = structs.replace(job, others=[old, await self._document(query.new)])
+        return await self._workbench.work(job, access.PolicyDiffAnswer)
+
+    async def _aside(self, message: Message, kind: Kind, question: type[Any], answer: type[Answer]) -> Answer:
+        query = asked(message, question, LONGEST_QUESTION)
+        judge, _ = await self._asker(message)
+        await self._permit(message)
+        return await self._workbench.work(self._job(kind, query, judge), answer)
+
+    async def _asker(self, message: Message) -> tuple[Judge, str]:
+        """All that a decision stands on, and who asks, whose key it is. Raises Invalid."""
+        judge = await self._judge()
+        principal, _ = parse_query(message.subject)
+        return judge, judge.world.principal(principal, sender_key(message)).id
+
+    async def _scanned(self, judge: Judge, operation: str, target: str) -> Facts:
+        """What scanners reported on the target, where rules about the operation ask for it."""
+        scanners = judge.world.scanners.get(operation)
+        if not scanners or target not in judge.world.targets:
+            return NO_FACTS
+        return (await self._scans.add(Known(), target, scanners)).facts
+
+    async def _permit_others(self, message: Message, judge: Judge, asker: str, about: Iterable[str | None]) -> None:
+        """Raises Denied where the question is about somebody else, or about all, and the asker may not read that."""
+        if not all(judge.world.owns(asker, who) for who in about):
+            await self._permit(message)
+
+    def _job(self, kind: Kind, query: Struct | None, judge: Judge) -> Job:
+        world = judge.world
+        return Job(
+            kind=kind,
+            query=Raw(msgspec.json.encode(query)),
+            now=judge.now,
+            mode=self._mode,
+            policy=world.in_force.stored.document,
+            targets=list(world.targets.values()),
+            principals=list(world.principals.values()),
+        )
+
+    async def _document(self, side: int | str) -> str:
+        if isinstance(side, str):
+            return side
+        version = await self._versions.find(side)
+        if version is None:
+            raise Invalid(f"there is no version {side} of the policy that is believed", code="not_found")
+        return version.document
+
+
+def _bounded(trace: list[TraceEntry]) -> list[TraceEntry]:
+    """What matched, what could not be judged, and then the first of the rest."""
+    return sorted(trace, key=lambda entry: (not entry.matched, not entry.erred))[:MOST_TRACED]
+
+
+def setting(judge: Judge) -> Setting:
+    """The policy in force among what there is, with the stops and emergencies in force."""
+    world = judge.world
+    return Setting(
+        policy=world.policy,
+        catalogue=judge.catalogue,
+        targets=world.targets,
+        principals=world.principals,
+        people=world.people,
+        control=judge.control,
+        label=f"{world.version.name}@{world.version.digest[:12]}",
+    )

@@ -1,0 +1,139 @@
+"""The endpoints `decide` and `grant`: decode, catch up, judge, sign, encode; one answer, one record on every path."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from writ_bus.port import Endpoint, Message
+from writ_contracts import subjects, wire
+from writ_contracts.catalogue.control import BACKEND_TEST
+from writ_contracts.decisions import AskGrant, Decide, Decided, Granted
+from writ_contracts.errors import Denied, Invalid, Untrusted, WritError
+from writ_contracts.requests import Failure, Problem
+from writ_policy.decisions.facts import Known, listed
+from writ_policy.decisions.grants import check_claim, grant, listing_look, look, visit_look
+from writ_policy.decisions.readiness import Judging
+from writ_policy.decisions.rulings import Judge, Ruled
+from writ_policy.endpoints.scans import Scans
+from writ_policy.metrics import Measures
+from writ_policy.versions.candidates import CHANGES, Candidates
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Handled, Observer
+from writ_trust.keys import Key
+from writ_trust.statements import sign
+
+CONCURRENCY = 256
+Ask = TypeVar("Ask", Decide, AskGrant)
+Clock = Callable[[], float]
+
+_log = Log("writ.policy")
+
+
+class Handlers:
+    """One method an endpoint."""
+
+    def __init__(
+        self, judging: Judging, candidates: Candidates, scans: Scans, key: Key, measures: Measures, observe: Observer
+    ) -> None:
+        self._judging = judging
+        self._scans = scans
+        self._candidates = candidates
+        self._key = key
+        self._measures = measures
+        self._observe = observe
+
+    def endpoints(self) -> list[Endpoint]:
+        """What is answered to services, to be served."""
+        return [
+            Endpoint(name="decide", subject=subjects.POLICY_DECIDE, handler=self.decide, concurrency=CONCURRENCY),
+            Endpoint(name="grant", subject=subjects.POLICY_GRANT, handler=self.grant, concurrency=CONCURRENCY),
+        ]
+
+    async def decide(self, message: Message) -> bytes:
+        """Answers Decide."""
+        return await self._handle("decide", message, Decide, self._decide, Decided)
+
+    async def grant(self, message: Message) -> bytes:
+        """Answers AskGrant."""
+        return await self._handle("grant", message, AskGrant, self._grant, Granted)
+
+    async def _decide(self, ask: Decide) -> tuple[Decided, Ruled]:
+        judge = await self._judging.at(ask.control_sequence, ask.stored_policies)
+        known = await self._known(ask, judge)
+        ruled = judge.rule(ask.subject, known, traced=ask.traced)
+        if ask.subject.simulate or ruled.decision.dry_run:  # nothing will start, and be judged by its baseline then
+            ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
+        if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
+            await self._candidates.check(ask.subject.operation, ask.subject.parameters)
+        seen = (
+            visit_look(ask, ruled, judge.world)
+            if ask.subject.operation == BACKEND_TEST
+            else look(ask, ruled, judge.world)
+        )
+        answer = Decided(
+            decision=sign(self._key, ruled.decision),
+            effective=dict(ruled.ruling.effective),
+            look=None if seen is None else sign(self._key, seen),
+            needs=_sources(ruled),
+        )
+        return answer, ruled
+
+    async def _grant(self, ask: AskGrant) -> tuple[Granted, Ruled]:
+        if ask.subject.simulate:
+            raise Invalid("a simulation gets no grant")
+        judge = await self._judging.at(ask.control_sequence)
+        claim = check_claim(ask, judge.world)
+        known = await self._known(ask, judge)
+        ruled = judge.rule(ask.subject, known, starting=True, traced=ask.traced)
+        if not ruled.request.operation.baseline:
+            ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
+        if ruled.ruling.effect == "allow":
+            ruled = judge.under_other_names(ruled, ask.subject, claim.baseline.get("names"), known, ask.traced)
+        decision = sign(self._key, ruled.decision)
+        if ruled.ruling.effect != "allow":
+            seen = listing_look(ask.subject, ask.look_key, ruled)
+            signed = None if seen is None else sign(self._key, seen)
+            return Granted(decision=decision, look=signed, needs=_sources(ruled)), ruled
+        writ = sign(self._key, grant(ask, claim, ruled, decision))
+        return Granted(grant=writ, decision=decision, effective=dict(ruled.ruling.effective)), ruled
+
+    async def _known(self, ask: Decide | AskGrant, judge: Judge) -> Known:
+        known = listed(ask.facts, ask.subject, judge.world, self._key.public, judge.now)
+        scanners = judge.world.scanners.get(ask.subject.operation)
+        return await self._scans.add(known, ask.subject.target, scanners) if scanners else known
+
+    async def _handle(
+        self,
+        endpoint: str,
+        message: Message,
+        kind: type[Ask],
+        answer: Callable[[Ask], Awaitable[tuple[Struct, Ruled]]],
+        otherwise: Callable[..., Struct],
+    ) -> bytes:
+        started = time.perf_counter()
+        fields: dict[str, Any] = {}
+        outcome, code = "ok", ""
+        try:
+            reply, ruled = await answer(wire.decode(message.data, kind))
+            fields = self._measures.decided(ruled) if not ruled.ruling.needs else {}  # that is half a decision
+        except WritError as error:
+            code, outcome = error.code, "refused" if isinstance(error, Invalid | Untrusted | Denied) else "failed"
+            reply = otherwise(error=_failure(error))
+        except Exception as error:  # noqa: BLE001 - the last frame before the wire: a defect denies, and is told
+            _log.error(f"{endpoint}.crashed", exception=error)
+            code, outcome = "internal", "failed"
+            reply = otherwise(error=Failure(code=code, message="a defect in policy: see its log"))
+        seconds = time.perf_counter() - started
+        self._observe(Handled(endpoint=endpoint, outcome=outcome, seconds=seconds, code=code, fields=fields))
+        return wire.encode(reply)
+
+
+def _failure(error: WritError) -> Failure:
+    found = [Problem(line=line, column=column, message=text) for line, column, text in getattr(error, "problems", ())]
+    return Failure(code=error.code, message=str(error)[:1000], retry=error.retry, problems=found)
+
+
+def _sources(ruled: Ruled) -> list[str]:
+    return sorted({need.source for need in ruled.ruling.needs})

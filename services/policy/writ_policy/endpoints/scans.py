@@ -1,0 +1,121 @@
+"""Reports of scanners: taken from those who may send them, kept one by scanner and target, read for each decision.
+
+Nothing is kept in memory: what a decision is made on is what is stored at that moment, for every replica alike.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from types import MappingProxyType
+
+from msgspec import structs
+
+from writ_bus.port import Answer, Endpoint, Entry, Message, Stored
+from writ_contracts import subjects, wire
+from writ_contracts.errors import Conflict, Denied, Invalid, WritError
+from writ_contracts.facts import MOST_REPORT_BYTES, Fact, Reported, ScanReport, StoredReport
+from writ_contracts.inventory import SCANNER
+from writ_contracts.requests import Failure
+from writ_policy.decisions.facts import Known
+from writ_policy.endpoints.versions import sender_key
+from writ_policy.state.sources import Sources
+from writ_rules.engine.facts import Facts
+from writ_rules.engine.facts import ScanFinding as Finding
+from writ_rules.engine.facts import ScanReport as Report
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Handled, Observer
+from writ_trust.digests import plain_digest
+
+AHEAD_SECONDS = 60.0
+"""How much a scanner's clock may be ahead of ours."""
+ATTEMPTS = 8
+CONCURRENCY = 8
+
+_log = Log("writ.policy")
+
+
+class Scans:
+    """Answers `writ.scan.<scanner>`, and knows what is stored."""
+
+    def __init__(
+        self, stored: Stored, sources: Sources, observe: Observer, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._stored = stored
+        self._sources = sources
+        self._observe = observe
+        self._clock = clock
+
+    def endpoint(self) -> Endpoint:
+        """To be served."""
+        return Endpoint(
+            name="scan", subject=subjects.scan("x").replace(".x", ".*"), handler=self.answer, concurrency=CONCURRENCY
+        )
+
+    async def answer(self, message: Message) -> Answer:
+        """One report; every way out is a Reported."""
+        began, code, outcome = time.perf_counter(), "", "ok"
+        try:
+            reported = Reported(digest=await self._report(message))
+        except WritError as error:
+            code, outcome = error.code, "refused"
+            reported = Reported(error=Failure(code=error.code, message=str(error)[:1000], retry=error.retry))
+        except Exception as error:  # noqa: BLE001 - the last frame before the wire: a defect is answered, and told
+            _log.error("scan.crashed", exception=error)
+            code, outcome = "internal", "failed"
+            reported = Reported(error=Failure(code=code, message="a defect in policy: see its log"))
+        seconds = time.perf_counter() - began
+        self._observe(Handled(endpoint="scan", outcome=outcome, seconds=seconds, code=code, fields={}))
+        data, encoding = wire.encode_as(reported, message.headers.get("Content-Type", wire.JSON))
+        return Answer(data, {"Content-Type": encoding})
+
+    async def _report(self, message: Message) -> str:
+        """Check it and store it; the digest of what is stored. Raises WritError, and then the earlier one stays."""
+        scanner, key = subjects.parse_scan(message.subject), sender_key(message)
+        world = await self._sources.refresh()
+        principal = world.principal(scanner, key)
+        if principal.kind != "service" or SCANNER not in principal.roles:
+            raise Denied(f"{scanner} is no service with the role {SCANNER}")
+        content_type = message.headers.get("Content-Type", wire.JSON)
+        report = wire.decode(message.data, ScanReport, content_type=content_type, limit=MOST_REPORT_BYTES)
+        world.target(report.target)
+        now = self._clock()
+        if report.at > now + AHEAD_SECONDS:
+            raise Invalid(f"a report of {report.at - now:.0f} s from now")
+        return await self._store(StoredReport(scanner=scanner, key=key, received_at=now, report=report))
+
+    async def _store(self, stored: StoredReport) -> str:
+        """Unless a later one is there."""
+        subject, data = subjects.scanned(stored.scanner, stored.report.target), wire.encode(stored)
+        digest = plain_digest(data)
+        for _ in range(ATTEMPTS):
+            there = await self._stored.last(subject)
+            if there is not None and wire.decode(there.data, StoredReport).report.at > stored.report.at:
+                raise Conflict(f"a later report of {stored.scanner} on {stored.report.target} is stored")
+            expected = there.sequence if there else 0
+            entry = Entry(subject=subject, data=data, event_id=digest, filter=subject, expected=expected)
+            try:
+                await self._stored.append(entry)
+            except Conflict:
+                continue
+            _log.info("scan.stored", scanner=stored.scanner, target=stored.report.target, digest=digest)
+            return digest
+        raise Conflict(f"{ATTEMPTS} others reported on {stored.report.target} as {stored.scanner} first")
+
+    async def add(self, known: Known, target: str, scanners: Iterable[str]) -> Known:
+        """What is known, with the stored reports of these scanners on the target. Raises what the bus raises."""
+        reports, named = dict[str, Report](), list(known.named)
+        for scanner in scanners:
+            record = await self._stored.last(subjects.scanned(scanner, target))
+            if record is None:
+                continue
+            stored = wire.decode(record.data, StoredReport)
+            reports[scanner] = _as_report(stored)
+            fact = Fact(kind="scan", source=scanner, at=reports[scanner].at, digest=plain_digest(record.data))
+            named.append(fact)
+        facts = Facts(known.facts.listings, MappingProxyType(reports))
+        return structs.replace(known, facts=facts, named=named)
+
+
+def _as_report(stored: StoredReport) -> Report:
+    findings = tuple(Finding(one.id, one.severity, one.title, one.found_at) for one in stored.report.findings)
+    at = min(stored.report.at, stored.received_at)  # a clock that is ahead makes no report younger than its arrival
+    return Report(stored.scanner, stored.report.target, at, findings)

@@ -1,0 +1,158 @@
+"""Questions of principals about the policy: `writ.query.<principal>.policy_…`. Nothing here changes anything.
+
+Which policy is in force is everybody's to know. Its text and its history are decided as `audit_read` of `policy`.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from writ_bus.port import Message
+from writ_contracts.catalogue.control import MAX_POLICY_BYTES
+from writ_contracts.decisions import Subject
+from writ_contracts.errors import Denied, Invalid
+from writ_contracts.ids import WRIT_TARGET, encode_id
+from writ_contracts.notices import Notice
+from writ_contracts.policies import (
+    PolicyHistoryAnswer,
+    PolicyHistoryQuery,
+    PolicyShowAnswer,
+    PolicyShowQuery,
+    PolicyStatusAnswer,
+    PolicyStatusQuery,
+    PolicyVersionView,
+    StoredPolicy,
+)
+from writ_contracts.subjects import parse_query
+from writ_contracts.wire import JSON, decode
+from writ_policy.config import Config
+from writ_policy.decisions.rulings import Judge
+from writ_policy.state.sources import FILES, Sources
+from writ_policy.versions.stored import Versions
+
+QUESTION_BYTES = 16_384
+REQUEST_INFO = "Nats-Request-Info"
+Answering = Callable[[Message], Awaitable[Any]]
+
+
+class Questions:
+    """One method a question; each answers with the struct that the registry names. Raises WritError."""
+
+    def __init__(
+        self,
+        config: Config,
+        sources: Sources,
+        versions: Versions,
+        judge: Callable[[], Awaitable[Judge]],
+        tell: Callable[[Notice], None],
+    ) -> None:
+        """`judge` gives all that a decision stands on, as it is now."""
+        self._config = config
+        self._sources = sources
+        self._versions = versions
+        self._judge = judge
+        self._tell = tell
+
+    def by_name(self) -> dict[str, Answering]:
+        """The answer to each question, by its channel's name."""
+        return {
+            "query_policy_history": self.history,
+            "query_policy_show": self.show,
+            "query_policy_status": self.status,
+        }
+
+    async def history(self, message: Message) -> PolicyHistoryAnswer:
+        """The versions, newest first."""
+        query = asked(message, PolicyHistoryQuery)
+        await self.permit(message)
+        before = query.before or self._versions.stored + 1
+        found = await self._versions.page(before, query.limit)
+        views = [self._view(version, problem, number) for version, problem, number in found]
+        return PolicyHistoryAnswer(versions=views, more=bool(found) and found[-1][2] > 1)
+
+    async def show(self, message: Message) -> PolicyShowAnswer:
+        """One version with its document."""
+        query = asked(message, PolicyShowQuery)
+        await self.permit(message)
+        head = self._versions.head
+        version = head if query.version is None else await self._versions.find(query.version)
+        if version is None:
+            raise Invalid(f"there is no version {query.version} of the policy that is believed", code="not_found")
+        size = len(version.document.encode())
+        if size > MAX_POLICY_BYTES:
+            raise Invalid(f"version {version.number} has {size:,} bytes: too many for one message", code="oversize")
+        problem = self._versions.refused.get(version.number, "")
+        return PolicyShowAnswer(version=self._view(version, problem, version.number), document=version.document)
+
+    async def status(self, message: Message) -> PolicyStatusAnswer:
+        """What this replica decides by, and what is wrong."""
+        asked(message, PolicyStatusQuery)
+        judge = await self._judge()
+        world, head = judge.world, self._versions.head
+        store = self._versions.blocked or self._versions.problem
+        found = {name: self._sources.problem(name) for name in FILES} | {"store": store}
+        ignored = self._sources.ignored()
+        return PolicyStatusAnswer(
+            version=None if head is None else self._view(head, "", head.number),
+            name=world.policy.name,
+            label=world.policy.version,
+            mode=self._config.mode,
+            dry_run_only=self._config.dry_run_only,
+            rules=world.policy.rules,
+            stored=self._versions.stored,
+            control_sequence=judge.control.sequence,
+            inventory_digest=world.version.inventory_digest,
+            principals_digest=world.version.principals_digest,
+            problems={name: problem[:2000] for name, problem in found.items() if problem is not None},
+            notes=[ignored] if ignored else [],
+        )
+
+    async def permit(self, message: Message, *, query: str = "policy") -> None:
+        """Raises Denied unless policy lets the sender read that; a refusal is recorded."""
+        principal, _ = parse_query(message.subject)
+        subject = Subject(
+            operation_id=encode_id(os.urandom(16)),
+            principal=principal,
+            key=sender_key(message),
+            operation="audit_read",
+            target=WRIT_TARGET,
+            parameters={"query": query},
+            parameters_key=os.urandom(32).hex(),
+        )
+        decision = (await self._judge()).rule(subject).decision
+        if decision.effect != "allow":
+            self._tell(Notice(kind="read_refused", detail=f"{query}: {decision.code}", principal=principal))
+            raise Denied(decision.reason, code=decision.code or "denied")
+
+    def _view(self, version: StoredPolicy | None, problem: str, number: int) -> PolicyVersionView:
+        if version is None:
+            return PolicyVersionView(number=number, digest="", author="", origin="", at=0.0, problem=problem[:500])
+        return PolicyVersionView(
+            number=version.number,
+            digest=version.digest,
+            author=version.author,
+            origin=version.origin,
+            at=version.at,
+            reason=version.reason,
+            restores=version.restores,
+            operation_id=version.operation_id,
+            size=len(version.document.encode()),
+            in_force=self._versions.head is not None and self._versions.head.number == version.number,
+            problem=problem[:500],
+        )
+
+
+def asked(message: Message, kind: type[Any], limit: int = QUESTION_BYTES) -> Any:
+    """The question, in the encoding of its sender. Raises Invalid."""
+    return decode(message.data, kind, content_type=message.headers.get("Content-Type", JSON), limit=limit)
+
+
+def sender_key(message: Message) -> str:
+    """The user key that the NATS server says sent this; it overwrites what a sender puts there. "" if it says none."""
+    try:
+        info: dict[str, Any] = msgspec.json.decode(message.headers.get(REQUEST_INFO, "{}"), type=dict[str, Any])
+    except msgspec.DecodeError:
+        return ""
+    return str(info.get("user", ""))

@@ -1,0 +1,116 @@
+"""Files read, and the digests of exactly the bytes that were."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+from writ_contracts.errors import ConfigError
+from writ_contracts.inventory import Principal, Target
+from writ_contracts.operations import Catalogue
+from writ_contracts.policies import MAX_DOCUMENT_BYTES
+from writ_documents import yaml_file
+from writ_rules.analysis.installation import lint_with
+from writ_rules.engine.compile import Policy
+from writ_rules.loading import Mode, compile_document
+from writ_runtime.logs import Log
+from writ_runtime.watched_file import refusal
+
+Value = TypeVar("Value")
+ATTEMPTS = 5
+MOST_WARNINGS = 50
+
+_log = Log("writ.policy")
+
+
+class Read(Struct, Generic[Value], frozen=True):
+    """What a file says, and the SHA-256 of exactly the bytes that say so."""
+
+    value: Value
+    digest: str
+
+
+class FileReading(Struct, frozen=True):
+    """What the policy file says now, or why that cannot be used."""
+
+    text: str = ""
+    digest: str = ""
+    error: ConfigError | None = None
+
+
+class Compiler:
+    """Documents to policies, for this catalogue and mode. The last result is kept: a file becomes a version next."""
+
+    def __init__(self, catalogue: Catalogue, mode: Mode) -> None:
+        self.mode = mode
+        self._catalogue = catalogue
+        self._last: tuple[str, Policy] | None = None
+
+    def __call__(self, text: str, name: str) -> Policy:
+        """The policy. Raises FileErrors with all that is wrong with it, and ConfigError where the loader has a defect;
+        warnings go to the log.
+        """
+        last = self._last
+        if last is not None and last[0] == text:
+            return last[1]
+        try:
+            policy = self._compiled(text, name)
+        except Exception as error:
+            raise refusal(error, name) from error
+        self._last = (text, policy)
+        return policy
+
+    def _compiled(self, text: str, name: str) -> Policy:
+        document = yaml_file.parse(text.encode(errors="surrogateescape"), name, largest=MAX_DOCUMENT_BYTES)
+        policy, warnings = compile_document(document, self._catalogue, self.mode)
+        for problem in warnings:
+            _log.warning("policy.lint", finding=str(problem))
+        _log.info("policy.loaded", source=name, name=policy.name, rules=policy.rules)
+        return policy
+
+    def warn(self, policy: Policy, targets: Iterable[Target], principals: Iterable[Principal]) -> None:
+        """Logs what the policy names and these lists haven't; decisions are made all the same."""
+        found = lint_with(policy.file, self._catalogue, targets=targets, principals=principals)
+        for finding in found[:MOST_WARNINGS]:
+            place = ".".join(map(str, finding.keys))
+            _log.warning("policy.lint", finding=f"{place}: {finding.message}")
+        if len(found) > MOST_WARNINGS:
+            _log.warning(
+                "policy.lint", finding=f"and {len(found) - MOST_WARNINGS} more: writ policy validate tells all"
+            )
+
+    def read(self, path: Path) -> FileReading:
+        """The policy file, compiled to see whether it can be used; never raises."""
+        try:
+            data = yaml_file.content(path, largest=MAX_DOCUMENT_BYTES)
+            text = data.decode(errors="surrogateescape")
+            self(text, str(path))
+        except Exception as raised:  # noqa: BLE001 - as of every watched file: the last good version decides
+            error = refusal(raised, str(path))
+            _log.error("file.refused", path=str(path), error=str(error), effect="the last good version stays")
+            return FileReading(error=error)
+        return FileReading(text, hashlib.sha256(data).hexdigest())
+
+
+def with_digest(read: Callable[[Path], Value]) -> Callable[[Path], Read[Value]]:
+    """The reader that also names the bytes: read again if the file changed under its hands. Raises ConfigError."""
+
+    def exactly(path: Path) -> Read[Value]:
+        for _ in range(ATTEMPTS):
+            before = _digest(path)
+            value = read(path)
+            if _digest(path) == before:
+                return Read(value, before)
+        raise ConfigError(f"{path}: changes faster than it can be read")
+
+    return exactly
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from error

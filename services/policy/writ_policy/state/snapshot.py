@@ -1,0 +1,102 @@
+"""All that decisions stand on, as of one moment: policy, targets, principals, agents, and their versions."""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from writ_contracts.decisions import PolicyVersion
+from writ_contracts.errors import Invalid
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.inventory import WRIT, Agents, Inventory, Principal, Principals, Target
+from writ_contracts.subjects import can_scan
+from writ_policy.state.loading import Read
+from writ_policy.versions.stored import InForce
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.conditions import Scan
+from writ_rules.engine.decide import People
+
+
+class World(Struct, frozen=True, eq=False, kw_only=True):
+    """One version of the policy and one reading of all files; replaced as a whole."""
+
+    in_force: InForce
+    policy: Policy
+    version: PolicyVersion
+    targets: Mapping[str, Target]
+    principals: Mapping[str, Principal]
+    people: People
+    agents: Mapping[str, frozenset[str]]
+    """The keys that may claim, by pool."""
+    scanners: Mapping[str, tuple[str, ...]]
+    """Whose reports the rules ask for, by operation."""
+
+    def target(self, target_id: str) -> Target:
+        """Raises Invalid (`unknown_target`)."""
+        try:
+            return self.targets[target_id]
+        except KeyError:
+            raise Invalid(f"no target {target_id!r} in the inventory", code="unknown_target") from None
+
+    def principal(self, principal_id: str, key: str) -> Principal:
+        """Who it is, if the key is theirs. Raises Invalid (`unknown_principal`, `key_mismatch`)."""
+        principal = self.principals.get(principal_id)
+        if principal is None:
+            raise Invalid(f"no principal {principal_id!r}", code="unknown_principal")
+        if principal.key != key:
+            raise Invalid(f"the key that sent this is not that of {principal_id!r}", code="key_mismatch")
+        return principal
+
+    def owns(self, principal_id: str, owner: str | None) -> bool:
+        """Whether what belongs to `owner` is the principal's own: by itself, or by the agent that acts for it."""
+        if owner is None:
+            return False
+        known = self.principals.get(owner)
+        return owner == principal_id or (known is not None and known.acts_for == principal_id)
+
+
+def compose(in_force: InForce, inventory: Read[Inventory], principals: Read[Principals], agents: Read[Agents]) -> World:
+    """The world of this version and these files."""
+    targets = {target.id: target for target in inventory.value.targets}
+    policy, stored = in_force.policy, in_force.stored
+    return World(
+        in_force=in_force,
+        policy=policy,
+        version=PolicyVersion(
+            number=stored.number,
+            name=policy.name,
+            version=policy.version,
+            digest=stored.digest,
+            inventory_digest=inventory.digest,
+            principals_digest=principals.digest,
+        ),
+        targets={**targets, WRIT_TARGET: WRIT},
+        principals={principal.id: principal for principal in principals.value.principals},
+        people=_people(principals.value.principals),
+        agents=_agents(agents.value),
+        scanners=_scanners(policy),
+    )
+
+
+def _people(principals: Iterable[Principal]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for principal in principals:
+        for role in principal.roles if principal.kind == "human" else ():
+            found.setdefault(role, []).append(principal.id)
+    return {role: tuple(ids) for role, ids in found.items()}
+
+
+def _agents(agents: Agents) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for agent in agents.agents:
+        found.setdefault(agent.pool, set()).add(agent.key)
+    return {pool: frozenset(keys) for pool, keys in found.items()}
+
+
+def _scanners(policy: Policy) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    places = (*policy.index.values(), *policy.inherited.values(), *policy.urgent.values())
+    for rule in {id(rule): rule for rules in places for rule in rules if rule.asks_facts}.values():
+        for operation, conditions in rule.conditions.items():
+            names = {one.scanner for one in conditions if isinstance(one, Scan) and can_scan(one.scanner)}
+            found.setdefault(operation, set()).update(names)
+    return {operation: tuple(sorted(names)) for operation, names in found.items() if names}

@@ -1,0 +1,199 @@
+"""What decisions stand on, as it is now: the policy's version in force, and the other files as last read.
+
+A changed file counts from the next decision on: each one first looks at the files' stamps (four `stat` calls). The
+policy file is only the way in while nobody has published: its content becomes the next stored version. From then on a
+file that differs is told, and not applied.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from operator import is_
+from typing import Any
+
+from writ_contracts.errors import ConfigError, WritError
+from writ_contracts.notices import Notice
+from writ_documents.document import FileErrors
+from writ_policy.config import Config
+from writ_policy.state.loading import Compiler, FileReading, with_digest
+from writ_policy.state.snapshot import World, compose
+from writ_policy.versions.stored import Versions
+from writ_runtime.list_reader import lists
+from writ_runtime.logs import Log
+from writ_runtime.watched_file import Watched
+
+INTERVAL = 0.5
+LISTS = ("inventory", "principals", "agents")
+FILES = ("policy", *LISTS)
+
+_log = Log("writ.policy")
+
+
+class Sources:
+    """Raises ConfigError with all mistakes of all files when the lists can't be read at start."""
+
+    def __init__(
+        self,
+        config: Config,
+        compiler: Compiler,
+        tell: Callable[[Notice], None],
+        on_refusal: Callable[[str], None],
+        on_change: Callable[[World], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`on_refusal` gets the name of a file whose new content can't be used, `on_change` each new world."""
+        self._tell, self._on_refusal, self._on_change = tell, on_refusal, on_change
+        self._clock = clock
+        self._compiler = compiler
+        self._file = Watched(config.policy, compiler.read)
+        self._lists, problems = _watch(config)
+        if problems:
+            error = self._file.value.error
+            raise _together([*([error] if error else []), *problems])
+        self._unstored: str | None = None
+        self._waiting = True
+        self._refreshing = asyncio.Lock()
+        self._versions: Versions | None = None
+        self._world: World | None = None
+        self._made_of: list[Any] = []
+        self._warned: World | None = None
+
+    @property
+    def file(self) -> FileReading:
+        """The policy file as last read."""
+        return self._file.value
+
+    async def start(self, versions: Versions) -> None:
+        """With the stored versions, which have been read. Raises ConfigError where there is no policy to decide by."""
+        self._versions = versions
+        if versions.head is None and self.file.error is not None:
+            raise self.file.error
+        if self.file.error is not None:
+            self._refused("policy", self.file.error)
+        await self._offer(versions, raising=True)
+        self._announce(versions)
+        await self.refresh()
+
+    async def refresh(self, *, again: bool = False) -> World:
+        """The world as files and versions have it now; whoever comes while one is read waits for it.
+
+        `again`: try once more to store a file that could not be.
+        """
+        versions = self._versions
+        if versions is None:
+            raise ConfigError("the stored versions are not known yet")
+        async with self._refreshing:
+            await self._read_lists()
+            if await self._file.refresh():
+                self._waiting, self._unstored = self.file.error is None, None
+                if self.file.error is not None:
+                    self._refused("policy", self.file.error)
+            if self._waiting and (self._unstored is None or again):
+                await self._offer(versions)
+            values = [watched.value for watched in self._lists.values()]
+            if self._world is None or self._world.in_force is not versions.current or not _same(values, self._made_of):
+                self._world, self._made_of = self._compose(versions), values
+            return self._world
+
+    async def follow(self) -> None:
+        """Look every half second, so that a bad file is noticed when nobody asks; until cancelled."""
+        while True:
+            await self._warn()
+            await asyncio.sleep(INTERVAL)
+            try:
+                await self.refresh(again=True)
+            except WritError as error:
+                _log.warning("sources.unread", error=str(error))
+
+    def problem(self, name: str) -> str | None:
+        """What is wrong with the file as it is now, while an earlier version is in force."""
+        if name != "policy":
+            return self._lists[name].problem
+        return str(self.file.error) if self.file.error is not None else self._unstored
+
+    def ignored(self) -> str | None:
+        """That the policy file differs from what is in force, where it cannot count any more."""
+        head = self._versions.head if self._versions else None
+        if head is None or head.origin == "file" or self.file.digest in (head.digest, ""):
+            return None
+        return f"the policy file differs from version {head.number}, which {head.author} published; it does not count"
+
+    async def _read_lists(self) -> None:
+        for name, watched in self._lists.items():
+            before = watched.problem
+            await watched.refresh()
+            if watched.problem is not None and watched.problem != before:
+                self._refused(name, None)
+
+    async def _offer(self, versions: Versions, *, raising: bool = False) -> None:
+        """The file has new content: make it a version, or say that it does not count."""
+        if self.file.error is not None:
+            self._waiting = False
+            return
+        try:
+            if await versions.add_file(self.file.text, self._clock()):
+                self._announce(versions)
+        except WritError as error:
+            if raising:
+                raise
+            self._unstored = f"it could not be stored as a version: {error}"
+            _log.error("policy.file_not_stored", error=str(error), effect="the last version stays")
+            return
+        self._waiting, self._unstored = False, None
+        if not raising and (ignored := self.ignored()) is not None:
+            _log.warning("policy.file_ignored", reason=ignored)
+            self._tell(Notice(kind="file_ignored", detail=ignored, digest=self.file.digest))
+
+    def _announce(self, versions: Versions) -> None:
+        head = versions.head
+        if head is not None and head.origin == "file":
+            detail = "the policy file became this version"
+            self._tell(Notice(kind="file_version", detail=detail, version=head.number, digest=head.digest))
+
+    def _refused(self, name: str, error: ConfigError | None) -> None:
+        """What is wrong may quote the file, and stays in the log."""
+        self._on_refusal(name)
+        found = error.found if isinstance(error, FileErrors) else ()
+        where = f", first in line {found[0].line}, column {found[0].column}" if found else ""
+        detail = f"the {name} file cannot be used{where}: the last good version stays in force"
+        self._tell(Notice(kind="file_refused", detail=detail))
+
+    def _compose(self, versions: Versions) -> World:
+        if versions.current is None:
+            raise ConfigError("no version of the policy is in force")
+        world = compose(versions.current, *(self._lists[name].value for name in LISTS))
+        self._on_change(world)
+        return world
+
+    async def _warn(self) -> None:
+        """Of what a new world lacks; in a thread, since thousands of rules take seconds and decisions go on."""
+        world = self._world
+        if world is not None and world is not self._warned:
+            self._warned = world
+            among = world.targets.values(), world.principals.values()
+            try:
+                await asyncio.to_thread(self._compiler.warn, world.policy, *among)
+            except Exception as error:  # noqa: BLE001 - decisions do not need it
+                _log.error("policy.lint_defect", exception=error, effect="nothing is told of what the policy lacks")
+
+
+def _same(values: list[Any], others: list[Any]) -> bool:
+    return len(values) == len(others) and all(map(is_, values, others))
+
+
+def _watch(config: Config) -> tuple[dict[str, Watched[Any]], list[ConfigError]]:
+    watched: dict[str, Watched[Any]] = {}
+    problems: list[ConfigError] = []
+    readers: tuple[Callable[[Any], Any], ...] = (lists.read_inventory, lists.read_principals, lists.read_agents)
+    for name, read in zip(LISTS, readers, strict=True):
+        try:
+            watched[name] = Watched(getattr(config, name), with_digest(read))
+        except ConfigError as error:
+            problems.append(error)
+    return watched, problems
+
+
+def _together(problems: list[ConfigError]) -> ConfigError:
+    found = [problem for error in problems if isinstance(error, FileErrors) for problem in error.found]
+    others = [text for error in problems if not isinstance(error, FileErrors) for text in error.problems]
+    return FileErrors(*found) if not others else ConfigError(*map(str, found), *others)

@@ -1,0 +1,1 @@
+"""Versions of the policy: stored, proven, and proposed."""

@@ -1,0 +1,100 @@
+"""Why a stored version of the policy is believed. Plain functions; whoever stored it is not asked.
+
+A file's version has policy's own signature. What somebody published has two: the author's, over the operation and the
+document, and policy's on the decision that allowed exactly that. The decision says that the author's key was theirs
+and that they were entitled then, so that neither a key nor a right that changed since matters. It also says under
+which version it was made: that must be the one before, or a version is replayed or out of turn.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from writ_contracts import subjects
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Untrusted
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.policies import PolicyFile, StoredPolicy
+from writ_contracts.records import Record
+from writ_contracts.requests import RequestStatement
+from writ_contracts.wire import decode
+from writ_trust.digests import keyed_digest, plain_digest, same
+from writ_trust.statements import digest, open_signed
+
+OPERATIONS = {"published": "policy_publish", "rollback": "policy_rollback"}
+LATEST, EARLIEST = 300.0, -60.0
+"""Seconds from policy's decision to the moment when the server stored what it allowed."""
+
+
+def read_version(record: Record, trusted: Collection[str]) -> tuple[StoredPolicy, int]:
+    """The version in a record and the number of that which it follows, by the signatures of these keys of policy.
+    Raises Untrusted, or Invalid where it cannot be read at all.
+    """
+    version = decode(record.data, StoredPolicy, limit=3_000_000)
+    if version.number != record.sequence:
+        raise Untrusted(f"it says that it is version {version.number}, and is stored as {record.sequence}")
+    if plain_digest(version.document.encode()) != version.digest:
+        raise Untrusted("its document is not the one that its digest names")
+    if version.origin == "file":
+        return version, _of_file(version, record, trusted)
+    return version, _of_author(version, record, trusted)
+
+
+def _of_file(version: StoredPolicy, record: Record, trusted: Collection[str]) -> int:
+    if version.file is None or record.subject != subjects.POLICY_FILE:
+        raise Untrusted("it says that it is the file's, and policy has not signed it")
+    signed = open_signed(version.file, PolicyFile, trusted)
+    if (signed.number, signed.digest, version.author) != (version.number, version.digest, "file"):
+        raise Untrusted("policy signed another file, or for another number")
+    return signed.previous
+
+
+def _of_author(version: StoredPolicy, record: Record, trusted: Collection[str]) -> int:
+    if version.statement is None or version.decision is None:
+        raise Untrusted("it lacks the signature of its author or of policy")
+    decision = open_signed(version.decision, Decision, trusted)
+    if _asked(decision) != (OPERATIONS[version.origin], WRIT_TARGET, version.operation_id, version.author):
+        raise Untrusted(f"policy's decision is on {decision.operation} of {decision.principal}")
+    if (decision.effect, decision.authenticated, decision.dry_run) != ("allow", "signature", False):
+        raise Untrusted("policy did not allow it on its author's signature")
+    if record.subject != subjects.published_policy(version.operation_id):
+        raise Untrusted("it is stored for another operation")
+    if not EARLIEST <= record.time - decision.at <= LATEST:
+        raise Untrusted(f"it was stored {record.time - decision.at:.0f} s after the decision")
+    _check_statement(version, decision)
+    _check_content(version, decision)
+    return decision.policy.number
+
+
+def _asked(decision: Decision) -> tuple[str, str, str, str]:
+    return decision.operation, decision.target, decision.operation_id, decision.principal
+
+
+def _check_statement(version: StoredPolicy, decision: Decision) -> None:
+    """The decision names the statement that policy had verified with the key of its author at that time."""
+    signed = version.statement
+    if signed is None or decision.statement_digest != digest(signed):
+        raise Untrusted("policy decided on another statement of the author's")
+    statement = open_signed(signed, RequestStatement, (signed.key,))
+    if (statement.principal, statement.operation) != (version.author, decision.operation):
+        raise Untrusted("the author's statement is about something else")
+    if not _opens(version.salt, _whole(version, version.given), statement.parameters_digest):
+        raise Untrusted("the author signed something else than this document")
+
+
+def _check_content(version: StoredPolicy, decision: Decision) -> None:
+    if not _opens(version.parameters_key, _whole(version, version.effective), decision.parameters_digest):
+        raise Untrusted("policy allowed something else than this document")
+    if version.restores != (version.effective.get("version") if version.origin == "rollback" else None):
+        raise Untrusted("it restores another version than was asked for")
+
+
+def _whole(version: StoredPolicy, parameters: dict[str, Any]) -> dict[str, Any]:
+    """With the document, which is stored once."""
+    return {**parameters, "document": version.document} if version.origin == "published" else parameters
+
+
+def _opens(key: str, parameters: dict[str, Any], signed: str) -> bool:
+    try:
+        return same(keyed_digest(key, parameters), signed)
+    except ValueError:  # the key is any string
+        return False

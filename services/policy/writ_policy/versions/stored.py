@@ -1,0 +1,220 @@
+"""The stored versions of the policy, followed: the last that is believed and loads decides.
+
+`head` is the last believed one; what is not believed is refused, loudly, and changes nothing. One that is believed and
+does not load here blocks this replica: to decide by an older one would be to decide against what was published.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from msgspec import Struct
+
+from writ_bus.port import Entry, Stored
+from writ_contracts import subjects
+from writ_contracts.errors import ConfigError, Conflict, Invalid, Untrusted
+from writ_contracts.policies import PolicyFile, StoredPolicy, packed
+from writ_contracts.records import Record
+from writ_contracts.wire import encode
+from writ_policy.versions.proofs import read_version
+from writ_rules.engine.compile import Policy
+from writ_runtime.logs import Log
+from writ_trust.digests import plain_digest
+from writ_trust.keys import Key
+from writ_trust.statements import sign
+
+PAGE = 4
+"""Records of up to 2 MB that are read at once."""
+ATTEMPTS = 8
+
+_log = Log("writ.policy")
+
+
+class InForce(Struct, frozen=True, eq=False):
+    """A version that decides."""
+
+    stored: StoredPolicy
+    policy: Policy
+
+
+class Versions:
+    """`current` decides. `stored`: the last sequence that was looked at. `problem`: what is wrong with a later one."""
+
+    def __init__(
+        self,
+        stream: Stored,
+        key: Key,
+        compile_text: Callable[[str, str], Policy],
+        on_refusal: Callable[[int, str], None],
+        former: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """`compile_text` gets a document and its name and raises ConfigError; `on_refusal` a number and the reason.
+        `former`: policy's earlier keys, and up to which version each is believed.
+        """
+        self._stream = stream
+        self._key = key
+        self._former = former
+        self._compile = compile_text
+        self._on_refusal = on_refusal
+        self._reading = asyncio.Lock()
+        self.head: StoredPolicy | None = None
+        self.current: InForce | None = None
+        self.stored = 0
+        self.problem: str | None = None
+        self.blocked: str | None = None
+        self.refused: dict[int, str] = {}
+
+    async def start(self) -> None:
+        """Find the version in force from the newest back, so that a start does not take longer with each version.
+        Raises ConfigError where it does not load, and what the bus raises.
+        """
+        last = await self._stream.last(subjects.POLICIES)
+        self.stored = last.sequence if last else 0
+        known: dict[int, StoredPolicy | None] = {}
+        for number in range(self.stored, 0, -1):
+            self.head = await self._believed(number, known)
+            if self.head is not None:
+                await self._load(self.head)
+                break
+        if self.blocked is not None:
+            raise ConfigError(self.blocked)
+        if self.stored and self.head is None:
+            raise ConfigError(f"none of the {self.stored} stored versions of the policy is believed: {self.problem}")
+
+    async def read(self) -> None:
+        """Take in what was stored since. Raises what the bus raises."""
+        async with self._reading:
+            while records := await self._stream.read(subjects.POLICIES, after=self.stored, limit=PAGE):
+                for record in records:
+                    await self._take(record)
+
+    async def reach(self, number: int) -> bool:
+        """Whether everything up to that version has been looked at, after reading on where it was not."""
+        if self.stored < number:
+            await self.read()
+        return self.stored >= number
+
+    async def find(self, number: int) -> StoredPolicy | None:
+        """An earlier version, if there is one that is believed by its own signatures."""
+        record = await self._record(number)
+        if record is None:
+            return None
+        try:
+            return (await self._open(record))[0]
+        except (Invalid, Untrusted):
+            return None
+
+    async def page(self, before: int, limit: int) -> list[tuple[StoredPolicy | None, str, int]]:
+        """Versions below `before`, newest first, each with why it is not believed; as read, one at a time."""
+        found: list[tuple[StoredPolicy | None, str, int]] = []
+        for number in range(min(before - 1, self.stored), max(0, before - 1 - limit), -1):
+            record = await self._record(number)
+            try:
+                version = None if record is None else (await self._open(record))[0]
+                found.append((version, self.refused.get(number, "") if version else "it is not there", number))
+            except (Invalid, Untrusted) as error:
+                found.append((None, str(error), number))
+        return found
+
+    async def add_file(self, text: str, at: float) -> bool:
+        """Make the file's content the next version, unless it is the last one or somebody has published; whether it
+        was made. Raises what the bus raises.
+        """
+        digest = plain_digest(text.encode())
+        for _ in range(ATTEMPTS):
+            await self.read()
+            head = self.head
+            if head is not None and (head.origin != "file" or head.digest == digest):
+                return False
+            try:
+                await self._stream.append(self._entry(text, digest, head.number if head else 0, at))
+            except Conflict:
+                continue
+            await self.read()
+            return True
+        raise Conflict(f"{ATTEMPTS} others stored a version first")
+
+    def _entry(self, text: str, digest: str, previous: int, at: float) -> Entry:
+        number = self.stored + 1
+        signed = sign(self._key, PolicyFile(number=number, previous=previous, digest=digest, at=at))
+        version = StoredPolicy(
+            number=number, packed=packed(text), digest=digest, author="file", origin="file", at=at, file=signed
+        )
+        return Entry(
+            subject=subjects.POLICY_FILE,
+            data=encode(version),
+            event_id=os.urandom(16).hex(),
+            filter=subjects.POLICIES,
+            expected=self.stored,
+        )
+
+    async def _take(self, record: Record) -> None:
+        try:
+            version, previous = await self._open(record)
+            self._check_turn(previous)
+        except (Invalid, Untrusted) as error:
+            self._refuse(record.sequence, str(error))
+        else:
+            self.head = version
+            await self._load(version)
+        self.stored = record.sequence
+
+    def _check_turn(self, previous: int) -> None:
+        before = self.head.number if self.head else 0
+        if previous != before:
+            raise Untrusted(f"it was allowed under version {previous}, and {before} came before: replayed")
+
+    async def _load(self, version: StoredPolicy) -> None:
+        name = f"version {version.number}"
+        try:
+            policy = await asyncio.to_thread(self._compile, version.document, name)
+        except ConfigError as error:
+            self.blocked = f"{name} of the policy does not load: {error}"
+            _log.error("policy.version_unusable", version=version.number, error=str(error), effect="nothing is decided")
+            self._on_refusal(version.number, f"it does not load: {error}")
+            return
+        self.current, self.blocked, self.problem = InForce(version, policy), None, None
+        told = {"version": version.number, "origin": version.origin, "author": version.author}
+        _log.info("policy.in_force", **told, name=policy.name, rules=policy.rules)
+
+    async def _believed(self, number: int, known: dict[int, StoredPolicy | None]) -> StoredPolicy | None:
+        """The version of that number, if its signatures hold and it passes over no other that is believed."""
+        if number not in known:
+            known[number] = None
+            try:
+                known[number] = await self._in_turn(number, known)
+            except (Invalid, Untrusted) as error:
+                self._refuse(number, str(error))
+        return known[number]
+
+    async def _in_turn(self, number: int, known: dict[int, StoredPolicy | None]) -> StoredPolicy:
+        record = await self._record(number)
+        if record is None:
+            raise Untrusted("it is not there")
+        version, previous = await self._open(record)
+        for between in range(number - 1, previous, -1):
+            if await self._believed(between, known) is not None:
+                raise Untrusted(
+                    f"it was allowed under version {previous}, and {between} came before: replayed, or late"
+                )
+        return version
+
+    def _refuse(self, number: int, why: str) -> None:
+        self.problem = f"stored version {number} is not believed: {why}"
+        _log.error("policy.version_refused", version=number, error=why, effect="the last one that is stays")
+        self.refused[number] = why
+        self._on_refusal(number, why)
+
+    async def _open(self, record: Record) -> tuple[StoredPolicy, int]:
+        former = (key for key, number in self._former.items() if record.sequence <= number)
+        version, previous = read_version(record, (self._key.public, *former))
+        if version.origin == "rollback":
+            restored = await self.find(version.restores or 0) if (version.restores or 0) < version.number else None
+            if restored is None or restored.digest != version.digest:
+                raise Untrusted(f"its document is not that of version {version.restores}")
+        return version, previous
+
+    async def _record(self, number: int) -> Record | None:
+        records = await self._stream.read(subjects.POLICIES, after=number - 1, limit=1) if number > 0 else []
+        return records[0] if records and records[0].sequence == number else None
