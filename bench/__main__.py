@@ -9,12 +9,14 @@ import uvloop
 
 from bench.document import fill
 from bench.figures import keep
+from writ_testing import plugin
 
 NAMES = ("end_to_end", "audit", "policy", "ssh", "scale", "flood", "growth", "memory")
 
 
 def main() -> None:
     """One after the other; the machine should have nothing else to do."""
+    plugin.enable()
     for name in sys.argv[1:] or NAMES:
         module = importlib.import_module(f"bench.{name}")
         found = uvloop.run(module.run())

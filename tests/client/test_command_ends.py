@@ -208,7 +208,7 @@ async def test_an_interrupt_leaves_the_operation_and_says_how_to_find_it(
     )  # in the background it may be ignored, and inherited
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "writ_client", "run", "service_restart", "-t", "a", "--idempotency-key", "k"),
+            *(sys.executable, "-m", "writ_cli", "run", "service_restart", "-t", "a", "--idempotency-key", "k"),
             env={**os.environ, **environ},
             stderr=asyncio.subprocess.PIPE,
         )
@@ -230,7 +230,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Interrupts())
-runpy.run_module("writ_client", run_name="__main__")
+runpy.run_module("writ_cli", run_name="__main__")
 """
 
 
@@ -246,7 +246,7 @@ async def test_a_pipe_gets_no_colours_and_its_early_end_is_no_traceback(
     served: ScriptedExecutor, environ: dict[str, str]
 ) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "writ_client", "operations"),
+        *(sys.executable, "-m", "writ_cli", "operations"),
         env={**os.environ, **environ},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -254,7 +254,7 @@ async def test_a_pipe_gets_no_colours_and_its_early_end_is_no_traceback(
     out, err = await asyncio.wait_for(process.communicate(), 30)
     assert (process.returncode, err) == (0, b"")
     assert b"\x1b" not in out
-    shell = "set -o pipefail; python -m writ_client operations -o json | head -c 1"
+    shell = "set -o pipefail; python -m writ_cli operations -o json | head -c 1"
     cut = await asyncio.create_subprocess_exec(
         *("bash", "-c", shell.replace("python", sys.executable)),
         stdout=asyncio.subprocess.PIPE,

@@ -16,6 +16,7 @@ from writ_enrolment.enrolment import Joined, enrol
 from writ_installation.files import tokens
 from writ_installation.files.create import found
 from writ_installation.files.home import Home
+from writ_trust import enrolment_tickets
 from writ_trust.enrolment_tickets import Ticket
 from writ_trust.keys import generate_seed
 
@@ -43,7 +44,7 @@ async def test_of_two_at_once_on_one_host_the_second_takes_the_key_of_the_first(
 
     monkeypatch.setattr(enrolment, "generate_seed", meanwhile)
     with pytest.raises(FileNotFoundError):
-        await enrol(tokens.read_ticket(token), folder, TlsOptions(ca=str(tmp_path / "none.pem")), {})
+        await enrol(enrolment_tickets.read_ticket(token), folder, TlsOptions(ca=str(tmp_path / "none.pem")), {})
     assert read_private(folder / f"agent-{POOL}.seed") == first
     assert [path.name for path in folder.iterdir()] == [f"agent-{POOL}.seed"]
 
@@ -96,6 +97,6 @@ async def test_whoever_is_cut_off_because_another_used_the_token_is_told_that(
 
     monkeypatch.setattr(enrolment, "_connect", connect)
     with pytest.raises(Denied, match="used, expired, or taken back") as told:
-        await enrol(tokens.read_ticket(token), tmp_path / "etc", None, {})
+        await enrol(enrolment_tickets.read_ticket(token), tmp_path / "etc", None, {})
     assert not isinstance(told.value, Forbidden)
     assert bus.closed

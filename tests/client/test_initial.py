@@ -186,7 +186,7 @@ def test_split_without_its_users_says_how_they_are_made(
 
 
 def test_the_command_starts_nothing_and_shows_no_private_key(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "writ_client", "init", "--home", str(tmp_path / "home")]
+    command = [sys.executable, "-m", "writ_cli", "init", "--home", str(tmp_path / "home")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     home = Home(tmp_path / "home")

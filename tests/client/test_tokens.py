@@ -24,6 +24,7 @@ from writ_installation.files.tokens import Token
 from writ_installation.nats.server import Address, configuration
 from writ_installation.provisioner.enrolments import Enrolments, finish
 from writ_testing.search import containing, files
+from writ_trust import enrolment_tickets
 from writ_trust.enrolment_tickets import Ticket
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
@@ -70,7 +71,7 @@ def door(home: Home) -> Door:
 
 def made(home: Home) -> tuple[Token, Ticket]:
     token, text = tokens.make(home, POOL, URL, NOW + 60)
-    return token, tokens.read_ticket(text)
+    return token, enrolment_tickets.read_ticket(text)
 
 
 def signed(ticket: Ticket, key: Key, by_agent: Key | None = None, **changed: str) -> Enrol:
@@ -84,7 +85,7 @@ def a_key() -> Key:
 
 def test_a_token_says_where_and_whom_to_believe_and_its_private_half_is_kept_nowhere(home: Home) -> None:
     token, text = tokens.make(home, POOL, URL, NOW + 60)
-    ticket = tokens.read_ticket(f"\n {text}\n")
+    ticket = enrolment_tickets.read_ticket(f"\n {text}\n")
     assert (ticket.token, ticket.pool, ticket.url) == (token.id, POOL, URL)
     assert ticket.policy_key == home.key("policy").public
     assert ticket.key.public == token.key
@@ -96,10 +97,10 @@ def test_a_token_says_where_and_whom_to_believe_and_its_private_half_is_kept_now
 def test_half_a_token_is_none_and_is_not_shown(home: Home, cut: int) -> None:
     _, text = tokens.make(home, POOL, URL, NOW + 60)
     with pytest.raises(Invalid) as caught:
-        tokens.read_ticket(text[:cut])
+        enrolment_tickets.read_ticket(text[:cut])
     assert text[20:40] not in str(caught.value)
     with pytest.raises(Invalid):
-        tokens.read_ticket(tokens.HEAD + base64.urlsafe_b64encode(b'{"seed":"SUX"}').decode())
+        enrolment_tickets.read_ticket(enrolment_tickets.HEAD + base64.urlsafe_b64encode(b'{"seed":"SUX"}').decode())
 
 
 def test_nats_knows_a_token_until_its_key_is_let_in_or_it_expires(home: Home) -> None:
@@ -171,7 +172,7 @@ async def test_the_key_of_a_sites_link_is_no_agents(home: Home, door: Door) -> N
 def test_a_token_whose_address_is_more_than_a_line_is_none(home: Home) -> None:
     _, text = tokens.make(home, POOL, f"{URL}\nLD_PRELOAD=/tmp/x.so", NOW + 60)
     with pytest.raises(Invalid, match="no address"):
-        tokens.read_ticket(text)
+        enrolment_tickets.read_ticket(text)
 
 
 async def test_the_same_again_is_the_same_and_another_key_is_refused(home: Home, door: Door) -> None:

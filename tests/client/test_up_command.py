@@ -33,7 +33,7 @@ class Shell:
     async def writ(self, *words: str, stdin: bytes = b"") -> Ended:
         """`writ …`, to its end."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "writ_client", *words),
+            *(sys.executable, "-m", "writ_cli", *words),
             cwd=self.folder,
             env=self.environ,
             stdin=asyncio.subprocess.PIPE,
@@ -173,7 +173,7 @@ async def test_a_terminal_shows_progress_and_a_pipe_or_no_color_does_not(tmp_pat
 async def _on_a_terminal(house: RunningHouse, *words: str, **environ: str) -> str:
     master, slave = os.openpty()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "writ_client", *words, "--home", str(house.home.root)),
+        *(sys.executable, "-m", "writ_cli", *words, "--home", str(house.home.root)),
         env={**os.environ, "TERM": "xterm", **environ},
         stdout=slave,
         stderr=slave,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec import Struct, json
 
+from writ_bus.nats import snapshots
 from writ_bus.nats.bus import NatsBus
 from writ_bus.nats.jetstream import call
 from writ_client.client import Writ
@@ -19,7 +20,6 @@ from writ_installation.archives.backup import restore
 from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home, host_token
 from writ_installation.nats.server import Address, BundledServer, free_port
-from writ_nats_server import snapshots
 from writ_testing.eventually import eventually
 from writ_testing.fakes.bundles import rewritten
 from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house

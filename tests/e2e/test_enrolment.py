@@ -33,6 +33,7 @@ from writ_testing.installations.installation import (
     prepare,
     running_house,
 )
+from writ_trust import enrolment_tickets
 from writ_trust.keys import Key, generate_seed
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -62,7 +63,7 @@ async def enrol(folder: Path, token: str) -> Ended:
     """On a host that has nothing but the command and the token."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "writ_client", "agent", "enrol", "--to", str(folder)),
+        *(sys.executable, "-m", "writ_cli", "agent", "enrol", "--to", str(folder)),
         cwd=folder.parent,
         env=kept,
         stdin=asyncio.subprocess.PIPE,
@@ -206,7 +207,7 @@ async def test_a_token_that_expired_or_was_taken_back_opens_nothing(house: Runni
     for number, made in enumerate((expired, revoked)):
 
         async def refused(made: dict[str, Any] = made) -> bool:
-            ticket = tokens.read_ticket(made["token"])
+            ticket = enrolment_tickets.read_ticket(made["token"])
             context = Context(principal=f"enrol-{ticket.token}", url=house.url)
             try:
                 bus = await open_bus(context, ticket.key.seed, wait=5)
@@ -238,7 +239,7 @@ async def test_the_command_says_what_there_is_and_takes_no_pool_that_no_target_h
 
 async def test_refused_attempts_are_on_record(house: RunningHouse, tmp_path: Path) -> None:
     made = await token_of(house)
-    ticket = tokens.read_ticket(made["token"])
+    ticket = enrolment_tickets.read_ticket(made["token"])
     other = (await token_of(house))["id"]
     bus = await open_bus(Context(principal=f"enrol-{ticket.token}", url=house.url), ticket.key.seed, wait=10)
     try:
@@ -249,7 +250,7 @@ async def test_refused_attempts_are_on_record(house: RunningHouse, tmp_path: Pat
     finally:
         await bus.close()
     (tmp_path / "x").mkdir()
-    tampered = tokens.HEAD + _with_pool(ticket, "local-web-1")
+    tampered = enrolment_tickets.HEAD + _with_pool(ticket, "local-web-1")
     assert (await enrol(tmp_path / "x" / "etc", tampered)).status in (3, 6)
 
     async def recorded() -> bool:
@@ -259,5 +260,5 @@ async def test_refused_attempts_are_on_record(house: RunningHouse, tmp_path: Pat
     await eventually(recorded, what="the refusal is on record")
 
 
-def _with_pool(ticket: tokens.Ticket, pool: str) -> str:
+def _with_pool(ticket: enrolment_tickets.Ticket, pool: str) -> str:
     return base64.urlsafe_b64encode(json.encode(structs.replace(ticket, pool=pool))).decode().rstrip("=")

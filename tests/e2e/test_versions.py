@@ -108,7 +108,7 @@ async def test_todays_agent_works_with_yesterdays_services(
     home = prepare(tmp_path)
     writ = tmp_path / "bin" / "writ"
     writ.parent.mkdir()
-    writ.write_text(f'#!/bin/sh\nexec {python_of_yesterday} -P -m writ_client "$@"\n')
+    writ.write_text(f'#!/bin/sh\nexec {python_of_yesterday} -P -m writ_cli "$@"\n')
     writ.chmod(0o755)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     async with (

@@ -25,7 +25,7 @@ AGENT = ("writ-agent-local", "writ-client")
 """What an agent's host has, and may enrol with."""
 SITE = ("writ-client", "writ-agent-ssh", "writ-policy", "writ-executor", "writ-audit")
 """What the host of all the rest has."""
-TRACES = "writ-runtime[otlp]"
+TRACES = "writops-runtime[otlp]"
 """What every image has besides its service."""
 
 

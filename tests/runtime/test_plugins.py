@@ -72,11 +72,11 @@ def test_an_evaluator_that_two_bring_or_that_is_none_names_its_source() -> None:
     one = EntryPoint("share", "writ_testing.plugin.evaluators:SHARE", EVALUATORS)
     with pytest.raises(ConfigError, match="evaluator share comes from entry point share and from entry point share"):
         load_evaluators([one, one])
-    with pytest.raises(ConfigError, match=r"share: writ_testing\.evaluators:Share is not an evaluator"):
+    with pytest.raises(ConfigError, match=r"share: writ_testing\.plugin\.evaluators:Share is not an evaluator"):
         load_evaluators([EntryPoint("share", "writ_testing.plugin.evaluators:Share", EVALUATORS)])
 
 
 def test_the_source_of_an_installed_plugin_is_its_distribution() -> None:
     (installed,) = [entry for entry in entry_points(group=OPERATIONS) if entry.name == "testing"]
-    with pytest.raises(ConfigError, match=r"test_noop comes from writ-testing 0\.1\.0 and from entry point two"):
+    with pytest.raises(ConfigError, match=r"test_noop comes from writ-example-plugin 0\.1\.0 and from entry point two"):
         load_catalogue([installed, AGAIN])

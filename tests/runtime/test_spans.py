@@ -90,7 +90,7 @@ async def _over() -> bool:
 
 async def test_where_nothing_is_installed_to_export_with_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans, "NEEDED", ("opentelemetry_that_is_not_there.sdk",))
-    with pytest.raises(ConfigError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT is set.*writ-runtime\[otlp\]"):
+    with pytest.raises(ConfigError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT is set.*writops-runtime\[otlp\]"):
         async with exporting("executor"):
             pass
     assert not tracing.exporting()

@@ -3,7 +3,6 @@
 import secrets
 import socket
 from collections.abc import Mapping
-from importlib.metadata import version
 
 from writ_agent.agent import Agent, Settings
 from writ_agent.backends.port import Backend, Handler, Visits
@@ -16,6 +15,7 @@ from writ_agent.reporting.spool import Spool
 from writ_contracts.errors import ConfigError
 from writ_contracts.operations import Catalogue
 from writ_contracts.subjects import printable
+from writ_contracts.version import VERSION
 from writ_runtime.connect import connect_as, load_key
 from writ_runtime.health import Attention, Check
 from writ_runtime.metrics import Metrics
@@ -98,7 +98,7 @@ def new_instance() -> str:
 
 def _settings(config: AgentConfig) -> Settings:
     return Settings(
-        version=version("writ-agent"),
+        version=VERSION,
         slots=config.slots,
         heartbeat=config.heartbeat,
         kill_grace=config.kill_grace,

@@ -1,4 +1,4 @@
-"""`writ`, and `python -m writ_client`: half a second of reading, in which a Ctrl-C is one, too."""
+"""`writ`, and `python -m writ_cli`: half a second of reading, in which a Ctrl-C is one, too."""
 
 import sys
 

@@ -15,6 +15,7 @@ from writ_cli.lazy_group import LazyGroup
 from writ_cli.operations import audit, backends, catalogue, own, requests, scan
 from writ_cli.output import visible
 from writ_contracts.errors import ConfigError, WritError
+from writ_contracts.version import VERSION
 from writ_documents.document import FileErrors
 
 INTERRUPTED = 130
@@ -73,7 +74,7 @@ def _say(message: str, status: Exit) -> int:
 
 
 @click.group(cls=WritGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="writ-client", message="writ %(version)s")
+@click.version_option(VERSION, message="writ %(version)s")
 def cli() -> None:
     """Typed operations instead of free-text commands: checked by policy, carried out by agents, on record.
 

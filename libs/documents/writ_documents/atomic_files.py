@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
 DRAFT = ".draft"  # how the name of a file ends that is being written and will be put in another's place
@@ -36,3 +37,20 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def save(path: Path, data: bytes) -> None:
+    """A file for its owner alone; in a folder that a group shares (set-group-ID), for that group to read too.
+
+    So never a private key: `write_atomically`, or `create_atomically`.
+    """
+    write_atomically(path, data, _mode(path))
+
+
+def create(path: Path, data: bytes) -> None:
+    """As `save`, but of many who do it at once one does: FileExistsError where there is one already."""
+    create_atomically(path, data, _mode(path))
+
+
+def _mode(path: Path) -> int:
+    return 0o640 if path.parent.stat().st_mode & stat.S_ISGID else 0o600

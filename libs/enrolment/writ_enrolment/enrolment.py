@@ -21,8 +21,8 @@ from writ_contracts.errors import ConfigError, Conflict, Denied, Invalid, TimedO
 from writ_contracts.failures import raise_for
 from writ_contracts.subjects import inbox_prefix
 from writ_contracts.wire import decode, encode
+from writ_documents import atomic_files
 from writ_documents.atomic_files import create_atomically, sync_folder
-from writ_installation.files import list_edits
 from writ_trust.enrolment_tickets import Ticket
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
@@ -56,7 +56,7 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     elif _is_for(environment_file, ticket):
         raise Conflict(f"{key_file} is let in already: this host has enrolled for pool {ticket.pool}")
     values = {"NATS_URL": ticket.url, "WRIT_POOL": ticket.pool, "WRIT_POLICY_KEY": ticket.policy_key, **environment}
-    list_edits.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
+    atomic_files.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
     return Joined(pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file))
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from writ_contracts.errors import ConfigError, Conflict
-from writ_documents import yaml_file
-from writ_installation.files import list_edits, ssh_keys
+from writ_documents import atomic_files, yaml_file
+from writ_installation.files import ssh_keys
 from writ_installation.files.create import add_missing_pools, make_files
 from writ_installation.files.home import Home
 from writ_installation.files.site import GROUP, HEAD, Site
@@ -42,7 +42,7 @@ def init(root: Path, site: Site) -> Home:
     try:
         if keeper is not None:
             _split_folders(home, keeper)
-        list_edits.save(home.site_file, (HEAD + yaml_file.dump(msgspec.to_builtins(site, str_keys=True))).encode())
+        atomic_files.save(home.site_file, (HEAD + yaml_file.dump(msgspec.to_builtins(site, str_keys=True))).encode())
         _fill(home, site)
         if keeper is not None:
             _give(home.written, keeper)
@@ -92,7 +92,7 @@ def _fill(home: Home, site: Site) -> None:
         _write_environment(home, address_of(site).url)
     else:  # elsewhere the hosts of agents make their own, and enrol
         add_missing_pools(home)
-    list_edits.save(home.server_config, configuration(home, address_of(site)).encode())
+    atomic_files.save(home.server_config, configuration(home, address_of(site)).encode())
     sizes(home)
 
 
@@ -100,7 +100,7 @@ def _write_environment(home: Home, url: str) -> None:
     """For the units: where everything is."""
     values = {**environment(home, url), "SYSTEMMANAGER_POLICY_CONFIG": str(home.policy), "WRIT_LOG_FORMAT": "json"}
     text = ENVIRONMENT_HEAD + "".join(f"{name}={value}\n" for name, value in values.items())
-    list_edits.save(home.root / "writ.env", text.encode())
+    atomic_files.save(home.root / "writ.env", text.encode())
 
 
 def _give(folder: Path, to: pwd.struct_passwd) -> None:

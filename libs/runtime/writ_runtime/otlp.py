@@ -5,7 +5,6 @@ environment (headers, certificates, time-outs, sampler, sizes) holds here, too.
 """
 
 import os
-from importlib.metadata import version
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -23,6 +22,7 @@ from opentelemetry.trace import (
 )
 
 from writ_bus.tracing import Span
+from writ_contracts.version import VERSION
 
 Value = str | bool | int | float | list[str]
 
@@ -50,7 +50,7 @@ class Collector:
             resource=Resource.create(_who(service)), id_generator=self._ids, shutdown_on_exit=False
         )
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("writ", version("writ-runtime"))
+        self._tracer = self._provider.get_tracer("writ", VERSION)
 
     def take(self, span: Span) -> None:
         """Returns at once; what the queue has no room for is lost."""

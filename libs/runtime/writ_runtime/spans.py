@@ -24,7 +24,7 @@ def wanted(environ: Mapping[str, str]) -> bool:
 
 
 def installed() -> bool:
-    """Whether there is something to export with: `writ-runtime[otlp]`."""
+    """Whether there is something to export with: `writops-runtime[otlp]`."""
     try:
         return all(find_spec(name) is not None for name in NEEDED)
     except ModuleNotFoundError:
@@ -38,7 +38,7 @@ async def exporting(service: str) -> AsyncIterator[None]:
     """
     if not installed():
         raise ConfigError(
-            f"{ENDPOINTS[0]} is set, and OpenTelemetry is not installed: it comes with writ-runtime[otlp]"
+            f"{ENDPOINTS[0]} is set, and OpenTelemetry is not installed: it comes with writops-runtime[otlp]"
         )
     from writ_runtime.otlp import Collector  # noqa: PLC0415 - heavy, and seldom wanted
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Mapping
-from importlib.metadata import version
 
 from writ_audit.config import Config
 from writ_audit.following import Follower
@@ -19,6 +18,7 @@ from writ_contracts import subjects
 from writ_contracts.audit import AuditStanding
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
+from writ_contracts.version import VERSION
 from writ_contracts.wire import encode
 from writ_runtime.health import Check
 from writ_runtime.journal_notices import Notifier
@@ -48,7 +48,7 @@ class Audit:
         self._notifier = Notifier(subjects.NOTICE_AUDIT)
         permission = Permission(bus, config.policy_key, self._notifier.tell)
         reading = Reading(bus.journal, self._index, self._follower, permission)
-        self._service = service(version("writ-audit"), reading, Observer(Log("writ.audit"), measured))
+        self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))
 

@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
 
 from writ_bus.port import Bus, Service, Serving
 from writ_contracts import subjects
 from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
+from writ_contracts.version import VERSION
 from writ_policy.analysis_process.pool import Workbench
 from writ_policy.config import Config
 from writ_policy.decisions.readiness import Judging
@@ -78,7 +78,7 @@ class PolicyService:
         asked = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
         return Service(
             name="policy",
-            version=version("writ-policy"),
+            version=VERSION,
             description="What may happen: decisions, grants for claims, and questions about the policy.",
             endpoints=[*handlers.endpoints(), scans.endpoint(), *asked],
         )

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from importlib.metadata import version
 
 from writ_agent.backends.port import Backend, Found, Visits, cannot_visit
 from writ_agent.reporting.receipts import Identity
@@ -11,6 +10,7 @@ from writ_contracts.backends import Step, Visit
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_contracts.operations import offers
+from writ_contracts.version import VERSION
 from writ_runtime.logs import Log
 
 _log = Log("writ.agent")
@@ -47,7 +47,7 @@ def visit(trust: Trust, identity: Identity, target: Target, found: tuple[Found, 
         target=target.id,
         pool=identity.pool,
         instance=identity.instance,
-        agent_version=version("writ-agent"),
+        agent_version=VERSION,
         steps=[Step(name="agent", well=True, detail=identity.instance), *seen.steps],
         code=seen.code,
         message=seen.message[:1000],

@@ -19,6 +19,7 @@ from writ_installation.administration.principals import ADMITTED_WITHIN, admitte
 from writ_installation.files import tokens
 from writ_installation.nats.urls import checked_servers
 from writ_installation.status.server_url import public_url
+from writ_trust import enrolment_tickets
 
 LONGEST = 7 * 86400.0
 KEPT = 7 * 86400.0
@@ -53,7 +54,7 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
         raise Invalid("where does that host reach NATS? --url nats://HOST:PORT")
     tokens.drop(home, [one for one in tokens.known(home) if one.until < now - KEPT])
     made, text = tokens.make(home, pool, where, now + span)
-    if await admitted(home, f"enrol-{made.id}", tokens.read_ticket(text).key.seed) is False:
+    if await admitted(home, f"enrol-{made.id}", enrolment_tickets.read_ticket(text).key.seed) is False:
         tokens.drop(home, [made])
         raise TimedOut(f"NATS did not let a new token in within {ADMITTED_WITHIN:g} s: is the keeper running?")
     if settings.screen.json:
@@ -124,7 +125,7 @@ async def enrol(settings: Settings, folder: Path, token_file: Path | None) -> in
     The token is asked for, never given as an argument, where everybody on the host could read it. The private key stays
     here. With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too.
     """
-    ticket = tokens.read_ticket(_token_text(token_file))
+    ticket = enrolment_tickets.read_ticket(_token_text(token_file))
     joined = await enrol_here(ticket, folder, tls_of(os.environ), _tls_files())
     if settings.screen.json:
         settings.screen.data(joined)

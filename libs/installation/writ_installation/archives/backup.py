@@ -19,7 +19,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from writ_bus.nats import snapshots
 from writ_bus.nats.bus import NatsBus
+from writ_bus.nats.snapshots import StreamInfo
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_contracts.restored import FILE, Restored
@@ -29,8 +31,6 @@ from writ_installation.files.home import Home
 from writ_installation.files.lock import held, holder
 from writ_installation.nats.server import LOOPBACK, Address, BundledServer, free_port
 from writ_installation.processes.report import read_report
-from writ_nats_server import snapshots
-from writ_nats_server.snapshots import StreamInfo
 from writ_proof.bundles import MANIFEST, Bundle, BundleWriter, Damaged, Member
 
 FORMAT = "writ.backup.v1"

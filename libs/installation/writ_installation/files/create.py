@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from writ_contracts.errors import ConfigError
-from writ_documents import yaml_file
+from writ_documents import atomic_files, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import list_edits
@@ -49,7 +49,7 @@ def make_files(home: Home, machine: Machine | None = None) -> None:
     if not home.params_key.exists():
         write_atomically(home.params_key, secrets.token_hex(32).encode() + b"\n")
     if not home.policy.exists():
-        list_edits.save(home.policy, default_policy())
+        atomic_files.save(home.policy, default_policy())
     if not home.inventory.exists():
         home.sandbox.mkdir(mode=0o700, exist_ok=True)
         first = machine or Machine(name=host_token(), folder=home.sandbox)
@@ -67,7 +67,7 @@ def write_public(home: Home) -> None:
     """The public halves of the services' keys, for who may not read the private ones."""
     wanted = (PUBLIC_HEAD + yaml_file.dump({name: home.key(name).public for name in SERVICES})).encode()
     if not home.public_file.exists() or home.public_file.read_bytes() != wanted:
-        list_edits.save(home.public_file, wanted)
+        atomic_files.save(home.public_file, wanted)
 
 
 INVENTORY_HEAD = "# What Writ may act on. Read again whenever it changes.\n"

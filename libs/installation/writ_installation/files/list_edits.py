@@ -6,7 +6,6 @@ Writers take a lock of their own, so that two `writ principal add` at once both 
 import fcntl
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from writ_contracts.errors import ConfigError, Conflict
 from writ_documents import yaml_file
-from writ_documents.atomic_files import create_atomically, write_atomically
+from writ_documents.atomic_files import save
 
 _item = re.compile(r"^( *)- ", re.MULTILINE)
 
@@ -22,23 +21,6 @@ _item = re.compile(r"^( *)- ", re.MULTILINE)
 def write(path: Path, head: str, data: Mapping[str, Any]) -> None:
     """A new file, its comment first."""
     save(path, (head + yaml_file.dump(data)).encode())
-
-
-def save(path: Path, data: bytes) -> None:
-    """A file for its owner alone; in a folder that a group shares (set-group-ID), for that group to read too.
-
-    So never a private key: `write_atomically`, or `create_atomically`.
-    """
-    write_atomically(path, data, _mode(path))
-
-
-def create(path: Path, data: bytes) -> None:
-    """As `save`, but of many who do it at once one does: FileExistsError where there is one already."""
-    create_atomically(path, data, _mode(path))
-
-
-def _mode(path: Path) -> int:
-    return 0o640 if path.parent.stat().st_mode & stat.S_ISGID else 0o600
 
 
 def append(path: Path, section: str, entry: Mapping[str, Any], *, unique: str) -> None:

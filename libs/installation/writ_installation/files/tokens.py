@@ -14,8 +14,8 @@ from writ_contracts.enrolment import TokenId
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import PoolId, PublicKey, encode_id
 from writ_contracts.wire import decode, encode
+from writ_documents import atomic_files
 from writ_documents.atomic_files import sync_folder
-from writ_installation.files import list_edits
 from writ_installation.files.home import Home
 from writ_trust.enrolment_tickets import HEAD, LARGEST, Ticket
 from writ_trust.keys import Key, generate_seed
@@ -36,7 +36,7 @@ def make(home: Home, pool: str, url: str, until: float) -> tuple[Token, str]:
     token = Token(id=number, key=Key(seed).public, pool=pool, until=until)
     ticket = Ticket(token=number, seed=seed.decode(), pool=pool, url=url, policy_key=home.public("policy"))
     home.tokens.mkdir(mode=0o700, exist_ok=True)
-    list_edits.save(home.tokens / f"{number}.json", encode(token))
+    atomic_files.save(home.tokens / f"{number}.json", encode(token))
     return token, HEAD + base64.urlsafe_b64encode(encode(ticket)).decode().rstrip("=")
 
 
@@ -83,7 +83,7 @@ def use(home: Home, token: Token, key: str) -> None:
         home.enrolled.mkdir(mode=0o700, exist_ok=True)
         sync_folder(home.enrolled.parent)
     try:
-        list_edits.create(home.enrolled / token.id, key.encode())
+        atomic_files.create(home.enrolled / token.id, key.encode())
     except FileExistsError:
         if used_for(home, token.id) != key:
             raise Denied("this token was used already") from None
@@ -92,7 +92,7 @@ def use(home: Home, token: Token, key: str) -> None:
 
 def done(home: Home, token: Token, key: str) -> None:
     """This key, for which it was used up, is let in."""
-    list_edits.save(home.enrolled / token.id, f"{key}\n".encode())
+    atomic_files.save(home.enrolled / token.id, f"{key}\n".encode())
 
 
 def drop(home: Home, tokens: list[Token]) -> None:

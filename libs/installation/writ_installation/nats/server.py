@@ -21,8 +21,9 @@ from writ_bus.nats.connection import Options, TlsOptions
 from writ_contracts.errors import ConfigError
 from writ_contracts.inventory import SCANNER
 from writ_contracts.subjects import inbox_prefix
+from writ_documents import atomic_files
 from writ_documents.readers import read_agents, read_principals
-from writ_installation.files import list_edits, tokens
+from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.files.lock import turn
 from writ_installation.files.site import Site
@@ -124,7 +125,7 @@ def sizes(home: Home, replicas: int = 1) -> Sizes:
         scans=max(min(64 * MEGABYTE, free // 128), 8 * MEGABYTE),
         replicas=replicas,
     )
-    list_edits.save(path, msgspec.json.format(msgspec.json.encode(chosen)))
+    atomic_files.save(path, msgspec.json.format(msgspec.json.encode(chosen)))
     return chosen
 
 
@@ -185,7 +186,7 @@ class BundledServer:
     async def _spawn(self) -> None:
         address, wanted = self.address, configuration(self._home, self.address)
         leaf = listener(self._home)
-        list_edits.save(self._home.server_config, wanted.encode())
+        atomic_files.save(self._home.server_config, wanted.encode())
         put_aside(self.log)
         self._server = await ServerProcess.start(
             self._home.server_config,
@@ -208,7 +209,7 @@ class BundledServer:
         if self._server is not None and self.pid is not None:  # else it reads its new file when it is started again
             if (leaf := listener(self._home)) != self._leaf:
                 await asyncio.to_thread(check_place, leaf, self._leaf)
-            list_edits.save(self._home.server_config, wanted.encode())
+            atomic_files.save(self._home.server_config, wanted.encode())
             if leaf == self._leaf:
                 await self._server.reload()
                 self._loaded = wanted

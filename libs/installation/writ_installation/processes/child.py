@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 def tie(slack: int = 0) -> list[str]:
     """What makes a command die with this process; `slack`: by how many nanoseconds its timers may be late."""
-    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("tied.py")), str(os.getpid()), str(slack)]
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("parent_death.py")), str(os.getpid()), str(slack)]
 
 
 class Child:

@@ -47,7 +47,19 @@ class Table(Struct, frozen=True, kw_only=True):
 
 _OURS = ("WRIT_", "SYSTEMMANAGER_", "LC_", "OTEL_")
 _NEEDED = frozenset(
-    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+    {
+        "PATH",
+        "PYTHONPATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "LANG",
+        "TZ",
+        "TMPDIR",
+        "LD_LIBRARY_PATH",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    }
     | {"GOMAXPROCS", "GOMEMLIMIT"}
 )
 

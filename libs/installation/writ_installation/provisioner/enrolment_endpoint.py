@@ -2,11 +2,11 @@
 
 import asyncio
 from functools import partial
-from importlib.metadata import version
 
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.connection import TlsOptions
 from writ_contracts import subjects
+from writ_contracts.version import VERSION
 from writ_installation.files.home import Home
 from writ_installation.nats.server import options_of
 from writ_installation.provisioner.enrolments import Enrolments, finish
@@ -33,7 +33,7 @@ class Door:
         bus = await connect(options_of(self._home, "keeper", url, self._tls))
         try:
             enrolments = Enrolments(self._home, self._notifier.tell, partial(self._notifier.record, bus))
-            await bus.serve(enrolments.service(version("writ-client")))
+            await bus.serve(enrolments.service(VERSION))
         except BaseException:
             await bus.close()
             raise

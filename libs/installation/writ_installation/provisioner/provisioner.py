@@ -12,8 +12,9 @@ from writ_bus.nats.bus import connect
 from writ_bus.nats.connection import TlsOptions
 from writ_bus.nats.monitoring import reload_all
 from writ_contracts.errors import ConfigError
+from writ_documents import atomic_files
 from writ_documents.readers import read_agents
-from writ_installation.files import list_edits, tokens
+from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.nats.server import address_of, configuration, make_streams, options_of
 from writ_installation.provisioner.enrolment_endpoint import Door
@@ -101,5 +102,5 @@ def _write(home: Home) -> bool:
     wanted = configuration(home, address_of(home.site)).encode()
     if home.server_config.exists() and home.server_config.read_bytes() == wanted:
         return False
-    list_edits.save(home.server_config, wanted)
+    atomic_files.save(home.server_config, wanted)
     return True

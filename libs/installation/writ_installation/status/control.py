@@ -194,7 +194,7 @@ async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN
     with log.open("ab") as output:
         before = output.tell()
         process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
-            [*MODULE, "writ_client", "up", *arguments],
+            [*MODULE, "writ_cli", "up", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

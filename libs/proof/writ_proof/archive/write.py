@@ -1,10 +1,10 @@
 """A range of the journal written to an archive, its signatures checked on the way."""
 
 from collections.abc import Collection
+from typing import Protocol
 
 from msgspec import Struct
 
-from writ_bus.port import Stored
 from writ_contracts import subjects
 from writ_contracts.carried import origin
 from writ_contracts.errors import Conflict
@@ -13,6 +13,13 @@ from writ_proof.archive.format import FORMAT, SEGMENT_EVENTS, Manifest, Segment,
 from writ_proof.archive.signatures import Signatures
 from writ_proof.bundles import MANIFEST, BundleWriter
 from writ_trust.digests import of_all
+
+
+class StoredEvents(Protocol):
+    """The stream that is archived."""
+
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        """Return the events under `filter` with a sequence above `after`, in order, at most `limit` of them."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -32,7 +39,7 @@ class Made(Struct, frozen=True, kw_only=True):
     checked: Signatures
 
 
-async def write(journal: Stored, writer: BundleWriter, plan: Plan, policy_keys: Collection[str]) -> Made:
+async def write(journal: StoredEvents, writer: BundleWriter, plan: Plan, policy_keys: Collection[str]) -> Made:
     """All of the range, and the manifest. Raises Conflict where an event of it is missing."""
     signatures, segments, size = Signatures(policy_keys), list[Segment](), 0
     for first in range(plan.first, plan.last + 1, SEGMENT_EVENTS):
@@ -55,7 +62,7 @@ async def write(journal: Stored, writer: BundleWriter, plan: Plan, policy_keys: 
     return Made(manifest=manifest, bytes=size, checked=signatures)
 
 
-async def _read(journal: Stored, first: int, last: int) -> list[Record]:
+async def _read(journal: StoredEvents, first: int, last: int) -> list[Record]:
     events = await journal.read(subjects.JOURNAL, after=first - 1, limit=last - first + 1)
     if [event.sequence for event in events] != list(range(first, last + 1)):
         raise Conflict(f"the journal does not have all events from {first} to {last}")
@@ -78,7 +85,7 @@ def _write_segment(writer: BundleWriter, events: list[Record], signatures: Signa
     )
 
 
-async def control_digest(journal: Stored, last: int) -> str:
+async def control_digest(journal: StoredEvents, last: int) -> str:
     """Of all control events that were stored up to `last`, where each was first, in that order."""
     found = {origin(one.headers, one.sequence): one.data for one in await journal.read(subjects.CONTROL)}
     return of_all(data for at, data in sorted(found.items()) if at <= last)

@@ -1,1 +1,21 @@
-"""An example plugin: operations, handlers and an evaluator for tests."""
+"""An example plugin: operations, handlers and an evaluator for tests.
+
+It is not installed. `libs/testing/plugin` holds its metadata, and whoever has that folder on PYTHONPATH has the plugin.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import writ_testing
+
+METADATA = Path(writ_testing.__file__).parents[1] / "plugin"
+
+
+def enable() -> None:
+    """Make the plugin known to this process and to those that it starts."""
+    folder = str(METADATA)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    others = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and each != folder]
+    os.environ["PYTHONPATH"] = os.pathsep.join([folder, *others])
