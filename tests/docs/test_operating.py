@@ -1,4 +1,4 @@
-"""docs/operating.md and docs/plugins.md say what the code does: metrics, exit statuses, and the example's own lines."""
+"""docs/operating/ and docs/plugins.md agree with the code: metrics, exit statuses, codes, and the example's own lines."""
 
 import re
 from pathlib import Path
@@ -9,17 +9,29 @@ from writ_cli.exit_status import Exit
 from writ_contracts.errors import CODES
 
 ROOT = Path(__file__).parents[2]
-OPERATING = (ROOT / "docs/operating.md").read_text()
+OPERATING = ROOT / "docs/operating"
+LONGEST_PAGE = 100
 PLUGINS = (ROOT / "docs/plugins.md").read_text()
 
 
-def section(title: str) -> str:
-    return OPERATING.split(f"\n## {title}\n")[1].split("\n## ")[0]
+def section(page: str, title: str) -> str:
+    return (OPERATING / page).read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_operating_index_lists_every_page() -> None:
+    index = (OPERATING / "README.md").read_text()
+    pages = {path.name for path in OPERATING.glob("*.md")} - {"README.md"}
+    assert {name for name in pages if f"({name})" not in index} == set()
+
+
+def test_operating_pages_are_short() -> None:
+    lengths = {path.name: len(path.read_text().splitlines()) for path in OPERATING.glob("*.md")}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_PAGE} == {}
 
 
 def test_the_metrics_to_look_at_are_those_of_the_services_that_are_named() -> None:
     made = {service: {one.name for one in metrics.families} for service, metrics in registries().items()}
-    rows = re.findall(r"^\| (`writ_.*?) \| (.*?) \|", section("Health"), re.MULTILINE)
+    rows = re.findall(r"^\| (`writ_.*?) \| (.*?) \|", section("health.md", "Metrics"), re.MULTILINE)
     assert rows
     for names, services in rows:
         of = set().union(*(made[one] for one in (made if services == "all" else services.split(", "))))
@@ -27,13 +39,16 @@ def test_the_metrics_to_look_at_are_those_of_the_services_that_are_named() -> No
 
 
 def test_every_exit_status_is_in_the_table_and_no_other() -> None:
-    told = {int(number) for number in re.findall(r"^\| (\d+) \|", section("Exit statuses"), re.MULTILINE)}
+    told = {int(number) for number in re.findall(r"^\| (\d+) \|", section("troubleshooting.md", "Exit statuses"), re.MULTILINE)}
     assert told == {int(status) for status in Exit}
 
 
 def test_the_codes_that_are_explained_exist() -> None:
-    words = set(re.findall(r"`([a-z_]+)`", section("When something is wrong").split("| a `security`")[0]))
-    assert words - {"expired", "unknown"} <= set(CODES)
+    table = (OPERATING / "troubleshooting.md").read_text().split("| a `security`")[0]
+    words = set(re.findall(r"^\| `([a-z_]+)`, `([a-z_]+)`|^\| `([a-z_]+)` \|", table, re.MULTILINE))
+    words = {word for row in words for word in row if word}
+    assert words
+    assert words - {"expired", "denied", "unknown"} <= set(CODES)
 
 
 def test_the_lines_of_the_plugin_example_are_those_of_the_test_plugin() -> None:

@@ -90,7 +90,7 @@ def pool_of(host: Host) -> str:
 
 
 def install_agent(writ: Writ, host: Host, scratch: Path) -> None:
-    """As docs/operating.md says; returns when the agent is heard of."""
+    """As docs/operating/add-and-remove.md says; returns when the agent is heard of."""
     install(host, scratch, wheels.AGENT)
     unit, pool = "writ-agent-local@.service", pool_of(host)
     host.write(f"/etc/systemd/system/{unit}", (UNITS / unit).read_text())

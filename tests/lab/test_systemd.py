@@ -21,7 +21,7 @@ from writ_testing.eventually import eventually
 from writ_testing.installations.trace_comparison import in_the_demo, same_part
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
-OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+BACKUP = (Path(__file__).parents[2] / "docs/operating/backup-and-restore.md").read_text()
 ENDS_WITHIN = 120.0
 EXPOSED = {**dict.fromkeys((*SERVICES, SSH_AGENT), 15), "writ-agent-local@x": 65}
 """How exposed systemd-analyze may find each, in tenths of 10."""
@@ -82,7 +82,7 @@ def test_an_agent_over_ssh_goes_to_its_host_and_reads_its_own_keys_and_nothing_o
 
 
 def test_a_copy_by_the_text_has_all_of_it_and_one_goes_back_to_it(site: Site) -> None:
-    copy, back = (block for block in blocks(OPERATING) if any("/root/writ-copy.tgz" in line for line in block))
+    copy, back = (block for block in blocks(BACKUP) if any("/root/writ-copy.tgz" in line for line in block))
     done = site.run("network_status", target=TARGET)
     site.json("agent", "token", site.pool)
     stop, *rest = copy
