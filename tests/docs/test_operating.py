@@ -55,12 +55,12 @@ def test_the_lines_of_the_plugin_example_are_those_of_the_test_plugin() -> None:
     sources = [
         (ROOT / "libs/testing" / name).read_text()
         for name in (
-            "pyproject.toml",
+            "plugin/writ_example_plugin-0.1.0.dist-info/entry_points.txt",
             "writ_testing/plugin/operations.py",
             "writ_testing/plugin/handlers.py",
             "writ_testing/plugin/evaluators.py",
         )
     ]
-    blocks = re.findall(r"^```(?:python|toml|text)\n(.*?)^```$", PLUGINS, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(?:python|ini|text)\n(.*?)^```$", PLUGINS, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 5
     assert [block for block in blocks if not any(block in source for source in sources)] == []
