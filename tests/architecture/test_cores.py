@@ -1,6 +1,7 @@
 """Cores are plain functions over frozen data: no I/O, clock, environment, randomness or logging."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,18 @@ CORES = (
     "libs/trust/writ_trust",
     "libs/rules/writ_rules/engine",
     "libs/rules/writ_rules/analysis",
+    "libs/agent/writ_agent/verification.py",
+    "libs/hostops/writ_hostops/systemd/judgement.py",
+    "libs/runtime/writ_runtime/buckets.py",
+    "services/audit/writ_audit/projection.py",
+    "services/executor/writ_executor/admission/refusal_counts.py",
+    "services/executor/writ_executor/requests/views.py",
+    "services/executor/writ_executor/steps/overdue.py",
+    "services/policy/writ_policy/decisions/rulings.py",
+    "services/policy/writ_policy/versions/proofs.py",
 )
+"""Folders and single modules."""
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 NO_IMPORT = {
     "asyncio",
     "http",
@@ -38,14 +50,25 @@ NO_ATTRIBUTE = {"datetime.now", "datetime.utcnow", "date.today", "os.environ", "
 
 
 def modules() -> list[Path]:
-    return [path for core in CORES for path in sorted((ROOT / core).rglob("*.py"))]
+    return [path for core in CORES for path in _modules_of(ROOT / core)]
+
+
+def _modules_of(place: Path) -> list[Path]:
+    return [place] if place.is_file() else sorted(place.rglob("*.py"))
 
 
 every_core_module = pytest.mark.parametrize("path", modules(), ids=shown)
 
 
 def test_the_cores_are_where_they_are_looked_for() -> None:
-    assert [core for core in CORES if not any((ROOT / core).rglob("*.py"))] == []
+    assert [core for core in CORES if not _modules_of(ROOT / core)] == []
+
+
+def test_cores_of_the_architecture_page_are_checked() -> None:
+    named = re.findall(r"^- `(writ_[\w.]+)\.\w+`: ", ARCHITECTURE, re.MULTILINE)
+    assert len(named) >= 4
+    checked = {shown(path).split("/", 2)[2].removesuffix(".py").replace("/", ".") for path in modules()}
+    assert set(named) <= checked
 
 
 @every_core_module

@@ -1,6 +1,6 @@
-"""A trace for people: each operation with its events, when, how long after the request, and what was signed by whom.
+"""Prints a trace for people: each operation with its events, their times, and who signed what.
 
-Signatures are shown, not checked: checking the record is `writ audit verify`'s affair.
+Shows signatures and does not verify them. `writ journal verify` verifies those of an archive.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""A request comes in: understand it, have it decided, record it, hand it on. Read `_answer` from top to bottom.
+"""A request comes in: understand it, have it decided, record it, hand it on. Read `Intake.answer` from top to bottom.
 
 Whatever is wrong with it, its sender gets one clear answer and the journal an event; a request that could not be
 recorded was not accepted.
