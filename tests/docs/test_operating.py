@@ -1,4 +1,4 @@
-"""docs/operating/ and docs/plugins.md agree with the code: metrics, exit statuses, codes, and the example's own lines."""
+"""docs/operating/ and docs/plugins.md agree with the code: metrics, exit statuses, codes, lines of the example."""
 
 import re
 from pathlib import Path
@@ -39,7 +39,10 @@ def test_the_metrics_to_look_at_are_those_of_the_services_that_are_named() -> No
 
 
 def test_every_exit_status_is_in_the_table_and_no_other() -> None:
-    told = {int(number) for number in re.findall(r"^\| (\d+) \|", section("troubleshooting.md", "Exit statuses"), re.MULTILINE)}
+    told = {
+        int(number)
+        for number in re.findall(r"^\| (\d+) \|", section("troubleshooting.md", "Exit statuses"), re.MULTILINE)
+    }
     assert told == {int(status) for status in Exit}
 
 
