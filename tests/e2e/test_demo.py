@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,17 @@ import pytest
 
 from writ_testing.search import cmdline, environ, pids
 
+README = Path(__file__).parents[2] / "README.md"
+VARYING = (
+    (r"\b[0-9a-f]{64}\b", r"[0-9a-f]{64}"),
+    (r"\b[a-z2-7]{26}\b", r"[a-z2-7]{26}"),
+    (r"\bU[A-Z2-7]{11}…", r"U[A-Z2-7]{55}"),
+    (r"process\\ \d+", r"process \d+"),
+    (r"[\d\\.]+\\ m?s\b", r"[\d.]+ m?s"),
+    (r"local\\-\w+\\ +(\\ )*", r"local-\S+ +"),
+    (r"…", r".*"),
+)
+"""What differs from run to run, in an escaped line, and what stands for it."""
 PROMISED = (
     "allow",
     "digest_before",
@@ -33,6 +45,21 @@ async def test_the_demonstration_goes_as_it_says_and_leaves_nothing_running(tmp_
     assert [word for word in PROMISED if word not in out.decode()] == []
     assert list(tmp_path.iterdir()) == []
     assert running_in(tmp_path) == []
+    assert [line for line in shown_in_readme() if not expected(line).search(out.decode())] == []
+
+
+def shown_in_readme() -> list[str]:
+    """Return the lines of output that the README shows."""
+    block = README.read_text().split("$ make demo\n")[1].split("```")[0]
+    return [line for line in block.splitlines() if line.strip(" …")]
+
+
+def expected(line: str) -> re.Pattern[str]:
+    """Return what a line of the README matches in any run: ids, digests, keys, times and the host's name differ."""
+    pattern = re.escape(line)
+    for varying, found in VARYING:
+        pattern = re.sub(varying, lambda _, found=found: found, pattern)
+    return re.compile(f"^{pattern}$", re.MULTILINE)
 
 
 def running_in(folder: Path) -> list[int]:
