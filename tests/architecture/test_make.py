@@ -15,10 +15,10 @@ CLEAN = ("ruff check", "ruff format --check", "mypy", "lint-imports", "generate_
 SKIPS = re.compile(r"\b(pytest\.skip|mark\.skip|skipif|importorskip|mark\.xfail|pytest\.xfail)\b")
 
 SKIPPED_ELSEWHERE = {
-    "tests/client/test_founding.py": "where one isn't root, who alone can give a folder away; .ci/run is",
-    "tests/client/test_initial.py": "where one isn't root, who alone can give files away; .ci/run is",
+    "tests/installation/test_founding.py": "where one isn't root, who alone can give a folder away; .ci/run is",
+    "tests/installation/test_initial.py": "where one isn't root, who alone can give files away; .ci/run is",
     "tests/e2e/test_versions.py": "in a clone without its history, which has no version before this one",
-    "tests/runtime/test_files.py": "where one isn't root, who alone can give files away; .ci/run is",
+    "tests/documents/test_readers.py": "where one isn't root, who alone can give files away; .ci/run is",
     "tests/runtime/test_metrics.py": "where there is no Linux",
 }
 

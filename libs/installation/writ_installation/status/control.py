@@ -18,10 +18,10 @@ from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.nats.server import options_of
+from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import probe, read_run_file
 from writ_installation.processes.report import HouseReport, ProcessReport, read_report
-from writ_installation.processes.services import MODULE
 from writ_installation.status.foreign_processes import Place, asked, places
 from writ_installation.status.server_url import running_url
 

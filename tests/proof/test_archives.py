@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from msgspec import json, structs
-from tests.client.archives import MALLORY, OPERATIONS, POLICY, append, events_of, id_of, journal_of, make, seal
 from tests.contracts.messages import sample
+from tests.proof.archives import MALLORY, OPERATIONS, POLICY, append, events_of, id_of, journal_of, make, seal
 
 from writ_contracts import journal
 from writ_contracts.decisions import Decision

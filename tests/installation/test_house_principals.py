@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.client.houses import WITHIN, start, up
+from tests.installation.houses import WITHIN, start, up
 
 from writ_bus.errors import Forbidden
 from writ_client.context import Context, open_bus

@@ -6,18 +6,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.client.commands import Command
+from tests.cli.commands import Command
 from tests.client.scripted_executor import ScriptedExecutor
 
 from writ_bus.nats.bus import NatsBus
 from writ_cli.main import cli
 from writ_testing.peers.nats_server import WritServer, writ_server
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever process is asked how it is may take its time."""
-    monkeypatch.setattr("writ_installation.processes.readiness.PROBE_SECONDS", 10.0)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tests.client.commands import Command
+from tests.cli.commands import Command
 from tests.client.scripted_executor import ScriptedExecutor
 
 from writ_cli.main import cli

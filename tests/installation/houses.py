@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.client import standin
+from tests.installation import standin
 
 from writ_installation.files.home import Home, host_token
 from writ_installation.processes.report import HouseReport, read_report

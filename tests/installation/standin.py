@@ -18,6 +18,7 @@ import msgspec
 from writ_cli.main import refuse
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
+from writ_installation.processes.agent_kinds import AgentKind
 from writ_installation.processes.services import Table
 from writ_installation.supervisor.supervisor import House, Options
 from writ_runtime.health import Health, listening
@@ -57,8 +58,8 @@ async def _sulking() -> str | None:
 def table() -> Table:
     """Every service a stand-in."""
     command = (sys.executable, __file__, "service")
-    kinds = {kind: (*command, kind) for kind in ("policy", "executor", "audit", "agent")}
-    return Table(**kinds)
+    services = {kind: (*command, kind) for kind in ("policy", "executor", "audit")}
+    return Table(**services, agents={"local": AgentKind(argv=(*command, "agent"))})
 
 
 async def house(home: Path, options: Options) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.client.commands import Command
+from tests.cli.commands import Command
 from tests.client.scripted_executor import DENIED, ScriptedExecutor
 
 from writ_cli.main import cli

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.client.houses import AGENT, WITHIN, start, up
+from tests.installation.houses import AGENT, WITHIN, start, up
 
 from writ_client.context import Context, open_bus
 from writ_contracts.errors import Invalid, TimedOut, Unreachable

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.client import standin
+from tests.installation import standin
 
 from writ_installation.files.home import Home
 from writ_installation.processes.child import Child, tie

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.client.houses import WITHIN, start
+from tests.installation.houses import WITHIN, start
 
 from writ_client.client import Writ
 from writ_installation.files.home import Home, host_token

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.client.commands import Command
+from tests.cli.commands import Command
 
 from writ_bus.errors import Forbidden, TimedOut
 from writ_bus.nats.connection import TlsOptions
