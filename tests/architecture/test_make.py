@@ -11,7 +11,7 @@ from writ_testing.peers import programs
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 CI = (ROOT / ".ci/run").read_text()
-CLEAN = ("ruff check", "ruff format --check", "mypy", "lint-imports", "generate_docs --check")
+CLEAN = ("ruff check", "ruff format --check", "mypy", "lint-imports", "docs.generate.__main__ --check")
 SKIPS = re.compile(r"\b(pytest\.skip|mark\.skip|skipif|importorskip|mark\.xfail|pytest\.xfail)\b")
 
 SKIPPED_ELSEWHERE = {
