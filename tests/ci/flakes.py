@@ -1,7 +1,7 @@
 """Decide what a failed test means in continuous integration: broken, or flaky. No I/O.
 
 A test that fails is run once more, alone. If it passes then it is flaky: it is listed, and the run goes on. The run
-fails if a test fails twice, if more than three are flaky, if one is flaky that was listed before (tests/flaky.toml), and
+fails if a test fails twice, if more than three are flaky, if a flaky one was listed before (tests/flaky.toml), and
 if pytest itself did not get to the end (a worker crashed, a file could not be collected).
 """
 
