@@ -1,6 +1,11 @@
 """What failed tests mean for a run of continuous integration."""
 
+import tomllib
+from pathlib import Path
+
 from tests.ci.flakes import Failure, Record, Trouble, Verdict, judge, reasons, summary, troubles
+
+ROOT = Path(__file__).parents[2]
 
 
 def failure(test: str, when: str = "call", cause: str = "f.py:1: no", text: str = "the traceback") -> Failure:
@@ -82,3 +87,10 @@ def test_shared_fixture_that_fails_once_is_one_trouble() -> None:
 
 def test_test_that_fails_and_cannot_be_torn_down_is_one_trouble() -> None:
     assert len(troubles([failure("t.py::a", "call", "this"), failure("t.py::a", "teardown", "that")])) == 1
+
+
+def test_listed_test_exists() -> None:
+    for test, why in tomllib.loads((ROOT / "tests/flaky.toml").read_text()).items():
+        file, _, name = test.partition("::")
+        assert f"def {name.rpartition('::')[2].partition('[')[0]}(" in (ROOT / file).read_text(), test
+        assert why, test
