@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.agent_ssh.house import POOL, House, ssh_house
+from writ_testing.exhaustive import some
 
 from writ_contracts.agents import AskLook, Receipt
 from writ_testing.eventually import eventually
@@ -31,7 +32,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
-@pytest.mark.parametrize(("moment", "outcome"), MOMENTS.items())
+@pytest.mark.parametrize(
+    ("moment", "outcome"), some(MOMENTS.items(), ("ssh.connected", "failed"), ("agent.ran", "succeeded"))
+)
 async def test_killed_at(moment: str, outcome: str, house: House, tmp_path: Path) -> None:
     operation_id, receipt = await killed(house, tmp_path, moment)
     assert receipt.outcome == outcome

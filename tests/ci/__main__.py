@@ -105,7 +105,7 @@ class Runner:
 
 
 def share_arguments(path: Path) -> str:
-    """Return pytest's arguments for a share. Without `=` pytest takes the file for tests, and its folder for the root."""
+    """Return pytest's arguments for a share. Without `=` pytest takes the file for tests, its folder for the root."""
     return (
         f"-m 'exhaustive and not lab' -n auto --dist loadfile --no-loadscope-reorder -p tests.ci.share --share={path}"
     )

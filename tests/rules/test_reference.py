@@ -10,6 +10,7 @@ import pytest
 from tests.rules import generate, reference
 from tests.rules.deciding import Data, compiled, plain, ruling
 from tests.rules.small_world import INVENTORY, PRINCIPALS
+from writ_testing.exhaustive import some
 
 QUESTIONS = 20
 POLICIES = 1000
@@ -47,7 +48,7 @@ def cases(seed: int, questions: int = QUESTIONS) -> Iterator[tuple[Data, Data, D
         yield file, asked, facts, reference.answer(files, asked, facts), plain(ruling(policy, asked, facts))
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", some(range(PARTS), 0))
 def test_engine_and_reference_agree(part: int) -> None:
     met = Counter[str]()
     for seed in range(part * POLICIES // PARTS, (part + 1) * POLICIES // PARTS):
