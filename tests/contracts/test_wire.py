@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 from tests.contracts.messages import file_name, messages, sample
@@ -26,6 +26,7 @@ values = st.recursive(
 
 @pytest.mark.parametrize("kind", messages(), ids=file_name)
 @pytest.mark.parametrize("content_type", [JSON, MSGPACK])
+@settings(max_examples=15)  # of each kind of message and format: 4,000 in all
 @given(data=st.one_of(st.binary(max_size=200), values.map(lambda value: json.dumps(value).encode())))
 def test_raw_bytes_raise_nothing_but_invalid(kind: Any, content_type: str, data: bytes) -> None:
     try:
