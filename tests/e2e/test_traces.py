@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from msgspec import json
 from tests.runtime.collector import Collector, Seen, collecting
+from writ_testing.exhaustive import some
 
 from writ_client.client import Writ
 from writ_testing.eventually import eventually
@@ -153,7 +154,7 @@ async def test_no_secret_is_in_any_span(house: RunningHouse, collector: Collecto
     assert CANARY.encode() not in collector.raw
 
 
-@pytest.mark.parametrize("trouble", ["deaf", "gone"])
+@pytest.mark.parametrize("trouble", some(["deaf", "gone"], "deaf"))
 async def test_a_collector_that_does_not_answer_disturbs_nothing(tmp_path: Path, trouble: str) -> None:
     async with collecting() as collector:
         collector.deaf = True
