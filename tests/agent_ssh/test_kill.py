@@ -53,6 +53,7 @@ async def test_killed_when_it_has_just_been_sent_the_host_knows_whether_it_came(
         assert receipt.outcome == ("succeeded" if house.effects() else "failed")
 
 
+@pytest.mark.exhaustive  # it runs for 20 s
 async def test_killed_while_it_runs_the_host_finishes_it_and_a_probe_tells(house: House) -> None:
     first = await house.agent()
     operation_id = await house.executor.dispatch("test_count", house.target(), path=str(house.counted), delay=20.0)
