@@ -33,6 +33,12 @@ def test_check_is_lint_format_types_layers_and_documents() -> None:
     assert [part for part in CLEAN if part not in recipe("check")] == []
 
 
+def test_make_test_leaves_out_what_make_test_full_and_make_lab_are_for() -> None:
+    assert '-m "not lab and not exhaustive" $(PYTEST_ARGS)' in recipe("test")
+    assert '-m "not lab" $(PYTEST_ARGS)' in recipe("test-full")
+    assert "-m lab $(LAB_ARGS)" in recipe("lab")
+
+
 @pytest.mark.parametrize("target", ["demo", "test", "test-full", "check", "lab", "bench", "bench-peers", "wheels"])
 def test_every_target_sets_itself_up(target: str) -> None:
     assert re.match(rf"{target}: setup\b", recipe(target))

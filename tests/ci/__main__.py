@@ -1,4 +1,4 @@
-"""`python -m tests.ci [test] [lab] [share]`: run the tests as continuous integration does, and decide (flakes.py).
+"""`python -m tests.ci STEP…` (test, lab, share): run the tests as continuous integration does, and decide (flakes.py).
 
 The steps are targets of make: `test`, `lab`, and of `test-full` a share, for as long as there is time (share.py).
 Exit status 0 if what flakes.py asks for holds, else 1.
@@ -149,9 +149,9 @@ def git(*arguments: str) -> str:
 
 
 def main() -> int:
-    """Take the steps that are named, or all of them."""
+    """Take the steps that are named."""
     parser = argparse.ArgumentParser(prog="python -m tests.ci")
-    parser.add_argument("steps", nargs="*", choices=STEPS, default=list(STEPS))
+    parser.add_argument("steps", nargs="+", choices=STEPS)
     parser.add_argument("--elapsed", type=float, default=0.0, help="seconds since the whole run began")
     parser.add_argument("--share-seconds", type=float, help="how long the share starts tests (else: what is left)")
     arguments = parser.parse_args()

@@ -11,6 +11,8 @@ def some(values: Iterable[Any], *representative: Any) -> list[Any]:
     every = list(values)
     if strangers := [one for one in representative if one not in every]:
         raise ValueError(f"not among the parameters: {strangers}")
+    if not representative:
+        raise ValueError("none is representative: mark the test itself")
     return [one if one in representative else _marked(one) for one in every]
 
 
