@@ -1,3 +1,4 @@
+# long: one subject, an archive and all that outlives it
 """The journal's way out, on the real server: full, refused, archived, work goes on, nothing of before runs again."""
 
 from collections import Counter
