@@ -18,6 +18,7 @@ WEB = Target(id="web-1", role="production", backend="local")
 DEV = Target(id="dev-1", role="development", backend="local")
 DOCKER = Target(id="docker-1", role="production", backend="docker")
 SCENE = Scene(catalogue=CATALOGUE, targets=(WEB, DEV, DOCKER), principals=(ALICE, BOB))
+SCENE_WITH_WRIT = Scene(catalogue=CATALOGUE, targets=(WEB, WRIT), principals=(ALICE, BOB))
 
 
 def about(*rules: dict[str, Any], moment: str | None = None, **wanted: Any) -> list[Access]:
@@ -114,3 +115,10 @@ def test_each_operation_has_a_request_whatever_its_fields_must_be_together(name:
     scene = Scene(catalogue=CATALOGUE, targets=(*targets, WRIT), principals=(ALICE,))
     found = allowed(made, scene, Wanted(operations=(name,), around=at(NOON)))
     assert {access.allowed for access in found.accesses} == {"always"}
+
+
+@pytest.mark.parametrize("name", [name for name, one in CATALOGUE.items() if one.control])
+def test_an_open_default_allows_no_control_operation(name: str) -> None:
+    made = policy(deny_by_default=False, require_approval_for_admin=False)
+    found = allowed(made, SCENE_WITH_WRIT, Wanted(operations=(name,), around=at(NOON)))
+    assert {access.allowed for access in found.accesses} == {"never"}

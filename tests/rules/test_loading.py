@@ -168,10 +168,15 @@ def test_an_operation_that_does_not_exist_is_named_with_the_nearest() -> None:
     ]
 
 
-def test_a_rule_under_a_role_that_leaves_it_out_is_refused() -> None:
-    one = "{name: a, operations: [service_stop], allowed: true, target_roles: [staging]}"
+@pytest.mark.parametrize("mode", ["strict", "permissive"])
+@pytest.mark.parametrize("roles", ["[staging]", "[production, staging]"])
+def test_a_rule_under_a_role_that_names_others_is_refused(mode: str, roles: str) -> None:
+    one = f"{{name: a, operations: [service_stop], allowed: true, target_roles: {roles}}}"
     text = f"policies: {{role_policies: {{production: [{one}]}}}}"
-    assert refused(text) == ["policy.yaml:1:108: leaves out 'production', under which the rule stands"]
+    assert refused(text, mode) == [
+        "policy.yaml:1:108: names staging: a rule under role_policies.production is about that role alone; "
+        "put it under global_policies, or leave out target_roles"
+    ]
 
 
 @pytest.mark.parametrize(

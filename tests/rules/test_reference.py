@@ -24,7 +24,7 @@ OFTEN = {
     "own": 30,
     "denied": 300,
     "rule_error": 150,
-    "facts_needed": 15,
+    "facts_needed": 10,
     "no_rule": 1000,
     "outside_gateway_limits": 3,
     "dry_run_disabled": 100,

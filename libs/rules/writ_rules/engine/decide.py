@@ -12,7 +12,7 @@ from writ_rules.engine.case import Case, Request
 from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.judge import NOWHERE, Judged, Place, judge
+from writ_rules.engine.judge import INHERITED, NOWHERE, Judged, Place, judge
 from writ_rules.engine.obligations import People as People
 from writ_rules.engine.rules import EMERGENCY, Rule
 from writ_rules.engine.ruling import STRICTNESS as STRICTNESS
@@ -21,7 +21,6 @@ from writ_rules.engine.ruling import stricter
 from writ_rules.engine.weigh import Considered, Weighing, set_aside
 
 BEHIND = "behind a gateway: "
-INHERITED = "role_policies.gateway, inherited"
 ASSUMED = "assumed"
 """The id of an emergency that the request says is in force, and nobody declared."""
 
@@ -44,7 +43,7 @@ def decide(
     try:
         filled = request.operation.check(first.effective)
     except Invalid as error:
-        reason = f"the defaults of {', '.join(first.rules)} break the operation's schema: {error}"
+        reason = f"with the defaults of the rules that match it breaks the operation's schema: {error}"
         return Ruling(
             effect="deny",
             code="rule_error",

@@ -170,7 +170,9 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     version: Annotated[Literal["v1", "v2"], Meta(description="label of the format")] = "v2"
     name: Annotated[Name, Meta(description="decisions name it")] = "unnamed"
     description: Text = ""
-    deny_by_default: Annotated[bool, Meta(description="false: what no rule covers is allowed")] = True
+    deny_by_default: Annotated[
+        bool, Meta(description="false: what no rule covers is allowed, control operations aside")
+    ] = True
     enable_dry_run: Annotated[bool, Meta(description="false: dry runs are refused")] = True
     require_approval_for_admin: Annotated[bool, Meta(description="risk admin needs an approval")] = True
     audit_all_operations: Annotated[bool, Meta(description="everything is recorded, whatever it says")] = True

@@ -18,6 +18,9 @@ from writ_rules.engine.rules import Rule
 
 MOST_SHORTLISTS = 4096
 UNASKED = object()
+INHERITED = "role_policies.gateway, inherited"
+"""The section of a gateway's rules where they bind a target behind it."""
+RESTRICTS = "restricts what other rules allow"
 
 
 class Group(Struct, frozen=True, eq=False, kw_only=True):
@@ -189,6 +192,8 @@ def nearest(judged: Iterable[Judged]) -> Judged | None:
 
 def told(rule: Rule, section: str, miss: Miss | None, note: str = "") -> TraceEntry:
     """What the trace says of a rule."""
+    if section == INHERITED and rule.effect != "deny":
+        note = f"{RESTRICTS}; {note}"[:120] if note else RESTRICTS
     if miss is None:
         return TraceEntry(rule=rule.name, section=section, effect=rule.effect, matched=True, note=note)
     return TraceEntry(

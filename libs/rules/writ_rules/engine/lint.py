@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from writ_rules.engine.checks import Check, Unanswerable, checks
+from writ_rules.engine.checks import Check, Unanswerable, checks, kind, whole
 from writ_rules.engine.findings import Finding, Keys, Severity
 from writ_rules.engine.format import AttributeConstraint, Constraint, Placed, PolicyFile, present
 from writ_rules.engine.listings import SOURCES
@@ -26,6 +26,13 @@ FITS = {
     "allowed_values": SCALARS,
     "denied_values": SCALARS,
 }
+OF_KIND = {"text": {"string"}, "number": {"int", "float"}, "truth value": {"bool"}}
+
+
+def suited(constraint: Constraint | AttributeConstraint, key: str) -> set[str]:
+    """The types that this key of the constraint can judge; of values those of their own kinds."""
+    values = present(getattr(constraint, key)) if key.endswith("_values") else []
+    return set[str]().union(*(OF_KIND[kind(value)] for value in values)) if values else set(FITS[key])
 
 
 def lint(file: PolicyFile, every: Iterable[Placed], verbs: Verbs) -> list[Finding]:
@@ -85,10 +92,14 @@ def _lists(placed: Placed, _: Verbs) -> Iterator[Finding]:
 
 
 def _own_role(placed: Placed, _: Verbs) -> Iterator[Finding]:
-    roles = placed.entry.target_roles
-    if placed.role is not None and roles is not None and placed.role not in roles:
-        keys = (*placed.keys, "target_roles")
-        yield Finding(Severity.LINT, keys, f"leaves out '{placed.role}', under which the rule stands")
+    """A rule under one role that names others would grant, or deny, where nobody looks for it."""
+    roles = present(placed.entry.target_roles)
+    if placed.role is None or not roles:
+        return
+    keys = (*placed.keys, "target_roles")
+    if foreign := sorted({*roles} - {placed.role}):
+        text = f"names {', '.join(foreign)}: a rule under role_policies.{placed.role} is about that role alone"
+        yield Finding(Severity.ERROR, keys, f"{text}; put it under global_policies, or leave out target_roles")
 
 
 def _approval(placed: Placed, _: Verbs) -> Iterator[Finding]:
@@ -121,8 +132,8 @@ def _attributes(placed: Placed, _: Verbs) -> Iterator[Finding]:
 
 def _excludes_all(wanted: AttributeConstraint) -> str:
     """Why no value of an attribute can be as wanted, besides the wrong way round of a range; empty if one can."""
-    named = [key for key, fits in FITS.items() if getattr(wanted, key) is not None and not fits >= SCALARS]
-    types = SCALARS.intersection(*(FITS[key] for key in named))
+    named = [key for key in FITS if getattr(wanted, key) is not None and not suited(wanted, key) >= SCALARS]
+    types = SCALARS.intersection(*(suited(wanted, key) for key in named))
     if wanted.type is not None:
         types &= {"int", "float"} if wanted.type == "float" else {wanted.type}
         named.insert(0, f"type {wanted.type}")
@@ -175,14 +186,27 @@ def _ranges(keys: Keys, constraint: Constraint | AttributeConstraint) -> Iterato
 
 def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
     types, what = verb.types[name], f"{verb.operation.name}.{name}"
-    for key, fits in FITS.items():
-        if getattr(constraint, key) is not None and not types & fits:
+    for key in FITS:
+        if getattr(constraint, key) is not None and not types & suited(constraint, key):
             yield Finding(Severity.LINT, (*keys, key), f"{what} is of type {_said(types)}, which '{key}' can't judge")
+    yield from _impossible_values(keys, name, constraint, verb)
     wanted = {"int", "float"} if constraint.type == "float" else {constraint.type}
     if constraint.type is not None and not types & wanted:
         yield Finding(Severity.LINT, (*keys, "type"), f"{what} is of type {_said(types)}: the rule never matches")
     if constraint.default is not None:
         yield from _default((*keys, "default"), name, constraint, verb)
+
+
+def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
+    """Values that no request can have, among others that one can; where all are such, the rule never matches."""
+    for key in ("allowed_values", "denied_values"):
+        values = getattr(constraint, key) or ()
+        given = ((at, whole(value)) for at, value in enumerate(values) if value is not None)
+        refused = {at: why for at, value in given if (why := verb.refuses(name, value))}
+        if key == "denied_values" or len(refused) < len(present(values)):
+            for at, why in refused.items():
+                text = f"{verb.operation.name}.{name} can't be this: {why}"
+                yield Finding(Severity.WARNING, (*keys, key, at), text)
 
 
 def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:

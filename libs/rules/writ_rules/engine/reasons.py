@@ -44,12 +44,14 @@ def needed(names: list[str], sources: list[str]) -> str:
     return _cut(f"{_rules(names)} {'asks' if len(names) == 1 else 'ask'} for {', '.join(sources)} of the target")
 
 
-def nowhere(policy: Policy, request: Request) -> str:
-    """No rule could have allowed it here; where one does."""
+def nowhere(policy: Policy, request: Request, restricting: list[Judged]) -> str:
+    """No rule could have allowed it here; where one does. Rules of its gateway only restrict what others allow."""
     operation, role = request.operation.name, request.target.role
     elsewhere = [other for other in policy.roles_with(operation) if other != role]
     known = f"; rules allow it on {', '.join(elsewhere)}" if elsewhere else ""
-    return f"no rule allows {operation} on a {role} target{known}"
+    names = _names(restricting)
+    only = f"; {_rules(names)} of its gateway only {'restricts' if len(names) == 1 else 'restrict'}" if names else ""
+    return _cut(f"no rule allows {operation} on a {role} target{known}" + (only and f"{only} what others allow"))
 
 
 def opening(near: Judged, request: Request) -> tuple[float, str] | None:

@@ -66,7 +66,7 @@ class Weighing(Struct, frozen=True, eq=False):
         allowing = [each.group for each in own if each.miss is None and not each.group.denies]
         allowing += lifting
         if not allowing:
-            if self.policy.deny_by_default or any(each.covers for each in every):
+            if not self._open_by_default() or any(each.covers for each in every):
                 return self._no_rule()
             return self._allow(allowing, allowing)
         limits = [each for each in gateway if each.covers and not each.group.denies]
@@ -77,6 +77,10 @@ class Weighing(Struct, frozen=True, eq=False):
             return self._missed("outside_gateway_limits", "outside the gateway's limits", nearest(limits) or limits[0])
         allowing += within
         return self._allow(allowing, allowing)
+
+    def _open_by_default(self) -> bool:
+        """Control operations need a rule always: by an open default an agent could give itself any role."""
+        return not self.policy.deny_by_default and not self.request.operation.control
 
     def _deny(self, code: str, reason: str, rules: list[str], needs: Sequence[str] = ()) -> Ruling:
         return Ruling(
@@ -101,8 +105,9 @@ class Weighing(Struct, frozen=True, eq=False):
         own, urgent = self.considered.own, self.considered.urgent
         others = [place.near for place in (own, urgent) if place.near is not None]
         near = nearest([*own.judged, *urgent.judged, *others])
+        restricting = [each for each in self.considered.gateway.judged if not each.group.denies]
         if near is None:
-            return self._deny("no_rule", reasons.nowhere(self.policy, self.request), [])
+            return self._deny("no_rule", reasons.nowhere(self.policy, self.request, restricting), [])
         return self._missed("no_rule", "no rule allows it", near)
 
     def _missed(self, code: str, said: str, near: Judged) -> Ruling:
@@ -119,12 +124,12 @@ class Weighing(Struct, frozen=True, eq=False):
         )
 
     def _allow(self, matching: list[Group], binding: list[Group]) -> Ruling:
-        """`matching` are named and fill in their defaults; demands and limits are those of `binding`."""
+        """`binding` decide: they are named, and demands and limits are theirs; all that match fill in defaults."""
         request, lifted = self.request, binding is not matching
-        names = sorted({name for group in matching for name in group.names})
+        names = _named(binding)
         defaults, conflict = _defaults(request, matching)
         if conflict is not None:
-            return self._deny("rule_error", reasons.conflicting(conflict, names), names)
+            return self._deny("rule_error", reasons.conflicting(conflict, _named(matching)), _named(matching))
         effective = {**request.effective, **defaults} if defaults else request.effective
         demands = sorted({demand for group in binding for demand in group.demands}, key=by_rule)
         if request.operation.risk is Risk.ADMIN and self.policy.require_approval_for_admin and not lifted:
@@ -167,4 +172,8 @@ def _defaults(request: Request, groups: Iterable[Group]) -> tuple[dict[str, Any]
 
 
 def _names(judged: Iterable[Judged]) -> list[str]:
-    return sorted({name for each in judged for name in each.group.names})
+    return _named(each.group for each in judged)
+
+
+def _named(groups: Iterable[Group]) -> list[str]:
+    return sorted({name for group in groups for name in group.names})
