@@ -220,7 +220,7 @@ def test_the_trace_tells_each_rule_that_was_considered_with_both_values() -> Non
     ]
     ruling = World(policy(global_policies=rules)).ask(timeout=200)
     told = [(entry.rule, entry.matched, entry.clause, entry.wanted, entry.got) for entry in ruling.trace]
-    assert told == [("restarts", False, "timeout.max", "at most 100", "200"), ("no", False, "users", "bob", "alice")]
+    assert told == [("no", False, "users", "bob", "alice"), ("restarts", False, "timeout.max", "at most 100", "200")]
     assert "nearest is 'restarts': timeout.max is 200, wanted at most 100" in ruling.reason
 
 
