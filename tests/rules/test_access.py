@@ -87,7 +87,7 @@ def test_who_can_leaves_out_those_who_never_may() -> None:
 
 @pytest.mark.parametrize(
     ("parameters", "condition"),
-    [({"service_name": "nginx"}, "in list_services"), (None, "service_name: in list_services")],
+    [({"service_name": "nginx"}, "service_name: in list_services"), (None, "service_name: in list_services")],
 )
 def test_what_turns_on_a_list_of_the_target_is_sometimes(parameters: Any, condition: str) -> None:
     listed = {"service_name": {"allowlist_source": "list_services"}}
@@ -97,6 +97,32 @@ def test_what_turns_on_a_list_of_the_target_is_sometimes(parameters: Any, condit
     (one,) = told(here, query, now=at(NOON)).accesses
     assert (one.principals, one.allowed) == (["alice"], "sometimes")
     assert [*one.grants[0].parameters, *one.grants[0].other] == [condition]
+
+
+def test_exact_parameters_are_judged_at_all_times_from_now_on() -> None:
+    window = {"start_time": "08:00", "end_time": "18:00", "timezone": "UTC"}
+    by_day = rule("by-day", "service_restart", user_roles=["operator"], time_restrictions=[window])
+    always = rule(
+        "always", "service_restart", users=["bob"], parameter_constraints={"service_name": {"pattern": "n.*"}}
+    )
+    here = setting(policy(global_policies=[by_day, always]), CATALOGUE, [WEB], [ALICE, BOB])
+
+    def extents_of(name: str, now: str, moment: str | None = None) -> dict[str, str]:
+        instant = None if moment is None else at(moment)
+        query = PolicyWhoCanQuery(
+            operation="service_restart", target="web-1", parameters={"service_name": name}, at=instant
+        )
+        answer = told(here, query, now=at(now))
+        assert answer.since == (at(now) if moment is None else None)
+        return {who: one.allowed for one in answer.accesses for who in one.principals}
+
+    for now in (NOON, "2026-11-24T23:00:00Z"):
+        assert extents_of("nginx", now) == {"alice": "sometimes", "bob": "always"}
+        assert extents_of("ssh", now) == {"alice": "sometimes"}
+    assert extents_of("nginx", NOON, "2026-11-24T12:00:00Z") == {"alice": "always", "bob": "always"}
+    assert extents_of("nginx", NOON, "2026-11-24T23:00:00Z") == {"bob": "always"}
+    with pytest.raises(Invalid, match="colour"):
+        told(here, PolicyWhoCanQuery(operation="service_restart", target="web-1", parameters={"colour": 1}), now=0)
 
 
 def test_what_no_file_knows_is_refused() -> None:

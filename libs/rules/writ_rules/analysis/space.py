@@ -100,23 +100,31 @@ def relevant(policy: Policy, operation: str, target: Target, principal: Principa
 
 
 def options(
-    verb: Verb, policies: Sequence[Policy], found: Sequence[Relevant], at: float, *, at_only: bool = False
+    verb: Verb,
+    policies: Sequence[Policy],
+    found: Sequence[Relevant],
+    at: float,
+    *,
+    at_only: bool = False,
+    exactly: Mapping[str, Any] | None = None,
 ) -> Tried:
-    """One of each kind of request. `at_only`: at this instant and no other."""
+    """One of each kind of request. `at_only`: at this instant and no other; `exactly`: with these parameters."""
     rules = [rule for each in found for rule in each.all()]
-    names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb)))
+    names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb))) if exactly is None else []
     notes = dict.fromkeys((*unseen.of_evaluators(verb, rules), *unseen.of_scans(verb, rules)))
     values = {name: _values(verb, name, rules, at, notes) for name in verb.types if name in names}
     moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
     states = (False, True) if any(each.emergency for each in found) else (False,)
     supposed = _suppositions(verb, rules, at, notes)
-    rest = _required(verb, names)
+    rest = _required(verb, names) if exactly is None else {}
     axes: list[Sequence[Any]] = [*values.values(), moments, states, supposed]
     repairs = Repairs(verb, names)
     made = []
     for picked in spread(axes, MOST_OPTIONS):
         given = dict(zip(values, picked, strict=False))
-        parameters = repairs.whole({**rest, **{name: value for name, value in given.items() if value is not UNSET}})
+        parameters = exactly
+        if parameters is None:
+            parameters = repairs.whole({**rest, **{name: value for name, value in given.items() if value is not UNSET}})
         made.append(Option(parameters=parameters, at=picked[-3], emergency=picked[-2], supposed=picked[-1]))
     return Tried(options=made, every=prod(len(axis) for axis in axes), unseen=list(notes))
 
