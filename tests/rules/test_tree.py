@@ -13,6 +13,8 @@ from tests.rules.generate import PATTERNS
 from writ_rules.engine.literals import beginnings
 
 from writ_rules.engine import index, tree
+from writ_rules.engine.case import Case
+from writ_rules.engine.clauses import Miss, Targets
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.patterns import glob, pattern
 
@@ -22,7 +24,8 @@ MORE_PATTERNS = (
     "", "^", "$", "web$|db", "\\Qa|b\\E", "\\x77eb", "[w|d]b", "web\\|db", "wéb.*", "web.", "w*", "web|d+b",
 )  # fmt: skip
 TEXTS = ("", "web", "WEB", "wEB", "we", "weeb", "webb", "db", "ddb", "web-abc", "web-1", "web1", "web2", "wb", "|b",
-         "web|db", "a", "a|b", "b", "wéb", "wéb-1", "web\n", "/srv/x", "nginx", "ssh", "NGINX", "42", "PRIVATE KEY")  # fmt: skip
+         "web|db", "a", "a|b", "b", "wéb", "wéb-1", "web\n", "/srv/x", "nginx", "ssh", "NGINX", "42",
+         "PRIVATE KEY")  # fmt: skip
 
 
 @contextmanager
@@ -105,12 +108,12 @@ def test_what_is_decided_looks_at_no_more_rules_than_come_near(monkeypatch: pyte
     world = World(policy(global_policies=rules))
     asked: list[str] = []
 
-    def counted(self: object, case: object) -> object:
-        asked.append("")
+    def counted(self: Targets, case: Case) -> Miss | None:
+        asked.append(case.target)
         return original(self, case)
 
-    original = tree.Targets.miss
-    monkeypatch.setattr(tree.Targets, "miss", counted)
+    original = Targets.miss
+    monkeypatch.setattr(Targets, "miss", counted)
     assert world.ask(target={"id": "app77-1"}).rules == ["r77"]
     assert len(asked) < 10
     denied = world.ask(target={"id": "other"})

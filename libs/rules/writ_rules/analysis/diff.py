@@ -35,6 +35,7 @@ from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
 from writ_rules.engine.format import PolicyFile, placed
+from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
 Kind = Literal[
@@ -89,7 +90,9 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Diff(Struct, frozen=True, kw_only=True):
-    """All changes, by operation and role, from `since` on. `bounded` says where not every kind of request was tried; `notes` what else
+    """All changes, by operation and role, from `since` on.
+
+    `bounded` says where not every kind of request was tried; `notes` what else
     is different. `targets` and `principals` were made up, for lack of files, and occur in the examples; of those with
     several roles only what no single one of the roles shows.
     """
@@ -146,6 +149,14 @@ class _Side:
         return Counter(self.texts[rule.name] for rule in rules_of([self.policy], operation))
 
 
+def _differing(old: _Side, new: _Side) -> set[Rule]:
+    """The rules of either side that say what none on the other side says."""
+    texts = set(old.texts.values()) ^ set(new.texts.values())
+    counts = Counter(old.texts.values()), Counter(new.texts.values())
+    texts |= {text for text in counts[0] if counts[0][text] != counts[1][text]}
+    return {rule for side in (old, new) for rule in side.rules.values() if side.texts[rule.name] in texts}
+
+
 class _Comparison:
     def __init__(self, old: PolicyFile, new: PolicyFile, scene: Scene, at: float) -> None:
         self.sides = (_Side(old, scene), _Side(new, scene))
@@ -154,6 +165,7 @@ class _Comparison:
         self.people = populated(scene, self.policies)
         self.asker = Asker(self.people.people())
         self.found = _Changes(scene)
+        self.differing = _differing(*self.sides)
         self.known: dict[tuple[object, ...], dict[_What, _Difference]] = {}
         self.bounded: dict[str, None] = {}
         self.defaults = {name: defaults_of(self.policies, name) for name in self.policies[0].verbs}
@@ -169,9 +181,10 @@ class _Comparison:
 
     def _operation(self, verb: Verb, *, same: bool) -> None:
         rules = rules_of(self.policies, verb.operation.name)
-        principals = principal_classes(self.scene, verb, rules)
+        about = [rule for rule in rules if rule in self.differing] if same else None
+        principals = principal_classes(self.scene, verb, rules, about)
         self.bounded |= dict.fromkeys(made_up_too_few(self.scene, verb, rules))
-        for targets in target_classes(self.scene, verb, rules):
+        for targets in target_classes(self.scene, verb, rules, about):
             for members in principals:
                 found = [relevant(policy, verb.operation.name, targets[0], members[0]) for policy in self.policies]
                 texts = [side.text(one) for side, one in zip(self.sides, found, strict=True)]
@@ -197,15 +210,15 @@ class _Comparison:
         self, verb: Verb, target: Target, principal: Principal, found: list[Relevant]
     ) -> dict[_What, _Difference]:
         kinds: dict[_What, _Difference] = {}
-        tried = options(verb, self.policies, found, self.at)
+        tried = options(verb, self.policies, found, self.at, about=self._may_matter(found))
         place, many = f"{verb.operation.name} on {target.role}", len(tried.options)
         if many < tried.every or self.asked + many > MOST_ASKED:
             self.bounded[f"{place}: {many} of {tried.every} kinds of request tried"] = None
         self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.unseen)
         for option in tried.options[: max(0, MOST_ASKED - self.asked)]:
-            found = self._asked(verb, target, principal, option)
-            decided = {what: one for what, one in found.items() if what[0] != "other_terms"}
-            for what, difference in (decided or found).items():
+            shown = self._asked(verb, target, principal, option)
+            decided = {what: one for what, one in shown.items() if what[0] != "other_terms"}
+            for what, difference in (decided or shown).items():
                 kinds.setdefault(what, difference)
         return kinds
 
@@ -238,6 +251,17 @@ class _Comparison:
             asked = approved(asked, self.asker.approvals(ruling.demands, asked))
         before, after = (self.asker.ask(policy, asked, known) for policy in self.policies)
         return asked, known, before, after
+
+    def _may_matter(self, found: list[Relevant]) -> list[Rule] | None:
+        """The rules that differ, where a request that none of them matches is decided alike; None where it may not be:
+        by what a rule covers, too, under an open default and within a gateway's limits.
+        """
+        rules = [rule for each in found for rule in each.all() if rule in self.differing]
+        open_default = any(not policy.deny_by_default for policy in self.policies)
+        limiting = any(rule.effect != "deny" for each in found for rule in each.inherited if rule in self.differing)
+        if self.sides[0].switches != self.sides[1].switches or open_default or limiting:
+            return None
+        return rules
 
     def _what(self, operation: str, before: Ruling, after: Ruling) -> _What | None:
         """What is different; None if nothing is."""

@@ -1,4 +1,4 @@
-"""Which clauses of many can hold for a request, without asking each: by ids, roles, tags, values and beginnings of text.
+"""Which clauses of many can hold for a request, without asking each: by ids, roles, tags, values, beginnings of text.
 
 An index only ever leaves out clauses that fail for certain; whatever it gives is asked all the same.
 """
@@ -131,7 +131,7 @@ class _Text(Struct, frozen=True):
 
 
 class _Plain(Struct, frozen=True):
-    """The value of a parameter or an attribute. One that is odd, or of an odd kind, may be one that a clause can't judge."""
+    """The value of a parameter or an attribute. Of an odd one, or one of an odd kind, a clause may not be able to judge."""
 
     of: str
     name: str
