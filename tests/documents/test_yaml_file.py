@@ -191,4 +191,6 @@ def nodes() -> int:
 
 def test_an_octal_number_is_refused() -> None:
     """It is 8 to YAML 1.1, 10 to YAML 1.2, and one of the two to whoever wrote it."""
-    assert refused(b"max: 010") == ["x:1:6: 010 is 8 to YAML: write it without the leading 0, or as a text in quotes"]
+    assert refused(b"max: 010") == [
+        "policy.yaml:1:6: 010 is 8 to YAML: write it without the leading 0, or as a text in quotes"
+    ]

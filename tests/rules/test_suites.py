@@ -195,7 +195,7 @@ def test_results_are_written_as_junit_xml(folder: Path) -> None:
 
 def test_a_case_may_say_what_an_allow_comes_with(folder: Path) -> None:
     asks = {"approvers": ["approver"], "timeout": "30m"}
-    keys = {"operation_timeout": 50, "max_targets": 2, "approval": asks}
+    keys: dict[str, Any] = {"operation_timeout": 50, "max_targets": 2, "approval": asks}
     rules = [rule("may", "service_restart", parameter_constraints={"timeout": {"default": 40}}, **keys)]
     right = {
         "timeout": 40,

@@ -46,8 +46,8 @@ class CaseEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every combination of callers, targets, operations, parameters and instants must be decided as it says.
 
     `rules` are all that decide it, `code` is the decision's code; either may be left out, as may what an allow comes
-    with: its `timeout`, its `demands` and `limits` by rule, and of the `effective` parameters some. `now` is the suite's unless
-    the case has its own. `emergency`: one is in force here. `approvals`: who said yes, in order.
+    with: its `timeout`, its `demands` and `limits` by rule, and of the `effective` parameters some. `now` is the
+    suite's unless the case has its own. `emergency`: one is in force here. `approvals`: who said yes, in order.
     """
 
     name: Word

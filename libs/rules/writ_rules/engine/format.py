@@ -218,7 +218,7 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file: everything is under `policies`."""
 
     OTHER_KEYS: ClassVar[Instead] = {
-        "rules": "this is an older format: write 'policies:' with 'global_policies' and 'role_policies' (docs/policy.md)"
+        "rules": "this is an older format: write 'policies:' with 'global_policies' and 'role_policies' below"
     }
 
     policies: PolicyEntry

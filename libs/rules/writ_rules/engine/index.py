@@ -131,7 +131,7 @@ class _Text(Struct, frozen=True):
 
 
 class _Plain(Struct, frozen=True):
-    """The value of a parameter or an attribute. Of an odd one, or one of an odd kind, a clause may not be able to judge."""
+    """The value of a parameter or an attribute; what a clause may not be able to judge is odd, or of an odd kind."""
 
     of: str
     name: str

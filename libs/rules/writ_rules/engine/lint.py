@@ -53,12 +53,12 @@ def lint(file: PolicyFile, every: Iterable[Placed], verbs: Verbs) -> list[Findin
     named = partial(_operations, Nearest()), partial(_parameters, Nearest())
     rule_checks = (*named, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
     windows = present(_windows(file.policies.maintenance_windows))
-    for placed in every:
-        if placed.entry.maintenance_windows_only and not windows:
-            keys = (*placed.keys, "maintenance_windows_only")
+    for item in every:
+        if item.entry.maintenance_windows_only and not windows:
+            keys = (*item.keys, "maintenance_windows_only")
             found.append(Finding(Severity.LINT, keys, "the policy has no maintenance window: the rule never matches"))
         for check in rule_checks:
-            found += check(placed, verbs)
+            found += check(item, verbs)
     return found
 
 
@@ -239,6 +239,8 @@ def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb
     """Values that no request can have, among others that one can; where all are such, the rule never matches."""
     for key in ("allowed_values", "denied_values"):
         values = getattr(constraint, key) or ()
+        if not verb.types[name] & suited(constraint, key):
+            continue  # that none of them is of its type is told of all at once
         given = ((at, whole(value)) for at, value in enumerate(values) if value is not None)
         refused = {at: why for at, value in given if (why := verb.refuses(name, value))}
         if key == "denied_values" or len(refused) < len(present(values)):
