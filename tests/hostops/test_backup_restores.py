@@ -1,6 +1,7 @@
 """Restores by a real restic over what is there: what comes back, what stays, what could not be put back."""
 
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -223,10 +224,15 @@ def test_a_restore_that_is_ended_before_its_files_are_whole_changes_nothing(
 
 
 def test_a_tree_deeper_than_there_are_descriptors_comes_back(vault: Vault, srv: Path) -> None:
-    deep = srv / "data" / Path(*["d"] * 1200)
+    deep = srv / "data" / Path(*["d"] * 400)
     deep.mkdir(parents=True)
     (deep / "end").write_text("end")
     vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
     (deep / "end").unlink()
-    assert restore(vault, srv)["outcome"] == "succeeded"
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+    try:
+        assert restore(vault, srv)["outcome"] == "succeeded"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert (deep / "end").read_text() == "end"
