@@ -4,6 +4,7 @@ import os
 import resource
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.hostops.conftest import Result, named, names
@@ -141,7 +142,7 @@ def test_where_folder_or_backup_is_gone_a_probe_says_so_and_judges_nothing(vault
         assert (result["outcome"], result["code"], result["effect"]) == ("failed", "not_found", "none")
 
 
-def restore(vault: Vault, srv: Path, **parameters: object) -> Result:
+def restore(vault: Vault, srv: Path, **parameters: Any) -> Result:
     return vault.ask("backup_restore", backup_id="one", target_path=f"{srv}/data", op=named(2), **parameters)
 
 

@@ -36,7 +36,7 @@ def alive(who: Mapping[str, Any]) -> bool:
 
 
 def marked(operation_id: str) -> List[int]:
-    """The processes of this user that were started for an operation and live: anybody can set an environment variable."""
+    """This user's processes that were started for an operation and live. Others can set the variable as well."""
     mark = f"{MARK}={operation_id}".encode()
     return [
         pid
@@ -89,7 +89,7 @@ def end(who: Mapping[str, Any], operation_id: str, grace: float) -> bool:
 
 
 def _is_ours(pid: int) -> bool:
-    """By the real user id: a setuid program that somebody else started runs with our effective one (proc(5), status)."""
+    """By the real user id: a setuid program of somebody else runs with our effective one (proc(5), status)."""
     for line in _read(f"/proc/{pid}/status").splitlines():
         if line.startswith("Uid:"):
             return int(line.split()[1]) == os.getuid()

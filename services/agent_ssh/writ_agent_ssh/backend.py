@@ -176,7 +176,8 @@ class SshBackend:
 
     async def _look(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
         asked = request(action, task, allowed(task.target), baseline)
-        return seen_of(action, await self._ask(task.target, asked, secrets_of(task), patience=task.timeout))
+        told = await self._ask(task.target, asked, secrets_of(task), patience=task.timeout)
+        return seen_of(action, told, task)
 
     async def _ask(
         self, target: Target, asked: Mapping[str, Any], secrets: Collection[str], patience: float

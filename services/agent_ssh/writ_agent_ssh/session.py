@@ -17,6 +17,7 @@ from writ_agent_ssh.archive import COMMAND, Archive
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.opening import Opening, Said, TooMuchNoise
 from writ_contracts.errors import Invalid, Unreachable
+from writ_hostops.errors import CODES
 from writ_hostops.supervised import frames
 from writ_runtime.logs import Log
 
@@ -24,10 +25,15 @@ PING_SECONDS = 30.0
 ANSWER_SECONDS = 3.0
 """A host that says nothing for so long, when one waits for it, hangs."""
 MOST_STDERR = 1024 * 1024
+MOST_LOG = 8192
+"""Characters of a request's log, as many as hostops itself writes."""
+MOST_UNSENT = 16 * 1024 * 1024
+"""Bytes that wait for a host to read them."""
 KEPT_STDERR = 4096
 NO_SUCH_COMMAND = 127
 Progress = Callable[[str], None]
 Told = dict[str, Any]
+_CODES = frozenset({"", *CODES})
 _log = Log("writ.agent.ssh")
 
 
@@ -74,8 +80,19 @@ class _Asked:
 
     def __init__(self, progress: Progress, secrets: Collection[str]) -> None:
         self.answer: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
-        self.progress = progress
         self.secrets = secrets
+        self._progress = progress
+        self._log_left = MOST_LOG
+
+    def progress(self, message: str) -> None:
+        """Tell how far it is, without its secrets."""
+        self._progress(redact(message, self.secrets))
+
+    def log(self, message: str) -> None:
+        """Log what the host wrote, without its secrets, as long as it is within the bound."""
+        if self._log_left > 0:
+            _log.warning("hostops.stderr", text=redact(message, self.secrets)[: self._log_left])
+            self._log_left -= len(message)
 
 
 class Channel(asyncssh.SSHClientSession[bytes]):
@@ -86,6 +103,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._archive = archive
         self._folder = folder
         self._nonce = nonce
+        self._sent = False
         self._cutter = frames.Cutter(frames.HELLO + frames.PROGRESS + frames.RESULT + frames.LOG)
         self._asked: dict[int, _Asked] = {}
         self._stderr = bytearray()
@@ -99,9 +117,13 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
         """See asyncssh.SSHClientSession."""
         self._chan = chan
+        if self.gone:  # it was opened after all, and nobody waits for it any more
+            chan.abort()
 
     def session_started(self) -> None:
         """Send the bootstrap."""
+        if self.gone:
+            return
         self._write(self._archive.opening(self._nonce, self._folder))
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
@@ -156,7 +178,10 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     def _opened(self, said: Said) -> bytes:
         self._opening = None
         match said.word:
+            case "SEND" if self._sent:
+                raise frames.Broken("it asks for the archive again")
             case "SEND":
+                self._sent = True
                 self._opening = Opening(self._nonce)  # whether it could be unpacked
                 self._write(self._archive.data)
             case "OLD":
@@ -175,13 +200,14 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             return
         asked = self._asked.get(message["tag"])
         if frame.kind == frames.RESULT:
+            _refuse_foreign_codes(message)
             self.forget(message["tag"])
             if asked is not None and not asked.answer.done():
                 asked.answer.set_result(message)
         elif asked is not None and frame.kind == frames.PROGRESS:
             asked.progress(str(message["message"]))
-        elif frame.kind == frames.LOG:
-            _log.warning("hostops.stderr", text=redact(str(message["message"]), asked.secrets if asked else ()))
+        elif asked is not None and frame.kind == frames.LOG:
+            asked.log(str(message["message"]))
 
     def _hear_errors(self, data: bytes) -> None:
         self._noise += len(data)
@@ -193,6 +219,8 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         if self._chan is not None:
             with suppress(BrokenPipeError, OSError):  # it is closed: `connection_lost` comes, and knows more
                 self._chan.write(data)
+            if self._chan.get_write_buffer_size() > MOST_UNSENT:
+                self._end(Unreachable("the host does not read what it is sent", code="garbled"))
 
     def _end(self, error: Exception) -> None:
         if self.gone:
@@ -208,6 +236,15 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             self._chan.abort()
 
 
+def _refuse_foreign_codes(message: Told) -> None:
+    """Raise Broken for a result, or one that the host kept, with a code that hostops does not have: it would pass for a
+    finding of the agent's own, such as `host_key_changed`.
+    """
+    for told in (message, message.get("result")):
+        if isinstance(told, dict) and told.get("code", "") not in _CODES:
+            raise frames.Broken("a result has a code that hostops does not have")
+
+
 class Session:
     """A HostSession by hostops there."""
 
@@ -221,9 +258,10 @@ class Session:
     async def start(cls, link: Link, archive: Archive, folder: str, seconds: float) -> "Session":
         """In so many seconds. Raises Invalid (`no_python`, `unusable_folder`), Unreachable (`garbled`, …)."""
         nonce = secrets.token_hex(16)
-        channel = await link.channel(lambda: Channel(nonce, archive, folder), COMMAND)
+        channel = Channel(nonce, archive, folder)
         try:
             async with asyncio.timeout(seconds):
+                await link.channel(lambda: channel, COMMAND)
                 hello = await asyncio.shield(channel.hello)
         except TimeoutError:
             channel.close()

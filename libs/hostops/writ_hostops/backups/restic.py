@@ -1,7 +1,7 @@
 """restic, for one target: the one who runs it. Repository and password reach it by its environment, and no argument.
 
-A backup of Writ's has the tags `writ`, `writ-id=<backup id>`, `writ-op=<digest of the operation id>` and how its folder was; it is
-under the target's `host` name. Whatever else is in the repository is not seen and not touched.
+A backup of Writ's has the tags `writ`, `writ-id=<backup id>`, `writ-op=<digest of the operation id>` and how its folder
+was; it is under the target's `host` name. Whatever else is in the repository is not seen and not touched.
 """
 
 from __future__ import annotations

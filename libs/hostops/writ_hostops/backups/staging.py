@@ -2,8 +2,8 @@
 
 restic works by path. In a folder that somebody else may write to, each of its steps could be led elsewhere by a link
 that is put in the way (and root's chown with it). So restic writes to `.writ-<16 hex>.restore`, mode 0700, made in the
-destination itself: what is there can be renamed into place. restic reaches it by its own /proc/self/fd, whatever becomes
-of the name. Each part is then renamed into a folder that was opened without following a link.
+destination itself: what is there can be renamed into place. restic reaches it by a descriptor (/proc/self/fd), whatever
+becomes of the name. Each part is then renamed into a folder that was opened without following a link.
 
 A folder that is there already keeps its owner, mode and times: it may be another one than it was a moment ago.
 """
