@@ -1,19 +1,23 @@
 """Hosts that want to harm the agent, or the record: they cost it little, and what they say passes for nothing else."""
 
 import asyncio
+import importlib.util
 import json
 import logging
+import marshal
 import resource
+import struct
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from tests.agent_ssh.conftest import SshHost, ssh_host
+from tests.agent_ssh.conftest import ARCHIVE, SshHost, ssh_host
 from tests.agent_ssh.test_troubles import odd_host, timed
 
+from writ_agent_ssh.bootstrap import contents
 from writ_agent_ssh.session import MOST_LOG
 from writ_contracts.errors import WritError
 from writ_contracts.wire import canonical
@@ -139,3 +143,40 @@ async def test_opening_a_channel_counts_into_its_time(host: SshHost, monkeypatch
 
 def replace_timeout(host: SshHost, seconds: float) -> dict[str, object]:
     return host.server.connection(connect_timeout=seconds)
+
+
+def changed(code: Path) -> None:
+    path = code / "writ_hostops" / "network" / "status.py"
+    text = path.read_bytes()
+    path.write_bytes(b"raise SystemExit  # " + b"x" * (len(text) - 20))
+
+
+def added(code: Path) -> None:
+    (code / "json.py").write_text("raise SystemExit")
+
+
+def linked(code: Path) -> None:
+    (code.parent / "elsewhere").mkdir()
+    (code.parent / "elsewhere" / "__init__.py").write_text("raise SystemExit")
+    (code / "json").symlink_to(code.parent / "elsewhere")
+
+
+def bytecode(code: Path) -> None:
+    """As Python would have it for the very source that is there."""
+    source = code / "writ_hostops" / "network" / "status.py"
+    stat = source.stat()
+    text = marshal.dumps(compile("raise SystemExit", str(source), "exec"))
+    head = importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, int(stat.st_mtime), stat.st_size)
+    cached = Path(importlib.util.cache_from_source(str(source)))
+    cached.parent.mkdir(exist_ok=True)
+    cached.write_bytes(head + text)
+
+
+@pytest.mark.parametrize("spoil", [changed, added, linked, bytecode])
+async def test_code_on_a_host_that_somebody_changed_is_not_run(host: SshHost, spoil: Callable[[Path], None]) -> None:
+    assert (await host.run("network_status")).outcome == "succeeded"
+    await host.pool.close()
+    (code,) = [path for path in (host.server.host_folder / "code").iterdir() if path.name == ARCHIVE.digest]
+    spoil(code)
+    assert (await host.run("network_status")).outcome == "succeeded"
+    assert contents(str(code)) == ARCHIVE.contents
