@@ -16,6 +16,7 @@ from writ_agent.backends.hostops_requests import redact
 from writ_agent_ssh.archive import COMMAND, Archive
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.opening import Opening, Said, TooMuchNoise
+from writ_agent_ssh.set_aside import Reading
 from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import CODES
 from writ_hostops.supervised import frames
@@ -98,7 +99,8 @@ class _Asked:
 class Channel(asyncssh.SSHClientSession[bytes]):
     """The bytes of the channel, cut into frames; whatever is no frame ends it."""
 
-    def __init__(self, nonce: str, archive: Archive, folder: str) -> None:
+    def __init__(self, nonce: str, archive: Archive, folder: str, reading: Reading) -> None:
+        self._reading = reading
         self._opening: Opening | None = Opening(nonce)
         self._archive = archive
         self._folder = folder
@@ -134,13 +136,17 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             self._hear_errors(data)
             return
         try:
-            while data and self._opening is not None:
-                said = self._opening.feed(data)
-                data = self._opened(said) if said else b""
-            for frame in self._cutter.feed(data):
-                self._take(frame)
+            with self._reading:
+                self._read(data)
         except (frames.Broken, TooMuchNoise, KeyError, TypeError) as error:
             self._end(Unreachable(f"the host wrote what is not ours into the stream: {error}", code="garbled"))
+
+    def _read(self, data: bytes) -> None:
+        while data and self._opening is not None:
+            said = self._opening.feed(data)
+            data = self._opened(said) if said else b""
+        for frame in self._cutter.feed(data):
+            self._take(frame)
 
     def exit_status_received(self, status: int) -> None:
         """127: there is no python3."""
@@ -255,10 +261,10 @@ class Session:
         self._pings = asyncio.create_task(self._ping_for_ever())
 
     @classmethod
-    async def start(cls, link: Link, archive: Archive, folder: str, seconds: float) -> "Session":
+    async def start(cls, link: Link, archive: Archive, folder: str, seconds: float, reading: Reading) -> "Session":
         """In so many seconds. Raises Invalid (`no_python`, `unusable_folder`), Unreachable (`garbled`, …)."""
         nonce = secrets.token_hex(16)
-        channel = Channel(nonce, archive, folder)
+        channel = Channel(nonce, archive, folder, reading)
         try:
             async with asyncio.timeout(seconds):
                 await link.channel(lambda: channel, COMMAND)

@@ -31,7 +31,7 @@ async def find(pool: Pool, target: Target, operations: Collection[str]) -> Found
         connection = connection_of(target)
         async with pool.visited(target.id, connection) as link:
             steps += _let_in(link, connection)
-            async with pool.started(link, connection) as session:
+            async with pool.started(target.id, link, connection) as session:
                 told = await _told(session, target)
             return surveyed(told, operations, steps)
     except WritError as error:
