@@ -22,8 +22,9 @@ from writ_agent.backends.hostops_requests import (
     seen_of,
 )
 from writ_agent.backends.port import Done, Found, Probed, Progress, Task, cannot_list
+from writ_agent_ssh.channel import Dropped
 from writ_agent_ssh.pool import Pool
-from writ_agent_ssh.session import Dropped, HostSession
+from writ_agent_ssh.session import HostSession
 from writ_agent_ssh.settlement import Settlement
 from writ_agent_ssh.target_test import find
 from writ_contracts.errors import WritError

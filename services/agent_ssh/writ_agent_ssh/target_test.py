@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator
 
 from writ_agent.backends.hostops_requests import SURVEY_SECONDS, allowed, survey_request, surveyed
 from writ_agent.backends.port import Found
+from writ_agent_ssh.channel import Told
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.pool import Pool
-from writ_agent_ssh.session import HostSession, Told
+from writ_agent_ssh.session import HostSession
 from writ_agent_ssh.settings import Connection, connection_of
 from writ_contracts.backends import Step, StepName
 from writ_contracts.errors import Unreachable, WritError
