@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from tests.agent_local.conftest import House
-from writ_testing.exhaustive import some
 
 from writ_agent.backends.processes import living
 from writ_contracts.agents import Receipt
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 
 MOMENTS: dict[str, tuple[str, int]] = {
     "agent.pulled": ("succeeded", 1),

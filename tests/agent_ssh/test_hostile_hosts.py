@@ -16,9 +16,9 @@ import pytest
 from msgspec.structs import replace
 from tests.agent_ssh.conftest import ARCHIVE, SshHost, ssh_host
 from tests.agent_ssh.test_troubles import odd_host, timed
-from writ_agent_ssh.channel import MOST_LOG
 
 from writ_agent_ssh.bootstrap import contents
+from writ_agent_ssh.channel import MOST_LOG
 from writ_contracts.errors import WritError
 from writ_contracts.wire import canonical
 from writ_testing.stopwatch import stopwatch

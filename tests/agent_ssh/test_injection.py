@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from tests.agent_ssh.conftest import SshHost
 from tests.agent_ssh.plain_host import ALWAYS, SHELLS, host_with, linked
 from tests.hostops.test_injection import CANARY, CORPUS, PROGRAMS, STAND_IN, samples
-from writ_testing.exhaustive import some
 
 from writ_agent.backends.hostops_requests import allowed
 from writ_agent_ssh.link import Link, connect
@@ -27,6 +26,7 @@ from writ_agent_ssh.quoting import line
 from writ_agent_ssh.settings import connection_of
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import encode_id
+from writ_testing.exhaustive import some
 from writ_testing.peers.programs import program
 from writ_testing.suites.host_trials import repository
 

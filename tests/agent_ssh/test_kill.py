@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from tests.agent_ssh.house import POOL, House, ssh_house
-from writ_testing.exhaustive import some
 
 from writ_contracts.agents import AskLook, Receipt
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 
 MOMENTS = {
     "agent.pulled": "succeeded",

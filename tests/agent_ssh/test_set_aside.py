@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from tests.agent_ssh.conftest import SshHost
-from writ_agent_ssh.set_aside import FIRST_SECONDS, LONGEST_SECONDS, SetAside
 
 from writ_agent.reporting.security_reports import ALARMS
+from writ_agent_ssh.set_aside import FIRST_SECONDS, LONGEST_SECONDS, SetAside
 from writ_contracts.errors import Untrusted, WritError
 
 KILLED = """

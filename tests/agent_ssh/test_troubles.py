@@ -15,7 +15,6 @@ import pytest
 from msgspec.structs import fields, replace
 from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 from tests.agent_ssh.test_breaks import begun, kill_sessions, workers
-from writ_testing.exhaustive import some
 
 from writ_agent.backends.port import Done, Task
 from writ_agent.config import AgentConfig
@@ -24,6 +23,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_hostops.supervised import frames
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 from writ_testing.stopwatch import stopwatch
 from writ_testing.suites.backend import Heard
 

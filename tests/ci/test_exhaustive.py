@@ -1,6 +1,7 @@
 """Which parameters of a test are left to `make test-full`."""
 
 import pytest
+
 from writ_testing.exhaustive import some
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from msgspec import json
-from writ_testing.exhaustive import some
 
 from writ_client.client import Writ
 from writ_contracts.requests import OperationView
 from writ_contracts.subjects import JOURNAL_STREAM
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
 from writ_testing.installations.load import Load, fill, load
 from writ_testing.peers.nats_cluster import Cluster, Node, cluster_for

@@ -8,10 +8,10 @@ import pytest
 import pytest_asyncio
 from msgspec import json
 from tests.runtime.collector import Collector, Seen, collecting
-from writ_testing.exhaustive import some
 
 from writ_client.client import Writ
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
 from writ_testing.peers.nats_server import free_port
 

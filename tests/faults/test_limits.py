@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from tests.faults.test_kills import BOUND, ENVIRON, TIMEOUT
-from writ_testing.exhaustive import some
 
 from writ_client.client import Writ
 from writ_contracts.audit import TraceEvent
 from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 from writ_testing.installations.installation import local_target, open_policy, prepare, running_house
 
 LIMITED = {"name": "one at a time", "operations": ["test_count"], "allowed": True, "max_concurrent": 1}

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from tests.faults.test_kills import AT_AGENT, BOUND, ENVIRON
-from writ_testing.exhaustive import some
 
 from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_contracts.requests import OperationView
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 from writ_testing.installations.installation import RunningHouse, open_policy, running_house
 
 pytestmark = pytest.mark.timeout(180)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from writ_testing.exhaustive import some
 
+from writ_testing.exhaustive import some
 from writ_testing.installations.installation import local_target, prepare, running_house
 from writ_testing.installations.load import load
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from tests.faults.test_kills import ENVIRON
-from writ_testing.exhaustive import some
 
 from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
 from writ_testing.installations.load import settled
 

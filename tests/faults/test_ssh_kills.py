@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.faults.test_kills import AT_AGENT, ENVIRON, check
 from tests.faults.test_retries import died, dying, ended, kinds
-from writ_testing.exhaustive import some
 
+from writ_testing.exhaustive import some
 from writ_testing.installations.installation import RunningHouse, open_policy, running_house
 from writ_testing.peers.sshd import sshd
 

@@ -14,7 +14,6 @@ import pytest
 from tests.rules import generate
 from tests.rules.asking import CATALOGUE
 from tests.rules.deciding import CALLERS, TARGETS, Data, compiled, ruling
-from writ_testing.exhaustive import some
 
 from writ_contracts.errors import Invalid
 from writ_rules.analysis.access import Wanted, allowed
@@ -22,6 +21,7 @@ from writ_rules.analysis.diff import Diff, diff
 from writ_rules.analysis.scene import Example, Scene, offered
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.format import PolicyFile
+from writ_testing.exhaustive import some
 
 SCENE = Scene(catalogue=CATALOGUE, targets=tuple(TARGETS.values()), principals=tuple(CALLERS.values()))
 AROUND = datetime.fromisoformat("2026-11-20T12:00:00Z").timestamp()

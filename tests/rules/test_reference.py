@@ -10,6 +10,7 @@ import pytest
 from tests.rules import generate, reference
 from tests.rules.deciding import Data, compiled, plain, ruling
 from tests.rules.small_world import INVENTORY, PRINCIPALS
+
 from writ_testing.exhaustive import some
 
 QUESTIONS = 20

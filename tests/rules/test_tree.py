@@ -10,12 +10,12 @@ from tests.rules import generate
 from tests.rules.asking import World, policy, rule
 from tests.rules.deciding import compiled, plain, ruling
 from tests.rules.generate import PATTERNS
-from writ_rules.engine.literals import beginnings
 
 from writ_rules.engine import index, tree
 from writ_rules.engine.case import Case
 from writ_rules.engine.clauses import Miss, Targets
 from writ_rules.engine.decide import Ruling
+from writ_rules.engine.literals import beginnings
 from writ_rules.engine.patterns import glob, pattern
 
 POLICIES, QUESTIONS = 300, 15

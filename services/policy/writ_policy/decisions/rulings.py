@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from msgspec import Struct, structs
-from writ_rules.engine.trace import Trace
 
 from writ_contracts.decisions import MOST_TRACED, Decision, Subject, TraceEntry
 from writ_contracts.errors import Invalid, Untrusted
@@ -18,6 +17,7 @@ from writ_rules.engine.case import Request
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import Need
+from writ_rules.engine.trace import Trace
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest
 
