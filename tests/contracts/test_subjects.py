@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from writ_contracts import subjects
@@ -43,6 +43,7 @@ every_builder = pytest.mark.parametrize(("build", "count"), BUILDERS.values(), i
 
 
 @every_builder
+@settings(max_examples=30)  # of each builder
 @given(data=st.data())
 def test_no_text_can_add_a_token_or_a_wildcard(build: Callable[..., str], count: int, data: Any) -> None:
     texts = [data.draw(st.one_of(st.text(max_size=80), token)) for _ in range(count)]

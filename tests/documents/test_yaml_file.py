@@ -29,7 +29,8 @@ def refused(text: str | bytes, **limits: int) -> list[str]:
         ("a: 2026-11-24T09:00:00Z", "2026-11-24T09:00:00Z"),
         ("a: yes", True),
         ("a: off", False),
-        ("a: 0644", 0o644),
+        ("a: '0644'", "0644"),
+        ("a: 0", 0),
         ("a: 12", 12),
         ("a: '12'", "12"),
         ("a: 1.5", 1.5),
@@ -186,3 +187,10 @@ def test_a_document_that_nobody_holds_is_gone_at_once_with_its_text() -> None:
 def nodes() -> int:
     gc.collect()
     return sum(isinstance(one, yaml.Node) for one in gc.get_objects())
+
+
+def test_an_octal_number_is_refused() -> None:
+    """It is 8 to YAML 1.1, 10 to YAML 1.2, and one of the two to whoever wrote it."""
+    assert refused(b"max: 010") == [
+        "policy.yaml:1:6: 010 is 8 to YAML: write it without the leading 0, or as a text in quotes"
+    ]

@@ -123,6 +123,7 @@ def _claims_refused(house: RunningHouse) -> int:
     return sum("claim.handled" in line and "unavailable" in line for line in house.logs().splitlines())
 
 
+@pytest.mark.exhaustive
 async def test_while_policy_never_answers_it_expires(house: RunningHouse, writ: Writ, files: Path) -> None:
     operation_id = await dispatched(writ, files / "expired")
     with paused(house, "policy"):
@@ -132,6 +133,7 @@ async def test_while_policy_never_answers_it_expires(house: RunningHouse, writ: 
     assert not (files / "expired").exists()
 
 
+@pytest.mark.exhaustive
 async def test_an_agent_that_sleeps_over_its_deadline_runs_nothing(
     house: RunningHouse, writ: Writ, files: Path
 ) -> None:

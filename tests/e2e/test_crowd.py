@@ -13,7 +13,7 @@ from writ_contracts.errors import Conflict
 from writ_testing.installations.extra_agents import more_agents
 from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.exhaustive, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "3", "WRIT_RATE": "10000", "WRIT_BURST": "10000"}
 TARGETS = 10
 

@@ -92,6 +92,7 @@ async def test_a_link_cut_while_it_works_costs_nothing_but_time(
     assert path.read_text().split() == [operation_id]
 
 
+@pytest.mark.exhaustive
 async def test_a_link_that_stays_cut_makes_it_unknown_until_it_is_back(
     site: Path, proxy: TcpProxy, writ: Writ, files: Path
 ) -> None:

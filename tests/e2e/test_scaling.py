@@ -67,6 +67,7 @@ async def test_an_agent_asked_to_leave_ends_what_it_has_and_leaves_the_rest_to_o
     await ran.check(writ)
 
 
+@pytest.mark.exhaustive
 async def test_an_agent_that_is_killed_leaves_one_outcome_and_at_most_one_effect_each(
     house: RunningHouse, writ: Writ, files: Path
 ) -> None:

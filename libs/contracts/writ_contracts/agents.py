@@ -141,6 +141,7 @@ SecurityKind = Literal[
     "path_escape",
     "host_key_changed",
     "wrong_peer",
+    "host_set_aside",
     "flood",
     "file_refused",
     "version_refused",

@@ -63,13 +63,16 @@ class Looks:
                 return {}
             task = task_of(*verified, work.parameters, work.attempt, BASELINE_SECONDS)
             seen = await _within(BASELINE_SECONDS, self._backend.baseline(task))
+            return seen if len(canonical(seen)) <= MAX_BASELINE_BYTES else {}
         except Refused as refused:
             await self._reporter.tell(refused, work.operation_id, work.principal)
             return {}
         except (WritError, TimeoutError) as error:
             _log.info("agent.no_baseline", operation_id=work.operation_id, reason=str(error))
             return {}
-        return seen if len(canonical(seen)) <= MAX_BASELINE_BYTES else {}
+        except Exception as error:  # noqa: BLE001 - a defect of the backend must not have the delivery come again for ever
+            _log.error("agent.baseline_broke", operation_id=work.operation_id, exception=error)
+            return {}
 
     async def answer(self, message: Message) -> bytes:
         """One AskLook; every way out is a Looked."""

@@ -68,7 +68,8 @@ class Running:
     async def _guarded(self, progress: Progress) -> Done:
         try:
             done = await self._handler.run(self._task, progress)
-            canonical([done.output, done.state])  # what cannot be told is a defect of the backend as well
+            # What cannot be told is a defect of the backend as well.
+            canonical([done.output, done.state, done.code, done.message])
             return done
         except WritError as error:
             return Done(outcome="failed", code=error.code, message=str(error))

@@ -17,6 +17,7 @@ from writ_rules.engine.case import Request
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import Need
+from writ_rules.engine.trace import Trace
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest
 
@@ -119,8 +120,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         self, subject: Subject, request: Request, ruling: Ruling, known: Known, traced: int, *, signed: bool
     ) -> Ruled:
         decision = self._decision(subject, request, ruling, signed, known)
-        trace = _bounded(ruling.trace, traced)
-        decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.trace) - len(trace))
+        trace = _bounded(ruling.account, traced)
+        decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.account) - len(trace))
         return Ruled(request=request, ruling=ruling, decision=decision)
 
     def _understand(self, subject: Subject) -> tuple[Request, bool]:
@@ -183,13 +184,13 @@ def _wants_signature(request: Request) -> bool:
     return (operation.own_signature or operation.risk is Risk.ADMIN) and not request.own
 
 
-def _bounded(trace: list[TraceEntry], most: int) -> list[TraceEntry]:
+def _bounded(account: Trace, most: int) -> list[TraceEntry]:
     """All of it, or what matched, what could not be judged, and the first of the rest; beyond the usual number as much
     as there is room for.
     """
-    if len(trace) <= min(most, MOST_TRACED):
-        return trace
-    first = sorted(trace, key=lambda entry: (not entry.matched, not entry.erred))[: max(most, 0)]
+    first = account.first(max(most, 0))
+    if len(first) <= MOST_TRACED:
+        return first
     sizes = accumulate(len(encode(entry)) for entry in first)
     fits = [at for at, size in enumerate(sizes, 1) if at <= MOST_TRACED or size <= TRACE_BYTES]
     return first[: len(fits)]
