@@ -280,7 +280,7 @@ def test_as_read_counts_what_each_audit_service_has_read_by_its_last_word() -> N
 
 @pytest.mark.parametrize("refused", ["denied", "invalid", "cancelled", "rejected", "stale"])
 def test_a_refusal_is_neither_success_nor_failure(refused: str) -> None:
-    success = Success()
+    success = Success(time.time)
     success.ended(time.time(), refused)
     assert (success.counts(), success.ratio(), success.problem()) == ((0, 0), 1.0, None)
 

@@ -82,6 +82,10 @@ class Life(Struct, frozen=True, kw_only=True):
     state: State = State.ABSENT
     sequence: int = 0
     first_sequence: int = 0
+    time: float = 0.0
+    """When the server stored the latest event, by its own clock (Unix seconds); 0 where that is not known."""
+    first_time: float = 0.0
+    """The same of the first event."""
     requested: journal.Requested | None = None
     refused: journal.Refused | None = None
     dispatched: journal.Dispatched | None = None
@@ -112,11 +116,17 @@ class Life(Struct, frozen=True, kw_only=True):
         return "unknown" if isinstance(self.end, journal.Unknown) else self.end.outcome
 
 
-def apply(life: Life, event: journal.OperationEvent, sequence: int) -> Life:
-    """`life` after `event`, which is at `sequence` of the journal. Raises Conflict."""
+def apply(life: Life, event: journal.OperationEvent, sequence: int, time: float = 0.0) -> Life:
+    """`life` after `event`, which is at `sequence` of the journal, stored at `time`. Raises Conflict."""
     state = advance(life.state, _tag(event))
     return structs.replace(
-        life, state=state, sequence=sequence, first_sequence=life.first_sequence or sequence, **_kept(event)
+        life,
+        state=state,
+        sequence=sequence,
+        first_sequence=life.first_sequence or sequence,
+        time=time,
+        first_time=life.first_time or time,
+        **_kept(event),
     )
 
 

@@ -137,7 +137,7 @@ def rights(party: Party) -> Rights:
     """What each key of the party may do."""
     listen = [*party.heard, f"{inbox_prefix(party.name)}.>", *(_discovered(party.name) if party.is_service else ())]
     servers = ASKED if party.account in SERVER_READERS else ()
-    asked = [*under_their_own_name(party.role, party.tokens), *under_another_name(party.role), *servers]
+    asked = [*under_their_own_name(party.role, party.tokens), *under_another_name(party.role, party.tokens), *servers]
     return Rights(_unique([*party.sent, *asked]), _unique(listen), answers=party.is_service)
 
 
@@ -231,7 +231,7 @@ def _lend(accounts: Accounts, party: Party) -> None:
     """Let the party use its part of JetStream."""
     for subject in under_their_own_name(party.role, party.tokens):
         accounts.service(CORE, party.account, subject, many=True)
-    for name, subject in under_another_name(party.role).items():
+    for name, subject in under_another_name(party.role, party.tokens).items():
         accounts.service(CORE, party.account, subject, share=True, known_as=name)
 
 

@@ -4,6 +4,8 @@ import asyncio
 import os
 from collections.abc import Mapping
 
+from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
+
 from writ_audit.config import Config
 from writ_audit.following import Follower
 from writ_audit.handlers import service
@@ -34,13 +36,15 @@ MOST_BEHIND = 1_000
 class Audit:
     """One replica: follows the journal, answers queries."""
 
-    def __init__(self, config: Config, bus: Bus, measured: Metrics) -> None:
+    def __init__(self, config: Config, bus: Bus, measured: Metrics, clocks: Clocks = SYSTEM) -> None:
         self._bus = bus
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._index = Index(config.state_dir / "audit.sqlite")
         if self._index.rebuilt:
             _log.warning("index.rebuilt", reason=self._index.rebuilt)
         self._servers = Servers(measured)
+        self._time = ServerClock(bus, clocks)
+        self._time.shown(measured)
         measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
         self._follower = Follower(
             bus.journal, self._index, measures.indexed, lambda current: measures.read(current=current)
@@ -54,6 +58,7 @@ class Audit:
 
     async def serve(self) -> None:
         """Answer queries from now on."""
+        await self._time.start()
         self._serving = await self._bus.serve(self._service)
 
     async def follow(self) -> None:
@@ -61,6 +66,7 @@ class Audit:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follower.run())
             group.create_task(self._notifier.run(self._bus))
+            group.create_task(self._time.follow())
             group.create_task(self._servers.watch(self._bus))
             group.create_task(self._tell())
 
@@ -86,7 +92,7 @@ class Audit:
 
     def checks(self) -> Mapping[str, Check]:
         """What `/readyz` looks at."""
-        return {"journal": self._journal_check, "index": self._index_check}
+        return {"journal": self._journal_check, "index": self._index_check, "clock": self._time.check}
 
     async def _journal_check(self) -> str | None:
         if not self._bus.connected:

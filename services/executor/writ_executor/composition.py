@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from writ_runtime.clocks import ServerClock
+
 from writ_bus.port import Bus
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.operations import Catalogue
@@ -72,17 +74,18 @@ def compose(  # long: one list of parts, each given those before it
     inventory: Watched[Inventory],
     agents: Watched[Agents],
     measures: Measures,
+    time: ServerClock,
 ) -> Parts:
     """All of them over one bus; nothing runs yet."""
-    index, chores, presence = Index(), Chores(), Presence(config.lease)
-    follower, recorder = Follower(bus, index, key, measures.success), Recorder(bus.journal, index, measures)
+    index, chores, presence = Index(), Chores(), Presence(config.lease, time.clocks.boot)
+    follower, recorder = Follower(bus, index, key, measures.success), Recorder(bus.journal, index, measures, time.now)
     lives, vault = Lives(bus, index, measures), Vault(bus, key)
     policy, alarms = PolicyClient(bus, config.policy_key, measures), Alarms(recorder)
     targets, keys, kept = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
     admission = Admission(config, bus, index, recorder, measures)
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)
     endings, cancels = Endings(recorder, vault, dispatcher, presence, chores, kept), Cancels(bus)
-    looks, audits = Looks(bus, catalogue, index, vault, policy, endings), Audits()
+    looks, audits = Looks(bus, catalogue, index, vault, policy, endings), Audits(time.clocks.boot)
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
     generations = Generations(bus.journal, index, audits, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
@@ -97,7 +100,19 @@ def compose(  # long: one list of parts, each given those before it
         recorder=recorder,
         admission=admission,
         sweep=Sweep(
-            config, catalogue, index, presence, dispatcher, endings, work, controls, looks, cancels, admission, chores
+            config,
+            catalogue,
+            index,
+            presence,
+            dispatcher,
+            endings,
+            work,
+            controls,
+            looks,
+            cancels,
+            admission,
+            chores,
+            time,
         ),
         intake=Intake(config, catalogue, targets, admission, recorder, lives, vault, policy, work),
         claims=Claims(bus, index, catalogue, keys, lives, recorder, vault, policy, endings, presence, alarms, kept),

@@ -4,8 +4,9 @@ Counters count what this replica did, so they are summed over the replicas; gaug
 replica sees it, so any replica's will do.
 """
 
+import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import get_args
 
@@ -38,9 +39,10 @@ def metrics() -> Metrics:
 class Measures:
     """All of it, in the metrics of the process."""
 
-    def __init__(self, measured: Metrics, catalogue: Catalogue) -> None:
+    def __init__(self, measured: Metrics, catalogue: Catalogue, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: the journal server's time."""
         self.pools = AtMost(POOLS)
-        self.success = Success()
+        self.success = Success(clock)
         pool, operations = {"pool": self.pools}, {"operation": tuple(catalogue)}
         self._ended = measured.counter(
             "writ_operations_total",
@@ -132,7 +134,7 @@ class Measures:
         self._passed("whole", requested, requested.at, end.at)
 
     def _passed(self, stage: str, requested: Requested, since: float, until: float) -> None:
-        """Of clocks that may differ: no time is less than none."""
+        """Both are measured times of one server, each with its error: no time is less than none."""
         self._stages.observe(max(0.0, until - since), requested.operation_id, stage=stage, pool=requested.pool)
 
     def turned_away(self, code: str) -> None:

@@ -1,8 +1,9 @@
 """The parts of the policy service, put together; what runs beside the endpoints, and its health checks."""
 
 import asyncio
-import time
 from collections.abc import Mapping
+
+from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 
 from writ_bus.port import Bus, Service, Serving
 from writ_contracts import subjects
@@ -35,16 +36,26 @@ class PolicyService:
     """One replica: reads its files, follows versions and control events, decides."""
 
     def __init__(
-        self, config: Config, catalogue: Catalogue, key: Key, measured: Metrics, clock: Clock = time.time
+        self,
+        config: Config,
+        catalogue: Catalogue,
+        key: Key,
+        measured: Metrics,
+        clock: Clock | None = None,
+        clocks: Clocks = SYSTEM,
     ) -> None:
-        """Raises ConfigError with all that is wrong with the files beside the policy."""
-        self._clock, self._former, self._former_events = clock, config.former(), config.former_events()
+        """`clock`: what it decides by, the journal server's time unless given. Raises ConfigError with all that is
+        wrong with the files beside the policy.
+        """
+        self.time = ServerClock(None, clocks)
+        self.time.shown(measured)
+        self._clock, self._former, self._former_events = clock or self.time.now, config.former(), config.former_events()
         self._config, self._catalogue, self._key = config, catalogue, key
         self._observe = Observer(Log("writ.policy"), measured)
         self._measures = Measures(measured, catalogue)
         self._compiler, self._notifier = Compiler(catalogue, config.mode), Notifier(subjects.NOTICE_POLICY)
         self._sources = Sources(
-            config, self._compiler, self._notifier.tell, self._measures.refused, self._measures.in_force, clock
+            config, self._compiler, self._notifier.tell, self._measures.refused, self._measures.in_force, self._clock
         )
         self._workbench = Workbench()
         self._bus: Bus | None = None
@@ -56,6 +67,8 @@ class PolicyService:
         """Know versions and control events so far, then answer. Raises what the bus raises, and ConfigError where there
         is no policy to decide by: an empty store and a file that can't be used, or a version that does not load.
         """
+        self.time.over(bus)
+        await self.time.start()
         versions = Versions(bus.policies, self._key, self._compiler, self._version_refused, self._former)
         await versions.start()
         await self._sources.start(versions)
@@ -94,6 +107,7 @@ class PolicyService:
         """Keep up with files and control events, and have recorded what is noticed; until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sources.follow())
+            group.create_task(self.time.follow())
             if self._follower is not None:
                 group.create_task(self._follower.follow())
             if self._bus is not None:
@@ -114,6 +128,7 @@ class PolicyService:
             "principals": lambda: self._file_check("principals"),
             "agents": lambda: self._file_check("agents"),
             "bus": self._bus_check,
+            "clock": self.time.strict_check,
         }
 
     async def _file_check(self, name: str) -> str | None:

@@ -3,10 +3,10 @@
 `handle` and `_claim_and_run` are the whole of it, to be read aloud; whatever leaves early has told somebody why.
 """
 
-import time
 from collections.abc import Callable, Coroutine
 
 from msgspec import Struct
+from writ_runtime.clocks import ServerClock
 
 from writ_agent.backends.port import Backend, Done, Task
 from writ_agent.preflight.host_reads import Looks
@@ -52,6 +52,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     looks: Looks
     meters: Meters
     hands: Hands
+    time: ServerClock
     kill_grace: float
     changed: Callable[[], None]
 
@@ -91,7 +92,7 @@ class Worker:
         stages = self._parts.meters.stages
         with stages.time(hand.work.operation_id, stage="look"), tracing.span("look"):
             baseline = await self._parts.looks.baseline(hand.work)
-        claimed = make_claim(self._parts.identity, hand.work, baseline)
+        claimed = make_claim(self._parts.identity, hand.work, baseline, self._boot())
         hand.ahead = self._read_ahead(hand.work)
         with stages.time(hand.work.operation_id, stage="claim"):
             answer = await self._claim(claimed, delivery)
@@ -100,9 +101,9 @@ class Worker:
         fault("agent.claimed")
         self._parts.hands.begin(hand.work)
         await _settle(delivery.ack())
-        began = time.monotonic()
+        began = self._boot()
         try:
-            order = verify_grant(self._parts.trust, claimed, answer, used=self._nonces, now=time.monotonic())
+            order = verify_grant(self._parts.trust, claimed, answer, used=self._nonces, now=self._boot())
             self._nonces.add(order.grant.nonce)
             hand.owners = {order.grant.principal, order.grant.acts_for or order.grant.principal}
             await self._intend(order, answer.grant)
@@ -113,6 +114,9 @@ class Worker:
             await self._tell(_run(claimed, answer), done, order.operation, began)
         except (WritError, OSError) as error:
             await self._refuse(claimed, answer, error, began)
+
+    def _boot(self) -> float:
+        return self._parts.time.clocks.boot()
 
     def _read(self, delivery: Delivery) -> Dispatched | None:
         """The event, unless it is none for this pool: then it is dropped loudly, since it would come for ever."""
@@ -134,7 +138,7 @@ class Worker:
         try:
             if not self._only_reads(claimed.work):  # what only reads may be asked for again, whoever forgot it
                 await self._parts.spool.keep(key, _asked(claimed), durable=False)
-            answer = await ask(self._parts.bus, claimed, delivery, lambda: self.stopping)
+            answer = await ask(self._parts.bus, claimed, delivery, lambda: self.stopping, self._boot)
         except TimedOut as error:
             # It may count as started by us. It never will be: say so, and let the next delivery find out.
             done = Done(outcome="failed", code="not_begun", message=f"nothing was run: {error}")
@@ -175,7 +179,9 @@ class Worker:
 
     def _read_ahead(self, work: Dispatched) -> Ahead | None:
         parts = self._parts
-        return Ahead(work, parts.backend, parts.trust, parts.reporter, parts.kill_grace) if work.ahead else None
+        if not work.ahead:
+            return None
+        return Ahead(work, parts.backend, parts.trust, parts.reporter, parts.kill_grace, parts.time)
 
     async def _perform(self, hand: Hand, order: Order) -> Done:
         """Run it, and wait. Raises Refused if the disk took so long that the grant is no longer good."""
@@ -184,7 +190,7 @@ class Worker:
             await hand.ahead.settle(task)
         if hand.stopped is not None:
             return not_begun(hand.stopped)
-        if time.monotonic() > order.begin_by:
+        if self._boot() > order.begin_by:
             raise Refused("expired_grant", "its lifetime ended before the operation could begin")
         relay = ProgressRelay(self._parts.bus, order.grant.pool, order.grant.operation_id, order.grant.principal)
         begun = hand.ahead.take() if hand.ahead is not None else None
@@ -211,7 +217,7 @@ class Worker:
         await self._tell(_run(claimed, answer), done, None, began)
 
     async def _tell(self, run: Run, done: Done, operation: Operation | None, began: float) -> None:
-        seconds = time.monotonic() - began
+        seconds = self._boot() - began
         body = receipt_message(self._parts.identity, run, done, operation, seconds)
         parcel = Parcel(subject=subjects.receipt(self._parts.identity.pool), body=body)
         durable = operation is None or not operation.read_only

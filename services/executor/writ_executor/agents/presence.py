@@ -1,9 +1,9 @@
 """Which agents are there, as their heartbeats tell. Soft state: every executor hears them all, for itself.
 
-A replica that has just started gives everybody one full lease before it calls anyone silent.
+A replica that has just started gives everybody one full lease before it calls anyone silent. So does one that did not
+listen for a while itself: it was suspended, stopped, or kept from running.
 """
 
-import time
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct
@@ -12,7 +12,7 @@ from writ_contracts.agents import Heartbeat
 
 
 class Seen(Struct, frozen=True):
-    """The latest heartbeat of an instance and when it came (monotonic seconds)."""
+    """The latest heartbeat of an instance and when it came (boot clock)."""
 
     heartbeat: Heartbeat
     at: float
@@ -21,10 +21,11 @@ class Seen(Struct, frozen=True):
 class Presence:
     """Instances by pool."""
 
-    def __init__(self, lease: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, lease: float, clock: Callable[[], float]) -> None:
+        """`clock`: the boot clock."""
         self._lease = lease
         self._clock = clock
-        self._began = clock()
+        self._began = self._tidied = clock()
         self._seen: dict[tuple[str, str], Seen] = {}
         self._running: dict[tuple[str, str], float] = {}
         """By pool too: what another pool says that it runs, it does not."""
@@ -41,12 +42,20 @@ class Presence:
             self._running[heartbeat.pool, operation_id] = now
 
     def silence(self, pool: str, operation_id: str) -> float:
-        """Seconds since anybody of the pool said that it runs this, counted from our own start at the earliest."""
+        """Seconds since anybody of the pool said that it runs this, counted from when we began to listen at the
+        earliest.
+        """
         return self._clock() - max(self._running.get((pool, operation_id), self._began), self._began)
 
     def tidy(self) -> None:
-        """Forget what nobody has said for a lease: silent it is either way."""
-        horizon = self._clock() - self._lease
+        """Forget what nobody has said for a lease: silent it is either way. Called at each round of the sweep: where
+        the last one was long ago, nobody listened here meanwhile, and the lease of all begins anew.
+        """
+        now = self._clock()
+        if now - self._tidied > self._lease / 2:
+            self._began = now
+        self._tidied = now
+        horizon = now - self._lease
         self._running = {key: at for key, at in self._running.items() if at >= horizon}
 
     def began(self, pool: str, operation_id: str) -> None:
@@ -61,6 +70,10 @@ class Presence:
     def agents(self, pool: str) -> list[Heartbeat]:
         """The instances of a pool that were heard within a lease."""
         return [seen.heartbeat for seen in self._alive() if seen.heartbeat.pool == pool]
+
+    def everybody(self) -> list[Heartbeat]:
+        """The instances of all pools that were heard within a lease."""
+        return [seen.heartbeat for seen in self._alive()]
 
     def among(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
         """The same of each of these pools, all at once."""

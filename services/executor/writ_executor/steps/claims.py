@@ -13,7 +13,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParameters
 from writ_contracts.decisions import AskGrant, Grant
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable, Untrusted
-from writ_contracts.journal import Dispatched, Outcome, Requested, Started
+from writ_contracts.journal import Outcome, Requested, Started
 from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue, Operation
 from writ_contracts.signing import Signed
@@ -93,7 +93,7 @@ class Claims:
         if wanted is None:
             return await self._repeat(life, asked.claim, claim)
         with going_on(life):
-            return await self._start(life, *wanted, asked.claim, claim)
+            return await self._start(life, wanted, asked.claim, claim)
 
     async def _check(self, signed: Signed, pool: str) -> None:
         """Raises Untrusted unless an agent of the pool signed it, and records that."""
@@ -106,12 +106,7 @@ class Claims:
         await self._alarms.raised(pool, FORGED, str(error))
         return Untrusted(str(error), code=FORGED)
 
-    async def _start(
-        self, life: Life, requested: Requested, dispatched: Dispatched, signed: Signed, claim: Claim
-    ) -> ClaimAnswer:
-        if self._recorder.clock() > dispatched.start_by:
-            await self._end(life, signed, "expired", "not_claimed", "claimed after its deadline")
-            raise Denied("it has expired", code="gone")
+    async def _start(self, life: Life, requested: Requested, signed: Signed, claim: Claim) -> ClaimAnswer:
         definition = self._definition(requested)
         given = await self._given(life, requested, signed)
         try:
@@ -194,11 +189,11 @@ class Claims:
         grant: Grant,
     ) -> Started:
         return Started(
-            **self._recorder.stamp(requested.correlation_id),
+            **(stamp := self._recorder.stamp(requested.correlation_id)),
             operation_id=requested.operation_id,
             attempt=claim.attempt,
             instance=claim.instance,
-            deadline=self._recorder.clock() + grant.lifetime + grant.timeout + KILL_GRACE,
+            deadline=stamp["at"] + grant.lifetime + grant.timeout + KILL_GRACE,
             parameters=kept,
             claim=signed,
             grant=granted.grant,
@@ -220,10 +215,10 @@ class Claims:
         return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)), outputs=self._kept.outputs)
 
 
-def _to_start(life: Life, claim: Claim) -> tuple[Requested, Dispatched] | None:
-    """What the claim is about, if it is waiting for just this claim."""
+def _to_start(life: Life, claim: Claim) -> Requested | None:
+    """What the claim is about, if it is waiting for just this claim. Whether it comes too late is the sweep's to say."""
     if life.state is not State.DISPATCHED or life.requested is None or life.dispatched is None:
         return None
     if life.dispatched.attempt != claim.attempt or life.requested.pool != claim.pool:
         return None
-    return life.requested, life.dispatched
+    return life.requested

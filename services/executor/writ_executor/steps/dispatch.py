@@ -122,7 +122,7 @@ class Dispatcher:
 
     def _event(self, requested: Requested, attempt: int) -> Dispatched:
         return Dispatched(
-            **self._recorder.stamp(requested.correlation_id),
+            **(stamp := self._recorder.stamp(requested.correlation_id)),
             operation_id=requested.operation_id,
             principal=requested.principal,
             operation=requested.operation,
@@ -130,7 +130,7 @@ class Dispatcher:
             pool=requested.pool,
             attempt=attempt,
             parameters=requested.effective,
-            start_by=self._recorder.clock() + self._start_window,
+            start_by=stamp["at"] + self._start_window,
             timeout=requested.timeout,
             decision_digest=digest(requested.decision),
             look=requested.look,
