@@ -199,9 +199,21 @@ def test_what_nobody_says_any_more_is_forgotten_and_stays_silent() -> None:
     presence = Presence(lease=10.0, clock=lambda: now[0])
     for number in range(1000):
         presence.began("a", f"op-{number}")
-    now[0] = 111.0
-    presence.tidy()
+    for now[0] in (104.0, 108.0, 111.0):
+        presence.tidy()
     assert presence._running == {}
+    assert presence.silence("a", "op-1") > 10.0
+
+
+def test_a_replica_that_did_not_listen_for_a_while_calls_nobody_silent_for_a_lease() -> None:
+    now = [100.0]
+    presence = Presence(lease=10.0, clock=lambda: now[0])
+    presence.began("a", "op-1")
+    now[0] = 1_000.0
+    presence.tidy()
+    assert (presence.silence("a", "op-1"), presence.new) == (0.0, True)
+    for now[0] in (1_004.0, 1_008.0, 1_011.0):
+        presence.tidy()
     assert presence.silence("a", "op-1") > 10.0
 
 

@@ -170,7 +170,7 @@ async def test_a_claim_of_nobody_is_refused_too_where_policy_need_not_be_asked(w
     assert len(world.policy.grants) == asked
 
 
-@pytest.mark.parametrize("policy", ["deny", "require_approval", "oversize", "late"])
+@pytest.mark.parametrize("policy", ["deny", "require_approval", "oversize"])
 async def test_a_claim_of_nobody_ends_no_operation_whatever_policy_says(world: World, policy: str) -> None:
     world.policy.agents = None
     match policy:
@@ -178,14 +178,9 @@ async def test_a_claim_of_nobody_ends_no_operation_whatever_policy_says(world: W
             world.policy.grant_effects["service_restart"] = policy
         case "oversize":
             world.policy.grant_errors["service_restart"] = Failure(code="oversize", message="too large")
-    await world.executor(sweep=1000.0, start_window=0.01 if policy == "late" else 60.0)
+    await world.executor(sweep=1000.0)
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
-
-    async def due() -> bool:
-        return policy != "late" or time.time() > work.start_by
-
-    await eventually(due, what="that it is late")
     held = await AgentHands(world.bus, world.hands.pool, Key(generate_seed())).claim(work)
     assert held.answer.error
     assert held.answer.error.code == "forged_claim"

@@ -232,7 +232,7 @@ def _lend(accounts: Accounts, party: Party) -> None:
     for subject in under_their_own_name(party.role, party.tokens):
         accounts.service(CORE, party.account, subject, many=True)
     for name, subject in under_another_name(party.role, party.tokens).items():
-        accounts.service(CORE, party.account, subject, share=True, known_as=name)
+        accounts.service(CORE, party.account, subject, share=party.role is not Role.AGENT, known_as=name)
 
 
 def renamed(pool: Party) -> tuple[str, str]:

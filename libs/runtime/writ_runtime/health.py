@@ -97,11 +97,12 @@ class Health:
         ready = all(reason is None or isinstance(reason, Attention | Detail) for reason in reasons)
         well = {name: _is_well(reason) for name, reason in seen.items()}
         self._metrics.checked(well, ready=ready)
-        body = {
+        body: dict[str, Any] = {
             "status": "ready" if ready else "not ready",
             "checks": {name: "ok" if well[name] else str(reason) for name, reason in seen.items()},
-            "details": {name: str(reason) for name, reason in seen.items() if isinstance(reason, Detail)},
         }
+        if details := {name: str(reason) for name, reason in seen.items() if isinstance(reason, Detail)}:
+            body["details"] = details
         return Answer(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, msgspec.json.encode(body))
 
 
