@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from importlib import import_module
 
+from writ_runtime.clocks import ServerClock
+
 from writ_agent.backends.target_health import Standings
 from writ_agent.reporting.metrics import ENDPOINTS, Meters, show_standings
 from writ_contracts.catalogue import BUILT_IN
@@ -46,6 +48,8 @@ def registries() -> Mapping[str, Metrics]:
     made["agent"] = Metrics(ENDPOINTS)
     Meters(made["agent"], catalogue, lambda: 0.0)
     show_standings(made["agent"], Standings())
+    for metrics in made.values():
+        ServerClock(None).shown(metrics)
     return made
 
 
