@@ -6,6 +6,7 @@ What must hold: one change at a time on a target, each effect once, what runs he
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tests.faults.test_kills import ENVIRON
 from writ_testing.host_clocks import HostClocks, shifted_python
 
 from writ_client.client import Writ
+from writ_contracts.agents import Progress
+from writ_contracts.ids import operation_id as id_of
 from writ_installation.status.control import ProcessStatus, status
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningHouse, open_policy, running_house
@@ -22,7 +25,8 @@ from writ_testing.installations.load import settled
 pytestmark = pytest.mark.timeout(240)
 DAY = 86_400.0
 STEPS = [600.0, -600.0, DAY, -DAY]
-DELAY = 4
+DELAY = 4.0
+_numbers = count()
 
 
 class Run:
@@ -30,6 +34,7 @@ class Run:
 
     def __init__(self, house: RunningHouse, clocks: HostClocks, writ: Writ, counted: Path) -> None:
         self.house, self.clocks, self.writ, self.counted = house, clocks, writ, counted
+        self.work = set[asyncio.Task[object]]()
 
     def step(self, name: str, **seconds: float) -> None:
         """Of every process whose name begins so."""
@@ -48,13 +53,18 @@ class Run:
         assert answer.operation_id, answer
         return answer.operation_id
 
-    async def begun(self, operation_id: str) -> None:
-        """Until its agent has it."""
+    async def counting(self, delay: float) -> str:
+        """As `count`; returns when its agent is at it, as its progress tells."""
+        key, heard = f"counting-{next(_numbers)}", list[object]()
+        parameters = {"path": str(self.counted), "delay": delay, "timeout": 20}
+        running = self.writ.run("test_count", "web-1", parameters, idempotency_key=key, on_event=heard.append)
+        self.work.add(asyncio.create_task(running))
 
-        async def started() -> bool:
-            return (await self.writ.get(operation_id)).state == "started"
+        async def runs() -> bool:
+            return any(isinstance(event, Progress) for event in heard)
 
-        await eventually(started, what="the operation to run")
+        await eventually(runs, what="the operation to run")
+        return id_of("operator", key)
 
     async def sequences(self, operation_id: str, kind: str) -> list[int]:
         """Where the journal has its events of that kind."""
@@ -79,7 +89,9 @@ async def running(folder: Path, executors: int, **prepared: Any) -> AsyncIterato
     environ, command = {**ENVIRON, **clocks.environ}, shifted_python(folder)
     async with running_house(folder, executors=executors, environ=environ, command=command, **prepared) as house:
         async with await house.client() as writ:
-            yield Run(house, clocks, writ, folder / "files" / "counted")
+            run = Run(house, clocks, writ, folder / "files" / "counted")
+            yield run
+            await asyncio.gather(*run.work)
 
 
 async def one_after_the_other(run: Run, first: str, second: str) -> None:
@@ -100,8 +112,7 @@ async def test_a_step_of_one_executors_clock_while_an_operation_runs(tmp_path: P
     async with running(tmp_path, executors) as run:
         for number, step in enumerate(STEPS):
             run.counted.unlink(missing_ok=True)
-            first, second = await run.count(DELAY), await run.count()
-            await run.begun(first)
+            first, second = await run.counting(DELAY), await run.count()
             run.step("executor" if executors == 1 else f"executor-{number % executors + 1}", wall=step)
             await one_after_the_other(run, first, second)
 
@@ -140,21 +151,23 @@ async def test_a_step_of_the_agents_clock(tmp_path: Path) -> None:
 
 
 async def test_a_step_of_policys_clock(tmp_path: Path) -> None:
-    async with running(tmp_path, 1) as run:
+    stops = {"name": "may_stop", "operations": ["stop_set"], "allowed": True}
+    async with running(tmp_path, 1, policy=open_policy(stops)) as run:
         for step in STEPS:
             run.step("policy", wall=step)
             assert (await run.writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"
-            done = await run.writ.run("stop_set", "writ", {"scope": ["web-9"]}, reason="a test", timeout=30)
+            done = await run.writ.stop_set(["web-9"], reason="a test", timeout=30)
             assert done.outcome == "succeeded"  # on a statement that its principal signed just now
             await run.ready(run.named("policy"), "ahead of" if step > 0 else "behind", ready=False)
 
 
-@pytest.mark.parametrize("slept", [60.0, 600.0, DAY])
-async def test_the_whole_host_sleeps_while_an_operation_runs(tmp_path: Path, slept: float) -> None:
+@pytest.mark.parametrize("slept", [60.0, 600.0, 3_000.0])
+async def test_a_host_sleeps_while_an_operation_runs(tmp_path: Path, slept: float) -> None:
+    """Executor, agent and what it runs sleep together; NATS and policy are elsewhere."""
     async with running(tmp_path, 1) as run:
-        first, second = await run.count(DELAY), await run.count()
-        await run.begun(first)
-        run.step("", boot=slept)
+        first, second = await run.counting(DELAY), await run.count()
+        run.step("executor", boot=slept)
+        run.step("agent", boot=slept)
         await one_after_the_other(run, first, second)
 
 
