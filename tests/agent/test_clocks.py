@@ -19,7 +19,7 @@ WRONG = [120.0, -120.0, 3_600.0, -3_600.0, DAY, -DAY]
 async def test_a_look_holds_on_a_host_whose_clock_is_wrong(world: World, wrong: float) -> None:
     await world.agent(clocks=Host(wall=wrong).clocks)
     for action in ("preview", "baseline", "probe"):
-        looked = await world.executor.ask_look(ask(world, action), POOL)  # type: ignore[arg-type]
+        looked = await world.executor.ask_look(ask(world, action), POOL)
         assert looked.error is None
 
 
@@ -73,5 +73,9 @@ async def test_heartbeats_tell_of_a_clock_that_is_off_and_of_no_other(world: Wor
     await until(lambda: bool(world.executor.heartbeats))
     assert world.executor.heartbeats[-1].skew is None
     host.step(-7.0)
-    await until(lambda: world.executor.heartbeats[-1].skew is not None)
-    assert abs((world.executor.heartbeats[-1].skew or 0.0) + 7.0) < 0.5
+
+    def told() -> bool:
+        skew = world.executor.heartbeats[-1].skew
+        return skew is not None and -7.5 < skew < -6.5
+
+    await until(told)

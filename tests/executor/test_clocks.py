@@ -1,4 +1,4 @@
-"""Executors whose hosts' clocks are wrong, step, drift or slept: what runs goes on, and everything ends all the same."""
+"""Executors whose hosts' clocks are wrong, step, drift or slept: what runs goes on, and everything ends."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,7 +1,6 @@
 """Many replicas, many agents, one request: the journal decides, and exactly one of each kind wins."""
 
 import asyncio
-import time
 
 import pytest
 from msgspec import structs
@@ -12,7 +11,6 @@ from writ_contracts.agents import ClaimAnswer
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.requests import Failure
 from writ_executor.agents import alarms
-from writ_testing.eventually import eventually
 from writ_testing.fakes.scripted import AgentHands
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import SealKey

@@ -1,6 +1,6 @@
 """Each process of a running installation has clocks of its own, which are wrong, step, drift, or slept through a night.
 
-What must hold: one change at a time on a target, each effect once, what runs healthily is not lost, and everything ends.
+What must hold: one change at a time on a target, each effect once, nothing that runs is lost, and everything ends.
 """
 
 import asyncio
@@ -87,15 +87,17 @@ class Run:
 async def running(folder: Path, executors: int, **prepared: Any) -> AsyncIterator[Run]:
     clocks = HostClocks(folder / "clocks")
     environ, command = {**ENVIRON, **clocks.environ}, shifted_python(folder)
-    async with running_house(folder, executors=executors, environ=environ, command=command, **prepared) as house:
-        async with await house.client() as writ:
-            run = Run(house, clocks, writ, folder / "files" / "counted")
-            yield run
-            await asyncio.gather(*run.work)
+    async with (
+        running_house(folder, executors=executors, environ=environ, command=command, **prepared) as house,
+        await house.client() as writ,
+    ):
+        run = Run(house, clocks, writ, folder / "files" / "counted")
+        yield run
+        await asyncio.gather(*run.work)
 
 
 async def one_after_the_other(run: Run, first: str, second: str) -> None:
-    """Both succeed, and the second was dispatched when the first had ended: by the journal's order, whatever times say."""
+    """Both succeed, and the second was dispatched when the first had ended: by the order of the journal."""
     assert [await settled(run.writ, one) for one in (first, second)] == ["succeeded", "succeeded"]
 
     async def stored() -> tuple[list[int], list[int]] | None:
@@ -188,11 +190,9 @@ async def test_how_far_each_clock_is_off_is_told(tmp_path: Path) -> None:
             return any("30.0 s ahead of" in text for text in told)
 
         await eventually(named, what="the agent's clock as executors tell it")
-        host, port = "127.0.0.1", executor.health_port
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", executor.health_port)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        [line] = [
-            one for one in (await reader.read(-1)).decode().splitlines() if one.startswith("writ_clock_skew_seco")
-        ]
+        told = (await reader.read(-1)).decode().splitlines()
         writer.close()
+        [line] = [one for one in told if one.startswith("writ_clock_skew_seconds ")]
         assert 2.9 < float(line.split()[1]) < 3.1

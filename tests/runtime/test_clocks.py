@@ -7,7 +7,6 @@ import pytest
 from writ_runtime.clocks import BREAKS, DEGRADED, OLDEST, Clocks, ServerClock, boot_time, describe
 
 from writ_bus.errors import Forbidden, Unreachable
-from writ_runtime import clocks as clocks_module
 from writ_runtime.health import Attention, Detail
 from writ_runtime.metrics import Metrics
 from writ_testing.memory.broker import Broker
@@ -133,7 +132,7 @@ async def test_it_is_asked_again_at_the_start_until_it_is_known(
         setting.passes(1.0)
         setting.failing = None
 
-    monkeypatch.setattr(clocks_module.asyncio, "sleep", wait)
+    monkeypatch.setattr("writ_runtime.clocks.asyncio.sleep", wait)
     await setting.clock.start()
     assert setting.clock.skew == pytest.approx(0.0)
 

@@ -100,7 +100,7 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
 
 
 class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.grant.v1"):
-    """The writ: one claim may start now. Good for `lifetime` seconds of the agent's monotonic clock from its claim."""
+    """The writ: one claim may start now. Good for `lifetime` seconds of the agent's boot clock from its claim."""
 
     operation_id: OperationId
     operation: OperationName
@@ -125,7 +125,7 @@ LookAction = Literal["baseline", "probe", "preview", "listing", "visit", "ahead"
 
 
 class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.look.v1"):
-    """A read-only grant: these actions, for this operation on this target, until `expires_at` (Unix seconds)."""
+    """A read-only grant: these actions, for this operation on this target, until `expires_at` (the journal's clock)."""
 
     operation_id: OperationId
     operation: OperationName
@@ -141,7 +141,7 @@ class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     named: str = ""
     """What `list_other_names` is about: the value of the operation's parameter that names a thing."""
     issued_at: float = 0.0
-    """Unix seconds by policy's clock: what is listed under it is no older."""
+    """By the journal's clock, in Unix seconds: what is listed under it is no older."""
 
 
 class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -30,7 +30,9 @@ Outcome = Literal[
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """What every event has: its own id, when it was written (Unix seconds), and what it belongs to."""
+    """What every event has: its own id, when it was written (Unix seconds on the journal's clock, as its writer had
+    measured it), and what it belongs to. Instants in events are for people, and differences within one event durations.
+    """
 
     id: str
     at: float
@@ -64,7 +66,7 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     decision: Signed
     timeout: int
     start_by: float
-    """Unix seconds: not started by then, it ends `expired`. An approval extends it."""
+    """`start_by - at` is how long it may wait: not started by then, it ends `expired`. An approval extends it."""
     acts_for: str | None = None
     reason: str = ""
     dry_run: bool = False
@@ -139,7 +141,7 @@ class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
 
 
 class Started(Event, frozen=True, kw_only=True, tag="started"):
-    """A claim got its grant: the effect may happen from now on, until `deadline` (Unix seconds) and no longer."""
+    """A claim got its grant: the effect may happen from now on, for `deadline - at` seconds and no longer."""
 
     operation_id: str
     attempt: int

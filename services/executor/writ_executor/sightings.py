@@ -1,4 +1,4 @@
-"""When this replica first saw each operation in its present phase: where the durations of deadlines are counted from."""
+"""When this replica first saw each operation in its present phase: from there it counts how much of a deadline is over."""
 
 from collections.abc import Iterable
 

@@ -18,7 +18,7 @@ from writ_contracts.records import Record
 
 API = "$JS.API."
 CLOCK = "writ.api.clock"
-"""Where every account asks for the time of the journal's server (see api_rights): an answer of the API that has `ts`."""
+"""Where accounts ask for the time of the journal's server (see api_rights): an answer of the API that has `ts`."""
 WRONG_SEQUENCE = frozenset({10071, 10158, 10164})
 """Somebody else's event is the last one, or ours is, or both were proposed at once (replicated streams)."""
 FULL = frozenset({10077, 10023, 10047})

@@ -216,7 +216,7 @@ class Claims:
 
 
 def _to_start(life: Life, claim: Claim) -> Requested | None:
-    """What the claim is about, if it is waiting for just this claim. Whether it comes too late is the sweep's to say."""
+    """What the claim is about, if it is waiting for just this claim. The sweep alone says whether it is too late."""
     if life.state is not State.DISPATCHED or life.requested is None or life.dispatched is None:
         return None
     if life.dispatched.attempt != claim.attempt or life.requested.pool != claim.pool:

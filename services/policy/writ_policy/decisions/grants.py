@@ -16,7 +16,7 @@ from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, open_signed
 
 GRANT_SECONDS = 15.0
-"""How long after its claim an agent may still begin, by its own monotonic clock."""
+"""How long after its claim an agent may still begin, by its own boot clock: CLOCK_MONOTONIC stands still in suspend."""
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 86_400.0
 
 
