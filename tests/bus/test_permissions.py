@@ -98,13 +98,17 @@ OTHERS = [
     *("_INBOX.guess", "_R_.guess.x", "$KV.bucket.key", "$O.bucket.C.x", "anything", "writ.unheard.of"),
     *("$SYS.REQ.SERVER.PING.JSZ", "$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.X.RELOAD", "$SYS.REQ.SERVER.X.KICK"),
     *(f"writ.api.leader.{stream}" for stream in STREAMS),
-    *("writ.api.journal", "writ.api.params", *SERVERS, "writ.api.servers.connections"),
+    *("writ.api.journal", "writ.api.clock", "writ.api.params", *SERVERS, "writ.api.servers.connections"),
     *("$SRV.PING", "$SRV.INFO.policy", "$SRV.STATS.policy.x"),
 ]
 
 READS_POLICIES = ("$JS.API.DIRECT.GET.WRIT_POLICIES", "writ.api.leader.WRIT_POLICIES")
 READS_SCANS = ("$JS.API.DIRECT.GET.WRIT_SCANS", "writ.api.leader.WRIT_SCANS")
-READS_JOURNAL = ("$JS.API.DIRECT.GET.WRIT_JOURNAL", "writ.api.leader.WRIT_JOURNAL", "writ.api.journal")
+READS_JOURNAL = (
+    "$JS.API.DIRECT.GET.WRIT_JOURNAL",
+    "writ.api.leader.WRIT_JOURNAL",
+    *("writ.api.journal", "writ.api.clock"),
+)
 ALLOWED_BESIDES: dict[str, tuple[str, ...]] = {
     "executor": (
         *READS_JOURNAL,
@@ -122,6 +126,7 @@ ALLOWED_BESIDES: dict[str, tuple[str, ...]] = {
             f"$JS.API.CONSUMER.MSG.NEXT.WRIT_JOURNAL.agent-{pool}",
             f"$JS.ACK.WRIT_JOURNAL.agent-{pool}.>",
             f"$JS.ACK.*.*.WRIT_JOURNAL.agent-{pool}.>",
+            "writ.api.clock",
         )
         for pool in "ab"
     },
