@@ -79,3 +79,21 @@ async def test_heartbeats_tell_of_a_clock_that_is_off_and_of_no_other(world: Wor
         return skew is not None and -7.5 < skew < -6.5
 
     await until(told)
+
+
+async def test_what_an_executor_takes_for_lost_has_no_company_while_it_runs_here(world: World) -> None:
+    """A host that slept alone: its operation counts as `unknown`, and the next one on the target is dispatched."""
+    go_on = world.held("test_count")
+    await world.agent()
+    first = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await until(lambda: len(world.backend.tasks) == 1)
+    second = await world.executor.dispatch("test_count", TARGET, path="/x")
+    reading = await world.executor.dispatch("test_noop", TARGET)
+    assert (await world.executor.ended(reading)).outcome == "succeeded"
+    consumer = world.broker.disk.consumer(f"agent-{POOL}")
+    await until(lambda: consumer.next_due() is not None)
+    assert [task.operation_id for task in world.backend.tasks if task.operation.name == "test_count"] == [first]
+    assert not world.executor.asked[second].claims
+    go_on.set()
+    assert (await world.executor.ended(first)).outcome == "succeeded"
+    assert (await world.executor.ended(second)).outcome == "succeeded"

@@ -63,6 +63,10 @@ class Hands:
         """Remember that it was granted."""
         self._begun.add(f"{work.operation_id}.{work.attempt}")
 
+    def changes(self, target: str) -> bool:
+        """Whether something that changes this target runs here."""
+        return any(hand.running is not None and hand.running.changes(target) for hand in self)
+
     def take(self, work: Dispatched) -> Hand:
         """Into the hand."""
         hand = self._now[work.operation_id] = Hand(work)

@@ -36,6 +36,7 @@ from writ_runtime.metrics import Handled
 from writ_trust.statements import digest
 
 LONGEST_DELAY = 10.0
+BUSY_DELAY = 1.0
 _log = Log("writ.agent")
 
 
@@ -73,6 +74,10 @@ class Worker:
             await _settle(delivery.ack())
         elif self.stopping or self._parts.hands.find(work.operation_id) or _key(work) in self._parts.outbox.pending:
             await _settle(delivery.nak(LONGEST_DELAY / 2))
+        elif not self._only_reads(work) and self._parts.hands.changes(work.target):
+            # This host slept past a deadline, say: executors think that what runs here is lost, and send the next one.
+            _log.warning("agent.target_busy", operation_id=work.operation_id, target=work.target)
+            await _settle(delivery.nak(BUSY_DELAY))
         else:
             hand = self._parts.hands.take(work)
             try:
