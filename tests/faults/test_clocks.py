@@ -196,3 +196,33 @@ async def test_how_far_each_clock_is_off_is_told(tmp_path: Path) -> None:
         writer.close()
         [line] = [one for one in told if one.startswith("writ_clock_skew_seconds ")]
         assert 2.9 < float(line.split()[1]) < 3.1
+
+
+@pytest.mark.parametrize("executors", [1, 3])
+@pytest.mark.parametrize("step", [600.0, -DAY])
+async def test_executors_with_wrong_clocks_die_while_an_operation_runs(
+    tmp_path: Path, executors: int, step: float
+) -> None:
+    """Who comes in their place grants what is short anew, and counts what is long by the server's time."""
+    async with running(tmp_path, executors) as run:
+        run.step("executor", wall=step, drift=-0.1)
+        first, second = await run.counting(DELAY), await run.count()
+        for process in run.house.report.processes:
+            if process.name.startswith("executor"):
+                pid = run.house.kill(process.name)
+                await run.house.until(process.name, other_than=pid)
+        await one_after_the_other(run, first, second)
+
+
+@pytest.mark.parametrize("executors", [1, 3])
+async def test_an_agent_with_a_wrong_clock_dies_while_an_operation_runs(tmp_path: Path, executors: int) -> None:
+    """Its restart asks by the server's time how much of the operation's own time is left."""
+    async with running(tmp_path, executors) as run:
+        run.step("agent", wall=DAY)
+        run.step("executor", wall=-600.0)
+        first, second = await run.counting(DELAY), await run.count()
+        name = run.named("agent")
+        await run.house.until(name, other_than=run.house.kill(name))
+        outcomes = [(await run.writ.wait(one, timeout=90)).outcome for one in (first, second)]
+        assert outcomes in (["unknown", "succeeded"], ["failed", "succeeded"])
+        assert run.counted.read_text().split() == [second]
