@@ -42,7 +42,7 @@ def registries() -> Mapping[str, Metrics]:
     policy, executor, audit = (import_module(f"writ_{name}.metrics") for name in ("policy", "executor", "audit"))
     made = {"policy": policy.metrics(), "executor": executor.metrics(), "audit": audit.metrics()}
     policy.Measures(made["policy"], catalogue)
-    executor.Measures(made["executor"], catalogue)
+    executor.Measures(made["executor"], catalogue, lambda: 0.0)
     audit.Measures(made["audit"], lambda: 0.0, lambda: 0.0)
     import_module("writ_audit.servers").Servers(made["audit"])
     made["agent"] = Metrics(ENDPOINTS)

@@ -17,7 +17,7 @@ READ = {"parameters": {"service_name": "nginx"}}
 DAY, HOUR = 86_400.0, 3_600.0
 WRONG = [600.0, -600.0, HOUR, -HOUR, DAY, -DAY]
 LEASE = 15.0
-LONG = LEASE / 2 - 1
+LONG = LEASE / 3 - 0.5
 """Seconds between two rounds that are no gap in which nobody listened."""
 
 

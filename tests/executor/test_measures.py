@@ -122,7 +122,7 @@ async def test_what_is_past_its_deadline_is_counted(world: World) -> None:
     life = world.executors[0].index.get(answer.operation_id or "")
     assert life is not None
     measured = metrics()
-    measures = Measures(measured, world.catalogue)
+    measures = Measures(measured, world.catalogue, time.time)
     for now, overdue in ((deadline_of(life) - 1, 0.0), (deadline_of(life) + 1, 1.0)):
         measures.see(iter([life]), {POOL: []}, now)
         assert Counted(world, measured).of("writ_operations_overdue") == overdue

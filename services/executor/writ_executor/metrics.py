@@ -4,7 +4,6 @@ Counters count what this replica did, so they are summed over the replicas; gaug
 replica sees it, so any replica's will do.
 """
 
-import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -39,7 +38,7 @@ def metrics() -> Metrics:
 class Measures:
     """All of it, in the metrics of the process."""
 
-    def __init__(self, measured: Metrics, catalogue: Catalogue, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, measured: Metrics, catalogue: Catalogue, clock: Callable[[], float]) -> None:
         """`clock`: the journal server's time."""
         self.pools = AtMost(POOLS)
         self.success = Success(clock)

@@ -1,4 +1,4 @@
-"""When this replica first saw each operation in its present phase: from there it counts how much of a deadline is over."""
+"""When this replica first saw each operation in its present phase: from there it counts how old that phase is."""
 
 from collections.abc import Iterable
 
