@@ -19,7 +19,7 @@ from writ_runtime.service import RunFile
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import WritServer, writ_server
 
-WHOLE = ["requested", "dispatched", "started", "finished"]
+WHOLE = ["requested", "dispatched", "granted", "finished"]
 STARTS_WITHIN = 20.0
 
 

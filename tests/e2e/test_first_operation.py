@@ -40,7 +40,7 @@ async def test_a_file_is_written_and_the_trace_tells_all_of_it(house: RunningHou
     done = await write(writ, path, "after")
     assert (done.outcome, path.read_text()) == ("succeeded", "after")
     trace = await writ.trace(operation_id=done.operation_id)
-    assert [event.kind for event in trace.events] == ["requested", "lock_taken", "dispatched", "started", "finished"]
+    assert [event.kind for event in trace.events] == ["requested", "lock_taken", "dispatched", "granted", "finished"]
     text = json.encode(trace).decode()
     assert hashlib.sha256(b"before").hexdigest() in text
     assert hashlib.sha256(b"after").hexdigest() in text

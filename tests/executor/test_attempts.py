@@ -159,7 +159,7 @@ async def test_a_policy_that_is_silent_is_no_uncertainty_about_a_start(
 async def test_what_an_agent_still_has_in_hand_is_not_given_to_another_at_its_deadline(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("writ_executor.steps.claims.KILL_GRACE", -1.0)
+    world.policy.kill_grace = -1.0
     host = Host()
     one = await world.executor(lease=10.0, sweep=1000.0, clocks=host.clocks)
     answer = await world.ask("service_start", **START)

@@ -64,7 +64,7 @@ async def kept(world: World, operation: str) -> dict[str, Any]:
     await world.hands.finish(work, held, {"active_state": "active"}, **shown)
     events = await world.events(subjects.any_operation_filter(answer.operation_id or ""))
     kinds = [str(event.__struct_config__.tag) for event in events]
-    assert kinds == ["requested", "dispatched", "started", "finished"]
+    assert kinds == ["requested", "dispatched", "granted", "finished"]
     fields = ("parameters", "effective", "hidden", "output", "state")
     return {
         kind: {name: to_builtins(getattr(event, name)) for name in fields if hasattr(event, name)}

@@ -25,7 +25,7 @@ async def test_a_change_is_requested_dispatched_started_and_finished(world: Worl
     assert held.parameters == {"service_name": "nginx", "timeout": 60}
     acknowledged = await world.hands.finish(work, held, output={"active_state": "active"})
     assert acknowledged.stored
-    assert await world.kinds(answer.operation_id) == ["requested", "dispatched", "started", "finished"]
+    assert await world.kinds(answer.operation_id) == ["requested", "dispatched", "granted", "finished"]
     life = await world.life(answer.operation_id)
     assert life.outcome == "succeeded"
     assert life.requested

@@ -135,6 +135,8 @@ SecurityKind = Literal[
     "forged_claim",
     "forged_receipt",
     "forged_listing",
+    "forged_start",
+    "broken_record",
     "unknown_principal",
     "key_mismatch",
     "replayed_statement",

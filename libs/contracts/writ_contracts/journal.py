@@ -1,4 +1,4 @@
-"""The events of the journal: what was asked, decided, started and seen, one struct per event.
+"""The events of the journal: what was asked, decided, granted and seen, one struct per event.
 
 Events tolerate unknown fields, so that an older reader reads a newer writer. They hold public parameters only. Each is
 at most 64 KiB; the subject names principal, operation and kind (see `subjects`).
@@ -138,10 +138,30 @@ class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
     look: Signed | None = None
     look_key: str = ""
     ahead: Signed | None = None
+    over: Signed | None = None
+    """Of a further attempt: the receipt by which the instance of the one before says that nothing of it runs any more.
+    Without one, policy waits until that one's deadline has passed."""
+
+
+class Granted(Event, frozen=True, kw_only=True, tag="granted"):
+    """A claim got its grant: the effect may happen for `deadline - at` seconds from now on, and no longer.
+
+    Written by policy alone, before it gives the grant to anybody; nothing else starts what an agent carries out.
+    """
+
+    operation_id: str
+    attempt: int
+    instance: str
+    deadline: float
+    claim: Signed
+    grant: Signed
+    decision: Signed
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """The effective ones, public fields only."""
 
 
 class Started(Event, frozen=True, kw_only=True, tag="started"):
-    """A claim got its grant: the effect may happen from now on, for `deadline - at` seconds and no longer."""
+    """An executor began a control operation. It carries it out itself, for `deadline - at` seconds at most."""
 
     operation_id: str
     attempt: int
@@ -149,8 +169,6 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     deadline: float
     parameters: dict[str, Any] = field(default_factory=dict)
     """The effective ones, public fields only."""
-    claim: Signed | None = None
-    grant: Signed | None = None
     decision: Signed | None = None
 
 
@@ -288,6 +306,7 @@ OperationEvent = (
     | AwaitingApproval
     | Approved
     | Dispatched
+    | Granted
     | Started
     | CancelRequested
     | Finished

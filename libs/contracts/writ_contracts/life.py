@@ -45,7 +45,7 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
         (S.AWAITING_APPROVAL, "finished"): S.ENDED,
         (S.APPROVED, "dispatched"): S.DISPATCHED,
         (S.APPROVED, "finished"): S.ENDED,
-        (S.DISPATCHED, "started"): S.STARTED,
+        (S.DISPATCHED, "granted"): S.STARTED,
         (S.DISPATCHED, "finished"): S.ENDED,
         (S.REQUESTED, "unknown"): S.UNKNOWN,  # of a restored journal: it may have run after the backup
         (S.AWAITING_APPROVAL, "unknown"): S.UNKNOWN,
@@ -65,6 +65,8 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
     }
 )
 
+MOST_ATTEMPTS = 3
+"""How often an idempotent operation is started at most."""
 OPEN = frozenset({S.REQUESTED, S.AWAITING_APPROVAL, S.APPROVED, S.DISPATCHED, S.STARTED, S.CANCELLING})
 
 
@@ -89,7 +91,7 @@ class Life(Struct, frozen=True, kw_only=True):
     requested: journal.Requested | None = None
     refused: journal.Refused | None = None
     dispatched: journal.Dispatched | None = None
-    started: journal.Started | None = None
+    started: journal.Granted | journal.Started | None = None
     cancel: journal.CancelRequested | None = None
     end: journal.Refused | journal.Finished | journal.Unknown | journal.Resolved | journal.Archived | None = None
 
@@ -102,6 +104,11 @@ class Life(Struct, frozen=True, kw_only=True):
     def archived(self) -> journal.Archived | None:
         """What stayed of it, if its events went into an archive."""
         return self.end if isinstance(self.end, journal.Archived) else None
+
+    @property
+    def granted(self) -> journal.Granted | None:
+        """The latest grant that an agent got for it."""
+        return self.started if isinstance(self.started, journal.Granted) else None
 
     @property
     def open(self) -> bool:
@@ -140,8 +147,10 @@ def _kept(event: journal.OperationEvent) -> dict[str, journal.OperationEvent]:
             return {"refused": event, "end": event}
         case journal.Finished() | journal.Unknown() | journal.Resolved() | journal.Archived():
             return {"end": event}
-        case journal.Requested() | journal.Dispatched() | journal.Started():
+        case journal.Requested() | journal.Dispatched():
             return {_tag(event): event}
+        case journal.Granted() | journal.Started():
+            return {"started": event}
         case journal.CancelRequested():
             return {"cancel": event}
         case journal.AwaitingApproval() | journal.Approved():

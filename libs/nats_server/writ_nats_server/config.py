@@ -217,9 +217,13 @@ def _connect(accounts: Accounts, party: Party, everybody: Sequence[Party]) -> No
             accounts.stream(CORE, party.account, channel.subject(**party.tokens))
         if channel.style in (Style.REQUEST, Style.PUBLISH) and party.sends(channel):
             for other in everybody:
-                if other.role in channel.receivers:
-                    subject = channel.subject(**{**party.tokens, **other.tokens})
+                if other.role not in channel.receivers:
+                    continue
+                subject = channel.subject(**{**party.tokens, **other.tokens})
+                if other.role is channel.receivers[0]:
                     accounts.service(other.account, party.account, subject, share=named)
+                else:
+                    accounts.stream(party.account, other.account, subject)
         if channel.style is Style.STREAM and party.role in channel.senders:
             accounts.service(CORE, party.account, channel.subject())
     if party.is_service:

@@ -115,7 +115,9 @@ def compose(  # long: one list of parts, each given those before it
             time,
         ),
         intake=Intake(config, catalogue, targets, admission, recorder, lives, vault, policy, work),
-        claims=Claims(bus, index, catalogue, keys, lives, recorder, vault, policy, endings, presence, alarms, kept),
+        claims=Claims(
+            index, catalogue, keys, lives, recorder, vault, policy, endings, presence, alarms, kept, measures
+        ),
         receipts=Receipts(keys, lives, recorder, vault, dispatcher, endings, alarms),
         queries=Queries(catalogue, index, lives, targets, vault, policy, work, tests, buckets, generations),
         notices=Notices(recorder),

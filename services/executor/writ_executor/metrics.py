@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager
 from typing import get_args
 
 from writ_contracts.agents import Heartbeat, SecurityKind
+from writ_contracts.decisions import Grant
 from writ_contracts.inventory import Inventory
-from writ_contracts.journal import Outcome, Requested
+from writ_contracts.journal import Dispatched, Outcome, Requested
 from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
@@ -116,16 +117,14 @@ class Measures:
         if after.requested is not None:
             self._time(before, after, after.requested)
 
+    def granted(self, requested: Requested, dispatched: Dispatched, grant: Grant) -> None:
+        """Policy recorded the start, as this replica asked for."""
+        self._passed("claim", requested, dispatched.at, grant.granted_at)
+
     def _time(self, before: Life, after: Life, requested: Requested) -> None:
         dispatched, started, end = after.dispatched, after.started, after.end
         if dispatched is not None and before.dispatched is None:
             self._passed("wait", requested, requested.at, dispatched.at)
-        if (
-            started is not None
-            and dispatched is not None
-            and (before.started is None or before.started.id != started.id)
-        ):
-            self._passed("claim", requested, dispatched.at, started.at)
         if end is None or before.end is not None:
             return
         if started is not None:

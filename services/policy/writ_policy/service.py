@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 
+from writ_runtime.security_events import SecurityEvents
+
 from writ_bus.port import Bus, Service, Serving
 from writ_contracts import subjects
 from writ_contracts.notices import Notice
@@ -61,6 +63,7 @@ class PolicyService:
         self._bus: Bus | None = None
         self._versions: Versions | None = None
         self._follower: Follower | None = None
+        self._security: SecurityEvents | None = None
         self._serving: Serving | None = None
 
     async def serve(self, bus: Bus) -> None:
@@ -83,7 +86,18 @@ class PolicyService:
         judging = Judging(self._sources, versions, follower, self._catalogue, dry_run_only=dry, clock=self._clock)
         candidates = Candidates(versions, self._compiler)
         scans = Scans(bus.scans, self._sources, self._observe, self._clock)
-        handlers = Handlers(judging, candidates, scans, self._key, self._measures, self._observe)
+        self._security = SecurityEvents(bus.journal, self._clock)
+        handlers = Handlers(
+            bus.journal,
+            judging,
+            candidates,
+            scans,
+            self._key,
+            self._former_events,
+            self._security,
+            self._measures,
+            self._observe,
+        )
         questions = Questions(self._config, self._sources, versions, judging.now, self._notifier.tell)
         consulting = Consulting(self._config.mode, versions, judging.now, questions.permit, scans, self._workbench)
         handled = {**questions.by_name(), **consulting.by_name()}
@@ -112,6 +126,8 @@ class PolicyService:
                 group.create_task(self._follower.follow())
             if self._bus is not None:
                 group.create_task(self._notifier.run(self._bus))
+            if self._security is not None:
+                group.create_task(self._security.run())
 
     async def stop(self) -> None:
         """Take no new questions; answer those that came."""

@@ -61,7 +61,7 @@ async def test_the_first_operation_has_the_trace_that_it_has_in_the_demo(compose
     trace = composed.writ("trace", done["operation_id"])
     theirs = same_part(trace, {SANDBOX: "FOLDER", "sandbox": "HOST"})
     ours = await in_the_demo(tmp_path)
-    assert [event["kind"] for event in ours] == ["requested", "lock_taken", "dispatched", "started", "finished"]
+    assert [event["kind"] for event in ours] == ["requested", "lock_taken", "dispatched", "granted", "finished"]
     assert theirs == ours
 
 

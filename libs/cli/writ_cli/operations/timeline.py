@@ -63,7 +63,7 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
             return f"{event.outcome}; its events are in archive {event.generation}: writ trace --archive FILE"
         case journal.Dispatched():
             return f"to {event.pool}, attempt {event.attempt}"
-        case journal.Started():
+        case journal.Granted() | journal.Started():
             return f"by {event.instance}"
         case journal.CancelRequested():
             return f"by {event.by}"
@@ -94,8 +94,10 @@ def _details(event: journal.JournalEvent | None) -> Iterator[Line]:
             yield event.code, event.message
             if event.verdict:
                 yield from _decided(event.verdict.rules, "", event.decision, event.verdict.policy)
-        case journal.Started():
+        case journal.Granted():
             yield from _granted(event)
+        case journal.Started():
+            yield "until", times.clock(event.deadline)
         case journal.Finished() | journal.Resolved():
             yield from _ended(event)
         case journal.Unknown():
@@ -123,7 +125,7 @@ def _decided(rules: list[str], reason: str, signed: Signed | None, policy: str) 
     yield "decision", _signature(signed)
 
 
-def _granted(event: journal.Started) -> Iterator[Line]:
+def _granted(event: journal.Granted) -> Iterator[Line]:
     claim, grant = _read(event.claim, Claim), _read(event.grant, Grant)
     yield "before", claim.baseline if claim else ""
     if grant:

@@ -43,14 +43,7 @@ class Recorder:
 
     def stamp(self, correlation_id: str = "") -> dict[str, Any]:
         """The fields that every event has, for an event that happens now."""
-        trace = tracing.current() or tracing.root(correlation_id)
-        return {
-            "id": os.urandom(16).hex(),
-            "at": self.clock(),
-            "correlation_id": correlation_id or trace.correlation_id,
-            "causation_id": trace.causation_id,
-            "traceparent": trace.traceparent,
-        }
+        return tracing.stamp(self.clock(), correlation_id)
 
     async def append(self, life: Life, event: journal.OperationEvent) -> Life:
         """Store the event as the next of this operation. Raises Conflict if it isn't, Full, Unreachable, TimedOut."""

@@ -9,7 +9,7 @@ import random
 from writ_runtime.clocks import ServerClock
 
 from writ_contracts.errors import Conflict, WritError
-from writ_contracts.life import Life, State
+from writ_contracts.life import MOST_ATTEMPTS, Life, State
 from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.presence import Presence
@@ -25,7 +25,6 @@ from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.ends import Endings
 from writ_executor.steps.host_reads import Looks
 from writ_executor.steps.overdue import RESOLVE_SECONDS, Age, Due, Patience, due
-from writ_executor.steps.receipts import MOST_ATTEMPTS
 from writ_runtime.logs import Log
 
 PROBE_EVERY = 5.0
