@@ -19,7 +19,7 @@ from writ_bus.port import Message
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, Receipt, SealedParameters
-from writ_contracts.decisions import AskGrant, Decision, Grant, Granted
+from writ_contracts.decisions import AskGrant, Decision, Grant, GrantAnswer
 from writ_contracts.errors import Untrusted, WritError
 from writ_contracts.journal import Finished, Refused
 from writ_contracts.signing import Signed
@@ -73,7 +73,7 @@ async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(hous
             for about in (wish, structs.replace(wish, simulate=True), other):
                 ask = AskGrant(subject=about, claim=asked.claim, control_sequence=0)
                 reply = await thief.request(subjects.POLICY_GRANT, encode(ask), timeout=10)
-                granted = decode(reply.data, Granted)
+                granted = decode(reply.data, GrantAnswer)
                 if granted.grant is not None:
                     answered.append(about.operation)
                     inside = encode(SealedParameters(parameters=parameters, parameters_key=KEY))

@@ -30,7 +30,7 @@ from writ_contracts.agents import (
     Looked,
     Progress,
 )
-from writ_contracts.decisions import AskGrant, Decision, Granted, Look, Subject
+from writ_contracts.decisions import AskGrant, Decision, GrantAnswer, Look, Subject
 from writ_contracts.ids import encode_id, operation_id
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.requests import Answer, Request
@@ -103,13 +103,13 @@ async def test_no_grant_comes_of_a_simulation_or_for_a_claim_that_no_agent_made(
 ) -> None:
     asked = subject(house, "test_count", "web-1", {"path": "/x"})
 
-    async def granted(about: Subject, signer: str, **changed: Any) -> Granted:
+    async def granted(about: Subject, signer: str, **changed: Any) -> GrantAnswer:
         claim = Claim(
             operation_id=asked.operation_id, attempt=1, pool="a", instance="i", nonce="0" * 64, seal_to=SealKey().public
         )
         signed = sign(house.home.key(signer), structs.replace(claim, **changed))
         ask = AskGrant(subject=about, claim=signed, control_sequence=0)
-        return decode((await executor.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, Granted)
+        return decode((await executor.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, GrantAnswer)
 
     assert (await granted(asked, "agent-a")).grant  # the harness works: an agent's key and the executors' together
     assert (await granted(structs.replace(asked, simulate=True), "agent-a")).grant is None

@@ -88,7 +88,7 @@ async def test_eight_agents_claim_and_one_gets_the_grant(world: World) -> None:
     assert len([one for one in held if one.answer.grant]) == 1
     refused = [one.answer.error for one in held if one.answer.error]
     assert {(error.code, error.retry) for error in refused} == {("gone", False)}
-    assert (await world.kinds(answer.operation_id or "")).count("started") == 1
+    assert (await world.kinds(answer.operation_id or "")).count("granted") == 1
 
 
 async def test_the_same_claim_again_gets_the_same_grant_and_no_second_start(world: World) -> None:
@@ -103,7 +103,7 @@ async def test_the_same_claim_again_gets_the_same_grant_and_no_second_start(worl
         again = await world.hands.send_claim(claim, "alice", seal)
         assert again.answer.grant == first.answer.grant
         assert again.parameters == first.parameters
-    assert (await world.kinds(answer.operation_id or "")).count("started") == 1
+    assert (await world.kinds(answer.operation_id or "")).count("granted") == 1
 
 
 async def test_a_cancel_and_a_start_never_both_win(world: World) -> None:
@@ -122,7 +122,7 @@ async def test_a_cancel_and_a_start_never_both_win(world: World) -> None:
         assert await world.outcome(operation_id) == "cancelled"
         kinds = await world.kinds(operation_id)
         assert kinds.count("finished") == 1
-        assert ("started" in kinds) == (held.answer.grant is not None)
+        assert ("granted" in kinds) == (held.answer.grant is not None)
 
 
 async def test_a_receipt_twice_is_stored_once(world: World) -> None:

@@ -13,7 +13,7 @@ from tests.rules.asking import CATALOGUE, NOON, at
 from writ_bus.port import Bus, Entry
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
-from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, Granted, PolicyVersion, Subject
+from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer, PolicyVersion, Subject
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import ControlEvent, Dispatched, OperationEvent, Requested
 from writ_contracts.requests import RequestStatement, Verdict
@@ -233,7 +233,7 @@ class Asking:
 
     async def granted(
         self, subject: Subject, claim: Signed | None = None, *, control_sequence: int = 0, **more: Any
-    ) -> Granted:
+    ) -> GrantAnswer:
         """The answer to a claim. What is not in the journal is put there first, as an executor does."""
         if await self.bus.journal.last(subjects.operation_filter(subject.principal, subject.operation_id)) is None:
             await self.record(subject)
@@ -241,10 +241,10 @@ class Asking:
 
     async def granted_as_recorded(
         self, subject: Subject, claim: Signed | None = None, *, control_sequence: int = 0, **more: Any
-    ) -> Granted:
+    ) -> GrantAnswer:
         """The answer to a claim, for what is in the journal and nothing else."""
         ask = AskGrant(subject=subject, claim=claim or self.claim(subject), control_sequence=control_sequence, **more)
-        return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=30)).data, Granted)
+        return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=30)).data, GrantAnswer)
 
     async def grant(self, subject: Subject, claim: Signed | None = None) -> Grant:
         """The grant, whose signature holds."""

@@ -220,7 +220,7 @@ class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     values: bool = True
 
 
-class Granted(Struct, frozen=True, kw_only=True):
+class GrantAnswer(Struct, frozen=True, kw_only=True):
     """The answer: grant and decision, which the journal has by now; or a decision alone, which denies; or an error.
     `needs` as in Decided.
     """

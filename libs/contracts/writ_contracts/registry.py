@@ -85,7 +85,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.EXECUTOR,),
         receivers=(R.POLICY,),
         message=decisions.AskGrant,
-        answer=decisions.Granted,
+        answer=decisions.GrantAnswer,
     ),
     Channel(
         name="notice_policy",

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 
+from writ_runtime.security_events import SecurityEvents
+
 from writ_audit.config import Config
 from writ_audit.following import Follower
 from writ_audit.handlers import service
@@ -13,6 +15,7 @@ from writ_audit.index import Index
 from writ_audit.metrics import Measures
 from writ_audit.permission import Permission
 from writ_audit.reading import Reading
+from writ_audit.reports import Reports
 from writ_audit.servers import Servers
 from writ_bus.errors import BusError
 from writ_bus.port import Bus, Serving
@@ -46,9 +49,11 @@ class Audit:
         self._time = ServerClock(bus, clocks)
         self._time.shown(measured)
         measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
+        security = SecurityEvents(bus.journal)
         self._follower = Follower(
-            bus.journal, self._index, measures.indexed, lambda current: measures.read(current=current)
+            bus.journal, self._index, measures.indexed, lambda current: measures.read(current=current), security
         )
+        self._reports = Reports(bus.journal, self._follower, security)
         self._notifier = Notifier(subjects.NOTICE_AUDIT)
         permission = Permission(bus, config.policy_key, self._notifier.tell)
         reading = Reading(bus.journal, self._index, self._follower, permission)
@@ -59,6 +64,7 @@ class Audit:
     async def serve(self) -> None:
         """Answer queries from now on."""
         await self._time.start()
+        await self._reports.listen(self._bus)
         self._serving = await self._bus.serve(self._service)
 
     async def follow(self) -> None:
@@ -67,6 +73,7 @@ class Audit:
             group.create_task(self._follower.run())
             group.create_task(self._notifier.run(self._bus))
             group.create_task(self._time.follow())
+            group.create_task(self._reports.watch())
             group.create_task(self._servers.watch(self._bus))
             group.create_task(self._tell())
 

@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from writ_bus.port import Entry, Journal
 from writ_contracts import subjects
-from writ_contracts.decisions import AskGrant, Decide, Granted
+from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid
-from writ_contracts.journal import MAX_EVENT_BYTES
-from writ_contracts.journal import Granted as GrantedEvent
+from writ_contracts.journal import MAX_EVENT_BYTES, Granted
 from writ_contracts.wire import encode
 from writ_policy.decisions.facts import Known
 from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_look
@@ -50,11 +49,11 @@ class Granting:
         check_first_decision(recorded_of(records, subject), subject, self._keys)
         return True
 
-    async def grant(self, ask: AskGrant) -> tuple[Granted, Ruled]:
+    async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, Ruled]:
         """The grant, once it is recorded, or the decision that denies it.
 
-        Raises Conflict (`moved_on`) where the operation does not wait for this claim any more, Forged where it never may
-        start, and whatever an append raises: after TimedOut nobody knows whether it has started.
+        Raises Conflict (`moved_on`) where the operation does not wait for this claim any more, Forged where no executor
+        may ask for it, and whatever an append raises: after TimedOut nobody knows whether it has started.
         """
         subject = ask.subject
         if subject.simulate:
@@ -81,14 +80,14 @@ class Granting:
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
         await self._append(recorded, event)
-        return Granted(grant=writ, decision=decision, effective=dict(ruled.ruling.effective)), ruled
+        return GrantAnswer(grant=writ, decision=decision, effective=dict(ruled.ruling.effective)), ruled
 
-    def _refused(self, ask: AskGrant, ruled: Ruled) -> Granted:
+    def _refused(self, ask: AskGrant, ruled: Ruled) -> GrantAnswer:
         seen = listing_look(ask.subject, ask.look_key, ruled)
         look = None if seen is None else sign(self._key, seen)
-        return Granted(decision=sign(self._key, ruled.decision), look=look, needs=ruled.sources)
+        return GrantAnswer(decision=sign(self._key, ruled.decision), look=look, needs=ruled.sources)
 
-    async def _append(self, recorded: Recorded, event: GrantedEvent) -> None:
+    async def _append(self, recorded: Recorded, event: Granted) -> None:
         """Store the start. Raises Conflict (`moved_on`) where anything was written since the operation was read."""
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:

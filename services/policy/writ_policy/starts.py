@@ -10,8 +10,7 @@ from msgspec import Struct
 from writ_contracts.agents import Claim, Receipt
 from writ_contracts.decisions import KILL_GRACE, Decision, Grant, Subject
 from writ_contracts.errors import Conflict, Invalid, Unreachable, Untrusted
-from writ_contracts.journal import Dispatched, Requested
-from writ_contracts.journal import Granted as GrantedEvent
+from writ_contracts.journal import Dispatched, Granted, Requested
 from writ_contracts.life import MOST_ATTEMPTS, Life, State, fold
 from writ_contracts.operations import Operation
 from writ_contracts.records import Record
@@ -39,7 +38,7 @@ class Recorded(Struct, frozen=True, kw_only=True):
 
 
 def recorded_of(records: Sequence[Record], subject: Subject) -> Recorded:
-    """The operation of the subject. Raises Forged where the journal has no such request, or a history that cannot be."""
+    """The operation of the subject. Raises Forged where the journal has no such request, or an impossible history."""
     try:
         life = fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]
     except (Conflict, Invalid) as error:
@@ -60,8 +59,8 @@ def _latest(records: Sequence[Record], kind: str) -> float:
 
 
 def check_first_decision(recorded: Recorded, subject: Subject, keys: Mapping[str, int]) -> None:
-    """Raises Forged unless policy allowed this very request when it came. `keys`: policy's own, and up to which event of
-    the journal each signed.
+    """Raises Forged unless policy allowed this very request when it came. `keys`: policy's, and up to which event each
+    signed.
     """
     requested, life = recorded.requested, recorded.life
     trusted = [key for key, until in keys.items() if life.first_sequence <= until]
@@ -107,7 +106,7 @@ def check_start(recorded: Recorded, claim: Claim, operation: Operation, agents: 
         raise Unreachable(f"attempt {earlier.attempt} of {claim.operation_id} may still run", code="too_soon")
 
 
-def _is_over(recorded: Recorded, earlier: GrantedEvent, dispatched: Dispatched, agents: Collection[str]) -> bool:
+def _is_over(recorded: Recorded, earlier: Granted, dispatched: Dispatched, agents: Collection[str]) -> bool:
     """Its instance says that nothing of it runs any more, or its time had passed when the next one was dispatched."""
     grant = read(earlier.grant, Grant)
     passed = recorded.dispatched_at - recorded.granted_at

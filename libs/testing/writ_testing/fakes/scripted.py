@@ -30,7 +30,7 @@ from writ_contracts.decisions import (
     Decision,
     Effect,
     Grant,
-    Granted,
+    GrantAnswer,
     Limit,
     Look,
     LookAction,
@@ -40,8 +40,7 @@ from writ_contracts.decisions import (
 from writ_contracts.errors import Conflict, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Target
-from writ_contracts.journal import Dispatched
-from writ_contracts.journal import Granted as GrantedEvent
+from writ_contracts.journal import Dispatched, Granted
 from writ_contracts.life import State, fold
 from writ_contracts.operations import Catalogue
 from writ_contracts.parameters import public
@@ -125,26 +124,26 @@ class ScriptedPolicy:
         self.grants.append(ask)
         subject = ask.subject
         if subject.operation in self.grant_errors:
-            return encode(Granted(error=self.grant_errors[subject.operation]))
+            return encode(GrantAnswer(error=self.grant_errors[subject.operation]))
         if self.agents is not None and ask.claim.key not in self.agents:
-            return encode(Granted(error=Failure(code="forged_claim", message="the claim is nobody's")))
+            return encode(GrantAnswer(error=Failure(code="forged_claim", message="the claim is nobody's")))
         effective = self._effective(subject)
         if (needs := self.needs.get(subject.operation)) and ask.facts is None:
             decision = self.decision(subject, effective, "deny", ask.control_sequence)
             listing = self._listing(subject, ask.look_key or "", needs)
-            return encode(Granted(decision=sign(self.key, decision), look=listing, needs=needs))
+            return encode(GrantAnswer(decision=sign(self.key, decision), look=listing, needs=needs))
         effect = self.grant_effects.get(subject.operation, self.effects.get(subject.operation, "allow"))
         decision = self.decision(subject, effective, effect, ask.control_sequence)
         signed = sign(self.key, decision)
         if effect != "allow":
-            return encode(Granted(decision=signed))
+            return encode(GrantAnswer(decision=signed))
         grant = self.grant(ask, decision, signed, effective)
         writ = sign(self.key, grant)
         try:
             await self._record(ask, grant, writ, signed, effective)
         except WritError as error:
-            return encode(Granted(error=Failure(code=error.code, message=str(error), retry=error.retry)))
-        return encode(Granted(grant=writ, decision=signed, effective=effective))
+            return encode(GrantAnswer(error=Failure(code=error.code, message=str(error), retry=error.retry)))
+        return encode(GrantAnswer(grant=writ, decision=signed, effective=effective))
 
     async def _record(
         self, ask: AskGrant, grant: Grant, writ: Signed, decision: Signed, effective: dict[str, Any]
@@ -159,7 +158,7 @@ class ScriptedPolicy:
             raise Conflict(f"{subject.operation_id} is {life.state}", code="moved_on")
         shown = public(self._catalogue.find(subject.operation).parameters, effective)
         now = grant.granted_at
-        event = GrantedEvent(
+        event = Granted(
             **tracing.stamp(now, life.requested.correlation_id if life.requested else ""),
             operation_id=subject.operation_id,
             attempt=claim.attempt,

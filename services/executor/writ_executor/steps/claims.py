@@ -108,8 +108,10 @@ class Claims:
         await self._alarms.raised(pool, FORGED, str(error))
         return Untrusted(str(error), code=FORGED)
 
-    async def _start(self, life: Life, requested: Requested, signed: Signed, claim: Claim) -> ClaimAnswer:
-        definition = self._definition(requested)
+    async def _start(
+        self, life: Life, requested: Requested, dispatched: Dispatched, signed: Signed, claim: Claim
+    ) -> ClaimAnswer:
+        self._definition(requested)  # before anything starts: without it the grant could not be repeated
         given = await self._given(life, requested, signed)
         try:
             granted = await self._grant(requested, given, signed)

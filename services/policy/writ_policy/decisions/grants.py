@@ -8,7 +8,7 @@ from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import KILL_GRACE, AskGrant, Decide, Grant, Look, LookAction, Subject
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
-from writ_contracts.journal import Granted as GrantedEvent
+from writ_contracts.journal import Granted
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
@@ -61,13 +61,13 @@ def grant(ask: AskGrant, claim: Claim, ruled: Ruled, decision: Signed) -> Grant:
 
 def granted_event(
     ask: AskGrant, claim: Claim, ruled: Ruled, grant: Grant, decision: Signed, writ: Signed, correlation_id: str
-) -> GrantedEvent:
+) -> Granted:
     """The start as the journal keeps it. Its parameters are the public ones; where their values are not for the record,
     at least what rules and catalogue filled in, or the grant could not be repeated.
     """
     shown = public(ruled.request.operation.parameters, ruled.ruling.effective)
     given = ask.subject.parameters
-    return GrantedEvent(
+    return Granted(
         **tracing.stamp(ruled.decision.at, correlation_id),
         operation_id=grant.operation_id,
         attempt=claim.attempt,

@@ -10,7 +10,7 @@ from writ_runtime.security_events import SecurityEvents
 from writ_bus.port import Endpoint, Journal, Message
 from writ_contracts import subjects, wire
 from writ_contracts.catalogue.control import BACKEND_TEST
-from writ_contracts.decisions import AskGrant, Decide, Decided, Granted
+from writ_contracts.decisions import AskGrant, Decide, Decided, GrantAnswer
 from writ_contracts.errors import Denied, Invalid, Untrusted, WritError
 from writ_contracts.requests import Failure, Problem
 from writ_policy.decisions.facts import Known, listed
@@ -72,7 +72,7 @@ class Handlers:
 
     async def grant(self, message: Message) -> bytes:
         """Answers AskGrant."""
-        return await self._handle("grant", message, AskGrant, self._granting.grant, Granted)
+        return await self._handle("grant", message, AskGrant, self._granting.grant, GrantAnswer)
 
     async def _decide(self, ask: Decide) -> tuple[Decided, Ruled]:
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies)
