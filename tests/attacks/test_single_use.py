@@ -16,7 +16,7 @@ from writ_client import request_signing
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ReportMessage, SecurityReport
-from writ_contracts.decisions import Subject
+from writ_contracts.decisions import Decision, Subject
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import Dispatched, Granted
 from writ_contracts.requests import Answer
@@ -25,7 +25,7 @@ from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningHouse
 from writ_trust.sealing import SealKey
-from writ_trust.statements import sign
+from writ_trust.statements import read, sign
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -138,7 +138,8 @@ async def test_no_grant_without_an_event_and_none_on_an_event_that_says_somethin
     told = await decided(executor, structs.replace(simulated, simulate=True))
     another = subject(house, "file_write", "web-1", given)
     of_another = await decided(executor, another)
-    forged = sign(house.home.key("executor"), {"type": "writ.decision.v1"})
+    assert of_another.decision is not None
+    forged = sign(house.home.key("executor"), read(of_another.decision, Decision))
     for decision in (told.decision, of_another.decision, forged):
         assert decision is not None
         wrong = subject(house, "file_write", "web-1", given) if decision is not told.decision else simulated

@@ -104,7 +104,7 @@ async def test_a_link_that_stays_cut_makes_it_unknown_until_it_is_back(
     proxy.flow()
     assert await settled(writ, operation_id) == "succeeded"
     kinds = [event.kind for event in (await writ.trace(operation_id=operation_id)).events]
-    assert (kinds.count("started"), kinds.count("unknown"), kinds.count("resolved")) == (1, 1, 1)
+    assert (kinds.count("granted"), kinds.count("unknown"), kinds.count("resolved")) == (1, 1, 1)
     assert path.read_text().split() == [operation_id]
 
 

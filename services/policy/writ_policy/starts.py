@@ -4,6 +4,7 @@ An executor's word is not enough for either. Pure: the records of the operation 
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from msgspec import Struct
 
@@ -18,7 +19,7 @@ from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event
 from writ_trust.statements import digest, open_signed, read
 
-FORGED = "forged_start"
+FORGED: Final = "forged_start"
 MOVED_ON = "moved_on"
 
 

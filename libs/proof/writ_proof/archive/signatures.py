@@ -96,12 +96,12 @@ class Signatures:
                 return
 
     def _granted(self, event: journal.Granted) -> None:
-        decision = self._of_policy(event.decision, Decision)
+        self._of_policy(event.decision, Decision)
         grant = self._of_policy(event.grant, Grant)
         self._own(event.claim, Claim)
         if grant.operation_id != event.operation_id or grant.claim_digest != digest(event.claim):
             raise Untrusted("its grant is not for its claim")
-        if decision is not None and event.decision is not None and grant.decision_digest != digest(event.decision):
+        if grant.decision_digest != digest(event.decision):
             raise Untrusted("its grant is not by its decision")
         known = self._grants.setdefault(event.operation_id, set())
         known |= {digest(event.grant), digest(event.claim)}

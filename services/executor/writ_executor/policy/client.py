@@ -65,8 +65,8 @@ class PolicyClient:
         return Verdicts(decision=decision, signed=answer.decision, effective=answer.effective, look=_look(answer))
 
     async def grant(self, ask: AskGrant) -> Verdicts:
-        """The decision, with a grant if it allows, which the journal has by then. Raises as `decide` does, Untrusted for
-        a claim that is refused, Conflict where the operation has moved on. After TimedOut it may have started.
+        """The decision, with a grant if it allows, which the journal has by then. Raises as `decide` does, Untrusted
+        for a claim that is refused, Conflict where the operation has moved on. After TimedOut it may have started.
         """
         with self._measures.stage("grant", "", ask.subject.operation_id):
             answer = await self._answer(subjects.POLICY_GRANT, ask, GrantAnswer)

@@ -20,7 +20,7 @@ from writ_policy.decisions.rulings import Judge, Ruled
 from writ_policy.endpoints.scans import Scans
 from writ_policy.granting import Granting
 from writ_policy.metrics import Measures
-from writ_policy.starts import Forged
+from writ_policy.starts import FORGED, Forged
 from writ_policy.versions.candidates import CHANGES, Candidates
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Observer
@@ -102,7 +102,7 @@ class Handlers:
         try:
             return await answer(ask)
         except Forged as error:
-            self._security.tell(error.code, str(error), ask.subject.operation_id, ask.subject.principal)
+            self._security.tell(FORGED, str(error), ask.subject.operation_id, ask.subject.principal)
             raise
 
     async def _known(self, ask: Decide | AskGrant, judge: Judge) -> Known:
