@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 from msgspec import structs
-from tests.executor.conftest import World
+from tests.executor.conftest import POOL, World
 
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimAnswer
+from writ_contracts.inventory import AgentKey, Agents
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.requests import Failure
 from writ_executor.agents import alarms
@@ -242,3 +243,23 @@ async def test_an_agent_that_ran_nothing_may_say_so_without_naming_a_grant(world
     lost = structs.replace(held, answer=ClaimAnswer())
     await world.hands.finish(work, lost, outcome="failed", effect="none", code="not_begun")
     assert await world.outcome(answer.operation_id or "") == "failed"
+
+
+@pytest.mark.parametrize("own_key", [True, False])
+async def test_a_receipt_of_another_agent_than_claimed_it_is_an_alarm_and_ends_nothing(
+    world: World, own_key: bool
+) -> None:
+    other = AgentHands(world.bus, POOL, world.hands.key if own_key else None)
+    keys = [AgentKey(pool=POOL, key=key) for key in (world.hands.key.public, other.key.public)]
+    world._agents = lambda: Agents(agents=keys)  # type: ignore[method-assign]
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    held = await world.hands.claim(work)
+    assert (await other.finish(work, held)).stored
+    assert (await world.life(work.operation_id)).state == "started"
+    (event,) = await world.events(subjects.security_event("forged_receipt"))
+    assert isinstance(event, SecurityEvent)
+    assert "another key or instance" in event.detail
+    await world.hands.finish(work, held)
+    assert await world.outcome(work.operation_id) == "succeeded"

@@ -69,7 +69,7 @@ class Agent:
             operations=frozenset(backend.operations),
             catalogue=catalogue,
         )
-        self._hands = Hands()
+        self._hands = Hands(spool.begun)
         self._heart = Heart(bus, settings.heartbeat, self._heartbeat)
         self._meters = Meters(metrics, catalogue, self._free_slots)
         self._outbox = Outbox(bus, spool, lambda _: self._heart.changed())

@@ -70,7 +70,7 @@ class Worker:
         """From the delivery to the receipt in the outbox."""
         fault("agent.pulled")
         work = self._read(delivery)
-        if work is None or self._parts.hands.begun(work):
+        if work is None or self._parts.hands.begun(work, idempotent=self._is_idempotent(work)):
             await _settle(delivery.ack())
         elif self.stopping or self._parts.hands.find(work.operation_id) or _key(work) in self._parts.outbox.pending:
             await _settle(delivery.nak(LONGEST_DELAY / 2))
@@ -161,6 +161,10 @@ class Worker:
         _log.info("agent.claim_declined", code=answer.error.code, retry=answer.error.retry)
         await _settle(delivery.nak(_delay(delivery)) if answer.error.retry else delivery.ack())
         return None
+
+    def _is_idempotent(self, work: Dispatched) -> bool:
+        operation = self._parts.trust.catalogue.get(work.operation)
+        return operation is not None and operation.idempotent
 
     def _only_reads(self, work: Dispatched) -> bool:
         operation = self._parts.trust.catalogue.get(work.operation)
