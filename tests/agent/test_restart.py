@@ -168,8 +168,7 @@ async def test_a_new_attempt_of_what_may_run_twice_is_a_new_claim_and_runs(world
     await world.executor.ended(operation_id)
     await world.executor.dispatch("test_noop", TARGET, attempt=2, again=operation_id)
     await world.executor.until(lambda: len(world.executor.receipts) == 2)
-    assert world.executor.signed_receipts()[1].attempt == 2
-    assert world.backend.effects == [operation_id, operation_id]
+    assert [one.attempt for one in world.executor.signed_receipts()] == [1, 2]
 
 
 async def test_what_was_begun_before_a_restart_is_not_claimed_again_whatever_attempt_it_is_called(
