@@ -82,7 +82,8 @@ ARCHIVED = journal.Archived(
     fingerprint="",
     generation=1,
 )
-HONEST = [
+Events = list[journal.OperationEvent]
+HONEST: list[Events] = [
     [REQUESTED, DISPATCHED, GRANTED, finished(receipt()), ARCHIVED],
     [REQUESTED, DISPATCHED, GRANTED, CANCEL, finished(receipt())],
     [REQUESTED, DISPATCHED, finished()],
@@ -92,7 +93,7 @@ HONEST = [
     [REQUESTED, DISPATCHED, GRANTED, finished(receipt(grant_digest=None, claim_digest=digest(CLAIM)))],
     [ARCHIVED, ARCHIVED],
 ]
-BROKEN = {
+BROKEN: dict[str, tuple[Events, str]] = {
     "a dispatch of what nobody requested": ([DISPATCHED], "absent"),
     "a start of what nobody requested": ([GRANTED], "absent"),
     "a start without a dispatch": ([REQUESTED, GRANTED], "requested"),
@@ -113,7 +114,7 @@ BROKEN = {
 }
 
 
-def records(events: list[journal.OperationEvent]) -> list[Record]:
+def records(events: Events) -> list[Record]:
     numbers = itertools.count(1)
     found = []
     for event in events:
@@ -124,13 +125,13 @@ def records(events: list[journal.OperationEvent]) -> list[Record]:
     return found
 
 
-def looked(events: list[journal.OperationEvent]) -> list[Irregular]:
+def looked(events: Events) -> list[Irregular]:
     courses, stored = Courses(), records(events)
     return [found for record in stored if (found := courses.look(record))]
 
 
 @pytest.mark.parametrize("events", HONEST)
-def test_what_honest_executors_write_is_regular(events: list[journal.OperationEvent]) -> None:
+def test_what_honest_executors_write_is_regular(events: Events) -> None:
     assert looked(events) == []
 
 

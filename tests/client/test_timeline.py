@@ -1,6 +1,6 @@
 """A trace shows a signature only where it holds; what does not is told as that."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from msgspec import Raw, structs
@@ -15,12 +15,21 @@ from writ_contracts.signing import Signed
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
+T = TypeVar("T")
+
+
+def _sample(kind: type[T]) -> T:
+    made = sample(kind)
+    assert isinstance(made, kind)
+    return made
+
+
 ALICE, POLICY, AGENT, THIEF = (Key(generate_seed()) for _ in range(4))
 ID, OTHER = "a" * 26, "b" * 26
 DECISION = structs.replace(sample(Decision), operation_id=ID)
 STATEMENT = structs.replace(sample(RequestStatement), principal="alice", operation="file_delete", target="web-1")
-REQUESTED = structs.replace(
-    sample(journal.Requested),
+REQUESTED: journal.Requested = structs.replace(
+    _sample(journal.Requested),
     operation_id=ID,
     principal="alice",
     operation="file_delete",
@@ -29,14 +38,14 @@ REQUESTED = structs.replace(
     statement=sign(ALICE, STATEMENT),
     decision=sign(POLICY, DECISION),
 )
-GRANTED = structs.replace(
-    sample(journal.Granted),
+GRANTED: journal.Granted = structs.replace(
+    _sample(journal.Granted),
     operation_id=ID,
     claim=sign(AGENT, structs.replace(sample(Claim), operation_id=ID)),
     grant=sign(POLICY, structs.replace(sample(Grant), operation_id=ID)),
 )
-FINISHED = structs.replace(
-    sample(journal.Finished),
+FINISHED: journal.Finished = structs.replace(
+    _sample(journal.Finished),
     operation_id=ID,
     receipt=sign(AGENT, structs.replace(sample(Receipt), operation_id=ID)),
 )

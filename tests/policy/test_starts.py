@@ -210,7 +210,8 @@ async def test_a_stop_that_is_stored_counts_whatever_the_executor_says_it_has_se
 
 
 async def test_a_dispatch_to_another_place_starts_nothing(asking: Asking) -> None:
-    for changed in ({"target": "web-b"}, {"operation": "service_status"}, {"pool": "b"}):
+    elsewhere: list[dict[str, Any]] = [{"target": "web-b"}, {"operation": "service_status"}, {"pool": "b"}]
+    for changed in elsewhere:
         subject = asking.subject()
-        await asking.record(subject, **({"pool": "b"} if "pool" in changed else changed))
+        await asking.record(subject, None, **changed)
         assert await refused(asking, subject) == "forged_start"

@@ -1,3 +1,4 @@
+# long: one struct for each event, which are read as one list
 """The events of the journal: what was asked, decided, granted and seen, one struct per event.
 
 Events tolerate unknown fields, so that an older reader reads a newer writer. They hold public parameters only. Each is

@@ -50,7 +50,7 @@ def _recorded(event: type[journal.Event]) -> Channel:
         summary=f"The record: {(event.__doc__ or '').partition(chr(10))[0]}",
         style=S.STREAM,
         senders=(R.EXECUTOR,),
-        receivers=(R.EXECUTOR, R.POLICY, R.AUDIT),
+        receivers=(),
         message=event,
     )
 
@@ -204,6 +204,15 @@ CHANNELS: tuple[Channel, ...] = (
         message=agents.AskCancel,
         answer=agents.Cancelled,
     ),
+    Channel(
+        name="journal",
+        address="writ.journal.{rest}",
+        summary="The record, as it is read. Who may write which kind of event is told with each kind.",
+        style=S.STREAM,
+        senders=(),
+        receivers=(R.EXECUTOR, R.POLICY, R.AUDIT),
+        message=journal.JournalEvent,
+    ),
     *map(_recorded, EXECUTORS_EVENTS),
     Channel(
         name="journal_dispatched",
@@ -211,7 +220,7 @@ CHANNELS: tuple[Channel, ...] = (
         summary="Work for a pool, which pulls it through its own durable consumer.",
         style=S.STREAM,
         senders=(R.EXECUTOR,),
-        receivers=(R.EXECUTOR, R.POLICY, R.AUDIT, R.AGENT),
+        receivers=(R.AGENT,),
         message=journal.Dispatched,
     ),
     Channel(
@@ -220,7 +229,7 @@ CHANNELS: tuple[Channel, ...] = (
         summary="The record: a claim got its grant. Written by policy alone, so that a grant is used once.",
         style=S.STREAM,
         senders=(R.POLICY,),
-        receivers=(R.EXECUTOR, R.POLICY, R.AUDIT),
+        receivers=(),
         message=journal.Granted,
     ),
     Channel(
@@ -229,7 +238,7 @@ CHANNELS: tuple[Channel, ...] = (
         summary="The record: what all decisions after it must know.",
         style=S.STREAM,
         senders=(R.EXECUTOR,),
-        receivers=(R.EXECUTOR, R.POLICY, R.AUDIT),
+        receivers=(),
         message=journal.ControlEvent,
     ),
     Channel(
@@ -238,7 +247,7 @@ CHANNELS: tuple[Channel, ...] = (
         summary="The record: what should not happen. Policy and audit write here what an executor could keep back.",
         style=S.STREAM,
         senders=(R.EXECUTOR, R.POLICY, R.AUDIT),
-        receivers=(R.EXECUTOR, R.POLICY, R.AUDIT),
+        receivers=(),
         message=journal.SecurityEvent,
     ),
     Channel(
@@ -247,7 +256,7 @@ CHANNELS: tuple[Channel, ...] = (
         summary="The record: how many attempts of a principal were turned away unrecorded.",
         style=S.STREAM,
         senders=(R.EXECUTOR,),
-        receivers=(R.EXECUTOR, R.POLICY, R.AUDIT),
+        receivers=(),
         message=journal.RefusedSummary,
     ),
     Channel(
@@ -256,7 +265,7 @@ CHANNELS: tuple[Channel, ...] = (
         summary="The record: which operation was let in last, to a target or under a limit.",
         style=S.STREAM,
         senders=(R.EXECUTOR,),
-        receivers=(R.EXECUTOR, R.POLICY, R.AUDIT),
+        receivers=(),
         message=journal.LockTaken | journal.LimitTaken,
     ),
     Channel(

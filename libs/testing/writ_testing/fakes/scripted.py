@@ -1,3 +1,4 @@
+# long: two parties of one conversation, which are read together
 """A policy that decides as a test tells it, and the hands of an agent, for tests of whoever talks to them.
 
 Both sign for real, with keys of their own: what is checked in production is checked here too.
