@@ -261,14 +261,14 @@ async def test_a_report_of_an_agent_is_heard_by_audit_and_answered_by_executors_
 
 
 async def test_the_start_of_an_operation_is_written_by_policy_and_nothing_else_is(server: WritServer) -> None:
-    granted, dispatched = "writ.journal.op.alice.o1.granted", "writ.journal.op.alice.o1.dispatched.a.t"
+    granted, dispatched = "writ.journal.op.alice.fresh.granted", "writ.journal.op.alice.fresh.dispatched.a.t"
     executor, policy = await server.bus("executor"), await server.bus("policy")
     with pytest.raises(Forbidden):
         await executor.request(granted, b"{}", timeout=SOON)
-    for refused in (dispatched, "writ.journal.op.alice.o1.requested", "writ.journal.control.stop_set"):
+    for refused in (dispatched, "writ.journal.op.alice.fresh.requested", "writ.journal.control.stop_set"):
         with pytest.raises(Forbidden):
             await policy.request(refused, b"{}", timeout=SOON)
-    stored = Entry(subject=granted, data=b"{}", event_id="e", filter="writ.journal.op.alice.o1.>", expected=0)
+    stored = Entry(subject=granted, data=b"{}", event_id="e", filter="writ.journal.op.alice.fresh.>", expected=0)
     assert await policy.journal.append(stored) > 0
 
 

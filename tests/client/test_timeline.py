@@ -3,7 +3,7 @@
 from typing import Any, TypeVar
 
 import pytest
-from msgspec import Raw, structs
+from msgspec import Raw, Struct, structs
 from tests.contracts.messages import sample
 
 from writ_cli.operations.timeline import DOES_NOT_HOLD, _details
@@ -15,7 +15,7 @@ from writ_contracts.signing import Signed
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Struct)
 
 
 def _sample(kind: type[T]) -> T:
