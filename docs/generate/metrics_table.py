@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from importlib import import_module
 
-from writ_runtime.clocks import ServerClock
-
 from writ_agent.backends.target_health import Standings
 from writ_agent.reporting.metrics import ENDPOINTS, Meters, show_standings
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.operations import Catalogue
+from writ_runtime.clocks import ServerClock
 from writ_runtime.metric_series import AtMost
 from writ_runtime.metrics import Family, Metrics
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
-from writ_runtime.clocks import SYSTEM, Clocks
 
 from writ_agent.agent import Agent, Settings
 from writ_agent.backends.port import Backend, Done, Progress, Task
@@ -22,6 +21,7 @@ from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
+from writ_runtime.clocks import SYSTEM, Clocks
 from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.fakes.backend import FakeBackend

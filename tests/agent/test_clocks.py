@@ -5,11 +5,11 @@ import time
 import pytest
 from tests.agent.conftest import POOL, TARGET, World, until
 from tests.agent.test_looks import ask
-from writ_testing.host_clocks import Host
 
 from writ_contracts.agents import Claim, ClaimAnswer
 from writ_contracts.signing import Signed
 from writ_testing.fakes.scripted_executor import Asked
+from writ_testing.host_clocks import Host
 
 DAY = 86_400.0
 WRONG = [120.0, -120.0, 3_600.0, -3_600.0, DAY, -DAY]

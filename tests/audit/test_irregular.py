@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from writ_audit.irregular import Courses, Irregular
 
+from writ_audit.irregular import Courses, Irregular
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Receipt
 from writ_contracts.records import Record

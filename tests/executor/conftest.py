@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import pytest
 from msgspec import json, structs
-from writ_runtime.clocks import SYSTEM, Clocks
 
 from writ_contracts import subjects
 from writ_contracts.catalogue import BUILT_IN
@@ -24,6 +23,7 @@ from writ_executor.config import Config
 from writ_executor.journal.follower import read_life
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
+from writ_runtime.clocks import SYSTEM, Clocks
 from writ_runtime.metrics import Metrics
 from writ_runtime.watched_file import Watched
 from writ_testing.fakes.scripted import AgentHands, ScriptedPolicy

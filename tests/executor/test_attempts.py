@@ -6,7 +6,6 @@ import pytest
 from msgspec import structs
 from tests.executor.agent_hands import heartbeat
 from tests.executor.conftest import World
-from writ_testing.host_clocks import Host
 
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimAnswer
@@ -14,6 +13,7 @@ from writ_contracts.errors import TimedOut
 from writ_contracts.journal import Dispatched, Unknown
 from writ_contracts.operations import Catalogue
 from writ_testing.fakes.scripted import Held
+from writ_testing.host_clocks import Host
 from writ_trust.sealing import SealKey
 
 START = {"parameters": {"service_name": "nginx", "timeout": 1}}

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 from tests.executor.agent_hands import heartbeat
 from tests.executor.conftest import World
-from writ_testing.host_clocks import Host
 
 from writ_contracts.journal import Finished
 from writ_executor.service import Executor
 from writ_runtime.health import Attention, Detail
 from writ_testing.eventually import eventually
+from writ_testing.host_clocks import Host
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 5}}
 READ = {"parameters": {"service_name": "nginx"}}

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from writ_runtime.clocks import boot_time
 
 from writ_contracts.agents import Heartbeat
 from writ_contracts.catalogue import BUILT_IN
@@ -12,6 +11,7 @@ from writ_contracts.operations import Catalogue
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
 from writ_executor.requests.targets import Targets
+from writ_runtime.clocks import boot_time
 from writ_runtime.list_reader.lists import read_agents, read_inventory
 from writ_runtime.watched_file import Watched
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from tests.faults.test_kills import ENVIRON
-from writ_testing.host_clocks import HostClocks, shifted_python
 
 from writ_client.client import Writ
 from writ_contracts.agents import Progress
 from writ_contracts.ids import operation_id as id_of
 from writ_installation.status.control import ProcessStatus, status
 from writ_testing.eventually import eventually
+from writ_testing.host_clocks import HostClocks, shifted_python
 from writ_testing.installations.installation import RunningHouse, open_policy, running_house
 from writ_testing.installations.load import settled
 

@@ -73,7 +73,9 @@ async def check(house: RunningHouse, counted: Path, key: str) -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("fault", some([*AT_EXECUTOR, *AT_POLICY, *AT_AGENT], "executor.locked", "policy.granted", "agent.ran"))
+@pytest.mark.parametrize(
+    "fault", some([*AT_EXECUTOR, *AT_POLICY, *AT_AGENT], "executor.locked", "policy.granted", "agent.ran")
+)
 async def test_a_process_killed_at_any_step_leaves_one_outcome_and_at_most_one_effect(
     tmp_path: Path, fault: str
 ) -> None:

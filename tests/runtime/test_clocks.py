@@ -4,9 +4,9 @@ import math
 import time
 
 import pytest
-from writ_runtime.clocks import BREAKS, DEGRADED, OLDEST, Clocks, ServerClock, boot_time, describe
 
 from writ_bus.errors import Forbidden, Unreachable
+from writ_runtime.clocks import BREAKS, DEGRADED, OLDEST, Clocks, ServerClock, boot_time, describe
 from writ_runtime.health import Attention, Detail
 from writ_runtime.metrics import Metrics
 from writ_testing.memory.broker import Broker

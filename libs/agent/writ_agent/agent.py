@@ -7,7 +7,6 @@ receipts.
 import asyncio
 
 from msgspec import Struct
-from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 
 from writ_agent.backends.port import Backend
 from writ_agent.preflight.host_reads import Looks
@@ -26,6 +25,7 @@ from writ_bus.port import Bus, Endpoint, Service, Subscription
 from writ_contracts import subjects
 from writ_contracts.agents import Heartbeat
 from writ_contracts.operations import Catalogue
+from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
 

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 from writ_runtime.clocks import Clocks, boot_time
-
 from writ_testing.clock_shim import FOLDER
 
 

@@ -11,8 +11,6 @@ from contextlib import suppress
 from time import time_ns
 from typing import Any
 
-from writ_runtime.security_events import Finding, SecurityEvents
-
 from writ_audit.index import Index, IndexDamaged, Place
 from writ_audit.irregular import Courses, Irregular
 from writ_audit.projection import Change, project
@@ -23,6 +21,7 @@ from writ_contracts.errors import Full, TimedOut, Unreachable, WritError
 from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter, parse_event
 from writ_runtime.logs import Log
+from writ_runtime.security_events import Finding, SecurityEvents
 
 BATCH = 1_000
 PAUSE = 0.25

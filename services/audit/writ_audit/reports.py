@@ -8,8 +8,6 @@ import hashlib
 import time
 from collections import OrderedDict
 
-from writ_runtime.security_events import Finding, SecurityEvents
-
 from writ_audit.following import Follower
 from writ_bus.port import Bus, Journal, Message
 from writ_contracts import subjects
@@ -20,6 +18,7 @@ from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, decode_event
 from writ_runtime.buckets import Buckets
 from writ_runtime.logs import Log
+from writ_runtime.security_events import Finding, SecurityEvents
 from writ_trust.statements import open_signed
 
 PATIENCE = 5.0

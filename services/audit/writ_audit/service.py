@@ -4,10 +4,6 @@ import asyncio
 import os
 from collections.abc import Mapping
 
-from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
-
-from writ_runtime.security_events import SecurityEvents
-
 from writ_audit.config import Config
 from writ_audit.following import Follower
 from writ_audit.handlers import service
@@ -25,10 +21,12 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.version import VERSION
 from writ_contracts.wire import encode
+from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Check
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_runtime.security_events import SecurityEvents
 
 _log = Log("writ.audit")
 TELL_EVERY = 5.0

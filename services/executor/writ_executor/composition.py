@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from writ_runtime.clocks import ServerClock
-
 from writ_bus.port import Bus
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.operations import Catalogue
@@ -41,6 +39,7 @@ from writ_executor.steps.ends import Endings
 from writ_executor.steps.host_reads import Looks
 from writ_executor.steps.receipts import Receipts
 from writ_runtime.buckets import Buckets
+from writ_runtime.clocks import ServerClock
 from writ_runtime.watched_file import Watched
 
 

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 
 from writ_bus.grammar import is_inbox
 from writ_bus.port import Answer, Bus, Endpoint, Message, Service
@@ -33,6 +32,7 @@ from writ_executor.composition import compose
 from writ_executor.config import Config
 from writ_executor.metrics import Measures, pools_of
 from writ_executor.requests.views import failure
+from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Metrics, Observer

@@ -3,10 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 
-from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
-
-from writ_runtime.security_events import SecurityEvents
-
 from writ_bus.port import Bus, Service, Serving
 from writ_contracts import subjects
 from writ_contracts.notices import Notice
@@ -27,10 +23,12 @@ from writ_policy.state.sources import Sources
 from writ_policy.versions.candidates import Candidates
 from writ_policy.versions.stored import Versions
 from writ_runtime.buckets import Buckets
+from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Attention, Check
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_runtime.security_events import SecurityEvents
 from writ_trust.keys import Key
 
 

@@ -6,8 +6,6 @@ that is for the same task and came soon; else it is dropped, and read once more.
 
 import asyncio
 
-from writ_runtime.clocks import ServerClock
-
 from writ_agent.backends.port import Backend, Task
 from writ_agent.preflight.host_reads import task_of
 from writ_agent.reporting.security_reports import Reporter
@@ -15,6 +13,7 @@ from writ_agent.verification import Refused, Trust, verify_ahead
 from writ_agent.work.running import Running
 from writ_contracts.errors import WritError
 from writ_contracts.journal import Dispatched
+from writ_runtime.clocks import ServerClock
 from writ_runtime.logs import Log
 
 FRESH = 1.0

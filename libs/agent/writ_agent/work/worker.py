@@ -6,7 +6,6 @@
 from collections.abc import Callable, Coroutine
 
 from msgspec import Struct
-from writ_runtime.clocks import ServerClock
 
 from writ_agent.backends.port import Backend, Done, Task
 from writ_agent.preflight.host_reads import Looks
@@ -30,6 +29,7 @@ from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Operation
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
+from writ_runtime.clocks import ServerClock
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log, bound
 from writ_runtime.metrics import Handled

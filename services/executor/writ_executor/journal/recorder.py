@@ -4,7 +4,6 @@ Each append says which event of the operation its writer had seen last; the serv
 last one. The life that an append returns is the one to go on with.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, cast, get_args

@@ -6,8 +6,6 @@ No leader, no lease among executors: a replica that died simply no longer acts, 
 import asyncio
 import random
 
-from writ_runtime.clocks import ServerClock
-
 from writ_contracts.errors import Conflict, WritError
 from writ_contracts.life import MOST_ATTEMPTS, Life, State
 from writ_contracts.operations import Catalogue
@@ -25,6 +23,7 @@ from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.ends import Endings
 from writ_executor.steps.host_reads import Looks
 from writ_executor.steps.overdue import RESOLVE_SECONDS, Age, Due, Patience, due
+from writ_runtime.clocks import ServerClock
 from writ_runtime.logs import Log
 
 PROBE_EVERY = 5.0

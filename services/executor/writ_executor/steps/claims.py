@@ -184,10 +184,10 @@ class Claims:
         return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)), outputs=self._kept.outputs)
 
 
-def _to_start(life: Life, claim: Claim) -> Requested | None:
+def _to_start(life: Life, claim: Claim) -> tuple[Requested, Dispatched] | None:
     """What the claim is about, if it is waiting for just this claim. The sweep alone says whether it is too late."""
     if life.state is not State.DISPATCHED or life.requested is None or life.dispatched is None:
         return None
     if life.dispatched.attempt != claim.attempt or life.requested.pool != claim.pool:
         return None
-    return life.requested
+    return life.requested, life.dispatched

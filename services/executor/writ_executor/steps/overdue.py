@@ -9,7 +9,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.journal import Dispatched, Requested, Started
+from writ_contracts.journal import Dispatched, Granted, Requested, Started
 from writ_contracts.life import Life, State
 
 RESOLVE_SECONDS = 900.0
@@ -75,7 +75,7 @@ def due(life: Life, age: Age, silence: float, patience: Patience) -> Due:
             return Due.NOTHING
 
 
-def phase_of(life: Life) -> Requested | Dispatched | Started | None:
+def phase_of(life: Life) -> Requested | Dispatched | Granted | Started | None:
     """Return the event that the operation's present deadline runs from."""
     match life.state:
         case State.DISPATCHED:
@@ -95,7 +95,7 @@ def period_of(life: Life) -> float:
     match phase_of(life):
         case Requested(start_by=until, at=since) | Dispatched(start_by=until, at=since):
             return max(until - since, 0.0)
-        case Started(deadline=until, at=since):
+        case Granted(deadline=until, at=since) | Started(deadline=until, at=since):
             return max(until - since, 0.0)
         case None:
             return 0.0

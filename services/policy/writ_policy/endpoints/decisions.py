@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from msgspec import Struct
-from writ_runtime.security_events import SecurityEvents
 
 from writ_bus.port import Endpoint, Journal, Message
 from writ_contracts import subjects, wire
@@ -24,6 +23,7 @@ from writ_policy.starts import FORGED, Forged
 from writ_policy.versions.candidates import CHANGES, Candidates
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Observer
+from writ_runtime.security_events import SecurityEvents
 from writ_trust.keys import Key
 from writ_trust.statements import sign
 
