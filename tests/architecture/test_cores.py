@@ -20,6 +20,7 @@ CORES = (
     "services/executor/writ_executor/requests/views.py",
     "services/executor/writ_executor/steps/overdue.py",
     "services/policy/writ_policy/decisions/rulings.py",
+    "services/policy/writ_policy/starts.py",
     "services/policy/writ_policy/versions/proofs.py",
 )
 """Folders and single modules."""

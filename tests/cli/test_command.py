@@ -38,7 +38,7 @@ async def test_op_shows_lists_watches_and_cancels(command: Command, served: Scri
     assert [line.split()[1] for line in watched.stdout.splitlines()] == [
         "requested",
         "dispatched",
-        "started",
+        "granted",
         "finished",
     ]
     served.outcome = "succeeded"
@@ -59,11 +59,11 @@ async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedExe
     shown = await command("trace", number)
     assert shown.exit_code == 0
     assert "service_restart on a by alice" in shown.stdout
-    for word in ("requested", "dispatched", "started", "finished", "succeeded", "forged_grant", "rule dev allows it"):
+    for word in ("requested", "dispatched", "granted", "finished", "succeeded", "forged_grant", "rule dev allows it"):
         assert word in shown.stdout
     assert "\x1b" not in shown.stdout
     assert {event["kind"] for event in json.loads((await command("trace", "c1", "-o", "json")).stdout)["events"]} == {
-        *("requested", "dispatched", "started", "finished", "security")
+        *("requested", "dispatched", "granted", "finished", "security")
     }
     nothing = await command("trace", "nothing-like-it")
     assert (nothing.exit_code, nothing.stdout) == (2, "")

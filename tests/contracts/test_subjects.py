@@ -1,7 +1,7 @@
 """Subjects: built and taken apart, and nothing that a caller sends can add a token or a wildcard."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import example, given, settings
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
+from writ_contracts.journal import Dispatched, OperationEvent
 from writ_contracts.registry import CHANNELS
 
 ID = "a" * 26
@@ -123,6 +124,7 @@ QUERIES = (
     *("policy_history", "policy_show", "policy_status", "policy_can_i", "policy_explain", "policy_eval"),
     *("policy_validate", "policy_test", "policy_allowed", "policy_who_can", "policy_diff"),
 )
+OPERATION_KINDS = [str(kind.__struct_config__.tag) for kind in get_args(OperationEvent) if kind is not Dispatched]
 BUILT = [
     subjects.request("p", "o"),
     *(subjects.query("p", kind) for kind in QUERIES),
@@ -135,7 +137,7 @@ BUILT = [
     subjects.NOTICE_KEEPER,
     subjects.enrol(ID),
     subjects.AUDIT_STANDING,
-    subjects.operation_event("p", ID, "finished"),
+    *(subjects.operation_event("p", ID, kind) for kind in OPERATION_KINDS),
     subjects.operation_event("p", ID, "dispatched", pool="l", target="t"),
     subjects.target_lock("t"),
     subjects.limit_line("a rule", "max_concurrent"),

@@ -69,7 +69,7 @@ async def test_a_policy_changed_before_the_claim_denies_the_claim(house: Running
     finally:
         write_atomically(house.home.policy, open_policy(STOPS).encode())
     assert (done.outcome, done.code) == ("denied", "denied")
-    assert "started" not in await kinds(writ, operation_id)
+    assert "granted" not in await kinds(writ, operation_id)
     assert not (files / "changed").exists()
 
     async def again() -> bool:
@@ -111,7 +111,7 @@ async def test_while_policy_does_not_answer_nothing_starts_and_then_it_does(
                 return _claims_refused(house) >= before + 2
 
             await eventually(refused_again, what="two claims without an answer")
-            assert "started" not in await kinds(writ, operation_id)
+            assert "granted" not in await kinds(writ, operation_id)
             assert not (files / "waited").exists()
         done = await writ.wait(operation_id, timeout=40)
     assert (done.outcome, done.code) == ("succeeded", "")

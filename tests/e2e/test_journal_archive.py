@@ -133,7 +133,7 @@ async def test_open_operations_and_load_go_on_through_an_archive(
         await ran.more(5)
     all_once(ran, worked)
     kinds = [one.kind for one in (await writ.trace(operation_id=sleeper)).events]
-    assert (kinds[0], "started" in kinds) == ("requested", True), "an operation that has not ended stays whole"
+    assert (kinds[0], "granted" in kinds) == ("requested", True), "an operation that has not ended stays whole"
     assert (await writ.cancel(sleeper)).outcome == "succeeded"
     assert (await writ.wait(sleeper, timeout=30)).outcome == "cancelled"
     for number in (2, 3):

@@ -38,7 +38,7 @@ async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
 async def begun_by(writ: Writ, operation_id: str) -> str:
     """The instance that it was granted to."""
     events = (await writ.trace(operation_id=operation_id)).events
-    return str(next(event.body["instance"] for event in events if event.kind == "started"))
+    return str(next(event.body["instance"] for event in events if event.kind == "granted"))
 
 
 async def test_an_agent_added_while_work_waits_takes_its_part(house: RunningHouse, writ: Writ, files: Path) -> None:

@@ -37,7 +37,7 @@ PARTS = {
     "agent-local: ask receipt",
     "executor: executor receipt",
     "executor: append finished",
-    *(f"audit: index {kind}" for kind in ("requested", "dispatched", "started", "finished")),
+    *(f"audit: index {kind}" for kind in ("requested", "dispatched", "granted", "finished")),
 }
 """Of an operation that only reads. Each process sends its own when it pleases: any may come last."""
 

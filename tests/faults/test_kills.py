@@ -30,10 +30,10 @@ AT_EXECUTOR = (
     "executor.before_dispatch",
     "executor.locked",
     "executor.granted",
-    "executor.started",
     "executor.receipt",
     "executor.finished",
 )
+AT_POLICY = ("policy.granting", "policy.granted")
 AT_AGENT = (
     "agent.pulled",
     "agent.claimed",
@@ -73,7 +73,9 @@ async def check(house: RunningHouse, counted: Path, key: str) -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("fault", some([*AT_EXECUTOR, *AT_AGENT], "executor.locked", "agent.ran"))
+@pytest.mark.parametrize(
+    "fault", some([*AT_EXECUTOR, *AT_POLICY, *AT_AGENT], "executor.locked", "policy.granted", "agent.ran")
+)
 async def test_a_process_killed_at_any_step_leaves_one_outcome_and_at_most_one_effect(
     tmp_path: Path, fault: str
 ) -> None:

@@ -56,7 +56,7 @@ def events_of(number: int) -> list[Any]:
     }
     return [
         structs.replace(sample(journal.Requested), **of, **first),
-        structs.replace(sample(journal.Started), **of, claim=claim, grant=grant, decision=decided),
+        structs.replace(sample(journal.Granted), **of, claim=claim, grant=grant, decision=decided),
         structs.replace(sample(journal.Finished), **of, receipt=receipt, decision=None),
     ]
 

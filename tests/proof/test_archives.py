@@ -50,7 +50,7 @@ def test_a_whole_archive_holds_and_says_what_it_is(whole: Path) -> None:
 
 def test_an_operation_is_found_in_it_with_all_its_events(whole: Path) -> None:
     trace = read.trace(whole, id_of(3))
-    assert [event.kind for event in trace.events] == ["requested", "started", "finished"]
+    assert [event.kind for event in trace.events] == ["requested", "granted", "finished"]
     assert [event.sequence for event in trace.events] == [10, 11, 12]
     assert read.trace(whole, operation_id("alice", "another")).events == []
 
