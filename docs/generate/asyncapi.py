@@ -8,6 +8,7 @@ from msgspec import Struct
 
 import writ_contracts.agents
 import writ_contracts.decisions
+import writ_contracts.facts
 import writ_contracts.journal
 import writ_contracts.requests
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
@@ -15,6 +16,7 @@ from writ_contracts.registry import CHANNELS, Channel, Role, Style
 SIGNED_IN: tuple[ModuleType, ...] = (
     writ_contracts.agents,
     writ_contracts.decisions,
+    writ_contracts.facts,
     writ_contracts.journal,
     writ_contracts.requests,
 )

@@ -53,7 +53,7 @@ async def info(admin: NatsBus, stream: str) -> dict[str, Any]:
 async def everything(admin: NatsBus) -> dict[str, Any]:
     """What streams and consumers there are, and how each is configured."""
     names = json.loads((await admin.request("$JS.API.STREAM.NAMES", b"", timeout=SOON)).data)["streams"]
-    found = {name: await info(admin, name) for name in sorted(names) if name not in _SHORT_LIVED}
+    found: dict[str, Any] = {name: await info(admin, name) for name in sorted(names) if name not in _SHORT_LIVED}
     for name in names:
         consumers = json.loads((await admin.request(f"$JS.API.CONSUMER.NAMES.{name}", b"", timeout=SOON)).data)
         found[f"{name} consumers"] = sorted(consumers["consumers"] or [])

@@ -32,7 +32,7 @@ class Style(StrEnum):
     STREAM = "stream"
     """Stored in a stream by the senders, read by the servers."""
     REPUBLISH = "republish"
-    """Heard by the receivers as it is published: by the server itself when the stream has stored it, or by the senders."""
+    """Heard as it is published: by the server itself when the stream has stored it, or by the senders."""
 
 
 class Channel(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from writ_contracts.channels import Channel as Channel
 from writ_contracts.channels import Role as Role
 from writ_contracts.channels import Style as Style
 from writ_contracts.questions import QUESTIONS, Question
+from writ_contracts.signing import Signed
 
 R, S = Role, Style
 
@@ -37,9 +38,9 @@ EXECUTORS_EVENTS: tuple[type[journal.Event], ...] = (
     journal.Resolved,
     journal.Archived,
 )
-"""Events of operations that executors write. Each kind has a channel of its own: NATS lends an account whole filters, and
-what an account may send, any of its users can have sent as an answer. So a kind that another service writes must not be
-under a filter of the executors.
+"""Events of operations that executors write. Each kind has a channel of its own: NATS lends an account whole filters,
+and what an account may send, any of its users can have sent as an answer. So a kind that another service writes must
+not be under a filter of the executors.
 """
 
 
@@ -336,11 +337,11 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="scanned",
         address="writ.scanned.{principal}.{target}",
-        summary="The last report of each scanner on each target.",
+        summary="The last report of each scanner on each target, a StoredReport signed by policy.",
         style=S.STREAM,
         senders=(R.POLICY,),
         receivers=(R.POLICY,),
-        message=facts.StoredReport,
+        message=Signed,
     ),
     Channel(
         name="params",

@@ -83,7 +83,7 @@ class Executor:
             parts.queries,
         )
         self.notices, self._audits, self._generations = parts.notices, parts.audits, parts.generations
-        self._settling, self._policy = parts.settling, parts.policy
+        self._settling, self._policy, self._guard = parts.settling, parts.policy, parts.guard
         measured.before(self._look_around)
 
     async def serve(self) -> None:
@@ -110,6 +110,7 @@ class Executor:
             group.create_task(self.follower.follow(), name="follow")
             group.create_task(self.sweep.run(), name="sweep")
             group.create_task(self.time.follow(), name="clock")
+            group.create_task(self._guard.watch(), name="guard")
             for file in self._files:
                 group.create_task(file.follow(), name="watch")
 
@@ -160,7 +161,7 @@ class Executor:
         return None if self._bus.connected else "not connected to NATS"
 
     async def _journal_check(self) -> str | None:
-        if problem := await self._generations.problem():
+        if problem := self._guard.problem or await self._generations.problem():
             return problem
         last = (await self._bus.journal.usage()).last_sequence
         if not await self.follower.reached(last, timeout=1.0):

@@ -210,4 +210,5 @@ class NatsJournal:
         info = await ask(self._replies, USAGE, {})
         state = info["state"]
         first = max(state["first_seq"], 1)
-        return Usage(state["bytes"], info["config"]["max_bytes"], state["last_seq"], state["messages"], first)
+        most, created = info["config"]["max_bytes"], info["created"]
+        return Usage(state["bytes"], most, state["last_seq"], state["messages"], first, created)
