@@ -128,7 +128,7 @@ def compose(  # long: one list of parts, each given those before it
         policy=policy,
         generations=generations,
         guard=guard,
-        settling=Settling(config.restored, index, lives, recorder, endings),
+        settling=Settling(config.restored, bus.journal, index, lives, recorder, endings),
     )
 
 

@@ -89,7 +89,7 @@ class Executor:
     async def serve(self) -> None:
         """Catch up with the journal, then answer; what goes on for ever is in `run`."""
         await self.time.start()
-        await self.follower.start()
+        await self.follower.start(restored=await self._settling.is_due())
         await self.admission.weigh()
         await self._settling.settle()
         await self._bus.subscribe(subjects.heartbeat("x").replace(".x", ".*"), self._heartbeat)

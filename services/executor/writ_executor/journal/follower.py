@@ -55,10 +55,12 @@ class Follower:
         self.damaged = 0
         """Records that could not be taken in: defects, or a writer that is not an executor."""
 
-    async def start(self) -> None:
-        """Read the snapshot, then all that came after it."""
+    async def start(self, *, restored: bool = False) -> None:
+        """Read the snapshot, then all that came after it. `restored`: both are from a backup, in streams that were made
+        since, so that its mark names a journal that is gone.
+        """
         snapshot, usage = await self._load(), await self._bus.journal.usage()
-        if snapshot is not None:
+        if snapshot is not None and not restored:
             self._guard.begin(snapshot.mark)
         strange = await self._guard.look() or (snapshot is not None and snapshot.sequence > usage.last_sequence)
         if snapshot is not None and strange:
@@ -72,7 +74,7 @@ class Follower:
                 break
             for record in records:
                 self._take(record)
-        if strange:  # before this journal is as long, and somebody takes it for one of its own
+        if strange or restored:  # before this journal is as long, and somebody takes it for one of its own
             await self.save()
 
     async def follow(self) -> None:
