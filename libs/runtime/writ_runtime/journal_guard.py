@@ -63,8 +63,7 @@ class JournalGuard:
         self._found = 0
         self.problem: str | None = None
         """Why nothing may be taken from this journal; from the first look on that finds so."""
-        text = "1 while the journal is not the one that this service knew."
-        measured.measure("writ_journal_replaced", text, lambda: float(self._found >= CONFIRMED))
+        declare(measured, lambda: float(self._found >= CONFIRMED))
 
     @property
     def mark(self) -> Mark:
@@ -131,6 +130,12 @@ class JournalGuard:
                 await self.look()
             except WritError as error:
                 _log.warning("journal.not_compared", error=str(error))
+
+
+def declare(measured: Metrics, read: Callable[[], float]) -> None:
+    """The gauge of a service that has a guard."""
+    text = "1 while the journal is not the one that this service knew."
+    measured.measure("writ_journal_replaced", text, read)
 
 
 def digest_of(record: Record) -> str:
