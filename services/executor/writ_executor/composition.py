@@ -41,6 +41,7 @@ from writ_executor.steps.receipts import Receipts
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import ServerClock
 from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.metrics import Metrics
 from writ_runtime.watched_file import Watched
 
 
@@ -75,12 +76,13 @@ def compose(  # long: one list of parts, each given those before it
     inventory: Watched[Inventory],
     agents: Watched[Agents],
     measures: Measures,
+    measured: Metrics,
     time: ServerClock,
 ) -> Parts:
     """All of them over one bus; nothing runs yet."""
     index, chores, presence = Index(), Chores(), Presence(config.lease, time.clocks.boot)
     recorder = Recorder(bus.journal, index, measures, time.now)
-    guard = _guard(config, bus, recorder, chores, measures)
+    guard = _guard(config, bus, recorder, chores, measured)
     follower = Follower(bus, index, key, measures.success, guard)
     lives, vault = Lives(bus, index, measures), Vault(bus, key)
     policy, alarms = PolicyClient(bus, config.policy_key, measures), Alarms(recorder)
@@ -132,8 +134,8 @@ def compose(  # long: one list of parts, each given those before it
     )
 
 
-def _guard(config: Config, bus: Bus, recorder: Recorder, chores: Chores, measures: Measures) -> JournalGuard:
+def _guard(config: Config, bus: Bus, recorder: Recorder, chores: Chores, measured: Metrics) -> JournalGuard:
     def alarm(why: str) -> None:
         chores.spawn("journal replaced", recorder.security("journal_replaced", f"seen by an executor: {why}"))
 
-    return JournalGuard(bus.journal, measures.measured, alarm, lost=config.journal_lost)
+    return JournalGuard(bus.journal, measured, alarm, lost=config.journal_lost)

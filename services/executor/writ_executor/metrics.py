@@ -41,7 +41,6 @@ class Measures:
 
     def __init__(self, measured: Metrics, catalogue: Catalogue, clock: Callable[[], float]) -> None:
         """`clock`: the journal server's time."""
-        self.measured = measured
         self.pools = AtMost(POOLS)
         self.success = Success(clock)
         pool, operations = {"pool": self.pools}, {"operation": tuple(catalogue)}

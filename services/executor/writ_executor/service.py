@@ -68,7 +68,7 @@ class Executor:
         self._observe = Observer(log, measured)
         self._files = (inventory, agents)
         self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
-        parts = compose(config, bus, key, catalogue, inventory, agents, self._measures, self.time)
+        parts = compose(config, bus, key, catalogue, inventory, agents, self._measures, measured, self.time)
         self.index, self.chores, self.presence, self.follower = (
             parts.index,
             parts.chores,
