@@ -1,4 +1,4 @@
-"""What policy, audit and the keeper have recorded in the journal, which executors alone write."""
+"""What policy, audit and the keeper have executors record in the journal."""
 
 from typing import Annotated, Literal, get_args
 
