@@ -84,7 +84,7 @@ def judge(
 ) -> Verdict:
     """Run what failed once more.
 
-    `room`: how many more flaky tests the run may have; beyond it nothing is run again. `whole`: each chosen test must run.
+    `room`: how many more flaky tests the run may have; beyond it nothing is run again. `whole`: each test has to run.
     """
     found = troubles(record.failures)
     broken = (*record.broken, *_incomplete(record, whole))
