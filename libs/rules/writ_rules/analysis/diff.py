@@ -5,15 +5,17 @@ says that there were too many kinds. Every change is told with a request that wa
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Literal
 
-from msgspec import Struct, field, json, structs
+from msgspec import Struct, json, structs
 
 from writ_contracts.decisions import Effect
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
+from writ_rules.analysis.changes import Change as Change
+from writ_rules.analysis.changes import Changes, Kind, What
+from writ_rules.analysis.changes import Diff as Diff
 from writ_rules.analysis.classes import (
     asks_more,
     defaults_of,
@@ -25,8 +27,8 @@ from writ_rules.analysis.classes import (
     rules_of,
     target_classes,
 )
-from writ_rules.analysis.questions import Asker, approved, example
-from writ_rules.analysis.scene import Example, Scene
+from writ_rules.analysis.questions import Asker, approved
+from writ_rules.analysis.scene import Scene
 from writ_rules.analysis.space import Option, Relevant, options, relevant, request
 from writ_rules.analysis.supposed import facts
 from writ_rules.analysis.terms import terms
@@ -38,14 +40,6 @@ from writ_rules.engine.format import PolicyFile, placed
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
-Kind = Literal[
-    "newly_allowed",
-    "newly_allowed_with_approval",
-    "newly_denied",
-    "newly_needs_approval",
-    "no_longer_needs_approval",
-    "other_terms",
-]
 MOST_ASKED = 200_000
 """Requests put to the two policies in all."""
 _KINDS: dict[tuple[Effect, Effect], Kind] = {
@@ -56,54 +50,8 @@ _KINDS: dict[tuple[Effect, Effect], Kind] = {
     ("allow", "require_approval"): "newly_needs_approval",
     ("require_approval", "allow"): "no_longer_needs_approval",
 }
-_What = tuple[Kind, tuple[str, ...]]
-"""The kind of a change, and what is different in what an allow comes with."""
-_Key = tuple[str, str, tuple[str, ...], _What]
 _SECTIONS = {"global_policies", "role_policies", "emergency_policies"}
 _WORDS = {"name", "description", "version", "created_at", "created_by", "audit_all_operations"}
-
-
-class Change(Struct, frozen=True, kw_only=True):
-    """One kind of change, of one operation on targets of one role for principals of the same roles.
-
-    `targets` and `principals` are those whom it concerns. `example` is decided as `before` by the old policy and as
-    `after` by the new one, by these rules and for these reasons. `changed`: the rules, and keys of the policy, that
-    differ and bring it about. `terms`: what an allow comes with, before and after, where that differs.
-    """
-
-    kind: Kind
-    operation: str
-    role: str
-    principal_kinds: list[str]
-    principal_roles: list[str]
-    targets: list[str]
-    principals: list[str]
-    before: Effect
-    after: Effect
-    before_rules: list[str]
-    after_rules: list[str]
-    before_reason: str
-    after_reason: str
-    example: Example
-    changed: list[str] = field(default_factory=list)
-    terms: list[str] = field(default_factory=list)
-
-
-class Diff(Struct, frozen=True, kw_only=True):
-    """All changes, by operation and role, from `since` on.
-
-    `bounded` says where not every kind of request was tried; `notes` what else
-    is different. `targets` and `principals` were made up, for lack of files, and occur in the examples; of those with
-    several roles only what no single one of the roles shows.
-    """
-
-    changes: list[Change]
-    bounded: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    asked: int = 0
-    since: float | None = None
-    targets: list[Target] = field(default_factory=list)
-    principals: list[Principal] = field(default_factory=list)
 
 
 def diff(old: PolicyFile, new: PolicyFile, scene: Scene, at: float) -> Diff:
@@ -164,9 +112,9 @@ class _Comparison:
         self.scene, self.at = scene, at
         self.people = populated(scene, self.policies)
         self.asker = Asker(self.people.people())
-        self.found = _Changes(scene)
+        self.found = Changes(scene)
         self.differing = _differing(*self.sides)
-        self.known: dict[tuple[object, ...], dict[_What, _Difference]] = {}
+        self.known: dict[tuple[object, ...], dict[What, _Difference]] = {}
         self.bounded: dict[str, None] = {}
         self.defaults = {name: defaults_of(self.policies, name) for name in self.policies[0].verbs}
         self.asked = 0
@@ -208,8 +156,8 @@ class _Comparison:
 
     def _differences(
         self, verb: Verb, target: Target, principal: Principal, found: list[Relevant]
-    ) -> dict[_What, _Difference]:
-        kinds: dict[_What, _Difference] = {}
+    ) -> dict[What, _Difference]:
+        kinds: dict[What, _Difference] = {}
         tried = options(verb, self.policies, found, self.at, about=self._may_matter(found))
         place, many = f"{verb.operation.name} on {target.role}", len(tried.options)
         if many < tried.every or self.asked + many > MOST_ASKED:
@@ -222,9 +170,9 @@ class _Comparison:
                 kinds.setdefault(what, difference)
         return kinds
 
-    def _asked(self, verb: Verb, target: Target, principal: Principal, option: Option) -> dict[_What, _Difference]:
+    def _asked(self, verb: Verb, target: Target, principal: Principal, option: Option) -> dict[What, _Difference]:
         """What one way to ask shows: as it is, and where both want approvals with those of either side."""
-        found: dict[_What, _Difference] = {}
+        found: dict[What, _Difference] = {}
         for approving in (None, 0, 1):
             difference = _Difference(option, approving)
             shown = self._shown(verb, target, principal, difference)
@@ -263,7 +211,7 @@ class _Comparison:
             return None
         return rules
 
-    def _what(self, operation: str, before: Ruling, after: Ruling) -> _What | None:
+    def _what(self, operation: str, before: Ruling, after: Ruling) -> What | None:
         """What is different; None if nothing is."""
         kind = _KINDS.get((before.effect, after.effect))
         if kind is not None:
@@ -291,82 +239,3 @@ class _Comparison:
         before, after = (policy.enable_dry_run for policy in self.policies)
         if before != after:
             yield "dry runs become possible" if after else "dry runs are refused from now on"
-
-
-class _Changes:
-    """Changes as they are found, those of the same roles put together."""
-
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
-        self._found: dict[_Key, Change] = {}
-        self._targets: dict[bytes, Target] = {}
-        self._principals: dict[bytes, Principal] = {}
-
-    def note(
-        self,
-        what: _What,
-        asked: Request,
-        facts: Facts,
-        before: Ruling,
-        after: Ruling,
-        *,
-        changed: list[str],
-        targets: Sequence[Target],
-        principals: Sequence[Principal],
-    ) -> None:
-        who = asked.principal
-        key = (asked.operation.name, asked.target.role, tuple(sorted(who.roles)), what)
-        known = self._found.get(key)
-        if known is None:
-            known = _change(what, example(asked, facts), asked, before, after)
-            self._targets[json.encode(asked.target)] = asked.target
-            self._principals[json.encode(who)] = who
-        self._found[key] = structs.replace(
-            known,
-            changed=sorted({*known.changed, *changed}),
-            targets=sorted({*known.targets, *(target.id for target in targets)}),
-            principal_kinds=sorted({*known.principal_kinds, who.kind}),
-            principals=sorted({*known.principals, *(principal.id for principal in principals)}),
-        )
-
-    def told(self, bounded: list[str], notes: list[str], asked: int, people: Scene) -> Diff:
-        changes = [change for key, change in sorted(self._found.items()) if not self._follows(key, change)]
-        approvers = {who for change in changes for who in change.example.approvals}
-        made_up = [one for one in people.principals or () if one.id in approvers]
-        no_files = self._scene.targets is None, self._scene.principals is None
-        return Diff(
-            changes=changes,
-            bounded=bounded,
-            notes=notes,
-            asked=asked,
-            targets=list(self._targets.values()) if no_files[0] else [],
-            principals=[*self._principals.values(), *made_up] if no_files[1] else [],
-        )
-
-    def _follows(self, key: _Key, change: Change) -> bool:
-        """Whether one of the roles alone shows the same; told of principals that exist all the same."""
-        operation, role, roles, what = key
-        if self._scene.principals is not None or len(roles) < 2:
-            return False
-        alone = (self._found.get((operation, role, (one,), what)) for one in roles)
-        return any(one is not None and set(change.principal_kinds) <= set(one.principal_kinds) for one in alone)
-
-
-def _change(what: _What, shown: Example, asked: Request, before: Ruling, after: Ruling) -> Change:
-    return Change(
-        kind=what[0],
-        terms=list(what[1]),
-        operation=asked.operation.name,
-        role=asked.target.role,
-        principal_kinds=[],
-        principal_roles=sorted(asked.principal.roles),
-        targets=[],
-        principals=[],
-        before=before.effect,
-        after=after.effect,
-        before_rules=before.rules,
-        after_rules=after.rules,
-        before_reason=before.reason,
-        after_reason=after.reason,
-        example=shown,
-    )

@@ -1,0 +1,150 @@
+"""The changes between two policies as they are found: those of the same roles and of the same kind put together."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct, field, json, structs
+
+from writ_contracts.decisions import Effect
+from writ_contracts.inventory import Principal, Target
+from writ_rules.analysis.questions import example
+from writ_rules.analysis.scene import Example, Scene
+from writ_rules.engine.case import Request
+from writ_rules.engine.facts import Facts
+from writ_rules.engine.ruling import Ruling
+
+Kind = Literal[
+    "newly_allowed",
+    "newly_allowed_with_approval",
+    "newly_denied",
+    "newly_needs_approval",
+    "no_longer_needs_approval",
+    "other_terms",
+]
+What = tuple[Kind, tuple[str, ...]]
+"""The kind of a change, and what is different in what an allow comes with."""
+_Key = tuple[str, str, tuple[str, ...], What]
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """One kind of change, of one operation on targets of one role for principals of the same roles.
+
+    `targets` and `principals` are those whom it concerns. `example` is decided as `before` by the old policy and as
+    `after` by the new one, by these rules and for these reasons. `changed`: the rules, and keys of the policy, that
+    differ and bring it about. `terms`: what an allow comes with, before and after, where that differs.
+    """
+
+    kind: Kind
+    operation: str
+    role: str
+    principal_kinds: list[str]
+    principal_roles: list[str]
+    targets: list[str]
+    principals: list[str]
+    before: Effect
+    after: Effect
+    before_rules: list[str]
+    after_rules: list[str]
+    before_reason: str
+    after_reason: str
+    example: Example
+    changed: list[str] = field(default_factory=list)
+    terms: list[str] = field(default_factory=list)
+
+
+class Diff(Struct, frozen=True, kw_only=True):
+    """All changes, by operation and role, from `since` on.
+
+    `bounded` says where not every kind of request was tried; `notes` what else
+    is different. `targets` and `principals` were made up, for lack of files, and occur in the examples; of those with
+    several roles only what no single one of the roles shows.
+    """
+
+    changes: list[Change]
+    bounded: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    asked: int = 0
+    since: float | None = None
+    targets: list[Target] = field(default_factory=list)
+    principals: list[Principal] = field(default_factory=list)
+
+
+class Changes:
+    """Changes as they are found, those of the same roles put together."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._found: dict[_Key, Change] = {}
+        self._targets: dict[bytes, Target] = {}
+        self._principals: dict[bytes, Principal] = {}
+
+    def note(
+        self,
+        what: What,
+        asked: Request,
+        facts: Facts,
+        before: Ruling,
+        after: Ruling,
+        *,
+        changed: list[str],
+        targets: Sequence[Target],
+        principals: Sequence[Principal],
+    ) -> None:
+        """One more, with the request that shows it."""
+        who = asked.principal
+        key = (asked.operation.name, asked.target.role, tuple(sorted(who.roles)), what)
+        known = self._found.get(key)
+        if known is None:
+            known = _change(what, example(asked, facts), asked, before, after)
+            self._targets[json.encode(asked.target)] = asked.target
+            self._principals[json.encode(who)] = who
+        self._found[key] = structs.replace(
+            known,
+            changed=sorted({*known.changed, *changed}),
+            targets=sorted({*known.targets, *(target.id for target in targets)}),
+            principal_kinds=sorted({*known.principal_kinds, who.kind}),
+            principals=sorted({*known.principals, *(principal.id for principal in principals)}),
+        )
+
+    def told(self, bounded: list[str], notes: list[str], asked: int, people: Scene) -> Diff:
+        """All of them; what was made up for the examples is told with them."""
+        changes = [change for key, change in sorted(self._found.items()) if not self._follows(key, change)]
+        approvers = {who for change in changes for who in change.example.approvals}
+        made_up = [one for one in people.principals or () if one.id in approvers]
+        no_files = self._scene.targets is None, self._scene.principals is None
+        return Diff(
+            changes=changes,
+            bounded=bounded,
+            notes=notes,
+            asked=asked,
+            targets=list(self._targets.values()) if no_files[0] else [],
+            principals=[*self._principals.values(), *made_up] if no_files[1] else [],
+        )
+
+    def _follows(self, key: _Key, change: Change) -> bool:
+        """Whether one of the roles alone shows the same; told of principals that exist all the same."""
+        operation, role, roles, what = key
+        if self._scene.principals is not None or len(roles) < 2:
+            return False
+        alone = (self._found.get((operation, role, (one,), what)) for one in roles)
+        return any(one is not None and set(change.principal_kinds) <= set(one.principal_kinds) for one in alone)
+
+
+def _change(what: What, shown: Example, asked: Request, before: Ruling, after: Ruling) -> Change:
+    return Change(
+        kind=what[0],
+        terms=list(what[1]),
+        operation=asked.operation.name,
+        role=asked.target.role,
+        principal_kinds=[],
+        principal_roles=sorted(asked.principal.roles),
+        targets=[],
+        principals=[],
+        before=before.effect,
+        after=after.effect,
+        before_rules=before.rules,
+        after_rules=after.rules,
+        before_reason=before.reason,
+        after_reason=after.reason,
+        example=shown,
+    )

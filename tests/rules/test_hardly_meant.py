@@ -1,0 +1,48 @@
+"""What a rule says that its author can hardly mean, though it loads: found by looking at one key at a time."""
+
+from typing import Any
+
+import pytest
+from tests.rules.asking import CATALOGUE, file_of, rule
+
+from writ_rules.loading import findings_of
+
+
+def every(*rules: dict[str, Any]) -> list[str]:
+    """All findings of a file."""
+    _, findings = findings_of(file_of(global_policies=list(rules)), CATALOGUE)
+    return [f"{finding.severity}: {finding.message}" for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"inherit": False}, "only rules under role_policies.gateway bind the targets behind a gateway"),
+        ({"time_restrictions": [{"days_of_week": [0, 1, 2, 3, 4]}]}, "0 is Sunday, so these are Sunday to Thursday"),
+        (
+            {"operation_timeout": 10, "parameter_constraints": {"timeout": {"min": 30}}},
+            "ends every operation sooner than the 30 s that timeout.min asks for",
+        ),
+        (
+            {"parameter_constraints": {"service_name": {"allowlist_source": "list_ports"}}},
+            "'list_ports' lists no service name: it lists ports",
+        ),
+        (
+            {"parameter_constraints": {"timeout": {"allowed_values": [60, 100_000]}}},
+            "service_restart.timeout can't be this: Expected `int` <=",
+        ),
+    ],
+)
+def test_what_is_hardly_meant_is_a_warning(keys: dict[str, Any], said: str) -> None:
+    (told,) = every(rule("a", "service_restart", **keys))
+    assert told.startswith("warning: ")
+    assert said in told
+
+
+def test_values_of_another_kind_than_the_parameter_are_a_finding() -> None:
+    (told,) = every(rule("a", "service_restart", parameter_constraints={"timeout": {"denied_values": ["60"]}}))
+    assert told == "lint: service_restart.timeout is of type int, which 'denied_values' can't judge"
+
+
+def test_a_policy_without_rules_is_told() -> None:
+    assert every() == ["warning: the policy has no rule: everything is denied"]
