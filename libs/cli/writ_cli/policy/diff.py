@@ -115,8 +115,8 @@ def _show(screen: Screen, answer: PolicyDiffAnswer) -> None:
     if not answer.problems:
         many = len(answer.changes)
         what = "nothing is decided differently" if not many else f"{many} {'changes' if many > 1 else 'change'}"
-        since = "" if answer.since is None else f" from {times.date(answer.since)} on"
-        screen.line(f"{what}{since}; {answer.asked} requests were put to both")
+        since = "" if answer.since is None else f", of {times.date(answer.since)} and later"
+        screen.line(f"{what}; {answer.asked} requests were put to both{since}")
 
 
 def _by_rule(changes: list[PolicyChange]) -> Iterator[tuple[str, list[PolicyChange]]]:

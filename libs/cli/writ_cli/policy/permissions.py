@@ -161,7 +161,7 @@ def _show(screen: Screen, answer: PolicyAllowedAnswer | PolicyWhoCanAnswer) -> N
         screen.line("nobody, and nothing")
     for note in answer.bounded:
         screen.line("not all was tried: ", note)
-    if answer.since is not None:
+    if answer.since is not None and answer.accesses:
         screen.line(f"at any time from {times.date(answer.since)} on")
 
 

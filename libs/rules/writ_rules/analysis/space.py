@@ -117,7 +117,8 @@ def options(
     notes = dict.fromkeys((*unseen.of_evaluators(verb, rules), *unseen.of_scans(verb, rules)))
     values = {name: _values(verb, name, rules, at, notes, about) for name in verb.types if name in names}
     moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
-    states = (False, True) if any(each.emergency for each in found) else (False,)
+    # One exact request at one instant is that of a usual day.
+    states = (False, True) if any(each.emergency for each in found) and not (at_only and exactly) else (False,)
     supposed = _suppositions(verb, rules, at, notes)
     rest = _required(verb, names) if exactly is None else {}
     axes: list[Sequence[Any]] = [*values.values(), moments, states, supposed]
