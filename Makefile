@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/peers
 FOR ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+FORMER := $(addprefix writ-,contracts trust bus runtime rules agent hostops client testing policy executor audit agent-local agent-ssh)
 PYTEST_ARGS ?= -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab bench bench-peers wheels docs format lock clean
+.PHONY: help setup demo test check lab bench bench-peers dist wheels docs format lock clean
 
 help:  ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,7 @@ $(STAMP): requirements.lock Makefile pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@echo "installing the locked packages into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip uninstall -qq --disable-pip-version-check --yes $(FORMER)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -58,6 +60,9 @@ $(PEERS)/.installed: bench/peers/requirements.lock bench/peers/package-lock.json
 	npm ci --silent --no-audit --no-fund --prefix $(PEERS) || { all=no; echo "npm can't install Cerbos here"; }; \
 	[ $$all = no ] || touch $@
 
+dist: setup  ## Build what is shipped into the folder dist: a wheel and a source archive of each distribution
+	@$(BIN)/python -m deploy.build_distributions
+
 wheels: setup  ## Make the folder wheels: all that hosts install, for machines like this one (FOR=3.13: for that Python)
 	@$(BIN)/python tests/lab/wheels.py wheels $(FOR)
 
@@ -76,4 +81,4 @@ lock:  ## Resolve each requirements.in into its requirements.lock (hashes, no ad
 
 clean:  ## Remove what the targets above made (not .writ, which holds a running system's keys and journal)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist wheels
-	@find libs services tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	@find libs services tests bench deploy docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

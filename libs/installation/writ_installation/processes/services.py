@@ -44,6 +44,11 @@ class Table(Struct, frozen=True, kw_only=True):
     agent: Argv = (*MODULE, "writ_agent_local")
     agent_ssh: Argv = (*MODULE, "writ_agent_ssh")
 
+    @property
+    def core(self) -> tuple[Argv, ...]:
+        """Return the commands that every installation starts."""
+        return self.policy, self.executor, self.audit, self.agent
+
 
 _OURS = ("WRIT_", "SYSTEMMANAGER_", "LC_", "OTEL_")
 _NEEDED = frozenset(
