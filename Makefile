@@ -40,7 +40,7 @@ check: setup  ## Lint, types, layers, generated documents: the one definition of
 	@$(BIN)/python -m docs.generate.__main__ --check
 
 lab: setup  ## Run the tests on real hosts (root)
-	@$(BIN)/python tests/lab/wheels.py
+	@$(BIN)/python -m tests.lab.wheels
 	@$(BIN)/python -m tests.lab.base_image
 	@tests/lab/lab.sh with env PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m lab -n 2 tests/lab
 
@@ -64,7 +64,7 @@ dist: setup  ## Build what is shipped into the folder dist: a wheel and a source
 	@$(BIN)/python -m deploy.build_distributions
 
 wheels: setup  ## Make the folder wheels: all that hosts install, for machines like this one (FOR=3.13: for that Python)
-	@$(BIN)/python tests/lab/wheels.py wheels $(FOR)
+	@$(BIN)/python -m tests.lab.wheels wheels $(FOR)
 
 docs: setup  ## Write the generated documents anew
 	@$(BIN)/python -m docs.generate.__main__

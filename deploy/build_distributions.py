@@ -1,8 +1,8 @@
 """Build wheels and source archives of all distributions: `python -m deploy.build_distributions FOLDER`.
 
 Each is built from a stage, a folder with copies of its packages and a pyproject.toml and README of its own. A stage is
-exactly what its source archive holds, so whoever has that archive can build the same wheel. The same tree gives the same
-bytes; nothing is fetched.
+exactly what its source archive holds, so whoever has that archive can build the same wheel. The same tree gives the
+same bytes; nothing is fetched.
 """
 
 import argparse

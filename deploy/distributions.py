@@ -21,7 +21,7 @@ BUILD_TOOL = "hatchling>=1.27"
 
 @dataclass(frozen=True, kw_only=True)
 class Distribution:
-    """One entry. `packages`: folders of libs/ and services/. `requires` and `extras`: requirements as PEP 508 has them."""
+    """One entry. `packages` are folders of libs/ and services/; `requires` and `extras` hold requirements of PEP 508."""
 
     name: str
     description: str
@@ -96,7 +96,7 @@ def version() -> str:
     """Return the version of this tree."""
     found = re.search(r'^VERSION = "([^"]+)"$', VERSION_FILE.read_text(), re.MULTILINE)
     if found is None:
-        raise LookupError(f"{VERSION_FILE} has no line VERSION = \"…\"")
+        raise LookupError(f'{VERSION_FILE} has no line VERSION = "…"')
     return found[1]
 
 

@@ -97,7 +97,8 @@ def test_no_bytes_whatever_keep_an_agent_from_starting(data: bytes) -> None:
 
 
 async def test_another_process_cannot_have_the_same_folder(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from writ_agent.reporting.spool import Spool; Spool(Path({str(tmp_path)!r}), b'k' * 32)"
+    opened = f"Spool(Path({str(tmp_path)!r}), b'k' * 32)"
+    code = f"from pathlib import Path; from writ_agent.reporting.spool import Spool; {opened}"
     with Spool(tmp_path, SECRET):
         with pytest.raises(Conflict, match=f"in use by another agent \\(process {os.getpid()}\\)"):
             Spool(tmp_path, SECRET)

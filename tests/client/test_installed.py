@@ -1,4 +1,4 @@
-"""Before `writ up` starts anything: what it lacks is named with the extra that brings it, and Writ of before is refused."""
+"""Before `writ up` starts anything: what it lacks is named with its extra, and Writ as packaged before is refused."""
 
 import sys
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Documents that people write: YAML with positions, shape checks, atomic files, and readers of the installation's lists."""
+"""Documents that people write: YAML with positions, shape checks, atomic files, readers of an installation's lists."""

@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="The token is never an argument, which everybody on the host could read. The private key stays here."
         " With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too.",
     )
-    parser.add_argument("--to", metavar="FOLDER", type=Path, default=FOLDER, help="for key and environment (%(default)s)")
+    parser.add_argument(
+        "--to", metavar="FOLDER", type=Path, default=FOLDER, help="of key and environment (%(default)s)"
+    )
     parser.add_argument("--token-file", metavar="FILE", type=Path, help="the token is in this file (-: standard input)")
     return parser

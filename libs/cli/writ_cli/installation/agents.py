@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from writ_bus.nats.options import tls_of
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.options import local
 from writ_cli.settings import Settings
-from writ_bus.nats.options import tls_of
 from writ_contracts.errors import Invalid, TimedOut
 from writ_documents.readers import read_agents, read_inventory
 from writ_enrolment.command import FOLDER, token_text
@@ -122,7 +122,8 @@ async def enrol(settings: Settings, folder: Path, token_file: Path | None) -> in
     """On an agent's host: make a key, and have it let in by a token of `writ agent token`.
 
     The token is asked for, never given as an argument, where everybody on the host could read it. The private key stays
-    here. A host that has the agent and not this command enrols by `writ-enrol`. With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too.
+    here. With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too. A host that has
+    the agent and not this command has `writ-enrol`, which does the same.
     """
     ticket = enrolment_tickets.read_ticket(token_text(token_file))
     joined = await enrol_here(ticket, folder, tls_of(os.environ), tls_files(os.environ))

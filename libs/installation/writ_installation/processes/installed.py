@@ -19,10 +19,10 @@ EXTRAS = {
     "writ_agent_ssh": "agent-ssh",
 }
 """Which extra of writops brings the module of a process."""
-FORMER = tuple(
-    f"writ-{name}"
-    for name in ("contracts", "trust", "bus", "runtime", "rules", "agent", "hostops", "client", "testing")
-    + ("policy", "executor", "audit", "agent-local", "agent-ssh")
+FORMER = (
+    *("writ-contracts", "writ-trust", "writ-bus", "writ-runtime", "writ-rules", "writ-client", "writ-testing"),
+    *("writ-policy", "writ-executor", "writ-audit"),
+    *("writ-agent", "writ-hostops", "writ-agent-local", "writ-agent-ssh"),
 )
 """The distributions of Writ before they were named writops-…; some of these names belong to other people."""
 

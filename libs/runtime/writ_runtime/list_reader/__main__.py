@@ -1,5 +1,5 @@
-"""`python -m writ_runtime.list_reader SECTION FILE`: the list on standard output, in MessagePack; or its mistakes, of which
-the status tells.
+"""`python -m writ_runtime.list_reader SECTION FILE`: the list on standard output, in MessagePack; or its mistakes, of
+which the status tells.
 """
 
 import gc

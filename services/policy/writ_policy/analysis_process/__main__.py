@@ -1,4 +1,4 @@
-"""`python -m writ_policy.analysis_process`: jobs on standard input, answers on standard output, until there are no more."""
+"""`python -m writ_policy.analysis_process`: jobs on standard input, answers on standard output, until none are left."""
 
 import os
 import resource
