@@ -37,7 +37,7 @@ check: setup  ## Lint, types, layers, generated documents: the one definition of
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m docs.generate.__main__ --check
+	@$(BIN)/python -m docs.generate --check
 
 lab: setup  ## Run the tests on real hosts (root)
 	@$(BIN)/python -m tests.lab.wheels
@@ -67,7 +67,7 @@ wheels: setup  ## Make the folder wheels: all that hosts install, for machines l
 	@$(BIN)/python -m tests.lab.wheels wheels $(FOR)
 
 docs: setup  ## Write the generated documents anew
-	@$(BIN)/python -m docs.generate.__main__
+	@$(BIN)/python -m docs.generate
 
 format: setup  ## Let ruff mend what it can
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -11,7 +11,7 @@ from writ_testing.peers import programs
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 CI = (ROOT / ".ci/run").read_text()
-CLEAN = ("ruff check", "ruff format --check", "mypy", "lint-imports", "generate_docs --check")
+CLEAN = ("ruff check", "ruff format --check", "mypy", "lint-imports", "docs.generate --check")
 SKIPS = re.compile(r"\b(pytest\.skip|mark\.skip|skipif|importorskip|mark\.xfail|pytest\.xfail)\b")
 
 SKIPPED_ELSEWHERE = {
@@ -33,14 +33,14 @@ def test_check_is_lint_format_types_layers_and_documents() -> None:
     assert [part for part in CLEAN if part not in recipe("check")] == []
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check", "lab", "bench", "bench-peers", "wheels"])
+@pytest.mark.parametrize("target", ["demo", "test", "check", "lab", "bench", "bench-peers", "wheels", "dist"])
 def test_every_target_sets_itself_up(target: str) -> None:
     assert re.match(rf"{target}: setup\b", recipe(target))
 
 
 def test_make_explains_its_targets() -> None:
     told = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for target in ("setup", "demo", "test", "check", "lab", "bench", "bench-peers", "wheels"):
+    for target in ("setup", "demo", "test", "check", "lab", "bench", "bench-peers", "wheels", "dist"):
         assert re.search(rf"^make {target}\s+\S", told, re.MULTILINE)
 
 

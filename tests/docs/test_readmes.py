@@ -1,50 +1,68 @@
-"""Each lib and service has a README of one screen, and its subjects are those that the registry gives it."""
+"""Each folder of libs/ and services/ has a README of one screen, with true file names and the subjects of the registry."""
 
 import re
 from pathlib import Path
 
 import pytest
-from tests.architecture.tree import Distribution, distributions
 
 from writ_contracts.registry import CHANNELS, Role
 
+ROOT = Path(__file__).parents[2]
 ROLES = {
-    "writ-executor": Role.EXECUTOR,
-    "writ-policy": Role.POLICY,
-    "writ-audit": Role.AUDIT,
-    "writ-agent": Role.AGENT,
-    "writ-client": Role.PRINCIPAL,
+    "writ_executor": Role.EXECUTOR,
+    "writ_policy": Role.POLICY,
+    "writ_audit": Role.AUDIT,
+    "writ_agent": Role.AGENT,
+    "writ_client": Role.PRINCIPAL,
 }
 SCREEN = 55
 SUBJECT = re.compile(r"`(writ\.[a-z_.{}]+)`")
-every_distribution = pytest.mark.parametrize("distribution", distributions(), ids=lambda each: each.name)
+FOLDERS = [
+    folder
+    for top in ("libs", "services")
+    for folder in sorted((ROOT / top).iterdir())
+    if (folder / f"writ_{folder.name}").is_dir()
+]
+every_package = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
-def readme(distribution: Distribution) -> str:
-    return (distribution.folder / "README.md").read_text()
+def readme(folder: Path) -> str:
+    return (folder / "README.md").read_text()
 
 
-@every_distribution
-def test_it_has_a_readme_of_one_screen_that_says_what_fails(distribution: Distribution) -> None:
-    text = readme(distribution)
-    assert text.startswith(f"# {distribution.name}\n")
+def code(folder: Path) -> Path:
+    return folder / f"writ_{folder.name}"
+
+
+def test_readmes_are_checked_for_every_package() -> None:
+    assert len(FOLDERS) >= 20
+
+
+@every_package
+def test_readme_is_one_screen_and_has_a_failure_table(folder: Path) -> None:
+    text = readme(folder)
+    assert text.startswith(f"# writ_{folder.name}\n")
     assert len(text.splitlines()) <= SCREEN
     assert re.search(r"^\| (fails|wrong) \| then \|$", text, re.MULTILINE)
     assert "onfiguration" in text
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_its_subjects_are_those_of_the_registry(name: str) -> None:
-    (distribution,) = (each for each in distributions() if each.name == name)
+def test_readme_subjects_are_those_of_the_registry(name: str) -> None:
+    (folder,) = (each for each in FOLDERS if code(each).name == name)
     role = ROLES[name]
-    mine = {one.address for one in CHANNELS if role in (*one.senders, *one.receivers)}
-    assert set(SUBJECT.findall(readme(distribution))) == mine
+    own = {one.address for one in CHANNELS if role in (*one.senders, *one.receivers)}
+    assert set(SUBJECT.findall(readme(folder))) == own
 
 
-@every_distribution
-def test_the_files_that_it_names_are_its_own_or_named_in_full(distribution: Distribution) -> None:
-    own = {path.name for path in distribution.modules()}
-    named = set(re.findall(r"`(?:[\w-]+/)*([\w-]+\.py)`", readme(distribution)))
-    folders = set(re.findall(r"`([a-z_]+)/`", readme(distribution)))
-    assert named - own == set()
-    assert {name for name in folders if not (Path(distribution.code) / name).is_dir()} == set()
+@every_package
+def test_readme_names_modules_by_their_path_in_the_package(folder: Path) -> None:
+    named = set(re.findall(r"`((?:[\w-]+/)*[\w-]+\.py)`", readme(folder)))
+    places = (code(folder), folder, ROOT / "libs", *FOLDERS)
+    assert {name for name in named if not any((place / name).is_file() for place in places)} == set()
+
+
+@every_package
+def test_readme_names_folders_that_exist(folder: Path) -> None:
+    folders = set(re.findall(r"`([a-z_/]+)/`", readme(folder)))
+    assert {name for name in folders if not (code(folder) / name).is_dir()} == set()

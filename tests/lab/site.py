@@ -95,7 +95,7 @@ def fingerprint(host: Host) -> str:
 
 def blocks(text: str) -> list[list[str]]:
     """What root types, by the blocks of the text."""
-    found = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```console\n(# .*?)^```", text, re.MULTILINE | re.DOTALL)
     return [[line.removeprefix("# ") for line in block.splitlines()] for block in found]
 
 
