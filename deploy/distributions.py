@@ -21,7 +21,7 @@ BUILD_TOOL = "hatchling>=1.27"
 
 @dataclass(frozen=True, kw_only=True)
 class Distribution:
-    """One entry. `packages` are folders of libs/ and services/; `requires` and `extras` hold requirements of PEP 508."""
+    """One entry. `packages` are folders of libs/ and services/; `requires` and `extras` are requirements of PEP 508."""
 
     name: str
     description: str

@@ -1,4 +1,4 @@
-"""Each folder of libs/ and services/ has a README of one screen, with true file names and the subjects of the registry."""
+"""Each folder of libs/ and services/ has a README of one screen, with true file names and subjects of the registry."""
 
 import re
 from pathlib import Path
