@@ -142,6 +142,7 @@ async def test_a_host_without_the_command_enrols_by_writ_enrol(house: RunningHou
     ended = await enrol(folder, made["token"], "writ_enrolment")
     assert ended.status == 0, ended
     assert f"this host may work for pool {POOL}" in ended.out
+    assert Key(read_private(folder / f"agent-{POOL}.seed")).public in ended.out
     async with agent(folder), await house.client() as writ:
         assert (await writ.run("test_noop", TARGET, timeout=60)).outcome == "succeeded"
     again = await enrol(tmp_path / "second", made["token"], "writ_enrolment")

@@ -27,7 +27,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> in
         sys.stderr.write(f"writ-enrol: {error}\n")
         return 1
     sys.stdout.write(
-        f"this host may work for pool {joined.pool}\n"
+        f"this host may work for pool {joined.pool}\npublic key: {joined.key}\n"
         f"private key: {joined.key_file}\nenvironment: {joined.environment_file}\n"
     )
     return 0
