@@ -78,8 +78,8 @@ def code() -> list[Path]:
 
 
 def files_of_tests() -> list[Path]:
-    """Every Python file of the tests and benchmarks."""
-    return sorted(path for top in ("tests", "bench") for path in (ROOT / top).rglob("*.py"))
+    """Every Python file of the tests, the benchmarks, the generators and the builder."""
+    return sorted(path for top in ("tests", "bench", "docs", "deploy") for path in (ROOT / top).rglob("*.py"))
 
 
 def functions(path: Path) -> Iterator[Function]:
