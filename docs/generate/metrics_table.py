@@ -37,7 +37,7 @@ def document() -> str:
 def registries() -> Mapping[str, Metrics]:
     """One of each kind of service."""
     catalogue = Catalogue(BUILT_IN)
-    policy, executor, audit = (import_module(f"writ_{name}.measures") for name in ("policy", "executor", "audit"))
+    policy, executor, audit = (import_module(f"writ_{name}.metrics") for name in ("policy", "executor", "audit"))
     made = {"policy": policy.metrics(), "executor": executor.metrics(), "audit": audit.metrics()}
     policy.Measures(made["policy"], catalogue)
     executor.Measures(made["executor"], catalogue)
