@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/peers
 FOR ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-FORMER := $(addprefix writ-,contracts trust bus runtime rules agent hostops client testing policy executor audit agent-local agent-ssh)
-PYTEST_ARGS ?= -n auto --dist loadgroup
+# By file, so that a file's tests share its installation: by test each worker would start one of its own.
+PYTEST_ARGS ?= -n auto --dist loadfile
+LAB_ARGS ?= -n 2 tests/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab bench bench-peers dist wheels docs format lock clean
+.PHONY: help setup demo test test-full check lab bench bench-peers dist wheels docs format lock clean
 
 help:  ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,17 +20,19 @@ setup: $(STAMP)  ## Create .venv from the lock, with the writ command in it
 
 $(STAMP): requirements.lock Makefile pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Writ needs Python 3.11 or newer: make PYTHON=...")'
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
 	@echo "installing the locked packages into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip uninstall -qq --disable-pip-version-check --yes $(FORMER)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: setup  ## Start Writ, take operations through it on this machine, stop it
 	@$(BIN)/python -m writ_testing.demo
 
-test: setup  ## Run the tests that need no root
+test: setup  ## Run the tests that need no root, without the exhaustive ones
+	@$(BIN)/python -m pytest -m "not lab and not exhaustive" $(PYTEST_ARGS)
+
+test-full: setup  ## Run all tests that need no root: clusters, kill matrices, floods, long property runs, too
 	@$(BIN)/python -m pytest -m "not lab" $(PYTEST_ARGS)
 
 check: setup  ## Lint, types, layers, generated documents: the one definition of clean
@@ -42,7 +45,7 @@ check: setup  ## Lint, types, layers, generated documents: the one definition of
 lab: setup  ## Run the tests on real hosts (root)
 	@$(BIN)/python -m tests.lab.wheels
 	@$(BIN)/python -m tests.lab.base_image
-	@tests/lab/lab.sh with env PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m lab -n 2 tests/lab
+	@tests/lab/lab.sh with env PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m lab $(LAB_ARGS)
 
 bench: setup  ## Measure, and compare with the bars of the design
 	@$(BIN)/python -m bench

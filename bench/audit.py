@@ -67,7 +67,7 @@ def _events(number: int, principal: str, operation: str) -> Iterator[journal.Ope
         id=uuid.uuid4().hex, **stamp, operation_id=operation, principal=principal, operation="service_restart",
         target=target, pool="local-a", attempt=1, parameters={}, start_by=0.0, timeout=60, look=SIGNED,
     )  # fmt: skip
-    yield journal.Started(
+    yield journal.Granted(
         id=uuid.uuid4().hex, **stamp, operation_id=operation, attempt=1, instance="i", deadline=0.0, grant=SIGNED,
         claim=SIGNED, decision=SIGNED,
     )  # fmt: skip

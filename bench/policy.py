@@ -55,7 +55,7 @@ def _measured(size: int) -> Row:
         raise RuntimeError("the drawn policy does not load")
     requests = [_request(chance, catalogue) for _ in range(QUESTIONS)]
     _compare(policy, rules, requests)
-    p50, p99 = _timed(lambda request: decide(policy, request, ControlState()), requests)
+    p50, p99 = _timed(lambda request: decide(policy, request, ControlState()).trace, requests)
     plain, _ = _timed(lambda request: plainly(rules, request), requests[: max(20, 200_000 // size)])
     return size, p50, p99, plain, load
 

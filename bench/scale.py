@@ -76,7 +76,7 @@ async def _added(house: RunningHouse, bus: NatsBus, requester: Requester, files:
     async def began(message: Message) -> None:
         seen.setdefault(json.decode(message.data)["instance"], time.perf_counter())
 
-    await bus.subscribe(f"writ.event.op.{PRINCIPAL}.*.started", began)
+    await bus.subscribe(f"writ.event.op.{PRINCIPAL}.*.granted", began)
     work = asyncio.create_task(_count(requester, files, 2))
     while not seen:
         await asyncio.wait({work}, timeout=0.01)

@@ -1,5 +1,7 @@
 """For all tests: the example plugin is known, and Hypothesis measures no time: on a busy machine drawing takes long."""
 
+import os
+
 from hypothesis import HealthCheck, settings
 
 from writ_testing import plugin
@@ -8,3 +10,9 @@ plugin.enable()
 
 settings.register_profile("writ", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("writ")
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Three workers for two cores: half of its time a test waits for a process to start, a lease or a timeout."""
+    cores = len(os.sched_getaffinity(0))
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(1, cores * 3 // 2)

@@ -11,7 +11,7 @@ from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
 from writ_rules.engine.case import Request
 from writ_rules.engine.control import ControlState
-from writ_rules.engine.decide import decide
+from writ_rules.engine.decide import Ruling, decide
 from writ_rules.loading import compile_document
 
 NAME = "Writ"
@@ -59,7 +59,7 @@ class InProcess:
         document = yaml_file.parse(policy_file(rules).encode(), "policy.yaml", largest=LARGEST)
         policy, _ = compile_document(document, self._catalogue, "permissive")
         control = ControlState()
-        return Loaded(self.request, lambda request: decide(policy, request, control).effect == "allow")
+        return Loaded(self.request, lambda request: _allows(decide(policy, request, control)))
 
     def request(self, question: Question) -> Request:
         """The question, with parameters checked against the catalogue."""
@@ -93,3 +93,9 @@ def _line(rule: Rule) -> str:
         f"{{name: {rule.name}, operations: [{rule.operation}], target_roles: [{rule.target}], "
         f"user_roles: [{rule.caller}], allowed: {allowed}, parameter_constraints: {{timeout: {{max: {rule.limit}}}}}}}"
     )
+
+
+def _allows(ruling: Ruling) -> bool:
+    """Return whether the request is allowed. The whole trace is made too, as the other engines make theirs."""
+    list(ruling.trace)
+    return ruling.effect == "allow"

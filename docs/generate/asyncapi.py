@@ -27,6 +27,7 @@ TOKENS = {
     "token": "A one-time token. The NATS server lets only its holder publish here.",
     "target": "A target of the inventory.",
     "instance": "One running agent process.",
+    "kind": "What kind of event it is.",
     "rest": "One or more tokens (`>` of NATS).",
 }
 ABOUT = """\

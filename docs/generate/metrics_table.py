@@ -7,6 +7,7 @@ from writ_agent.backends.target_health import Standings
 from writ_agent.reporting.metrics import ENDPOINTS, Meters, show_standings
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.operations import Catalogue
+from writ_runtime.clocks import ServerClock
 from writ_runtime.metric_series import AtMost
 from writ_runtime.metrics import Family, Metrics
 
@@ -40,12 +41,14 @@ def registries() -> Mapping[str, Metrics]:
     policy, executor, audit = (import_module(f"writ_{name}.metrics") for name in ("policy", "executor", "audit"))
     made = {"policy": policy.metrics(), "executor": executor.metrics(), "audit": audit.metrics()}
     policy.Measures(made["policy"], catalogue)
-    executor.Measures(made["executor"], catalogue)
+    executor.Measures(made["executor"], catalogue, lambda: 0.0)
     audit.Measures(made["audit"], lambda: 0.0, lambda: 0.0)
     import_module("writ_audit.servers").Servers(made["audit"])
     made["agent"] = Metrics(ENDPOINTS)
     Meters(made["agent"], catalogue, lambda: 0.0)
     show_standings(made["agent"], Standings())
+    for metrics in made.values():
+        ServerClock(None).shown(metrics)
     return made
 
 

@@ -21,6 +21,7 @@ from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
+from writ_runtime.clocks import SYSTEM, Clocks
 from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.fakes.backend import FakeBackend
@@ -60,8 +61,9 @@ class World:
         state: str = "state",
         slots: int = 8,
         stop_grace: float = 0.3,
+        clocks: Clocks = SYSTEM,
     ) -> Agent:
-        """One more agent, stopped at the end of the test."""
+        """One more agent, on a host with these clocks; stopped at the end of the test."""
         spool = self.stack.enter_context(Spool(self.folder / state, SECRET))
         agent = Agent(
             Settings(version="0", slots=slots, heartbeat=0.3, kill_grace=0.3, stop_grace=stop_grace),
@@ -72,6 +74,7 @@ class World:
             catalogue=self.catalogue,
             spool=spool,
             metrics=metrics(),
+            clocks=clocks,
         )
         await agent.start()
         self.stack.push_async_callback(agent.stop)

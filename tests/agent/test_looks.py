@@ -71,6 +71,7 @@ OTHERS = {
     "host_key_changed": "host_key_changed",
     "tailscale_wrong_node": "wrong_peer",
     "tailscale_wrong_tags": "wrong_peer",
+    "set_aside": "host_set_aside",
 }
 """Codes of hosts that are not the ones that are meant, and the security events that they are."""
 

@@ -162,11 +162,26 @@ async def test_processes_that_were_left_are_ended_first_wherever_they_went(world
     await left_over.wait()
 
 
-async def test_a_new_attempt_after_that_is_a_new_claim_and_runs(world: World) -> None:
+async def test_a_new_attempt_of_what_may_run_twice_is_a_new_claim_and_runs(world: World) -> None:
     await world.agent()
-    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    operation_id = await world.executor.dispatch("test_noop", TARGET)
     await world.executor.ended(operation_id)
-    await world.executor.dispatch("test_count", TARGET, attempt=2, again=operation_id, path="/x")
+    await world.executor.dispatch("test_noop", TARGET, attempt=2, again=operation_id)
     await world.executor.until(lambda: len(world.executor.receipts) == 2)
-    assert world.executor.signed_receipts()[1].attempt == 2
-    assert world.backend.effects == [operation_id, operation_id]
+    assert [one.attempt for one in world.executor.signed_receipts()] == [1, 2]
+
+
+async def test_what_was_begun_before_a_restart_is_not_claimed_again_whatever_attempt_it_is_called(
+    world: World,
+) -> None:
+    one = await world.executor.dispatch("test_count", TARGET, path="/x")
+    with Spool(world.folder / "state", SECRET) as spool:
+        await spool.keep(f"{one}.1", structs.replace(intent("test_count"), operation_id=one))
+        spool.clear(f"{one}.1")
+    await world.agent()
+    again = await world.executor.dispatch("test_count", TARGET, attempt=2, again=one, path="/x")
+    other = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.ended(other)
+    assert again == one
+    assert world.backend.effects == [other]
+    assert world.executor.asked[one].claims == []

@@ -31,6 +31,22 @@ async def test_the_last_word_of_each_key_is_there_again(tmp_path: Path) -> None:
         assert dict(spool.live) == {"a": INTENT, "b": PARCEL}
 
 
+async def test_what_was_begun_is_known_for_good_also_when_it_has_been_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 3)
+    with Spool(tmp_path, SECRET) as spool:
+        await spool.keep("asked.1", ASKED)
+        for number in range(4):
+            await spool.keep(f"{number}.1", INTENT)
+            await spool.keep(f"{number}.1", PARCEL)
+            spool.clear(f"{number}.1")
+    for _ in range(2):  # it is read, and written anew, each time
+        with Spool(tmp_path, SECRET) as spool:
+            assert list(spool.begun) == ["1.1", "2.1", "3.1"]
+            assert dict(spool.live) == {"asked.1": ASKED}
+
+
 async def test_messages_do_not_lie_on_the_disk_in_the_clear(tmp_path: Path) -> None:
     with Spool(tmp_path, SECRET) as spool:
         await spool.keep("b", PARCEL)
@@ -97,8 +113,8 @@ def test_no_bytes_whatever_keep_an_agent_from_starting(data: bytes) -> None:
 
 
 async def test_another_process_cannot_have_the_same_folder(tmp_path: Path) -> None:
-    opened = f"Spool(Path({str(tmp_path)!r}), b'k' * 32)"
-    code = f"from pathlib import Path; from writ_agent.reporting.spool import Spool; {opened}"
+    imports = "from pathlib import Path; from writ_agent.reporting.spool import Spool"
+    code = f"{imports}; Spool(Path({str(tmp_path)!r}), b'k' * 32)"
     with Spool(tmp_path, SECRET):
         with pytest.raises(Conflict, match=f"in use by another agent \\(process {os.getpid()}\\)"):
             Spool(tmp_path, SECRET)

@@ -87,7 +87,7 @@ async def test_an_operation_goes_all_the_way(house: House) -> None:
     life = await house.end(operation_id)
     assert life.outcome == "succeeded"
     assert house.backend.effects == [operation_id]
-    assert await house.world.kinds(operation_id) == ["requested", "dispatched", "started", "finished"]
+    assert await house.world.kinds(operation_id) == ["requested", "dispatched", "granted", "finished"]
     assert await house.alarms() == []
 
 

@@ -8,6 +8,7 @@ from tests.agent_local.conftest import House
 from writ_agent.backends.processes import living
 from writ_contracts.agents import Receipt
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 
 MOMENTS: dict[str, tuple[str, int]] = {
     "agent.pulled": ("succeeded", 1),
@@ -20,7 +21,12 @@ MOMENTS: dict[str, tuple[str, int]] = {
 """What the first receipt says, and how often the effect happened."""
 
 
-@pytest.mark.parametrize(("moment", "outcome", "effects"), [(key, *value) for key, value in MOMENTS.items()])
+@pytest.mark.parametrize(
+    ("moment", "outcome", "effects"),
+    some(
+        ((key, *value) for key, value in MOMENTS.items()), ("agent.intent", "unknown", 0), ("agent.ran", "unknown", 1)
+    ),
+)
 async def test_killed_at(moment: str, outcome: str, effects: int, house: House, tmp_path: Path) -> None:
     once = {"WRIT_FAULT": moment, "WRIT_FAULT_ONCE": str(tmp_path / "once")}
     first = await house.agent(**once)

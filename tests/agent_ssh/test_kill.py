@@ -12,6 +12,7 @@ from tests.agent_ssh.house import POOL, House, ssh_house
 
 from writ_contracts.agents import AskLook, Receipt
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 
 MOMENTS = {
     "agent.pulled": "succeeded",
@@ -31,7 +32,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
-@pytest.mark.parametrize(("moment", "outcome"), MOMENTS.items())
+@pytest.mark.parametrize(
+    ("moment", "outcome"), some(MOMENTS.items(), ("ssh.connected", "failed"), ("agent.ran", "succeeded"))
+)
 async def test_killed_at(moment: str, outcome: str, house: House, tmp_path: Path) -> None:
     operation_id, receipt = await killed(house, tmp_path, moment)
     assert receipt.outcome == outcome
@@ -50,6 +53,7 @@ async def test_killed_when_it_has_just_been_sent_the_host_knows_whether_it_came(
         assert receipt.outcome == ("succeeded" if house.effects() else "failed")
 
 
+@pytest.mark.exhaustive  # it runs for 20 s
 async def test_killed_while_it_runs_the_host_finishes_it_and_a_probe_tells(house: House) -> None:
     first = await house.agent()
     operation_id = await house.executor.dispatch("test_count", house.target(), path=str(house.counted), delay=20.0)

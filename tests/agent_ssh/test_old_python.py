@@ -7,7 +7,7 @@ import pytest
 from tests.agent_ssh.conftest import SshHost, ssh_host
 from tests.hostops.old_python import VERSION, old_python
 
-from writ_testing.suites.backend import BackendSuite
+from writ_testing.suites.backend import BackendSuite, Host
 
 
 @pytest.mark.usefixtures("patient")
@@ -22,3 +22,7 @@ class TestSshBackendWithAnOldPython(BackendSuite):
             session = await host.pool.session(host.target)
             assert str(session.hello["python"]).startswith(f"{VERSION}.")
             yield host
+
+    @pytest.mark.exhaustive  # what tests/agent_local and tests/hostops show of the same code in the same Python
+    async def test_each_operation_that_it_claims_shows_on_the_host(self, host: Host) -> None:
+        await super().test_each_operation_that_it_claims_shows_on_the_host(host)

@@ -23,6 +23,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_hostops.supervised import frames
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 from writ_testing.stopwatch import stopwatch
 from writ_testing.suites.backend import Heard
 
@@ -99,7 +100,7 @@ def change(host: SshHost, delay: float = 0.0) -> Task:
     return host.task("test_count", path=f"{host.root}/counted", delay=delay)
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+@pytest.mark.parametrize("behaviour", some(BEHAVIOURS, "hangs", "hangs up", "endless log", "a frame of 4 GB"))
 async def test_a_host_that_turns_odd_leaves_a_change_unknown_and_a_look_failed(tmp_path: Path, behaviour: str) -> None:
     async with odd_host(tmp_path / "odd", BEHAVIOURS[behaviour]) as host:
         await host.pool.session(host.target)  # it is odd only afterwards

@@ -15,10 +15,10 @@ CLEAN = ("ruff check", "ruff format --check", "mypy", "lint-imports", "docs.gene
 SKIPS = re.compile(r"\b(pytest\.skip|mark\.skip|skipif|importorskip|mark\.xfail|pytest\.xfail)\b")
 
 SKIPPED_ELSEWHERE = {
-    "tests/client/test_founding.py": "where one isn't root, who alone can give a folder away; .ci/run is",
-    "tests/client/test_initial.py": "where one isn't root, who alone can give files away; .ci/run is",
+    "tests/installation/test_founding.py": "where one isn't root, who alone can give a folder away; .ci/run is",
+    "tests/installation/test_initial.py": "where one isn't root, who alone can give files away; .ci/run is",
     "tests/e2e/test_versions.py": "in a clone without its history, which has no version before this one",
-    "tests/runtime/test_files.py": "where one isn't root, who alone can give files away; .ci/run is",
+    "tests/documents/test_readers.py": "where one isn't root, who alone can give files away; .ci/run is",
     "tests/runtime/test_metrics.py": "where there is no Linux",
 }
 
@@ -33,20 +33,29 @@ def test_check_is_lint_format_types_layers_and_documents() -> None:
     assert [part for part in CLEAN if part not in recipe("check")] == []
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check", "lab", "bench", "bench-peers", "wheels", "dist"])
+def test_make_test_leaves_out_what_make_test_full_and_make_lab_are_for() -> None:
+    assert '-m "not lab and not exhaustive" $(PYTEST_ARGS)' in recipe("test")
+    assert '-m "not lab" $(PYTEST_ARGS)' in recipe("test-full")
+    assert "-m lab $(LAB_ARGS)" in recipe("lab")
+
+
+@pytest.mark.parametrize(
+    "target", ["demo", "test", "test-full", "check", "lab", "bench", "bench-peers", "wheels", "dist"]
+)
 def test_every_target_sets_itself_up(target: str) -> None:
     assert re.match(rf"{target}: setup\b", recipe(target))
 
 
 def test_make_explains_its_targets() -> None:
     told = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for target in ("setup", "demo", "test", "check", "lab", "bench", "bench-peers", "wheels", "dist"):
+    for target in ("setup", "demo", "test", "test-full", "check", "lab", "bench", "bench-peers", "wheels", "dist"):
         assert re.search(rf"^make {target}\s+\S", told, re.MULTILINE)
 
 
 def test_continuous_integration_runs_all_of_it() -> None:
     steps = re.findall(r"^step .*; make (\w+)$", CI, re.MULTILINE)
-    assert steps == ["setup", "check", "test", "lab"]
+    assert steps == ["setup", "check"]
+    assert re.search(r'^"\$VENV/bin/python" -m tests.ci .* test lab share$', CI, re.MULTILINE)
     assert "set -euo pipefail" in CI
 
 

@@ -20,8 +20,10 @@ ALLOWED = Verdict(decision="allow", rules=["ops"], reason="ops may", code="allow
 class History:
     """Writes events one after the other; `at` is the time of the next one and goes up by a second each."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, policy: Bus | None = None) -> None:
+        """`policy`: where only policy's key may write starts, a bus that is connected with it."""
         self._bus = bus
+        self._policy = policy or bus
         self._heads: dict[str, int] = {}
         self._clock = itertools.count(1_000)
 
@@ -46,7 +48,7 @@ class History:
             filter=subjects.operation_filter(principal, operation),
             expected=self._heads.get(operation, 0),
         )
-        self._heads[operation] = await self._bus.journal.append(entry)
+        self._heads[operation] = await (self._policy if kind == "granted" else self._bus).journal.append(entry)
         return self._heads[operation]
 
     async def requested(self, principal: str, key: str, **fields: Any) -> str:
@@ -113,7 +115,16 @@ class History:
             start_by=2_000.0,
             timeout=60,
         )
-        started = journal.Started(**next(stamp), operation_id=operation, attempt=1, instance="i-1", deadline=2_060.0)
+        started = journal.Granted(
+            **next(stamp),
+            operation_id=operation,
+            attempt=1,
+            instance="i-1",
+            deadline=2_060.0,
+            claim=SIGNED,
+            grant=SIGNED,
+            decision=SIGNED,
+        )
         await self.append(principal, operation, dispatched)
         await self.append(principal, operation, started)
         finished = journal.Finished(**next(stamp), operation_id=operation, outcome="succeeded", output={"ok": True})

@@ -146,4 +146,4 @@ async def test_two_replicas_share_the_queries_and_answer_alike(bus: MemoryBus, t
     async with replica(bus, tmp_path / "one"), replica(bus, tmp_path / "two"):
         operation = await history.carried_out("alice", "k1")
         traces = [await trace(bus, "alice", operation_id=operation) for _ in range(4)]
-    assert all(kinds(one) == ["requested", "dispatched", "started", "finished"] for one in traces)
+    assert all(kinds(one) == ["requested", "dispatched", "granted", "finished"] for one in traces)

@@ -19,7 +19,7 @@ from writ_runtime.service import RunFile
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import WritServer, writ_server
 
-WHOLE = ["requested", "dispatched", "started", "finished"]
+WHOLE = ["requested", "dispatched", "granted", "finished"]
 STARTS_WITHIN = 20.0
 
 
@@ -70,7 +70,7 @@ async def test_principals_read_their_own_through_their_own_accounts(server: Writ
     scripted = policy("deny")
     await scripted.serve(await server.bus("policy"))
     async with replica(audit, tmp_path / "state", scripted.key.public):
-        operation = await History(executor).carried_out("alice", "k1")
+        operation = await History(executor, await server.bus("policy")).carried_out("alice", "k1")
         assert kinds(await trace(alice, "alice", operation_id=operation)) == WHOLE
         refused = await trace(bob, "bob", operation_id=operation)
         assert refused.error is not None
@@ -81,7 +81,7 @@ async def test_principals_read_their_own_through_their_own_accounts(server: Writ
 
 async def test_a_killed_service_loses_nothing_and_stops_in_order(server: WritServer, tmp_path: Path) -> None:
     executor, alice = await server.bus("executor"), await server.bus("alice")
-    history = History(executor)
+    history = History(executor, await server.bus("policy"))
     async with process(server, tmp_path / "audit") as first:
         first_half = [await history.carried_out("alice", f"a{number}") for number in range(20)]
         first.send_signal(signal.SIGKILL)
@@ -103,7 +103,7 @@ async def test_a_killed_service_loses_nothing_and_stops_in_order(server: WritSer
 
 async def test_the_client_gathers_all_pages_of_a_long_trace(server: WritServer, tmp_path: Path) -> None:
     executor, audit = await server.bus("executor"), await server.bus("audit")
-    history = History(executor)
+    history = History(executor, await server.bus("policy"))
     for number in range(120):
         await history.refused("alice", f"k{number}", correlation="c-1", message="x" * 30_000)
     async with (

@@ -17,7 +17,7 @@ from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 
-WHOLE = ["requested", "dispatched", "started", "finished"]
+WHOLE = ["requested", "dispatched", "granted", "finished"]
 
 
 @pytest.fixture

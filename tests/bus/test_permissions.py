@@ -14,7 +14,7 @@ import pytest_asyncio
 from writ_bus.errors import Forbidden
 from writ_bus.grammar import matches
 from writ_bus.nats.bus import NatsBus
-from writ_bus.port import Message
+from writ_bus.port import Entry, Message
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
 from writ_testing.peers.nats_server import WritServer, writ_server
 from writ_testing.suites.bus_fixture import SOON, echo, service
@@ -98,13 +98,17 @@ OTHERS = [
     *("_INBOX.guess", "_R_.guess.x", "$KV.bucket.key", "$O.bucket.C.x", "anything", "writ.unheard.of"),
     *("$SYS.REQ.SERVER.PING.JSZ", "$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.X.RELOAD", "$SYS.REQ.SERVER.X.KICK"),
     *(f"writ.api.leader.{stream}" for stream in STREAMS),
-    *("writ.api.journal", "writ.api.params", *SERVERS, "writ.api.servers.connections"),
+    *("writ.api.journal", "writ.api.clock", "writ.api.params", *SERVERS, "writ.api.servers.connections"),
     *("$SRV.PING", "$SRV.INFO.policy", "$SRV.STATS.policy.x"),
 ]
 
 READS_POLICIES = ("$JS.API.DIRECT.GET.WRIT_POLICIES", "writ.api.leader.WRIT_POLICIES")
 READS_SCANS = ("$JS.API.DIRECT.GET.WRIT_SCANS", "writ.api.leader.WRIT_SCANS")
-READS_JOURNAL = ("$JS.API.DIRECT.GET.WRIT_JOURNAL", "writ.api.leader.WRIT_JOURNAL", "writ.api.journal")
+READS_JOURNAL = (
+    "$JS.API.DIRECT.GET.WRIT_JOURNAL",
+    "writ.api.leader.WRIT_JOURNAL",
+    *("writ.api.journal", "writ.api.clock"),
+)
 ALLOWED_BESIDES: dict[str, tuple[str, ...]] = {
     "executor": (
         *READS_JOURNAL,
@@ -122,6 +126,7 @@ ALLOWED_BESIDES: dict[str, tuple[str, ...]] = {
             f"$JS.API.CONSUMER.MSG.NEXT.WRIT_JOURNAL.agent-{pool}",
             f"$JS.ACK.WRIT_JOURNAL.agent-{pool}.>",
             f"$JS.ACK.*.*.WRIT_JOURNAL.agent-{pool}.>",
+            "writ.api.clock",
         )
         for pool in "ab"
     },
@@ -211,7 +216,7 @@ def users_of(roles: tuple[Role, ...]) -> list[str]:
 
 @pytest.mark.parametrize("channel", [one for one in CHANNELS if one.style is Style.REQUEST], ids=lambda one: one.name)
 async def test_who_may_ask_gets_an_answer(server: WritServer, channel: Channel) -> None:
-    for receiver in users_of(channel.receivers):
+    for receiver in users_of(channel.receivers[:1]):
         serving = await (await server.bus(receiver)).serve(service(receiver, mine(receiver, channel), echo))
         for sender in users_of(channel.senders):
             subject = next(one for one in concrete(channel) if may_publish(sender, one))
@@ -235,6 +240,36 @@ async def test_what_is_published_is_heard_by_whom_it_is_for(server: WritServer, 
             async with asyncio.timeout(SOON):
                 assert await heard.get() == subject
         await subscription.close()
+
+
+async def test_a_report_of_an_agent_is_heard_by_audit_and_answered_by_executors_alone(server: WritServer) -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def hear(message: Message) -> None:
+        heard.put_nowait(message.data)
+
+    audit, executor, agent = [await server.bus(user) for user in ("audit", "executor", "agent-a")]
+    subscription = await audit.subscribe("writ.report.*", hear, queue="q-audit")
+    await audit.connection.round_trip(SOON)
+    serving = await executor.serve(service("executor", "writ.report.*", echo))
+    answers = await agent.request_many("writ.report.a", b"seen", timeout=1.0)
+    assert [answer.data for answer in answers] == [b"seen"]
+    async with asyncio.timeout(SOON):
+        assert await heard.get() == b"seen"
+    await serving.close()
+    await subscription.close()
+
+
+async def test_the_start_of_an_operation_is_written_by_policy_and_nothing_else_is(server: WritServer) -> None:
+    granted, dispatched = "writ.journal.op.alice.fresh.granted", "writ.journal.op.alice.fresh.dispatched.a.t"
+    executor, policy = await server.bus("executor"), await server.bus("policy")
+    with pytest.raises(Forbidden):
+        await executor.request(granted, b"{}", timeout=SOON)
+    for refused in (dispatched, "writ.journal.op.alice.fresh.requested", "writ.journal.control.stop_set"):
+        with pytest.raises(Forbidden):
+            await policy.request(refused, b"{}", timeout=SOON)
+    stored = Entry(subject=granted, data=b"{}", event_id="e", filter="writ.journal.op.alice.fresh.>", expected=0)
+    assert await policy.journal.append(stored) > 0
 
 
 async def test_a_refused_request_fails_at_once_and_is_reported(server: WritServer) -> None:

@@ -26,6 +26,8 @@ from writ_trust.statements import sign
 Reaction = Answer | Failure | Callable[[], Awaitable[Answer]]
 POLICY = Key(generate_seed())
 
+SIGNED = Signed(payload=msgspec.Raw(b'{"type":"writ.test.v1"}'), key="U" + "A" * 55, signature="x" * 86)
+
 
 class ScriptedExecutor:
     """`outcome` is how every operation ends at once; None leaves it dispatched until `end`."""
@@ -132,7 +134,15 @@ class ScriptedExecutor:
 
     async def start(self, number: str) -> None:
         """An agent has it."""
-        started = journal.Started(**_head(number), attempt=1, instance="agent-1", deadline=time.time() + 60)
+        started = journal.Granted(
+            **_head(number),
+            attempt=1,
+            instance="agent-1",
+            deadline=time.time() + 60,
+            claim=SIGNED,
+            grant=SIGNED,
+            decision=SIGNED,
+        )
         await self.happen(started)
 
     async def end(self, number: str, outcome: str) -> None:

@@ -214,7 +214,7 @@ async def test_events_come_whole_and_in_order_with_progress_between(writ: Writ, 
                 await executor.progress(number, "half way")
             if seen[-1] == "progress":
                 await executor.end(number, "succeeded")
-    assert seen == ["requested", "dispatched", "started", "progress", "finished"]
+    assert seen == ["requested", "dispatched", "granted", "progress", "finished"]
 
 
 async def test_events_that_were_missed_are_filled_from_the_record(writ: Writ, executor: ScriptedExecutor) -> None:
@@ -231,7 +231,7 @@ async def test_events_that_were_missed_are_filled_from_the_record(writ: Writ, ex
                 await executor.start(number)  # nobody hears this one
                 executor.mute = False
                 await executor.end(number, "succeeded")
-    assert seen == ["requested", "dispatched", "started", "finished"]
+    assert seen == ["requested", "dispatched", "granted", "finished"]
 
 
 async def test_events_end_though_the_record_cannot_be_read(

@@ -7,7 +7,8 @@ import pytest
 
 from writ_contracts.errors import ConfigError, Unreachable
 from writ_installation.processes import installed
-from writ_installation.processes.services import MODULE, Table
+from writ_installation.processes.agent_kinds import KINDS, MODULE
+from writ_installation.processes.services import Table
 
 
 def put(folder: Path, name: str, *files: str) -> None:
@@ -27,7 +28,7 @@ def test_what_is_not_installed_is_named_with_the_extra_that_brings_it(monkeypatc
     with pytest.raises(Unreachable, match=r"writ_policy, writ_executor.* install `writops\[server\]`"):
         installed.require(Table().core)
     with pytest.raises(Unreachable, match=r"install `writops\[server,agent-ssh\]`"):
-        installed.require([*Table().core, Table().agent_ssh])
+        installed.require([*Table().core, KINDS["ssh"].argv])
 
 
 def test_commands_that_are_not_ours_are_not_looked_for() -> None:

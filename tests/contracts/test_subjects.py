@@ -1,14 +1,15 @@
 """Subjects: built and taken apart, and nothing that a caller sends can add a token or a wildcard."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
+from writ_contracts.journal import Dispatched, OperationEvent
 from writ_contracts.registry import CHANNELS
 
 ID = "a" * 26
@@ -43,6 +44,7 @@ every_builder = pytest.mark.parametrize(("build", "count"), BUILDERS.values(), i
 
 
 @every_builder
+@settings(max_examples=30)  # of each builder
 @given(data=st.data())
 def test_no_text_can_add_a_token_or_a_wildcard(build: Callable[..., str], count: int, data: Any) -> None:
     texts = [data.draw(st.one_of(st.text(max_size=80), token)) for _ in range(count)]
@@ -122,6 +124,7 @@ QUERIES = (
     *("policy_history", "policy_show", "policy_status", "policy_can_i", "policy_explain", "policy_eval"),
     *("policy_validate", "policy_test", "policy_allowed", "policy_who_can", "policy_diff"),
 )
+OPERATION_KINDS = [str(kind.__struct_config__.tag) for kind in get_args(OperationEvent) if kind is not Dispatched]
 BUILT = [
     subjects.request("p", "o"),
     *(subjects.query("p", kind) for kind in QUERIES),
@@ -134,7 +137,7 @@ BUILT = [
     subjects.NOTICE_KEEPER,
     subjects.enrol(ID),
     subjects.AUDIT_STANDING,
-    subjects.operation_event("p", ID, "finished"),
+    *(subjects.operation_event("p", ID, kind) for kind in OPERATION_KINDS),
     subjects.operation_event("p", ID, "dispatched", pool="l", target="t"),
     subjects.target_lock("t"),
     subjects.limit_line("a rule", "max_concurrent"),

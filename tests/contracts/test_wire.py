@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 from tests.contracts.messages import file_name, messages, sample
@@ -26,6 +26,7 @@ values = st.recursive(
 
 @pytest.mark.parametrize("kind", messages(), ids=file_name)
 @pytest.mark.parametrize("content_type", [JSON, MSGPACK])
+@settings(max_examples=15)  # of each kind of message and format: 4,000 in all
 @given(data=st.one_of(st.binary(max_size=200), values.map(lambda value: json.dumps(value).encode())))
 def test_raw_bytes_raise_nothing_but_invalid(kind: Any, content_type: str, data: bytes) -> None:
     try:
@@ -173,3 +174,22 @@ def test_what_is_encoded_is_decoded_as_it_was(kind: Any) -> None:
 def test_an_event_of_an_unknown_kind_is_invalid() -> None:
     with pytest.raises(Invalid):
         decode_event(b'{"type":"of_tomorrow","id":"x","at":1,"correlation_id":"c"}')
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        '{"file_path":"/srv/a","file_path":"/etc/shadow"}',
+        '{"a":{"b":1,"b":1}}',
+        r'{"file_path":"/a","file\u005fpath":"/b"}',
+    ],
+)
+def test_a_name_that_stands_twice_in_a_request_is_refused(parameters: str) -> None:
+    text = f'{{"target":"web1","parameters":{parameters}}}'.encode()
+    with pytest.raises(Invalid, match="stands twice"):
+        decode(text, Request, content_type=JSON)
+
+
+def test_a_name_that_stands_in_several_objects_is_none_twice() -> None:
+    text = b'{"target":"web1","parameters":{"a":[{"b":1},{"b":{"b":2}}],"target":"b"}}'
+    assert decode(text, Request, content_type=JSON).parameters["target"] == "b"

@@ -48,6 +48,7 @@ async def _agent(folder: Path) -> AsyncIterator[None]:
     told = dict(line.split("=", 1) for line in lines)
     here = {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.environ["PYTHONPATH"],
         "WRIT_KEY_FILE": str(folder / f"agent-{POOL}.seed"),
         "WRIT_STATE_DIR": str(folder / "state"),
         "WRIT_KILL_GRACE": str(KILL_GRACE),

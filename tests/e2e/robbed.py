@@ -13,7 +13,7 @@ from writ_client.context import Context, open_bus
 from writ_contracts import subjects
 from writ_contracts.decisions import Decide, Decided, Subject
 from writ_contracts.ids import operation_id
-from writ_contracts.journal import Started
+from writ_contracts.journal import Granted
 from writ_contracts.wire import decode, decode_event, encode
 from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
@@ -98,7 +98,7 @@ async def started(bus: Bus, principal: str, number: str) -> str:
     async def look() -> str | None:
         for record in await bus.journal.read(subjects.operation_filter(principal, number)):
             event = decode_event(record.data)
-            if isinstance(event, Started):
+            if isinstance(event, Granted):
                 return event.instance
         return None
 

@@ -75,6 +75,7 @@ async def test_an_announcement_of_what_was_never_made_is_superseded(
     assert (await house.writ("journal", "verify", str(file), str(tmp_path / "two.writ"))).status == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 async def test_what_was_superseded_before_it_was_taken_out_is_not_taken_out(
     house: RunningHouse, writ: Writ, tmp_path: Path
@@ -93,6 +94,7 @@ async def test_what_was_superseded_before_it_was_taken_out_is_not_taken_out(
     assert (standing.generation, standing.first) == (1, standing.archived + 1)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 async def test_of_two_who_archive_at_once_one_is_told_that_the_other_counts(
     house: RunningHouse, writ: Writ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

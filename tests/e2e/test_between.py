@@ -69,7 +69,7 @@ async def test_a_policy_changed_before_the_claim_denies_the_claim(house: Running
     finally:
         write_atomically(house.home.policy, open_policy(STOPS).encode())
     assert (done.outcome, done.code) == ("denied", "denied")
-    assert "started" not in await kinds(writ, operation_id)
+    assert "granted" not in await kinds(writ, operation_id)
     assert not (files / "changed").exists()
 
     async def again() -> bool:
@@ -111,7 +111,7 @@ async def test_while_policy_does_not_answer_nothing_starts_and_then_it_does(
                 return _claims_refused(house) >= before + 2
 
             await eventually(refused_again, what="two claims without an answer")
-            assert "started" not in await kinds(writ, operation_id)
+            assert "granted" not in await kinds(writ, operation_id)
             assert not (files / "waited").exists()
         done = await writ.wait(operation_id, timeout=40)
     assert (done.outcome, done.code) == ("succeeded", "")
@@ -123,6 +123,7 @@ def _claims_refused(house: RunningHouse) -> int:
     return sum("claim.handled" in line and "unavailable" in line for line in house.logs().splitlines())
 
 
+@pytest.mark.exhaustive
 async def test_while_policy_never_answers_it_expires(house: RunningHouse, writ: Writ, files: Path) -> None:
     operation_id = await dispatched(writ, files / "expired")
     with paused(house, "policy"):
@@ -132,6 +133,7 @@ async def test_while_policy_never_answers_it_expires(house: RunningHouse, writ: 
     assert not (files / "expired").exists()
 
 
+@pytest.mark.exhaustive
 async def test_an_agent_that_sleeps_over_its_deadline_runs_nothing(
     house: RunningHouse, writ: Writ, files: Path
 ) -> None:

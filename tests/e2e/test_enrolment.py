@@ -86,11 +86,7 @@ async def agent(folder: Path) -> AsyncIterator[None]:
     state = folder / "state"
     state.mkdir(mode=0o700)
     own = {"WRIT_KEY_FILE": str(folder / f"agent-{POOL}.seed"), "WRIT_STATE_DIR": str(state), "WRIT_HEARTBEAT": "0.5"}
-    kept = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "PYTHONPATH": os.environ["PYTHONPATH"],
-    }  # the test operations
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ["PYTHONPATH"], "HOME": str(folder)}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "writ_agent_local"), env={**kept, **environment(folder), **own}
     )

@@ -40,7 +40,7 @@ async def test_a_file_is_written_and_the_trace_tells_all_of_it(house: RunningHou
     done = await write(writ, path, "after")
     assert (done.outcome, path.read_text()) == ("succeeded", "after")
     trace = await writ.trace(operation_id=done.operation_id)
-    assert [event.kind for event in trace.events] == ["requested", "lock_taken", "dispatched", "started", "finished"]
+    assert [event.kind for event in trace.events] == ["requested", "lock_taken", "dispatched", "granted", "finished"]
     text = json.encode(trace).decode()
     assert hashlib.sha256(b"before").hexdigest() in text
     assert hashlib.sha256(b"after").hexdigest() in text
@@ -56,15 +56,15 @@ async def test_the_signatures_of_a_trace_hold_and_name_each_other(house: Running
         return json.decode(json.encode(bodies[kind][name]), type=Signed)
 
     decision = open_signed(signed("requested", "decision"), Decision, policy)
-    claim = open_signed(signed("started", "claim"), Claim, agents)
-    grant = open_signed(signed("started", "grant"), Grant, policy)
+    claim = open_signed(signed("granted", "claim"), Claim, agents)
+    grant = open_signed(signed("granted", "grant"), Grant, policy)
     receipt = open_signed(signed("finished", "receipt"), Receipt, agents)
     assert decision.authenticated == "signature"
     assert decision.statement_digest == digest(signed("requested", "statement"))
     assert claim.decision_digest == digest(signed("requested", "decision"))
-    assert grant.claim_digest == digest(signed("started", "claim"))
-    assert grant.decision_digest == digest(signed("started", "decision"))
-    assert receipt.grant_digest == digest(signed("started", "grant"))
+    assert grant.claim_digest == digest(signed("granted", "claim"))
+    assert grant.decision_digest == digest(signed("granted", "decision"))
+    assert receipt.grant_digest == digest(signed("granted", "grant"))
     assert (grant.nonce, grant.instance) == (claim.nonce, claim.instance)
     assert claim.baseline
 
@@ -115,7 +115,7 @@ async def test_two_local_agents_never_get_each_others_work(house: RunningHouse, 
     assert {view.outcome for view in done} == {"succeeded"}
     for view in done:
         trace = await writ.trace(operation_id=view.operation_id)
-        started = next(event.body for event in trace.events if event.kind == "started")
+        started = next(event.body for event in trace.events if event.kind == "granted")
         claim = json.decode(json.encode(started["claim"]["payload"]), type=Claim)
         assert claim.pool == ("local-db" if view.target == "db-1" else f"local-{host_token()}")
         assert view.operation_id in counts[view.target].read_text()

@@ -124,6 +124,7 @@ async def _fail(writ: Writ) -> None:
         assert done.outcome == "failed"
 
 
+@pytest.mark.exhaustive
 async def test_an_audit_service_that_stands_still(house: RunningHouse) -> None:
     told = Told(house, "executor", "audit")
     async with well_again(told):

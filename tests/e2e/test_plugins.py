@@ -16,6 +16,7 @@ TARGETS = [local_target("web-1", Path("/nowhere")), {"id": "thing-1", "role": "t
 def environ(house: RunningHouse, folder: Path, backend: str) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.environ["PYTHONPATH"],
         "NATS_URL": house.url,
         "WRIT_KEY_FILE": str(house.home.seed_file("agent-fake")),
         "WRIT_POLICY_KEY": house.home.key("policy").public,

@@ -38,7 +38,7 @@ async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
 async def begun_by(writ: Writ, operation_id: str) -> str:
     """The instance that it was granted to."""
     events = (await writ.trace(operation_id=operation_id)).events
-    return str(next(event.body["instance"] for event in events if event.kind == "started"))
+    return str(next(event.body["instance"] for event in events if event.kind == "granted"))
 
 
 async def test_an_agent_added_while_work_waits_takes_its_part(house: RunningHouse, writ: Writ, files: Path) -> None:
@@ -67,6 +67,7 @@ async def test_an_agent_asked_to_leave_ends_what_it_has_and_leaves_the_rest_to_o
     await ran.check(writ)
 
 
+@pytest.mark.exhaustive
 async def test_an_agent_that_is_killed_leaves_one_outcome_and_at_most_one_effect_each(
     house: RunningHouse, writ: Writ, files: Path
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from msgspec import json, structs
+from tests.attacks.rogue import Rogue
 from tests.e2e.robbed import CATALOGUE, GIVEN, KEY, decided, holding, robbed, started, subject
 
 from writ_bus.errors import Forbidden
@@ -30,7 +31,7 @@ from writ_contracts.agents import (
     Looked,
     Progress,
 )
-from writ_contracts.decisions import AskGrant, Decision, Granted, Look, Subject
+from writ_contracts.decisions import AskGrant, Decision, GrantAnswer, Look, Subject
 from writ_contracts.ids import encode_id, operation_id
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.requests import Answer, Request
@@ -103,22 +104,28 @@ async def test_no_grant_comes_of_a_simulation_or_for_a_claim_that_no_agent_made(
 ) -> None:
     asked = subject(house, "test_count", "web-1", {"path": "/x"})
 
-    async def granted(about: Subject, signer: str, **changed: Any) -> Granted:
+    async def granted(about: Subject, signer: str, **changed: Any) -> GrantAnswer:
         claim = Claim(
             operation_id=asked.operation_id, attempt=1, pool="a", instance="i", nonce="0" * 64, seal_to=SealKey().public
         )
         signed = sign(house.home.key(signer), structs.replace(claim, **changed))
         ask = AskGrant(subject=about, claim=signed, control_sequence=0)
-        return decode((await executor.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, Granted)
+        return decode((await executor.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, GrantAnswer)
 
-    assert (await granted(asked, "agent-a")).grant  # the harness works: an agent's key and the executors' together
-    assert (await granted(structs.replace(asked, simulate=True), "agent-a")).grant is None
-    for signer in ("executor", "agent-b", "audit", "principal-alice"):
-        assert (await granted(asked, signer)).grant is None, signer
-    for wrong in ({"pool": "b"}, {"operation_id": "b" * 26}):
-        assert (await granted(asked, "agent-a", **wrong)).grant is None, wrong
-    for other in ({"principal": "bob"}, {"key": house.home.key("principal-bob").public}, {"target": "nowhere"}):
-        assert (await granted(structs.replace(asked, **other), "agent-a")).grant is None, other
+    first = (await decided(executor, asked)).decision
+    assert first is not None
+    rogue = Rogue(executor)
+    await rogue.append(asked, rogue.requested(asked, first))
+    with house.paused("agent"), house.paused("executor"):
+        await rogue.dispatch(asked)
+        assert (await granted(structs.replace(asked, simulate=True), "agent-a")).grant is None
+        for signer in ("executor", "agent-b", "audit", "principal-alice"):
+            assert (await granted(asked, signer)).grant is None, signer
+        for wrong in ({"pool": "b"}, {"operation_id": "b" * 26}):
+            assert (await granted(asked, "agent-a", **wrong)).grant is None, wrong
+        for other in ({"principal": "bob"}, {"key": house.home.key("principal-bob").public}, {"target": "nowhere"}):
+            assert (await granted(structs.replace(asked, **other), "agent-a")).grant is None, other
+        assert (await granted(asked, "agent-a")).grant  # the harness works: an agent's key and the executors' together
 
 
 async def test_a_running_operation_is_cancelled_by_its_owner_or_on_a_signature_and_by_nothing_else(

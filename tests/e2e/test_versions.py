@@ -57,7 +57,7 @@ def python_of_yesterday(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @asynccontextmanager
 async def agent(house: RunningHouse, python: Path) -> AsyncIterator[None]:
     """Of the pool, run by that interpreter, heard within the block."""
-    [service] = services.agents(services.Table(), house.home, house.url, {POOL: "local"}, house.home.ssh)
+    [service] = services.agents(services.Table(), house.home, house.url, {POOL: "local"}, {})
     with (house.home.log / "agent.log").open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *(str(python), *service.argv[1:]),

@@ -8,7 +8,7 @@ from writ_contracts.agents import AskCancel, AskLook, Cancelled, Heartbeat, Look
 from writ_contracts.wire import decode, encode
 
 
-async def heartbeat(world: World, *running: str) -> None:
+async def heartbeat(world: World, *running: str, skew: float | None = None) -> None:
     beat = Heartbeat(
         pool=world.hands.pool,
         instance=world.hands.instance,
@@ -16,6 +16,7 @@ async def heartbeat(world: World, *running: str) -> None:
         free_slots=1,
         operations=["service_restart", "service_start"],
         version="0",
+        skew=skew,
     )
     await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
 

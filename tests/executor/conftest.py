@@ -23,6 +23,7 @@ from writ_executor.config import Config
 from writ_executor.journal.follower import read_life
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
+from writ_runtime.clocks import SYSTEM, Clocks
 from writ_runtime.metrics import Metrics
 from writ_runtime.watched_file import Watched
 from writ_testing.fakes.scripted import AgentHands, ScriptedPolicy
@@ -51,8 +52,8 @@ class World:
         self.executors: list[Executor] = []
         self._stack = AsyncExitStack()
 
-    async def executor(self, measured: Metrics | None = None, **changed: Any) -> Executor:
-        """One more replica."""
+    async def executor(self, measured: Metrics | None = None, clocks: Clocks = SYSTEM, **changed: Any) -> Executor:
+        """One more replica, on a host with these clocks."""
         config = structs.replace(
             Config(
                 nats_url="memory",
@@ -71,7 +72,7 @@ class World:
             self._file("agents", self._agents()),
         )
         bus = MemoryBus(self.broker)
-        one = Executor(config, bus, KEY, self.catalogue, inventory, agents, measured or metrics())
+        one = Executor(config, bus, KEY, self.catalogue, inventory, agents, measured or metrics(), clocks)
         await one.serve()
         running = asyncio.create_task(one.run())
         self._stack.push_async_callback(_end, one, running, bus)

@@ -22,13 +22,13 @@ GOLDEN: dict[AuditLevel, dict[str, Any]] = {
         "restart": {
             "requested": {"parameters": {}, "effective": ALL, "hidden": ["service_name"]},
             "dispatched": {"parameters": ALL},  # the agent looks at the service before it starts
-            "started": {"parameters": {"timeout": 60}},
+            "granted": {"parameters": {"timeout": 60}},
             "finished": NOTHING,
         },
         "status": {
             "requested": {"parameters": {}, "effective": {}, "hidden": ["service_name"]},
             "dispatched": {"parameters": {}},
-            "started": {"parameters": {"timeout": 10}},
+            "granted": {"parameters": {"timeout": 10}},
             "finished": NOTHING,
         },
         "refused": {"parameters": {}, "hidden": ["service_name"]},
@@ -38,13 +38,13 @@ GOLDEN: dict[AuditLevel, dict[str, Any]] = {
         "restart": {
             "requested": {"parameters": GIVEN, "effective": ALL, "hidden": []},
             "dispatched": {"parameters": ALL},
-            "started": {"parameters": ALL},
+            "granted": {"parameters": ALL},
             "finished": SHOWN,
         },
         "status": {
             "requested": {"parameters": GIVEN, "effective": STATUS, "hidden": []},
             "dispatched": {"parameters": STATUS},
-            "started": {"parameters": STATUS},
+            "granted": {"parameters": STATUS},
             "finished": SHOWN,
         },
         "refused": {"parameters": GIVEN, "hidden": []},
@@ -64,7 +64,7 @@ async def kept(world: World, operation: str) -> dict[str, Any]:
     await world.hands.finish(work, held, {"active_state": "active"}, **shown)
     events = await world.events(subjects.any_operation_filter(answer.operation_id or ""))
     kinds = [str(event.__struct_config__.tag) for event in events]
-    assert kinds == ["requested", "dispatched", "started", "finished"]
+    assert kinds == ["requested", "dispatched", "granted", "finished"]
     fields = ("parameters", "effective", "hidden", "output", "state")
     return {
         kind: {name: to_builtins(getattr(event, name)) for name in fields if hasattr(event, name)}

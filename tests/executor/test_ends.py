@@ -46,10 +46,8 @@ async def test_an_expired_operation_lets_the_next_one_go(world: World) -> None:
     assert held.answer.grant
 
 
-async def test_an_agent_that_falls_silent_leaves_unknown_and_its_late_receipt_resolves_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("writ_executor.steps.claims.KILL_GRACE", 0.0)
+async def test_an_agent_that_falls_silent_leaves_unknown_and_its_late_receipt_resolves_it(world: World) -> None:
+    world.policy.kill_grace = 0.0
     await world.executor(lease=0.2)
     answer = await world.ask("service_restart", **RESTART)
     operation_id = answer.operation_id or ""
@@ -57,14 +55,12 @@ async def test_an_agent_that_falls_silent_leaves_unknown_and_its_late_receipt_re
     held = await world.hands.claim(work)
     assert await world.outcome(operation_id) == "unknown"
     assert (await world.hands.finish(work, held)).stored
-    assert await world.kinds(operation_id) == ["requested", "dispatched", "started", "unknown", "resolved"]
+    assert await world.kinds(operation_id) == ["requested", "dispatched", "granted", "unknown", "resolved"]
     assert (await world.life(operation_id)).outcome == "succeeded"
 
 
-async def test_what_may_be_run_again_is_dispatched_again_with_a_new_attempt(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("writ_executor.steps.claims.KILL_GRACE", 0.0)
+async def test_what_may_be_run_again_is_dispatched_again_with_a_new_attempt(world: World) -> None:
+    world.policy.kill_grace = 0.0
     await world.executor(lease=0.2)
     answer = await world.ask("service_start", **RESTART)
     operation_id = answer.operation_id or ""
@@ -99,10 +95,8 @@ async def test_an_agent_that_restarted_and_cannot_tell_is_believed_that_it_is_ov
 
 
 @pytest.mark.parametrize(("verdict", "outcome"), [("took_effect", "succeeded"), ("no_effect", "failed")])
-async def test_a_probe_resolves_what_was_unknown(
-    world: World, monkeypatch: pytest.MonkeyPatch, verdict: str, outcome: str
-) -> None:
-    monkeypatch.setattr("writ_executor.steps.claims.KILL_GRACE", 0.0)
+async def test_a_probe_resolves_what_was_unknown(world: World, verdict: str, outcome: str) -> None:
+    world.policy.kill_grace = 0.0
     await world.executor(lease=5.0)
     await serve_agent(world, verdict)
     answer = await world.ask("service_restart", **RESTART)

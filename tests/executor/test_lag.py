@@ -64,7 +64,9 @@ async def test_a_claim_of_the_second_attempt_at_a_replica_that_knows_the_first_i
     again = await world.work(work.operation_id)
     assert again.attempt == 2
     one = await asleep(world, work.operation_id, events=3)
-    assert one.index.get(work.operation_id) == await first(world, work.operation_id, 3)
+    known = one.index.get(work.operation_id)
+    assert known
+    assert structs.replace(known, time=0.0, first_time=0.0) == await first(world, work.operation_id, 3)
     assert (await claim_at(one, world, again)).grant
 
 
@@ -197,10 +199,35 @@ def test_what_nobody_says_any_more_is_forgotten_and_stays_silent() -> None:
     presence = Presence(lease=10.0, clock=lambda: now[0])
     for number in range(1000):
         presence.began("a", f"op-{number}")
-    now[0] = 111.0
-    presence.tidy()
+    for now[0] in (103.0, 106.0, 109.0, 112.0):
+        presence.tidy()
     assert presence._running == {}
     assert presence.silence("a", "op-1") > 10.0
+
+
+def test_a_replica_that_did_not_listen_for_a_while_calls_nobody_silent_for_a_lease() -> None:
+    now = [100.0]
+    presence = Presence(lease=10.0, clock=lambda: now[0])
+    presence.began("a", "op-1")
+    now[0] = 1_000.0
+    presence.tidy()
+    assert (presence.silence("a", "op-1"), presence.new) == (0.0, True)
+    for now[0] in (1_003.0, 1_006.0, 1_009.0, 1_012.0):
+        presence.tidy()
+    assert presence.silence("a", "op-1") > 10.0
+
+
+def test_time_in_which_a_replica_did_not_listen_counts_as_nobodys_silence() -> None:
+    now = [100.0]
+    presence = Presence(lease=12.0, clock=lambda: now[0])
+    presence.began("a", "op-1")
+    now[0] = 110.0  # it was stopped for most of that, and six seconds are counted less
+    presence.tidy()
+    assert presence.silence("a", "op-1") == 4.0
+    for _ in range(10):  # on a machine that is busy all the time silence is noticed later, and noticed
+        now[0] += 8.0
+        presence.tidy()
+    assert presence.silence("a", "op-1") > 12.0
 
 
 def test_what_another_pool_says_that_it_runs_keeps_nothing_alive() -> None:

@@ -18,7 +18,7 @@ from writ_executor.journal.recorder import Recorder
 
 STATUS = {"parameters": {"service_name": "nginx"}}
 THREE = Limit("at most three", "max_concurrent", 3)
-HELD = ("dispatched", "started")
+HELD = ("dispatched", "granted")
 ENDS = ("finished", "unknown")
 
 

@@ -11,6 +11,7 @@ from writ_contracts.operations import Catalogue
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
 from writ_executor.requests.targets import Targets
+from writ_runtime.clocks import boot_time
 from writ_runtime.list_reader.lists import read_agents, read_inventory
 from writ_runtime.watched_file import Watched
 
@@ -18,7 +19,7 @@ KEY, OTHER = "U" + "A" * 55, "U" + "B" * 55
 
 
 def targets(path: Path) -> Targets:
-    return Targets(Watched(path, read_inventory), Catalogue(BUILT_IN), Presence(lease=30.0))
+    return Targets(Watched(path, read_inventory), Catalogue(BUILT_IN), Presence(lease=30.0, clock=boot_time))
 
 
 async def test_a_target_is_what_its_entry_says_now(tmp_path: Path) -> None:
@@ -35,7 +36,7 @@ async def test_a_target_is_what_its_entry_says_now(tmp_path: Path) -> None:
 
 
 async def test_nobody_is_refused_by_the_agents_of_a_pool_that_a_target_has_left(tmp_path: Path) -> None:
-    path, catalogue, presence = tmp_path / "inventory.yaml", Catalogue(BUILT_IN), Presence(lease=30.0)
+    path, catalogue, presence = tmp_path / "inventory.yaml", Catalogue(BUILT_IN), Presence(lease=30.0, clock=boot_time)
     path.write_text("targets: [{id: web-1, role: production, backend: ssh}]")
     known = Targets(Watched(path, read_inventory), catalogue, presence)
     for pool, operations in (("ssh", ["service_status"]), ("ssh-eu", ["service_restart"])):

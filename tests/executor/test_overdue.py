@@ -1,15 +1,16 @@
-"""What is overdue, and what is not, at the edges of every deadline."""
+"""What is overdue, and what is not, at the edges of every deadline: a duration, whatever any clock shows."""
 
 from typing import Any
 
 import pytest
-from msgspec import Raw
+from hypothesis import given, strategies
+from msgspec import Raw, structs
 
 from writ_contracts import journal
 from writ_contracts.life import Life, State
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
-from writ_executor.steps.overdue import Due, Patience, due
+from writ_executor.steps.overdue import LONGEST_SHORT, Age, Due, Patience, due, period_of
 
 PATIENCE = Patience(takeover=2.0, lease=15.0)
 SIGNED = Signed(payload=Raw(b"{}"), key="U" + "A" * 55, signature="")
@@ -57,41 +58,77 @@ def life(state: State, **changed: Any) -> Life:
 
 
 @pytest.mark.parametrize(
-    ("state", "now", "silence", "expected"),
+    ("state", "seen", "silence", "expected"),
     [
-        (State.REQUESTED, 101.9, 0, Due.NOTHING),
-        (State.REQUESTED, 102.1, 0, Due.ADVANCE),
-        (State.REQUESTED, 200.1, 0, Due.EXPIRE),
-        (State.AWAITING_APPROVAL, 199.0, 0, Due.NOTHING),
-        (State.AWAITING_APPROVAL, 201.0, 0, Due.EXPIRE),
-        (State.APPROVED, 150.0, 0, Due.ADVANCE),
-        (State.APPROVED, 201.0, 0, Due.EXPIRE),
-        (State.DISPATCHED, 160.0, 0, Due.NOTHING),
-        (State.DISPATCHED, 160.1, 0, Due.EXPIRE),
-        (State.STARTED, 140.0, 15.0, Due.NOTHING),
-        (State.STARTED, 140.0, 15.1, Due.PROBE),
-        (State.STARTED, 165.0, 0, Due.NOTHING),
-        (State.STARTED, 165.1, 0, Due.NOTHING),  # an agent says that it still has it
-        (State.STARTED, 165.1, 15.1, Due.LOSE),
-        (State.STARTED, 225.1, 0, Due.LOSE),
-        (State.STARTED, 114.9, 99.0, Due.NOTHING),  # whoever has it may not have been heard yet
-        (State.CANCELLING, 140.0, 0, Due.CANCEL),
-        (State.CANCELLING, 165.1, 15.1, Due.LOSE),
-        (State.UNKNOWN, 200.0, 0, Due.PROBE),
-        (State.UNKNOWN, 1001.0, 0, Due.NOTHING),
+        (State.REQUESTED, 1.9, 0, Due.NOTHING),
+        (State.REQUESTED, 2.1, 0, Due.ADVANCE),
+        (State.REQUESTED, 100.1, 0, Due.EXPIRE),
+        (State.AWAITING_APPROVAL, 99.0, 0, Due.NOTHING),
+        (State.AWAITING_APPROVAL, 101.0, 0, Due.EXPIRE),
+        (State.APPROVED, 50.0, 0, Due.ADVANCE),
+        (State.APPROVED, 101.0, 0, Due.EXPIRE),
+        (State.DISPATCHED, 60.0, 0, Due.NOTHING),
+        (State.DISPATCHED, 60.1, 0, Due.EXPIRE),
+        (State.STARTED, 40.0, 15.0, Due.NOTHING),
+        (State.STARTED, 40.0, 15.1, Due.PROBE),
+        (State.STARTED, 65.0, 0, Due.NOTHING),
+        (State.STARTED, 65.1, 15.1, Due.LOSE),
+        (State.STARTED, 65.1, 0, Due.NOTHING),  # an agent says that it still has it
+        (State.STARTED, 86_400.0, 0, Due.NOTHING),  # and is believed for as long as it says so
+        (State.STARTED, 14.9, 99.0, Due.NOTHING),  # whoever has it may not have been heard yet
+        (State.CANCELLING, 40.0, 0, Due.CANCEL),
+        (State.CANCELLING, 65.1, 15.1, Due.LOSE),
+        (State.CANCELLING, 125.0, 0, Due.CANCEL),
+        (State.CANCELLING, 125.1, 0, Due.LOSE),  # it was to stop, and only says that it runs
+        (State.UNKNOWN, 100.0, 0, Due.PROBE),
+        (State.UNKNOWN, 901.0, 0, Due.NOTHING),
         (State.ENDED, 9999.0, 999.0, Due.NOTHING),
         (State.ABSENT, 9999.0, 999.0, Due.NOTHING),
     ],
 )
-def test_each_state_is_overdue_at_its_own_time(state: State, now: float, silence: float, expected: Due) -> None:
-    assert due(life(state), now, silence, PATIENCE) is expected
+def test_each_state_is_overdue_at_its_own_time(state: State, seen: float, silence: float, expected: Due) -> None:
+    assert due(life(state), Age(seen=seen), silence, PATIENCE) is expected
+
+
+@pytest.mark.parametrize("wrong", [-86_400.0, -3_600.0, 600.0, 86_400.0])
+@pytest.mark.parametrize("state", [State.REQUESTED, State.DISPATCHED, State.STARTED])
+def test_what_the_writers_clock_showed_moves_no_deadline(state: State, wrong: float) -> None:
+    right, off = life(state), life(state)
+    moved = {
+        name: structs.replace(event, at=event.at + wrong, **{until: getattr(event, until) + wrong})
+        for name, until in (("requested", "start_by"), ("dispatched", "start_by"), ("started", "deadline"))
+        if (event := getattr(off, name)) is not None
+    }
+    off = structs.replace(off, **moved)
+    assert period_of(off) == period_of(right)
+    for seen in (0.0, 50.0, 70.0, 110.0):
+        assert due(off, Age(seen=seen), 0, PATIENCE) is due(right, Age(seen=seen), 0, PATIENCE)
+
+
+@pytest.mark.parametrize(("window", "expected"), [(LONGEST_SHORT, Due.ADVANCE), (LONGEST_SHORT + 1, Due.EXPIRE)])
+def test_a_new_replica_grants_a_short_period_anew_and_what_is_left_of_a_long_one(window: float, expected: Due) -> None:
+    waiting = life(State.REQUESTED, start_by=100.0 + window)
+    assert due(waiting, Age(seen=3.0, before=window), 0, PATIENCE) is expected
+
+
+@given(
+    state=strategies.sampled_from([*State]),
+    seen=strategies.floats(0, 1e6),
+    before=strategies.floats(0, 1e6),
+    silence=strategies.floats(0, 15.0),
+)
+def test_nothing_is_lost_that_an_agent_names_and_nobody_wants_stopped(
+    state: State, seen: float, before: float, silence: float
+) -> None:
+    what = due(life(state), Age(seen=seen, before=before), silence, PATIENCE)
+    assert what is not Due.LOSE or state is State.CANCELLING
 
 
 @pytest.mark.parametrize("changed", [{"dry_run": True}, {"target": "writ"}, {"risk": "read"}])
 def test_what_takes_no_lock_begins_again(changed: dict[str, Any]) -> None:
-    assert due(life(State.REQUESTED, **changed), 103.0, 0, PATIENCE) is Due.BEGIN
+    assert due(life(State.REQUESTED, **changed), Age(seen=3.0), 0, PATIENCE) is Due.BEGIN
 
 
 def test_a_control_operation_is_carried_on_after_a_lease() -> None:
-    assert due(life(State.STARTED, target="writ"), 114.0, 99, PATIENCE) is Due.NOTHING
-    assert due(life(State.STARTED, target="writ"), 116.0, 99, PATIENCE) is Due.CONTROL
+    assert due(life(State.STARTED, target="writ"), Age(seen=14.0), 99, PATIENCE) is Due.NOTHING
+    assert due(life(State.STARTED, target="writ"), Age(seen=16.0), 99, PATIENCE) is Due.CONTROL

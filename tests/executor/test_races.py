@@ -1,18 +1,17 @@
 """Many replicas, many agents, one request: the journal decides, and exactly one of each kind wins."""
 
 import asyncio
-import time
 
 import pytest
 from msgspec import structs
-from tests.executor.conftest import World
+from tests.executor.conftest import POOL, World
 
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimAnswer
+from writ_contracts.inventory import AgentKey, Agents
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.requests import Failure
 from writ_executor.agents import alarms
-from writ_testing.eventually import eventually
 from writ_testing.fakes.scripted import AgentHands
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import SealKey
@@ -90,7 +89,7 @@ async def test_eight_agents_claim_and_one_gets_the_grant(world: World) -> None:
     assert len([one for one in held if one.answer.grant]) == 1
     refused = [one.answer.error for one in held if one.answer.error]
     assert {(error.code, error.retry) for error in refused} == {("gone", False)}
-    assert (await world.kinds(answer.operation_id or "")).count("started") == 1
+    assert (await world.kinds(answer.operation_id or "")).count("granted") == 1
 
 
 async def test_the_same_claim_again_gets_the_same_grant_and_no_second_start(world: World) -> None:
@@ -105,7 +104,7 @@ async def test_the_same_claim_again_gets_the_same_grant_and_no_second_start(worl
         again = await world.hands.send_claim(claim, "alice", seal)
         assert again.answer.grant == first.answer.grant
         assert again.parameters == first.parameters
-    assert (await world.kinds(answer.operation_id or "")).count("started") == 1
+    assert (await world.kinds(answer.operation_id or "")).count("granted") == 1
 
 
 async def test_a_cancel_and_a_start_never_both_win(world: World) -> None:
@@ -124,7 +123,7 @@ async def test_a_cancel_and_a_start_never_both_win(world: World) -> None:
         assert await world.outcome(operation_id) == "cancelled"
         kinds = await world.kinds(operation_id)
         assert kinds.count("finished") == 1
-        assert ("started" in kinds) == (held.answer.grant is not None)
+        assert ("granted" in kinds) == (held.answer.grant is not None)
 
 
 async def test_a_receipt_twice_is_stored_once(world: World) -> None:
@@ -170,7 +169,7 @@ async def test_a_claim_of_nobody_is_refused_too_where_policy_need_not_be_asked(w
     assert len(world.policy.grants) == asked
 
 
-@pytest.mark.parametrize("policy", ["deny", "require_approval", "oversize", "late"])
+@pytest.mark.parametrize("policy", ["deny", "require_approval", "oversize"])
 async def test_a_claim_of_nobody_ends_no_operation_whatever_policy_says(world: World, policy: str) -> None:
     world.policy.agents = None
     match policy:
@@ -178,14 +177,9 @@ async def test_a_claim_of_nobody_ends_no_operation_whatever_policy_says(world: W
             world.policy.grant_effects["service_restart"] = policy
         case "oversize":
             world.policy.grant_errors["service_restart"] = Failure(code="oversize", message="too large")
-    await world.executor(sweep=1000.0, start_window=0.01 if policy == "late" else 60.0)
+    await world.executor(sweep=1000.0)
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
-
-    async def due() -> bool:
-        return policy != "late" or time.time() > work.start_by
-
-    await eventually(due, what="that it is late")
     held = await AgentHands(world.bus, world.hands.pool, Key(generate_seed())).claim(work)
     assert held.answer.error
     assert held.answer.error.code == "forged_claim"
@@ -249,3 +243,23 @@ async def test_an_agent_that_ran_nothing_may_say_so_without_naming_a_grant(world
     lost = structs.replace(held, answer=ClaimAnswer())
     await world.hands.finish(work, lost, outcome="failed", effect="none", code="not_begun")
     assert await world.outcome(answer.operation_id or "") == "failed"
+
+
+@pytest.mark.parametrize("own_key", [True, False])
+async def test_a_receipt_of_another_agent_than_claimed_it_is_an_alarm_and_ends_nothing(
+    world: World, own_key: bool
+) -> None:
+    other = AgentHands(world.bus, POOL, world.hands.key if own_key else None)
+    keys = [AgentKey(pool=POOL, key=key) for key in (world.hands.key.public, other.key.public)]
+    world._agents = lambda: Agents(agents=keys)  # type: ignore[method-assign]
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    held = await world.hands.claim(work)
+    assert (await other.finish(work, held)).stored
+    assert (await world.life(work.operation_id)).state == "started"
+    (event,) = await world.events(subjects.security_event("forged_receipt"))
+    assert isinstance(event, SecurityEvent)
+    assert "another key or instance" in event.detail
+    await world.hands.finish(work, held)
+    assert await world.outcome(work.operation_id) == "succeeded"

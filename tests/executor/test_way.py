@@ -6,7 +6,7 @@ from tests.executor.conftest import World
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision, Grant
-from writ_contracts.journal import Finished, Refused, Requested, Started
+from writ_contracts.journal import Finished, Granted, Refused, Requested
 from writ_contracts.requests import Failure
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import open_signed
@@ -25,7 +25,7 @@ async def test_a_change_is_requested_dispatched_started_and_finished(world: Worl
     assert held.parameters == {"service_name": "nginx", "timeout": 60}
     acknowledged = await world.hands.finish(work, held, output={"active_state": "active"})
     assert acknowledged.stored
-    assert await world.kinds(answer.operation_id) == ["requested", "dispatched", "started", "finished"]
+    assert await world.kinds(answer.operation_id) == ["requested", "dispatched", "granted", "finished"]
     life = await world.life(answer.operation_id)
     assert life.outcome == "succeeded"
     assert life.requested
@@ -44,8 +44,7 @@ async def test_the_chain_of_signatures_can_be_followed_from_the_record_alone(wor
     events = await world.events(subjects.any_operation_filter(answer.operation_id))
     requested, started = events[0], events[2]
     assert isinstance(requested, Requested)
-    assert isinstance(started, Started)
-    assert started.grant
+    assert isinstance(started, Granted)
     decision = open_signed(requested.decision, Decision, trusted)
     grant = open_signed(started.grant, Grant, trusted)
     assert decision.effect == "allow"

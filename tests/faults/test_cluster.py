@@ -10,7 +10,7 @@ from writ_testing.installations.installation import RunningHouse, local_target, 
 from writ_testing.installations.load import load
 from writ_testing.peers.nats_cluster import Cluster, cluster_for
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.exhaustive, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "15", "WRIT_RATE": "10000", "WRIT_BURST": "10000"}
 TARGETS = [f"web-{number}" for number in range(6)]
 TWO = ("--policies", "2", "--audits", "2", "--agents", "2")

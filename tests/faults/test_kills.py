@@ -13,6 +13,7 @@ from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 from writ_testing.installations.installation import RunningHouse, running_house
 from writ_testing.installations.load import settled
 
@@ -29,10 +30,10 @@ AT_EXECUTOR = (
     "executor.before_dispatch",
     "executor.locked",
     "executor.granted",
-    "executor.started",
     "executor.receipt",
     "executor.finished",
 )
+AT_POLICY = ("policy.granting", "policy.granted")
 AT_AGENT = (
     "agent.pulled",
     "agent.claimed",
@@ -72,7 +73,9 @@ async def check(house: RunningHouse, counted: Path, key: str) -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("fault", [*AT_EXECUTOR, *AT_AGENT])
+@pytest.mark.parametrize(
+    "fault", some([*AT_EXECUTOR, *AT_POLICY, *AT_AGENT], "executor.locked", "policy.granted", "agent.ran")
+)
 async def test_a_process_killed_at_any_step_leaves_one_outcome_and_at_most_one_effect(
     tmp_path: Path, fault: str
 ) -> None:
@@ -87,7 +90,7 @@ async def _there(path: Path) -> bool:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("victim", ["policy", "audit", "nats"])
+@pytest.mark.parametrize("victim", some(["policy", "audit", "nats"], "nats"))
 async def test_a_killed_service_delays_and_changes_nothing(tmp_path: Path, victim: str) -> None:
     async with running_house(tmp_path, executors=2, environ=ENVIRON) as house:
         counted = tmp_path / "files" / "counted"
@@ -108,6 +111,7 @@ async def _exists(house: RunningHouse, key: str) -> bool:
             return False
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 async def test_processes_killed_all_the_time_still_leave_one_outcome_each(tmp_path: Path) -> None:
     async with running_house(tmp_path, executors=2, environ=ENVIRON) as house:

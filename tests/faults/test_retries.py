@@ -9,6 +9,7 @@ from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_contracts.requests import OperationView
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 from writ_testing.installations.installation import RunningHouse, open_policy, running_house
 
 pytestmark = pytest.mark.timeout(180)
@@ -44,7 +45,7 @@ async def died(tmp_path: Path) -> None:
     await eventually(seen, what="the step")
 
 
-@pytest.mark.parametrize("fault", AT_AGENT)
+@pytest.mark.parametrize("fault", some(AT_AGENT, "agent.intent"))
 async def test_an_agent_killed_at_any_step_of_what_may_be_run_again_still_succeeds(tmp_path: Path, fault: str) -> None:
     async with running_house(tmp_path, executors=2, environ=dying(tmp_path, fault)) as house:
         async with await house.client() as writ:
@@ -61,7 +62,9 @@ async def test_an_agent_killed_at_any_step_of_what_may_be_run_again_still_succee
         assert [one.name for one in path.parent.iterdir() if one != path] == []
 
 
-@pytest.mark.parametrize("fault", ["executor.control_started", "executor.control_stored"])
+@pytest.mark.parametrize(
+    "fault", some(["executor.control_started", "executor.control_stored"], "executor.control_stored")
+)
 async def test_a_stop_whose_executor_is_killed_is_set_once_and_lifted_once(tmp_path: Path, fault: str) -> None:
     environ, policy = dying(tmp_path, fault), open_policy(CONTROLS)
     async with running_house(tmp_path, executors=2, environ=environ, policy=policy) as house:  # noqa: SIM117
@@ -79,7 +82,11 @@ async def test_a_stop_whose_executor_is_killed_is_set_once_and_lifted_once(tmp_p
 
 
 @pytest.mark.parametrize(
-    "fault", ["executor.control_started", "executor.version_stored", "executor.control_stored", "executor.params_kept"]
+    "fault",
+    some(
+        ["executor.control_started", "executor.version_stored", "executor.control_stored", "executor.params_kept"],
+        "executor.version_stored",
+    ),
 )
 async def test_a_publish_whose_executor_is_killed_makes_one_version(tmp_path: Path, fault: str) -> None:
     publishes = {"name": "publishes", "operations": ["policy_publish", "audit_read"], "allowed": True}
@@ -97,7 +104,9 @@ async def test_a_publish_whose_executor_is_killed_makes_one_version(tmp_path: Pa
             assert (await kinds(writ, done.operation_id)).count("finished") == 1
 
 
-@pytest.mark.parametrize("fault", ["executor.control_started", "executor.cancel_requested"])
+@pytest.mark.parametrize(
+    "fault", some(["executor.control_started", "executor.cancel_requested"], "executor.cancel_requested")
+)
 async def test_a_cancel_whose_executor_is_killed_still_ends_what_runs(tmp_path: Path, fault: str) -> None:
     async with running_house(tmp_path, executors=2, environ=dying(tmp_path, fault)) as house:  # noqa: SIM117
         async with await house.client() as writ:

@@ -56,7 +56,12 @@ def ask_old(request: dict[str, Any], folder: Path, **environ: str) -> dict[str, 
     done = subprocess.run(
         [old_python(), "-s", "-m", "writ_hostops"],
         input=json.dumps(request).encode() + b"\n",
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environ},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(folder),
+            "PYTHONPYCACHEPREFIX": f"{folder}.compiled",
+            **environ,
+        },
         capture_output=True,
         timeout=100,
         check=True,

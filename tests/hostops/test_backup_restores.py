@@ -1,12 +1,17 @@
 """Restores by a real restic over what is there: what comes back, what stays, what could not be put back."""
 
 import os
+import resource
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.hostops.conftest import named
+from tests.hostops.conftest import Result, named, names
 from tests.hostops.test_backups import Vault
 from tests.hostops.test_backups import vault as vault
+
+from writ_testing.peers.programs import program
 
 
 def test_a_restore_brings_back_what_was_there(vault: Vault, srv: Path) -> None:
@@ -135,3 +140,100 @@ def test_where_folder_or_backup_is_gone_a_probe_says_so_and_judges_nothing(vault
     for backup_id in ("one", "other"):
         result = vault.ask("backup_restore", "probe", backup_id=backup_id, target_path=f"{srv}/data")
         assert (result["outcome"], result["code"], result["effect"]) == ("failed", "not_found", "none")
+
+
+def restore(vault: Vault, srv: Path, **parameters: Any) -> Result:
+    return vault.ask("backup_restore", backup_id="one", target_path=f"{srv}/data", op=named(2), **parameters)
+
+
+@pytest.mark.parametrize(("special_modes", "mode"), [(False, 0o755), (True, 0o4755)])
+def test_setuid_comes_back_only_where_that_was_asked_for(
+    vault: Vault, srv: Path, special_modes: bool, mode: int
+) -> None:
+    (srv / "data" / "a").chmod(0o4755)
+    (srv / "data" / "deep").chmod(0o2750)
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (srv / "data" / "a").unlink()
+    (srv / "data" / "deep").rename(srv / "lost")
+    assert restore(vault, srv, special_modes=special_modes)["outcome"] == "succeeded"
+    assert stat.S_IMODE((srv / "data" / "a").stat().st_mode) == mode
+    assert bool((srv / "data" / "deep").stat().st_mode & stat.S_ISGID) == special_modes
+    assert names(srv / "data") == ["a", "deep"]
+
+
+def test_a_folder_that_is_there_keeps_its_mode(vault: Vault, srv: Path) -> None:
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (srv / "data" / "deep").chmod(0o700)
+    (srv / "data" / "deep" / "-b").unlink()
+    assert restore(vault, srv)["outcome"] == "succeeded"
+    assert stat.S_IMODE((srv / "data" / "deep").stat().st_mode) == 0o700
+    assert (srv / "data" / "deep" / "-b").read_text() == "b"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of somebody else")
+def test_what_belongs_to_others_stays_away_where_only_the_owner_s_files_were_asked_for(vault: Vault, srv: Path) -> None:
+    os.chown(srv / "data" / "a", 1234, 1234)
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (srv / "data" / "a").unlink()
+    (srv / "data" / "deep" / "-b").unlink()
+    result = restore(vault, srv, owners="folder")
+    assert (result["code"], result["effect"]) == ("incomplete", "done")
+    assert "a: belongs to user 1234" in result["output"]["log"]
+    assert not (srv / "data" / "a").exists()
+    assert (srv / "data" / "deep" / "-b").read_text() == "b"
+    assert restore(vault, srv)["outcome"] == "succeeded"
+    assert (srv / "data" / "a").stat().st_uid == 1234
+
+
+DAMAGED = r"""#!/bin/sh
+{restic} "$@" || exit
+case "$*" in *\ restore\ *)
+    echo '{{"message_type":"error","error":{{"message":"damaged"}},"during":"restore","item":"/a"}}' >&2; exit 1;;
+esac
+"""
+
+
+def test_half_a_file_does_not_replace_the_one_that_is_there(
+    vault: Vault, srv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (srv / "data" / "a").write_text("still good")
+    (srv / "data" / "deep" / "-b").unlink()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "restic").write_text(DAMAGED.format(restic=program("restic")))
+    (tmp_path / "bin" / "restic").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    assert restore(vault, srv)["code"] == "incomplete"
+    assert (srv / "data" / "a").read_text() == "still good"
+    assert (srv / "data" / "deep" / "-b").read_text() == "b"
+
+
+def test_a_restore_that_is_ended_before_its_files_are_whole_changes_nothing(
+    vault: Vault, srv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (srv / "data" / "a").write_text("changed")
+    (tmp_path / "bin").mkdir()
+    slow = f'#!/bin/sh\n{program("restic")} "$@"\ncase "$*" in *\\ restore\\ *) sleep 60;; esac\n'
+    (tmp_path / "bin" / "restic").write_text(slow)
+    (tmp_path / "bin" / "restic").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    result = restore(vault, srv, timeout=8)
+    assert (result["outcome"], result["code"], result["effect"]) == ("failed", "timeout", "none")
+    assert (srv / "data" / "a").read_text() == "changed"
+    assert names(srv / "data") == ["a", "deep"]
+
+
+def test_a_tree_deeper_than_there_are_descriptors_comes_back(vault: Vault, srv: Path) -> None:
+    deep = srv / "data" / Path(*["d"] * 400)
+    deep.mkdir(parents=True)
+    (deep / "end").write_text("end")
+    vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
+    (deep / "end").unlink()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+    try:
+        assert restore(vault, srv)["outcome"] == "succeeded"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (deep / "end").read_text() == "end"

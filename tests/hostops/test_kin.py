@@ -1,6 +1,7 @@
 """An operation's processes are found by their mark, also one that has not begun its program when its parent dies."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import pytest
 from tests.hostops.conftest import named
 
+import writ_agent.backends.processes
+from writ_hostops import processes
+from writ_testing.eventually import eventually
 from writ_testing.search import alive
 
 WORKER_DIES = """
@@ -53,3 +57,36 @@ def test_a_child_of_something_else_is_not_waited_for_for_ever_and_left_alone() -
     told = ended(0.3, "not marked")
     assert told["certain"]
     subprocess.run(["kill", str(told["child"])], check=True)  # it lives
+
+
+OTHER = """
+import os, sys, time
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, *map(int, sys.argv[1:]))
+print("ready", flush=True); time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes of somebody else")
+@pytest.mark.parametrize("effective", ["65534", "0"], ids=["plain", "setuid"])
+async def test_a_process_of_somebody_else_is_no_part_of_an_operation_whatever_its_environment_says(
+    effective: str,
+) -> None:
+    mark = {"PATH": os.environ["PATH"], processes.MARK: named(3)}
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", OTHER, effective, effective], env=mark, stdout=subprocess.PIPE
+        ) as other,
+        subprocess.Popen(["sleep", "60"], env=mark) as own,
+    ):
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"ready\n"
+
+            async def begun() -> bool:
+                return processes.marked(named(3)) == [own.pid]
+
+            await eventually(begun)
+            assert writ_agent.backends.processes.living(named(3)) == [own.pid]
+        finally:
+            own.kill()
+            other.kill()

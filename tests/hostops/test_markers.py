@@ -131,14 +131,90 @@ def test_a_probe_knows_the_digest_that_was_to_be_written(ask: Ask, srv: Path, st
     assert ask("file_write", "probe", target=target, file_path=f"{srv}/a")["output"]["verdict"] == "unknown"
 
 
-def test_old_marks_are_swept(ask: Ask, srv: Path, state: Path) -> None:
+class Uptime:
+    """The boot clock of this host, as a test sets it."""
+
+    def __init__(self) -> None:
+        self.boot, self.id = 1_000.0, "boot-0"
+
+    def passes(self, seconds: float) -> None:
+        self.boot += seconds
+
+    def boots(self) -> None:
+        self.boot, self.id = 10.0, f"{self.id}x"
+
+
+@pytest.fixture
+def uptime(monkeypatch: pytest.MonkeyPatch) -> Uptime:
+    made = Uptime()
+    monkeypatch.setattr(processes, "boot_time", lambda: made.boot)
+    monkeypatch.setattr(processes, "boot_id", lambda: made.id)
+    return made
+
+
+def test_old_marks_are_swept(ask: Ask, srv: Path, state: Path, uptime: Uptime) -> None:
     target = {"state_dir": str(state)}
     ask("file_write", target=target, file_path=f"{srv}/a", content="x")
-    old = time.time() - markers.KEPT - 1
-    for name in names(state):
-        os.utime(state / name, (old, old))
+    uptime.passes(markers.KEPT + 1)
     ask("file_write", target=target, request={"id": named(2)}, file_path=f"{srv}/a", content="y")
-    assert names(state) == [".swept", f"{named(2)}.1.begun", f"{named(2)}.1.ended"]
+    assert names(state) == [".clock", f"{named(2)}.1.begun", f"{named(2)}.1.ended"]
+
+
+@pytest.mark.parametrize("years", [-40, -1, 1, 40])
+def test_a_clock_that_is_set_sweeps_no_mark(
+    ask: Ask, srv: Path, state: Path, uptime: Uptime, monkeypatch: pytest.MonkeyPatch, years: int
+) -> None:
+    target = {"state_dir": str(state)}
+    ask("file_write", target=target, file_path=f"{srv}/a", content="x")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + years * 365 * 86_400.0)
+    uptime.passes(86_401.0)
+    ask("file_write", target=target, request={"id": named(2)}, file_path=f"{srv}/a", content="y")
+    again = ask("file_write", target=target, file_path=f"{srv}/a", content="x")
+    assert again["code"] == "already_seen"
+
+
+def test_marks_grow_older_through_boots_and_not_while_the_host_is_off(
+    ask: Ask, srv: Path, state: Path, uptime: Uptime
+) -> None:
+    target = {"state_dir": str(state)}
+    ask("file_write", target=target, file_path=f"{srv}/a", content="x")
+    for number in range(2, 5):
+        uptime.boots()
+        uptime.passes(markers.KEPT / 4)
+        ask("file_write", target=target, request={"id": named(number)}, file_path=f"{srv}/a", content="y")
+    assert (state / f"{named(1)}.1.begun").exists()
+    uptime.passes(markers.KEPT / 2)
+    ask("file_write", target=target, request={"id": named(5)}, file_path=f"{srv}/a", content="y")
+    assert not (state / f"{named(1)}.1.begun").exists()
+
+
+def test_marks_of_an_earlier_release_are_kept_as_long_as_new_ones(
+    ask: Ask, srv: Path, state: Path, uptime: Uptime
+) -> None:
+    state.mkdir(mode=0o700)
+    (state / f"{named(1)}.1.begun").write_text('{"operation": "file_write"}')
+    (state / ".swept").write_text("{}")
+    target = {"state_dir": str(state)}
+    ask("file_write", target=target, request={"id": named(2)}, file_path=f"{srv}/a", content="y")
+    uptime.passes(markers.KEPT - 1)
+    ask("file_write", target=target, request={"id": named(3)}, file_path=f"{srv}/a", content="y")
+    assert (state / f"{named(1)}.1.begun").exists()
+    uptime.passes(86_401.0)
+    ask("file_write", target=target, request={"id": named(4)}, file_path=f"{srv}/a", content="y")
+    assert names(state) == [
+        ".clock",
+        *(f"{named(number)}.1.{what}" for number in (3, 4) for what in ("begun", "ended")),
+    ]
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", '{"boot": "x", "now": 1, "swept": null}', '{"boot": 1.0}'])
+def test_a_damaged_clock_of_the_folder_sweeps_nothing(ask: Ask, srv: Path, state: Path, damaged: str) -> None:
+    target = {"state_dir": str(state)}
+    ask("file_write", target=target, file_path=f"{srv}/a", content="x")
+    (state / ".clock").write_text(damaged)
+    ask("file_write", target=target, request={"id": named(2)}, file_path=f"{srv}/a", content="y")
+    assert ask("file_write", target=target, file_path=f"{srv}/a", content="x")["code"] == "already_seen"
 
 
 def test_marks_that_another_one_sweeps_at_the_same_time_are_no_trouble(

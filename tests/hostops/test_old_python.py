@@ -21,6 +21,12 @@ LOOKS += [(name, "listing") for name in LISTINGS]
 READS = [(name, "run") for name, actions in writ_hostops.HANDLERS.items() if "preview" not in actions]
 
 
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is sent to a host. One folder for all tests, so that the old Python compiles it once."""
+    return carried(tmp_path_factory.mktemp("old") / "carried")
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_source_is_python_3_9_and_needs_little(source: str) -> None:
     tree = ast.parse((FOLDER / source).read_text(), feature_version=(3, 9))
@@ -45,7 +51,7 @@ def known(result: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("operation", "action"), LOOKS + READS)
 def test_each_look_and_each_reading_sees_in_an_old_python_what_it_sees_in_ours(
-    srv: Path, tmp_path: Path, systemd: FakeSystemd, operation: str, action: str
+    srv: Path, tmp_path: Path, systemd: FakeSystemd, sent: Path, operation: str, action: str
 ) -> None:
     systemd.add("nginx.service")
     (srv / "data").mkdir()
@@ -63,7 +69,7 @@ def test_each_look_and_each_reading_sees_in_an_old_python_what_it_sees_in_ours(
         },
     }
     address = f"unix:path={tmp_path / systemd.path}"
-    old = ask_old(request, carried(tmp_path / "carried"), DBUS_SYSTEM_BUS_ADDRESS=address)
+    old = ask_old(request, sent, DBUS_SYSTEM_BUS_ADDRESS=address)
     assert old["code"] != "internal"
     ours = writ_hostops.run(request)
     assert old["output"].keys() == ours["output"].keys()
@@ -71,7 +77,7 @@ def test_each_look_and_each_reading_sees_in_an_old_python_what_it_sees_in_ours(
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "restart"])
-def test_a_service_is_changed_by_an_old_python(srv: Path, tmp_path: Path, systemd: FakeSystemd, verb: str) -> None:
+def test_a_service_is_changed_by_an_old_python(sent: Path, tmp_path: Path, systemd: FakeSystemd, verb: str) -> None:
     systemd.add("nginx.service", active="inactive" if verb == "start" else "active")
     request = {
         "id": named(1),
@@ -80,9 +86,9 @@ def test_a_service_is_changed_by_an_old_python(srv: Path, tmp_path: Path, system
         "parameters": {"service_name": "nginx"},
         "target": {"state_dir": str(tmp_path / "state")},
     }
-    folder, address = carried(tmp_path / "carried"), f"unix:path={tmp_path / systemd.path}"
-    result = ask_old(request, folder, DBUS_SYSTEM_BUS_ADDRESS=address)
+    address = f"unix:path={tmp_path / systemd.path}"
+    result = ask_old(request, sent, DBUS_SYSTEM_BUS_ADDRESS=address)
     assert (result["outcome"], result["effect"]) == ("succeeded", "done")
     assert systemd.units["nginx.service"].active == ("inactive" if verb == "stop" else "active")
-    again = ask_old(request, folder, DBUS_SYSTEM_BUS_ADDRESS=address)
+    again = ask_old(request, sent, DBUS_SYSTEM_BUS_ADDRESS=address)
     assert (again["outcome"], again["code"]) == ("succeeded", "already_seen")

@@ -56,7 +56,7 @@ def settled(writ: Writ, number: str) -> None:
     """What was unknown is found out by a probe to have succeeded, and there is nothing else on record."""
     until(lambda: "resolved" in writ.kinds(number), 40.0, "a probe settles it")
     kinds = writ.kinds(number)
-    assert (kinds.count("started"), outcomes(kinds), kinds[-1]) == (1, ["unknown"], "resolved")
+    assert (kinds.count("granted"), outcomes(kinds), kinds[-1]) == (1, ["unknown"], "resolved")
     view = json.loads(writ.call("op", "get", number, "-o", "json")[1])
     assert view["outcome"] == "succeeded"
 

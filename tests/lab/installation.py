@@ -48,7 +48,7 @@ class Writ:
         """Asks, and returns the operation's id when an agent has started it."""
         answer = self.json("run", operation, "--target", target or self.target, "--no-wait", *parameters)
         number = str(answer["operation_id"])
-        until(lambda: "started" in self.kinds(number), 20.0, f"{operation} starts")
+        until(lambda: "granted" in self.kinds(number), 20.0, f"{operation} starts")
         return number
 
     def trace(self, number: str) -> list[dict[str, Any]]:

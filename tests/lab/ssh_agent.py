@@ -46,6 +46,7 @@ class SshAgent:
         environment = dict(line.split("=", 1) for line in told.splitlines())
         environment |= {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.environ["PYTHONPATH"],
             "WRIT_SSH_KEYS": str(self._keys),
             "WRIT_SSH_KNOWN_HOSTS": str(self.known_hosts),
             "WRIT_TAILSCALE_SOCKET": str(self._tailscale),

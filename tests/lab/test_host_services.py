@@ -16,8 +16,8 @@ def test_a_restart_asked_for_with_writ_restarts_nginx_and_its_trace_reads_back(w
     assert before != after == done["output"]["invocation_id"]
 
     events = {event["kind"]: event["body"] for event in writ.trace(done["operation_id"])}
-    assert list(events) == ["requested", "lock_taken", "dispatched", "started", "finished"]
-    claim, grant = events["started"]["claim"]["payload"], events["started"]["grant"]["payload"]
+    assert list(events) == ["requested", "lock_taken", "dispatched", "granted", "finished"]
+    claim, grant = events["granted"]["claim"]["payload"], events["granted"]["grant"]["payload"]
     assert claim["baseline"]["invocation_id"] == before
     assert grant["operation"] == "service_restart"
     assert events["finished"]["receipt"]["payload"]["state"]["invocation_id"] == after

@@ -238,7 +238,7 @@ class Starts:
         assert len(set(lines)) == len(lines) == len(self.done)
         for view in self.done:
             told = Counter(event.kind for event in (await writ.trace(operation_id=view.operation_id)).events)
-            assert (told["requested"], told["started"], told["finished"]) == (1, 1, 1), (view.operation_id, told)
+            assert (told["requested"], told["granted"], told["finished"]) == (1, 1, 1), (view.operation_id, told)
 
 
 async def test_everything_is_restarted_under_load_and_nothing_fails(site: Site) -> None:

@@ -70,7 +70,7 @@ def test_nor_is_the_unit_shown_by_its_own_name(writ: Writ) -> None:
     done = writ.run("service_status", "service_name=open-unit", status=3)
     assert (done["outcome"], done["code"]) == ("denied", "denied")
     assert "by its other name guarded-alias: " in done["message"]
-    assert "started" not in writ.kinds(done["operation_id"])
+    assert "granted" not in writ.kinds(done["operation_id"])
     assert writ.run("service_status", "service_name=free-unit")["output"]["active_state"] == "active"
     assert writ.run("service_status", "service_name=no-such-unit", status=1)["code"] == "unit_not_found"
 
@@ -94,7 +94,7 @@ def test_a_unit_with_an_alias_that_nobody_denies_is_restarted(writ: Writ, host: 
     done = writ.run("service_restart", "service_name=free-unit")
     assert done["outcome"] == "succeeded"
     assert host.show("free-unit", "InvocationID") == done["output"]["invocation_id"] != before
-    started = next(event["body"] for event in writ.trace(done["operation_id"]) if event["kind"] == "started")
+    started = next(event["body"] for event in writ.trace(done["operation_id"]) if event["kind"] == "granted")
     assert started["claim"]["payload"]["baseline"]["names"] == ["free-alias"]
 
 

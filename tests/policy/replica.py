@@ -13,10 +13,10 @@ from tests.rules.asking import CATALOGUE, NOON, at
 from writ_bus.port import Bus, Entry
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
-from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, Granted, Subject
+from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer, PolicyVersion, Subject
 from writ_contracts.ids import operation_id
-from writ_contracts.journal import ControlEvent
-from writ_contracts.requests import RequestStatement
+from writ_contracts.journal import ControlEvent, Dispatched, OperationEvent, Requested
+from writ_contracts.requests import RequestStatement, Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_documents import yaml_file
@@ -26,8 +26,11 @@ from writ_policy.service import PolicyService
 from writ_runtime.metrics import Metrics
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
-from writ_trust.statements import open_signed, read, sign
+from writ_trust.statements import digest, open_signed, read, sign
 
+VERSION = PolicyVersion(
+    name="test", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64
+)
 KEY, SALT, NONCE, LOOK_KEY = "ab" * 32, "cd" * 32, "ef" * 32, "12" * 32
 RULES = [
     {"name": "services", "operations": ["service_restart", "service_status"], "allowed": True},
@@ -156,11 +159,92 @@ class Asking:
         claim = Claim(operation_id=subject.operation_id, attempt=1, pool="a", instance="one", nonce=NONCE, seal_to="x")
         return sign(self.files.keys[by], structs.replace(claim, **changed))
 
+    def first_decision(self, subject: Subject, **changed: Any) -> Decision:
+        """What policy would have decided when the request came: it allowed it."""
+        decision = Decision(
+            operation_id=subject.operation_id,
+            principal=subject.principal,
+            operation=subject.operation,
+            target=subject.target,
+            effect="allow",
+            code="allowed",
+            rules=["services"],
+            reason="allowed",
+            parameters_digest=keyed_digest(KEY, subject.parameters),
+            policy=VERSION,
+            control_sequence=0,
+            at=self.clock.now,
+            authenticated="signature" if subject.statement else "server",
+            statement_digest=digest(subject.statement) if subject.statement else None,
+        )
+        return structs.replace(decision, **changed)
+
+    async def record(self, subject: Subject, decision: Signed | None = None, **changed: Any) -> None:
+        """What an executor stores before an agent may claim: `requested` with the first decision, and `dispatched`."""
+        decision = decision or sign(self.files.keys["policy"], self.first_decision(subject))
+        common: dict[str, Any] = {
+            "at": self.clock.now,
+            "correlation_id": "c",
+            "operation_id": subject.operation_id,
+            "principal": subject.principal,
+            "operation": subject.operation,
+            "target": subject.target,
+            "pool": "a",
+            "parameters": {},
+            "start_by": self.clock.now + 60,
+            "timeout": 60,
+        }
+        requested = Requested(
+            **{
+                **common,
+                "id": f"requested-{next(self._numbers)}",
+                "risk": "change",
+                "idempotent": True,
+                "key": subject.key,
+                "effective": {},
+                "hidden": [],
+                "parameters_digest": "0" * 64,
+                "fingerprint": "",
+                "verdict": Verdict(decision="allow", rules=[], reason="", code="allowed"),
+                "decision": decision,
+                "dry_run": subject.dry_run,
+                "idempotency_key": subject.idempotency_key,
+                "statement": subject.statement,
+                "salt": subject.salt,
+                **changed,
+            }
+        )
+        await self.append(subject, requested)
+        await self.append(subject, Dispatched(**common, id=f"dispatched-{next(self._numbers)}", attempt=1))
+
+    async def append(self, subject: Subject, event: OperationEvent) -> None:
+        """Store an event of the subject's operation, whatever was before it."""
+        own, kind = subjects.operation_filter(subject.principal, subject.operation_id), str(event.__struct_config__.tag)
+        where = {"pool": event.pool, "target": event.target} if isinstance(event, Dispatched) else {}
+        last = await self.bus.journal.last(own)
+        entry = Entry(
+            subject=subjects.operation_event(subject.principal, subject.operation_id, kind, **where),
+            data=encode(event),
+            event_id=event.id,
+            filter=own,
+            expected=last.sequence if last else 0,
+        )
+        await self.bus.journal.append(entry)
+
     async def granted(
         self, subject: Subject, claim: Signed | None = None, *, control_sequence: int = 0, **more: Any
-    ) -> Granted:
+    ) -> GrantAnswer:
+        """The answer to a claim. What is not in the journal is put there first, as an executor does."""
+        if await self.bus.journal.last(subjects.operation_filter(subject.principal, subject.operation_id)) is None:
+            await self.record(subject)
+        return await self.granted_as_recorded(subject, claim, control_sequence=control_sequence, **more)
+
+    async def granted_as_recorded(
+        self, subject: Subject, claim: Signed | None = None, *, control_sequence: int = 0, **more: Any
+    ) -> GrantAnswer:
+        """The answer to a claim, for what is in the journal and nothing else."""
         ask = AskGrant(subject=subject, claim=claim or self.claim(subject), control_sequence=control_sequence, **more)
-        return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=30)).data, Granted)
+        return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=30)).data, GrantAnswer)
 
     async def grant(self, subject: Subject, claim: Signed | None = None) -> Grant:
         """The grant, whose signature holds."""

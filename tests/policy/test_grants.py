@@ -6,7 +6,7 @@ import pytest
 from msgspec import Raw, structs
 from tests.policy.replica import KEY, NONCE, RULES, Asking
 
-from writ_contracts.decisions import Decision
+from writ_contracts.decisions import Decision, Grant
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, open_signed, read
 
@@ -15,8 +15,9 @@ async def test_a_grant_is_bound_to_everything(asking: Asking) -> None:
     subject = asking.subject()
     claim = asking.claim(subject)
     granted = await asking.granted(subject, claim)
-    grant = await asking.grant(subject, claim)
     assert granted.decision is not None
+    assert granted.grant is not None
+    grant = open_signed(granted.grant, Grant, (asking.files.keys["policy"].public,))
     assert (grant.operation_id, grant.operation, grant.principal) == (subject.operation_id, "service_restart", "alice")
     assert (grant.pool, grant.instance, grant.nonce) == ("a", "one", NONCE)
     assert (grant.claim_digest, grant.decision_digest) == (digest(claim), digest(granted.decision))
@@ -34,7 +35,8 @@ async def test_a_default_of_a_rule_is_in_the_effective_parameters(asking: Asking
     asking.files.policy({**RULES[0], "parameter_constraints": {"timeout": {"default": 33}}})
     subject = asking.subject()
     granted = await asking.granted(subject)
-    grant = await asking.grant(subject)
+    assert granted.grant is not None
+    grant = read(granted.grant, Grant)
     assert granted.effective == {"service_name": "nginx", "timeout": 33}
     assert (grant.timeout, grant.parameters_digest) == (33, keyed_digest(KEY, granted.effective))
 

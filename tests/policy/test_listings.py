@@ -147,10 +147,10 @@ async def test_at_a_claim_it_is_believed_and_refused_in_the_same_way(ready: Aski
     subject = ready.subject()
     under = look(ready, subject)
     good = Gathered(look=under, listings=[listing(ready, subject, under)])
-    granted = await ready.granted(subject, facts=good)
-    assert granted.decision is not None
-    assert len(read(granted.decision, Decision).facts) == 1
     forged = structs.replace(good, listings=[listing(ready, subject, under, by="agent-b")])
     refused = await ready.granted(subject, facts=forged)
     assert refused.error is not None
     assert refused.error.code == "forged_listing"
+    granted = await ready.granted(subject, facts=good)
+    assert granted.decision is not None
+    assert len(read(granted.decision, Decision).facts) == 1

@@ -12,7 +12,7 @@ from msgspec import structs
 from tests.policy.replica import KEY, LOOK_KEY, RULES, Asking, files, replica
 
 from writ_contracts import subjects
-from writ_contracts.decisions import Decided, Granted, Look
+from writ_contracts.decisions import Decided, GrantAnswer, Look
 from writ_contracts.errors import ConfigError
 from writ_contracts.wire import decode, encode
 from writ_testing.memory.broker import Broker
@@ -262,7 +262,7 @@ def test_any_bytes_get_an_answer(tmp_path_factory: pytest.TempPathFactory, data:
         bus = MemoryBus(broker)
         async with replica(MemoryBus(broker), bus, files(tmp_path_factory.mktemp("raw"))):
             decided = decode((await bus.request(subjects.POLICY_DECIDE, data, timeout=30)).data, Decided)
-            granted = decode((await bus.request(subjects.POLICY_GRANT, data, timeout=30)).data, Granted)
+            granted = decode((await bus.request(subjects.POLICY_GRANT, data, timeout=30)).data, GrantAnswer)
             assert decided.error is not None
             assert granted.error is not None
             assert decided.error.code == granted.error.code == "invalid"

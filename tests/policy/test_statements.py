@@ -86,10 +86,17 @@ async def test_a_statement_is_good_for_five_minutes(asking: Asking) -> None:
     assert await asking.code(signed) == "allowed"
     asking.clock.now += 2
     assert await asking.code(signed) == "stale_statement"
-    assert await asking.code(structs.replace(signed, statement_seen_at=asking.clock.now - 10)) == "allowed"
-    seen_at = asking.clock.now
-    asking.clock.now += 86_401  # no executor keeps a signature for a day when it would suit it
-    assert await asking.code(structs.replace(signed, statement_seen_at=seen_at)) == "stale_statement"
+
+
+async def test_the_age_of_a_statement_is_judged_once_where_the_journal_has_the_first_decision(asking: Asking) -> None:
+    signed = asking.signed(asking.subject("file_delete", **DELETE))
+    recorded = structs.replace(signed, recorded=True)
+    assert await asking.code(recorded) == "forged_start"
+    await asking.record(signed)
+    asking.clock.now += 86_400
+    assert await asking.code(signed) == "stale_statement"
+    assert await asking.code(recorded) == "allowed"
+    assert (await asking.granted_as_recorded(recorded)).grant is not None
 
 
 async def test_a_statement_from_the_future_is_refused(asking: Asking) -> None:

@@ -112,8 +112,18 @@ def maintenance(r: Random, number: int) -> Data:
 
 def attributes(r: Random) -> Data:
     can: Data = {
-        "criticality": lambda: r.choice(("high", "low", ["high", "low"], {"type": "string"}, {"pattern": "h.*"})),
-        "cores": lambda: r.choice((8, [2, 8], {"min": 4}, {"max": 4, "type": "int"}, {"denied_values": [8]})),
+        "criticality": lambda: r.choice(("high", "low", ["high", "low"], {"type": "string"}, {"pattern": "h.*"}, 1)),
+        "cores": lambda: r.choice(
+            (
+                8,
+                [2, 8],
+                {"min": 4},
+                {"max": 4, "type": "int"},
+                {"denied_values": [8]},
+                {"allowed_values": ["8"]},
+                {"denied_values": ["8", True]},
+            )
+        ),
         "load": lambda: r.choice((0.5, {"max": 1}, {"type": "float"})),
         "encrypted": lambda: r.choice((True, False, {"allowed_values": [True]}, {"type": "bool"}, 1)),
     }
@@ -171,9 +181,8 @@ def rule(r: Random, name: str, *, section: str) -> Data:
         ("inherit", 0.2, lambda: r.random() < 0.5),
     ]
     found |= {key: value() for key, chance, value in keys if r.random() < chance}
-    if section in ROLES and "target_roles" in found and r.random() < 0.8:
-        found["target_roles"] = [*{section, *(role for role in found["target_roles"] if role)}]
-        found["target_roles"].sort()
+    if section in (*ROLES, "gateway") and "target_roles" in found:
+        found["target_roles"] = [section]  # one that names others doesn't load
     return found
 
 
@@ -191,7 +200,7 @@ def policy(r: Random) -> Data:
     for key, chance in (("deny_by_default", 0.25), ("require_approval_for_admin", 0.4), ("enable_dry_run", 0.3)):
         if r.random() < chance:
             found[key] = False
-    if r.random() < 0.03:
+    if r.random() < 0.05:
         found[r.choice(("effective_from", "expires_at"))] = r.choice(("2026-11-24", "2026-12-01T00:00:00+01:00"))
     if r.random() < 0.5:
         windows = [maintenance(r, number) for number in range(r.randint(1, 2))]

@@ -79,7 +79,8 @@ class Question:
         for state, code in ((YES, "denied"), (ERRS, "rule_error"), (NEEDS, "facts_needed")):
             if against[state]:
                 return said("deny", code, against[YES] or against[ERRS] + against[NEEDS], effective)
-        if all(kind == "inherited" for _, kind in allows) and (judged or self.policy.get("deny_by_default", True)):
+        closed = judged or self.operation.control or self.policy.get("deny_by_default", True)
+        if all(kind == "inherited" for _, kind in allows) and closed:
             return said("deny", "no_rule", [], effective)
         behind = [state for rule, kind, state in judged if rule["allowed"] and kind == "inherited"]
         if behind and YES not in behind and not urgent:
@@ -96,10 +97,9 @@ class Question:
         demands = {self.steps(rule) for rule in binding if rule.get("requires_approval") or "approval" in rule}
         if self.operation.risk == "admin" and self.policy.get("require_approval_for_admin", True) and not urgent:
             demands.add(((("approver",), 1),))
-        waits = not all(map(self.met, demands))
+        waits, names = not all(map(self.met, demands)), [rule["name"] for rule in binding]
         code = "approval_required" if waits else "approved" if demands else "allowed" if names else "allowed_by_default"
-        decision = "require_approval" if waits else "allow"
-        effective = effective | filled
+        decision, effective = "require_approval" if waits else "allow", effective | filled
         caps = [effective["timeout"]] + [rule["operation_timeout"] for rule in binding if "operation_timeout" in rule]
         limits = {(rule["name"], key, rule[key]) for rule in binding for key in rule if key.startswith("max_")}
         return said(decision, code, names, effective, limits=limits, demands=demands, timeout=min(caps))
@@ -227,7 +227,8 @@ class Question:
             "pattern": (isinstance(value, str), lambda pattern: re.fullmatch(pattern, value, flags) is not None),
         }
         for fits, holds, wanted in [(*table[key], wanted) for key, wanted in constraint.items() if key in table]:
-            yield YES * holds(wanted) if fits else ERRS
+            kinds = {typed(each)[0] for each in wanted} if single and isinstance(wanted, list) else set()
+            yield YES * holds(wanted) if fits and (not kinds or typed(value)[0] in kinds) else ERRS
 
     def attribute(self, name: str, wanted: Any, allowed: bool) -> int:
         """As one value, one of a list, or by a constraint; what is absent never opens a door."""
@@ -236,8 +237,7 @@ class Question:
         asked = (wanted if isinstance(wanted, dict) else one_of) if value is not None else {}
         for key, each in asked.items():
             state = min(self.checks({key: each}, value, allowed), default=YES)
-            foreign = key.endswith("_values") and typed(value)[0] not in [typed(one)[0] for one in each]
-            found = min(found, odd if foreign or state == ERRS or (key == "type" and state == NO) else state)
+            found = min(found, odd if each == [] or state == ERRS or (key == "type" and state == NO) else state)
         return odd if value is None else found
 
 

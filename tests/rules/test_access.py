@@ -18,6 +18,7 @@ WEB = Target(id="web-1", role="production", backend="local")
 DEV = Target(id="dev-1", role="development", backend="local")
 DOCKER = Target(id="docker-1", role="production", backend="docker")
 SCENE = Scene(catalogue=CATALOGUE, targets=(WEB, DEV, DOCKER), principals=(ALICE, BOB))
+SCENE_WITH_WRIT = Scene(catalogue=CATALOGUE, targets=(WEB, WRIT), principals=(ALICE, BOB))
 
 
 def about(*rules: dict[str, Any], moment: str | None = None, **wanted: Any) -> list[Access]:
@@ -86,7 +87,7 @@ def test_who_can_leaves_out_those_who_never_may() -> None:
 
 @pytest.mark.parametrize(
     ("parameters", "condition"),
-    [({"service_name": "nginx"}, "in list_services"), (None, "service_name: in list_services")],
+    [({"service_name": "nginx"}, "service_name: in list_services"), (None, "service_name: in list_services")],
 )
 def test_what_turns_on_a_list_of_the_target_is_sometimes(parameters: Any, condition: str) -> None:
     listed = {"service_name": {"allowlist_source": "list_services"}}
@@ -96,6 +97,32 @@ def test_what_turns_on_a_list_of_the_target_is_sometimes(parameters: Any, condit
     (one,) = told(here, query, now=at(NOON)).accesses
     assert (one.principals, one.allowed) == (["alice"], "sometimes")
     assert [*one.grants[0].parameters, *one.grants[0].other] == [condition]
+
+
+def test_exact_parameters_are_judged_at_all_times_from_now_on() -> None:
+    window = {"start_time": "08:00", "end_time": "18:00", "timezone": "UTC"}
+    by_day = rule("by-day", "service_restart", user_roles=["operator"], time_restrictions=[window])
+    always = rule(
+        "always", "service_restart", users=["bob"], parameter_constraints={"service_name": {"pattern": "n.*"}}
+    )
+    here = setting(policy(global_policies=[by_day, always]), CATALOGUE, [WEB], [ALICE, BOB])
+
+    def extents_of(name: str, now: str, moment: str | None = None) -> dict[str, str]:
+        instant = None if moment is None else at(moment)
+        query = PolicyWhoCanQuery(
+            operation="service_restart", target="web-1", parameters={"service_name": name}, at=instant
+        )
+        answer = told(here, query, now=at(now))
+        assert answer.since == (at(now) if moment is None else None)
+        return {who: one.allowed for one in answer.accesses for who in one.principals}
+
+    for now in (NOON, "2026-11-24T23:00:00Z"):
+        assert extents_of("nginx", now) == {"alice": "sometimes", "bob": "always"}
+        assert extents_of("ssh", now) == {"alice": "sometimes"}
+    assert extents_of("nginx", NOON, "2026-11-24T12:00:00Z") == {"alice": "always", "bob": "always"}
+    assert extents_of("nginx", NOON, "2026-11-24T23:00:00Z") == {"bob": "always"}
+    with pytest.raises(Invalid, match="colour"):
+        told(here, PolicyWhoCanQuery(operation="service_restart", target="web-1", parameters={"colour": 1}), now=0)
 
 
 def test_what_no_file_knows_is_refused() -> None:
@@ -114,3 +141,10 @@ def test_each_operation_has_a_request_whatever_its_fields_must_be_together(name:
     scene = Scene(catalogue=CATALOGUE, targets=(*targets, WRIT), principals=(ALICE,))
     found = allowed(made, scene, Wanted(operations=(name,), around=at(NOON)))
     assert {access.allowed for access in found.accesses} == {"always"}
+
+
+@pytest.mark.parametrize("name", [name for name, one in CATALOGUE.items() if one.control])
+def test_an_open_default_allows_no_control_operation(name: str) -> None:
+    made = policy(deny_by_default=False, require_approval_for_admin=False)
+    found = allowed(made, SCENE_WITH_WRIT, Wanted(operations=(name,), around=at(NOON)))
+    assert {access.allowed for access in found.accesses} == {"never"}

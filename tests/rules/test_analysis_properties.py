@@ -29,7 +29,10 @@ from writ_rules.engine.format import PolicyFile
 from writ_rules.lines import answer
 from writ_rules.setting import people_of, setting
 
-pytestmark = pytest.mark.timeout(600)  # it asks everything: half a minute where there is nothing else to do
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.timeout(600),
+]  # it asks everything: half a minute where there is nothing else to do
 CAROL = Principal(id="carol", kind="human", key=NOBODYS_KEY, roles=["approver"])
 EVERYBODY = (*PRINCIPALS, CAROL)
 PEOPLE = people_of(EVERYBODY)

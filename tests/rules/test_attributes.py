@@ -53,6 +53,10 @@ def test_an_attribute_is_as_wanted_or_it_is_not(wanted: Any, value: Any, holds: 
         ({"type": "int"}, {"tier": True}),
         ({"min": 1}, {"tier": "gold"}),
         ({"pattern": "1"}, {"tier": 1}),
+        ({"allowed_values": ["1"]}, {"tier": 1}),
+        ({"denied_values": ["1"]}, {"tier": 1}),
+        ({"allowed_values": [1]}, {"tier": True}),
+        ({"denied_values": []}, {"tier": 1}),
     ],
 )
 def test_what_is_absent_or_of_another_type_does_not_match_an_allow_and_errs_in_a_deny(
@@ -79,8 +83,9 @@ def test_the_trace_tells_the_attribute_with_both_values() -> None:
         ({"min": 5, "allowed_values": [1, 2]}, "each of allowed_values is excluded by the rest"),
         ({"min_length": 5, "allowed_values": ["ab"]}, "each of allowed_values is excluded by the rest"),
         ({"pattern": "a.*", "allowed_values": ["ba"]}, "each of allowed_values is excluded by the rest"),
-        ({"type": "int", "allowed_values": ["1", True, 1.5]}, "each of allowed_values is excluded by the rest"),
-        ({"min": 1, "allowed_values": ["1"]}, "each of allowed_values is excluded by the rest"),
+        ({"type": "int", "allowed_values": ["1", 2.5, 1.5]}, "each of allowed_values is excluded by the rest"),
+        ({"min": 1, "allowed_values": ["1"]}, "min, allowed_values fit no type together"),
+        ({"type": "int", "denied_values": ["1"]}, "type int, denied_values fit no type together"),
         ({"allowed_values": []}, "allowed_values is an empty list"),
         ({"type": "string", "min": 2}, "type string, min fit no type together"),
         ({"type": "float", "pattern": "1"}, "type float, pattern fit no type together"),

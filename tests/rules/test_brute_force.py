@@ -21,6 +21,7 @@ from writ_rules.analysis.diff import Diff, diff
 from writ_rules.analysis.scene import Example, Scene, offered
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.format import PolicyFile
+from writ_testing.exhaustive import some
 
 SCENE = Scene(catalogue=CATALOGUE, targets=tuple(TARGETS.values()), principals=tuple(CALLERS.values()))
 AROUND = datetime.fromisoformat("2026-11-20T12:00:00Z").timestamp()
@@ -108,7 +109,7 @@ def untried(asked: Data, bounded: list[str]) -> bool:
     return any(asked["operation"] in where and "kinds of request" in where for where in bounded)
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", some(range(4), 0))
 def test_every_change_that_a_request_shows_is_told(part: int) -> None:
     seen = 0
     for seed, r, old, new, one, other in pairs(range(part * 15, part * 15 + 15)):
@@ -129,7 +130,7 @@ def test_every_change_that_a_request_shows_is_told(part: int) -> None:
     assert seen > 20
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", some(range(4), 0))
 def test_every_change_that_is_told_is_shown_by_its_own_example(part: int) -> None:
     seen = 0
     for seed, _, old, new, one, other in pairs(range(part * 15, part * 15 + 15)):
@@ -140,7 +141,7 @@ def test_every_change_that_is_told_is_shown_by_its_own_example(part: int) -> Non
     assert seen > 20
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", some(range(4), 0))
 def test_what_is_always_or_never_allowed_is_so_for_every_request(part: int) -> None:
     seen = 0
     for seed, r, old, _, one, _ in pairs(range(part * 10, part * 10 + 10)):

@@ -32,7 +32,7 @@ RESTART = rule("restart", "service_restart", user_roles=["operator"], target_rol
 
 def test_policies_that_say_the_same_in_other_words_do_not_differ() -> None:
     other = {**RESTART, "name": "another", "description": "as before"}
-    assert compared([RESTART], [other]) == Diff(changes=[], asked=0)
+    assert compared([RESTART], [other]) == Diff(changes=[], asked=0, since=at(NOON))
 
 
 def test_a_rule_more_allows_and_a_rule_less_denies() -> None:
@@ -155,3 +155,38 @@ def test_dry_runs_are_told_apart_from_requests() -> None:
 def test_a_policy_that_does_not_compile_is_refused() -> None:
     with pytest.raises(Invalid, match="stands here 2 times"):
         compared([RESTART, RESTART], [])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "terms"),
+    [
+        ({"max_targets": 3}, {"max_targets": 300}, ["max_targets of 'restart': 3 → 300"]),
+        ({"max_concurrent": 2}, {}, ["max_concurrent of 'restart': 2 → none"]),
+        ({"operation_timeout": 100}, {"operation_timeout": 200}, ["operation_timeout: 100 s → 200 s"]),
+        (
+            {"approval": {"timeout": "30m"}},
+            {"approval": {"timeout": "60m"}},
+            ["approval for 'restart': one of role approver within 30 min → one of role approver within 60 min"],
+        ),
+        (
+            {"parameter_constraints": {"timeout": {"default": 50}}},
+            {"parameter_constraints": {"timeout": {"default": 51}}},
+            ["default of timeout: 50 → 51"],
+        ),
+    ],
+)
+def test_other_terms_of_an_allow_are_told(before: Any, after: Any, terms: list[str]) -> None:
+    one = {**RESTART, "users": ["alice"]}
+    found = compared([{**one, **before}], [{**one, **after}])
+    (change,) = found.changes
+    assert (change.kind, change.terms, change.changed) == ("other_terms", terms, ["restart"])
+    assert change.before == change.after
+    assert found.since == at(NOON)
+
+
+def test_changes_name_the_rules_that_differ() -> None:
+    no = rule("no", "service_restart", allowed=False, users=["alice"])
+    found = compared([RESTART], [RESTART, no])
+    assert [(one.kind, one.changed) for one in found.changes] == [("newly_denied", ["no"])]
+    opened = compared([], [], deny_by_default=False).changes
+    assert {tuple(one.changed) for one in opened} == {("deny_by_default",)}

@@ -94,10 +94,18 @@ def test_it_lifts_what_others_demand_and_not_what_it_demands_itself() -> None:
     assert decided({"global_policies": [asks], "emergency_policies": [RECOVERY]}) == (
         "allow",
         "allowed",
-        ["asks", "recovery"],
+        ["recovery"],
     )
     careful = {**RECOVERY, "requires_approval": True}
     assert decided({"global_policies": [RESTARTS], "emergency_policies": [careful]})[0] == "require_approval"
+
+
+def test_rules_that_it_sets_aside_are_not_named_as_deciding() -> None:
+    asks = rule("asks", "service_restart", requires_approval=True)
+    world = World(policy(global_policies=[asks, RESTARTS], emergency_policies=[RECOVERY]))
+    ruling = world.ask(emergency=True)
+    assert (ruling.rules, ruling.reason) == (["recovery"], "rule 'recovery' allows it in emergency assumed")
+    assert world.ask(emergency=False).rules == ["asks", "restarts"]
 
 
 def test_it_lifts_the_approval_of_risk_admin() -> None:

@@ -220,7 +220,7 @@ def test_the_trace_tells_each_rule_that_was_considered_with_both_values() -> Non
     ]
     ruling = World(policy(global_policies=rules)).ask(timeout=200)
     told = [(entry.rule, entry.matched, entry.clause, entry.wanted, entry.got) for entry in ruling.trace]
-    assert told == [("restarts", False, "timeout.max", "at most 100", "200"), ("no", False, "users", "bob", "alice")]
+    assert told == [("no", False, "users", "bob", "alice"), ("restarts", False, "timeout.max", "at most 100", "200")]
     assert "nearest is 'restarts': timeout.max is 200, wanted at most 100" in ruling.reason
 
 
@@ -246,13 +246,25 @@ def test_a_denial_says_where_it_would_be_allowed() -> None:
     assert ruling.reason == "no rule allows service_restart on a production target; rules allow it on staging"
 
 
-def test_a_gateways_rule_that_names_a_role_behind_it_grants_there_only_where_it_stays_at_home() -> None:
-    """Found by the reference evaluator: such a rule restricted behind the gateway, and granted as well."""
-    one = rule("one", "service_restart", target_roles=["gateway", "production"])
-    world = World(policy(role_policies={"gateway": [one]}))
-    assert world.ask(target=BEHIND).code == "no_rule"
-    assert world.ask().rules == ["one"]
-    assert World(policy(role_policies={"gateway": [{**one, "inherit": False}]})).ask(target=BEHIND).rules == ["one"]
+def test_a_gateways_allow_is_told_as_a_restriction_behind_it() -> None:
+    world = World(policy(role_policies={"gateway": [rule("gg", "service_restart")]}))
+    ruling = world.ask(target=BEHIND)
+    assert ruling.reason == (
+        "no rule allows service_restart on a production target; rules allow it on gateway"
+        "; rule 'gg' of its gateway only restricts what others allow"
+    )
+    (entry,) = ruling.trace
+    assert (entry.matched, entry.note) == (True, "restricts what other rules allow")
+    assert world.ask(role="gateway").trace[0].note == ""
+
+
+def test_an_open_default_never_reaches_control_operations() -> None:
+    """By one an agent could give itself any role."""
+    opened = World(policy(deny_by_default=False, require_approval_for_admin=False))
+    wish: dict[str, Any] = {"action": "change", "principal_id": "copilot", "roles": ["admin", "approver"]}
+    ruling = opened.ask("principal_manage", **wish)
+    assert (ruling.effect, ruling.code) == ("deny", "no_rule")
+    assert opened.ask().code == "allowed_by_default"
 
 
 def test_a_default_that_breaks_the_schema_denies_without_limits_or_demands() -> None:

@@ -39,6 +39,15 @@ def found(*rules: dict[str, Any], people: Any = PEOPLE, targets: Any = TARGETS, 
         ({"target_roles": ["production", "testing"]}, ["warning: no target has role 'testing'"]),
         ({"target_tags": ["web", "eu"]}, ["warning: no target has tag 'eu'"]),
         ({"target_attributes": {"tier": 1, "cost": 2}}, ["warning: no target has this attribute"]),
+        (
+            {"target_attributes": {"tier": {"allowed_values": ["1"]}}},
+            ["warning: can't be compared with 1 of web-1: 'a' never matches there"],
+        ),
+        (
+            {"target_attributes": {"tier": "1"}, "allowed": False},
+            ["warning: can't be compared with 1 of web-1: 'a' denies all in its scope there"],
+        ),
+        ({"target_attributes": {"tier": {"min": 2}}, "allowed": False}, []),
         ({"users": ["alice", "eve"]}, ["warning: no principal is 'eve'"]),
         ({"user_roles": ["operator", "sre"]}, ["warning: no principal has role 'sre'"]),
         ({"principal_kinds": ["human", "service"]}, ["warning: no principal is 'service'"]),
@@ -57,7 +66,7 @@ def found(*rules: dict[str, Any], people: Any = PEOPLE, targets: Any = TARGETS, 
     ],
 )
 def test_what_the_files_lack_is_told(keys: dict[str, Any], said: list[str]) -> None:
-    assert found(rule("a", "service_restart", **keys)) == said
+    assert found({**rule("a", "service_restart"), **keys}) == said
 
 
 def test_a_deny_by_an_attribute_that_nothing_has_denies_all_in_its_scope() -> None:

@@ -11,6 +11,8 @@ from tests.rules import generate, reference
 from tests.rules.deciding import Data, compiled, plain, ruling
 from tests.rules.small_world import INVENTORY, PRINCIPALS
 
+from writ_testing.exhaustive import some
+
 QUESTIONS = 20
 POLICIES = 1000
 PARTS = 4
@@ -23,7 +25,7 @@ OFTEN = {
     "own": 30,
     "denied": 300,
     "rule_error": 150,
-    "facts_needed": 15,
+    "facts_needed": 10,
     "no_rule": 1000,
     "outside_gateway_limits": 3,
     "dry_run_disabled": 100,
@@ -47,7 +49,7 @@ def cases(seed: int, questions: int = QUESTIONS) -> Iterator[tuple[Data, Data, D
         yield file, asked, facts, reference.answer(files, asked, facts), plain(ruling(policy, asked, facts))
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", some(range(PARTS), 0))
 def test_engine_and_reference_agree(part: int) -> None:
     met = Counter[str]()
     for seed in range(part * POLICIES // PARTS, (part + 1) * POLICIES // PARTS):

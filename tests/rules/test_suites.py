@@ -191,3 +191,31 @@ def test_results_are_written_as_junit_xml(folder: Path) -> None:
     failure = failed.find("failure")
     assert failure is not None
     assert failure.get("message") == "decision: wanted deny, got allow"
+
+
+def test_a_case_may_say_what_an_allow_comes_with(folder: Path) -> None:
+    asks = {"approvers": ["approver"], "timeout": "30m"}
+    keys: dict[str, Any] = {"operation_timeout": 50, "max_targets": 2, "approval": asks}
+    rules = [rule("may", "service_restart", parameter_constraints={"timeout": {"default": 40}}, **keys)]
+    right = {
+        "timeout": 40,
+        "demands": {"may": asks},
+        "limits": {"may": {"max_targets": 2}},
+        "effective": {"timeout": 40},
+    }
+    wrong = {"timeout": 50, "demands": {"may": {}}, "limits": {}, "effective": {"timeout": 60}}
+    assert run(written(folder, rules, case("require_approval", **right))).failed == 0
+    (failure,) = run(written(folder, rules, case("require_approval", **wrong))).suites[0].failures
+    assert failure.wrong == [
+        "timeout: wanted 50, got 40",
+        "limits: wanted none, got may: max_targets: 2",
+        "effective: wanted timeout: 60, got timeout: 40",
+        "demands: wanted may: one of role approver within 60 min, got may: one of role approver within 30 min",
+    ]
+
+
+def test_mistakes_of_a_suite_come_in_the_order_of_its_lines(folder: Path) -> None:
+    wrong = case("allow", callers=["eve"], operations=["fly"], approvals=["mallory"], now="yesterday")
+    lines = [int(said.partition(":")[0]) for said in refused(written(folder, [rule("a", "service_restart")], wrong))]
+    assert lines == sorted(lines)
+    assert len(lines) == 4

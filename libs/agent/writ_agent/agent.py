@@ -25,6 +25,7 @@ from writ_bus.port import Bus, Endpoint, Service, Subscription
 from writ_contracts import subjects
 from writ_contracts.agents import Heartbeat
 from writ_contracts.operations import Catalogue
+from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
 
@@ -55,7 +56,10 @@ class Agent:
         catalogue: Catalogue,
         spool: Spool,
         metrics: Metrics,
+        clocks: Clocks = SYSTEM,
     ) -> None:
+        self.time = ServerClock(bus, clocks)
+        self.time.shown(metrics)
         self._settings, self._identity, self._bus, self._backend = settings, identity, bus, backend
         self._spool = spool
         trust = Trust(
@@ -65,21 +69,24 @@ class Agent:
             operations=frozenset(backend.operations),
             catalogue=catalogue,
         )
-        self._hands = Hands()
+        self._hands = Hands(spool.begun)
         self._heart = Heart(bus, settings.heartbeat, self._heartbeat)
         self._meters = Meters(metrics, catalogue, self._free_slots)
         self._outbox = Outbox(bus, spool, lambda _: self._heart.changed())
         self._reporter = Reporter(self._outbox, identity, self._meters)
-        self._looks = Looks(backend, trust, identity, self._reporter, self._meters)
+        self._looks = Looks(backend, trust, identity, self._reporter, self._meters, self.time.now)
         self._cancels = Cancels(trust, self._hands, self._untold, self._reporter, self._meters)
         self._parts = self._put_together(trust)
         self._worker = Worker(self._parts)
         self._beating: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
         self._serving: Subscription | None = None
         self._pulling: Subscription | None = None
 
     async def start(self) -> None:
         """Recover what an earlier process left, then take work."""
+        await self.time.start()
+        self._measuring = asyncio.create_task(self.time.follow())
         await recover(self._parts)
         self._beating = asyncio.create_task(self._heart.beat_for_ever())
         self._serving = await self._bus.serve(self._service())
@@ -101,9 +108,10 @@ class Agent:
             await self._serving.close()
         await self._outbox.flush(5.0)
         await self._outbox.close()
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+        going_on = [task for task in (self._beating, self._measuring) if task is not None]
+        for task in going_on:
+            task.cancel()
+        await asyncio.gather(*going_on, return_exceptions=True)
         await self._heart.beat()
 
     async def spool_check(self) -> str | None:
@@ -126,6 +134,7 @@ class Agent:
             looks=self._looks,
             meters=self._meters,
             hands=self._hands,
+            time=self.time,
             kill_grace=self._settings.kill_grace,
             changed=self._heart.changed,
         )
@@ -152,6 +161,7 @@ class Agent:
             operations=sorted(self._backend.operations),
             version=self._settings.version,
             leaving=self._worker.stopping,
+            skew=self.time.notable_skew(),
         )
 
     def _untold(self) -> set[str]:

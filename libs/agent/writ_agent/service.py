@@ -52,6 +52,7 @@ async def serve(
         )
         await agent.start()
         checks: dict[str, Check] = {"bus": agent.bus_check, "spool": agent.spool_check, backend.name: backend.check}
+        checks["clock"] = agent.time.check
         if isinstance(backend, Visits):
             checks["targets"] = targets_check(backend.standings)
             show_standings(process.metrics, backend.standings)

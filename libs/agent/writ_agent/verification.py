@@ -51,7 +51,7 @@ class Trust(Struct, frozen=True, kw_only=True):
 
 
 class Claimed(Struct, frozen=True, kw_only=True):
-    """A claim as it went out, with the only key to what comes back. `sent_at` is on the monotonic clock."""
+    """A claim as it went out, with the only key to what comes back. `sent_at` is on the boot clock."""
 
     work: Dispatched
     claim: Claim
@@ -61,7 +61,7 @@ class Claimed(Struct, frozen=True, kw_only=True):
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """A verified grant, opened: this may be run, once, if it begins before `begin_by` (monotonic clock)."""
+    """A verified grant, opened: this may be run, once, if it begins before `begin_by` (boot clock)."""
 
     grant: Grant
     grant_digest: str
@@ -139,7 +139,7 @@ def _unsealed(claimed: Claimed, sealed: str, grant: Grant) -> dict[str, Any]:
 def verify_baseline(trust: Trust, work: Dispatched, now: float) -> tuple[Look, Operation] | None:
     """The look that a dispatched operation carries for its baseline; None without one. Raises Refused, Denied, Invalid.
 
-    `now` is the wall clock, Unix seconds.
+    `now` is the journal server's time, Unix seconds.
     """
     return None if work.look is None else _look_of(trust, work, work.look, "baseline", now)
 

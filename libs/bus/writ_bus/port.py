@@ -204,6 +204,11 @@ class Bus(Protocol):
     def connected(self) -> bool:
         """Whether the server is there right now. The bus reconnects by itself, for ever."""
 
+    async def server_time(self, *, timeout: float) -> float:
+        """Return what the clock of the journal's server shows (Unix seconds), at some instant between call and return.
+        Raises Unreachable, TimedOut, Refused, or Forbidden where the server's configuration is of an earlier release.
+        """
+
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Tell whoever listens, at most once. Raises Unreachable when not connected; a Forbidden comes later, and to
         `on_violation` only."""

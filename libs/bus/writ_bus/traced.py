@@ -136,6 +136,10 @@ class TracedBus:
         """See Bus."""
         return self._bus.connected
 
+    async def server_time(self, *, timeout: float) -> float:
+        """See Bus."""
+        return await self._bus.server_time(timeout=timeout)
+
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         """See Bus."""
         await self._bus.publish(subject, data, headers)

@@ -112,6 +112,18 @@ def outgoing(headers: Mapping[str, str] | None = None) -> dict[str, str]:
     return sent
 
 
+def stamp(at: float, correlation_id: str = "") -> dict[str, Any]:
+    """The fields that every event of the journal has, for one that is written at `at` within the current trace."""
+    trace = _current.get() or root(correlation_id)
+    return {
+        "id": os.urandom(16).hex(),
+        "at": at,
+        "correlation_id": correlation_id or trace.correlation_id,
+        "causation_id": trace.causation_id,
+        "traceparent": trace.traceparent,
+    }
+
+
 def enter(headers: Mapping[str, str]) -> Trace:
     """Work within the incoming message's trace until the task ends: for tasks that handle one message."""
     trace = incoming(headers)

@@ -112,6 +112,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     operations: list[str]
     version: str
     leaving: bool = False
+    skew: float | None = None
+    """By how many seconds the host's clock is ahead of the NATS server's, where that wants somebody's eye."""
 
 
 class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -133,6 +135,8 @@ SecurityKind = Literal[
     "forged_claim",
     "forged_receipt",
     "forged_listing",
+    "forged_start",
+    "broken_record",
     "unknown_principal",
     "key_mismatch",
     "replayed_statement",
@@ -141,6 +145,7 @@ SecurityKind = Literal[
     "path_escape",
     "host_key_changed",
     "wrong_peer",
+    "host_set_aside",
     "flood",
     "file_refused",
     "version_refused",

@@ -26,7 +26,7 @@ class Style(StrEnum):
     """How the subject is used."""
 
     REQUEST = "request"
-    """Request/reply: senders ask, servers (a queue group) answer."""
+    """Request/reply: senders ask, the first of the receivers (a queue group) answers; the others only hear it."""
     PUBLISH = "publish"
     """Core publish, at most once."""
     STREAM = "stream"

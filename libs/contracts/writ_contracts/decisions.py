@@ -14,6 +14,8 @@ from writ_contracts.inventory import Target
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 
+KILL_GRACE = 5.0
+"""Seconds after its timeout until nothing of an operation runs any more: hosts end what does not end by itself."""
 MOST_TRACED = 40
 """Rules that a trace tells of, unless its asker wants more or less."""
 Effect = Literal["allow", "deny", "require_approval"]
@@ -100,7 +102,7 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
 
 
 class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.grant.v1"):
-    """The writ: one claim may start now. Good for `lifetime` seconds of the agent's monotonic clock from its claim."""
+    """The writ: one claim may start now. Good for `lifetime` seconds of the agent's boot clock from its claim."""
 
     operation_id: OperationId
     operation: OperationName
@@ -125,7 +127,7 @@ LookAction = Literal["baseline", "probe", "preview", "listing", "visit", "ahead"
 
 
 class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.look.v1"):
-    """A read-only grant: these actions, for this operation on this target, until `expires_at` (Unix seconds)."""
+    """A read-only grant: these actions, for this operation on this target, until `expires_at` (the journal's clock)."""
 
     operation_id: OperationId
     operation: OperationName
@@ -141,7 +143,7 @@ class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     named: str = ""
     """What `list_other_names` is about: the value of the operation's parameter that names a thing."""
     issued_at: float = 0.0
-    """Unix seconds by policy's clock: what is listed under it is no older."""
+    """By the journal's clock, in Unix seconds: what is listed under it is no older."""
 
 
 class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -161,8 +163,9 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     dry_run: bool = False
     idempotency_key: str | None = None
     statement: Signed | None = None
-    statement_seen_at: float | None = None
-    """When an executor first saw the statement (Unix seconds); None: now. Its five minutes are judged at that time."""
+    recorded: bool = False
+    """It is in the journal, with the decision on its statement: policy looks there, and does not judge its age again.
+    A grant always is for what is recorded."""
     salt: Hex32 | None = None
     owner: PrincipalId | None = None
     simulate: bool = False
@@ -202,7 +205,10 @@ class Decided(Struct, frozen=True, kw_only=True):
 
 
 class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for a grant (`writ.policy.grant`): decide again, and if it is allowed bind it to this claim."""
+    """Ask for a grant (`writ.policy.grant`): decide again, and if it is allowed bind it to this claim and record it.
+
+    `values`: whether the journal may have the values of public parameters.
+    """
 
     subject: Subject
     claim: Signed
@@ -211,10 +217,13 @@ class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     look_key: Hex32 | None = None
     facts: Gathered | None = None
     traced: int = MOST_TRACED
+    values: bool = True
 
 
-class Granted(Struct, frozen=True, kw_only=True):
-    """The answer: grant and decision; or a decision alone, which denies; or an error. `needs` as in Decided."""
+class GrantAnswer(Struct, frozen=True, kw_only=True):
+    """The answer: grant and decision, which the journal has by now; or a decision alone, which denies; or an error.
+    `needs` as in Decided.
+    """
 
     grant: Signed | None = None
     decision: Signed | None = None

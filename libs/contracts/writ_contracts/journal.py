@@ -1,4 +1,5 @@
-"""The events of the journal: what was asked, decided, started and seen, one struct per event.
+# long: one struct for each event, which are read as one list
+"""The events of the journal: what was asked, decided, granted and seen, one struct per event.
 
 Events tolerate unknown fields, so that an older reader reads a newer writer. They hold public parameters only. Each is
 at most 64 KiB; the subject names principal, operation and kind (see `subjects`).
@@ -30,7 +31,9 @@ Outcome = Literal[
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """What every event has: its own id, when it was written (Unix seconds), and what it belongs to."""
+    """What every event has: its own id, when it was written (Unix seconds on the journal's clock, as its writer had
+    measured it), and what it belongs to. Instants in events are for people, and differences within one event durations.
+    """
 
     id: str
     at: float
@@ -64,7 +67,7 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     decision: Signed
     timeout: int
     start_by: float
-    """Unix seconds: not started by then, it ends `expired`. An approval extends it."""
+    """`start_by - at` is how long it may wait: not started by then, it ends `expired`. An approval extends it."""
     acts_for: str | None = None
     reason: str = ""
     dry_run: bool = False
@@ -136,10 +139,30 @@ class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
     look: Signed | None = None
     look_key: str = ""
     ahead: Signed | None = None
+    over: Signed | None = None
+    """Of a further attempt: the receipt by which the instance of the one before says that nothing of it runs any more.
+    Without one, policy waits until that one's deadline has passed."""
+
+
+class Granted(Event, frozen=True, kw_only=True, tag="granted"):
+    """A claim got its grant: the effect may happen for `deadline - at` seconds from now on, and no longer.
+
+    Written by policy alone, before it gives the grant to anybody; nothing else starts what an agent carries out.
+    """
+
+    operation_id: str
+    attempt: int
+    instance: str
+    deadline: float
+    claim: Signed
+    grant: Signed
+    decision: Signed
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """The effective ones, public fields only."""
 
 
 class Started(Event, frozen=True, kw_only=True, tag="started"):
-    """A claim got its grant: the effect may happen from now on, until `deadline` (Unix seconds) and no longer."""
+    """An executor began a control operation. It carries it out itself, for `deadline - at` seconds at most."""
 
     operation_id: str
     attempt: int
@@ -147,8 +170,6 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     deadline: float
     parameters: dict[str, Any] = field(default_factory=dict)
     """The effective ones, public fields only."""
-    claim: Signed | None = None
-    grant: Signed | None = None
     decision: Signed | None = None
 
 
@@ -286,6 +307,7 @@ OperationEvent = (
     | AwaitingApproval
     | Approved
     | Dispatched
+    | Granted
     | Started
     | CancelRequested
     | Finished

@@ -45,7 +45,7 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
         (S.AWAITING_APPROVAL, "finished"): S.ENDED,
         (S.APPROVED, "dispatched"): S.DISPATCHED,
         (S.APPROVED, "finished"): S.ENDED,
-        (S.DISPATCHED, "started"): S.STARTED,
+        (S.DISPATCHED, "granted"): S.STARTED,
         (S.DISPATCHED, "finished"): S.ENDED,
         (S.REQUESTED, "unknown"): S.UNKNOWN,  # of a restored journal: it may have run after the backup
         (S.AWAITING_APPROVAL, "unknown"): S.UNKNOWN,
@@ -65,6 +65,8 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
     }
 )
 
+MOST_ATTEMPTS = 3
+"""How often an idempotent operation is started at most."""
 OPEN = frozenset({S.REQUESTED, S.AWAITING_APPROVAL, S.APPROVED, S.DISPATCHED, S.STARTED, S.CANCELLING})
 
 
@@ -82,10 +84,14 @@ class Life(Struct, frozen=True, kw_only=True):
     state: State = State.ABSENT
     sequence: int = 0
     first_sequence: int = 0
+    time: float = 0.0
+    """When the server stored the latest event, by its own clock (Unix seconds); 0 where that is not known."""
+    first_time: float = 0.0
+    """The same of the first event."""
     requested: journal.Requested | None = None
     refused: journal.Refused | None = None
     dispatched: journal.Dispatched | None = None
-    started: journal.Started | None = None
+    started: journal.Granted | journal.Started | None = None
     cancel: journal.CancelRequested | None = None
     end: journal.Refused | journal.Finished | journal.Unknown | journal.Resolved | journal.Archived | None = None
 
@@ -100,6 +106,11 @@ class Life(Struct, frozen=True, kw_only=True):
         return self.end if isinstance(self.end, journal.Archived) else None
 
     @property
+    def granted(self) -> journal.Granted | None:
+        """The latest grant that an agent got for it."""
+        return self.started if isinstance(self.started, journal.Granted) else None
+
+    @property
     def open(self) -> bool:
         """It has not ended."""
         return self.state in OPEN
@@ -112,11 +123,17 @@ class Life(Struct, frozen=True, kw_only=True):
         return "unknown" if isinstance(self.end, journal.Unknown) else self.end.outcome
 
 
-def apply(life: Life, event: journal.OperationEvent, sequence: int) -> Life:
-    """`life` after `event`, which is at `sequence` of the journal. Raises Conflict."""
+def apply(life: Life, event: journal.OperationEvent, sequence: int, time: float = 0.0) -> Life:
+    """`life` after `event`, which is at `sequence` of the journal, stored at `time`. Raises Conflict."""
     state = advance(life.state, _tag(event))
     return structs.replace(
-        life, state=state, sequence=sequence, first_sequence=life.first_sequence or sequence, **_kept(event)
+        life,
+        state=state,
+        sequence=sequence,
+        first_sequence=life.first_sequence or sequence,
+        time=time,
+        first_time=life.first_time or time,
+        **_kept(event),
     )
 
 
@@ -130,8 +147,10 @@ def _kept(event: journal.OperationEvent) -> dict[str, journal.OperationEvent]:
             return {"refused": event, "end": event}
         case journal.Finished() | journal.Unknown() | journal.Resolved() | journal.Archived():
             return {"end": event}
-        case journal.Requested() | journal.Dispatched() | journal.Started():
+        case journal.Requested() | journal.Dispatched():
             return {_tag(event): event}
+        case journal.Granted() | journal.Started():
+            return {"started": event}
         case journal.CancelRequested():
             return {"cancel": event}
         case journal.AwaitingApproval() | journal.Approved():

@@ -16,7 +16,7 @@ from writ_contracts.signing import Signed
 
 Origin = Literal["file", "published", "rollback"]
 MAX_HISTORY = 100
-MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
+MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
 """Of a policy file. What somebody publishes has to fit into one message, and so is smaller: MAX_POLICY_BYTES."""
 
 

@@ -73,10 +73,11 @@ class PolicyAllowedQuery(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class PolicyAllowedAnswer(Struct, frozen=True, kw_only=True):
-    """By operation, targets and principals."""
+    """By operation, targets and principals. `since`: from when on times were looked at (Unix seconds); null: at one."""
 
     accesses: list[PolicyAccess] = field(default_factory=list)
     bounded: list[str] = field(default_factory=list)
+    since: float | None = None
     error: Failure | None = None
 
 
@@ -91,10 +92,13 @@ class PolicyWhoCanQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class PolicyWhoCanAnswer(Struct, frozen=True, kw_only=True):
-    """Those who may, by targets and principals."""
+    """Those who may, by targets and principals. `since`: from when on times were looked at (Unix seconds); null: at one
+    instant.
+    """
 
     accesses: list[PolicyAccess] = field(default_factory=list)
     bounded: list[str] = field(default_factory=list)
+    since: float | None = None
     error: Failure | None = None
 
 
@@ -109,12 +113,13 @@ class PolicyDiffQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 class PolicyChange(Struct, frozen=True, kw_only=True):
     """One kind of change, of one operation on targets of one role for principals of the same roles. `example` is
-    decided as `before` by the old policy and as `after` by the new one, by these rules and for these reasons.
+    decided as `before` by the old policy and as `after` by the new one, by these rules and for these reasons. `changed`
+    are the rules that differ and bring it about. `terms`: what else an allow comes with, before and after.
     """
 
     kind: str
-    """`newly_allowed`, `newly_allowed_with_approval`, `newly_denied`, `newly_needs_approval` or
-    `no_longer_needs_approval`."""
+    """`newly_allowed`, `newly_allowed_with_approval`, `newly_denied`, `newly_needs_approval`,
+    `no_longer_needs_approval`, or `other_terms`: decided alike, with other limits, timeouts, approvals or defaults."""
     operation: str
     role: str
     principal_kinds: list[str]
@@ -128,17 +133,20 @@ class PolicyChange(Struct, frozen=True, kw_only=True):
     before_reason: str
     after_reason: str
     example: ExampleRequest
+    changed: list[str] = field(default_factory=list)
+    terms: list[str] = field(default_factory=list)
 
 
 class PolicyDiffAnswer(Struct, frozen=True, kw_only=True):
     """All changes, by operation and role; `notes`: what else is different; `asked`: how many requests were compared.
 
-    `problems`: a document that can't be used, and why.
+    `since`: from when on times were looked at (Unix seconds). `problems`: a document that can't be used, and why.
     """
 
     changes: list[PolicyChange] = field(default_factory=list)
     bounded: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     asked: int = 0
+    since: float | None = None
     problems: list[PolicyProblem] = field(default_factory=list)
     error: Failure | None = None

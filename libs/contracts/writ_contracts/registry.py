@@ -27,6 +27,34 @@ def _question(one: Question) -> Channel:
     )
 
 
+EXECUTORS_EVENTS: tuple[type[journal.Event], ...] = (
+    journal.Requested,
+    journal.Refused,
+    journal.AwaitingApproval,
+    journal.Approved,
+    journal.Started,
+    journal.CancelRequested,
+    journal.Finished,
+    journal.Unknown,
+    journal.Resolved,
+    journal.Archived,
+)
+"""Events of operations that executors write, each on a subject of its own, so that NATS keeps them from all others."""
+
+
+def _recorded(event: type[journal.Event]) -> Channel:
+    kind = str(event.__struct_config__.tag)
+    return Channel(
+        name=f"journal_{kind}",
+        address=f"writ.journal.op.{{principal}}.{{operation_id}}.{kind}",
+        summary=f"The record: {(event.__doc__ or '').partition(chr(10))[0]}",
+        style=S.STREAM,
+        senders=(R.EXECUTOR,),
+        receivers=(),
+        message=event,
+    )
+
+
 CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="request",
@@ -57,7 +85,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.EXECUTOR,),
         receivers=(R.POLICY,),
         message=decisions.AskGrant,
-        answer=decisions.Granted,
+        answer=decisions.GrantAnswer,
     ),
     Channel(
         name="notice_policy",
@@ -131,10 +159,10 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="report",
         address="writ.report.{pool}",
-        summary="An agent saw something that should not happen.",
+        summary="An agent saw something that should not happen. Executors answer; audit hears it as well.",
         style=S.REQUEST,
         senders=(R.AGENT,),
-        receivers=(R.EXECUTOR,),
+        receivers=(R.EXECUTOR, R.AUDIT),
         message=agents.ReportMessage,
         answer=agents.Acknowledged,
     ),
@@ -179,20 +207,66 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="journal",
         address="writ.journal.{rest}",
-        summary="The record. Written by executors only, each append with its expected sequence.",
+        summary="The record, as it is read. Who may write which kind of event is told with each kind.",
         style=S.STREAM,
-        senders=(R.EXECUTOR,),
+        senders=(),
         receivers=(R.EXECUTOR, R.POLICY, R.AUDIT),
         message=journal.JournalEvent,
     ),
+    *map(_recorded, EXECUTORS_EVENTS),
     Channel(
-        name="dispatched",
+        name="journal_dispatched",
         address="writ.journal.op.{principal}.{operation_id}.dispatched.{pool}.{target}",
-        summary="Work for a pool, pulled through its own durable consumer.",
+        summary="Work for a pool, which pulls it through its own durable consumer.",
         style=S.STREAM,
-        senders=(),
+        senders=(R.EXECUTOR,),
         receivers=(R.AGENT,),
         message=journal.Dispatched,
+    ),
+    Channel(
+        name="journal_granted",
+        address="writ.journal.op.{principal}.{operation_id}.granted",
+        summary="The record: a claim got its grant. Written by policy alone, so that a grant is used once.",
+        style=S.STREAM,
+        senders=(R.POLICY,),
+        receivers=(),
+        message=journal.Granted,
+    ),
+    Channel(
+        name="journal_control",
+        address="writ.journal.control.{kind}",
+        summary="The record: what all decisions after it must know.",
+        style=S.STREAM,
+        senders=(R.EXECUTOR,),
+        receivers=(),
+        message=journal.ControlEvent,
+    ),
+    Channel(
+        name="journal_security",
+        address="writ.journal.security.{kind}",
+        summary="The record: what should not happen. Policy and audit write here what an executor could keep back.",
+        style=S.STREAM,
+        senders=(R.EXECUTOR, R.POLICY, R.AUDIT),
+        receivers=(),
+        message=journal.SecurityEvent,
+    ),
+    Channel(
+        name="journal_refused",
+        address="writ.journal.refused.{principal}",
+        summary="The record: how many attempts of a principal were turned away unrecorded.",
+        style=S.STREAM,
+        senders=(R.EXECUTOR,),
+        receivers=(),
+        message=journal.RefusedSummary,
+    ),
+    Channel(
+        name="journal_limit",
+        address="writ.journal.limit.{rest}",
+        summary="The record: which operation was let in last, to a target or under a limit.",
+        style=S.STREAM,
+        senders=(R.EXECUTOR,),
+        receivers=(),
+        message=journal.LockTaken | journal.LimitTaken,
     ),
     Channel(
         name="events",

@@ -5,6 +5,7 @@ case. One decoder per type, made once. Whatever is wrong with the bytes (syntax,
 error, Invalid.
 """
 
+import json
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -47,16 +48,31 @@ def _json(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def decode(data: bytes, kind: type[T], *, content_type: str = JSON, limit: int = 2_000_000) -> T:
-    """The struct in `data`. Raises Invalid: `oversize`, or `invalid` with the path to what is wrong."""
+def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit: int = 2_000_000) -> T:
+    """The struct in `data`. Raises Invalid: `oversize`, or `invalid` with the path to what is wrong.
+
+    With a `content_type` it comes from outside, and JSON in which a name stands twice is refused: readers differ in
+    which of the two they take.
+    """
     if len(data) > limit:
         raise Invalid(f"{len(data)} bytes, at most {limit} are read", code="oversize")
     try:
-        return _json(kind).decode(_as_json(data, content_type))  # type: ignore[arg-type, no-any-return]
+        text = data if content_type is None else _as_json(data, content_type)
+        decoded = _json(kind).decode(text)  # type: ignore[arg-type]
+        if content_type is not None:
+            json.loads(text, object_pairs_hook=_refuse_twice)
+        return decoded  # type: ignore[no-any-return]
     except RecursionError as error:
         raise Invalid("nested too deeply") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise Invalid(_told(str(error), data)[:LONGEST_MESSAGE]) from error
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    names = {name for name, _ in pairs}
+    if len(names) < len(pairs):
+        twice = next(name for name in names if sum(name == other for other, _ in pairs) > 1)
+        raise Invalid(f"{ascii(twice)[:100]} stands twice in one object")
 
 
 def _told(error: str, data: bytes) -> str:

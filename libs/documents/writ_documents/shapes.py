@@ -92,7 +92,7 @@ def _in_struct(document: Document, value: dict[str, Any], kind: type[Struct], ke
     known = {field.encode_name: field for field in fields(kind)}
     for key in value:
         if key not in known and kind.__struct_config__.forbid_unknown_fields:
-            yield document.problem((*keys, key), _unknown(key, list(known)), at_key=True)
+            yield document.problem((*keys, key), _unknown(key, kind, list(known)), at_key=True)
     for name, field in known.items():
         if name in value:
             yield from mistakes(document, value[name], hints[field.name], (*keys, name))
@@ -130,7 +130,11 @@ def _refused(value: Any, kind: Any) -> msgspec.ValidationError | None:
     return None
 
 
-def _unknown(key: str, known: list[str]) -> str:
+def _unknown(key: str, kind: type[Struct], known: list[str]) -> str:
+    """`OTHER_KEYS` of a struct tell what to write for keys that it has under other names, or not at all."""
+    instead = getattr(kind, "OTHER_KEYS", {}).get(key)
+    if instead is not None:
+        return f"unknown key '{key}'; {instead}"
     near = get_close_matches(key, known, n=1)
     return f"unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}")
 

@@ -20,10 +20,12 @@ from msgspec import Struct
 
 from writ_documents.document import MOST, Document, FileErrors, Keys, Place, Places, Problem
 
-LARGEST = 4 << 20
+LARGEST = 8 << 20
 DEEPEST = 64
 _INTEGERS = range(-(2**63), 2**64)
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+_OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
+"""`010` is 8 in YAML 1.1, 10 in 1.2, and one of the two to whoever wrote it."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -235,6 +237,9 @@ def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
     tag = _scalars.resolve(yaml.ScalarNode, event.value, (True, False))  # type: ignore[no-untyped-call]
     if tag in _TEXT:
         return str(event.value)
+    if _OCTAL.fullmatch(event.value):
+        octal = int(event.value.replace("_", ""), 8)
+        raise ValueError(f"{event.value} is {octal} to YAML: write it without the leading 0, or as a text in quotes")
     value: str | int | float | bool | None = _scalars.value_of(tag, event.value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{event.value} is not a number that can be compared")

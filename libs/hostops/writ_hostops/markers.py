@@ -2,6 +2,10 @@
 
 `<id>.<attempt>.begun` is synced to disk before the effect, `….ended` (the result) after it. Both hold no parameter and
 no secret output; the folder is private to the user that hostops runs as. Marks older than KEPT are swept once a day.
+
+Ages are counted by a clock of the folder's own, since that of the host may be set by days at any time: seconds of
+CLOCK_BOOTTIME, summed up over boots in `.clock`. A mark's modification time is the folder's time at which it was made.
+While the host is off, and for up to NOTED before, that clock stands still: a mark stays longer then, never shorter.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import json
 import os
 import stat
 import time
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from writ_hostops import processes
 from writ_hostops.errors import HostError, system_errors
@@ -19,7 +23,9 @@ from writ_hostops.errors import HostError, system_errors
 KEPT = 7 * 86400.0
 """Seconds; far longer than any operation may take to be retried."""
 _SWEEP_EVERY = 86400.0
-_SWEPT = ".swept"
+NOTED = 3600.0
+"""Seconds after which the folder's time is written down again."""
+_CLOCK = ".clock"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -33,7 +39,7 @@ class Markers:
         """Mark it as begun by this process; HostError `already_seen` if it was before."""
         record = {
             "operation": operation,
-            "begun": time.time(),
+            "begun": time.time(),  # for people
             "expected": dict(expected),
             "process": processes.identity(),
         }
@@ -60,6 +66,23 @@ def _name(operation_id: str, attempt: int, what: str) -> str:
     return f"{operation_id}.{attempt}.{what}"
 
 
+class _FolderTime(NamedTuple):
+    """The folder's time `now`, at `boot` seconds after the boot of that id; the last sweep was at `swept`."""
+
+    boot: float
+    boot_id: str
+    now: float
+    swept: float
+
+
+def _read_time(record: Mapping[str, Any]) -> Optional[_FolderTime]:
+    """None where it was never noted, or what was is damaged."""
+    numbers = [record.get(name) for name in ("boot", "now", "swept")]
+    if not all(isinstance(number, float) for number in numbers):
+        return None
+    return _FolderTime(record["boot"], str(record.get("boot_id")), record["now"], record["swept"])
+
+
 class _Folder:
     """The opened state folder; refuses one that others could write to."""
 
@@ -82,13 +105,14 @@ class _Folder:
 
     def create(self, name: str, record: Mapping[str, Any]) -> None:
         """A durable new file; FileExistsError if there is one. A torn one (from a crash) counts: it had begun."""
-        self._write(name, record, os.O_EXCL)
+        made = self._time().now
+        self._write(name, record, os.O_EXCL, made)
         with system_errors(self._path):
             os.fsync(self._fd)
 
     def put(self, name: str, record: Mapping[str, Any]) -> None:
         """A durable file, whole or not at all."""
-        self._write(name + ".tmp", record, os.O_TRUNC)
+        self._write(name + ".tmp", record, os.O_TRUNC, self._time().now)
         with system_errors(self._path):
             os.rename(name + ".tmp", name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             os.fsync(self._fd)
@@ -110,23 +134,42 @@ class _Folder:
 
     def sweep(self) -> None:
         """Remove what is older than KEPT, at most once a day. What another one sweeps or renames meanwhile is gone."""
-        now = time.time()
-        if now - self._modified(_SWEPT) < _SWEEP_EVERY:
+        time_here = self._time()
+        if time_here.now - time_here.swept < _SWEEP_EVERY:
             return
         with system_errors(self._path):
             for name in os.listdir(self._fd):
-                if now - self._modified(name) > KEPT:
+                if name != _CLOCK:
                     with contextlib.suppress(FileNotFoundError):
-                        os.unlink(name, dir_fd=self._fd)
-        self._write(_SWEPT, {}, os.O_TRUNC)
+                        self._sweep(name, time_here.now)
+        self._note(time_here._replace(swept=time_here.now))
 
-    def _modified(self, name: str) -> float:
-        try:
-            return os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
-        except FileNotFoundError:
-            return 0.0
+    def _sweep(self, name: str, now: float) -> None:
+        made = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
+        if made > now:  # by the host's clock: of an earlier release, or a file that was left half-made
+            os.utime(name, (now, now), dir_fd=self._fd, follow_symlinks=False)
+        elif now - made > KEPT:
+            os.unlink(name, dir_fd=self._fd)
 
-    def _write(self, name: str, record: Mapping[str, Any], flag: int) -> None:
+    def _time(self) -> _FolderTime:
+        """The folder's time, noted down where that was long ago, or before the host was started."""
+        boot, boot_id = processes.boot_time(), processes.boot_id()
+        noted = _read_time(self.get(_CLOCK) or {})
+        if noted is None:
+            return self._note(_FolderTime(boot, boot_id, now=_SWEEP_EVERY, swept=0.0))
+        same = noted.boot_id == boot_id
+        passed = boot - noted.boot if same else boot
+        now = noted._replace(boot=boot, boot_id=boot_id, now=noted.now + max(passed, 0.0))
+        return now if same and passed < NOTED else self._note(now)
+
+    def _note(self, now: _FolderTime) -> _FolderTime:
+        draft = f"{_CLOCK}.{os.getpid()}.tmp"
+        self._write(draft, now._asdict(), os.O_TRUNC)
+        with system_errors(self._path):
+            os.rename(draft, _CLOCK, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        return now
+
+    def _write(self, name: str, record: Mapping[str, Any], flag: int, made: Optional[float] = None) -> None:
         data = json.dumps(record).encode("utf-8")
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flag
         try:
@@ -139,4 +182,6 @@ class _Folder:
         with system_errors(self._path), open(fd, "wb") as file:
             file.write(data)
             file.flush()
+            if made is not None:
+                os.utime(file.fileno(), (made, made))
             os.fsync(file.fileno())

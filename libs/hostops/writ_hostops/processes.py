@@ -24,6 +24,11 @@ def boot_id() -> str:
     return _read("/proc/sys/kernel/random/boot_id").strip()
 
 
+def boot_time() -> float:
+    """Return seconds since boot, suspend included: a clock that nobody sets. Python 3.6 has no name for it."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", 7))
+
+
 def identity() -> Dict[str, Any]:
     """This process, for good."""
     return {"pid": os.getpid(), "start": _start(os.getpid()), "boot_id": boot_id()}
@@ -36,12 +41,14 @@ def alive(who: Mapping[str, Any]) -> bool:
 
 
 def marked(operation_id: str) -> List[int]:
-    """The processes that were started for an operation and live."""
+    """This user's processes that were started for an operation and live. Others can set the variable as well."""
     mark = f"{MARK}={operation_id}".encode()
     return [
         pid
         for pid in _pids()
-        if pid != os.getpid() and mark in _read(f"/proc/{pid}/environ").encode("utf-8", "surrogateescape").split(b"\0")
+        if pid != os.getpid()
+        and _is_ours(pid)
+        and mark in _read(f"/proc/{pid}/environ").encode("utf-8", "surrogateescape").split(b"\0")
     ]
 
 
@@ -86,13 +93,21 @@ def end(who: Mapping[str, Any], operation_id: str, grace: float) -> bool:
     return True
 
 
+def _is_ours(pid: int) -> bool:
+    """By the real user id: a setuid program of somebody else runs with our effective one (proc(5), status)."""
+    for line in _read(f"/proc/{pid}/status").splitlines():
+        if line.startswith("Uid:"):
+            return int(line.split()[1]) == os.getuid()
+    return False
+
+
 def _beginning() -> bool:
     """Whether there may be one that a process of ours forked, which then died: it still looks like us, or like nothing,
     and is a child of whoever takes in orphans, which is one of those that we come from.
     """
     ours, above = _read("/proc/self/cmdline"), _ancestors()
     reapers = [pid for pid in above if _read(f"/proc/{pid}/cmdline") != ours]
-    orphans = [pid for pid in _pids() if pid not in (os.getpid(), *above) and _parent(pid) in reapers]
+    orphans = [pid for pid in _pids() if pid not in (os.getpid(), *above) and _parent(pid) in reapers and _is_ours(pid)]
     return any(_looks_like(pid, ours) for pid in orphans)
 
 

@@ -7,6 +7,7 @@ output, state, effect, certain}. Unknown fields are refused.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -94,6 +95,11 @@ class Call:
     baseline: Mapping[str, Any] = field(default_factory=dict)
     expected: Mapping[str, Any] = field(default_factory=dict)
     id: str = ""
+
+    @property
+    def public_id(self) -> str:
+        """A digest that stands for `id` in arguments and in stores: every user of a host can read arguments (ps)."""
+        return hashlib.sha256(self.id.encode("utf-8")).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

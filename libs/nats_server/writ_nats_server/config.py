@@ -137,7 +137,7 @@ def rights(party: Party) -> Rights:
     """What each key of the party may do."""
     listen = [*party.heard, f"{inbox_prefix(party.name)}.>", *(_discovered(party.name) if party.is_service else ())]
     servers = ASKED if party.account in SERVER_READERS else ()
-    asked = [*under_their_own_name(party.role, party.tokens), *under_another_name(party.role), *servers]
+    asked = [*under_their_own_name(party.role, party.tokens), *under_another_name(party.role, party.tokens), *servers]
     return Rights(_unique([*party.sent, *asked]), _unique(listen), answers=party.is_service)
 
 
@@ -217,9 +217,13 @@ def _connect(accounts: Accounts, party: Party, everybody: Sequence[Party]) -> No
             accounts.stream(CORE, party.account, channel.subject(**party.tokens))
         if channel.style in (Style.REQUEST, Style.PUBLISH) and party.sends(channel):
             for other in everybody:
-                if other.role in channel.receivers:
-                    subject = channel.subject(**{**party.tokens, **other.tokens})
+                if other.role not in channel.receivers:
+                    continue
+                subject = channel.subject(**{**party.tokens, **other.tokens})
+                if other.role is channel.receivers[0]:
                     accounts.service(other.account, party.account, subject, share=named)
+                else:
+                    accounts.stream(party.account, other.account, subject)
         if channel.style is Style.STREAM and party.role in channel.senders:
             accounts.service(CORE, party.account, channel.subject())
     if party.is_service:
@@ -231,8 +235,8 @@ def _lend(accounts: Accounts, party: Party) -> None:
     """Let the party use its part of JetStream."""
     for subject in under_their_own_name(party.role, party.tokens):
         accounts.service(CORE, party.account, subject, many=True)
-    for name, subject in under_another_name(party.role).items():
-        accounts.service(CORE, party.account, subject, share=True, known_as=name)
+    for name, subject in under_another_name(party.role, party.tokens).items():
+        accounts.service(CORE, party.account, subject, share=party.role is not Role.AGENT, known_as=name)
 
 
 def renamed(pool: Party) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from writ_bus.nats.jetstream import leader_of
+from writ_bus.nats.jetstream import CLOCK, leader_of
 from writ_bus.nats.journal import USAGE
 from writ_contracts import subjects
 from writ_contracts.registry import Role
@@ -28,11 +28,13 @@ def under_their_own_name(role: Role, tokens: Mapping[str, str]) -> list[str]:
     return allowed
 
 
-def under_another_name(role: Role) -> dict[str, str]:
+def under_another_name(role: Role, tokens: Mapping[str, str]) -> dict[str, str]:
     """By the name that the role uses: an account without JetStream asks its own, empty one when it says $JS.API."""
+    if role is Role.AGENT:  # the answer about its own consumer has the server's time, and nothing of others
+        return {CLOCK: f"$JS.API.CONSUMER.INFO.{subjects.JOURNAL_STREAM}.{subjects.consumer(tokens['pool'])}"}
     kept = KEPT if role is Role.EXECUTOR else ()
     read = {leader_of(stream): f"$JS.API.STREAM.MSG.GET.{stream}" for stream in (*READ.get(role, ()), *kept)}
-    return read | ({USAGE: JOURNAL_INFO} if role in READ else {})
+    return read | ({USAGE: JOURNAL_INFO, CLOCK: JOURNAL_INFO} if role in READ else {})
 
 
 def _work_of(pool: str) -> list[str]:

@@ -1,6 +1,5 @@
 """Answers of validation, suites and analysis, in the structs that cross the wire and that `-o json` shows."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +12,6 @@ from writ_contracts.policy_access import (
     PolicyAllowedAnswer,
     PolicyAllowedQuery,
     PolicyDiffAnswer,
-    PolicyGrant,
     PolicyWhoCanAnswer,
     PolicyWhoCanQuery,
 )
@@ -27,16 +25,13 @@ from writ_contracts.policy_questions import (
 from writ_documents import shapes, yaml_file
 from writ_documents.document import Document, FileErrors
 from writ_rules.analysis import access
-from writ_rules.analysis.classes import defaults_of
 from writ_rules.analysis.diff import diff
 from writ_rules.analysis.scene import Scene
-from writ_rules.analysis.supposed import Supposed, facts
 from writ_rules.coverage import Coverage
-from writ_rules.engine.decide import Ruling
 from writ_rules.engine.findings import Severity
 from writ_rules.engine.format import PolicyFile
 from writ_rules.loading import compile_document
-from writ_rules.setting import PolicySource, Question, Setting, setting
+from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.suite_runs import Prepared, Result, run_suites
 from writ_rules.suites import SuiteEntry, cases_of, principals_of, suite_of, targets_of
 from writ_rules.validating import Said, Validation
@@ -143,61 +138,24 @@ def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAl
         around=now,
     )
     found = access.allowed(here.policy, scene(here), wanted)
-    return PolicyAllowedAnswer(accesses=_told(found.accesses, list[PolicyAccess]), bounded=found.bounded)
+    return PolicyAllowedAnswer(
+        accesses=_told(found.accesses, list[PolicyAccess]),
+        bounded=found.bounded,
+        since=now if query.at is None else None,
+    )
 
 
 def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWhoCanAnswer:
     """Who may do an operation at all, or exactly this request where parameters are given. Raises Invalid."""
-    if query.parameters is not None:
-        return PolicyWhoCanAnswer(accesses=list(_exactly(here, query, now)))
-    wanted = access.Wanted(role=query.role, target=query.target, at=query.at, around=now)
-    found = access.who_can(here.policy, scene(here), query.operation, wanted)
-    return PolicyWhoCanAnswer(accesses=_told(found.accesses, list[PolicyAccess]), bounded=found.bounded)
-
-
-def _exactly(here: Setting, query: PolicyWhoCanQuery, now: float) -> Sequence[PolicyAccess]:
-    if query.target is None:
+    if query.parameters is not None and query.target is None:
         raise Invalid("parameters are of one request: name its target, too", code="invalid")
-    found: dict[tuple[str, ...], PolicyAccess] = {}
-    for principal in here.principals:
-        question = Question(
-            principal=principal,
-            operation=query.operation,
-            target=query.target,
-            at=now if query.at is None else query.at,
-            parameters=query.parameters or {},
-        )
-        ruling = here.ask(question)
-        needs = [f"in {need.source}" for need in ruling.needs]
-        if needs:
-            ruling = _if_listed(here, question, ruling)
-        if ruling.effect == "deny":
-            continue
-        key = (ruling.effect, ruling.reason, *needs)
-        known = found.get(key)
-        if known is not None:
-            found[key] = msgspec.structs.replace(known, principals=[*known.principals, principal])
-            continue
-        found[key] = PolicyAccess(
-            operation=query.operation,
-            role=here.targets[query.target].role,
-            targets=[query.target],
-            principals=[principal],
-            allowed="sometimes" if needs else "always",
-            approval="always" if ruling.effect == "require_approval" else "never",
-            emergency=False,
-            grants=[PolicyGrant(rule=rule, other=needs) for rule in ruling.rules],
-            denies=[],
-            reason=ruling.reason,
-        )
-    return list(found.values())
-
-
-def _if_listed(here: Setting, question: Question, lacking: Ruling) -> Ruling:
-    """What is decided where the target lists what the request names."""
-    supposed = Supposed(listed={need.source: True for need in lacking.needs})
-    known = facts(supposed, here.request(question), defaults_of([here.policy], question.operation))
-    return here.ask(msgspec.structs.replace(question, facts=known))
+    wanted = access.Wanted(role=query.role, target=query.target, at=query.at, around=now, parameters=query.parameters)
+    found = access.who_can(here.policy, scene(here), query.operation, wanted)
+    return PolicyWhoCanAnswer(
+        accesses=_told(found.accesses, list[PolicyAccess]),
+        bounded=found.bounded,
+        since=now if query.at is None else None,
+    )
 
 
 def compared(

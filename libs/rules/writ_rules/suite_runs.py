@@ -9,6 +9,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
 from writ_rules.coverage import Counter, Coverage
+from writ_rules.engine.decide import Ruling
 from writ_rules.loading import Mode
 from writ_rules.setting import PolicySource, Setting, read_policy, setting
 from writ_rules.suites import Case, beside, cases_of, principals_of, suite_of, targets_of
@@ -93,7 +94,9 @@ def run_case(case: Case, here: Setting, counter: Counter) -> Result:
         wrong = _differences(case, {"decision": "invalid", "code": error.code})
         return Result(case=case, decision="invalid", code=error.code, rules=[], reason=str(error), wrong=wrong)
     counter.count(ruling)
-    wrong = _differences(case, {"decision": ruling.effect, "code": ruling.code, "rules": ruling.rules})
+    wrong = _differences(
+        case, {"decision": ruling.effect, "code": ruling.code, "rules": ruling.rules, **_terms(ruling)}
+    )
     return Result(
         case=case,
         decision=ruling.effect,
@@ -105,7 +108,9 @@ def run_case(case: Case, here: Setting, counter: Counter) -> Result:
 
 
 def _differences(case: Case, got: Mapping[str, object]) -> list[str]:
-    wanted = {"decision": case.decision, "rules": case.rules, "code": case.code}
+    wanted = {"decision": case.decision, "rules": case.rules, "code": case.code, **case.terms}
+    if isinstance(effective := got.get("effective"), dict) and "effective" in wanted:
+        got = {**got, "effective": {name: effective.get(name) for name in case.terms["effective"]}}
     return [
         f"{name}: wanted {_said(value)}, got {_said(got.get(name))}"
         for name, value in wanted.items()
@@ -113,7 +118,22 @@ def _differences(case: Case, got: Mapping[str, object]) -> list[str]:
     ]
 
 
+def _terms(ruling: Ruling) -> dict[str, object]:
+    """What an allow comes with, in the words of a suite."""
+    limits: dict[str, dict[str, int]] = {}
+    for limit in ruling.limits:
+        limits.setdefault(limit.rule, {})[limit.kind] = limit.most
+    return {
+        "timeout": ruling.timeout,
+        "demands": {demand.rule: demand.text for demand in ruling.demands},
+        "limits": limits,
+        "effective": dict(ruling.effective),
+    }
+
+
 def _said(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_said(item)}" for key, item in sorted(value.items())) or "none"
     if isinstance(value, list):
         return ", ".join(value) or "none"
     return str(value)

@@ -20,7 +20,10 @@ from writ_documents.document import Document, FileErrors, Keys, Problem
 from writ_documents.readers import NOBODYS_KEY, read_inventory, read_people
 from writ_rules.coverage import rule_places
 from writ_rules.engine.facts import NO_FACTS
-from writ_rules.engine.times import instant
+from writ_rules.engine.format import ApprovalEntry
+from writ_rules.engine.obligations import Demand
+from writ_rules.engine.rules import steps_of
+from writ_rules.engine.times import duration, instant
 from writ_rules.setting import PolicySource, Question, Setting
 from writ_rules.told import facts_of
 
@@ -42,8 +45,9 @@ MOST_CASES = 100_000
 class CaseEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every combination of callers, targets, operations, parameters and instants must be decided as it says.
 
-    `rules` are all that decide it, `code` is the decision's code; either may be left out. `now` is the suite's unless
-    the case has its own. `emergency`: one is in force here. `approvals`: who said yes, in order.
+    `rules` are all that decide it, `code` is the decision's code; either may be left out, as may what an allow comes
+    with: its `timeout`, its `demands` and `limits` by rule, and of the `effective` parameters some. `now` is the
+    suite's unless the case has its own. `emergency`: one is in force here. `approvals`: who said yes, in order.
     """
 
     name: Word
@@ -53,6 +57,10 @@ class CaseEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     decision: Expected
     rules: list[Word] | None = None
     code: str | None = None
+    timeout: int | None = None
+    demands: dict[Word, ApprovalEntry] | None = None
+    limits: dict[Word, dict[Literal["max_targets", "max_concurrent"], int]] | None = None
+    effective: dict[str, Any] | None = None
     parameters: dict[str, Any] | list[dict[str, Any]] = field(default_factory=dict)
     now: str | list[str] | None = None
     dry_run: bool = False
@@ -86,7 +94,7 @@ class SuiteEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """One combination, ready to be asked. `place` is where its case stands in the file."""
+    """One combination, ready to be asked. `terms`: what else an allow must come with. `place`: where it stands."""
 
     name: str
     title: str
@@ -95,6 +103,7 @@ class Case(Struct, frozen=True, kw_only=True):
     rules: list[str] | None
     code: str | None
     place: Problem
+    terms: Mapping[str, Any] = field(default_factory=dict)
 
 
 def suite_of(document: Document) -> SuiteEntry:
@@ -165,7 +174,7 @@ def cases_of(document: Document, suite: SuiteEntry, source: PolicySource, settin
             found.append(document.problem(keys, f"more than {MOST_CASES} combinations in one suite"))
             break
     if found:
-        raise FileErrors(*found)
+        raise FileErrors(*sorted(found, key=lambda problem: (problem.line, problem.column)))
     return cases
 
 
@@ -193,7 +202,7 @@ def _instants(
 
 
 def _combined(entry: CaseEntry, instants: list[tuple[str, float]], place: Problem) -> Iterator[Case]:
-    sets = _listed(entry.parameters)
+    sets, terms = _listed(entry.parameters), _terms(entry)
     matrix = product(entry.callers, entry.targets, entry.operations, enumerate(sets), instants)
     for caller, target, operation, (number, parameters), (text, at) in matrix:
         more = f", parameters {number + 1}" if len(sets) > 1 else ""
@@ -216,7 +225,19 @@ def _combined(entry: CaseEntry, instants: list[tuple[str, float]], place: Proble
             rules=None if entry.rules is None else sorted(entry.rules),
             code=entry.code,
             place=place,
+            terms=terms,
         )
+
+
+def _terms(entry: CaseEntry) -> dict[str, Any]:
+    """What is said of them. Raises ValueError for a time that is none."""
+    found = {"timeout": entry.timeout, "limits": entry.limits, "effective": entry.effective}
+    if entry.demands is not None:
+        found["demands"] = {
+            rule: Demand(rule, steps_of(one), 3600 if one.timeout is None else duration(one.timeout)).text
+            for rule, one in entry.demands.items()
+        }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _listed(value: Any) -> list[Any]:

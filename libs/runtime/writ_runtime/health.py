@@ -18,11 +18,17 @@ from msgspec import Struct
 from writ_runtime.logs import Log
 
 Check = Callable[[], Awaitable[str | None]]
-"""None when all is well, else the reason in a few words."""
+"""None (or a Detail) when all is well, else the reason in a few words."""
 
 
 class Attention(str):
     """A reason that somebody should look, and none to send no work here: an old version of a file in force, say."""
+
+    __slots__ = ()
+
+
+class Detail(str):
+    """What a check saw that is well: `/readyz` shows it under `details`, and the check as `ok`."""
 
     __slots__ = ()
 
@@ -87,13 +93,16 @@ class Health:
         """Every check by name, in JSON: 200 when all are well, else 503."""
         checks = self._checks
         reasons = await asyncio.gather(*(_judge(name, check) for name, check in checks.items()))
-        ready = all(reason is None or isinstance(reason, Attention) for reason in reasons)
-        well = {name: reason is None for name, reason in zip(checks, reasons, strict=True)}
+        seen = dict(zip(checks, reasons, strict=True))
+        ready = all(reason is None or isinstance(reason, Attention | Detail) for reason in reasons)
+        well = {name: _is_well(reason) for name, reason in seen.items()}
         self._metrics.checked(well, ready=ready)
-        body = {
+        body: dict[str, Any] = {
             "status": "ready" if ready else "not ready",
-            "checks": {name: str(reason or "ok") for name, reason in zip(checks, reasons, strict=True)},
+            "checks": {name: "ok" if well[name] else str(reason) for name, reason in seen.items()},
         }
+        if details := {name: str(reason) for name, reason in seen.items() if isinstance(reason, Detail)}:
+            body["details"] = details
         return Answer(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, msgspec.json.encode(body))
 
 
@@ -169,6 +178,10 @@ def _encode(answer: Answer, with_body: bool) -> bytes:
 
 def _plain(status: HTTPStatus) -> Answer:
     return Answer(status, msgspec.json.encode({"status": status.phrase.lower()}))
+
+
+def _is_well(reason: str | None) -> bool:
+    return reason is None or isinstance(reason, Detail)
 
 
 async def _judge(name: str, check: Check) -> str | None:

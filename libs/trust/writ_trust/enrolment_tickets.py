@@ -1,4 +1,4 @@
-"""One-time tokens for enrolment as their holder has them: where to enrol, for which pool, whose grants to accept."""
+"""One-time enrolment tokens as their holder has them: where to enrol, for which pool, whose grants to accept."""
 
 import base64
 import binascii

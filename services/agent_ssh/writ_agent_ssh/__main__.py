@@ -8,6 +8,7 @@ from writ_agent_ssh.credentials import Credentials
 from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.local_api import LocalApi
 from writ_agent_ssh.pool import Pool
+from writ_agent_ssh.set_aside import SetAside
 from writ_agent_ssh.tailscale import Tailnet
 from writ_runtime.service import run, running
 
@@ -19,14 +20,14 @@ async def main(config: Config) -> None:
         known = KnownHosts(config.known_hosts)
         api = LocalApi(config.tailscale_socket)
         tailnet = Tailnet(api, proxy=config.tailscale_socks5, program=config.tailscale_program)
-        pool = Pool(
-            archive, Credentials(config.keys), known, tailnet=tailnet, idle=config.idle, connects=config.connects
-        )
+        keys, aside = Credentials(config.keys), SetAside(config.state_dir)
+        pool = Pool(archive, keys, known, tailnet=tailnet, idle=config.idle, connects=config.connects, set_aside=aside)
         backend = SshBackend(pool, archive.operations)
         try:
             await serve(process, config, backend, handlers={})
         finally:
             await backend.close()
+            aside.close()
 
 
 if __name__ == "__main__":

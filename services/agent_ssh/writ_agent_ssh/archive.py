@@ -29,13 +29,13 @@ _WHEN = (1980, 1, 1, 0, 0, 0)
 
 
 class Archive(Struct, frozen=True, kw_only=True):
-    """The zip, its digest, the bytes that it is when unpacked, and which modules in it bring handlers for which
+    """The zip, its digest, that of its files when unpacked, and which modules in it bring handlers for which
     operations.
     """
 
     data: bytes
     digest: str
-    written: int
+    contents: str
     carried: tuple[str, ...]
     operations: frozenset[str]
 
@@ -46,7 +46,7 @@ class Archive(Struct, frozen=True, kw_only=True):
             "folder": folder,
             "digest": self.digest,
             "size": len(self.data),
-            "written": self.written,
+            "contents": self.contents,
             "carried": self.carried,
         }
         text = f"{inspect.getsource(bootstrap)}\nmain()\n"
@@ -64,10 +64,18 @@ def build(found: Iterable[EntryPoint] | None = None) -> Archive:
     return Archive(
         data=data,
         digest=hashlib.sha256(data).hexdigest(),
-        written=sum(len(text) for _, text in files),
+        contents=_contents(files),
         carried=carried,
         operations=frozenset(operations),
     )
+
+
+def _contents(files: Iterable[tuple[str, bytes]]) -> str:
+    """As `contents` of the bootstrap has it."""
+    digest = hashlib.sha256()
+    for name, text in sorted(files):
+        digest.update(f"{name} {len(text)}\n".encode() + text)
+    return digest.hexdigest()
 
 
 def _zipped(files: Iterable[tuple[str, bytes]]) -> bytes:

@@ -22,8 +22,9 @@ from writ_agent.backends.hostops_requests import (
     seen_of,
 )
 from writ_agent.backends.port import Done, Found, Probed, Progress, Task, cannot_list
+from writ_agent_ssh.channel import Dropped
 from writ_agent_ssh.pool import Pool
-from writ_agent_ssh.session import Dropped, HostSession
+from writ_agent_ssh.session import HostSession
 from writ_agent_ssh.settlement import Settlement
 from writ_agent_ssh.target_test import find
 from writ_contracts.errors import WritError
@@ -176,7 +177,8 @@ class SshBackend:
 
     async def _look(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
         asked = request(action, task, allowed(task.target), baseline)
-        return seen_of(action, await self._ask(task.target, asked, secrets_of(task), patience=task.timeout))
+        told = await self._ask(task.target, asked, secrets_of(task), patience=task.timeout)
+        return seen_of(action, told, task)
 
     async def _ask(
         self, target: Target, asked: Mapping[str, Any], secrets: Collection[str], patience: float

@@ -16,6 +16,7 @@ import stat
 import sys
 import time
 import zipfile
+from importlib.machinery import FileFinder, SourceFileLoader
 from typing import Any, Dict
 
 KEPT = 30 * 86400.0
@@ -41,7 +42,7 @@ def main() -> None:
         say("UNUSABLE", f"{error.filename or folder}: {error.strerror or error}")
         return
     say("HERE")
-    sys.path.insert(0, code)
+    read_sources_only(code)
     from writ_hostops.supervised.start import start  # noqa: PLC0415 - it is here since just now
 
     start(0, output, folder, asked["carried"])
@@ -64,7 +65,7 @@ def ready(folder: str, asked: Dict[str, Any], source: Any, say: Any) -> str:
     code = os.path.join(codes, asked["digest"])
     if os.path.lexists(code):
         own(code)
-        if written(code) == asked["written"]:
+        if contents(code) == asked["contents"]:
             os.utime(code)
             return code
         away(code)
@@ -89,13 +90,37 @@ def own(folder: str) -> None:
         raise OSError(0, "must be a folder that belongs to this user alone (mode 0700)", folder)
 
 
-def written(code: str) -> int:
-    """The bytes of what was unpacked: fewer where a crash, or somebody who tidied up, has left not all of it."""
-    found = 0
-    for folder, _, names in os.walk(code):
-        if not folder.endswith("__pycache__"):
-            found += sum(os.lstat(os.path.join(folder, name)).st_size for name in names)
-    return found
+def contents(code: str) -> str:
+    """The digest of every file there is, by name; "" where there is anything but files and folders."""
+    paths = []
+    for folder, folders, names in os.walk(code):
+        paths += [os.path.join(folder, name) for name in names]
+        if any(os.path.islink(os.path.join(folder, name)) for name in folders):
+            return ""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return ""
+        with open(path, "rb") as file:
+            text = file.read()
+        digest.update(f"{os.path.relpath(path, code)} {len(text)}\n".encode("utf-8", "replace") + text)
+    return digest.hexdigest()
+
+
+def read_sources_only(code: str) -> None:
+    """Import from this folder, and never its bytecode, which nobody has compared with anything."""
+
+    class Sources(SourceFileLoader):
+        def path_stats(self, path: str) -> Any:
+            raise OSError(0, "its bytecode is neither read nor written")
+
+    def finder(path: str) -> FileFinder:
+        if path != code and not path.startswith(code + os.sep):
+            raise ImportError
+        return FileFinder(path, (Sources, [".py"]))
+
+    sys.path_hooks.insert(0, finder)
+    sys.path.insert(0, code)
 
 
 def away(code: str) -> None:

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from writ_agent_ssh.channel import Dropped, Progress, Told
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.program import SECONDS, Ran, run
-from writ_agent_ssh.session import Dropped, Progress, Told
 from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields

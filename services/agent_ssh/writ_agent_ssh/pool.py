@@ -17,6 +17,7 @@ from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.link import Link, connect
 from writ_agent_ssh.plain import PlainSession
 from writ_agent_ssh.session import HostSession, Session
+from writ_agent_ssh.set_aside import SetAside
 from writ_agent_ssh.settings import Connection, connection_of
 from writ_agent_ssh.tailscale import Tailnet
 from writ_contracts.errors import Invalid, Unreachable, WritError
@@ -62,12 +63,14 @@ class Pool:
         idle: float,
         connects: int,
         tailnet: Tailnet | None = None,
+        set_aside: SetAside | None = None,
     ) -> None:
         """`idle`: seconds that an unused one is kept. `connects`: in the making at once to one host, be it a target or
         on the way to others.
         """
         self._archive, self._credentials, self._known = archive, credentials, known
         self._tailnet = tailnet
+        self._set_aside = set_aside or SetAside(None)
         self._idle = idle
         self._places: dict[str, _Place] = defaultdict(_Place)
         self._making: dict[tuple[str, int], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
@@ -76,6 +79,7 @@ class Pool:
 
     async def session(self, target: Target, *, patience: float = 0.0) -> HostSession:
         """The target's. What cannot be reached is tried again for `patience` seconds. Raises WritError."""
+        self._set_aside.check(target.id)
         connection, until, pause = connection_of(target), time.monotonic() + patience, FIRST_PAUSE
         while True:
             try:
@@ -90,6 +94,7 @@ class Pool:
     async def visited(self, target: str, connection: Connection) -> AsyncIterator[Link]:
         """A connection besides the kept one, closed afterwards. How all of it goes is remembered."""
         with self._remembered(target):
+            self._set_aside.check(target)
             link = await self._connect(target, connection)
             try:
                 yield link
@@ -97,9 +102,9 @@ class Pool:
                 await link.close()
 
     @asynccontextmanager
-    async def started(self, link: Link, connection: Connection) -> AsyncIterator[HostSession]:
+    async def started(self, target: str, link: Link, connection: Connection) -> AsyncIterator[HostSession]:
         """hostops on that connection, ended afterwards."""
-        session = await self._start(link, connection)
+        session = await self._start(target, link, connection)
         try:
             yield session
         finally:
@@ -130,7 +135,7 @@ class Pool:
             with self._remembered(target):
                 link = await self._connect(target, connection)
                 try:
-                    session = await self._start(link, connection)
+                    session = await self._start(target, link, connection)
                 except BaseException:
                     link.abort()
                     raise
@@ -144,11 +149,11 @@ class Pool:
         async with self._making[(connection.host, connection.port)]:
             return await connect(target, connection, self._credentials, self._known, self._tailnet, self._making)
 
-    async def _start(self, link: Link, connection: Connection) -> HostSession:
+    async def _start(self, target: str, link: Link, connection: Connection) -> HostSession:
         """By hostops; where there is no Python for it, without."""
-        seconds = connection.connect_timeout
+        seconds, reading = connection.connect_timeout, self._set_aside.reading(target)
         try:
-            return await Session.start(link, self._archive, connection.folder or "", seconds)
+            return await Session.start(link, self._archive, connection.folder or "", seconds, reading)
         except Invalid as error:
             if error.code != "no_python":
                 raise

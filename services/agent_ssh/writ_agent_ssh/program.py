@@ -31,12 +31,15 @@ class Program(asyncssh.SSHClientSession[bytes]):
         self._out = bytearray(b"\n")
         self._noise = 0
         self._status: int | None = None
+        self._aborted = False
         self._chan: asyncssh.SSHClientChannel[bytes] | None = None
         self.ended: asyncio.Future[Ran] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
         """See asyncssh.SSHClientSession."""
         self._chan = chan
+        if self._aborted:  # it was opened after all, and nobody waits for it any more
+            chan.abort()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Errors are counted, and not kept: they may quote anything."""
@@ -66,6 +69,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
 
     def abort(self) -> None:
         """Away with the channel."""
+        self._aborted = True
         if self._chan is not None:
             self._chan.abort()
 
@@ -81,9 +85,10 @@ async def run(link: Link, vector: Sequence[str], seconds: float = SECONDS) -> Ra
     """
     word = secrets.token_hex(16)
     bounded = ["env", "LC_ALL=C", "timeout", str(int(seconds) + 5), *vector]
-    program = await link.channel(lambda: Program(word.encode()), f"echo {word}; {line(bounded)}")
+    program = Program(word.encode())
     try:
         async with asyncio.timeout(seconds):
+            await link.channel(lambda: program, f"echo {word}; {line(bounded)}")
             return await program.ended
     except TimeoutError:
         raise Unreachable(f"{vector[0]} did not end on the host in {seconds:g} s", code="unreachable") from None

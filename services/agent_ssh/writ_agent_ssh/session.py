@@ -6,35 +6,18 @@ When the channel is gone, whoever waits gets `Dropped`: what was asked may or ma
 import asyncio
 import secrets
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from typing import Any, Protocol
 
-import asyncssh
-from asyncssh.constants import EXTENDED_DATA_STDERR
-
-from writ_agent.backends.hostops_requests import redact
 from writ_agent_ssh.archive import COMMAND, Archive
+from writ_agent_ssh.channel import Asked, Channel, Dropped, Progress, Told
 from writ_agent_ssh.link import Link
-from writ_agent_ssh.opening import Opening, Said, TooMuchNoise
-from writ_contracts.errors import Invalid, Unreachable
+from writ_agent_ssh.set_aside import Reading
+from writ_contracts.errors import Unreachable
 from writ_hostops.supervised import frames
-from writ_runtime.logs import Log
 
 PING_SECONDS = 30.0
 ANSWER_SECONDS = 3.0
 """A host that says nothing for so long, when one waits for it, hangs."""
-MOST_STDERR = 1024 * 1024
-KEPT_STDERR = 4096
-NO_SUCH_COMMAND = 127
-Progress = Callable[[str], None]
-Told = dict[str, Any]
-_log = Log("writ.agent.ssh")
-
-
-class Dropped(Unreachable):
-    """The connection ended before the answer came."""
-
-    default_code = "connection_lost"
 
 
 class HostSession(Protocol):
@@ -69,145 +52,6 @@ class HostSession(Protocol):
         """What only looks is ended there; what changes something is finished."""
 
 
-class _Asked:
-    """A question under way."""
-
-    def __init__(self, progress: Progress, secrets: Collection[str]) -> None:
-        self.answer: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
-        self.progress = progress
-        self.secrets = secrets
-
-
-class Channel(asyncssh.SSHClientSession[bytes]):
-    """The bytes of the channel, cut into frames; whatever is no frame ends it."""
-
-    def __init__(self, nonce: str, archive: Archive, folder: str) -> None:
-        self._opening: Opening | None = Opening(nonce)
-        self._archive = archive
-        self._folder = folder
-        self._nonce = nonce
-        self._cutter = frames.Cutter(frames.HELLO + frames.PROGRESS + frames.RESULT + frames.LOG)
-        self._asked: dict[int, _Asked] = {}
-        self._stderr = bytearray()
-        self._noise = 0
-        self._status: int | None = None
-        self._chan: asyncssh.SSHClientChannel[bytes] | None = None
-        self._next = 0
-        self.hello: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
-        self.gone = False
-
-    def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
-        """See asyncssh.SSHClientSession."""
-        self._chan = chan
-
-    def session_started(self) -> None:
-        """Send the bootstrap."""
-        self._write(self._archive.opening(self._nonce, self._folder))
-
-    def data_received(self, data: bytes, datatype: int | None) -> None:
-        """From the host."""
-        if self.gone:
-            return
-        if datatype == EXTENDED_DATA_STDERR:
-            self._hear_errors(data)
-            return
-        try:
-            while data and self._opening is not None:
-                said = self._opening.feed(data)
-                data = self._opened(said) if said else b""
-            for frame in self._cutter.feed(data):
-                self._take(frame)
-        except (frames.Broken, TooMuchNoise, KeyError, TypeError) as error:
-            self._end(Unreachable(f"the host wrote what is not ours into the stream: {error}", code="garbled"))
-
-    def exit_status_received(self, status: int) -> None:
-        """127: there is no python3."""
-        self._status = status
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The channel is closed."""
-        if self._status == NO_SUCH_COMMAND:
-            self._end(Invalid("the host has no python3", code="no_python"))
-        else:
-            self._end(Dropped("the connection to the host ended"))
-
-    def post(self, kind: bytes, message: Mapping[str, Any], asked: _Asked) -> int:
-        """Ask; its tag. Raises Dropped."""
-        if self.gone:
-            raise Dropped("the connection to the host ended")
-        self._next += 1
-        self._asked[self._next] = asked
-        self._write(frames.pack(kind, {**message, "tag": self._next}))
-        return self._next
-
-    @property
-    def busy(self) -> bool:
-        """Whether somebody waits for an answer."""
-        return bool(self._asked)
-
-    def forget(self, tag: int) -> None:
-        """Nobody waits for it any more."""
-        self._asked.pop(tag, None)
-
-    def close(self) -> None:
-        """End it from here."""
-        self._end(Dropped("the connection was closed"))
-
-    def _opened(self, said: Said) -> bytes:
-        self._opening = None
-        match said.word:
-            case "SEND":
-                self._opening = Opening(self._nonce)  # whether it could be unpacked
-                self._write(self._archive.data)
-            case "OLD":
-                self._end(Invalid(f"the host has Python {said.why}; 3.9 is needed", code="no_python"))
-            case "UNUSABLE":
-                self._end(Invalid(f"Writ's folder on the host cannot be used: {said.why}", code="unusable_folder"))
-            case "HERE":
-                pass
-        return said.rest
-
-    def _take(self, frame: frames.Frame) -> None:
-        message = frame.message()
-        if frame.kind == frames.HELLO:
-            if not self.hello.done():
-                self.hello.set_result(message)
-            return
-        asked = self._asked.get(message["tag"])
-        if frame.kind == frames.RESULT:
-            self.forget(message["tag"])
-            if asked is not None and not asked.answer.done():
-                asked.answer.set_result(message)
-        elif asked is not None and frame.kind == frames.PROGRESS:
-            asked.progress(str(message["message"]))
-        elif frame.kind == frames.LOG:
-            _log.warning("hostops.stderr", text=redact(str(message["message"]), asked.secrets if asked else ()))
-
-    def _hear_errors(self, data: bytes) -> None:
-        self._noise += len(data)
-        self._stderr += data[: KEPT_STDERR - len(self._stderr)]
-        if self._noise > MOST_STDERR:
-            self._end(Unreachable("the host floods the error stream", code="garbled"))
-
-    def _write(self, data: bytes) -> None:
-        if self._chan is not None:
-            with suppress(BrokenPipeError, OSError):  # it is closed: `connection_lost` comes, and knows more
-                self._chan.write(data)
-
-    def _end(self, error: Exception) -> None:
-        if self.gone:
-            return
-        self.gone = True
-        waiting = [asked.answer for asked in self._asked.values()]
-        self._asked.clear()
-        for future in [self.hello, *waiting]:
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # whoever waits sees it; if nobody does, that is no defect
-        if self._chan is not None:
-            self._chan.abort()
-
-
 class Session:
     """A HostSession by hostops there."""
 
@@ -218,12 +62,13 @@ class Session:
         self._pings = asyncio.create_task(self._ping_for_ever())
 
     @classmethod
-    async def start(cls, link: Link, archive: Archive, folder: str, seconds: float) -> "Session":
+    async def start(cls, link: Link, archive: Archive, folder: str, seconds: float, reading: Reading) -> "Session":
         """In so many seconds. Raises Invalid (`no_python`, `unusable_folder`), Unreachable (`garbled`, …)."""
         nonce = secrets.token_hex(16)
-        channel = await link.channel(lambda: Channel(nonce, archive, folder), COMMAND)
+        channel = Channel(nonce, archive, folder, reading)
         try:
             async with asyncio.timeout(seconds):
+                await link.channel(lambda: channel, COMMAND)
                 hello = await asyncio.shield(channel.hello)
         except TimeoutError:
             channel.close()
@@ -279,14 +124,14 @@ class Session:
         secrets: Collection[str] = (),
         begun: Callable[[int], None] = lambda _: None,
     ) -> Told:
-        asked = _Asked(progress, secrets)
+        asked = Asked(progress, secrets)
         tag = self._channel.post(kind, message, asked)
         begun(tag)
         try:
             return await asked.answer
         except asyncio.CancelledError:
             if kind == frames.REQUEST and not self.lost:
-                self._channel.post(frames.STOP, {"of": tag, "grace": 0.0}, _Asked(progress, ()))
+                self._channel.post(frames.STOP, {"of": tag, "grace": 0.0}, Asked(progress, ()))
             raise
         finally:
             self._channel.forget(tag)

@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator
 
 from writ_agent.backends.hostops_requests import SURVEY_SECONDS, allowed, survey_request, surveyed
 from writ_agent.backends.port import Found
+from writ_agent_ssh.channel import Told
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.pool import Pool
-from writ_agent_ssh.session import HostSession, Told
+from writ_agent_ssh.session import HostSession
 from writ_agent_ssh.settings import Connection, connection_of
 from writ_contracts.backends import Step, StepName
 from writ_contracts.errors import Unreachable, WritError
@@ -31,7 +32,7 @@ async def find(pool: Pool, target: Target, operations: Collection[str]) -> Found
         connection = connection_of(target)
         async with pool.visited(target.id, connection) as link:
             steps += _let_in(link, connection)
-            async with pool.started(link, connection) as session:
+            async with pool.started(target.id, link, connection) as session:
                 told = await _told(session, target)
             return surveyed(told, operations, steps)
     except WritError as error:

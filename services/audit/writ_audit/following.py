@@ -12,13 +12,16 @@ from time import time_ns
 from typing import Any
 
 from writ_audit.index import Index, IndexDamaged, Place
+from writ_audit.irregular import Courses, Irregular
 from writ_audit.projection import Change, project
 from writ_bus import tracing
+from writ_bus.errors import Forbidden, Refused
 from writ_bus.port import Journal
-from writ_contracts.errors import TimedOut, Unreachable, WritError
+from writ_contracts.errors import Full, TimedOut, Unreachable, WritError
 from writ_contracts.records import Record
-from writ_contracts.subjects import JOURNAL
+from writ_contracts.subjects import JOURNAL, operation_filter, parse_event
 from writ_runtime.logs import Log
+from writ_runtime.security_events import Finding, SecurityEvents
 
 BATCH = 1_000
 PAUSE = 0.25
@@ -44,7 +47,11 @@ class Follower:
         index: Index,
         seen: Callable[[str, int], None] = lambda *_: None,
         asked: Callable[[bool], None] = lambda _: None,
+        security: SecurityEvents | None = None,
     ) -> None:
+        """`security`: where what is wrong with an operation's events is recorded."""
+        self._security = security
+        self._courses = Courses()
         self._journal = journal
         self._index = index
         self._seen = seen
@@ -137,6 +144,7 @@ class Follower:
         last = records[-1]
         place = Place(last.sequence, self._index.place.origin or _digest(records[0]), _digest(last))
         began = time_ns()
+        await self._examine(records)  # before the position moves on: whoever is killed meanwhile does it again
         await asyncio.to_thread(self._index.apply, changes, place)
         if tracing.exporting():
             _leave_spans(records, changes, began)
@@ -144,6 +152,33 @@ class Follower:
         self._count(records, changes)
         async with self._moved:
             self._moved.notify_all()
+
+    async def _examine(self, records: list[Record]) -> None:
+        """Record what is wrong with these events of operations."""
+        if self._security is None:
+            return
+        for principal, operation_id in self._courses.unknown(records):
+            known = await self._journal.read(operation_filter(principal, operation_id))
+            # An `archived` behind them tells that the beginning is in an archive: it counts from the start.
+            before = [one for one in known if one.sequence < records[0].sequence or _is_archived(one)]
+            self._courses.learn(operation_id, before)
+        for record in records:
+            if wrong := self._courses.look(record):
+                await self._tell(wrong)
+
+    async def _tell(self, wrong: Irregular) -> None:
+        finding = Finding(
+            kind="broken_record",
+            detail=f"event {wrong.sequence}: {wrong.what}",
+            operation_id=wrong.operation_id,
+            principal=wrong.principal,
+            after=wrong.sequence,
+        )
+        try:
+            if self._security is not None:
+                await self._security.record(finding)
+        except (Full, Refused, Forbidden) as error:
+            _log.error("security.not_recorded", detail=finding.detail, error=str(error))
 
     def _count(self, records: list[Record], changes: list[Change]) -> None:
         for record, change in zip(records, changes, strict=True):
@@ -178,6 +213,11 @@ def _leave_spans(records: list[Record], changes: list[Change], began: int) -> No
             event = change.event
             facts = {"operation_id": event.operation_id, "sequence": event.sequence}
             tracing.left(f"index {event.kind}", record.headers, began, **facts)
+
+
+def _is_archived(record: Record) -> bool:
+    where = parse_event(record.subject)
+    return where is not None and where.event == "archived"
 
 
 def _digest(record: Record) -> str:

@@ -25,6 +25,7 @@ _OPERATION_EVENTS = (
     journal.AwaitingApproval,
     journal.Approved,
     journal.Dispatched,
+    journal.Granted,
     journal.Started,
     journal.CancelRequested,
     journal.Finished,

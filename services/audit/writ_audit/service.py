@@ -11,6 +11,7 @@ from writ_audit.index import Index
 from writ_audit.metrics import Measures
 from writ_audit.permission import Permission
 from writ_audit.reading import Reading
+from writ_audit.reports import Reports
 from writ_audit.servers import Servers
 from writ_bus.errors import BusError
 from writ_bus.port import Bus, Serving
@@ -20,10 +21,12 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.version import VERSION
 from writ_contracts.wire import encode
+from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Check
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_runtime.security_events import SecurityEvents
 
 _log = Log("writ.audit")
 TELL_EVERY = 5.0
@@ -34,17 +37,21 @@ MOST_BEHIND = 1_000
 class Audit:
     """One replica: follows the journal, answers queries."""
 
-    def __init__(self, config: Config, bus: Bus, measured: Metrics) -> None:
+    def __init__(self, config: Config, bus: Bus, measured: Metrics, clocks: Clocks = SYSTEM) -> None:
         self._bus = bus
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._index = Index(config.state_dir / "audit.sqlite")
         if self._index.rebuilt:
             _log.warning("index.rebuilt", reason=self._index.rebuilt)
         self._servers = Servers(measured)
+        self._time = ServerClock(bus, clocks)
+        self._time.shown(measured)
         measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
+        security = SecurityEvents(bus.journal)
         self._follower = Follower(
-            bus.journal, self._index, measures.indexed, lambda current: measures.read(current=current)
+            bus.journal, self._index, measures.indexed, lambda current: measures.read(current=current), security
         )
+        self._reports = Reports(bus.journal, self._follower, security)
         self._notifier = Notifier(subjects.NOTICE_AUDIT)
         permission = Permission(bus, config.policy_key, self._notifier.tell)
         reading = Reading(bus.journal, self._index, self._follower, permission)
@@ -54,6 +61,8 @@ class Audit:
 
     async def serve(self) -> None:
         """Answer queries from now on."""
+        await self._time.start()
+        await self._reports.listen(self._bus)
         self._serving = await self._bus.serve(self._service)
 
     async def follow(self) -> None:
@@ -61,6 +70,8 @@ class Audit:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follower.run())
             group.create_task(self._notifier.run(self._bus))
+            group.create_task(self._time.follow())
+            group.create_task(self._reports.watch())
             group.create_task(self._servers.watch(self._bus))
             group.create_task(self._tell())
 
@@ -86,7 +97,7 @@ class Audit:
 
     def checks(self) -> Mapping[str, Check]:
         """What `/readyz` looks at."""
-        return {"journal": self._journal_check, "index": self._index_check}
+        return {"journal": self._journal_check, "index": self._index_check, "clock": self._time.check}
 
     async def _journal_check(self) -> str | None:
         if not self._bus.connected:

@@ -39,6 +39,7 @@ from writ_executor.steps.ends import Endings
 from writ_executor.steps.host_reads import Looks
 from writ_executor.steps.receipts import Receipts
 from writ_runtime.buckets import Buckets
+from writ_runtime.clocks import ServerClock
 from writ_runtime.watched_file import Watched
 
 
@@ -72,17 +73,18 @@ def compose(  # long: one list of parts, each given those before it
     inventory: Watched[Inventory],
     agents: Watched[Agents],
     measures: Measures,
+    time: ServerClock,
 ) -> Parts:
     """All of them over one bus; nothing runs yet."""
-    index, chores, presence = Index(), Chores(), Presence(config.lease)
-    follower, recorder = Follower(bus, index, key, measures.success), Recorder(bus.journal, index, measures)
+    index, chores, presence = Index(), Chores(), Presence(config.lease, time.clocks.boot)
+    follower, recorder = Follower(bus, index, key, measures.success), Recorder(bus.journal, index, measures, time.now)
     lives, vault = Lives(bus, index, measures), Vault(bus, key)
     policy, alarms = PolicyClient(bus, config.policy_key, measures), Alarms(recorder)
     targets, keys, kept = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
     admission = Admission(config, bus, index, recorder, measures)
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)
     endings, cancels = Endings(recorder, vault, dispatcher, presence, chores, kept), Cancels(bus)
-    looks, audits = Looks(bus, catalogue, index, vault, policy, endings), Audits()
+    looks, audits = Looks(bus, catalogue, index, vault, policy, endings), Audits(time.clocks.boot)
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
     generations = Generations(bus.journal, index, audits, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
@@ -97,10 +99,24 @@ def compose(  # long: one list of parts, each given those before it
         recorder=recorder,
         admission=admission,
         sweep=Sweep(
-            config, catalogue, index, presence, dispatcher, endings, work, controls, looks, cancels, admission, chores
+            config,
+            catalogue,
+            index,
+            presence,
+            dispatcher,
+            endings,
+            work,
+            controls,
+            looks,
+            cancels,
+            admission,
+            chores,
+            time,
         ),
         intake=Intake(config, catalogue, targets, admission, recorder, lives, vault, policy, work),
-        claims=Claims(bus, index, catalogue, keys, lives, recorder, vault, policy, endings, presence, alarms, kept),
+        claims=Claims(
+            index, catalogue, keys, lives, recorder, vault, policy, endings, presence, alarms, kept, measures
+        ),
         receipts=Receipts(keys, lives, recorder, vault, dispatcher, endings, alarms),
         queries=Queries(catalogue, index, lives, targets, vault, policy, work, tests, buckets, generations),
         notices=Notices(recorder),

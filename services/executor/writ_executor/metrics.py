@@ -5,13 +5,14 @@ replica sees it, so any replica's will do.
 """
 
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import get_args
 
 from writ_contracts.agents import Heartbeat, SecurityKind
+from writ_contracts.decisions import Grant
 from writ_contracts.inventory import Inventory
-from writ_contracts.journal import Outcome, Requested
+from writ_contracts.journal import Dispatched, Outcome, Requested
 from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
@@ -38,9 +39,10 @@ def metrics() -> Metrics:
 class Measures:
     """All of it, in the metrics of the process."""
 
-    def __init__(self, measured: Metrics, catalogue: Catalogue) -> None:
+    def __init__(self, measured: Metrics, catalogue: Catalogue, clock: Callable[[], float]) -> None:
+        """`clock`: the journal server's time."""
         self.pools = AtMost(POOLS)
-        self.success = Success()
+        self.success = Success(clock)
         pool, operations = {"pool": self.pools}, {"operation": tuple(catalogue)}
         self._ended = measured.counter(
             "writ_operations_total",
@@ -115,16 +117,14 @@ class Measures:
         if after.requested is not None:
             self._time(before, after, after.requested)
 
+    def granted(self, requested: Requested, dispatched: Dispatched, grant: Grant) -> None:
+        """Policy recorded the start, as this replica asked for."""
+        self._passed("claim", requested, dispatched.at, grant.granted_at)
+
     def _time(self, before: Life, after: Life, requested: Requested) -> None:
         dispatched, started, end = after.dispatched, after.started, after.end
         if dispatched is not None and before.dispatched is None:
             self._passed("wait", requested, requested.at, dispatched.at)
-        if (
-            started is not None
-            and dispatched is not None
-            and (before.started is None or before.started.id != started.id)
-        ):
-            self._passed("claim", requested, dispatched.at, started.at)
         if end is None or before.end is not None:
             return
         if started is not None:
@@ -132,7 +132,7 @@ class Measures:
         self._passed("whole", requested, requested.at, end.at)
 
     def _passed(self, stage: str, requested: Requested, since: float, until: float) -> None:
-        """Of clocks that may differ: no time is less than none."""
+        """Both are measured times of one server, each with its error: no time is less than none."""
         self._stages.observe(max(0.0, until - since), requested.operation_id, stage=stage, pool=requested.pool)
 
     def turned_away(self, code: str) -> None:

@@ -32,6 +32,7 @@ from writ_executor.composition import compose
 from writ_executor.config import Config
 from writ_executor.metrics import Measures, pools_of
 from writ_executor.requests.views import failure
+from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Metrics, Observer
@@ -41,7 +42,7 @@ CONCURRENCY = 256
 """Requests of one kind that are worked on at once; more wait their turn."""
 
 NAMED = 10
-"""Pools without an agent that are named in one line."""
+"""Pools without an agent, or agents with a wrong clock, that are named in one line."""
 
 log = Log("writ.executor")
 Handler = Callable[[Message], Awaitable[Any]]
@@ -59,12 +60,15 @@ class Executor:
         inventory: Watched[Inventory],
         agents: Watched[Agents],
         measured: Metrics,
+        clocks: Clocks = SYSTEM,
     ) -> None:
         self._bus = bus
+        self.time = ServerClock(bus, clocks)
+        self.time.shown(measured)
         self._observe = Observer(log, measured)
         self._files = (inventory, agents)
-        self._measures, self._inventory = Measures(measured, catalogue), inventory
-        parts = compose(config, bus, key, catalogue, inventory, agents, self._measures)
+        self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
+        parts = compose(config, bus, key, catalogue, inventory, agents, self._measures, self.time)
         self.index, self.chores, self.presence, self.follower = (
             parts.index,
             parts.chores,
@@ -84,6 +88,7 @@ class Executor:
 
     async def serve(self) -> None:
         """Catch up with the journal, then answer; what goes on for ever is in `run`."""
+        await self.time.start()
         await self.follower.start()
         await self.admission.weigh()
         await self._settling.settle()
@@ -104,6 +109,7 @@ class Executor:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.follower.follow(), name="follow")
             group.create_task(self.sweep.run(), name="sweep")
+            group.create_task(self.time.follow(), name="clock")
             for file in self._files:
                 group.create_task(file.follow(), name="watch")
 
@@ -114,7 +120,7 @@ class Executor:
 
     def _look_around(self) -> None:
         agents = self.presence.among(pools_of(self._inventory.value))
-        self._measures.see(self.index.open(), agents, time.time())
+        self._measures.see(self.index.open(), agents, self.time.now())
         self._measures.see_journal(self.admission.fill, self.follower.damaged)
 
     def checks(self) -> dict[str, Check]:
@@ -127,6 +133,8 @@ class Executor:
             "success": self._success_check,
             "audit": self._audit_check,
             "decisions": self._decisions_check,
+            "clock": self.time.check,
+            "agent_clocks": self._agent_clocks_check,
         }
 
     async def _pools_check(self) -> str | None:
@@ -136,6 +144,13 @@ class Executor:
             return None
         more = f" and {len(silent) - NAMED} more" if len(silent) > NAMED else ""
         return Attention(f"no agent of pool {', '.join(silent[:NAMED])}{more}")
+
+    async def _agent_clocks_check(self) -> str | None:
+        skewed = [(seen.instance, seen.skew) for seen in self.presence.everybody() if seen.skew is not None]
+        if not skewed:
+            return None
+        named = ", ".join(f"{instance} {describe(skew)} the NATS server's" for instance, skew in skewed[:NAMED])
+        return Attention(f"clocks of agents' hosts: {named}" + (" and more" if len(skewed) > NAMED else ""))
 
     async def _success_check(self) -> str | None:
         problem = self._measures.success.problem()

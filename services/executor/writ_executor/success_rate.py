@@ -3,7 +3,6 @@
 Pure: times come in. What policy, a person or an approver refused is neither success nor failure.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable
 
@@ -19,7 +18,8 @@ LEAST = 0.8
 class Success:
     """Ends by steps of ten seconds, so that it is as small in a flood as at rest."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock`: the journal server's time, as that of what ended."""
         self._clock = clock
         self._steps: deque[tuple[float, list[int]]] = deque(maxlen=int(SECONDS / STEP) + 1)
 

@@ -1,7 +1,6 @@
 """The parts of the policy service, put together; what runs beside the endpoints, and its health checks."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 
 from writ_bus.port import Bus, Service, Serving
@@ -24,10 +23,12 @@ from writ_policy.state.sources import Sources
 from writ_policy.versions.candidates import Candidates
 from writ_policy.versions.stored import Versions
 from writ_runtime.buckets import Buckets
+from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Attention, Check
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_runtime.security_events import SecurityEvents
 from writ_trust.keys import Key
 
 
@@ -35,27 +36,40 @@ class PolicyService:
     """One replica: reads its files, follows versions and control events, decides."""
 
     def __init__(
-        self, config: Config, catalogue: Catalogue, key: Key, measured: Metrics, clock: Clock = time.time
+        self,
+        config: Config,
+        catalogue: Catalogue,
+        key: Key,
+        measured: Metrics,
+        clock: Clock | None = None,
+        clocks: Clocks = SYSTEM,
     ) -> None:
-        """Raises ConfigError with all that is wrong with the files beside the policy."""
-        self._clock, self._former, self._former_events = clock, config.former(), config.former_events()
+        """`clock`: what it decides by, the journal server's time unless given. Raises ConfigError with all that is
+        wrong with the files beside the policy.
+        """
+        self.time = ServerClock(None, clocks)
+        self.time.shown(measured)
+        self._clock, self._former, self._former_events = clock or self.time.now, config.former(), config.former_events()
         self._config, self._catalogue, self._key = config, catalogue, key
         self._observe = Observer(Log("writ.policy"), measured)
         self._measures = Measures(measured, catalogue)
         self._compiler, self._notifier = Compiler(catalogue, config.mode), Notifier(subjects.NOTICE_POLICY)
         self._sources = Sources(
-            config, self._compiler, self._notifier.tell, self._measures.refused, self._measures.in_force, clock
+            config, self._compiler, self._notifier.tell, self._measures.refused, self._measures.in_force, self._clock
         )
         self._workbench = Workbench()
         self._bus: Bus | None = None
         self._versions: Versions | None = None
         self._follower: Follower | None = None
+        self._security: SecurityEvents | None = None
         self._serving: Serving | None = None
 
     async def serve(self, bus: Bus) -> None:
         """Know versions and control events so far, then answer. Raises what the bus raises, and ConfigError where there
         is no policy to decide by: an empty store and a file that can't be used, or a version that does not load.
         """
+        self.time.over(bus)
+        await self.time.start()
         versions = Versions(bus.policies, self._key, self._compiler, self._version_refused, self._former)
         await versions.start()
         await self._sources.start(versions)
@@ -70,7 +84,18 @@ class PolicyService:
         judging = Judging(self._sources, versions, follower, self._catalogue, dry_run_only=dry, clock=self._clock)
         candidates = Candidates(versions, self._compiler)
         scans = Scans(bus.scans, self._sources, self._observe, self._clock)
-        handlers = Handlers(judging, candidates, scans, self._key, self._measures, self._observe)
+        self._security = SecurityEvents(bus.journal, self._clock)
+        handlers = Handlers(
+            bus.journal,
+            judging,
+            candidates,
+            scans,
+            self._key,
+            self._former_events,
+            self._security,
+            self._measures,
+            self._observe,
+        )
         questions = Questions(self._config, self._sources, versions, judging.now, self._notifier.tell)
         consulting = Consulting(self._config.mode, versions, judging.now, questions.permit, scans, self._workbench)
         handled = {**questions.by_name(), **consulting.by_name()}
@@ -94,10 +119,13 @@ class PolicyService:
         """Keep up with files and control events, and have recorded what is noticed; until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sources.follow())
+            group.create_task(self.time.follow())
             if self._follower is not None:
                 group.create_task(self._follower.follow())
             if self._bus is not None:
                 group.create_task(self._notifier.run(self._bus))
+            if self._security is not None:
+                group.create_task(self._security.run())
 
     async def stop(self) -> None:
         """Take no new questions; answer those that came."""
@@ -114,6 +142,7 @@ class PolicyService:
             "principals": lambda: self._file_check("principals"),
             "agents": lambda: self._file_check("agents"),
             "bus": self._bus_check,
+            "clock": self.time.strict_check,
         }
 
     async def _file_check(self, name: str) -> str | None:

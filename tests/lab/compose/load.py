@@ -66,7 +66,7 @@ class Writes:
         assert not failed, failed
         for view in self.done:
             told = Counter(event.kind for event in (await self._writ.trace(operation_id=view.operation_id)).events)
-            assert (told["requested"], told["started"], told["finished"]) == (1, 1, 1), (view.operation_id, told)
+            assert (told["requested"], told["granted"], told["finished"]) == (1, 1, 1), (view.operation_id, told)
         for number in range(1, self._number + 1):
             assert (self._composed.folder / "writ-sandbox" / f"load-{number}").read_text() == f"{number}\n"
         return len(self.done)

@@ -61,7 +61,7 @@ async def test_the_first_operation_has_the_trace_that_it_has_in_the_demo(compose
     trace = composed.writ("trace", done["operation_id"])
     theirs = same_part(trace, {SANDBOX: "FOLDER", "sandbox": "HOST"})
     ours = await in_the_demo(tmp_path)
-    assert [event["kind"] for event in ours] == ["requested", "lock_taken", "dispatched", "started", "finished"]
+    assert [event["kind"] for event in ours] == ["requested", "lock_taken", "dispatched", "granted", "finished"]
     assert theirs == ours
 
 
@@ -114,7 +114,7 @@ async def test_four_ssh_agents_share_the_work_on_a_host_and_prometheus_finds_the
             done = await writ.run("service_status", "far", {"service_name": "nginx"}, timeout=60.0)
             assert (done.outcome, done.message) == ("succeeded", "")
             events = (await writ.trace(operation_id=done.operation_id)).events
-            instances |= {event.body["instance"] for event in events if event.kind == "started"}
+            instances |= {event.body["instance"] for event in events if event.kind == "granted"}
     assert len(instances) > 1
     until(lambda: up(composed, "agent-ssh") == 4, 60.0, "Prometheus reaches all four")
     composed.up(agent_ssh=1)

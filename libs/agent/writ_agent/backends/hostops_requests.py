@@ -4,12 +4,13 @@ The form is that of writ_hostops/protocol.py. Where hostops ended without a word
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from writ_agent.backends.port import Done, Effect, Found, Probed, Task, Verdict
 from writ_contracts.agents import ReceiptOutcome
@@ -111,9 +112,28 @@ def result_of(told: Mapping[str, Any] | None) -> Result | None:
         return None
 
 
+LONG_SECRET = 8
+"""Characters from which a secret is looked for in what a host tells: shorter ones are found in anything."""
+
+
+def told_of(task: Task, told: Mapping[str, Any] | None) -> Result | None:
+    """The result, if it is one, without the task's secrets wherever the record would show them."""
+    result = result_of(told)
+    long = [secret for secret in secrets_of(task) if len(secret) >= LONG_SECRET]
+    if result is None or not long:
+        return result
+    shown = {name: redacted(value, long) for name, value in public(task.operation.output, result.output).items()}
+    return replace(
+        result,
+        message=redact(result.message, long),
+        state=redacted(result.state, long),
+        output={**result.output, **shown},
+    )
+
+
 def done_of(task: Task, told: Mapping[str, Any] | None, over: bool = True) -> Done:
     """How a run went. `over`: whether a hostops that gave no result is seen to be gone with all that it started."""
-    result = result_of(told)
+    result = told_of(task, told)
     if result is None:
         return without_word(task, over)
     return Done(
@@ -135,9 +155,9 @@ def without_word(task: Task, over: bool) -> Done:
     return Done(outcome="unknown", code="ended", message=message, effect="maybe", over=over)
 
 
-def seen_of(action: str, told: Mapping[str, Any] | None) -> Result:
+def seen_of(action: str, told: Mapping[str, Any] | None, task: Task | None = None) -> Result:
     """What a look has seen. Raises WritError with what hostops has against it."""
-    result = result_of(told)
+    result = result_of(told) if task is None else told_of(task, told)
     if result is None:
         raise WritError(f"hostops gave no {action}")
     if result.outcome != "succeeded":
@@ -155,6 +175,19 @@ def secrets_of(task: Task) -> list[str]:
     """The values that no log may show."""
     names = hidden(task.operation.parameters, task.parameters)
     return [str(task.parameters[name]) for name in names]
+
+
+def redacted(value: Any, secrets: Collection[str]) -> Any:
+    """The value with every text in it redacted."""
+    match value:
+        case str():
+            return redact(value, secrets)
+        case list():
+            return [redacted(one, secrets) for one in value]
+        case dict():
+            return {redact(str(name), secrets): redacted(one, secrets) for name, one in value.items()}
+        case _:
+            return value
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

@@ -32,7 +32,7 @@ def living(operation_id: str) -> list[int]:
 
 def _marked(operation_id: str) -> list[int]:
     mark = f"{MARK}={operation_id}".encode()
-    return [pid for pid in _pids() if mark in _environ(pid)]
+    return [pid for pid in _pids() if _is_ours(pid) and mark in _environ(pid)]
 
 
 async def end(operation_id: str, grace: float, force: float = 2.0) -> bool:
@@ -57,6 +57,12 @@ async def end(operation_id: str, grace: float, force: float = 2.0) -> bool:
 
 def _pids() -> Iterator[int]:
     return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _is_ours(pid: int) -> bool:
+    """By the real user id: anybody can set an environment variable, also of a setuid program (proc(5), status)."""
+    found = [line.split()[1] for line in _read(pid, "status").splitlines() if line.startswith(b"Uid:")]
+    return found == [b"%d" % os.getuid()]
 
 
 def _environ(pid: int) -> list[bytes]:

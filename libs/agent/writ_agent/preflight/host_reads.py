@@ -4,7 +4,7 @@ that policy signed.
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from writ_agent.backends.port import Backend, Baselines, Previews, Probes, Task, lacks
@@ -41,7 +41,17 @@ _log = Log("writ.agent")
 class Looks:
     """Baselines for the worker, and the endpoint `look`."""
 
-    def __init__(self, backend: Backend, trust: Trust, identity: Identity, reporter: Reporter, meters: Meters) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        trust: Trust,
+        identity: Identity,
+        reporter: Reporter,
+        meters: Meters,
+        now: Callable[[], float],
+    ) -> None:
+        """`now`: the journal server's time, by which policy signs looks."""
+        self._now = now
         self._backend = backend
         self._identity = identity
         self._listing = asyncio.Semaphore(LISTINGS_AT_ONCE)
@@ -55,21 +65,24 @@ class Looks:
 
         After a long absence most of what waits is long over: no look at a host for what its claim will find gone.
         """
-        if time.time() > work.start_by:
+        if self._now() > work.start_by:
             return {}
         try:
-            verified = verify_baseline(self._trust, work, time.time())
+            verified = verify_baseline(self._trust, work, self._now())
             if verified is None or not isinstance(self._backend, Baselines):
                 return {}
             task = task_of(*verified, work.parameters, work.attempt, BASELINE_SECONDS)
             seen = await _within(BASELINE_SECONDS, self._backend.baseline(task))
+            return seen if len(canonical(seen)) <= MAX_BASELINE_BYTES else {}
         except Refused as refused:
             await self._reporter.tell(refused, work.operation_id, work.principal)
             return {}
         except (WritError, TimeoutError) as error:
             _log.info("agent.no_baseline", operation_id=work.operation_id, reason=str(error))
             return {}
-        return seen if len(canonical(seen)) <= MAX_BASELINE_BYTES else {}
+        except Exception as error:  # noqa: BLE001 - a defect of the backend must not have the delivery come again for ever
+            _log.error("agent.baseline_broke", operation_id=work.operation_id, exception=error)
+            return {}
 
     async def answer(self, message: Message) -> bytes:
         """One AskLook; every way out is a Looked."""
@@ -90,9 +103,9 @@ class Looks:
             return Looked(error=failure(error)), ""
         try:
             if ask.action == "visit":
-                look = verify_visit(self._trust, ask, time.time())
+                look = verify_visit(self._trust, ask, self._now())
                 return await self._test(look, min(max(ask.timeout, 0.1), LONGEST_LOOK)), look.operation_id
-            look, operation = verify_asked(self._trust, ask, time.time())
+            look, operation = verify_asked(self._trust, ask, self._now())
         except Refused as refused:
             # What the look itself says cannot be believed, so the report is about no operation.
             await self._reporter.tell(refused, None)

@@ -20,6 +20,7 @@ ALARMS: Mapping[str, SecurityKind] = {
     "host_key_changed": "host_key_changed",
     "tailscale_wrong_node": "wrong_peer",
     "tailscale_wrong_tags": "wrong_peer",
+    "set_aside": "host_set_aside",
 }
 """Codes of what was refused on a host, and the security events that they are."""
 _log = Log("writ.agent")

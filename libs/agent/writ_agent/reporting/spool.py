@@ -1,7 +1,8 @@
 """What an agent must not forget when it is killed: what it began to do, and what it has not yet been able to tell.
 
-One append-only file; the last line of a key holds. `keep` returns when the disk has it, and those who wait at the same
-time share one fdatasync. Messages lie there encrypted, since they hold full outputs.
+One append-only file; the last line of a key holds. Which operations were begun is kept after they have ended, too.
+`keep` returns when the disk has it, and those who wait at the same time share one fdatasync. Messages lie there
+encrypted, since they hold full outputs.
 """
 
 import asyncio
@@ -9,7 +10,8 @@ import fcntl
 import os
 import time
 import zlib
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +25,8 @@ from writ_runtime.logs import Log
 from writ_trust.sealing import decrypt, encrypt
 
 REWRITE_BYTES = 4 * 1024 * 1024
+REMEMBERED, REMEMBERED_BYTES = 10_000, 100
+"""Operations that were begun, the latest ones, and what each takes in the file."""
 _log = Log("writ.agent.spool")
 
 
@@ -62,9 +66,13 @@ class _Cleared(Struct, frozen=True, kw_only=True, tag="cleared"):
     """Nothing is kept under this key any more."""
 
 
+class _Begun(Struct, frozen=True, kw_only=True, tag="begun"):
+    """Under this key an operation was begun, and nothing is kept of it any more."""
+
+
 class _Line(Struct, frozen=True, kw_only=True):
     key: str
-    entry: Entry | _Cleared
+    entry: Entry | _Cleared | _Begun
 
 
 _decoder = msgspec.json.Decoder(_Line)
@@ -82,6 +90,7 @@ class Spool:
         self._secret = secret
         self._lock = _take(folder / "lock")
         self._path = folder / "spool"
+        self._begun: OrderedDict[str, None] = OrderedDict()
         self._live: dict[str, Entry] = self._load()
         self._file = -1
         self._size = 0
@@ -95,6 +104,11 @@ class Spool:
         """What is kept now."""
         return self._live
 
+    @property
+    def begun(self) -> Collection[str]:
+        """Under which keys an operation was begun, by this process or an earlier one; the latest ones."""
+        return self._begun.keys()
+
     async def keep(self, key: str, entry: Entry, *, durable: bool = True) -> None:
         """Put it in place of what was under `key`. Raises OSError, and then it is not kept.
 
@@ -103,6 +117,7 @@ class Spool:
         self._append(self._encode(key, entry))
         before = self._live.get(key)
         self._live[key] = entry
+        self._note(key, entry)
         try:
             if durable:
                 await self._sync()
@@ -178,12 +193,20 @@ class Spool:
         else:
             self._live[key] = entry
 
+    def _note(self, key: str, entry: Entry | _Begun) -> None:
+        if isinstance(entry, Intent | _Begun):
+            self._begun[key] = None
+            if len(self._begun) > REMEMBERED:
+                self._begun.popitem(last=False)
+
     def _mostly_dead(self) -> bool:
-        alive = sum(len(entry.body) if isinstance(entry, Parcel) else 500 for entry in self._live.values())
+        alive = REMEMBERED_BYTES * len(self._begun)
+        alive += sum(len(entry.body) if isinstance(entry, Parcel) else 500 for entry in self._live.values())
         return self._size > 3 * alive
 
     def _rewrite(self) -> None:
-        lines = b"".join(self._encode(key, entry) for key, entry in self._live.items())
+        begun = [(key, _Begun()) for key in self._begun if not isinstance(self._live.get(key), Intent)]
+        lines = b"".join(self._encode(key, entry) for key, entry in [*begun, *self._live.items()])
         write_atomically(self._path, lines)
         sync_folder(self._folder)
         if self._file >= 0:
@@ -209,11 +232,14 @@ class Spool:
             match line:
                 case _Line(key=key, entry=_Cleared()):
                     live.pop(key, None)
+                case _Line(key=key, entry=_Begun() as entry):
+                    self._note(key, entry)
                 case _Line(key=key, entry=Asked() | Intent() | Parcel() as entry):
                     live[key] = entry
+                    self._note(key, entry)
         return live
 
-    def _encode(self, key: str, entry: Entry | _Cleared) -> bytes:
+    def _encode(self, key: str, entry: Entry | _Cleared | _Begun) -> bytes:
         hidden = encrypt(self._secret, entry.body) if isinstance(entry, Parcel) else b""
         kept = msgspec.structs.replace(entry, body=hidden) if isinstance(entry, Parcel) else entry
         body = _encoder.encode(_Line(key=key, entry=kept))

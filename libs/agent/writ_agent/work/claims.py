@@ -6,7 +6,6 @@ claim would get none. So whoever asked once keeps asking until it knows, or says
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,8 +32,10 @@ _UNCERTAIN = frozenset({"timeout", "internal"})
 _log = Log("writ.agent")
 
 
-def make_claim(identity: Identity, work: Dispatched, baseline: dict[str, Any]) -> Claimed:
-    """A claim that nobody has made before: fresh nonce, fresh key for the parameters. Its time runs from now."""
+def make_claim(identity: Identity, work: Dispatched, baseline: dict[str, Any], now: float) -> Claimed:
+    """A claim that nobody has made before: fresh nonce, fresh key for the parameters. Its time runs from `now` (boot
+    clock).
+    """
     seal = SealKey()
     claim = Claim(
         operation_id=work.operation_id,
@@ -46,24 +47,26 @@ def make_claim(identity: Identity, work: Dispatched, baseline: dict[str, Any]) -
         decision_digest=work.decision_digest,
         baseline=baseline,
     )
-    return Claimed(work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=time.monotonic())
+    return Claimed(work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=now)
 
 
-async def ask(bus: Bus, claimed: Claimed, delivery: Delivery, gave_up: Callable[[], bool]) -> ClaimAnswer:
+async def ask(
+    bus: Bus, claimed: Claimed, delivery: Delivery, gave_up: Callable[[], bool], boot: Callable[[], float]
+) -> ClaimAnswer:
     """The executor's answer. One with an error is certain: nothing was started by this claim.
 
     Raises Unreachable, Full, Forbidden (nothing was done) or TimedOut: perhaps it was started, and nobody says so.
-    `gave_up` tells that this process has no more time for it.
+    `gave_up` tells that this process has no more time for it; `boot` is the boot clock.
     """
     body = encode(ClaimMessage(claim=claimed.signed, principal=claimed.work.principal))
     uncertain = False  # a certain no is worth a few more tries soon (a policy replica that is behind, say)
     for turn in range(1000):
         answer, perhaps = await _once(bus, claimed, body, uncertain)
         uncertain = uncertain or perhaps
-        soon = turn < 3 and time.monotonic() - claimed.sent_at < PATIENCE / 2
+        soon = turn < 3 and boot() - claimed.sent_at < PATIENCE / 2
         if answer is not None and not (_retry(answer.error) and (uncertain or soon)):
             return answer
-        if gave_up() or time.monotonic() - claimed.sent_at > PATIENCE:
+        if gave_up() or boot() - claimed.sent_at > PATIENCE:
             break
         await _working(delivery)
         await asyncio.sleep(_PAUSES[min(turn, len(_PAUSES) - 1)])

@@ -5,7 +5,6 @@ that is for the same task and came soon; else it is dropped, and read once more.
 """
 
 import asyncio
-import time
 
 from writ_agent.backends.port import Backend, Task
 from writ_agent.preflight.host_reads import task_of
@@ -14,6 +13,7 @@ from writ_agent.verification import Refused, Trust, verify_ahead
 from writ_agent.work.running import Running
 from writ_contracts.errors import WritError
 from writ_contracts.journal import Dispatched
+from writ_runtime.clocks import ServerClock
 from writ_runtime.logs import Log
 
 FRESH = 1.0
@@ -24,8 +24,11 @@ _log = Log("writ.agent")
 class Ahead:
     """One reading: begun with the claim, taken with the grant, and dropped at last if it was not."""
 
-    def __init__(self, work: Dispatched, backend: Backend, trust: Trust, reporter: Reporter, grace: float) -> None:
+    def __init__(
+        self, work: Dispatched, backend: Backend, trust: Trust, reporter: Reporter, grace: float, time: ServerClock
+    ) -> None:
         """Begins it, as soon as whoever calls waits for something. `grace` as in Running."""
+        self._time = time
         self._backend = backend
         self._trust = trust
         self._reporter = reporter
@@ -33,14 +36,14 @@ class Ahead:
         self._task: Task | None = None
         self._running: Running | None = None
         self._dropping: asyncio.Task[bool] | None = None
-        self._began = time.monotonic()
+        self._began = time.clocks.boot()
         self._beginning = asyncio.create_task(self._begin(work))
 
     async def _begin(self, work: Dispatched) -> None:
-        if self._dropping is not None or time.time() > work.start_by:  # then its claim finds it gone
+        if self._dropping is not None or self._time.now() > work.start_by:  # then its claim finds it gone
             return
         try:
-            verified = verify_ahead(self._trust, work, time.time())
+            verified = verify_ahead(self._trust, work, self._time.now())
             if verified is not None:
                 look, operation = verified
                 self._task = task_of(look, operation, operation.check(work.parameters), work.attempt, work.timeout)
@@ -54,7 +57,7 @@ class Ahead:
 
     async def settle(self, task: Task) -> None:
         """End what does not serve this task, which was granted."""
-        if self._task != task or time.monotonic() - self._began > FRESH:
+        if self._task != task or self._time.clocks.boot() - self._began > FRESH:
             await self.drop()
 
     def take(self) -> Running | None:

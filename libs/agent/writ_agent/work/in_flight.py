@@ -36,9 +36,12 @@ class Hand:
 class Hands:
     """All of them by operation id."""
 
-    def __init__(self) -> None:
+    def __init__(self, begun: Iterable[str] = ()) -> None:
+        """`begun`: the operations that earlier processes of this agent began, each as `<operation id>.<attempt>`."""
         self._now: dict[str, Hand] = {}
         self._begun = Memory()
+        for key in begun:
+            self._remember(*key.split(".", 1))
 
     def __iter__(self) -> Iterator[Hand]:
         return iter(list(self._now.values()))
@@ -55,13 +58,24 @@ class Hands:
         """It, if it is in hand."""
         return self._now.get(operation_id)
 
-    def begun(self, work: Dispatched) -> bool:
-        """Whether this attempt was granted here before: another grant for it is one too many."""
-        return f"{work.operation_id}.{work.attempt}" in self._begun
+    def begun(self, work: Dispatched, *, idempotent: bool) -> bool:
+        """Whether this attempt was granted here before, or any of what must not run twice: another grant for it is one
+        too many.
+        """
+        known = f"{work.operation_id}.{work.attempt}" if idempotent else work.operation_id
+        return known in self._begun
 
     def begin(self, work: Dispatched) -> None:
         """Remember that it was granted."""
-        self._begun.add(f"{work.operation_id}.{work.attempt}")
+        self._remember(work.operation_id, str(work.attempt))
+
+    def _remember(self, operation_id: str, attempt: str) -> None:
+        self._begun.add(operation_id)
+        self._begun.add(f"{operation_id}.{attempt}")
+
+    def changes(self, target: str) -> bool:
+        """Whether something that changes this target runs here."""
+        return any(hand.running is not None and hand.running.changes(target) for hand in self)
 
     def take(self, work: Dispatched) -> Hand:
         """Into the hand."""

@@ -5,7 +5,6 @@ without us: the backend asks there. What had only been claimed was never begun.
 """
 
 import asyncio
-import time
 
 from writ_agent.backends.port import Done, Leftovers, Task
 from writ_agent.backends.processes import end
@@ -66,7 +65,7 @@ async def _settled(parts: Parts, intent: Intent) -> Done | None:
         parameters={},
         timeout=grant.timeout,
     )
-    left = max(grant.granted_at + grant.timeout - time.time(), 0.0)
+    left = max(grant.granted_at + grant.timeout - parts.time.now(), 0.0)
     async with asyncio.timeout(min(left + LATE_SECONDS, SETTLE_SECONDS)):
         return await parts.backend.settle(task)
 

@@ -34,6 +34,10 @@ class Running:
         self._certain = True
         self._run = asyncio.create_task(self._guarded(progress))
 
+    def changes(self, target: str) -> bool:
+        """Whether it changes that target now."""
+        return not self._run.done() and not self._task.operation.read_only and self._task.target.id == target
+
     async def wait(self) -> Done:
         """How it went, at the latest when timeout, grace and the time to kill it are over."""
         await asyncio.wait({self._run}, timeout=self._task.timeout)
@@ -68,7 +72,8 @@ class Running:
     async def _guarded(self, progress: Progress) -> Done:
         try:
             done = await self._handler.run(self._task, progress)
-            canonical([done.output, done.state])  # what cannot be told is a defect of the backend as well
+            # What cannot be told is a defect of the backend as well.
+            canonical([done.output, done.state, done.code, done.message])
             return done
         except WritError as error:
             return Done(outcome="failed", code=error.code, message=str(error))

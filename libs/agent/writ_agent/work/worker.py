@@ -3,7 +3,6 @@
 `handle` and `_claim_and_run` are the whole of it, to be read aloud; whatever leaves early has told somebody why.
 """
 
-import time
 from collections.abc import Callable, Coroutine
 
 from msgspec import Struct
@@ -30,12 +29,14 @@ from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Operation
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
+from writ_runtime.clocks import ServerClock
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log, bound
 from writ_runtime.metrics import Handled
 from writ_trust.statements import digest
 
 LONGEST_DELAY = 10.0
+BUSY_DELAY = 1.0
 _log = Log("writ.agent")
 
 
@@ -52,6 +53,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     looks: Looks
     meters: Meters
     hands: Hands
+    time: ServerClock
     kill_grace: float
     changed: Callable[[], None]
 
@@ -68,10 +70,14 @@ class Worker:
         """From the delivery to the receipt in the outbox."""
         fault("agent.pulled")
         work = self._read(delivery)
-        if work is None or self._parts.hands.begun(work):
+        if work is None or self._parts.hands.begun(work, idempotent=self._is_idempotent(work)):
             await _settle(delivery.ack())
         elif self.stopping or self._parts.hands.find(work.operation_id) or _key(work) in self._parts.outbox.pending:
             await _settle(delivery.nak(LONGEST_DELAY / 2))
+        elif not self._only_reads(work) and self._parts.hands.changes(work.target):
+            # This host slept past a deadline, say: executors think that what runs here is lost, and send the next one.
+            _log.warning("agent.target_busy", operation_id=work.operation_id, target=work.target)
+            await _settle(delivery.nak(BUSY_DELAY))
         else:
             hand = self._parts.hands.take(work)
             try:
@@ -91,7 +97,7 @@ class Worker:
         stages = self._parts.meters.stages
         with stages.time(hand.work.operation_id, stage="look"), tracing.span("look"):
             baseline = await self._parts.looks.baseline(hand.work)
-        claimed = make_claim(self._parts.identity, hand.work, baseline)
+        claimed = make_claim(self._parts.identity, hand.work, baseline, self._boot())
         hand.ahead = self._read_ahead(hand.work)
         with stages.time(hand.work.operation_id, stage="claim"):
             answer = await self._claim(claimed, delivery)
@@ -100,9 +106,9 @@ class Worker:
         fault("agent.claimed")
         self._parts.hands.begin(hand.work)
         await _settle(delivery.ack())
-        began = time.monotonic()
+        began = self._boot()
         try:
-            order = verify_grant(self._parts.trust, claimed, answer, used=self._nonces, now=time.monotonic())
+            order = verify_grant(self._parts.trust, claimed, answer, used=self._nonces, now=self._boot())
             self._nonces.add(order.grant.nonce)
             hand.owners = {order.grant.principal, order.grant.acts_for or order.grant.principal}
             await self._intend(order, answer.grant)
@@ -113,6 +119,9 @@ class Worker:
             await self._tell(_run(claimed, answer), done, order.operation, began)
         except (WritError, OSError) as error:
             await self._refuse(claimed, answer, error, began)
+
+    def _boot(self) -> float:
+        return self._parts.time.clocks.boot()
 
     def _read(self, delivery: Delivery) -> Dispatched | None:
         """The event, unless it is none for this pool: then it is dropped loudly, since it would come for ever."""
@@ -134,7 +143,7 @@ class Worker:
         try:
             if not self._only_reads(claimed.work):  # what only reads may be asked for again, whoever forgot it
                 await self._parts.spool.keep(key, _asked(claimed), durable=False)
-            answer = await ask(self._parts.bus, claimed, delivery, lambda: self.stopping)
+            answer = await ask(self._parts.bus, claimed, delivery, lambda: self.stopping, self._boot)
         except TimedOut as error:
             # It may count as started by us. It never will be: say so, and let the next delivery find out.
             done = Done(outcome="failed", code="not_begun", message=f"nothing was run: {error}")
@@ -152,6 +161,10 @@ class Worker:
         _log.info("agent.claim_declined", code=answer.error.code, retry=answer.error.retry)
         await _settle(delivery.nak(_delay(delivery)) if answer.error.retry else delivery.ack())
         return None
+
+    def _is_idempotent(self, work: Dispatched) -> bool:
+        operation = self._parts.trust.catalogue.get(work.operation)
+        return operation is not None and operation.idempotent
 
     def _only_reads(self, work: Dispatched) -> bool:
         operation = self._parts.trust.catalogue.get(work.operation)
@@ -175,7 +188,9 @@ class Worker:
 
     def _read_ahead(self, work: Dispatched) -> Ahead | None:
         parts = self._parts
-        return Ahead(work, parts.backend, parts.trust, parts.reporter, parts.kill_grace) if work.ahead else None
+        if not work.ahead:
+            return None
+        return Ahead(work, parts.backend, parts.trust, parts.reporter, parts.kill_grace, parts.time)
 
     async def _perform(self, hand: Hand, order: Order) -> Done:
         """Run it, and wait. Raises Refused if the disk took so long that the grant is no longer good."""
@@ -184,7 +199,7 @@ class Worker:
             await hand.ahead.settle(task)
         if hand.stopped is not None:
             return not_begun(hand.stopped)
-        if time.monotonic() > order.begin_by:
+        if self._boot() > order.begin_by:
             raise Refused("expired_grant", "its lifetime ended before the operation could begin")
         relay = ProgressRelay(self._parts.bus, order.grant.pool, order.grant.operation_id, order.grant.principal)
         begun = hand.ahead.take() if hand.ahead is not None else None
@@ -211,7 +226,7 @@ class Worker:
         await self._tell(_run(claimed, answer), done, None, began)
 
     async def _tell(self, run: Run, done: Done, operation: Operation | None, began: float) -> None:
-        seconds = time.monotonic() - began
+        seconds = self._boot() - began
         body = receipt_message(self._parts.identity, run, done, operation, seconds)
         parcel = Parcel(subject=subjects.receipt(self._parts.identity.pool), body=body)
         durable = operation is None or not operation.read_only

@@ -15,6 +15,7 @@ from writ_bus.errors import BusError, Full, Refused, Unreachable
 from writ_bus.grammar import check_filter, check_subject
 from writ_bus.nats import services
 from writ_bus.nats.connection import Connection, Options, open_connection
+from writ_bus.nats.jetstream import CLOCK, ask, time_of
 from writ_bus.nats.journal import NatsJournal
 from writ_bus.nats.pull import PullWorker, pull_subject
 from writ_bus.nats.replies import Replies
@@ -93,6 +94,10 @@ class NatsBus:
     async def wait_closed(self) -> None:
         """Until the connection is closed for good; the process had better end then."""
         await self.connection.closed.wait()
+
+    async def server_time(self, *, timeout: float) -> float:
+        """See Bus."""
+        return time_of(await ask(self.replies, CLOCK, {}, timeout=timeout))
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         """See Bus."""

@@ -17,6 +17,8 @@ from writ_bus.nats.replies import Replies, is_status
 from writ_contracts.records import Record
 
 API = "$JS.API."
+CLOCK = "writ.api.clock"
+"""Where accounts ask for the time of the journal's server (see api_rights): an answer of the API that has `ts`."""
 WRONG_SEQUENCE = frozenset({10071, 10158, 10164})
 """Somebody else's event is the last one, or ours is, or both were proposed at once (replicated streams)."""
 FULL = frozenset({10077, 10023, 10047})
@@ -176,6 +178,13 @@ def record(message: Msg) -> Record | None:
     own = {name: value for name, value in headers.items() if name not in _OF_THE_DELIVERY}
     time = _seconds(headers["Nats-Time-Stamp"])
     return Record(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, own, time)
+
+
+def time_of(answer: Mapping[str, Any]) -> float:
+    """When the server made this answer, by its clock. Raises Refused where it does not say so."""
+    if not isinstance(told := answer.get("ts"), str):
+        raise Refused(f"{CLOCK}: the answer has no time")
+    return _seconds(told)
 
 
 def _seconds(time: str) -> float:

@@ -194,10 +194,11 @@ def _show_status(screen: Screen, seen: control.HouseStatus) -> None:
             one.pid,
             one.health_port,
             one.restarts,
+            one.details.get("clock", ""),
         )
         for one in seen.processes
     ]
-    screen.table(("process", "state", "pid", "health port", "restarts"), rows)
+    screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows)
     for one in seen.processes:
         if one.ready and one.failing:
             screen.line(Text(f"{one.name}: {_failing(one)}", style="yellow"))

@@ -44,7 +44,7 @@ def said(event: Event) -> str:  # noqa: C901 - a table by type
             return event.message
         case journal.Dispatched():
             return f"dispatched to {event.pool}: waiting for an agent"
-        case journal.Started():
+        case journal.Granted() | journal.Started():
             return f"started by {event.instance}"
         case journal.CancelRequested():
             return f"{event.by} wants it cancelled"

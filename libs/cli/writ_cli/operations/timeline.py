@@ -1,6 +1,7 @@
 """A trace for people: each operation with its events, when, how long after the request, and what was signed by whom.
 
-Signatures are shown, not checked: checking the record is `writ audit verify`'s affair.
+A signature is checked before it is shown: the key that it names made it, over this operation. Whose key that is, the
+check of an archive tells.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,14 +13,16 @@ from writ_cli import times
 from writ_cli.output import Screen, outcome, shown
 from writ_client.operation_events import read_body
 from writ_contracts import journal
-from writ_contracts.agents import Claim, Receipt
+from writ_contracts.agents import Claim, Receipt, SecurityReport
 from writ_contracts.audit import TraceAnswer, TraceEvent
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Untrusted
+from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
-from writ_trust.statements import digest, read
+from writ_trust.statements import digest, open_signed, read
 
 Line = tuple[str, object]
+DOES_NOT_HOLD = "SIGNATURE DOES NOT HOLD"
 
 
 def show(screen: Screen, answer: TraceAnswer) -> None:
@@ -63,7 +66,7 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
             return f"{event.outcome}; its events are in archive {event.generation}: writ trace --archive FILE"
         case journal.Dispatched():
             return f"to {event.pool}, attempt {event.attempt}"
-        case journal.Started():
+        case journal.Granted() | journal.Started():
             return f"by {event.instance}"
         case journal.CancelRequested():
             return f"by {event.by}"
@@ -87,22 +90,26 @@ def _details(event: journal.JournalEvent | None) -> Iterator[Line]:
     match event:
         case journal.Requested():
             yield from _parameters(event.parameters, event.hidden)
-            yield from _decided(event.verdict.rules, event.verdict.reason, event.decision, event.verdict.policy)
-            yield "signed by", event.statement.key if event.statement else "the NATS server vouches"
+            yield from _decided(
+                event.operation_id, event.verdict.rules, event.verdict.reason, event.decision, event.verdict.policy
+            )
+            yield "signed by", _signer(event)
         case journal.Refused():
             yield from _parameters(event.parameters, event.hidden)
             yield event.code, event.message
             if event.verdict:
-                yield from _decided(event.verdict.rules, "", event.decision, event.verdict.policy)
-        case journal.Started():
+                yield from _decided(event.operation_id, event.verdict.rules, "", event.decision, event.verdict.policy)
+        case journal.Granted():
             yield from _granted(event)
+        case journal.Started():
+            yield "until", times.clock(event.deadline)
         case journal.Finished() | journal.Resolved():
             yield from _ended(event)
         case journal.Unknown():
             yield event.code, event.message
         case journal.SecurityEvent():
             yield "detail", event.detail
-            yield "reported by", event.report.key if event.report else ""
+            yield "reported by", _signature(event.report, SecurityReport)
         case journal.ControlEvent():
             yield "body", event.body
         case _:
@@ -114,20 +121,22 @@ def _parameters(parameters: Mapping[str, Any], hidden: list[str]) -> Iterator[Li
     yield "not on record", ", ".join(hidden)
 
 
-def _decided(rules: list[str], reason: str, signed: Signed | None, policy: str) -> Iterator[Line]:
+def _decided(of: str, rules: list[str], reason: str, signed: Signed | None, policy: str) -> Iterator[Line]:
     yield "rules", ", ".join(rules)
     yield "why", reason
     decision = _read(signed, Decision)
     authenticated = f", who asked by {decision.authenticated}" if decision else ""
     yield "policy", f"{policy}{authenticated}"
-    yield "decision", _signature(signed)
+    yield "decision", _signature(signed, Decision, of)
 
 
-def _granted(event: journal.Started) -> Iterator[Line]:
+def _granted(event: journal.Granted) -> Iterator[Line]:
     claim, grant = _read(event.claim, Claim), _read(event.grant, Grant)
     yield "before", claim.baseline if claim else ""
+    yield "claim", _signature(event.claim, Claim, event.operation_id)
+    yield "grant", _signature(event.grant, Grant, event.operation_id)
     if grant:
-        yield "grant", f"{_signature(event.grant)}, good for {grant.lifetime:g} s, by {grant.policy.name}"
+        yield "good for", f"{grant.lifetime:g} s, by {grant.policy.name}"
     yield "until", times.clock(event.deadline)
 
 
@@ -136,12 +145,9 @@ def _ended(event: journal.Finished | journal.Resolved) -> Iterator[Line]:
     yield "how", event.how if isinstance(event, journal.Resolved) else ""
     yield from (("output " + name, value) for name, value in event.output.items())
     yield "after", event.state
-    receipt = _read(event.receipt, Receipt)
-    if receipt:
-        yield (
-            "receipt",
-            f"{_signature(event.receipt)}, effect {receipt.effect}, {times.span(receipt.duration_ms / 1000)}",
-        )
+    yield "receipt", _signature(event.receipt, Receipt, event.operation_id)
+    if receipt := _read(event.receipt, Receipt):
+        yield "effect", f"{receipt.effect}, {times.span(receipt.duration_ms / 1000)}"
 
 
 def _read(signed: Signed | None, kind: type[Any]) -> Any:
@@ -151,5 +157,27 @@ def _read(signed: Signed | None, kind: type[Any]) -> Any:
         return None
 
 
-def _signature(signed: Signed | None) -> str:
-    return "" if signed is None else f"{digest(signed)[:16]} signed by {signed.key[:12]}…"
+def _signer(event: journal.Requested) -> str:
+    """Who signed the request; by their own key, with which they also sent it."""
+    statement = event.statement
+    if statement is None:
+        return "the NATS server vouches"
+    try:
+        stated = open_signed(statement, RequestStatement, [event.key])
+    except Untrusted as error:
+        return f"{DOES_NOT_HOLD}: {error}"
+    pairs = ((stated.principal, event.principal), (stated.operation, event.operation), (stated.target, event.target))
+    return statement.key if all(one == other for one, other in pairs) else f"{DOES_NOT_HOLD}: it is on something else"
+
+
+def _signature(signed: Signed | None, kind: type[Any], of: str = "") -> str:
+    """Digest and signer; `of`: the operation that it has to name."""
+    if signed is None:
+        return ""
+    try:
+        stated = open_signed(signed, kind, [signed.key])
+    except Untrusted as error:
+        return f"{DOES_NOT_HOLD}: {error}"
+    if of and stated.operation_id != of:
+        return f"{DOES_NOT_HOLD}: it is on operation {stated.operation_id}"
+    return f"{digest(signed)[:16]} signed by {signed.key[:12]}…"

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import structs
 from rich.text import Text
 
+from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.options import asking
 from writ_cli.output import Screen
@@ -29,6 +30,7 @@ _WORDS = {
     "newly_denied": ("newly denied", "red"),
     "newly_needs_approval": ("newly needs approval", "yellow"),
     "no_longer_needs_approval": ("no longer needs approval", "magenta"),
+    "other_terms": ("allowed on other terms", "cyan"),
 }
 Side = int | Path
 
@@ -102,8 +104,10 @@ def _offline(
 
 def _show(screen: Screen, answer: PolicyDiffAnswer) -> None:
     show_problems(screen, answer.problems)
-    for change in answer.changes:
-        _show_change(screen, change)
+    for changed, alike in _by_rule(answer.changes):
+        screen.line(Text(changed, style="bold"))
+        for change in alike:
+            _show_change(screen, change)
     for note in answer.notes:
         screen.line(note)
     for note in answer.bounded:
@@ -111,7 +115,16 @@ def _show(screen: Screen, answer: PolicyDiffAnswer) -> None:
     if not answer.problems:
         many = len(answer.changes)
         what = "nothing is decided differently" if not many else f"{many} {'changes' if many > 1 else 'change'}"
-        screen.line(f"{what}; {answer.asked} requests were put to both")
+        since = "" if answer.since is None else f" from {times.date(answer.since)} on"
+        screen.line(f"{what}{since}; {answer.asked} requests were put to both")
+
+
+def _by_rule(changes: list[PolicyChange]) -> Iterator[tuple[str, list[PolicyChange]]]:
+    """The changes that the same rules bring about, together."""
+    found: dict[str, list[PolicyChange]] = {}
+    for change in changes:
+        found.setdefault(", ".join(change.changed) or "by no rule of its own", []).append(change)
+    yield from found.items()
 
 
 def _show_change(screen: Screen, change: PolicyChange) -> None:
@@ -123,6 +136,7 @@ def _show_change(screen: Screen, change: PolicyChange) -> None:
         [
             ("targets", ", ".join(change.targets)),
             ("principals", ", ".join(change.principals)),
+            ("terms", "; ".join(change.terms)),
             ("before", "; ".join(_side_of(change.before, change.before_rules, change.before_reason))),
             ("after", "; ".join(_side_of(change.after, change.after_rules, change.after_reason))),
             ("for example", msgspec.json.encode(change.example).decode()),

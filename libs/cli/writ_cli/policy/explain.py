@@ -16,6 +16,7 @@ from writ_cli.policy.files import answering, named, offline
 from writ_cli.settings import Settings
 from writ_contracts.decisions import TraceEntry
 from writ_contracts.policy_questions import ApprovalDemand, Explanation
+from writ_rules.engine.judge import INHERITED
 from writ_rules.loading import Mode
 
 
@@ -108,4 +109,5 @@ def _approval(demand: ApprovalDemand) -> Iterator[str]:
 
 def _step(entry: TraceEntry) -> tuple[object, ...]:
     matched = Text("yes", style="bold") if entry.matched else Text("no")
-    return entry.rule, entry.effect, matched, entry.clause, entry.wanted, entry.got
+    effect = "restricts" if entry.section == INHERITED and entry.effect != "deny" else entry.effect
+    return entry.rule, effect, matched, entry.clause, entry.wanted, entry.got

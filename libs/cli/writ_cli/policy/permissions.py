@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from msgspec import structs
 
+from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.operations.requests import parameters_of, target_of
 from writ_cli.options import asking
@@ -143,7 +145,7 @@ async def allowed(
             answer = await ask(principal=who)
     if not never:
         kept = [access for access in answer.accesses if access.allowed != "never"]
-        answer = PolicyAllowedAnswer(accesses=kept, bounded=answer.bounded)
+        answer = structs.replace(answer, accesses=kept)
     _show(settings.screen, answer)
     return Exit.DONE
 
@@ -159,6 +161,8 @@ def _show(screen: Screen, answer: PolicyAllowedAnswer | PolicyWhoCanAnswer) -> N
         screen.line("nobody, and nothing")
     for note in answer.bounded:
         screen.line("not all was tried: ", note)
+    if answer.since is not None:
+        screen.line(f"at any time from {times.date(answer.since)} on")
 
 
 def _rows(accesses: list[PolicyAccess]) -> Iterator[tuple[Any, ...]]:

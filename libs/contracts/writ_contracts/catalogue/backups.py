@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.catalogue.grammar import BackupId, ContainerName, FolderPath, check_exactly_one
+from writ_contracts.catalogue.grammar import BackupId, ContainerName, Flag, FolderPath, check_exactly_one
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
 
@@ -43,6 +43,10 @@ class BackupRestore(Parameters, frozen=True, kw_only=True, forbid_unknown_fields
     backup_id: Annotated[BackupId, PUBLIC]
     target_path: Annotated[FolderPath | None, PUBLIC] = None
     container_name: Annotated[ContainerName | None, PUBLIC] = None
+    owners: Annotated[Literal["any", "folder"], PUBLIC] = "any"
+    """`folder`: only what belongs to the owner of the folder that is restored into comes back."""
+    special_modes: Flag = False
+    """Setuid, setgid and sticky bits, file capabilities and devices come back as well."""
     timeout: Annotated[Timeout, Meta(le=43_200)] = 3600
 
     def __post_init__(self) -> None:

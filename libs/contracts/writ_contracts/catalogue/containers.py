@@ -14,6 +14,7 @@ from writ_contracts.catalogue.grammar import (
     NetworkName,
     PublishedPort,
 )
+from writ_contracts.catalogue.spelling import check_image, check_published
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
 
@@ -37,6 +38,11 @@ class ContainerCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
     cpus: Annotated[Annotated[float, Meta(gt=0, le=1024)] | None, Meta(description="processors"), PUBLIC] = None
     start: Annotated[Flag, Meta(description="start it at once")] = True
     timeout: Annotated[Timeout, Meta(le=900)] = 180
+
+    def __post_init__(self) -> None:
+        check_image("image", self.image)
+        for port in self.ports:
+            check_published("ports", port)
 
 
 class ContainerDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):

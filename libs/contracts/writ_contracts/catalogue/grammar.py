@@ -5,7 +5,6 @@ Unless said otherwise these are public. Grammars of the systems themselves: syst
 the Compose file's project name, Debian Policy 5.6.1 and 5.6.12, PATH_MAX and NAME_MAX of Linux.
 """
 
-import ipaddress
 from typing import Annotated
 
 from msgspec import Meta
@@ -35,7 +34,9 @@ FilePath = Annotated[str, Meta(pattern=FILE_PATTERN, max_length=4095, descriptio
 FolderPath = Annotated[
     str, Meta(pattern=FOLDER_PATTERN, max_length=4095, description="absolute path in its shortest form")
 ]
-FileMode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}" + _END, description="permission bits in octal, such as 0644")]
+FileMode = Annotated[
+    str, Meta(pattern=r"^0[0-7]{3}" + _END, description="permission bits, four octal digits, such as 0644")
+]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + _END, description="SHA-256 in hexadecimal")]
 
 ContainerName = Annotated[
@@ -47,10 +48,10 @@ ContainerName = Annotated[
     ),
 ]
 
-_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9A-Fa-f:]+\])"
+_HOST = r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:]+\])"
 _SEGMENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
-_IMAGE_DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,128}"
+_IMAGE_DIGEST = r"[a-z][a-z0-9]*(?:[-_+.][a-z][a-z0-9]*)*:[0-9a-f]{32,128}"
 _DOCKER_IMAGE = rf"(?:{_HOST}(?::[0-9]{{1,5}})?/)?{_SEGMENT}(?:/{_SEGMENT})*(?::{_TAG})?(?:@{_IMAGE_DIGEST})?"
 _TEMPLATE = r"[A-Za-z][A-Za-z0-9_.-]*:vztmpl/[A-Za-z0-9][A-Za-z0-9_.+~-]*"
 IMAGE_PATTERN = rf"^(?:{_DOCKER_IMAGE}|{_TEMPLATE})" + _END
@@ -59,13 +60,13 @@ Image = Annotated[
 ]
 
 _PORT = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
-_ADDRESS = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:]+\])"
+_ADDRESS = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-f:]+\])"
 PublishedPort = Annotated[
     str,
     Meta(
-        pattern=rf"^(?:(?:{_ADDRESS}:)?{_PORT}:)?{_PORT}(?:/(?:tcp|udp))?" + _END,
+        pattern=rf"^(?:(?:{_ADDRESS}:)?{_PORT}:)?{_PORT}(?:/udp)?" + _END,
         max_length=80,
-        description="[address:][host port:]container port[/tcp|udp]",
+        description="[address:][host port:]container port[/udp]; TCP has no ending",
     ),
 ]
 _PLAIN_COMPONENT = r"(?!\.{1,2}(?:/|:|$))[^/:\x00-\x1f\x7f]{1,255}"
@@ -73,9 +74,9 @@ _PLAIN_PATH = rf"(?:/{_PLAIN_COMPONENT})+"
 Mount = Annotated[
     str,
     Meta(
-        pattern=rf"^(?:{_PLAIN_PATH}|[A-Za-z0-9][A-Za-z0-9_.-]+):{_PLAIN_PATH}(?::(?:ro|rw))?" + _END,
+        pattern=rf"^(?:{_PLAIN_PATH}|[A-Za-z0-9][A-Za-z0-9_.-]+):{_PLAIN_PATH}(?::ro)?" + _END,
         max_length=8192,
-        description="folder or volume:path in the container[:ro|rw]",
+        description="folder or volume:path in the container[:ro]",
     ),
 ]
 NetworkName = Annotated[
@@ -113,24 +114,29 @@ PackageName = Annotated[
 ]
 PackageVersion = Annotated[
     str,
-    Meta(pattern=r"^(?:[0-9]{1,9}:)?[0-9][A-Za-z0-9.+~-]*" + _END, max_length=128, description="exact Debian version"),
+    Meta(
+        pattern=r"^(?:[1-9][0-9]{0,8}:)?[0-9][A-Za-z0-9.+~-]*" + _END,
+        max_length=128,
+        description="exact Debian version",
+    ),
 ]
 PackagePattern = Annotated[
     str, Meta(pattern=r"^[a-z0-9*?][a-z0-9*?+.-]*" + _END, max_length=128, description="glob over package names")
 ]
 
-_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HostName = Annotated[
     str,
     Meta(
-        pattern=rf"^(?:{_LABEL}(?:\.{_LABEL})*\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)" + _END,
+        pattern=rf"^(?:{_LABEL}(?:\.{_LABEL})*|[0-9a-f:]*:[0-9a-f:.]*)" + _END,
         max_length=253,
-        description="host name or IP address",
+        description="host name in lower case, or IP address in its shortest form",
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Cidr = Annotated[
-    str, Meta(pattern=r"^[0-9A-Fa-f:.]{2,39}/[0-9]{1,3}" + _END, description="network in CIDR form, no host bits")
+    str,
+    Meta(pattern=r"^[0-9a-f:.]{2,39}/(?:0|[1-9][0-9]{0,2})" + _END, description="network in CIDR form, no host bits"),
 ]
 
 TargetGlob = Annotated[
@@ -147,16 +153,6 @@ def check_bytes(field: str, text: str, limit: int) -> None:
     """Raises ValueError where `text` is longer than `limit` bytes of UTF-8; `max_length` counts characters."""
     if len(text.encode("utf-8", "surrogatepass")) > limit:
         raise ValueError(f"{field} is longer than {limit} bytes")
-
-
-def check_network(field: str, cidr: str, *, most: int) -> None:
-    """Raises ValueError where `cidr` is no network, has host bits set, or holds more than `most` addresses."""
-    try:
-        network = ipaddress.ip_network(cidr, strict=True)
-    except ValueError:
-        raise ValueError(f"{field} is no network in CIDR form without host bits") from None
-    if network.num_addresses > most:
-        raise ValueError(f"{field} holds more than {most} addresses")
 
 
 def check_exactly_one(**given: object) -> None:

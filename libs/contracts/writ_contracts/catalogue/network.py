@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from writ_contracts.catalogue.grammar import Cidr, HostName, Port, check_network
+from writ_contracts.catalogue.grammar import Cidr, HostName, Port
+from writ_contracts.catalogue.spelling import check_host, check_network
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
 
@@ -27,6 +28,7 @@ class NetworkTest(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeout: Annotated[Timeout, Meta(le=120)] = 30
 
     def __post_init__(self) -> None:
+        check_host("host", self.host)
         if self.protocol == "tcp" and self.port is None:
             raise ValueError("port is needed for protocol tcp")
         if self.protocol in ("icmp", "dns") and self.port is not None:

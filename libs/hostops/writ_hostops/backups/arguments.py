@@ -20,6 +20,8 @@ class Wish:
     backup_id: str
     path: str = ""
     full: bool = False
+    special_modes: bool = False
+    folder_owner_only: bool = False
 
 
 def wish(call: Call) -> Wish:
@@ -31,9 +33,12 @@ def wish(call: Call) -> Wish:
     full = call.operation == "backup_create" and (
         fields.choice("backup_type", ("full", "incremental"), "incremental") == "full"
     )
+    restores = call.operation == "backup_restore"
+    special_modes = restores and fields.flag("special_modes", False)
+    folder_owner_only = restores and fields.choice("owners", ("any", "folder"), "any") == "folder"
     path = "" if call.operation == "backup_delete" else path_from(fields)
     fields.end()
-    return Wish(backup_id, path, full)
+    return Wish(backup_id, path, full, special_modes, folder_owner_only)
 
 
 def path_from(fields: Fields, default: "str | None" = None) -> str:

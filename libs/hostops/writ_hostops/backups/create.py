@@ -20,8 +20,8 @@ def run(call: Call) -> Answer:
     wanted, restic = wish(call), Restic(call)
     _refuse_taken(restic, wanted, call.stop)
     with opened_tree(call.target, wanted.path, "target_path") as tree:
-        ran = restic.run(_words(restic, wanted, tree, call.id), tree.folder, teller(call, "backing up"))
-    made = _made(restic, call.id)
+        ran = restic.run(_words(restic, wanted, tree, call.public_id), tree.folder, teller(call, "backing up"))
+    made = _made(restic, call.public_id)
     output = _output(wanted, made, ran)
     effect = "done" if made else "none"
     ran.refuse_stopped("the backup", effect)
@@ -39,7 +39,7 @@ def preview(call: Call) -> Answer:
     wanted, restic = wish(call), Restic(call)
     _refuse_taken(restic, wanted, call.stop)
     with opened_tree(call.target, wanted.path, "target_path") as tree:
-        words = _words(restic, wanted, tree, call.id)
+        words = _words(restic, wanted, tree, call.public_id)
         ran = restic.run([words[0], "--dry-run", *words[1:]], tree.folder)
     ran.refuse_stopped("the dry run")
     if ran.status != INCOMPLETE:
@@ -58,7 +58,7 @@ def probe(call: Call) -> Answer:
     """Whether the repository has the backup that this very operation made."""
     wanted, restic = wish(call), Restic(call)
     there = restic.of(wanted.backup_id, call.stop)
-    made = [one for one in there if one.operation_id == call.id]
+    made = [one for one in there if one.operation_id == call.public_id]
     if made:
         return verdict("succeeded", "the repository has the backup of this operation", _state(made[0]))
     if there:

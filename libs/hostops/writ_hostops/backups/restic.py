@@ -1,7 +1,7 @@
 """restic, for one target: the one who runs it. Repository and password reach it by its environment, and no argument.
 
-A backup of Writ's has the tags `writ`, `writ-id=<backup id>`, `writ-op=<operation id>` and how its folder was; it is
-under the target's `host` name. Whatever else is in the repository is not seen and not touched.
+A backup of Writ's has the tags `writ`, `writ-id=<backup id>`, `writ-op=<digest of the operation id>` and how its folder
+was; it is under the target's `host` name. Whatever else is in the repository is not seen and not touched.
 """
 
 from __future__ import annotations
@@ -136,6 +136,12 @@ def teller(call: Call, doing: str) -> Line:
             call.progress(f"{doing}: {part}")
 
     return tell
+
+
+def spoiled(ran: Ran) -> List[str]:
+    """The paths in the backup of what it could not restore or verify, by its error messages."""
+    found = messages(ran.out, "error") + messages(ran.errors, "error")
+    return [str(message["item"]) for message in found if isinstance(message.get("item"), str)]
 
 
 def item(line: str) -> Tuple[str, str, int]:

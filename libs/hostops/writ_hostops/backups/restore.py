@@ -1,4 +1,7 @@
-"""backup_restore: puts a backup back over a folder or file, and has restic read all of it again to compare.
+"""backup_restore: puts a backup back over a folder or file, by way of a private folder in it (staging.py).
+
+restic reads all that it restored again to compare. Nothing is in its place before that; what was ended earlier has
+changed nothing.
 
 Files that came since stay; files of the backup's names are replaced. It is never done twice. One that was cut off is
 found to be done where restic, which reads all files to compare, would write none any more; else nobody can tell.
@@ -7,12 +10,15 @@ found to be done where restic, which reads all files to compare, would write non
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from typing import Any, ContextManager, Dict, List
 
+from writ_hostops import commands
 from writ_hostops.backups.arguments import Wish, wish
-from writ_hostops.backups.restic import Kept, Restic, item, said, summary, teller
-from writ_hostops.errors import HostError
+from writ_hostops.backups.restic import Kept, Restic, item, said, spoiled, summary, teller
+from writ_hostops.backups.staging import TREE, Kinds, drop_spoiled, move_in, staging_folder, staging_name
+from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.trees import Tree, opened_around, opened_tree
 from writ_hostops.protocol import Answer, Call, verdict
 
@@ -24,16 +30,24 @@ def run(call: Call) -> Answer:
     wanted, restic = wish(call), Restic(call)
     kept = _the_one(restic, wanted, call)
     with _destination(call, wanted, kept, make=True) as tree:
-        ran = restic.run(_words(kept), tree.folder, teller(call, "restoring"))
-    seen = summary(ran)
-    output = {**_ids(kept), "files": seen.get("files_restored", 0), "log": said(ran)}
-    ran.refuse_stopped("the restore", "maybe")
-    if ran.status and seen:
-        message = f"restic put back {output['files']} of {seen.get('total_files', '?')} files and folders, and not all"
-        raise HostError("incomplete", message, effect="done", output=output, state=_ids(kept))
-    if ran.status:
-        message = f"restic failed (exit status {ran.status}); how much was put back is not known"
-        raise HostError("tool_failed", message, effect="maybe", output=output)
+        _refuse_without_room(tree, kept)
+        with staging_folder(tree) as staging:
+            ran = restic.run(_words(kept, _staged(staging), "--verify"), staging, teller(call, "restoring"))
+            ran.refuse_stopped("the restore")
+            seen = summary(ran)
+            if ran.status and not seen:
+                restic.refuse(ran, "none")
+            drop_spoiled(staging, spoiled(ran))
+            call.progress("moving the files into place")
+            problems = move_in(staging, tree, _kinds(wanted, tree), call.stop)
+    log = "\n".join([said(ran), *problems])[-commands.MOST_LOG :].strip()
+    output = {**_ids(kept), "files": seen.get("files_restored", 0), "log": log}
+    if ran.status or problems:
+        message = f"restic restored {output['files']} of {seen.get('total_files', '?')} files and folders"
+        left = f"{message}; {len(problems)} of them could not be moved into place" if problems else message
+        raise HostError(
+            "incomplete", f"{left}; `log` names what is missing", effect="done", output=output, state=_ids(kept)
+        )
     return Answer(output=output, state=_ids(kept), effect="done")
 
 
@@ -42,10 +56,10 @@ def preview(call: Call) -> Answer:
     wanted, restic = wish(call), Restic(call)
     kept = _the_one(restic, wanted, call)
     where = os.path.dirname(wanted.path) if kept.tags.get("writ-kind") == "file" else wanted.path
-    output: Dict[str, Any] = {**_ids(kept), "commands": [restic.shown(_words(kept), where)]}
+    output: Dict[str, Any] = {**_ids(kept), "commands": [_shown(restic, kept, where)]}
     try:
         with _destination(call, wanted, kept, make=False) as tree:
-            ran = restic.run(_words(kept, "--dry-run", "--no-lock"), tree.folder)
+            ran = restic.run(_words(kept, ".", "--dry-run", "--no-lock"), tree.folder)
     except HostError as error:
         if error.code != "not_found":
             raise
@@ -71,7 +85,7 @@ def probe(call: Call) -> Answer:
             lacking[0] += bool(action)
             lacking[1] += action not in ("", "unchanged") and (size > 0 or not _is_there(tree, path))
 
-        ran = restic.run(_words(kept, "--dry-run", "--no-lock", "-vv"), tree.folder, hear)
+        ran = restic.run(_words(kept, ".", "--dry-run", "--no-lock", "-vv"), tree.folder, hear)
     ran.refuse_stopped("the dry run")
     restic.refuse(ran, "none")
     if not lacking[0] or lacking[1]:
@@ -94,9 +108,14 @@ def _destination(call: Call, wanted: Wish, kept: Kept, make: bool) -> ContextMan
         if wanted.path.rpartition("/")[2] != os.path.basename(kept.path):
             raise HostError("invalid_parameter", "this backup is of one file, and goes back under its name only")
         return opened_around(call.target, wanted.path, "target_path")
+    return opened_tree(call.target, wanted.path, "target_path", _mode(wanted, kept) if make else None)
+
+
+def _mode(wanted: Wish, kept: Kept) -> int:
+    """Of a folder that has to be made anew."""
     mode = kept.tags.get("writ-mode", "")
     octal = len(mode) == 4 and not set(mode) - set("01234567")
-    return opened_tree(call.target, wanted.path, "target_path", (int(mode, 8) if octal else _MODE) if make else None)
+    return (int(mode, 8) if octal else _MODE) & (0o7777 if wanted.special_modes else 0o777)
 
 
 def _the_one(restic: Restic, wanted: Wish, call: Call) -> Kept:
@@ -108,8 +127,36 @@ def _the_one(restic: Restic, wanted: Wish, call: Call) -> Kept:
     return found[0]
 
 
-def _words(kept: Kept, *more: str) -> List[str]:
-    return ["restore", *(more or ["--verify"]), "--target=.", "--", kept.reference]
+def _words(kept: Kept, target: str, *more: str) -> List[str]:
+    return ["restore", *more, f"--target={target}", "--", kept.reference]
+
+
+def _staged(staging: int) -> str:
+    """The staged tree as restic sees it: by the descriptor, so that no rename of the folder leads elsewhere."""
+    return f"/proc/self/fd/{staging}/{TREE}"
+
+
+def _shown(restic: Restic, kept: Kept, where: str) -> str:
+    """For people, in one line: what is renamed into place here is copied there."""
+    name = staging_name()
+    restored = restic.shown(_words(kept, f"{name}/{TREE}", "--verify"))
+    moved = f"cp -a --remove-destination {name}/{TREE}/. . && rm -r {name}"
+    return f"cd {shlex.quote(where)} && mkdir -m 0700 {name} && {restored} && {moved}"
+
+
+def _kinds(wanted: Wish, tree: Tree) -> Kinds:
+    owner = os.fstat(tree.folder).st_uid if wanted.folder_owner_only else None
+    return Kinds(special_modes=wanted.special_modes, owner=owner)
+
+
+def _refuse_without_room(tree: Tree, kept: Kept) -> None:
+    """Refuse early: all of the backup is there twice until it is moved into place."""
+    with system_errors(tree.where):
+        room = os.fstatvfs(tree.folder)
+    if kept.size is not None and kept.size > room.f_bavail * room.f_frsize:
+        raise HostError(
+            "no_space", f"{tree.where}: the file system has no room for the {kept.size} bytes of this backup"
+        )
 
 
 def _ids(kept: Kept) -> Dict[str, Any]:

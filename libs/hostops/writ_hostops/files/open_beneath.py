@@ -105,6 +105,16 @@ def open_folder(root: str, relative: str) -> int:
         os.close(top)
 
 
+@contextmanager
+def reopened(folder: int, relative: str, path: str) -> Iterator[int]:
+    """A descriptor of the folder `relative` ("" for itself) beneath an opened one, at `path`; no link is followed."""
+    fd = _resolve(folder, relative, _FOLDER, f"{path}/{relative}")
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def _resolve(start: int, relative: str, flags: int, path: str) -> int:
     with system_errors(path):
         try:

@@ -16,8 +16,8 @@ SYSTEM_ROOTS = ("/etc", "/proc", "/sys", "/dev", "/boot", "/root")
 """With `/` itself and everything beneath these: roots only by `allow_system_root`."""
 KERNEL_TREES = ("/proc", "/sys", "/dev")
 """Not even beneath an allowed `/`: only a root inside one of them reaches it."""
-TEMPORARY = re.compile(r"\.writ-[0-9a-f]{16}\.(lock|tmp)")
-"""The names that a write uses beside the file; never the name of a file that one may ask for."""
+TEMPORARY = re.compile(r"\.writ-[0-9a-f]{16}\.(lock|tmp|restore)")
+"""Names that a write uses beside the file, a restore in its folder; never one that may be asked for."""
 
 MAX_PATH = 4095
 MAX_NAME = 255

@@ -17,7 +17,7 @@ from writ_hostops.files.open_beneath import open_folder, own_paths, refuse_irreg
 from writ_hostops.files.paths import check_path, locate, within
 from writ_hostops.protocol import Target
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,20 @@ def _make(path: str, folder: int, name: str, mode: int) -> None:
             os.mkdir(name, 0o700, dir_fd=folder)
         except FileExistsError:
             return
-        os.chmod(name, mode, dir_fd=folder)
+        made = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+        try:
+            refuse_not_new(made, path)
+            os.fchmod(made, mode)
+        finally:
+            os.close(made)
+
+
+def refuse_not_new(folder: int, path: str) -> None:
+    """Raise HostError unless the folder is ours, private and empty, as mkdir has left it: names can be exchanged."""
+    status = os.fstat(folder)
+    private = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    if not private or os.listdir(folder):
+        raise HostError("outside_roots", f"{path}: another program exchanged a folder that was made there just now")
 
 
 @contextmanager
@@ -102,7 +115,7 @@ def _entered(path: str, folder: int, name: str) -> Tree:
     with system_errors(path):
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
-            return Tree(path, os.open(name, _FOLDER, dir_fd=folder))
+            return Tree(path, os.open(name, FOLDER_FLAGS, dir_fd=folder))
     refuse_irregular(status, path)
     return Tree(path, folder, name)
 

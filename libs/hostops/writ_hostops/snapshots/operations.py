@@ -39,7 +39,7 @@ def create(call: Call) -> Answer:
     wish = _wish(call)
     with _store(call, wish.path) as store:
         _refuse_taken(store, wish)
-        store.create(wish.name, wish.description, call.id)
+        store.create(wish.name, wish.description, call.public_id)
         with afterwards():
             made, caveat = _find(store, wish.name), store.caveat()
     if made is None or not made.finished:
@@ -84,7 +84,7 @@ def preview(call: Call) -> Answer:
     with _store(call, wish.path) as store:
         if verb == "create":
             _refuse_taken(store, wish)
-            snapshot = Snapshot(wish.name, 0.0, wish.description, call.id)
+            snapshot = Snapshot(wish.name, 0.0, wish.description, call.public_id)
             would = "; ".join(filter(None, (f"keep {wish.path} as {wish.name}", store.caveat())))
         else:
             snapshot = _existing(store, wish, unfinished=verb == "delete")
@@ -102,7 +102,7 @@ def probe(call: Call) -> Answer:
     with _store(call, wish.path) as store:
         there = _find(store, wish.name)
     state = {"snapshot_name": wish.name, "exists": there is not None}
-    word, reason = judge(call.operation, call.id, there)
+    word, reason = judge(call.operation, call.public_id, there)
     return verdict(word, reason, state)
 
 

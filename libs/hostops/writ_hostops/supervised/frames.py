@@ -2,23 +2,33 @@
 
 Long texts (the content of a file) travel attached as the bytes that they are, not as JSON; `pack` takes them out of
 `parameters` and `output`, `unpack` puts them back.
+
+Either end may be hostile. Reading a frame takes time and memory in proportion to its bytes, which are bounded by its
+kind; what is no JSON that every reader understands alike (depth, numbers, surrogates) is refused.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import struct
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 
 REQUEST, SETTLE, STOP, PING = b"Q", b"T", b"S", b"P"
 """What is asked: of hostops; of the marks; to end a request; nothing, but an answer."""
 HELLO, PROGRESS, RESULT, LOG = b"H", b"G", b"R", b"L"
 """What is told. Every request, settle, stop and ping gets one RESULT with its `tag`."""
-MOST = 24 * 1024 * 1024
-"""Bytes of a frame; both sides end a stream that announces more."""
+MOST, MOST_HEAD = 8 * 1024 * 1024, 4 * 1024 * 1024
+"""Bytes of a frame that carries a request or a result, and of its JSON; a stream that announces more is ended."""
+MOST_OF_OTHERS = 64 * 1024
+"""Bytes of a frame of any other kind."""
+MOST_SYMBOLS, MOST_DEPTH, MOST_DIGITS, MOST_ATTACHED = 400_000, 20, 20, 64
+"""Commas, colons and brackets of a frame's JSON, which bound its values; its nesting; the digits of a whole number; the
+texts that are attached."""
 LONG = 4096
 HEADER = struct.Struct(">cII")
 _PLACES = ("parameters", "output")
+_LARGE = REQUEST + RESULT
 
 
 class Broken(Exception):
@@ -35,6 +45,10 @@ class Frame(NamedTuple):
     def message(self) -> Dict[str, Any]:
         """What it says; Broken if that is no object."""
         return unpack(self.head, self.attached)
+
+    def without_attached(self) -> Dict[str, Any]:
+        """What it says but for the long texts, which are somebody else's to read. Raises Broken."""
+        return unpack(self.head, None)
 
     def raw(self) -> bytes:
         """As it is sent."""
@@ -54,24 +68,90 @@ def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
             parts.append(data)
     if names:
         shown["attached"] = names
-    head = json.dumps(shown, separators=(",", ":")).encode("ascii")
+    # Names of files may hold bytes that are no text, which Python has as surrogates: no JSON carries those.
+    head = json.dumps(shown, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
     attached = b"".join(parts)
     return HEADER.pack(kind, len(head), len(attached)) + head + attached
 
 
-def unpack(head: bytes, attached: bytes) -> Dict[str, Any]:
-    """What a frame says."""
+def unpack(head: bytes, attached: Optional[bytes]) -> Dict[str, Any]:
+    """What a frame says; None for `attached` leaves out what is attached. Raises Broken."""
+    if sum(map(head.count, (b",", b":", b"[", b"{"))) > MOST_SYMBOLS:
+        raise Broken("a frame has too many values")
     try:
-        message = json.loads(head)
-        offset = 0
-        for place, name, length in message.pop("attached", ()):
-            message.setdefault(place, {})[name] = attached[offset : offset + length].decode("utf-8")
-            offset += length
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        message = json.loads(head.decode("utf-8"), parse_int=_whole, parse_constant=_no_number)
+    except (ValueError, RecursionError):
         raise Broken("a frame says nothing that can be read") from None
     if not isinstance(message, dict):
         raise Broken("a frame says nothing that can be read")
+    _check(message)
+    names = message.pop("attached", [])
+    if attached is not None:
+        _attach(message, names, attached)
     return message
+
+
+def _attach(message: Dict[str, Any], names: Any, attached: bytes) -> None:
+    """Put back the attached texts: one after the other, each once, and all of them."""
+    if not isinstance(names, list) or len(names) > MOST_ATTACHED:
+        raise Broken("a frame attaches what is no list of texts")
+    offset = 0
+    for entry in names:
+        place, name, length = _attached_entry(entry)
+        values = message.setdefault(place, {})
+        if not isinstance(values, dict) or name in values or length > len(attached) - offset:
+            raise Broken("a frame attaches a text that is not there, or twice")
+        try:
+            values[name] = attached[offset : offset + length].decode("utf-8")
+        except UnicodeDecodeError:
+            raise Broken("a frame attaches what is no text") from None
+        offset += length
+    if offset != len(attached):
+        raise Broken("a frame attaches more than it says")
+
+
+def _attached_entry(entry: Any) -> Tuple[str, str, int]:
+    if isinstance(entry, list) and len(entry) == 3:
+        place, name, length = entry
+        if place in _PLACES and isinstance(name, str) and type(length) is int and length >= 0:
+            return place, name, length
+    raise Broken("a frame attaches something without place, name and length")
+
+
+def _check(message: Any) -> None:
+    """Raise Broken for what some readers of JSON take and others do not."""
+    waiting = [(message, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, str):
+            _check_text(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            _no_number("")
+        elif isinstance(value, (dict, list)):
+            if depth > MOST_DEPTH:
+                raise Broken("a frame is nested too deep")
+            if isinstance(value, dict):
+                waiting += [(name, depth) for name in value]
+            waiting += [(one, depth + 1) for one in (value.values() if isinstance(value, dict) else value)]
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise Broken("a frame holds half a character") from None
+
+
+def _whole(digits: str) -> int:
+    number = int(digits) if len(digits) <= MOST_DIGITS else 1 << 64
+    if not -(1 << 63) <= number < 1 << 64:
+        raise Broken("a frame holds a number that is too large")
+    return number
+
+
+def _no_number(_: str) -> NoReturn:
+    raise Broken("a frame holds what is no number")
 
 
 def _long(values: Any) -> List[Tuple[str, str]]:
@@ -92,7 +172,7 @@ class Cutter:
         self._buffer += data
         while len(self._buffer) >= HEADER.size:
             kind, head, attached = HEADER.unpack_from(self._buffer)
-            if kind not in self._kinds or head + attached > MOST:
+            if kind not in self._kinds or not _is_bounded(kind, head, attached):
                 raise Broken("this is no frame")
             end = HEADER.size + head + attached
             if len(self._buffer) < end:
@@ -101,3 +181,9 @@ class Cutter:
             frame = Frame(kind, bytes(self._buffer[HEADER.size : middle]), bytes(self._buffer[middle:end]))
             del self._buffer[:end]
             yield frame
+
+
+def _is_bounded(kind: bytes, head: int, attached: int) -> bool:
+    if kind in _LARGE:
+        return head <= MOST_HEAD and head + attached <= MOST
+    return head + attached <= MOST_OF_OTHERS

@@ -124,7 +124,7 @@ class Supervisor:
             self._answer(message["tag"], {})
 
     def _begin(self, frame: frames.Frame) -> None:
-        message = frames.unpack(frame.head, b"")  # what is attached is the child's to read
+        message = frame.without_attached()  # that is the child's to read
         tag, request = int(message["tag"]), message.get("request", {})
         if frame.kind == frames.REQUEST and len(self._jobs) >= MOST_AT_ONCE:
             self._answer(tag, result(str(request.get("id", "")), failure(HostError("busy", _FULL))))

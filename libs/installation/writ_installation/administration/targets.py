@@ -22,8 +22,8 @@ from writ_installation.files import list_edits, ssh_keys
 from writ_installation.files.create import found
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
+from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.report import read_report
-from writ_installation.processes.services import MODULE
 
 ENROLMENT = (*MODULE, "writ_agent_ssh.enrolment")
 ENROL_SECONDS = 30.0

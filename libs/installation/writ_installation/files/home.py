@@ -43,6 +43,10 @@ class Home:
         """What file operations may use at first; no folder of Writ itself may be that."""
         self._name_files(written)
 
+    def credentials(self, backend: str) -> Path:
+        """Return the folder with the credentials of a backend's targets, one file for each."""
+        return self.ssh if backend == "ssh" else self.keys / backend
+
     def _name_files(self, written: Path) -> None:
         self.config = self.root / "config" if (self.root / "config").is_dir() else self.root
         """The files that people edit; where there is a folder `config`, so that it alone can be mounted."""

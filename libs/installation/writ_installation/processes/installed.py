@@ -9,14 +9,13 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
 
 from writ_contracts.errors import ConfigError, Unreachable
-from writ_installation.processes.services import MODULE
+from writ_installation.processes.agent_kinds import KINDS, MODULE
 
 EXTRAS = {
     "writ_policy": "server",
     "writ_executor": "server",
     "writ_audit": "server",
-    "writ_agent_local": "server",
-    "writ_agent_ssh": "agent-ssh",
+    **{kind.argv[len(MODULE)]: kind.extra for kind in KINDS.values()},
 }
 """Which extra of writops brings the module of a process."""
 FORMER = (

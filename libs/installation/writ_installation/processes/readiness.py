@@ -13,10 +13,11 @@ NO_ANSWER = "no answer"
 
 
 class Readiness(Struct, frozen=True):
-    """What `/readyz` said; `checks` has a reason or `ok` for each."""
+    """What `/readyz` said; `checks` has a reason or `ok` for each, `details` what some of them saw."""
 
     status: str
     checks: dict[str, str] = {}
+    details: dict[str, str] = {}
 
     @property
     def ready(self) -> bool:

@@ -1,16 +1,13 @@
 """The processes of a house: what each is started with. Services are named by module here and never imported."""
 
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
-from writ_contracts.inventory import Target
 from writ_contracts.restored import FILE
-from writ_installation.files.home import Home, is_here
-
-Argv = tuple[str, ...]
+from writ_installation.files.home import Home
+from writ_installation.processes.agent_kinds import KINDS, MODULE, AgentKind, Argv, credential_folder
 
 
 class Service(Struct, frozen=True, kw_only=True):
@@ -20,10 +17,6 @@ class Service(Struct, frozen=True, kw_only=True):
     argv: Argv
     env: Mapping[str, str]
     stop_at: int
-
-
-MODULE = (sys.executable, "-P", "-m")
-"""Runs an installed module; without -P it would be looked for in the current directory first, whoever writes there."""
 
 
 class Replicas(Struct, frozen=True, kw_only=True):
@@ -41,13 +34,12 @@ class Table(Struct, frozen=True, kw_only=True):
     policy: Argv = (*MODULE, "writ_policy")
     executor: Argv = (*MODULE, "writ_executor")
     audit: Argv = (*MODULE, "writ_audit")
-    agent: Argv = (*MODULE, "writ_agent_local")
-    agent_ssh: Argv = (*MODULE, "writ_agent_ssh")
+    agents: Mapping[str, AgentKind] = KINDS
 
     @property
     def core(self) -> tuple[Argv, ...]:
         """Return the commands that every installation starts."""
-        return self.policy, self.executor, self.audit, self.agent
+        return self.policy, self.executor, self.audit, *(kind.argv for kind in self.agents.values() if kind.everywhere)
 
 
 _OURS = ("WRIT_", "SYSTEMMANAGER_", "LC_", "OTEL_")
@@ -86,16 +78,18 @@ def core(table: Table, home: Home, url: str, replicas: Replicas, environ: Mappin
 
 
 def agents(
-    table: Table, home: Home, url: str, pools: Mapping[str, str], ssh_keys: Path, each: int = 1
+    table: Table, home: Home, url: str, pools: Mapping[str, str], environ: Mapping[str, str], each: int = 1
 ) -> list[Service]:
-    """`each` agents for each of these pools, of the backend that the pool is for."""
-    kinds = {"local": (table.agent, {}), "ssh": (table.agent_ssh, {"WRIT_SSH_KEYS": str(ssh_keys)})}
-    return [
-        _service(home, url, name, f"agent-{pool}", argv, 0, {"WRIT_POOL": pool, **more})
-        for pool, backend in sorted(pools.items())
-        for argv, more in [kinds[backend]]
-        for name in _names(f"agent-{pool}", each)
-    ]
+    """Return `each` agents for each of these pools, of the backend that the pool is for."""
+    found = []
+    for pool, backend in sorted(pools.items()):
+        kind = table.agents[backend]
+        more = {"WRIT_POOL": pool}
+        if kind.credentials:
+            more[kind.credentials] = str(credential_folder(kind, backend, home, environ))
+        names = _names(f"agent-{pool}", each)
+        found += [_service(home, url, name, f"agent-{pool}", kind.argv, 0, more) for name in names]
+    return found
 
 
 def agent_elsewhere(pool: str, url: str, *, key_file: str, policy_key: str, state_dir: str) -> dict[str, str]:
@@ -116,24 +110,6 @@ def _names(first: str, count: int) -> list[str]:
 
 def _executors(count: int) -> list[str]:
     return ["executor"] if count == 1 else [f"executor-{number}" for number in range(1, count + 1)]
-
-
-def ssh_keys(home: Home, environ: Mapping[str, str]) -> Path:
-    """The folder of the SSH targets' keys."""
-    return Path(environ.get("WRIT_SSH_KEYS") or home.ssh).absolute()
-
-
-def served_here(targets: Iterable[Target], keys: Path) -> dict[str, str]:
-    """The pools that this machine serves, and for which backend: those of its own local targets, and those of SSH
-    targets where one's key is in `keys`. Without one, somebody else runs their agent.
-    """
-    found: dict[str, str] = {}
-    for target in targets:
-        if target.backend == "local" and is_here(str(target.connection.get("host", target.id))):
-            found[target.pool] = "local"
-        elif target.backend == "ssh" and (keys / target.id).is_file():
-            found.setdefault(target.pool, "ssh")
-    return found
 
 
 def environment(home: Home, url: str) -> dict[str, str]:

@@ -18,10 +18,10 @@ from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.nats.server import options_of
+from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import probe, read_run_file
 from writ_installation.processes.report import HouseReport, ProcessReport, read_report
-from writ_installation.processes.services import MODULE
 from writ_installation.status.foreign_processes import Place, asked, places
 from writ_installation.status.server_url import running_url
 
@@ -41,6 +41,7 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     restarts: int
     health_port: int | None = None
     failing: dict[str, str] = {}
+    details: dict[str, str] = {}
 
 
 class HouseStatus(Struct, frozen=True, kw_only=True):
@@ -101,6 +102,7 @@ async def _status_of(home: Home, others: Sequence[Place], url: str) -> HouseStat
             state=one.status,
             health_port=place.port,
             failing=one.failing,
+            details=one.details,
         )
         for place, one in zip(others, seen, strict=True)
         if one is not None
@@ -130,6 +132,7 @@ async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
         state=readiness.status if process.state in ("ready", "starting") else process.state,
         health_port=found.health_port if found else None,
         failing=readiness.failing,
+        details=readiness.details,
     )
 
 

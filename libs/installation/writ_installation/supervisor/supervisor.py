@@ -30,6 +30,7 @@ from writ_installation.nats.server import (
     make_streams,
 )
 from writ_installation.processes import installed, services
+from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.report import HouseReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import Door
@@ -72,7 +73,7 @@ class House:
         self._environ = environ
         self._say = say
         self._table = table or services.Table()
-        self._ssh_keys = services.ssh_keys(home, environ)
+        self._credentials = credential_folders(self._table.agents, home, environ)
         self._children: list[Child] = []
         self._server: Server | None = None
         self._door = Door(home, tls_of(environ))
@@ -185,13 +186,13 @@ class House:
 
     def _pools_here(self) -> dict[str, str]:
         """The pools that are served here and for which backend, unless their agents are run by others."""
-        here = services.served_here(read_inventory(self._home.inventory).targets, self._ssh_keys)
+        targets = read_inventory(self._home.inventory).targets
+        here = served_here(targets, self._table.agents, self._home, self._environ)
         return {pool: backend for pool, backend in here.items() if pool not in self._options.without_agents}
 
     def _agents(self, server: Server, pools: Mapping[str, str]) -> list[services.Service]:
-        return services.agents(
-            self._table, self._home, server.url, pools, self._ssh_keys, self._options.replicas.agents
-        )
+        each = self._options.replicas.agents
+        return services.agents(self._table, self._home, server.url, pools, self._environ, each)
 
     async def _follow(self, server: Server, seen: list[object]) -> None:
         while True:
@@ -216,7 +217,7 @@ class House:
     def _files(self) -> list[object]:
         """What changes when a file of the owner's does, or a token is made, used or taken back, or expires."""
         home = self._home
-        paths = (home.inventory, home.principals, home.agents, home.leaves, self._ssh_keys)
+        paths = (home.inventory, home.principals, home.agents, home.leaves, *self._credentials)
         return [*map(stamp, paths), *(token.id for token in tokens.good(self._home, time.time()))]
 
     async def _adapt(self, server: Server) -> None:

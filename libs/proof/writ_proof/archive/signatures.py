@@ -73,8 +73,13 @@ class Signatures:
             case journal.Dispatched():
                 self._look(event.look)
                 self._look(event.ahead)
+                if event.over is not None:
+                    self._own(event.over, Receipt)
+            case journal.Granted():
+                self._granted(event)
             case journal.Started():
-                self._started(event)
+                if event.decision is not None:
+                    self._of_policy(event.decision, Decision)
             case journal.CancelRequested():
                 self._of_policy(event.decision, Decision)
             case journal.Finished() | journal.Unknown() | journal.Resolved():
@@ -90,15 +95,13 @@ class Signatures:
             case _:
                 return
 
-    def _started(self, event: journal.Started) -> None:
-        decision = None if event.decision is None else self._of_policy(event.decision, Decision)
-        if event.grant is None or event.claim is None:
-            return  # a control operation: an executor carries it out itself
+    def _granted(self, event: journal.Granted) -> None:
+        self._of_policy(event.decision, Decision)
         grant = self._of_policy(event.grant, Grant)
         self._own(event.claim, Claim)
         if grant.operation_id != event.operation_id or grant.claim_digest != digest(event.claim):
             raise Untrusted("its grant is not for its claim")
-        if decision is not None and event.decision is not None and grant.decision_digest != digest(event.decision):
+        if grant.decision_digest != digest(event.decision):
             raise Untrusted("its grant is not by its decision")
         known = self._grants.setdefault(event.operation_id, set())
         known |= {digest(event.grant), digest(event.claim)}

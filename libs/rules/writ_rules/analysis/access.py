@@ -4,8 +4,8 @@ The answers come from the same decisions as requests get: one of each kind of re
 put to it. So `never` means that each of them is denied, and `always` that none is.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from msgspec import Struct, field, structs
 
@@ -79,7 +79,7 @@ class Listing(Struct, frozen=True, kw_only=True):
 
 class Wanted(Struct, frozen=True, kw_only=True):
     """Which operations, targets and principals are asked about; None is all. `at` (Unix seconds): at that instant;
-    None: at any time, seen from `around`.
+    None: at any time from `around` on. `parameters`: with exactly these; None: with any.
     """
 
     operations: tuple[str, ...] | None = None
@@ -89,6 +89,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     principal_role: str | None = None
     at: float | None = None
     around: float = 0.0
+    parameters: Mapping[str, Any] | None = None
 
 
 def allowed(policy: Policy, scene: Scene, wanted: Wanted) -> Listing:
@@ -109,7 +110,9 @@ def allowed(policy: Policy, scene: Scene, wanted: Wanted) -> Listing:
 
 
 def who_can(policy: Policy, scene: Scene, operation: str, wanted: Wanted) -> Listing:
-    """As `allowed` for one operation, without those who never may."""
+    """As `allowed` for one operation, without those who never may. Raises Invalid for parameters that it can't have."""
+    if wanted.parameters is not None:
+        _verb(policy, operation).operation.check(wanted.parameters)
     found = allowed(policy, scene, structs.replace(wanted, operations=(operation,)))
     able = [access for access in found.accesses if access.allowed != "never"]
     return structs.replace(found, accesses=able)
@@ -168,7 +171,8 @@ class _Asked:
     def _access(self, verb: Verb, targets: Sequence[Target], members: Sequence[Principal]) -> Access:
         found = relevant(self.policy, verb.operation.name, targets[0], members[0])
         at = self.wanted.around if self.wanted.at is None else self.wanted.at
-        tried = options(verb, [self.policy], [found], at, at_only=self.wanted.at is not None)
+        only, exactly = self.wanted.at is not None, self.wanted.parameters
+        tried = options(verb, [self.policy], [found], at, at_only=only, exactly=exactly)
         left, many = max(0, MOST_ASKED - self.asked), len(tried.options)
         place = f"{verb.operation.name} on {targets[0].role}"
         if many < tried.every or left < many:

@@ -9,6 +9,7 @@ from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis import made_up
 from writ_rules.analysis.scene import Scene, offered
 from writ_rules.analysis.space import ANY_TARGET, ANYBODY, case_of, signature
+from writ_rules.engine.case import Case
 from writ_rules.engine.clauses import InEffect
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import Attribute, Evaluated
@@ -36,8 +37,10 @@ def defaults_of(policies: Iterable[Policy], operation: str) -> list[Any]:
     return [value for rule in rules_of(policies, operation) for value in rule.defaults[operation].values()]
 
 
-def target_classes(scene: Scene, verb: Verb, rules: Sequence[Rule]) -> list[list[Target]]:
-    """Of the targets that have the operation."""
+def target_classes(
+    scene: Scene, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
+) -> list[list[Target]]:
+    """Of the targets that have the operation; `about`: only those that one of these rules is about."""
     every = made_up.targets(verb.operation, rules) if scene.targets is None else scene.targets
     name = verb.operation.name
     asked: dict[Any, None] = {}
@@ -57,11 +60,14 @@ def target_classes(scene: Scene, verb: Verb, rules: Sequence[Rule]) -> list[list
         )
         for target in every
         if offered(target, verb.operation)
+        and (about is None or _is_about([rule.scope for rule in about], case_of(verb, target, ANYBODY)))
     )
 
 
-def principal_classes(scene: Scene, verb: Verb, rules: Sequence[Rule]) -> list[list[Principal]]:
-    """Of all principals."""
+def principal_classes(
+    scene: Scene, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
+) -> list[list[Principal]]:
+    """Of all principals; `about`: only of those that one of these rules is about."""
     every = made_up.principals(rules) if scene.principals is None else scene.principals
     asked: dict[Any, None] = {}
     for rule in rules:
@@ -70,6 +76,14 @@ def principal_classes(scene: Scene, verb: Verb, rules: Sequence[Rule]) -> list[l
     return _grouped(
         (principal, (principal.id if opaque else "", *signature(asked, case_of(verb, ANY_TARGET, principal))))
         for principal in every
+        if about is None or _is_about([rule.people for rule in about], case_of(verb, ANY_TARGET, principal))
+    )
+
+
+def _is_about(scopes: Iterable[Iterable[Any]], case: Case) -> bool:
+    """Whether one of these scopes has the case, at whatever time."""
+    return any(
+        all(clause.miss(case) is None for clause in scope if not isinstance(clause, InEffect)) for scope in scopes
     )
 
 

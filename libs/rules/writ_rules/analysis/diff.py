@@ -6,6 +6,7 @@ says that there were too many kinds. Every change is told with a request that wa
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Literal
 
 from msgspec import Struct, field, json, structs
@@ -16,6 +17,7 @@ from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.classes import (
     asks_more,
     defaults_of,
+    every_rule,
     made_up_too_few,
     of_the_same_roles,
     populated,
@@ -27,15 +29,22 @@ from writ_rules.analysis.questions import Asker, approved, example
 from writ_rules.analysis.scene import Example, Scene
 from writ_rules.analysis.space import Option, Relevant, options, relevant, request
 from writ_rules.analysis.supposed import facts
+from writ_rules.analysis.terms import terms
 from writ_rules.engine.case import Request
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
 from writ_rules.engine.format import PolicyFile, placed
+from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
 Kind = Literal[
-    "newly_allowed", "newly_allowed_with_approval", "newly_denied", "newly_needs_approval", "no_longer_needs_approval"
+    "newly_allowed",
+    "newly_allowed_with_approval",
+    "newly_denied",
+    "newly_needs_approval",
+    "no_longer_needs_approval",
+    "other_terms",
 ]
 MOST_ASKED = 200_000
 """Requests put to the two policies in all."""
@@ -47,7 +56,9 @@ _KINDS: dict[tuple[Effect, Effect], Kind] = {
     ("allow", "require_approval"): "newly_needs_approval",
     ("require_approval", "allow"): "no_longer_needs_approval",
 }
-_Key = tuple[str, str, tuple[str, ...], Kind]
+_What = tuple[Kind, tuple[str, ...]]
+"""The kind of a change, and what is different in what an allow comes with."""
+_Key = tuple[str, str, tuple[str, ...], _What]
 _SECTIONS = {"global_policies", "role_policies", "emergency_policies"}
 _WORDS = {"name", "description", "version", "created_at", "created_by", "audit_all_operations"}
 
@@ -56,7 +67,8 @@ class Change(Struct, frozen=True, kw_only=True):
     """One kind of change, of one operation on targets of one role for principals of the same roles.
 
     `targets` and `principals` are those whom it concerns. `example` is decided as `before` by the old policy and as
-    `after` by the new one, by these rules and for these reasons.
+    `after` by the new one, by these rules and for these reasons. `changed`: the rules, and keys of the policy, that
+    differ and bring it about. `terms`: what an allow comes with, before and after, where that differs.
     """
 
     kind: Kind
@@ -73,10 +85,14 @@ class Change(Struct, frozen=True, kw_only=True):
     before_reason: str
     after_reason: str
     example: Example
+    changed: list[str] = field(default_factory=list)
+    terms: list[str] = field(default_factory=list)
 
 
 class Diff(Struct, frozen=True, kw_only=True):
-    """All changes, by operation and role. `bounded` says where not every kind of request was tried; `notes` what else
+    """All changes, by operation and role, from `since` on.
+
+    `bounded` says where not every kind of request was tried; `notes` what else
     is different. `targets` and `principals` were made up, for lack of files, and occur in the examples; of those with
     several roles only what no single one of the roles shows.
     """
@@ -85,6 +101,7 @@ class Diff(Struct, frozen=True, kw_only=True):
     bounded: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     asked: int = 0
+    since: float | None = None
     targets: list[Target] = field(default_factory=list)
     principals: list[Principal] = field(default_factory=list)
 
@@ -112,6 +129,7 @@ class _Side:
         if policy is None:
             raise Invalid("; ".join(finding.message for finding in findings)[:1000], code="invalid_policy")
         self.policy = policy
+        self.rules = {rule.name: rule for rule in every_rule(policy)}
         entry = json.decode(json.encode(file.policies))
         kept = {key: value for key, value in entry.items() if key not in _SECTIONS | _WORDS}
         self.switches = json.encode(kept, order="deterministic")
@@ -131,6 +149,14 @@ class _Side:
         return Counter(self.texts[rule.name] for rule in rules_of([self.policy], operation))
 
 
+def _differing(old: _Side, new: _Side) -> set[Rule]:
+    """The rules of either side that say what none on the other side says."""
+    texts = set(old.texts.values()) ^ set(new.texts.values())
+    counts = Counter(old.texts.values()), Counter(new.texts.values())
+    texts |= {text for text in counts[0] if counts[0][text] != counts[1][text]}
+    return {rule for side in (old, new) for rule in side.rules.values() if side.texts[rule.name] in texts}
+
+
 class _Comparison:
     def __init__(self, old: PolicyFile, new: PolicyFile, scene: Scene, at: float) -> None:
         self.sides = (_Side(old, scene), _Side(new, scene))
@@ -139,7 +165,8 @@ class _Comparison:
         self.people = populated(scene, self.policies)
         self.asker = Asker(self.people.people())
         self.found = _Changes(scene)
-        self.known: dict[tuple[object, ...], dict[Kind, _Difference]] = {}
+        self.differing = _differing(*self.sides)
+        self.known: dict[tuple[object, ...], dict[_What, _Difference]] = {}
         self.bounded: dict[str, None] = {}
         self.defaults = {name: defaults_of(self.policies, name) for name in self.policies[0].verbs}
         self.asked = 0
@@ -149,13 +176,15 @@ class _Comparison:
         for name, verb in self.policies[0].verbs.items():
             if not same or self.sides[0].said_of(name) != self.sides[1].said_of(name):
                 self._operation(verb, same=same)
-        return self.found.told(list(self.bounded), list(self._notes()), self.asked, self.people)
+        found = self.found.told(list(self.bounded), list(self._notes()), self.asked, self.people)
+        return structs.replace(found, since=self.at)
 
     def _operation(self, verb: Verb, *, same: bool) -> None:
         rules = rules_of(self.policies, verb.operation.name)
-        principals = principal_classes(self.scene, verb, rules)
+        about = [rule for rule in rules if rule in self.differing] if same else None
+        principals = principal_classes(self.scene, verb, rules, about)
         self.bounded |= dict.fromkeys(made_up_too_few(self.scene, verb, rules))
-        for targets in target_classes(self.scene, verb, rules):
+        for targets in target_classes(self.scene, verb, rules, about):
             for members in principals:
                 found = [relevant(policy, verb.operation.name, targets[0], members[0]) for policy in self.policies]
                 texts = [side.text(one) for side, one in zip(self.sides, found, strict=True)]
@@ -169,35 +198,45 @@ class _Comparison:
             key = (*key, targets[0].id, members[0].id)
         if key not in self.known:
             self.known[key] = self._differences(verb, targets[0], members[0], found)
-        for kind, difference in self.known[key].items():
+        for what, difference in self.known[key].items():
             for alike in of_the_same_roles(members):
                 # The approvals are those of this principal: nobody may approve their own request.
                 shown = self._shown(verb, targets[0], alike[0], difference)
-                if shown is not None and _kind(*shown[2:]) == kind:
-                    self.found.note(kind, *shown, targets=targets, principals=alike)
+                if shown is not None and self._what(verb.operation.name, *shown[2:]) == what:
+                    changed = self._changed(found, *shown[2:])
+                    self.found.note(what, *shown, changed=changed, targets=targets, principals=alike)
 
     def _differences(
         self, verb: Verb, target: Target, principal: Principal, found: list[Relevant]
-    ) -> dict[Kind, _Difference]:
-        kinds: dict[Kind, _Difference] = {}
-        tried = options(verb, self.policies, found, self.at)
+    ) -> dict[_What, _Difference]:
+        kinds: dict[_What, _Difference] = {}
+        tried = options(verb, self.policies, found, self.at, about=self._may_matter(found))
         place, many = f"{verb.operation.name} on {target.role}", len(tried.options)
         if many < tried.every or self.asked + many > MOST_ASKED:
             self.bounded[f"{place}: {many} of {tried.every} kinds of request tried"] = None
         self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.unseen)
         for option in tried.options[: max(0, MOST_ASKED - self.asked)]:
-            for approving in (None, 0, 1):
-                difference = _Difference(option, approving)
-                shown = self._shown(verb, target, principal, difference)
-                self.asked += 1
-                if shown is None:
-                    break
-                kind = _kind(*shown[2:])
-                if kind is not None:
-                    kinds.setdefault(kind, difference)
-                if [ruling.effect for ruling in shown[2:]] != ["require_approval"] * 2 and approving is None:
-                    break
+            shown = self._asked(verb, target, principal, option)
+            decided = {what: one for what, one in shown.items() if what[0] != "other_terms"}
+            for what, difference in (decided or shown).items():
+                kinds.setdefault(what, difference)
         return kinds
+
+    def _asked(self, verb: Verb, target: Target, principal: Principal, option: Option) -> dict[_What, _Difference]:
+        """What one way to ask shows: as it is, and where both want approvals with those of either side."""
+        found: dict[_What, _Difference] = {}
+        for approving in (None, 0, 1):
+            difference = _Difference(option, approving)
+            shown = self._shown(verb, target, principal, difference)
+            self.asked += 1
+            if shown is None:
+                break
+            what = self._what(verb.operation.name, *shown[2:])
+            if what is not None:
+                found.setdefault(what, difference)
+            if [ruling.effect for ruling in shown[2:]] != ["require_approval"] * 2 and approving is None:
+                break
+        return found
 
     def _shown(
         self, verb: Verb, target: Target, principal: Principal, difference: _Difference
@@ -212,6 +251,41 @@ class _Comparison:
             asked = approved(asked, self.asker.approvals(ruling.demands, asked))
         before, after = (self.asker.ask(policy, asked, known) for policy in self.policies)
         return asked, known, before, after
+
+    def _may_matter(self, found: list[Relevant]) -> list[Rule] | None:
+        """The rules that differ, where a request that none of them matches is decided alike; None where it may not be:
+        by what a rule covers, too, under an open default and within a gateway's limits.
+        """
+        rules = [rule for each in found for rule in each.all() if rule in self.differing]
+        open_default = any(not policy.deny_by_default for policy in self.policies)
+        limiting = any(rule.effect != "deny" for each in found for rule in each.inherited if rule in self.differing)
+        if self.sides[0].switches != self.sides[1].switches or open_default or limiting:
+            return None
+        return rules
+
+    def _what(self, operation: str, before: Ruling, after: Ruling) -> _What | None:
+        """What is different; None if nothing is."""
+        kind = _KINDS.get((before.effect, after.effect))
+        if kind is not None:
+            return kind, ()
+        if before.effect == "deny":
+            return None
+        verb = self.policies[0].verbs[operation]
+        found = tuple(terms(verb, (self.sides[0].rules, self.sides[1].rules), before, after))
+        return ("other_terms", found) if found else None
+
+    def _changed(self, found: list[Relevant], before: Ruling, after: Ruling) -> list[str]:
+        """The rules that differ: of those that decided, else of all that could apply; else the policy's own keys."""
+        deciding = {*before.rules, *after.rules}
+        names = {rule.name for each in found for rule in each.all()}
+        texts = [side.texts for side in self.sides]
+        differing = {name for name in deciding | names if texts[0].get(name) != texts[1].get(name)}
+        return sorted(differing & deciding or differing) or self._switched
+
+    @cached_property
+    def _switched(self) -> list[str]:
+        old, new = (json.decode(side.switches) for side in self.sides)
+        return sorted(key for key in old if old[key] != new.get(key))
 
     def _notes(self) -> Iterator[str]:
         before, after = (policy.enable_dry_run for policy in self.policies)
@@ -230,24 +304,26 @@ class _Changes:
 
     def note(
         self,
-        kind: Kind,
+        what: _What,
         asked: Request,
         facts: Facts,
         before: Ruling,
         after: Ruling,
         *,
+        changed: list[str],
         targets: Sequence[Target],
         principals: Sequence[Principal],
     ) -> None:
         who = asked.principal
-        key = (asked.operation.name, asked.target.role, tuple(sorted(who.roles)), kind)
+        key = (asked.operation.name, asked.target.role, tuple(sorted(who.roles)), what)
         known = self._found.get(key)
         if known is None:
-            known = _change(kind, example(asked, facts), asked, before, after)
+            known = _change(what, example(asked, facts), asked, before, after)
             self._targets[json.encode(asked.target)] = asked.target
             self._principals[json.encode(who)] = who
         self._found[key] = structs.replace(
             known,
+            changed=sorted({*known.changed, *changed}),
             targets=sorted({*known.targets, *(target.id for target in targets)}),
             principal_kinds=sorted({*known.principal_kinds, who.kind}),
             principals=sorted({*known.principals, *(principal.id for principal in principals)}),
@@ -269,16 +345,17 @@ class _Changes:
 
     def _follows(self, key: _Key, change: Change) -> bool:
         """Whether one of the roles alone shows the same; told of principals that exist all the same."""
-        operation, role, roles, kind = key
+        operation, role, roles, what = key
         if self._scene.principals is not None or len(roles) < 2:
             return False
-        alone = (self._found.get((operation, role, (one,), kind)) for one in roles)
+        alone = (self._found.get((operation, role, (one,), what)) for one in roles)
         return any(one is not None and set(change.principal_kinds) <= set(one.principal_kinds) for one in alone)
 
 
-def _change(kind: Kind, shown: Example, asked: Request, before: Ruling, after: Ruling) -> Change:
+def _change(what: _What, shown: Example, asked: Request, before: Ruling, after: Ruling) -> Change:
     return Change(
-        kind=kind,
+        kind=what[0],
+        terms=list(what[1]),
         operation=asked.operation.name,
         role=asked.target.role,
         principal_kinds=[],
@@ -293,7 +370,3 @@ def _change(kind: Kind, shown: Example, asked: Request, before: Ruling, after: R
         after_reason=after.reason,
         example=shown,
     )
-
-
-def _kind(before: Ruling, after: Ruling) -> Kind | None:
-    return _KINDS.get((before.effect, after.effect))

@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from writ_contracts.parameters import defaults
-from writ_rules.engine.checks import Check, Unanswerable, checks
+from writ_rules.engine.checks import Check, Unanswerable, checks, whole
 from writ_rules.engine.format import Constraint, present
-from writ_rules.engine.lint import FITS
+from writ_rules.engine.lint import FITS, suited
 from writ_rules.engine.verbs import Verb
 
 NUMBERS = frozenset({"int", "float"})
@@ -102,11 +102,8 @@ def fits(known: Domain, constraint: Constraint) -> bool:
     """Whether each check of the constraint can be judged on each value that its type lets through."""
     if constraint.allowlist_source is not None:
         return False
-    return all(
-        known.types <= suited or constraint.type in suited
-        for key, suited in FITS.items()
-        if getattr(constraint, key) is not None
-    )
+    asked = (suited(constraint, key) for key in FITS if getattr(constraint, key) is not None)
+    return all(known.types <= types or constraint.type in types for types in asked)
 
 
 def accepted(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> tuple[Any, ...] | None:
@@ -123,7 +120,7 @@ def taken(verb: Verb, name: str, values: Iterable[Any]) -> Iterator[Any]:
     """Those that the operation's schema takes, as what it makes of them: 1 for a float is 1.0."""
     for value in values:
         try:
-            yield msgspec.to_builtins(msgspec.convert(value, verb.hints[name]))
+            yield msgspec.to_builtins(msgspec.convert(whole(value), verb.hints[name]))
         except msgspec.ValidationError:
             continue
 

@@ -13,6 +13,8 @@ from writ_contracts.operations import Catalogue, Risk
 from writ_rules.analysis.pairs import demand
 from writ_rules.analysis.reading import ALL_ROLES, Reading, readings
 from writ_rules.analysis.scene import Scene, offered
+from writ_rules.engine.case import show
+from writ_rules.engine.conditioning import attribute
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PolicyFile, RuleEntry, placed, present
 from writ_rules.engine.obligations import ADMIN_DEMAND, APPROVER, Demand, Step, progress
@@ -72,7 +74,18 @@ class _Targets:
                 if name not in self._attributes:
                     text = "no target has this attribute" + ("" if rule.entry.allowed else ": denies all in its scope")
                     yield Finding(Severity.WARNING, (*rule.place.keys, "target_attributes", name), text, at_key=True)
+                yield from self._other_kinds(rule, name)
             yield from self._reach(rule)
+
+    def _other_kinds(self, rule: Reading, name: str) -> Iterator[Finding]:
+        """Targets where the attribute is of a kind that the rule can't compare: text "1" and the number 1."""
+        deny = not rule.entry.allowed
+        asked = attribute(name, deny, (rule.entry.target_attributes or {})[name])
+        values = {one.id: one.attributes[name] for one in self._scope(rule) if name in one.attributes}
+        if odd := [target for target, value in values.items() if not asked.can_judge(value)]:
+            then = "denies all in its scope there" if deny else "never matches there"
+            text = f"can't be compared with {show(values[odd[0]])} of {_named(odd)}: '{rule.name}' {then}"
+            yield Finding(Severity.WARNING, (*rule.place.keys, "target_attributes", name), text)
 
     def _reach(self, rule: Reading) -> Iterator[Finding]:
         scope = self._scope(rule)

@@ -160,8 +160,7 @@ def _attributes(asked: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def _wanted(clause: Attribute) -> list[Any]:
-    wanted = [value for _, value in sorted(clause.values or (), key=str)]
-    return [*wanted, *(value for check in clause.checks for value in suggestions(check))][:MOST_VALUES]
+    return [value for check in clause.checks for value in suggestions(check)][:MOST_VALUES]
 
 
 def _id(text: str) -> str:

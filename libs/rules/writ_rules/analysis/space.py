@@ -100,23 +100,34 @@ def relevant(policy: Policy, operation: str, target: Target, principal: Principa
 
 
 def options(
-    verb: Verb, policies: Sequence[Policy], found: Sequence[Relevant], at: float, *, at_only: bool = False
+    verb: Verb,
+    policies: Sequence[Policy],
+    found: Sequence[Relevant],
+    at: float,
+    *,
+    at_only: bool = False,
+    exactly: Mapping[str, Any] | None = None,
+    about: Sequence[Rule] | None = None,
 ) -> Tried:
-    """One of each kind of request. `at_only`: at this instant and no other."""
+    """One of each kind of request. `at_only`: at this instant and no other; `exactly`: with these parameters; `about`:
+    only requests that one of these rules may match, or can't judge.
+    """
     rules = [rule for each in found for rule in each.all()]
-    names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb)))
+    names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb))) if exactly is None else []
     notes = dict.fromkeys((*unseen.of_evaluators(verb, rules), *unseen.of_scans(verb, rules)))
-    values = {name: _values(verb, name, rules, at, notes) for name in verb.types if name in names}
+    values = {name: _values(verb, name, rules, at, notes, about) for name in verb.types if name in names}
     moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
     states = (False, True) if any(each.emergency for each in found) else (False,)
     supposed = _suppositions(verb, rules, at, notes)
-    rest = _required(verb, names)
+    rest = _required(verb, names) if exactly is None else {}
     axes: list[Sequence[Any]] = [*values.values(), moments, states, supposed]
     repairs = Repairs(verb, names)
     made = []
     for picked in spread(axes, MOST_OPTIONS):
         given = dict(zip(values, picked, strict=False))
-        parameters = repairs.whole({**rest, **{name: value for name, value in given.items() if value is not UNSET}})
+        parameters = exactly
+        if parameters is None:
+            parameters = repairs.whole({**rest, **{name: value for name, value in given.items() if value is not UNSET}})
         made.append(Option(parameters=parameters, at=picked[-3], emergency=picked[-2], supposed=picked[-1]))
     return Tried(options=made, every=prod(len(axis) for axis in axes), unseen=list(notes))
 
@@ -157,20 +168,38 @@ def _parameters(rules: Iterable[Rule], verb: Verb) -> list[Parameter]:
     return [clause for rule in rules for clause in rule.conditions[name] if isinstance(clause, Parameter)]
 
 
-def _values(verb: Verb, name: str, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[Any]:
+def _values(
+    verb: Verb, name: str, rules: Sequence[Rule], at: float, notes: dict[str, None], about: Sequence[Rule] | None
+) -> list[Any]:
     """One value for each combination of answers. Left out (UNSET) and null are kinds of their own: defaults differ."""
-    asked = list(dict.fromkeys(clause for clause in _parameters(rules, verb) if clause.name == name))
+    first = list(about or ())
+    asked = list(dict.fromkeys(one for one in _parameters([*first, *rules], verb) if one.name == name))
     checks = [check for clause in asked for check in clause.checks]
     found: dict[tuple[object, ...], Any] = {}
     repairs, rest = Repairs(verb, [name]), _required(verb, [name])
     possible = [value for value in candidates(verb, name, checks) if repairs.are_possible({**rest, name: value})]
-    notes |= dict.fromkeys(unseen.of_values(verb, name, checks, possible))
+    telling = checks
+    if about is not None:
+        telling = [check for one in _parameters(about, verb) if one.name == name for check in one.checks]
+        notes |= dict.fromkeys(unseen.of_values(verb, name, telling, possible))
+        possible = [value for value in possible if _may_match(verb, name, value, about, at)]
+    else:
+        notes |= dict.fromkeys(unseen.of_values(verb, name, telling, possible))
+    notes |= dict.fromkeys(unseen.of_pairs(verb, name, telling, checks, possible))
     for value in possible:
         case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
         found.setdefault(signature(asked, case), value)
     absent: list[Any] = [UNSET] if optional(verb, name) else []
     absent += [None] if domain(verb, name).nullable else []
     return absent + list(found.values())
+
+
+def _may_match(verb: Verb, name: str, value: Any, about: Sequence[Rule], at: float) -> bool:
+    """Whether one of these rules doesn't fail for certain on this value."""
+    case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
+    return any(
+        all(_answer(one, case) is not False for one in _parameters([rule], verb) if one.name == name) for rule in about
+    )
 
 
 def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[Supposed]:

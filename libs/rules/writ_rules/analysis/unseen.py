@@ -5,7 +5,7 @@ a pattern or a length lets through, or none that it stops, this is said: there m
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import permutations
+from itertools import product
 from typing import Any
 
 from writ_rules.analysis.domains import domain, metas
@@ -45,7 +45,7 @@ def of_scans(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
 def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[Any]) -> Iterator[str]:
     """`tried`: all values of the parameter that were."""
     texts = [value for value in tried if isinstance(value, str)]
-    patterns = list(dict.fromkeys(check for check in checks if isinstance(check, Matches)))
+    patterns = _patterns(checks)
     for pattern in patterns:
         said = f"'{pattern.wanted}'" if name in verb.public else SECRET
         covered = {pattern.pattern.covers(text) for text in texts}
@@ -53,7 +53,6 @@ def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[An
             yield f"no {name} was found that pattern {said} matches"
         elif False not in covered and not _takes_all(verb, name, pattern):
             yield f"no {name} was found that pattern {said} does not match"
-    yield from _not_told_apart(verb, name, patterns, texts)
     if len(patterns) > MOST_PATTERNS:
         yield f"of {len(patterns)} patterns for {name}, {MOST_PATTERNS} were tried together"
     for check in checks:
@@ -63,13 +62,24 @@ def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[An
                 yield f"no {name} that is {telling} long was tried"
 
 
-def _not_told_apart(verb: Verb, name: str, patterns: Sequence[Matches], texts: Sequence[str]) -> Iterator[str]:
-    """Of two patterns each is known to take what the other stops, or it is said that none was found."""
-    takes = {each: {text for text in texts if each.pattern.covers(text)} for each in patterns[:MOST_PATTERNS]}
+def _patterns(checks: Iterable[Check]) -> list[Matches]:
+    return list(dict.fromkeys(check for check in checks if isinstance(check, Matches)))
+
+
+def of_pairs(
+    verb: Verb, name: str, checks: Sequence[Check], others: Sequence[Check], tried: Sequence[Any]
+) -> Iterator[str]:
+    """Of two patterns, one of `checks` and one of `others`, each is known to take what the other stops; or it is said
+    that none was found.
+    """
+    texts = [value for value in tried if isinstance(value, str)]
+    patterns = _patterns(checks)[:MOST_PATTERNS]
+    known = dict.fromkeys((*patterns, *_patterns(others)[:MOST_PATTERNS]))
+    takes = {each: {text for text in texts if each.pattern.covers(text)} for each in known}
     alike = [
         (one, other)
-        for one, other in permutations(takes, 2)
-        if takes[one] and takes[one] <= takes[other] and not _is_within(verb, name, one, other)
+        for one, other in product(patterns, takes)
+        if one is not other and takes[one] and takes[one] <= takes[other] and not _is_within(verb, name, one, other)
     ]
     for pair in alike[:MOST_PAIRS]:
         first, second = (f"'{each.wanted}'" if name in verb.public else SECRET for each in pair)
@@ -79,7 +89,9 @@ def _not_told_apart(verb: Verb, name: str, patterns: Sequence[Matches], texts: S
 
 
 def _is_within(verb: Verb, name: str, one: Matches, other: Matches) -> bool:
-    """Whether one surely takes nothing that the other stops: it takes a single text, or the other all."""
+    """Whether one surely takes nothing that the other stops: it takes a single text, or the other all or the same."""
+    if one.pattern.text == other.pattern.text and "." not in one.pattern.text:
+        return True  # without a dot it makes no difference that one denies
     return not _SPECIAL & set(one.pattern.text) or _takes_all(verb, name, other)
 
 

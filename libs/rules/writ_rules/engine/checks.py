@@ -6,7 +6,7 @@ answered, and the rule that asks errs; loading a policy finds such a rule before
 
 from typing import Any, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_rules.engine.case import show
 from writ_rules.engine.format import AttributeConstraint, Constraint, present
@@ -87,17 +87,21 @@ class Length(Struct, frozen=True):
 
 
 class Values(Struct, frozen=True):
-    """`allowed_values`, `denied_values`: scalars; true is not 1."""
+    """`allowed_values`, `denied_values`: scalars; true is not 1. `kinds` are those that can be compared; None: any."""
 
     clause: str
     values: frozenset[tuple[bool, Any]]
     wanted: str
+    kinds: frozenset[str] | None = None
     tells: bool = True
 
     def holds(self, value: Any) -> bool:
         """In the list, or not in it."""
         if isinstance(value, MANY):
             raise Unanswerable("not a single value")
+        if self.kinds is not None and kind(value) not in self.kinds:
+            # Text "1" beside number 1: taken for different, a deny would let pass what it was written to stop.
+            raise Unanswerable(f"a {kind(value)}, which none of the values is")
         found = plain(value) in self.values
         return found if self.clause == "allowed_values" else not found
 
@@ -134,6 +138,18 @@ def has_type(value: Any, name: str) -> bool:
 _types: dict[str, type] = {"string": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 
 
+def kind(value: Any) -> str:
+    """Of a single value: values of different kinds can't be compared."""
+    if isinstance(value, bool):
+        return "truth value"
+    return "number" if isinstance(value, NUMBERS) else "text"
+
+
+def whole(value: Any) -> Any:
+    """60.0 in a policy is 60 in a request."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple[Check, ...]:
     """The checks of a constraint on the value alone; raises ValueError for a bad pattern."""
     found: list[Check] = []
@@ -148,17 +164,24 @@ def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple
     if constraint.max_length is not None:
         found.append(Length("max_length", constraint.max_length, f"at most {constraint.max_length} long"))
     if constraint.allowed_values is not None:
-        found.append(_values("allowed_values", "one of ", constraint.allowed_values))
+        found.append(_values("allowed_values", "one of ", constraint, constraint.allowed_values))
     if constraint.denied_values is not None:
-        found.append(_values("denied_values", "none of ", constraint.denied_values))
+        found.append(_values("denied_values", "none of ", constraint, constraint.denied_values))
     if constraint.pattern is not None:
         found.append(Matches(pattern(constraint.pattern, deny=deny), constraint.pattern[:160]))
     return tuple(found)
 
 
-def _values(clause: str, word: str, values: list[Any]) -> Values:
+def _values(clause: str, word: str, constraint: Constraint | AttributeConstraint, values: list[Any]) -> Values:
+    """An empty list has no kind to compare by: it says nothing of a parameter, and of an attribute nobody can tell."""
     listed = present(values)
-    return Values(clause, frozenset(map(plain, listed)), word + show(listed))
+    made = values_of(clause, word + show(listed), listed)
+    return made if listed or isinstance(constraint, AttributeConstraint) else structs.replace(made, kinds=None)
+
+
+def values_of(clause: str, wanted: str, values: list[Any]) -> Values:
+    """One or none of these values."""
+    return Values(clause, frozenset(map(plain, values)), wanted, frozenset(map(kind, values)))
 
 
 def plain(value: Any) -> tuple[bool, Any]:

@@ -14,8 +14,8 @@ from writ_rules.engine.clauses import InEffect
 from writ_rules.engine.conditions import Evaluated, Parameter
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import Placed, PolicyFile, placed
-from writ_rules.engine.judge import Shortlists
 from writ_rules.engine.rules import Rule, Workshop
+from writ_rules.engine.tree import Trees, trees
 from writ_rules.engine.verbs import Verb, verbs
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -23,9 +23,9 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 class Policy(Struct, frozen=True, eq=False, kw_only=True):
     """A policy that decides. `index`: rules by (operation, target role); `inherited`: the gateway's rules that bind
-    targets behind it, by operation; `apart`: the index without them, for such targets. `emergency`: rules that are
-    inert outside an emergency; `urgent` is their index. `naming`: where (operation, target role) a deny hangs on
-    what the thing is called.
+    targets behind it, by operation. `emergency`: rules that are inert outside an emergency; `urgent` is their index.
+    All of these are in the order of their names; `trees` have the same rules by what they ask. `naming`: where
+    (operation, target role) a deny hangs on what the thing is called.
     """
 
     name: str
@@ -36,21 +36,19 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     in_effect: InEffect
     index: Mapping[tuple[str, str], tuple[Rule, ...]]
     inherited: Mapping[str, tuple[Rule, ...]]
-    apart: Mapping[tuple[str, str], tuple[Rule, ...]]
     emergency: tuple[Rule, ...]
     urgent: Mapping[tuple[str, str], tuple[Rule, ...]]
     allowing: Mapping[str, tuple[Role, ...]]
     naming: frozenset[tuple[str, str]]
     verbs: Mapping[str, Verb]
     rules: int
-    shortlists: Shortlists
+    trees: Trees
     file: PolicyFile
     """What it was compiled from."""
 
     def own(self, operation: str, target: Target) -> tuple[Rule, ...]:
-        """The rules for the target's role; behind a gateway without those that are inherited, which grant nothing."""
-        index = self.apart if is_behind_gateway(target) else self.index
-        return index.get((operation, target.role), ())
+        """The rules for the target's role."""
+        return self.index.get((operation, target.role), ())
 
     def roles_with(self, operation: str) -> tuple[Role, ...]:
         """The target roles for which some rule allows the operation."""
@@ -68,14 +66,14 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
     workshop = Workshop(verbs(catalogue), entry, catalogue.evaluators)
     every = placed(entry)
     made = [(item, workshop.rule(item)) for item in every]
-    ready = [rule for item, rule in made if item.entry.enabled]
+    ready = sorted((rule for item, rule in made if item.entry.enabled), key=lambda rule: rule.name)
     in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)
     findings = [*workshop.notes.findings, *_named_twice(every), *lint.lint(file, every, workshop.verbs)]
     if any(finding.severity is Severity.ERROR for finding in findings):
         return None, findings
     ordinary = [rule for rule in ready if not rule.emergency]
     emergency = [rule for rule in ready if rule.emergency]
-    index = _index(ordinary)
+    index, inherited = _index(ordinary), _inherited(ordinary)
     policy = Policy(
         name=entry.name,
         version=entry.version,
@@ -84,15 +82,14 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
         require_approval_for_admin=entry.require_approval_for_admin,
         in_effect=in_effect,
         index=MappingProxyType(index),
-        inherited=MappingProxyType(_inherited(ordinary)),
-        apart=MappingProxyType(_index(rule for rule in ordinary if not rule.inherited)),
+        inherited=MappingProxyType(inherited),
         emergency=tuple(emergency),
         urgent=MappingProxyType(_index(emergency)),
         allowing=MappingProxyType(_allowing(index)),
         naming=frozenset(_naming(ready, catalogue)),
         verbs=MappingProxyType(workshop.verbs),
         rules=len(ready),
-        shortlists=Shortlists(),
+        trees=trees(ordinary, inherited, emergency),
         file=file,
     )
     return policy, findings

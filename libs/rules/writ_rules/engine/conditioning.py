@@ -9,7 +9,7 @@ import msgspec
 from writ_contracts.evaluators import Evaluator
 from writ_rules.engine import times
 from writ_rules.engine.case import show
-from writ_rules.engine.checks import Check, checks, plain
+from writ_rules.engine.checks import Check, checks, values_of
 from writ_rules.engine.clauses import listed
 from writ_rules.engine.conditions import Attribute, Condition, Evaluated, Parameter, Scan, Times
 from writ_rules.engine.findings import Keys
@@ -78,7 +78,7 @@ class Conditioning:
         found = list[Condition]()
         for name, wanted in (placed.entry.target_attributes or {}).items():
             keys = (*placed.keys, "target_attributes", name)
-            made = self._notes.attempt(keys, None, partial(_attribute, name, deny), wanted)
+            made = self._notes.attempt(keys, None, partial(attribute, name, deny), wanted)
             if made is not None:
                 found.append(self._notes.share(["attribute", name, deny, wanted], made))
         return found
@@ -128,13 +128,14 @@ class Conditioning:
         return Evaluated(entry.name, evaluator, options, evaluator.summary[:160])
 
 
-def _attribute(name: str, deny: bool, wanted: Any) -> Attribute:
+def attribute(name: str, deny: bool, wanted: Any) -> Attribute:
+    """What a rule wants an attribute to be. Raises ValueError for a bad pattern."""
     if isinstance(wanted, AttributeConstraint):
         made = checks(wanted, deny=deny)
-        return Attribute(name, "; ".join(check.wanted for check in made)[:160], deny, None, made)
+        return Attribute(name, "; ".join(check.wanted for check in made)[:160], deny, made)
     values = present(wanted) if isinstance(wanted, list) else [wanted]
     text = show(values[0]) if len(values) == 1 else f"one of {show(values)}"
-    return Attribute(name, text, deny, frozenset(map(plain, values)), ())
+    return Attribute(name, text, deny, (values_of("allowed_values", text, values),))
 
 
 def _scan(entry: ScanEntry) -> Scan:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from writ_contracts.evaluators import Evaluator, Question
 from writ_rules.engine.case import ABSENT, SECRET, Case, show
-from writ_rules.engine.checks import Check, HasType, Unanswerable, plain
+from writ_rules.engine.checks import Check, HasType, Unanswerable
 from writ_rules.engine.clauses import Miss
 from writ_rules.engine.facts import Severity
 from writ_rules.engine.listings import Listed
@@ -96,7 +96,6 @@ class Attribute(Struct, frozen=True, eq=False):
     name: str
     wanted: str
     deny: bool
-    values: frozenset[tuple[bool, Any]] | None
     checks: tuple[Check, ...]
 
     def miss(self, case: Case) -> Miss | None:
@@ -110,11 +109,13 @@ class Attribute(Struct, frozen=True, eq=False):
             return None
         return Miss(clause, self.wanted, show(value), erred=self.deny and certain is None)
 
+    def can_judge(self, value: Any) -> bool:
+        """Whether it says for certain of a target with this value that it is as wanted, or not."""
+        certain, comparable = self._compare(value)
+        return comparable or certain is False
+
     def _compare(self, value: Any) -> tuple[bool | None, bool]:
         """False if it is certainly not as wanted, and whether it can be compared at all."""
-        if self.values is not None:
-            comparable = any(_kind(value) == _kind(wanted) for _, wanted in self.values)
-            return (None if plain(value) in self.values or not comparable else False), comparable
         comparable = True
         for check in self.checks:
             try:
@@ -185,9 +186,3 @@ def _question(case: Case) -> Question:
         parameters=parameters,
         at=request.at,
     )
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    return "number" if isinstance(value, int | float) else "text"

@@ -5,23 +5,22 @@ All rules that could apply are judged and told in the trace, whatever the first 
 
 from msgspec import structs
 
-from writ_contracts.decisions import Effect, TraceEntry
+from writ_contracts.decisions import Effect
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Risk
 from writ_rules.engine.case import Case, Request
 from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.judge import NOWHERE, Judged, Place, judge
+from writ_rules.engine.judge import INHERITED
 from writ_rules.engine.obligations import People as People
-from writ_rules.engine.rules import EMERGENCY, Rule
 from writ_rules.engine.ruling import STRICTNESS as STRICTNESS
 from writ_rules.engine.ruling import Ruling as Ruling
 from writ_rules.engine.ruling import stricter
-from writ_rules.engine.weigh import Considered, Weighing, set_aside
+from writ_rules.engine.trace import Part, Trace
+from writ_rules.engine.tree import Found
+from writ_rules.engine.weigh import Considered, Weighing, allows
 
-BEHIND = "behind a gateway: "
-INHERITED = "role_policies.gateway, inherited"
 ASSUMED = "assumed"
 """The id of an emergency that the request says is in force, and nobody declared."""
 
@@ -44,14 +43,14 @@ def decide(
     try:
         filled = request.operation.check(first.effective)
     except Invalid as error:
-        reason = f"the defaults of {', '.join(first.rules)} break the operation's schema: {error}"
+        reason = f"with the defaults of the rules that match it breaks the operation's schema: {error}"
         return Ruling(
             effect="deny",
             code="rule_error",
             rules=first.rules,
             reason=reason,
             effective=request.effective,
-            trace=first.trace,
+            account=first.account,
             emergency=first.emergency,
         )
     # Rules filled in defaults: what came out must itself be allowed, or a deny would not see what runs.
@@ -92,39 +91,12 @@ def _emergency(request: Request, control: ControlState) -> str:
 def _by_rules(policy: Policy, request: Request, people: People, facts: Facts, emergency: str) -> Ruling:
     operation, role = request.operation.name, request.target.role
     case = Case(request, policy.verbs[operation].public, facts)
-    gateway = urgent = NOWHERE
-    if is_behind_gateway(request.target):
-        own = _judge(policy, (operation, BEHIND + role), policy.own(operation, request.target), "", case)
-        gateway = _judge(policy, (operation, INHERITED), policy.inherited.get(operation, ()), INHERITED, case)
-    else:
-        own = _judge(policy, (operation, role), policy.own(operation, request.target), "", case)
-    if emergency:
-        urgent = _judge(policy, (operation, EMERGENCY + role), policy.urgent.get((operation, role), ()), "", case)
-    considered = Considered(own, gateway, urgent, emergency)
-    return Weighing(policy, request, considered, people, _trace(considered, case)).ruling()
-
-
-def _judge(policy: Policy, place: tuple[str, str], rules: tuple[Rule, ...], section: str, case: Case) -> Place:
-    if not rules:
-        return NOWHERE
-    shortlist = policy.shortlists.of(place, rules, section, case)
-    return Place([judge(group, case) for group in shortlist.groups], shortlist.told, shortlist.near)
-
-
-def _trace(considered: Considered, case: Case) -> list[TraceEntry]:
-    lifted = bool(considered.urgent.judged and considered.lifting)
-    trace: list[TraceEntry] = []
-    for place in (considered.own, considered.gateway, considered.urgent):
-        for each in place.judged:
-            trace += each.entries(_note(each, case, lifted) if lifted or each.group.asks_facts else "")
-    for place in (considered.own, considered.gateway, considered.urgent):
-        trace += place.told
-    return trace
-
-
-def _note(judged: Judged, case: Case, lifted: bool) -> str:
-    """By which facts it was judged, and whether the emergency set it aside."""
-    told = [*judged.sources(case)]
-    if lifted and set_aside(judged) and (judged.miss is None or judged.miss.erred):
-        told.append("set aside by the emergency")
-    return "; ".join(told)[:120]
+    own = Part(policy.index.get((operation, role), ()), Found(policy.trees.own(operation, role), operation, case))
+    gateway = urgent = Part((), Found((), operation, case))
+    if is_behind_gateway(request.target) and (inherited := policy.inherited.get(operation)):
+        gateway = Part(inherited, Found(policy.trees.inherited(operation), operation, case), INHERITED)
+    if emergency and (rules := policy.urgent.get((operation, role))):
+        urgent = Part(rules, Found(policy.trees.urgent(operation, role), operation, case))
+    trace = Trace((own, gateway, urgent), case, lifted=bool(allows(urgent.found.matching)))
+    considered = Considered(own.found, gateway.found, urgent.found, emergency, trace)
+    return Weighing(policy, request, considered, people).ruling()

@@ -4,8 +4,8 @@ A list item that is null (`- # a comment`) is skipped, so lists keep their holes
 the keys mean is in docs/policy.md; docs/policy-keys.md is made from their descriptions here.
 """
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct, field
 
@@ -23,6 +23,9 @@ Day = Annotated[int, Meta(ge=0, le=7)]
 Type = Literal["string", "int", "float", "bool", "list", "dict"]
 Values = list[Scalar | None]
 Age = int | float | str
+Instead = Mapping[str, str]
+"""What to write for keys that files of an older format have."""
+LEAVE_OUT = "nothing is kept of it; leave it out"
 Text = Annotated[str, Meta(description="for people")]
 Zone = Annotated[str, Meta(description="IANA name of the time zone")]
 Days = Annotated[list[Day | None] | None, Meta(description="1 is Monday, 6 Saturday, 0 and 7 Sunday")]
@@ -30,6 +33,8 @@ Days = Annotated[list[Day | None] | None, Meta(description="1 is Monday, 6 Satur
 
 class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one parameter must be for the rule to match."""
+
+    OTHER_KEYS: ClassVar[Instead] = {"min_value": "write 'min'", "max_value": "write 'max'"}
 
     type: Annotated[Type | None, Meta(description="strict: `true` is no `int`, an `int` is a `float`")] = None
     required: Annotated[bool, Meta(description="fails where the parameter has no value")] = False
@@ -123,6 +128,14 @@ Attributes = dict[str, Scalar | Values | AttributeConstraint]
 class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule: its scope (operations, targets, people, time), its conditions, and what it says."""
 
+    OTHER_KEYS: ClassVar[Instead] = {
+        "target_patterns": "write 'targets', ids with `*` and `?`",
+        "target_pattern": "write 'targets', ids with `*` and `?`",
+        "max_concurrent_operations": "write 'max_concurrent'",
+        "action": "write 'allowed: true' or 'allowed: false'",
+        **dict.fromkeys(("id", "version", "created_at", "created_by", "updated_at"), LEAVE_OUT),
+    }
+
     name: Annotated[Name, Meta(description="unique in the file; decisions name it")]
     allowed: Annotated[bool, Meta(description="whether it allows or denies")]
     operations: Annotated[list[Name | None], Meta(description="names of the catalogue")]
@@ -167,10 +180,20 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole policy, under the key `policies`."""
 
+    OTHER_KEYS: ClassVar[Instead] = {
+        "enabled": "a policy is in force once it is published; set rules apart by their own 'enabled'",
+        "rules": "write 'global_policies', or 'role_policies' by role of target",
+        "enable_policy_inheritance": "policies don't inherit from one another; leave it out",
+        "parent_policies": "policies don't inherit from one another; write their rules here",
+        **dict.fromkeys(("id", "updated_at", "validation_errors", "validation_warnings"), LEAVE_OUT),
+    }
+
     version: Annotated[Literal["v1", "v2"], Meta(description="label of the format")] = "v2"
     name: Annotated[Name, Meta(description="decisions name it")] = "unnamed"
     description: Text = ""
-    deny_by_default: Annotated[bool, Meta(description="false: what no rule covers is allowed")] = True
+    deny_by_default: Annotated[
+        bool, Meta(description="false: what no rule covers is allowed, control operations aside")
+    ] = True
     enable_dry_run: Annotated[bool, Meta(description="false: dry runs are refused")] = True
     require_approval_for_admin: Annotated[bool, Meta(description="risk admin needs an approval")] = True
     audit_all_operations: Annotated[bool, Meta(description="everything is recorded, whatever it says")] = True
@@ -193,6 +216,10 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file: everything is under `policies`."""
+
+    OTHER_KEYS: ClassVar[Instead] = {
+        "rules": "this is an older format: write 'policies:' with 'global_policies' and 'role_policies' below"
+    }
 
     policies: PolicyEntry
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from writ_rules.engine.checks import Check, Unanswerable, checks
+from writ_rules.engine.checks import Check, Unanswerable, checks, kind, whole
 from writ_rules.engine.findings import Finding, Keys, Severity
-from writ_rules.engine.format import AttributeConstraint, Constraint, Placed, PolicyFile, present
+from writ_rules.engine.format import AttributeConstraint, Constraint, Placed, PolicyFile, placed, present
 from writ_rules.engine.listings import SOURCES
 from writ_rules.engine.nearest import Nearest
 from writ_rules.engine.verbs import ANY, Verb
@@ -26,6 +26,24 @@ FITS = {
     "allowed_values": SCALARS,
     "denied_values": SCALARS,
 }
+LISTED = {
+    "list_services": ("service", "unit"),
+    "list_containers": ("container",),
+    "list_stacks": ("stack",),
+    "list_packages": ("package",),
+    "list_backups": ("backup",),
+    "list_snapshots": ("snapshot",),
+    "list_ports": ("port",),
+    "list_file_roots": ("path", "source", "folder", "root"),
+}
+"""What each source lists, as words of the names that such a parameter has."""
+OF_KIND = {"text": {"string"}, "number": {"int", "float"}, "truth value": {"bool"}}
+
+
+def suited(constraint: Constraint | AttributeConstraint, key: str) -> set[str]:
+    """The types that this key of the constraint can judge; of values those of their own kinds."""
+    values = present(getattr(constraint, key)) if key.endswith("_values") else []
+    return set[str]().union(*(OF_KIND[kind(value)] for value in values)) if values else set(FITS[key])
 
 
 def lint(file: PolicyFile, every: Iterable[Placed], verbs: Verbs) -> list[Finding]:
@@ -33,18 +51,20 @@ def lint(file: PolicyFile, every: Iterable[Placed], verbs: Verbs) -> list[Findin
     found = list(_policy(file))
     rule_checks: tuple[Callable[[Placed, Verbs], Iterator[Finding]], ...]
     named = partial(_operations, Nearest()), partial(_parameters, Nearest())
-    rule_checks = (*named, _lists, _own_role, _approval, _limits, _attributes)
+    rule_checks = (*named, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
     windows = present(_windows(file.policies.maintenance_windows))
-    for placed in every:
-        if placed.entry.maintenance_windows_only and not windows:
-            keys = (*placed.keys, "maintenance_windows_only")
+    for item in every:
+        if item.entry.maintenance_windows_only and not windows:
+            keys = (*item.keys, "maintenance_windows_only")
             found.append(Finding(Severity.LINT, keys, "the policy has no maintenance window: the rule never matches"))
         for check in rule_checks:
-            found += check(placed, verbs)
+            found += check(item, verbs)
     return found
 
 
 def _policy(file: PolicyFile) -> Iterator[Finding]:
+    if file.policies.deny_by_default and not any(item.entry.enabled for item in placed(file.policies)):
+        yield Finding(Severity.WARNING, ("policies",), "the policy has no rule: everything is denied", at_key=True)
     if not file.policies.deny_by_default:
         keys = ("policies", "deny_by_default")
         yield Finding(Severity.WARNING, keys, "whatever no rule covers is allowed: every such decision says so")
@@ -85,10 +105,29 @@ def _lists(placed: Placed, _: Verbs) -> Iterator[Finding]:
 
 
 def _own_role(placed: Placed, _: Verbs) -> Iterator[Finding]:
-    roles = placed.entry.target_roles
-    if placed.role is not None and roles is not None and placed.role not in roles:
-        keys = (*placed.keys, "target_roles")
-        yield Finding(Severity.LINT, keys, f"leaves out '{placed.role}', under which the rule stands")
+    """A rule under one role that names others would grant, or deny, where nobody looks for it."""
+    roles = present(placed.entry.target_roles)
+    if placed.role is None or not roles:
+        return
+    keys = (*placed.keys, "target_roles")
+    if foreign := sorted({*roles} - {placed.role}):
+        text = f"names {', '.join(foreign)}: a rule under role_policies.{placed.role} is about that role alone"
+        yield Finding(Severity.ERROR, keys, f"{text}; put it under global_policies, or leave out target_roles")
+
+
+def _inherit(item: Placed, _: Verbs) -> Iterator[Finding]:
+    if not item.entry.inherit and item.role != "gateway":
+        text = "only rules under role_policies.gateway bind the targets behind a gateway: here it says nothing"
+        yield Finding(Severity.WARNING, (*item.keys, "inherit"), text)
+
+
+def _origins_days(item: Placed, _: Verbs) -> Iterator[Finding]:
+    """Where days count from 0 = Monday, these are the workdays; here they are Sunday to Thursday."""
+    for at, window in enumerate(item.entry.time_restrictions or ()):
+        if window is not None and set(present(window.days_of_week)) == set(range(5)):
+            keys = (*item.keys, "time_restrictions", at, "days_of_week")
+            text = "0 is Sunday, so these are Sunday to Thursday; Monday to Friday are [1, 2, 3, 4, 5]"
+            yield Finding(Severity.WARNING, keys, text)
 
 
 def _approval(placed: Placed, _: Verbs) -> Iterator[Finding]:
@@ -106,6 +145,11 @@ def _limits(placed: Placed, _: Verbs) -> Iterator[Finding]:
         if getattr(placed.entry, key) is not None and not placed.entry.allowed:
             severity = Severity.WARNING if key == "operation_timeout" else Severity.LINT
             yield Finding(severity, (*placed.keys, key), f"'{placed.entry.name}' denies: there is nothing to limit")
+    timeout = (placed.entry.parameter_constraints or {}).get("timeout")
+    most = placed.entry.operation_timeout
+    if most is not None and timeout is not None and timeout.min is not None and most < timeout.min:
+        text = f"ends every operation sooner than the {timeout.min} s that timeout.min asks for"
+        yield Finding(Severity.WARNING, (*placed.keys, "operation_timeout"), text)
 
 
 def _attributes(placed: Placed, _: Verbs) -> Iterator[Finding]:
@@ -121,8 +165,8 @@ def _attributes(placed: Placed, _: Verbs) -> Iterator[Finding]:
 
 def _excludes_all(wanted: AttributeConstraint) -> str:
     """Why no value of an attribute can be as wanted, besides the wrong way round of a range; empty if one can."""
-    named = [key for key, fits in FITS.items() if getattr(wanted, key) is not None and not fits >= SCALARS]
-    types = SCALARS.intersection(*(FITS[key] for key in named))
+    named = [key for key in FITS if getattr(wanted, key) is not None and not suited(wanted, key) >= SCALARS]
+    types = SCALARS.intersection(*(suited(wanted, key) for key in named))
     if wanted.type is not None:
         types &= {"int", "float"} if wanted.type == "float" else {wanted.type}
         named.insert(0, f"type {wanted.type}")
@@ -175,14 +219,34 @@ def _ranges(keys: Keys, constraint: Constraint | AttributeConstraint) -> Iterato
 
 def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
     types, what = verb.types[name], f"{verb.operation.name}.{name}"
-    for key, fits in FITS.items():
-        if getattr(constraint, key) is not None and not types & fits:
+    for key in FITS:
+        if getattr(constraint, key) is not None and not types & suited(constraint, key):
             yield Finding(Severity.LINT, (*keys, key), f"{what} is of type {_said(types)}, which '{key}' can't judge")
+    yield from _impossible_values(keys, name, constraint, verb)
+    source = constraint.allowlist_source
+    named = LISTED.get(source or "", ())
+    if named and not any(word in name for word in named):
+        text = f"'{source}' lists no {name.replace('_', ' ')}: it lists {named[0].replace('_', ' ')}s"
+        yield Finding(Severity.WARNING, (*keys, "allowlist_source"), text)
     wanted = {"int", "float"} if constraint.type == "float" else {constraint.type}
     if constraint.type is not None and not types & wanted:
         yield Finding(Severity.LINT, (*keys, "type"), f"{what} is of type {_said(types)}: the rule never matches")
     if constraint.default is not None:
         yield from _default((*keys, "default"), name, constraint, verb)
+
+
+def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
+    """Values that no request can have, among others that one can; where all are such, the rule never matches."""
+    for key in ("allowed_values", "denied_values"):
+        values = getattr(constraint, key) or ()
+        if not verb.types[name] & suited(constraint, key):
+            continue  # that none of them is of its type is told of all at once
+        given = ((at, whole(value)) for at, value in enumerate(values) if value is not None)
+        refused = {at: why for at, value in given if (why := verb.refuses(name, value))}
+        if key == "denied_values" or len(refused) < len(present(values)):
+            for at, why in refused.items():
+                text = f"{verb.operation.name}.{name} can't be this: {why}"
+                yield Finding(Severity.WARNING, (*keys, key, at), text)
 
 
 def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:

@@ -29,8 +29,13 @@ class Demand(Struct, frozen=True):
     steps: tuple[Step, ...]
     seconds: int
 
+    @property
+    def text(self) -> str:
+        """Who, and within what time, for people."""
+        return f"{', then '.join(map(str, self.steps))} within {self.seconds // 60} min"
+
     def __str__(self) -> str:
-        return f"'{self.rule}' asks for {', then '.join(map(str, self.steps))} within {self.seconds // 60} min"
+        return f"'{self.rule}' asks for {self.text}"
 
 
 def by_rule(obligation: Demand | Limit) -> tuple[str, str]:

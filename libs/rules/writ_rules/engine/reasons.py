@@ -10,6 +10,7 @@ from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import Times
 from writ_rules.engine.judge import Judged
 from writ_rules.engine.obligations import Demand, People, progress
+from writ_rules.engine.rules import Rule
 
 LONGEST = 1000
 MOST_NAMES, MOST_APPROVERS = 5, 20
@@ -24,17 +25,16 @@ class Answer(Struct, frozen=True):
     could_approve: list[str] = []
 
 
-def denied(denying: list[Judged]) -> str:
+def denied(denying: list[Rule]) -> str:
     """A deny, with what the rule's author said of it."""
-    names = _names(denying)
-    said = next(rule.description for each in denying for rule in each.group.rules if rule.name == names[0])
+    names = names_of(denying)
+    said = next(rule.description for rule in denying if rule.name == names[0])
     return _cut(f"{_rules(names)} {'denies' if len(names) == 1 else 'deny'} it" + (f": {said}" if said else ""))
 
 
-def erred(erring: list[Judged]) -> str:
+def erred(erring: list[Judged], names: list[str]) -> str:
     """A rule that can't be judged."""
-    names = _names(erring)
-    miss = next(each.miss for each in erring if names[0] in each.group.names)
+    miss = next(each.miss for each in erring if each.rule.name == names[0])
     what = f": {miss.clause} ({miss.wanted}) {miss.got}" if miss else ""
     return _cut(f"{_rules(names)} could not be judged, which denies{what}")
 
@@ -44,17 +44,19 @@ def needed(names: list[str], sources: list[str]) -> str:
     return _cut(f"{_rules(names)} {'asks' if len(names) == 1 else 'ask'} for {', '.join(sources)} of the target")
 
 
-def nowhere(policy: Policy, request: Request) -> str:
-    """No rule could have allowed it here; where one does."""
+def nowhere(policy: Policy, request: Request, restricting: list[Rule]) -> str:
+    """No rule could have allowed it here; where one does. Rules of its gateway only restrict what others allow."""
     operation, role = request.operation.name, request.target.role
     elsewhere = [other for other in policy.roles_with(operation) if other != role]
     known = f"; rules allow it on {', '.join(elsewhere)}" if elsewhere else ""
-    return f"no rule allows {operation} on a {role} target{known}"
+    names = names_of(restricting)
+    only = f"; {_rules(names)} of its gateway only {'restricts' if len(names) == 1 else 'restrict'}" if names else ""
+    return _cut(f"no rule allows {operation} on a {role} target{known}" + (only and f"{only} what others allow"))
 
 
 def opening(near: Judged, request: Request) -> tuple[float, str] | None:
     """When the window opens that the rule lacks, if that is what it lacks."""
-    for condition in near.group.conditions:
+    for condition in near.rule.conditions[request.operation.name]:
         if isinstance(condition, Times) and near.miss is not None and condition.clause == near.miss.clause:
             return condition.opens(request.at)
     return None
@@ -62,7 +64,7 @@ def opening(near: Judged, request: Request) -> tuple[float, str] | None:
 
 def missed(said: str, near: Judged, opens: tuple[float, str] | None) -> str:
     """What came nearest, and what it lacked."""
-    miss, name = near.miss, near.group.names[0]
+    miss, name = near.miss, near.rule.name
     if miss is None:
         return _cut(f"{said}; nearest is '{name}'")
     then = f" (opens {opens[1]})" if opens else ""
@@ -103,8 +105,9 @@ def _allows(names: list[str]) -> str:
     return f"{_rules(names)} {'allows' if len(names) == 1 else 'allow'} it"
 
 
-def _names(judged: Iterable[Judged]) -> list[str]:
-    return sorted({name for each in judged for name in each.group.names})
+def names_of(rules: Iterable[Rule]) -> list[str]:
+    """Their names, sorted."""
+    return sorted(rule.name for rule in rules)
 
 
 def _rules(names: list[str]) -> str:

@@ -111,7 +111,9 @@ class Workshop:
         approval = entry.approval or ApprovalEntry()
         keys = (*placed.keys, "approval", "timeout")
         minutes = (entry.approval_timeout or APPROVAL_MINUTES) * 60
-        return Demand(entry.name, _steps(approval), self.notes.attempt(keys, minutes, times.duration, approval.timeout))
+        return Demand(
+            entry.name, steps_of(approval), self.notes.attempt(keys, minutes, times.duration, approval.timeout)
+        )
 
 
 def _binding(conditions: list[Condition], verb: Verb) -> tuple[Condition, ...]:
@@ -151,7 +153,7 @@ def _defaults(verb: Verb, parameters: list[Parameter]) -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.default is not None and each.name in verb.types}
 
 
-def _steps(approval: ApprovalEntry) -> tuple[Step, ...]:
+def steps_of(approval: ApprovalEntry) -> tuple[Step, ...]:
     """Approvers beside steps are a step of their own, before them."""
     steps: list[StepEntry] = [StepEntry(approvers=approval.approvers, quorum=approval.quorum)]
     if present(approval.steps):

@@ -8,6 +8,7 @@ from msgspec import Struct, field, structs
 from writ_contracts.decisions import Effect, TraceEntry
 from writ_rules.engine.facts import Need
 from writ_rules.engine.obligations import Demand, Limit, by_rule
+from writ_rules.engine.trace import Trace
 
 STRICTNESS: dict[Effect, int] = {"allow": 0, "require_approval": 1, "deny": 2}
 
@@ -18,7 +19,7 @@ class Ruling(Struct, frozen=True, kw_only=True):
     `needs`: what to ask the target for before asking again; with the code `facts_needed` alone. `limits`: how many of
     what the rules allow may run at once, which executors keep. `nearest`: the allow rule that came nearest to
     matching, when none did, and `opens_at` when its window opens (Unix seconds). `could_approve`: who could say the
-    next yes. `emergency`: the one in force for the target.
+    next yes. `emergency`: the one in force for the target. `account`: what is told of each rule.
     """
 
     effect: Effect
@@ -26,7 +27,7 @@ class Ruling(Struct, frozen=True, kw_only=True):
     reason: str
     effective: Mapping[str, Any]
     rules: list[str] = field(default_factory=list)
-    trace: list[TraceEntry] = field(default_factory=list)
+    account: Trace = field(default_factory=Trace)
     demands: list[Demand] = field(default_factory=list)
     limits: list[Limit] = field(default_factory=list)
     needs: list[Need] = field(default_factory=list)
@@ -35,6 +36,11 @@ class Ruling(Struct, frozen=True, kw_only=True):
     opens_at: float | None = None
     could_approve: list[str] = field(default_factory=list)
     emergency: str = ""
+
+    @property
+    def trace(self) -> list[TraceEntry]:
+        """All rules that were considered; made when asked for."""
+        return list(self.account)
 
 
 def stricter(first: Ruling, again: Ruling) -> Ruling:

@@ -1,5 +1,6 @@
-"""`python -m writ_runtime.list_reader SECTION FILE`: the list on standard output, in MessagePack; or its mistakes, of
-which the status tells.
+"""`python -m writ_runtime.list_reader SECTION FILE`: write the list to standard output, in MessagePack.
+
+Where the file has mistakes, they are written instead, and the exit status is `REFUSED`.
 """
 
 import gc

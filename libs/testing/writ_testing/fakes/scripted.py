@@ -1,3 +1,4 @@
+# long: two parties of one conversation, which are read together
 """A policy that decides as a test tells it, and the hands of an agent, for tests of whoever talks to them.
 
 Both sign for real, with keys of their own: what is checked in production is checked here too.
@@ -10,7 +11,8 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from writ_bus.port import Bus, Endpoint, Message, Service
+from writ_bus import tracing
+from writ_bus.port import Bus, Endpoint, Entry, Message, Service
 from writ_contracts import subjects
 from writ_contracts.agents import (
     Acknowledged,
@@ -22,27 +24,30 @@ from writ_contracts.agents import (
     SealedParameters,
 )
 from writ_contracts.decisions import (
+    KILL_GRACE,
     AskGrant,
     Decide,
     Decided,
     Decision,
     Effect,
     Grant,
-    Granted,
+    GrantAnswer,
     Limit,
     Look,
     LookAction,
     PolicyVersion,
     Subject,
 )
+from writ_contracts.errors import Conflict, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Target
-from writ_contracts.journal import Dispatched
+from writ_contracts.journal import Dispatched, Granted
+from writ_contracts.life import State, fold
 from writ_contracts.operations import Catalogue
 from writ_contracts.parameters import public
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
-from writ_contracts.wire import canonical, decode, encode
+from writ_contracts.wire import canonical, decode, decode_event, encode
 from writ_trust.digests import keyed_digest, plain_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import SealKey
@@ -70,8 +75,10 @@ class ScriptedPolicy:
         self.decides: list[Decide] = []
         self.grants: list[AskGrant] = []
         self.lifetime = 30.0
+        self.kill_grace = KILL_GRACE
         self.agents: frozenset[str] | None = None
         """Whose claims it believes; None: anybody's."""
+        self._bus: Bus | None = None
         self._catalogue = catalogue
         self._targets = dict(targets)
 
@@ -81,6 +88,7 @@ class ScriptedPolicy:
 
     async def serve(self, bus: Bus) -> None:
         """Answer on the policy's subjects."""
+        self._bus = bus
         await bus.serve(
             Service(
                 name="policy",
@@ -117,19 +125,57 @@ class ScriptedPolicy:
         self.grants.append(ask)
         subject = ask.subject
         if subject.operation in self.grant_errors:
-            return encode(Granted(error=self.grant_errors[subject.operation]))
+            return encode(GrantAnswer(error=self.grant_errors[subject.operation]))
         if self.agents is not None and ask.claim.key not in self.agents:
-            return encode(Granted(error=Failure(code="forged_claim", message="the claim is nobody's")))
+            return encode(GrantAnswer(error=Failure(code="forged_claim", message="the claim is nobody's")))
         effective = self._effective(subject)
         if (needs := self.needs.get(subject.operation)) and ask.facts is None:
             decision = self.decision(subject, effective, "deny", ask.control_sequence)
             listing = self._listing(subject, ask.look_key or "", needs)
-            return encode(Granted(decision=sign(self.key, decision), look=listing, needs=needs))
+            return encode(GrantAnswer(decision=sign(self.key, decision), look=listing, needs=needs))
         effect = self.grant_effects.get(subject.operation, self.effects.get(subject.operation, "allow"))
         decision = self.decision(subject, effective, effect, ask.control_sequence)
         signed = sign(self.key, decision)
-        grant = sign(self.key, self.grant(ask, decision, signed, effective)) if effect == "allow" else None
-        return encode(Granted(grant=grant, decision=signed, effective=effective))
+        if effect != "allow":
+            return encode(GrantAnswer(decision=signed))
+        grant = self.grant(ask, decision, signed, effective)
+        writ = sign(self.key, grant)
+        try:
+            await self._record(ask, grant, writ, signed, effective)
+        except WritError as error:
+            return encode(GrantAnswer(error=Failure(code=error.code, message=str(error), retry=error.retry)))
+        return encode(GrantAnswer(grant=writ, decision=signed, effective=effective))
+
+    async def _record(
+        self, ask: AskGrant, grant: Grant, writ: Signed, decision: Signed, effective: dict[str, Any]
+    ) -> None:
+        """Append `granted` where the operation waits for this claim. Raises Conflict (`moved_on`) where it does not."""
+        assert self._bus is not None
+        subject, claim = ask.subject, decode(bytes(ask.claim.payload), Claim)
+        operation = subjects.operation_filter(subject.principal, subject.operation_id)
+        records = await self._bus.journal.read(operation)
+        life = fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]
+        if life.state is not State.DISPATCHED or life.dispatched is None or life.dispatched.attempt != claim.attempt:
+            raise Conflict(f"{subject.operation_id} is {life.state}", code="moved_on")
+        shown = public(self._catalogue.find(subject.operation).parameters, effective)
+        now = grant.granted_at
+        event = Granted(
+            **tracing.stamp(now, life.requested.correlation_id if life.requested else ""),
+            operation_id=subject.operation_id,
+            attempt=claim.attempt,
+            instance=claim.instance,
+            deadline=now + grant.lifetime + grant.timeout + self.kill_grace,
+            claim=ask.claim,
+            grant=writ,
+            decision=decision,
+            parameters={name: shown[name] for name in shown if ask.values or name not in subject.parameters},
+        )
+        where = subjects.operation_event(subject.principal, subject.operation_id, "granted")
+        entry = Entry(subject=where, data=encode(event), event_id=event.id, filter=operation, expected=life.sequence)
+        try:
+            await self._bus.journal.append(entry)
+        except Conflict as error:
+            raise Conflict(str(error), code="moved_on") from error
 
     def _effective(self, subject: Subject) -> dict[str, Any]:
         return self._catalogue.find(subject.operation).check(subject.parameters)

@@ -45,6 +45,7 @@ class AgentHouse:
         seed.chmod(0o600)
         settings = {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.environ["PYTHONPATH"],
             "NATS_URL": self.server.url,
             "WRIT_HOME": str(self.folder / "home"),
             "WRIT_KEY_FILE": str(seed),

@@ -47,7 +47,7 @@ async def _heard(writ: Writ) -> int:
 
 
 async def _start(house: RunningHouse, environ: Mapping[str, str]) -> Process:
-    [service] = services.agents(services.Table(), house.home, house.url, {POOL: "local"}, house.home.ssh)
+    [service] = services.agents(services.Table(), house.home, house.url, {POOL: "local"}, {})
     name = f"more-{next(_numbers)}"
     state = house.home.state / name
     own = {"WRIT_STATE_DIR": str(state), "WRIT_RUN_FILE": str(house.home.run / f"{name}.json")}

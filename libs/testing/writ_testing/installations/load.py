@@ -50,7 +50,7 @@ class Load:
         assert Counter(self._path.read_text().split()) == Counter(view.operation_id for view in self.done)
         for view in self.done:
             told = Counter(event.kind for event in (await writ.trace(operation_id=view.operation_id)).events)
-            assert (told["requested"], told["started"], told["finished"]) == (1, 1, 1), (view.operation_id, told)
+            assert (told["requested"], told["granted"], told["finished"]) == (1, 1, 1), (view.operation_id, told)
 
     async def check_ends(self, writ: Writ) -> Counter[str]:
         """Whoever was killed meanwhile: each has one outcome on record, and an effect, one, if it succeeded."""

@@ -42,6 +42,11 @@ class MemoryBus:
         """See Bus."""
         return self.broker.disk.online.is_set()
 
+    async def server_time(self, *, timeout: float) -> float:
+        """See Bus."""
+        await self.broker.disk.until_online(timeout)
+        return self.broker.disk.clock()
+
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         """See Bus."""
         self.broker.deliver(Message(check_subject(subject), data, tracing.outgoing(headers)))

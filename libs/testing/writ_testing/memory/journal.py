@@ -27,6 +27,8 @@ class Disk:
         self.online = asyncio.Event()
         self.online.set()
         self.lost_answers = 0
+        self.clock = time.time
+        """The server's."""
         self._watchers: set[asyncio.Event] = set()
 
     def watch(self) -> asyncio.Event:
@@ -78,10 +80,9 @@ class Disk:
         self.changed()
         return len(self.records)
 
-    @staticmethod
-    def _record(entry: Entry, sequence: int) -> Record:
+    def _record(self, entry: Entry, sequence: int) -> Record:
         headers = tracing.outgoing({**entry.headers, tracing.EVENT_ID: entry.event_id})
-        return Record(sequence, entry.subject, entry.data, headers, time.time())
+        return Record(sequence, entry.subject, entry.data, headers, self.clock())
 
 
 def _size(record: Record) -> int:

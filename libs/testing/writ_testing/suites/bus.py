@@ -4,6 +4,7 @@ A test class inherits the suites, and says with the fixture `ground` how buses a
 """
 
 import asyncio
+import time
 
 import pytest
 
@@ -23,6 +24,13 @@ class MessagingSuite:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
         await executor.serve(service("executor", REQUESTS, echo))
         assert (await alice.request(ASK, b"hello", timeout=SOON)).data == b"hello"
+
+    @pytest.mark.parametrize("user", ["executor", "policy", "audit", "agent-a"])
+    async def test_the_servers_time_is_told_to_services_and_agents(self, ground: Ground, user: str) -> None:
+        bus = await ground.bus(user)
+        before = time.time()
+        told = await bus.server_time(timeout=SOON)
+        assert before - 0.01 <= told <= time.time() + 0.01
 
     async def test_nobody_there_is_unreachable_within_the_timeout(self, ground: Ground) -> None:
         await until_unreachable(await ground.bus("alice"), ASK)

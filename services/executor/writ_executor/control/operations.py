@@ -68,11 +68,11 @@ class Controls:
 
     def _started(self, requested: Requested) -> Started:
         return Started(
-            **self._recorder.stamp(requested.correlation_id),
+            **(stamp := self._recorder.stamp(requested.correlation_id)),
             operation_id=requested.operation_id,
             attempt=1,
             instance=INSTANCE,
-            deadline=self._recorder.clock() + requested.timeout,
+            deadline=stamp["at"] + requested.timeout,
             parameters=requested.effective,
             decision=requested.decision,
         )

@@ -42,11 +42,6 @@ class Kept(Struct, frozen=True, kw_only=True):
             return params.public(definition.parameters, effective)
         return {}
 
-    def started(self, definition: Operation, effective: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """What a start was granted with: at least what rules and catalogue filled in, or it could not be repeated."""
-        shown = params.public(definition.parameters, effective)
-        return shown if self.values else {name: value for name, value in shown.items() if name not in given}
-
     def refused(self, definition: Operation, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """As `given`, and nothing that is too large."""
         shown, hidden = self.given(definition, given)

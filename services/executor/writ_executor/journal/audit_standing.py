@@ -1,6 +1,5 @@
 """Whether audit is there and keeps up, as it says itself. Nobody waits for it: this is only told. Soft state."""
 
-import time
 from collections import deque
 from collections.abc import Callable
 
@@ -14,7 +13,8 @@ MOST_BEHIND = 1_000
 class Audits:
     """What was heard lately of each audit service. The best one answers; what none may miss the last one says."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock`: the boot clock."""
         self._clock = clock
         self._began = clock()
         self._heard: deque[tuple[float, AuditStanding]] = deque(maxlen=64)

@@ -8,7 +8,7 @@ import asyncio
 from contextlib import aclosing
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_bus.port import Bus
 from writ_bus.tracing import EVENT_ID
@@ -107,7 +107,8 @@ class Follower:
 
     def _take(self, record: Record) -> None:
         try:
-            self._index.read(record.sequence, record.subject, record.data, record.headers.get(EVENT_ID, ""))
+            event_id = record.headers.get(EVENT_ID, "")
+            self._index.read(record.sequence, record.subject, record.data, event_id, record.time)
         except (Invalid, Conflict) as error:
             self.damaged += 1
             _log.error("journal.unreadable", sequence=record.sequence, subject=record.subject, error=str(error))
@@ -151,4 +152,5 @@ class Follower:
 async def read_life(bus: Bus, principal: str, operation_id: str) -> Life:
     """One operation, folded from the journal itself."""
     records = await bus.journal.read(operation_filter(principal, operation_id))
-    return fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]
+    life = fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]
+    return structs.replace(life, first_time=records[0].time, time=records[-1].time) if records else life

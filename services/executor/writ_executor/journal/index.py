@@ -118,9 +118,9 @@ class Index:
         targets = {one.requested.target for one in (*inside, life) if one.requested}
         return len(targets) <= limit.most
 
-    def read(self, sequence: int, subject: str, data: bytes, event_id: str = "") -> None:
-        """Take in the next record of the journal, which its writer gave that id. Raises Invalid or Conflict on one that
-        cannot be.
+    def read(self, sequence: int, subject: str, data: bytes, event_id: str = "", time: float = 0.0) -> None:
+        """Take in the next record of the journal, which its writer gave that id and the server that time. Raises
+        Invalid or Conflict on one that cannot be.
         """
         self.sequence = max(self.sequence, sequence)
         if subject.startswith("writ.journal.control."):
@@ -128,7 +128,7 @@ class Index:
         elif subject.startswith(LIMITS):
             self._lock(sequence, subject, data)
         else:
-            self._event(sequence, subject, data, event_id)
+            self._event(sequence, subject, data, event_id, time)
 
     def _lock(self, sequence: int, line: str, data: bytes) -> None:
         event = decode_event(data)
@@ -137,7 +137,7 @@ class Index:
             if known is None or known.sequence < sequence:
                 self.locks[line] = Lock(event.operation_id, sequence)
 
-    def _event(self, sequence: int, subject: str, data: bytes, event_id: str) -> None:
+    def _event(self, sequence: int, subject: str, data: bytes, event_id: str, time: float) -> None:
         where = parse_event(subject)
         if where is None:
             return
@@ -146,7 +146,7 @@ class Index:
             return  # it ended before we began to follow
         if known is None or known.sequence < sequence:
             event = self._own.get(event_id) or decode_event(data)
-            self.put(apply(_before(known, event), event, sequence))  # type: ignore[arg-type]
+            self.put(apply(_before(known, event), event, sequence, time))  # type: ignore[arg-type]
 
     def put(self, life: Life) -> None:
         """Remember the life as it is now, unless a later one is known."""

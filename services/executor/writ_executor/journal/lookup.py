@@ -2,7 +2,7 @@
 
 from writ_bus.port import Bus
 from writ_contracts.errors import Invalid
-from writ_contracts.journal import Started
+from writ_contracts.journal import Granted
 from writ_contracts.life import Life, State
 from writ_contracts.subjects import any_operation_filter, operation_filter, parse_event
 from writ_contracts.wire import decode_event
@@ -44,11 +44,11 @@ class Lives:
         self._index.put(life)
         return life
 
-    async def start_of(self, principal: str, operation_id: str, attempt: int) -> Started | None:
+    async def start_of(self, principal: str, operation_id: str, attempt: int) -> Granted | None:
         """How an earlier attempt of it was started, if it was."""
         for record in await self._bus.journal.read(operation_filter(principal, operation_id)):
             event = decode_event(record.data)
-            if isinstance(event, Started) and event.attempt == attempt:
+            if isinstance(event, Granted) and event.attempt == attempt:
                 return event
         return None
 

@@ -4,8 +4,6 @@ Each append says which event of the operation its writer had seen last; the serv
 last one. The life that an append returns is the one to go on with.
 """
 
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, cast, get_args
@@ -35,9 +33,8 @@ _KINDS = frozenset(get_args(SecurityKind))
 class Recorder:
     """Appends events, and keeps the index a step ahead of the tail for what it wrote itself."""
 
-    def __init__(
-        self, stream: Journal, index: Index, measures: Measures, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, stream: Journal, index: Index, measures: Measures, clock: Callable[[], float]) -> None:
+        """`clock`: the journal server's time, which every event tells as its own."""
         self._journal = stream
         self._index = index
         self._measures = measures
@@ -45,14 +42,7 @@ class Recorder:
 
     def stamp(self, correlation_id: str = "") -> dict[str, Any]:
         """The fields that every event has, for an event that happens now."""
-        trace = tracing.current() or tracing.root(correlation_id)
-        return {
-            "id": os.urandom(16).hex(),
-            "at": self.clock(),
-            "correlation_id": correlation_id or trace.correlation_id,
-            "causation_id": trace.causation_id,
-            "traceparent": trace.traceparent,
-        }
+        return tracing.stamp(self.clock(), correlation_id)
 
     async def append(self, life: Life, event: journal.OperationEvent) -> Life:
         """Store the event as the next of this operation. Raises Conflict if it isn't, Full, Unreachable, TimedOut."""
@@ -208,7 +198,7 @@ class Recorder:
     def _remember(self, life: Life, event: journal.OperationEvent, sequence: int) -> Life:
         after = self._index.get(event.operation_id)
         if after is None or after.sequence != sequence:  # the tail was slower
-            after = apply(life, event, sequence)
+            after = apply(life, event, sequence, self.clock())
             self._index.put(after)
         self._measures.recorded(life, after)
         return after

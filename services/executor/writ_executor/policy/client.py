@@ -9,8 +9,8 @@ from msgspec import Struct, structs
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
-from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, Granted
-from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted
+from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer
+from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
@@ -20,7 +20,7 @@ from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
 """Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
-Answered = TypeVar("Answered", Decided, Granted)
+Answered = TypeVar("Answered", Decided, GrantAnswer)
 REMEMBERED = 60.0
 BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
@@ -65,9 +65,11 @@ class PolicyClient:
         return Verdicts(decision=decision, signed=answer.decision, effective=answer.effective, look=_look(answer))
 
     async def grant(self, ask: AskGrant) -> Verdicts:
-        """The decision, with a grant if it allows. Raises as `decide` does; Untrusted for a claim that is refused."""
+        """The decision, with a grant if it allows, which the journal has by then. Raises as `decide` does, Untrusted
+        for a claim that is refused, Conflict where the operation has moved on. After TimedOut it may have started.
+        """
         with self._measures.stage("grant", "", ask.subject.operation_id):
-            answer = await self._answer(subjects.POLICY_GRANT, ask, Granted)
+            answer = await self._answer(subjects.POLICY_GRANT, ask, GrantAnswer)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         body = None
@@ -77,7 +79,11 @@ class PolicyClient:
             body = open_signed(answer.grant, Grant, self._trusted)
             decision = _bound(body, answer.decision, ask)
         return Verdicts(
-            decision=decision, signed=answer.decision, effective=answer.effective, grant=answer.grant, grant_body=body
+            decision=decision,
+            signed=answer.decision,
+            effective=answer.effective,
+            grant=answer.grant,
+            grant_body=body,
         )
 
     async def _answer(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
@@ -140,11 +146,13 @@ async def _until_caught_up(ask: Callable[[], Awaitable[Answered]]) -> Answered:
     raise Unreachable("policy is behind the control events", code="behind")
 
 
-def refusal(failure: Failure) -> Invalid | Unreachable | Untrusted:
+def refusal(failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:
     """A failure of the wire as the exception that a caller handles."""
     if failure.retry:
         return Unreachable(failure.message, code=failure.code)
-    if failure.code == "forged_claim":
+    if failure.code == "moved_on":
+        return Conflict(failure.message, code=failure.code)
+    if failure.code in ("forged_claim", "forged_start"):
         return Untrusted(failure.message, code=failure.code)
     found = [(problem.line, problem.column, problem.message) for problem in failure.problems]
     return Invalid(failure.message, code=failure.code, problems=found)

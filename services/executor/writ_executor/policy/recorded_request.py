@@ -19,6 +19,6 @@ def subject_of(requested: Requested, parameters: dict[str, Any], parameters_key:
         dry_run=requested.dry_run,
         idempotency_key=requested.idempotency_key,
         statement=requested.statement,
-        statement_seen_at=requested.at if requested.statement else None,
+        recorded=True,
         salt=requested.salt,
     )

@@ -198,7 +198,7 @@ class Intake:
         ahead = decided.look if definition.ahead and effective == decided.effective else None
         look = None if definition.ahead else decided.look
         return Requested(
-            **self._recorder.stamp(attempt.correlation_id),
+            **(stamp := self._recorder.stamp(attempt.correlation_id)),
             operation_id=attempt.operation_id,
             principal=attempt.principal,
             operation=attempt.operation,
@@ -216,7 +216,7 @@ class Intake:
             verdict=verdict(decision),
             decision=decided.signed,
             timeout=decision.timeout or definition.default_timeout,
-            start_by=self._start_by(),
+            start_by=stamp["at"] + self._config.queue_window,
             acts_for=decision.acts_for,
             reason=request.reason,
             dry_run=request.dry_run,

@@ -7,7 +7,7 @@ import asyncio
 import random
 
 from writ_contracts.errors import Conflict, WritError
-from writ_contracts.life import Life, State
+from writ_contracts.life import MOST_ATTEMPTS, Life, State
 from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.presence import Presence
@@ -16,13 +16,14 @@ from writ_executor.control.operations import Controls
 from writ_executor.journal.index import Index, changes, lines
 from writ_executor.journal.traces import going_on
 from writ_executor.rounds.accepted import Work
+from writ_executor.sightings import Sightings
 from writ_executor.steps.background import Chores
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.ends import Endings
 from writ_executor.steps.host_reads import Looks
-from writ_executor.steps.overdue import RESOLVE_SECONDS, Due, Patience, due
-from writ_executor.steps.receipts import MOST_ATTEMPTS
+from writ_executor.steps.overdue import RESOLVE_SECONDS, Age, Due, Patience, due
+from writ_runtime.clocks import ServerClock
 from writ_runtime.logs import Log
 
 PROBE_EVERY = 5.0
@@ -47,7 +48,10 @@ class Sweep:
         cancels: Cancels,
         admission: Admission,
         chores: Chores,
+        time: ServerClock,
     ) -> None:
+        self._time = time
+        self._sightings = Sightings()
         self._config = config
         self._patience = Patience(takeover=max(2.0, 2 * config.sweep), lease=config.lease)
         self._catalogue = catalogue
@@ -78,25 +82,27 @@ class Sweep:
         await self._admission.weigh()
         await self._admission.summarise()
         self._presence.tidy()
-        now = self._endings.now()
-        for life in (*self._index.open(), *self._index.unknown()):
-            operation_id = _id(life)
-            what = due(life, now, self._presence.silence(_pool(life), operation_id), self._patience)
+        boot, server = self._time.clocks.boot(), self._time.now()
+        lives = {_id(life): life for life in (*self._index.open(), *self._index.unknown())}
+        self._sightings.keep(lives)
+        for operation_id, life in lives.items():
+            age = self._sightings.age(life, boot, server)
+            what = due(life, age, self._presence.silence(_pool(life), operation_id), self._patience)
             about = " ".join(_lines(life)) if what is Due.ADVANCE else operation_id  # one step for a whole line
             if what is not Due.NOTHING and about not in self._busy:
                 self._busy.add(about)
-                self._chores.spawn(f"sweep {what}", self._do(what, life, operation_id, about))
+                self._chores.spawn(f"sweep {what}", self._do(what, life, age, operation_id, about))
 
-    async def _do(self, what: Due, life: Life, operation_id: str, about: str) -> None:
+    async def _do(self, what: Due, life: Life, age: Age, operation_id: str, about: str) -> None:
         try:
             with going_on(life):
-                await self._act(what, life, operation_id)
+                await self._act(what, life, age, operation_id)
         except Conflict:
             _log.debug("sweep.superseded", operation_id=operation_id, due=what)
         finally:
             self._busy.discard(about)
 
-    async def _act(self, what: Due, life: Life, operation_id: str) -> None:
+    async def _act(self, what: Due, life: Life, age: Age, operation_id: str) -> None:
         match what:
             case Due.NOTHING:
                 return
@@ -111,7 +117,7 @@ class Sweep:
             case Due.CANCEL:
                 await self._cancels.ask_again(life)
             case Due.PROBE:
-                await self._probe(life, operation_id)
+                await self._probe(life, age, operation_id)
             case Due.LOSE:
                 await self._lose(life, operation_id)
 
@@ -141,12 +147,12 @@ class Sweep:
         else:
             await self._endings.lose(life, "lost", "its agent fell silent; whether it took effect is not known")
 
-    async def _probe(self, life: Life, operation_id: str) -> None:
+    async def _probe(self, life: Life, age: Age, operation_id: str) -> None:
         requested = life.requested
         if requested is None or not self._catalogue.find(requested.operation).probe:
             return
-        now, since = asyncio.get_running_loop().time(), life.end or life.started
-        pause = max(PROBE_EVERY, (self._endings.now() - since.at) / 4) if since else PROBE_EVERY  # less and less often
+        now = self._time.clocks.boot()
+        pause = max(PROBE_EVERY, (age.before + age.seen) / 4)  # less and less often
         if now - self._probed.get(operation_id, -RESOLVE_SECONDS) < pause or not self._presence.agents(requested.pool):
             return
         self._probed = {key: at for key, at in self._probed.items() if now - at < RESOLVE_SECONDS}

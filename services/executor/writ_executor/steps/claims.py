@@ -1,19 +1,16 @@
-"""An agent wants to start: decide again, have the grant made, record `started`, and only then answer.
+"""An agent wants to start: policy decides again, records the start and grants it; the grant is passed on, sealed.
 
 The same claim sent twice gets the same grant twice, since an answer may get lost; two claims never both start.
 """
 
-import asyncio
 from typing import Any, Final
 
-from msgspec import structs
-
-from writ_bus.port import Bus, Message
+from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParameters
-from writ_contracts.decisions import AskGrant, Grant
-from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable, Untrusted
-from writ_contracts.journal import Dispatched, Outcome, Requested, Started
+from writ_contracts.decisions import AskGrant
+from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
+from writ_contracts.journal import Dispatched, Outcome, Requested
 from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue, Operation
 from writ_contracts.signing import Signed
@@ -25,8 +22,9 @@ from writ_executor.journal.audit_level import Kept
 from writ_executor.journal.hidden_values import Gone, Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
-from writ_executor.journal.recorder import Recorder
+from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.journal.traces import going_on
+from writ_executor.metrics import Measures
 from writ_executor.policy.client import PolicyClient, Verdicts
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.ends import Endings
@@ -34,7 +32,6 @@ from writ_runtime.faults import fault
 from writ_trust.sealing import seal
 from writ_trust.statements import open_signed, read
 
-KILL_GRACE = 5.0
 FORGED: Final = "forged_claim"
 
 
@@ -43,7 +40,6 @@ class Claims:
 
     def __init__(
         self,
-        bus: Bus,
         index: Index,
         catalogue: Catalogue,
         keys: AgentKeys,
@@ -55,8 +51,8 @@ class Claims:
         presence: Presence,
         alarms: Alarms,
         kept: Kept,
+        measures: Measures,
     ) -> None:
-        self._bus = bus
         self._index = index
         self._catalogue = catalogue
         self._keys = keys
@@ -68,6 +64,7 @@ class Claims:
         self._presence = presence
         self._alarms = alarms
         self._kept = kept
+        self._measures = measures
 
     async def answer(self, message: Message) -> ClaimAnswer:
         """The grant with its sealed parameters, or why not. Raises WritError for what is wrong with the claim.
@@ -86,14 +83,19 @@ class Claims:
     async def _answer(self, asked: ClaimMessage, claim: Claim, pool: str) -> ClaimAnswer:
         life = self._lives.at_hand(asked.principal, claim.operation_id)
         wanted = _to_start(life, claim) if life else None
-        if life is None or wanted is None:  # as far as we know: only the journal may say that it is gone
-            await self._check(asked.claim, pool)
-            life = await self._lives.fresh(asked.principal, claim.operation_id)
-            wanted = _to_start(life, claim)
-        if wanted is None:
-            return await self._repeat(life, asked.claim, claim)
-        with going_on(life):
-            return await self._start(life, *wanted, asked.claim, claim)
+        for _ in range(ATTEMPTS):
+            if life is None or wanted is None:  # as far as we know: only the journal may say that it is gone
+                await self._check(asked.claim, pool)
+                life = await self._lives.fresh(asked.principal, claim.operation_id)
+                wanted = _to_start(life, claim)
+            if wanted is None:
+                return await self._repeat(life, asked.claim, claim)
+            try:
+                with going_on(life):
+                    return await self._start(life, *wanted, asked.claim, claim)
+            except Conflict:
+                life = None  # somebody else wrote: see what it is now
+        raise Conflict(f"{claim.operation_id} moved on {ATTEMPTS} times")
 
     async def _check(self, signed: Signed, pool: str) -> None:
         """Raises Untrusted unless an agent of the pool signed it, and records that."""
@@ -109,10 +111,7 @@ class Claims:
     async def _start(
         self, life: Life, requested: Requested, dispatched: Dispatched, signed: Signed, claim: Claim
     ) -> ClaimAnswer:
-        if self._recorder.clock() > dispatched.start_by:
-            await self._end(life, signed, "expired", "not_claimed", "claimed after its deadline")
-            raise Denied("it has expired", code="gone")
-        definition = self._definition(requested)
+        self._definition(requested)  # before anything starts: without it the grant could not be repeated
         given = await self._given(life, requested, signed)
         try:
             granted = await self._grant(requested, given, signed)
@@ -127,35 +126,21 @@ class Claims:
             code = "approval_unavailable" if granted.decision.effect == "require_approval" else granted.decision.code
             raise await self._denied(life, signed, code, granted.decision.reason, granted.signed)
         fault("executor.granted")
-        kept = self._kept.started(definition, granted.effective, given)
-        event = self._started(requested, kept, claim, signed, granted, granted.grant_body)
-        try:
-            life = await self._recorder.append(life, event)
-        except Conflict:
-            life = await self._lives.fresh(requested.principal, requested.operation_id)
-            return await self._repeat(life, signed, claim)
-        fault("executor.started")
         self._presence.began(requested.pool, requested.operation_id)
+        self._measures.granted(requested, dispatched, granted.grant_body)
         return self._sealed(granted.grant, claim, requested, dict(granted.effective))
 
     async def _grant(self, requested: Requested, given: dict[str, Any], signed: Signed) -> Verdicts:
-        """Policy's word as of the last control event that is stored now, which is looked up while policy is asked."""
-        subject = subject_of(requested, given, self._vault.digest_key(requested.operation_id))
-        key = self._vault.look_key(requested.operation_id)
+        """Policy's word. It looks itself for the last control event, and records the start before it answers."""
         ask = AskGrant(
-            subject=subject,
+            subject=subject_of(requested, given, self._vault.digest_key(requested.operation_id)),
             claim=signed,
             control_sequence=self._index.control_sequence,
-            look_key=key,
+            look_key=self._vault.look_key(requested.operation_id),
             traced=self._kept.traced,
+            values=self._kept.values,
         )
-        try:
-            granted, control = await asyncio.gather(self._policy.grant(ask), self._bus.journal.last(subjects.CONTROL))
-            if control is None or control.sequence <= granted.decision.control_sequence:
-                return granted
-            return await self._policy.grant(structs.replace(ask, control_sequence=control.sequence))
-        except TimedOut as error:  # nothing was stored: the agent may be sure that nothing has started
-            raise Unreachable(f"no grant: {error}") from error
+        return await self._policy.grant(ask)
 
     async def _given(self, life: Life, requested: Requested, signed: Signed) -> dict[str, Any]:
         try:
@@ -184,32 +169,11 @@ class Claims:
         await self._check(signed, life.requested.pool if life.requested else "")
         await self._endings.not_started(life, outcome, code, message, decision)
 
-    def _started(
-        self,
-        requested: Requested,
-        kept: dict[str, Any],
-        claim: Claim,
-        signed: Signed,
-        granted: Verdicts,
-        grant: Grant,
-    ) -> Started:
-        return Started(
-            **self._recorder.stamp(requested.correlation_id),
-            operation_id=requested.operation_id,
-            attempt=claim.attempt,
-            instance=claim.instance,
-            deadline=self._recorder.clock() + grant.lifetime + grant.timeout + KILL_GRACE,
-            parameters=kept,
-            claim=signed,
-            grant=granted.grant,
-            decision=granted.signed,
-        )
-
     async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> ClaimAnswer:
         """The grant that this very claim got already; anybody else's is gone."""
-        started, requested = life.started, life.requested
+        started, requested = life.granted, life.requested
         under_way = life.state in (State.STARTED, State.CANCELLING)
-        if not under_way or started is None or requested is None or started.grant is None or started.claim != signed:
+        if not under_way or started is None or requested is None or started.claim != signed:
             raise Denied(f"{claim.operation_id} is {life.state}: nothing is left to start", code="gone")
         given = await self._vault.parameters(requested)
         effective = self._definition(requested).check({**started.parameters, **given})
@@ -221,7 +185,7 @@ class Claims:
 
 
 def _to_start(life: Life, claim: Claim) -> tuple[Requested, Dispatched] | None:
-    """What the claim is about, if it is waiting for just this claim."""
+    """What the claim is about, if it is waiting for just this claim. The sweep alone says whether it is too late."""
     if life.state is not State.DISPATCHED or life.requested is None or life.dispatched is None:
         return None
     if life.dispatched.attempt != claim.attempt or life.requested.pool != claim.pool:

@@ -9,12 +9,15 @@ request, so nobody that came earlier can be missing from it.
 
 from collections.abc import Mapping
 
+from msgspec import structs
+
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.decisions import Limit
 from writ_contracts.errors import Conflict
 from writ_contracts.journal import Dispatched, LimitTaken, LockTaken, Requested
 from writ_contracts.life import Life
+from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
 from writ_executor.journal.follower import Follower
 from writ_executor.journal.index import Index, Lock, limit_of, lines
@@ -100,10 +103,13 @@ class Dispatcher:
         requested = _requested(life)
         return requested.limits[0] if requested.limits and self._index.has_target(life) else None
 
-    async def again(self, life: Life) -> Life:
-        """Let an agent claim it once more; it still holds its target."""
+    async def again(self, life: Life, over: Signed | None = None) -> Life:
+        """Let an agent claim it once more; it still holds its target. `over`: the receipt that says that nothing of the
+        attempt before runs any more, without which policy waits for that one's deadline.
+        """
         attempt = life.dispatched.attempt + 1 if life.dispatched else 1
-        return await self._recorder.append(life, self._event(_requested(life), attempt=attempt))
+        event = structs.replace(self._event(_requested(life), attempt=attempt), over=over)
+        return await self._recorder.append(life, event)
 
     def _holds(self, lock: Lock) -> bool:
         """Whoever took it and has not ended has it; one that we do not know has ended, unless it is news to us."""
@@ -122,7 +128,7 @@ class Dispatcher:
 
     def _event(self, requested: Requested, attempt: int) -> Dispatched:
         return Dispatched(
-            **self._recorder.stamp(requested.correlation_id),
+            **(stamp := self._recorder.stamp(requested.correlation_id)),
             operation_id=requested.operation_id,
             principal=requested.principal,
             operation=requested.operation,
@@ -130,7 +136,7 @@ class Dispatcher:
             pool=requested.pool,
             attempt=attempt,
             parameters=requested.effective,
-            start_by=self._recorder.clock() + self._start_window,
+            start_by=stamp["at"] + self._start_window,
             timeout=requested.timeout,
             decision_digest=digest(requested.decision),
             look=requested.look,

@@ -69,8 +69,8 @@ class Looks:
 
     async def probe(self, life: Life) -> None:
         """See whether it took effect, and say so in the journal if that is certain."""
-        requested, started = life.requested, life.started
-        if requested is None or started is None or started.claim is None:
+        requested, started = life.requested, life.granted
+        if requested is None or started is None:
             return
         looked = await self._ask(requested, "probe", read(started.claim, Claim).baseline, attempt=started.attempt)
         if looked.verdict == "took_effect":

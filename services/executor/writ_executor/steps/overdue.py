@@ -1,15 +1,22 @@
-"""What is overdue in an operation's life: a pure function of that life and the time, asked each second."""
+"""What is overdue in an operation's life: a pure function of that life and of ages, asked each second.
+
+No instant that another host wrote is compared with a clock here. A deadline is a duration; how much of it has passed is
+counted by this replica, from when it first saw the event (see sightings.py).
+"""
 
 from enum import StrEnum
 
 from msgspec import Struct
 
 from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.journal import Dispatched, Granted, Requested, Started
 from writ_contracts.life import Life, State
 
 RESOLVE_SECONDS = 900.0
 STUBBORN_LEASES = 5
-"""After so many past its deadline it is lost, even if an agent still says that it has it."""
+"""So many leases past its deadline an operation that was to be stopped is lost, even if its agent still names it."""
+LONGEST_SHORT = 600.0
+"""Seconds. A new replica grants a period up to this length anew; of a longer one it grants what is left of it."""
 
 
 class Due(StrEnum):
@@ -35,52 +42,87 @@ class Patience(Struct, frozen=True, kw_only=True):
     lease: float
 
 
-def due(life: Life, now: float, silence: float, patience: Patience) -> Due:
-    """`now`: Unix seconds; `silence`: seconds since an agent last said that it runs this."""
+class Age(Struct, frozen=True, kw_only=True):
+    """How long ago the event was that an operation waits by now, in seconds.
+
+    `seen`: since this replica first saw it, on the boot clock. `before`: how old it was then, by the journal's clock.
+    """
+
+    seen: float
+    before: float = 0.0
+
+    def past(self, period: float) -> float:
+        """Return by how much the period is over; below zero, what is left of it."""
+        return self.seen - period + (self.before if period > LONGEST_SHORT else 0.0)
+
+
+def due(life: Life, age: Age, silence: float, patience: Patience) -> Due:
+    """`age`: of `life`'s phase; `silence`: seconds since an agent last said that it runs this."""
     match life.state:
         case State.REQUESTED:
-            return _requested(life, now, patience)
+            return _requested(life, age, patience)
         case State.AWAITING_APPROVAL:
-            return Due.EXPIRE if _start_by(life) < now else Due.NOTHING
+            return Due.EXPIRE if age.past(period_of(life)) > 0 else Due.NOTHING
         case State.APPROVED:
-            return Due.EXPIRE if _start_by(life) < now else Due.ADVANCE
+            return Due.EXPIRE if age.past(period_of(life)) > 0 else Due.ADVANCE
         case State.DISPATCHED:
-            return Due.EXPIRE if life.dispatched and life.dispatched.start_by < now else Due.NOTHING
+            return Due.EXPIRE if age.past(period_of(life)) > 0 else Due.NOTHING
         case State.STARTED | State.CANCELLING:
-            return _running(life, now, silence, patience)
+            return _running(life, age, silence, patience)
         case State.UNKNOWN:
-            return Due.PROBE if life.end and now - life.end.at < RESOLVE_SECONDS else Due.NOTHING
+            return Due.PROBE if age.past(RESOLVE_SECONDS) < 0 else Due.NOTHING
         case State.ABSENT | State.ENDED | State.ARCHIVED:
             return Due.NOTHING
 
 
-def _requested(life: Life, now: float, patience: Patience) -> Due:
+def phase_of(life: Life) -> Requested | Dispatched | Granted | Started | None:
+    """Return the event that the operation's present deadline runs from."""
+    match life.state:
+        case State.DISPATCHED:
+            return life.dispatched
+        case State.STARTED | State.CANCELLING:
+            return life.started
+        case _:
+            return life.requested
+
+
+def period_of(life: Life) -> float:
+    """Return how many seconds the operation has in its present phase.
+
+    Both instants in an event are readings of one clock by one writer, so their difference is a duration whatever that
+    clock shows.
+    """
+    match phase_of(life):
+        case Requested(start_by=until, at=since) | Dispatched(start_by=until, at=since):
+            return max(until - since, 0.0)
+        case Granted(deadline=until, at=since) | Started(deadline=until, at=since):
+            return max(until - since, 0.0)
+        case None:
+            return 0.0
+
+
+def _requested(life: Life, age: Age, patience: Patience) -> Due:
     requested = life.requested
-    if requested is None or now - requested.at < patience.takeover:
+    if requested is None or age.seen < patience.takeover:
         return Due.NOTHING
-    if requested.start_by < now:
+    if age.past(period_of(life)) > 0:
         return Due.EXPIRE
     if requested.dry_run or requested.target == WRIT_TARGET or (requested.risk == "read" and not requested.limits):
         return Due.BEGIN
     return Due.ADVANCE
 
 
-def _running(life: Life, now: float, silence: float, patience: Patience) -> Due:
-    started = life.started
-    if started is None:
+def _running(life: Life, age: Age, silence: float, patience: Patience) -> Due:
+    if life.started is None:
         return Due.NOTHING
     if life.requested and life.requested.target == WRIT_TARGET:
-        return Due.CONTROL if now - started.at > patience.lease else Due.NOTHING
+        return Due.CONTROL if age.seen > patience.lease else Due.NOTHING
     silent = silence > patience.lease
-    overtime = now - started.deadline
-    if overtime > (patience.lease if silent else STUBBORN_LEASES * patience.lease):
+    overtime = age.past(period_of(life))
+    if silent and overtime > patience.lease:
         return Due.LOSE
     if life.state is State.CANCELLING:
-        return Due.CANCEL
-    if silent and now - started.at > patience.lease:  # a replica may not have heard of it yet
+        return Due.LOSE if overtime > STUBBORN_LEASES * patience.lease else Due.CANCEL
+    if silent and age.seen > patience.lease:  # a replica may not have heard of it yet
         return Due.PROBE
     return Due.NOTHING
-
-
-def _start_by(life: Life) -> float:
-    return life.requested.start_by if life.requested else 0.0

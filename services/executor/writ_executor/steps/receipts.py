@@ -6,8 +6,8 @@ from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agents import Acknowledged, Progress, Receipt, ReceiptMessage, ReportMessage, SecurityReport
 from writ_contracts.errors import Conflict, Untrusted
-from writ_contracts.journal import Requested, Resolved, Started
-from writ_contracts.life import Life, State
+from writ_contracts.journal import Granted, Requested, Resolved
+from writ_contracts.life import MOST_ATTEMPTS, Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_executor.agents.alarms import Alarms
@@ -21,7 +21,6 @@ from writ_executor.steps.ends import Endings, earlier_effect
 from writ_runtime.faults import fault
 from writ_trust.statements import digest, open_signed
 
-MOST_ATTEMPTS = 3
 _HEARD = (State.DISPATCHED, State.STARTED, State.CANCELLING, State.UNKNOWN)
 
 
@@ -72,13 +71,13 @@ class Receipts:
     def _as_expected(self, receipt: Receipt) -> Life | None:
         """The life as the index has it, if this is the receipt that it waits for; whatever else needs the journal."""
         life = self._lives.known(receipt.operation_id)
-        granted = life.started.grant if life and life.started else None
+        granted = life.granted if life else None
         waits = life is not None and life.state is State.STARTED
-        return life if waits and granted is not None and digest(granted) == receipt.grant_digest else None
+        return life if waits and granted is not None and _names_grant(granted, receipt) else None
 
     async def _take(self, life: Life, receipt: Receipt, asked: ReceiptMessage) -> None:
         requested = life.requested
-        if requested is None or not await self._belongs(life, requested, receipt):
+        if requested is None or not await self._belongs(life, requested, receipt, asked.receipt.key):
             return
         if asked.full_output and asked.full_output != receipt.output:
             await self._vault.keep_result(requested.principal, requested.operation_id, asked.full_output)
@@ -103,12 +102,15 @@ class Receipts:
             )
         fault("executor.finished")
 
-    async def _belongs(self, life: Life, requested: Requested, receipt: Receipt) -> bool:
-        """Whether it still says something new, by the right pool on the grant that it got."""
+    async def _belongs(self, life: Life, requested: Requested, receipt: Receipt, key: str) -> bool:
+        """Whether it still says something new, by the instance and key that claimed, on the grant that it got."""
         if life.dispatched is None or life.state not in _HEARD:
             return False
         over = life.state is State.DISPATCHED or receipt.attempt < life.dispatched.attempt
         started = await self._start_of(life, requested, receipt) if requested.pool == receipt.pool else None
+        if started is not None and _is_about(started, receipt) and not _is_by(started, receipt, key):
+            await self._forged(requested, receipt, "by another key or instance than claimed it")
+            return False
         if started is not None and _names_grant(started, receipt):
             # Of an attempt that another one follows only a success is news, and not while that one runs.
             return not over or (receipt.outcome == "succeeded" and life.state in (State.DISPATCHED, State.UNKNOWN))
@@ -116,19 +118,22 @@ class Receipts:
             return not over
         if life.state is State.DISPATCHED:
             return False  # of a start that was never stored
+        await self._forged(requested, receipt, "that names no grant of it")
+        return False
+
+    async def _forged(self, requested: Requested, receipt: Receipt, how: str) -> None:
         await self._alarms.raised(
             receipt.pool,
             "forged_receipt",
-            f"a receipt for {receipt.operation_id} that names no grant of it",
+            f"a receipt for {receipt.operation_id} {how}",
             operation_id=requested.operation_id,
             principal=requested.principal,
             correlation_id=requested.correlation_id,
         )
-        return False
 
-    async def _start_of(self, life: Life, requested: Requested, receipt: Receipt) -> Started | None:
-        if life.started is None or life.started.attempt <= receipt.attempt:
-            return life.started
+    async def _start_of(self, life: Life, requested: Requested, receipt: Receipt) -> Granted | None:
+        if life.granted is None or life.granted.attempt <= receipt.attempt:
+            return life.granted
         return await self._lives.start_of(requested.principal, requested.operation_id, receipt.attempt)
 
     async def _unclear(self, life: Life, receipt: Receipt, signed: Signed) -> None:
@@ -139,7 +144,7 @@ class Receipts:
         attempt = life.dispatched.attempt if life.dispatched else 1
         again = requested.idempotent and receipt.over and attempt < MOST_ATTEMPTS and life.state is State.STARTED
         if again:
-            await self._dispatcher.again(life)
+            await self._dispatcher.again(life, over=signed)
         else:
             await self._endings.lose(life, receipt.code or "lost", receipt.message, receipt=signed)
 
@@ -190,13 +195,21 @@ class Receipts:
         return requested is not None and requested.pool == pool and requested.principal == progress.principal
 
 
-def _names_grant(started: Started, receipt: Receipt) -> bool:
-    return started.grant is not None and digest(started.grant) == receipt.grant_digest
+def _names_grant(started: Granted, receipt: Receipt) -> bool:
+    return digest(started.grant) == receipt.grant_digest
 
 
-def _not_begun(started: Started, receipt: Receipt) -> bool:
+def _is_about(started: Granted, receipt: Receipt) -> bool:
+    return _names_grant(started, receipt) or _not_begun(started, receipt)
+
+
+def _is_by(started: Granted, receipt: Receipt, key: str) -> bool:
+    return (started.claim.key, started.instance) == (key, receipt.instance)
+
+
+def _not_begun(started: Granted, receipt: Receipt) -> bool:
     """Whoever made that very claim says that it ran nothing: its answer got lost, or was no grant of policy."""
-    same = started.claim is not None and digest(started.claim) == receipt.claim_digest
+    same = digest(started.claim) == receipt.claim_digest
     return same and receipt.outcome == "failed" and receipt.effect == "none"
 
 

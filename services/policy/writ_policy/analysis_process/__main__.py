@@ -1,4 +1,4 @@
-"""`python -m writ_policy.analysis_process`: jobs on standard input, answers on standard output, until none are left."""
+"""`python -m writ_policy.analysis_process`: read jobs from standard input, write results to standard output."""
 
 import os
 import resource

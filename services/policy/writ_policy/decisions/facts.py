@@ -1,7 +1,7 @@
 """What a decision is made on besides files and control events: listings that the target's agents signed.
 
 A listing counts if an agent of the target's own pool signed it under a look of ours for this very operation. Its age
-runs from that look, by our own clock: whatever the agent's clock says, it looked later than that.
+runs from that look, by the journal's clock: whatever the agent's clock says, it looked later than that.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,9 @@ from writ_rules.engine.facts import Listing as Listed
 from writ_trust.statements import digest, open_signed
 
 CLOCK_SECONDS = 5.0
-"""How far the clocks of two replicas of policy may be apart: one signs the look, another may read the listing."""
+"""How far two replicas of policy may be apart in what they measured as the journal's time: one signs the look, another
+may read the listing.
+"""
 UNANSWERED = "no agent answered"
 
 
@@ -89,7 +91,8 @@ def _stale(look: Look, now: float) -> str:
     if now > look.expires_at:
         return f"it was asked for {now - look.issued_at:.0f} s ago, and not used in time"
     if look.issued_at > now + CLOCK_SECONDS:
-        return f"it was asked for {look.issued_at - now:.0f} s in the future: the clocks of policy's replicas differ"
+        ahead = look.issued_at - now
+        return f"it was asked for {ahead:.0f} s in the future: replicas of policy differ in the server's time"
     return ""
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 
+from writ_bus import tracing
 from writ_contracts.agents import Claim
 from writ_contracts.catalogue.control import BACKEND_TEST
-from writ_contracts.decisions import AskGrant, Decide, Grant, Look, LookAction, Subject
+from writ_contracts.decisions import KILL_GRACE, AskGrant, Decide, Grant, Look, LookAction, Subject
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
+from writ_contracts.journal import Granted
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
@@ -16,7 +18,7 @@ from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, open_signed
 
 GRANT_SECONDS = 15.0
-"""How long after its claim an agent may still begin, by its own monotonic clock."""
+"""How long after its claim an agent may still begin, by its own boot clock: CLOCK_MONOTONIC stands still in suspend."""
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 86_400.0
 
 
@@ -54,6 +56,27 @@ def grant(ask: AskGrant, claim: Claim, ruled: Ruled, decision: Signed) -> Grant:
         timeout=ruling.timeout,
         granted_at=ruled.decision.at,
         acts_for=request.principal.acts_for,
+    )
+
+
+def granted_event(
+    ask: AskGrant, claim: Claim, ruled: Ruled, grant: Grant, decision: Signed, writ: Signed, correlation_id: str
+) -> Granted:
+    """The start as the journal keeps it. Its parameters are the public ones; where their values are not for the record,
+    at least what rules and catalogue filled in, or the grant could not be repeated.
+    """
+    shown = public(ruled.request.operation.parameters, ruled.ruling.effective)
+    given = ask.subject.parameters
+    return Granted(
+        **tracing.stamp(ruled.decision.at, correlation_id),
+        operation_id=grant.operation_id,
+        attempt=claim.attempt,
+        instance=claim.instance,
+        deadline=grant.granted_at + grant.lifetime + grant.timeout + KILL_GRACE,
+        claim=ask.claim,
+        grant=writ,
+        decision=decision,
+        parameters=shown if ask.values else {name: value for name, value in shown.items() if name not in given},
     )
 
 

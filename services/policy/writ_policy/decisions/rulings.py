@@ -17,6 +17,7 @@ from writ_rules.engine.case import Request
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import Need
+from writ_rules.engine.trace import Trace
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest
 
@@ -36,6 +37,11 @@ class Ruled(Struct, frozen=True, kw_only=True):
     ruling: Ruling
     decision: Decision
 
+    @property
+    def sources(self) -> list[str]:
+        """The listings that the decision needs and has not."""
+        return sorted({need.source for need in self.ruling.needs})
+
 
 class Judge(Struct, frozen=True, kw_only=True):
     """Everything that a decision stands on, at `now` (Unix seconds)."""
@@ -47,11 +53,19 @@ class Judge(Struct, frozen=True, kw_only=True):
     now: float
 
     def rule(
-        self, subject: Subject, known: Known | None = None, *, starting: bool = False, traced: int = MOST_TRACED
+        self,
+        subject: Subject,
+        known: Known | None = None,
+        *,
+        starting: bool = False,
+        recorded: bool = False,
+        traced: int = MOST_TRACED,
     ) -> Ruled:
-        """The decision on what is `known`; `starting`: on a claim. Raises Invalid or Untrusted for no question."""
+        """The decision on what is `known`; `starting`: on a claim. `recorded`: the journal has policy's first decision
+        on this statement, so that its age is not judged again. Raises Invalid or Untrusted for no question.
+        """
         known = known or Known()
-        request, signed = self._understand(subject)
+        request, signed = self._understand(subject, recorded=recorded)
         ruling = self._decide(request, known)
         if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
             reason = f"{request.operation.name} needs the principal's own signature; else: {ruling.reason}"
@@ -119,11 +133,11 @@ class Judge(Struct, frozen=True, kw_only=True):
         self, subject: Subject, request: Request, ruling: Ruling, known: Known, traced: int, *, signed: bool
     ) -> Ruled:
         decision = self._decision(subject, request, ruling, signed, known)
-        trace = _bounded(ruling.trace, traced)
-        decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.trace) - len(trace))
+        trace = _bounded(ruling.account, traced)
+        decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.account) - len(trace))
         return Ruled(request=request, ruling=ruling, decision=decision)
 
-    def _understand(self, subject: Subject) -> tuple[Request, bool]:
+    def _understand(self, subject: Subject, *, recorded: bool) -> tuple[Request, bool]:
         principal = self.world.principal(subject.principal, subject.key)
         operation = self.catalogue.find(subject.operation)
         target = self.world.target(subject.target)
@@ -140,7 +154,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             dry_run=subject.dry_run and not self.dry_run_only,
             own=operation.name in OWN and self.world.owns(principal.id, subject.owner),
         )
-        return request, check_statement(subject, principal, self.now)
+        return request, check_statement(subject, principal, None if recorded else self.now)
 
     def _decision(self, subject: Subject, request: Request, ruling: Ruling, signed: bool, known: Known) -> Decision:
         more = len(ruling.rules) - MOST_RULES
@@ -183,13 +197,13 @@ def _wants_signature(request: Request) -> bool:
     return (operation.own_signature or operation.risk is Risk.ADMIN) and not request.own
 
 
-def _bounded(trace: list[TraceEntry], most: int) -> list[TraceEntry]:
+def _bounded(account: Trace, most: int) -> list[TraceEntry]:
     """All of it, or what matched, what could not be judged, and the first of the rest; beyond the usual number as much
     as there is room for.
     """
-    if len(trace) <= min(most, MOST_TRACED):
-        return trace
-    first = sorted(trace, key=lambda entry: (not entry.matched, not entry.erred))[: max(most, 0)]
+    first = account.first(max(most, 0))
+    if len(first) <= MOST_TRACED:
+        return first
     sizes = accumulate(len(encode(entry)) for entry in first)
     fits = [at for at, size in enumerate(sizes, 1) if at <= MOST_TRACED or size <= TRACE_BYTES]
     return first[: len(fits)]

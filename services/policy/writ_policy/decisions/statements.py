@@ -9,15 +9,15 @@ from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import open_signed
 
 FRESH_SECONDS = 300.0
-LONGEST_WAIT_SECONDS = 86_400.0
-"""How long ago an executor may say that it saw a statement first: an operation waits, and not for ever."""
 AHEAD_SECONDS = 60.0
 """How much the principal's clock may be ahead of ours."""
 
 
-def check_statement(subject: Subject, principal: Principal, now: float) -> bool:
+def check_statement(subject: Subject, principal: Principal, now: float | None) -> bool:
     """True if the principal signed this request, False if nothing is signed. Raises Untrusted for anything else:
     `bad_signature` where it is signed by another key or says something else, `stale_statement` where it is old.
+
+    Its age is judged once, at the first decision, which the journal keeps: later `now` is None.
     """
     if subject.statement is None:
         return False
@@ -40,10 +40,8 @@ def check_statement(subject: Subject, principal: Principal, now: float) -> bool:
         different.append("operation id")
     if different:
         raise Untrusted(f"what {principal.id} signed differs in {', '.join(different)}")
-    seen_at = now if subject.statement_seen_at is None else subject.statement_seen_at
-    if now - seen_at > LONGEST_WAIT_SECONDS:
-        raise Untrusted(f"signed for an operation of {now - seen_at:.0f} s ago", code="stale_statement")
-    _check_age(statement, seen_at)
+    if now is not None:
+        _check_age(statement, now)
     return True
 
 
@@ -53,8 +51,8 @@ def _opens(statement: RequestStatement, subject: Subject) -> bool:
     return same(statement.parameters_digest, keyed_digest(subject.salt, subject.parameters))
 
 
-def _check_age(statement: RequestStatement, seen_at: float) -> None:
-    age = seen_at - statement.issued_at
+def _check_age(statement: RequestStatement, now: float) -> None:
+    age = now - statement.issued_at
     if age > FRESH_SECONDS:
         raise Untrusted(f"signed {age:.0f} s before it came, at most {FRESH_SECONDS:.0f}", code="stale_statement")
     if age < -AHEAD_SECONDS:

@@ -1,26 +1,29 @@
 """The endpoints `decide` and `grant`: decode, catch up, judge, sign, encode; one answer, one record on every path."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from writ_bus.port import Endpoint, Message
+from writ_bus.port import Endpoint, Journal, Message
 from writ_contracts import subjects, wire
 from writ_contracts.catalogue.control import BACKEND_TEST
-from writ_contracts.decisions import AskGrant, Decide, Decided, Granted
+from writ_contracts.decisions import AskGrant, Decide, Decided, GrantAnswer
 from writ_contracts.errors import Denied, Invalid, Untrusted, WritError
 from writ_contracts.requests import Failure, Problem
 from writ_policy.decisions.facts import Known, listed
-from writ_policy.decisions.grants import check_claim, grant, listing_look, look, visit_look
+from writ_policy.decisions.grants import look, visit_look
 from writ_policy.decisions.readiness import Judging
 from writ_policy.decisions.rulings import Judge, Ruled
 from writ_policy.endpoints.scans import Scans
+from writ_policy.granting import Granting
 from writ_policy.metrics import Measures
+from writ_policy.starts import FORGED, Forged
 from writ_policy.versions.candidates import CHANGES, Candidates
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Observer
+from writ_runtime.security_events import SecurityEvents
 from writ_trust.keys import Key
 from writ_trust.statements import sign
 
@@ -35,8 +38,20 @@ class Handlers:
     """One method an endpoint."""
 
     def __init__(
-        self, judging: Judging, candidates: Candidates, scans: Scans, key: Key, measures: Measures, observe: Observer
+        self,
+        journal: Journal,
+        judging: Judging,
+        candidates: Candidates,
+        scans: Scans,
+        key: Key,
+        former: Mapping[str, int],
+        security: SecurityEvents,
+        measures: Measures,
+        observe: Observer,
     ) -> None:
+        """`former`: policy's earlier keys, and up to which event of the journal each signed."""
+        self._granting = Granting(journal, judging, self._known, key, former)
+        self._security = security
         self._judging = judging
         self._scans = scans
         self._candidates = candidates
@@ -57,12 +72,12 @@ class Handlers:
 
     async def grant(self, message: Message) -> bytes:
         """Answers AskGrant."""
-        return await self._handle("grant", message, AskGrant, self._grant, Granted)
+        return await self._handle("grant", message, AskGrant, self._granting.grant, GrantAnswer)
 
     async def _decide(self, ask: Decide) -> tuple[Decided, Ruled]:
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies)
-        known = await self._known(ask, judge)
-        ruled = judge.rule(ask.subject, known, traced=ask.traced)
+        recorded, known = await self._granting.recorded(ask), await self._known(ask, judge)
+        ruled = judge.rule(ask.subject, known, recorded=recorded, traced=ask.traced)
         if ask.subject.simulate or ruled.decision.dry_run:  # nothing will start, and be judged by its baseline then
             ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
@@ -76,28 +91,19 @@ class Handlers:
             decision=sign(self._key, ruled.decision),
             effective=dict(ruled.ruling.effective),
             look=None if seen is None else sign(self._key, seen),
-            needs=_sources(ruled),
+            needs=ruled.sources,
         )
         return answer, ruled
 
-    async def _grant(self, ask: AskGrant) -> tuple[Granted, Ruled]:
-        if ask.subject.simulate:
-            raise Invalid("a simulation gets no grant")
-        judge = await self._judging.at(ask.control_sequence)
-        claim = check_claim(ask, judge.world)
-        known = await self._known(ask, judge)
-        ruled = judge.rule(ask.subject, known, starting=True, traced=ask.traced)
-        if not ruled.request.operation.baseline:
-            ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
-        if ruled.ruling.effect == "allow":
-            ruled = judge.under_other_names(ruled, ask.subject, claim.baseline.get("names"), known, ask.traced)
-        decision = sign(self._key, ruled.decision)
-        if ruled.ruling.effect != "allow":
-            seen = listing_look(ask.subject, ask.look_key, ruled)
-            signed = None if seen is None else sign(self._key, seen)
-            return Granted(decision=decision, look=signed, needs=_sources(ruled)), ruled
-        writ = sign(self._key, grant(ask, claim, ruled, decision))
-        return Granted(grant=writ, decision=decision, effective=dict(ruled.ruling.effective)), ruled
+    async def _watched(
+        self, ask: Ask, answer: Callable[[Ask], Awaitable[tuple[Struct, Ruled]]]
+    ) -> tuple[Struct, Ruled]:
+        """The answer. What no true executor would ask becomes a security event, which policy itself records."""
+        try:
+            return await answer(ask)
+        except Forged as error:
+            self._security.tell(FORGED, str(error), ask.subject.operation_id, ask.subject.principal)
+            raise
 
     async def _known(self, ask: Decide | AskGrant, judge: Judge) -> Known:
         known = listed(ask.facts, ask.subject, judge.world, self._key.public, judge.now)
@@ -116,7 +122,8 @@ class Handlers:
         fields: dict[str, Any] = {}
         outcome, code = "ok", ""
         try:
-            reply, ruled = await answer(wire.decode(message.data, kind))
+            ask = wire.decode(message.data, kind)
+            reply, ruled = await self._watched(ask, answer)
             fields = self._measures.decided(ruled) if not ruled.ruling.needs else {}  # that is half a decision
         except WritError as error:
             code, outcome = error.code, "refused" if isinstance(error, Invalid | Untrusted | Denied) else "failed"
@@ -133,7 +140,3 @@ class Handlers:
 def _failure(error: WritError) -> Failure:
     found = [Problem(line=line, column=column, message=text) for line, column, text in getattr(error, "problems", ())]
     return Failure(code=error.code, message=str(error)[:1000], retry=error.retry, problems=found)
-
-
-def _sources(ruled: Ruled) -> list[str]:
-    return sorted({need.source for need in ruled.ruling.needs})

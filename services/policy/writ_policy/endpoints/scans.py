@@ -36,9 +36,7 @@ _log = Log("writ.policy")
 class Scans:
     """Answers `writ.scan.<scanner>`, and knows what is stored."""
 
-    def __init__(
-        self, stored: Stored, sources: Sources, observe: Observer, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, stored: Stored, sources: Sources, observe: Observer, clock: Callable[[], float]) -> None:
         self._stored = stored
         self._sources = sources
         self._observe = observe

@@ -6,7 +6,6 @@ file that differs is told, and not applied.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from operator import is_
 from typing import Any
@@ -39,7 +38,7 @@ class Sources:
         tell: Callable[[Notice], None],
         on_refusal: Callable[[str], None],
         on_change: Callable[[World], None],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
     ) -> None:
         """`on_refusal` gets the name of a file whose new content can't be used, `on_change` each new world."""
         self._tell, self._on_refusal, self._on_change = tell, on_refusal, on_change

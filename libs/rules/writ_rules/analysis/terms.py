@@ -1,0 +1,30 @@
+"""What an allow comes with besides its effect: limits, timeouts, approvals, defaults; and where two of them differ."""
+
+from collections.abc import Iterator, Mapping
+
+from writ_rules.engine.case import ABSENT, SECRET, show
+from writ_rules.engine.decide import Ruling
+from writ_rules.engine.rules import Rule
+from writ_rules.engine.verbs import Verb
+
+Rules = Mapping[str, Rule]
+
+
+def terms(verb: Verb, rules: tuple[Rules, Rules], before: Ruling, after: Ruling) -> Iterator[str]:
+    """Each thing that differs between two rulings that allow, as `what: before → after`. `rules`: of each policy."""
+    one, other = (_terms(*pair) for pair in zip(rules, (before, after), strict=True))
+    for name in sorted({*one, *other}):
+        if one.get(name) != other.get(name):
+            yield f"{name}: {one.get(name, 'none')} → {other.get(name, 'none')}"
+    for name in verb.types:
+        values = before.effective.get(name), after.effective.get(name)
+        if values[0] != values[1]:
+            shown = [ABSENT if value is None else show(value) if name in verb.public else SECRET for value in values]
+            yield f"default of {name}: {' → '.join(shown)}"
+
+
+def _terms(rules: Rules, ruling: Ruling) -> dict[str, str]:
+    found = {f"{limit.kind} of '{limit.rule}'": str(limit.most) for limit in ruling.limits}
+    found |= {f"approval for '{demand.rule}'": demand.text for demand in ruling.demands}
+    timeouts = [seconds for name in ruling.rules if (seconds := rules[name].timeout) is not None]
+    return found | ({"operation_timeout": f"{min(timeouts)} s"} if timeouts else {})

@@ -1,0 +1,200 @@
+"""Which clauses of many can hold for a request, without asking each: by ids, roles, tags, values, beginnings of text.
+
+An index only ever leaves out clauses that fail for certain; whatever it gives is asked all the same.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
+
+from writ_rules.engine.case import Case
+from writ_rules.engine.checks import Check, Matches, Values, plain
+from writ_rules.engine.checks import kind as kind_of
+from writ_rules.engine.clauses import Kinds, Tags, Targets, UserRoles, Users
+from writ_rules.engine.conditions import Attribute, Parameter
+from writ_rules.engine.literals import LONGEST, Beginning, beginnings
+
+Item = TypeVar("Item")
+FEW = 8
+"""So many clauses are asked one by one sooner than an index is."""
+
+
+class ByWords(Struct, Generic[Item], frozen=True, eq=False):
+    """Clauses of which any of some words is wanted; `words` are those of a request."""
+
+    words: Callable[[Case], Iterable[Any]]
+    known: Mapping[Any, tuple[Item, ...]]
+
+    def of(self, case: Case) -> Iterable[Item]:
+        """Those that may hold."""
+        found = [self.known[word] for word in self.words(case) if word in self.known]
+        return _once(found)
+
+
+class ByText(Struct, Generic[Item], frozen=True, eq=False):
+    """Clauses that a text must match in whole or begin like; `text` is the request's, None where it says nothing."""
+
+    text: Callable[[Case], str | None]
+    whole: Mapping[str, tuple[Item, ...]]
+    begun: tuple[tuple[int, Mapping[str, tuple[Item, ...]]], ...]
+    every: tuple[Item, ...]
+
+    def of(self, case: Case) -> Iterable[Item]:
+        """Those that may hold."""
+        text = self.text(case)
+        if text is None:
+            return self.every
+        found = [self.whole[text]] if text in self.whole else []
+        for length, known in self.begun:
+            if (items := known.get(text[:length])) is not None:
+                found.append(items)
+        return _once(found)
+
+
+Index = ByWords[Item] | ByText[Item]
+
+
+def indexed(
+    items: Sequence[Item], clause_of: Callable[[Item], Any]
+) -> tuple[tuple[Item, ...], tuple[Index[Item], ...]]:
+    """The items whose clauses must each be asked, and indexes of the rest."""
+    kinds: dict[Any, list[Item]] = {}
+    for item in items:
+        kinds.setdefault(_kind(clause_of(item)), []).append(item)
+    rest, found = list[Item](), list[Index[Item]]()
+    for key, alike in kinds.items():
+        made = _index(key, alike, clause_of) if key is not None and len(alike) > FEW else None
+        if made is None:
+            rest += alike
+        else:
+            found.append(made)
+    return tuple(rest), tuple(found)
+
+
+def _once(found: list[tuple[Item, ...]]) -> Iterable[Item]:
+    if len(found) == 1:
+        return found[0]
+    return dict.fromkeys(item for items in found for item in items) if found else ()
+
+
+def _kind(clause: Any) -> Any:
+    """What clauses must have in common to stand in one index; None for those that stand in none."""
+    if isinstance(clause, Users | UserRoles | Kinds | Tags):
+        return type(clause)
+    if isinstance(clause, Targets):
+        known = all(beginnings(glob.text) is not None for glob in clause.globs)
+        return Targets if known else None
+    if isinstance(clause, Parameter) and clause.default is None:
+        if any(isinstance(check, Matches) and beginnings(check.pattern.text) is not None for check in clause.checks):
+            return "text", clause.name
+        if any(_lists(check) for check in clause.checks):
+            return "values", clause.name
+    if isinstance(clause, Attribute) and any(_lists(check) for check in clause.checks):
+        return "attribute", clause.name
+    return None
+
+
+def _lists(check: Check) -> bool:
+    return isinstance(check, Values) and check.clause == "allowed_values"
+
+
+def _index(key: Any, alike: Sequence[Item], clause_of: Callable[[Item], Any]) -> Index[Item]:
+    if key is Targets:
+        return _by_text(lambda case: case.target, ((item, _targets(clause_of(item))) for item in alike), alike)
+    if isinstance(key, tuple) and key[0] == "text":
+        text = _Text(key[1])
+        return _by_text(text, ((item, _begun(clause_of(item))) for item in alike), alike)
+    if isinstance(key, tuple):
+        return ByWords(_Plain(*key), _words((item, _values(clause_of(item))) for item in alike))
+    return ByWords(_WORDS[key][0], _words((item, _WORDS[key][1](clause_of(item))) for item in alike))
+
+
+_WORDS: Mapping[Any, tuple[Callable[[Case], Iterable[Any]], Callable[[Any], Iterable[Any]]]] = {
+    Users: (lambda case: (case.who,), lambda clause: clause.ids),
+    UserRoles: (lambda case: case.roles, lambda clause: clause.roles),
+    Kinds: (lambda case: (case.request.principal.kind,), lambda clause: clause.kinds),
+    Tags: (lambda case: case.tags, lambda clause: clause.tags),
+}
+
+
+class _Text(Struct, frozen=True):
+    """The text that a parameter has; None where it is none, so that a pattern can't be judged."""
+
+    name: str
+
+    def __call__(self, case: Case) -> str | None:
+        value = case.effective.get(self.name)
+        if not isinstance(value, str) or not (value.isascii() or _is_text(value)):
+            return None
+        return value
+
+
+class _Plain(Struct, frozen=True):
+    """The value of a parameter or an attribute; what a clause may not be able to judge is odd, or of an odd kind."""
+
+    of: str
+    name: str
+
+    def __call__(self, case: Case) -> Iterator[Any]:
+        known = case.effective if self.of == "values" else case.request.target.attributes
+        value = known.get(self.name)
+        if value is None or isinstance(value, list | dict):
+            yield ODD
+            return
+        yield plain(value)
+        yield (ODD, kind_of(value))
+
+
+ODD = "odd"
+
+
+def _values(clause: Any) -> Iterator[Any]:
+    """The values that it allows; and what it can't judge, which is no reason to leave it out: it errs."""
+    listed = next(check for check in clause.checks if isinstance(check, Values) and _lists(check))
+    yield from listed.values
+    if isinstance(clause, Parameter) or clause.deny:
+        yield ODD
+        kinds = frozenset() if listed.kinds is None else frozenset({"text", "number", "truth value"}) - listed.kinds
+        yield from ((ODD, each) for each in kinds)
+
+
+def _targets(clause: Targets) -> Iterator[Beginning]:
+    yield from (Beginning(text, whole=True) for text in clause.ids)
+    for glob in clause.globs:
+        yield from beginnings(glob.text) or ()
+
+
+def _begun(clause: Parameter) -> Iterator[Beginning]:
+    patterns = (check.pattern.text for check in clause.checks if isinstance(check, Matches))
+    yield from next(found for text in patterns if (found := beginnings(text)) is not None)
+
+
+def _words(pairs: Iterable[tuple[Item, Iterable[Any]]]) -> dict[Any, tuple[Item, ...]]:
+    found: dict[Any, list[Item]] = {}
+    for item, words in pairs:
+        for word in dict.fromkeys(words):
+            found.setdefault(word, []).append(item)
+    return {word: tuple(items) for word, items in found.items()}
+
+
+def _by_text(
+    text: Callable[[Case], str | None], pairs: Iterable[tuple[Item, Iterable[Beginning]]], every: Sequence[Item]
+) -> ByText[Item]:
+    whole, begun = dict[str, list[Item]](), dict[int, dict[str, list[Item]]]()
+    for item, wanted in pairs:
+        for one in dict.fromkeys(wanted):
+            known = whole if one.whole else begun.setdefault(min(len(one.text), LONGEST), {})
+            known.setdefault(one.text if one.whole else one.text[:LONGEST], []).append(item)
+    by_length = tuple(
+        (length, {begin: tuple(items) for begin, items in known.items()}) for length, known in sorted(begun.items())
+    )
+    return ByText(text, {word: tuple(items) for word, items in whole.items()}, by_length, tuple(every))
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,71 @@
+"""What a pattern says of how a text must begin, read off its own text: only what is certain, for an index to go by."""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+SPECIAL = frozenset(".^$*+?{}[]()|\\")
+REPEATED, MAYBE = frozenset("*+?{"), frozenset("*?{")
+LONGEST = 64
+"""Characters of a beginning that are looked at; more tell no more rules apart."""
+
+
+class Beginning(Struct, frozen=True):
+    """A text that the pattern matches begins like this; `whole`: it is this."""
+
+    text: str
+    whole: bool = False
+
+
+def beginnings(pattern: str) -> tuple[Beginning, ...] | None:
+    """One for each alternative; None where a matching text may begin in any way, as far as is seen here."""
+    if "(?" in pattern or "\\Q" in pattern:
+        return None  # flags change what the characters after them stand for
+    alternatives = _alternatives(pattern)
+    if alternatives is None:
+        return None
+    found = tuple(_beginning(each) for each in alternatives)
+    return found if all(one.text or one.whole for one in found) else None
+
+
+def _alternatives(pattern: str) -> list[str] | None:
+    """Split where a bar divides the whole pattern; None where that takes a real parser."""
+    if "|" not in pattern:
+        return [pattern]
+    if "[" in pattern or "\\" in pattern:
+        return None
+    depth, found = 0, [""]
+    for character in pattern:
+        depth += (character == "(") - (character == ")")
+        if character == "|" and not depth:
+            found.append("")
+        else:
+            found[-1] += character
+    return found
+
+
+def _beginning(pattern: str) -> Beginning:
+    text, rest = "", list(_units(pattern.removeprefix("^")))
+    for at, (literal, follows) in enumerate(rest):
+        if literal is None:
+            return Beginning(text, whole=follows == "$" and at == len(rest) - 1)
+        if follows in MAYBE:
+            return Beginning(text)
+        text += literal
+        if follows == "+" or len(text) >= LONGEST:
+            return Beginning(text)
+    return Beginning(text, whole=True)
+
+
+def _units(pattern: str) -> Iterator[tuple[str | None, str]]:
+    """Each literal character with what follows it, until the first part that is none: None with that part."""
+    at = 0
+    while at < len(pattern):
+        character, length = pattern[at], 1
+        if character == "\\" and at + 1 < len(pattern) and not pattern[at + 1].isalnum() and pattern[at + 1].isascii():
+            character, length = pattern[at + 1], 2
+        elif character in SPECIAL:
+            yield None, pattern[at:]
+            return
+        at += length
+        yield character, pattern[at : at + 1]

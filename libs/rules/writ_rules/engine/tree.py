@@ -1,0 +1,224 @@
+"""All rules of one place as a tree of their clauses: those that begin with the same clauses share a branch.
+
+A clause is asked once for all rules below it, and an index says which branches of many can hold at all. So what a
+decision costs depends on the rules that come near matching, not on how many there are. Few rules are no tree: they are
+asked one by one.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from writ_rules.engine.case import Case
+from writ_rules.engine.clauses import Clause, InEffect, Kinds, Miss, Tags, Targets, UserRoles, Users
+from writ_rules.engine.index import FEW, Index, indexed
+from writ_rules.engine.judge import Judged, answer, erring, judge
+from writ_rules.engine.rules import Rule
+
+PEOPLE, SCOPE, CONDITION = range(3)
+
+
+class Few(Struct, frozen=True, eq=False):
+    """Rules that are asked one by one."""
+
+    rules: tuple[Rule, ...]
+
+
+class Branch(Struct, frozen=True, eq=False):
+    """The rules that ask `clause` next. `allow`: the first by name of those that allow."""
+
+    clause: Clause
+    step: int
+    then: "Node | Few"
+    allow: Rule | None
+
+
+class Node(Struct, frozen=True, eq=False):
+    """Where the clauses before all hold, or can't be judged. `ends` are the rules that ask no more.
+
+    `covers`, `limits`: there are rules, rules that allow, whose scope ends here. `near`: the branches with rules that
+    allow, by step and then by name.
+    """
+
+    ends: tuple[Rule, ...]
+    rest: tuple[Branch, ...]
+    indexes: tuple[Index[Branch], ...]
+    covers: bool
+    limits: bool
+    near: tuple[tuple[Branch, ...], ...]
+
+
+NO_RULES = Few(())
+
+
+def grown(rules: Iterable[Rule], operation: str) -> Node | Few:
+    """The tree of these rules."""
+    return _grown([(rule, clauses_of(rule, operation)) for rule in rules], 0)
+
+
+def clauses_of(rule: Rule, operation: str) -> tuple[Clause, ...]:
+    """In the order in which they are asked."""
+    return (*rule.people, *rule.scope, *rule.conditions[operation])
+
+
+def _grown(entries: Sequence[tuple[Rule, tuple[Clause, ...]]], at: int) -> Node | Few:
+    if len(entries) <= FEW:
+        return Few(tuple(rule for rule, _ in entries))
+    ends, below = list[Rule](), dict[Clause, list[tuple[Rule, tuple[Clause, ...]]]]()
+    for rule, clauses in entries:
+        if len(clauses) == at:
+            ends.append(rule)
+        else:
+            below.setdefault(clauses[at], []).append((rule, clauses))
+    branches = [_branch(clause, some, at) for clause, some in below.items()]
+    rest, indexes = indexed(branches, lambda branch: branch.clause)
+    scoped = [*ends, *(rule for clause, some in below.items() if _step(clause) == CONDITION for rule, _ in some)]
+    return Node(
+        ends=tuple(ends),
+        rest=rest,
+        indexes=indexes,
+        covers=bool(scoped),
+        limits=any(rule.effect != "deny" for rule in scoped),
+        near=tuple(_near(branches, step) for step in (PEOPLE, SCOPE, CONDITION)),
+    )
+
+
+def _branch(clause: Clause, entries: Sequence[tuple[Rule, tuple[Clause, ...]]], at: int) -> Branch:
+    allow = min((rule for rule, _ in entries if rule.effect != "deny"), key=_name, default=None)
+    return Branch(clause, _step(clause), _grown(entries, at + 1), allow)
+
+
+def _near(branches: Iterable[Branch], step: int) -> tuple[Branch, ...]:
+    with_allow = [(one.allow.name, one) for one in branches if one.step == step and one.allow is not None]
+    return tuple(one for _, one in sorted(with_allow, key=lambda pair: pair[0]))
+
+
+def _name(rule: Rule) -> str:
+    return rule.name
+
+
+def _step(clause: Clause) -> int:
+    if isinstance(clause, Users | UserRoles | Kinds):
+        return PEOPLE
+    return SCOPE if isinstance(clause, InEffect | Targets | Tags) else CONDITION
+
+
+class Found:
+    """What the trees of a place make of one request; filled while they are walked.
+
+    `covers`, `limits`: some rule, some rule that allows, has the request in its scope.
+    """
+
+    __slots__ = ("_case", "_operation", "_trees", "covers", "erring", "limits", "matching")
+
+    def __init__(self, trees: Sequence[Node | Few], operation: str, case: Case) -> None:
+        self.matching: list[Rule] = []
+        self.erring: list[Judged] = []
+        self.covers = self.limits = False
+        self._trees, self._operation, self._case = trees, operation, case
+        for tree in trees:
+            self._walk(tree, ())
+
+    def _walk(self, tree: Node | Few, erred: tuple[Miss, ...]) -> None:
+        if isinstance(tree, Few):
+            for rule in tree.rules:
+                self._judge(rule)
+            return
+        self.covers = self.covers or tree.covers
+        self.limits = self.limits or tree.limits
+        if erred:
+            self.erring += [erring(rule, erred) for rule in tree.ends]
+        else:
+            self.matching += tree.ends
+        for branch in _reached(tree, self._case):
+            miss = self._ask(branch)
+            if miss is None:
+                self._walk(branch.then, erred)
+            elif miss.erred:
+                self._walk(branch.then, (*erred, miss))
+
+    def _judge(self, rule: Rule) -> None:
+        judged = judge(rule, self._operation, self._case)
+        if judged.covers:
+            self.covers = True
+            self.limits = self.limits or not judged.denies
+        if judged.miss is None:
+            self.matching.append(rule)
+        elif judged.miss.erred:
+            self.erring.append(judged)
+
+    def _ask(self, branch: Branch) -> Miss | None:
+        case = self._case
+        return answer(branch.clause, case) if branch.step == CONDITION else branch.clause.miss(case)
+
+    def nearest(self) -> Judged | None:
+        """Of the rules that allow, none of which matches, the one that got furthest."""
+        best = min((found for tree in self._trees for found in self._misses(tree, 1)), key=_nearness, default=None)
+        return None if best is None else judge(best[1], self._operation, self._case)
+
+    def _misses(self, tree: Node | Few, depth: int) -> Iterator[tuple[tuple[bool, int], Rule]]:
+        """The nearest below each node, with how near it came; `depth`: how many clauses held before."""
+        if isinstance(tree, Few):
+            judged = [judge(rule, self._operation, self._case) for rule in tree.rules if rule.effect != "deny"]
+            yield from (((not one.covers, -one.depth), one.rule) for one in judged if one.miss is not None)
+            return
+        entered = set[Branch]()
+        for branch in _reached(tree, self._case):
+            miss = self._ask(branch)
+            if miss is None or miss.erred:
+                entered.add(branch)
+                yield from self._misses(branch.then, depth + (miss is None and branch.step != PEOPLE))
+        for step, branches in enumerate(tree.near):
+            closed = next((one.allow for one in branches if one not in entered), None)
+            if closed is not None:
+                yield (step != CONDITION, 0 if step == PEOPLE else -depth), closed
+
+
+def _reached(node: Node, case: Case) -> Iterator[Branch]:
+    """Those whose clause may hold."""
+    yield from node.rest
+    for index in node.indexes:
+        yield from index.of(case)
+
+
+def _nearness(found: tuple[tuple[bool, int], Rule]) -> tuple[tuple[bool, int], str]:
+    return found[0], found[1].name
+
+
+class Trees(Struct, frozen=True, eq=False):
+    """Of a policy. Rules of any role stand in a tree of their own (role ""), so that they are there once."""
+
+    ordinary: Mapping[tuple[str, str], Node | Few]
+    gateway: Mapping[str, Node | Few]
+    emergency: Mapping[tuple[str, str], Node | Few]
+
+    def own(self, operation: str, role: str) -> tuple[Node | Few, ...]:
+        """Those of the rules that are about targets of the role, outside emergencies."""
+        return _pair(self.ordinary, operation, role)
+
+    def urgent(self, operation: str, role: str) -> tuple[Node | Few, ...]:
+        """Those of an emergency's rules."""
+        return _pair(self.emergency, operation, role)
+
+    def inherited(self, operation: str) -> tuple[Node | Few, ...]:
+        """Those of the rules that bind the targets behind a gateway."""
+        return (self.gateway.get(operation, NO_RULES),)
+
+
+def trees(ordinary: Iterable[Rule], inherited: Mapping[str, Iterable[Rule]], emergency: Iterable[Rule]) -> Trees:
+    """Of the rules of a policy."""
+    gateway = {operation: grown(some, operation) for operation, some in inherited.items()}
+    return Trees(_by_role(ordinary), gateway, _by_role(emergency))
+
+
+def _by_role(rules: Iterable[Rule]) -> dict[tuple[str, str], Node | Few]:
+    found: dict[tuple[str, str], list[Rule]] = {}
+    for rule in rules:
+        for operation in rule.operations:
+            for role in ("",) if rule.roles is None else rule.roles:
+                found.setdefault((operation, role), []).append(rule)
+    return {place: grown(some, place[0]) for place, some in found.items()}
+
+
+def _pair(known: Mapping[tuple[str, str], Node | Few], operation: str, role: str) -> tuple[Node | Few, ...]:
+    return tuple(tree for key in ((operation, role), (operation, "")) if (tree := known.get(key)) is not None)

@@ -1,0 +1,173 @@
+"""The clocks that a process counts by, and the time of the NATS server beside them.
+
+Three clocks, each for its own use (docs/adr/0031):
+
+boot    CLOCK_BOOTTIME. Counts periods within one process: nobody sets it, and it goes on in suspend.
+server  The time of the journal's server, as measured over the bus. Instants that travel between hosts are on it.
+wall    The host's own time. Shown to people, and compared with the server's to tell how wrong it is; decides nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from writ_bus.errors import Forbidden
+from writ_bus.port import Bus
+from writ_contracts.errors import WritError
+from writ_runtime.health import Attention, Detail
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Metrics
+
+DEGRADED = 2.0
+"""Seconds of skew from which a service asks for attention."""
+BREAKS = 60.0
+"""Seconds of skew from which a service that judges by times of the day is not ready."""
+EVERY = 5.0
+FIRST_WITHIN = 5.0
+ASK_SECONDS = 2.0
+SLOWEST = 0.5
+"""A round trip of more seconds says too little of the instant in the middle of it."""
+OLDEST = 60.0
+"""Seconds after which a measurement is replaced even by a slow one, and without any the time counts as not known."""
+_log = Log("writ.clocks")
+
+
+def boot_time() -> float:
+    """Return seconds since boot, suspend included (clock_gettime(2)); where there is no such clock, monotonic ones."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux only
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+class Clocks(Struct, frozen=True, kw_only=True):
+    """The host's own clocks; tests bring others."""
+
+    boot: Callable[[], float] = boot_time
+    wall: Callable[[], float] = time.time
+
+
+SYSTEM = Clocks()
+
+
+class Measured(Struct, frozen=True):
+    """What the server's clock showed (Unix seconds) at an instant of the boot clock, give or take `error` seconds."""
+
+    server: float
+    boot: float
+    error: float
+
+
+class ServerClock:
+    """The time of the journal's server. Between two measurements it goes on with the boot clock.
+
+    A step of the host's own clock does not move it. Until the first measurement it shows the host's own time, and
+    `problem` says that the server's is not known.
+    """
+
+    def __init__(self, bus: Bus | None, clocks: Clocks = SYSTEM) -> None:
+        self._bus = bus
+        self.clocks = clocks
+        self._measured: Measured | None = None
+        self._failure = "it has not been asked yet"
+        self._forbidden = False
+        """By the permissions of an earlier release: each question that the server refuses is a security event."""
+
+    def over(self, bus: Bus) -> None:
+        """Ask by this bus from now on."""
+        self._bus = bus
+
+    def now(self) -> float:
+        """Return the server's time, in Unix seconds."""
+        measured = self._measured
+        if measured is None:
+            return self.clocks.wall()
+        return measured.server + self.clocks.boot() - measured.boot
+
+    @property
+    def skew(self) -> float | None:
+        """By how many seconds the host's own clock is ahead of the server's; None where that is not known."""
+        measured = self._measured
+        if measured is None or self.clocks.boot() - measured.boot > OLDEST:
+            return None
+        return self.clocks.wall() - self.now()
+
+    def notable_skew(self) -> float | None:
+        """Return the skew if it is one that `check` tells of."""
+        skew = self.skew
+        return None if skew is None or abs(skew) < DEGRADED else round(skew, 3)
+
+    async def measure(self) -> None:
+        """Ask for the time once. A failure leaves what was known, and is told by `check`."""
+        if self._bus is None:
+            return
+        began = self.clocks.boot()
+        try:
+            server = await self._bus.server_time(timeout=ASK_SECONDS)
+        except WritError as error:
+            self._failure, self._forbidden = str(error), isinstance(error, Forbidden)
+            return
+        ended = self.clocks.boot()
+        self._take(Measured(server, (began + ended) / 2, (ended - began) / 2))
+
+    def _take(self, new: Measured) -> None:
+        known = self._measured
+        if known is not None and new.error > SLOWEST / 2 and new.boot - known.boot < OLDEST:
+            return
+        if known is not None:
+            step = new.server - (known.server + new.boot - known.boot)
+            if abs(step) > DEGRADED + new.error + known.error:
+                _log.warning("clock.server_stepped", seconds=round(step, 3), effect="times of the journal step with it")
+        self._measured, self._forbidden = new, False
+
+    async def start(self) -> None:
+        """Measure until it succeeds once, for some seconds at the most: a service starts without it, not ready."""
+        give_up = self.clocks.boot() + FIRST_WITHIN
+        await self.measure()
+        while self._measured is None and not self._forbidden and self.clocks.boot() < give_up:
+            await asyncio.sleep(0.2)
+            await self.measure()
+
+    async def follow(self) -> None:
+        """Measure at an interval, until cancelled."""
+        while True:
+            await asyncio.sleep(OLDEST if self._forbidden else EVERY)
+            await self.measure()
+
+    def problem(self, breaks: float | None = None) -> str | None:
+        """Say what is wrong with the host's clock or the server's, if anything is, as a reason for `/readyz`.
+
+        `breaks`: seconds of skew from which the service is not ready; None: it never depends on the host's clock.
+        """
+        skew = self.skew
+        if skew is None:
+            return f"the time of the NATS server is not known: {self._failure}"
+        if abs(skew) < DEGRADED:
+            return None
+        told = f"this host's clock is {describe(skew)} the NATS server's"
+        return told if breaks is not None and abs(skew) >= breaks else Attention(told)
+
+    async def check(self) -> str | None:
+        """As a check of `/readyz`, for a service that decides nothing by the host's clock."""
+        return self.problem() or self._detail()
+
+    async def strict_check(self) -> str | None:
+        """As a check of `/readyz`, for a service that is not ready where the two clocks are far apart."""
+        return self.problem(BREAKS) or self._detail()
+
+    def _detail(self) -> Detail:
+        return Detail(f"{describe(self.skew or 0.0)} the NATS server's")
+
+    def shown(self, metrics: Metrics) -> None:
+        """Tell the skew in these metrics."""
+        metrics.measure(
+            "writ_clock_skew_seconds",
+            "How far this host's clock is ahead of the NATS server's; not a number where that is not known.",
+            lambda: float("nan") if self.skew is None else self.skew,
+        )
+
+
+def describe(skew: float) -> str:
+    """Return the skew in words, as in `1.2 s ahead of`."""
+    size = f"{abs(skew) * 1000:.0f} ms" if abs(skew) < 1 else f"{abs(skew):.1f} s"
+    return f"{size} ahead of" if skew >= 0 else f"{size} behind"

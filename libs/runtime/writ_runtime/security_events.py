@@ -1,0 +1,115 @@
+"""Security events that a service writes into the journal itself, since an executor might be whom they are about.
+
+Each is stored once, also when several replicas find the same thing: its id is made of what was found.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from hashlib import sha256
+
+from msgspec import Struct
+
+from writ_bus import tracing
+from writ_bus.backoff import backoff
+from writ_bus.port import Entry, Journal
+from writ_contracts import subjects
+from writ_contracts.agents import SecurityKind
+from writ_contracts.errors import Conflict, Full, WritError
+from writ_contracts.journal import SecurityEvent
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode_event, encode
+from writ_runtime.buckets import Bucket
+from writ_runtime.logs import Log
+
+ATTEMPTS = 8
+RATE, BURST = 1.0, 200.0
+MOST_WAITING = 200
+
+_log = Log("writ.security")
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """Something that should not be. `after`: the sequence of the journal that it was found at."""
+
+    kind: SecurityKind
+    detail: str
+    operation_id: str | None = None
+    principal: str | None = None
+    pool: str | None = None
+    report: Signed | None = None
+    after: int = 0
+
+
+class SecurityEvents:
+    """`record` returns once it is stored; `tell` returns at once and leaves it to `run`, which is never ended."""
+
+    def __init__(self, journal: Journal, clock: Callable[[], float] = time.time) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._bucket = Bucket(RATE, BURST, BURST, time.monotonic())
+        self._waiting: asyncio.Queue[Finding] = asyncio.Queue(MOST_WAITING)
+
+    def tell(self, kind: SecurityKind, detail: str, operation_id: str | None, principal: str | None) -> None:
+        """Have it recorded. What is beyond the rate is in the log alone: nobody fills the journal this way."""
+        _log.warning("security.found", kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)
+        finding = Finding(kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)
+        try:
+            if self._bucket.take(time.monotonic()):
+                self._waiting.put_nowait(finding)
+        except asyncio.QueueFull:
+            _log.warning("security.not_recorded", kind=kind, reason="too many wait already")
+
+    async def run(self) -> None:
+        """Record what was told, in its order, until cancelled."""
+        while True:
+            finding = await self._waiting.get()
+            for pause in backoff(first=0.2, most=5.0):
+                try:
+                    await self.record(finding)
+                except Full as error:
+                    _log.error("security.not_recorded", kind=finding.kind, error=str(error))
+                except WritError as error:
+                    _log.warning("security.waiting", kind=finding.kind, error=str(error))
+                    await asyncio.sleep(pause)
+                    continue
+                break
+
+    async def record(self, finding: Finding) -> None:
+        """Store it, unless it is stored already behind `after`. Raises what an append raises."""
+        subject, event = subjects.security_event(finding.kind), self._event(finding)
+        for _ in range(ATTEMPTS):
+            last = await self._journal.last(subject)
+            if finding.after and last is not None and last.sequence > finding.after:
+                there = await self._journal.read(subject, after=finding.after)
+                if any(decode_event(record.data).id == event.id for record in there):
+                    return
+            entry = Entry(
+                subject=subject,
+                data=encode(event),
+                event_id=event.id,
+                filter=subject,
+                expected=last.sequence if last else 0,
+            )
+            try:
+                await self._journal.append(entry)
+            except Conflict:
+                continue
+            _log.warning("security.recorded", kind=finding.kind, detail=finding.detail)
+            return
+        raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
+
+    def _event(self, finding: Finding) -> SecurityEvent:
+        stamp = tracing.stamp(self._clock())
+        if finding.after:
+            named = f"{finding.after} {finding.kind} {finding.operation_id} {finding.detail}"
+            stamp["id"] = sha256(named.encode()).hexdigest()[:32]
+        return SecurityEvent(
+            **stamp,
+            kind=finding.kind,
+            detail=finding.detail[:1000],
+            operation_id=finding.operation_id,
+            principal=finding.principal,
+            pool=finding.pool,
+            report=finding.report,
+        )

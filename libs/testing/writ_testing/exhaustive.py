@@ -1,0 +1,21 @@
+"""Parameters of tests of which `make test` takes some, and `make test-full` all."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def some(values: Iterable[Any], *representative: Any) -> list[Any]:
+    """Return the values for `pytest.mark.parametrize`, all but the representative ones marked exhaustive."""
+    every = list(values)
+    if strangers := [one for one in representative if one not in every]:
+        raise ValueError(f"not among the parameters: {strangers}")
+    if not representative:
+        raise ValueError("none is representative: mark the test itself")
+    return [one if one in representative else _marked(one) for one in every]
+
+
+def _marked(value: Any) -> Any:
+    values = value if isinstance(value, tuple) else (value,)
+    return pytest.param(*values, marks=pytest.mark.exhaustive)

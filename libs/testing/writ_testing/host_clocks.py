@@ -1,0 +1,77 @@
+"""Clocks of hosts of their own: a test sets them, as NTP, suspend and people do. `Host` is for what runs within this
+process, `HostClocks` for the processes of a running installation.
+"""
+
+import json
+import site
+import sys
+import time
+from pathlib import Path
+
+from writ_runtime.clocks import Clocks, boot_time
+from writ_testing.clock_shim import FOLDER
+
+
+class Host:
+    """`wall` and `boot` are added to what the real clocks show, in seconds."""
+
+    def __init__(self, *, wall: float = 0.0, boot: float = 0.0) -> None:
+        self.wall = wall
+        self.boot = boot
+
+    @property
+    def clocks(self) -> Clocks:
+        """What a process on that host is given."""
+        return Clocks(boot=lambda: boot_time() + self.boot, wall=lambda: time.time() + self.wall)
+
+    def step(self, seconds: float) -> None:
+        """The host's own time is set."""
+        self.wall += seconds
+
+    def suspend(self, seconds: float) -> None:
+        """It slept: the boot clock went on, and its own time was set right when it woke."""
+        self.boot += seconds
+
+
+def shifted_python(folder: Path) -> Path:
+    """Make an environment like this one in which each process has clocks of its own (clock_shim); its `writ` command.
+
+    `writ up` starts its services with the interpreter that it runs on, and so do they.
+    """
+    root, own = folder / "shifted", Path(sys.executable)
+    packages = root / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    packages.mkdir(parents=True)
+    real = [path for path in site.getsitepackages() if Path(path).is_dir()]
+    lines = [f"import site; site.addsitedir({path!r})" for path in real]
+    (packages / "shifted.pth").write_text("\n".join([*lines, "import writ_testing.clock_shim"]) + "\n")
+    (root / "bin").mkdir()
+    python = root / "bin" / "python"
+    python.symlink_to(own.resolve())
+    (root / "pyvenv.cfg").write_text(f"home = {own.resolve().parent}\ninclude-system-site-packages = false\n")
+    for program in own.parent.iterdir():  # nats-server is looked for beside the interpreter
+        if not (root / "bin" / program.name).exists() and program.name != "writ":
+            (root / "bin" / program.name).symlink_to(program)
+    command = root / "bin" / "writ"
+    _, _, rest = own.with_name("writ").read_text().partition("\n")
+    command.write_text(f"#!{python}\n{rest}")
+    command.chmod(0o755)
+    return command
+
+
+class HostClocks:
+    """The clocks of each process of a running installation, by its name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What the installation is to be started with."""
+        return {FOLDER: str(self.folder)}
+
+    def set(self, process: str, *, wall: float = 0.0, boot: float = 0.0, drift: float = 0.0) -> None:
+        """From now on these are added to what that process sees."""
+        draft = self.folder / f".{process}.draft"
+        draft.write_text(json.dumps({"wall": wall, "boot": boot, "drift": drift}))
+        draft.replace(self.folder / f"{process}.json")

@@ -1,0 +1,211 @@
+"""The bytes of hostops's channel on one host: the bootstrap, then frames. All is bounded, whatever the host sends."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from typing import Any
+
+import asyncssh
+from asyncssh.constants import EXTENDED_DATA_STDERR
+
+from writ_agent.backends.hostops_requests import redact
+from writ_agent_ssh.archive import Archive
+from writ_agent_ssh.opening import Opening, Said, TooMuchNoise
+from writ_agent_ssh.set_aside import Reading
+from writ_contracts.errors import Invalid, Unreachable
+from writ_hostops.errors import CODES
+from writ_hostops.supervised import frames
+from writ_runtime.logs import Log
+
+MOST_STDERR = 1024 * 1024
+KEPT_STDERR = 4096
+MOST_LOG = 8192
+"""Characters of a request's log, as many as hostops itself writes."""
+MOST_UNSENT = 16 * 1024 * 1024
+"""Bytes that wait for a host to read them."""
+NO_SUCH_COMMAND = 127
+Progress = Callable[[str], None]
+Told = dict[str, Any]
+_CODES = frozenset({"", *CODES})
+_log = Log("writ.agent.ssh")
+
+
+class Dropped(Unreachable):
+    """The connection ended before the answer came."""
+
+    default_code = "connection_lost"
+
+
+class Asked:
+    """A question under way."""
+
+    def __init__(self, progress: Progress, secrets: Collection[str]) -> None:
+        self.answer: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        self.secrets = secrets
+        self._progress = progress
+        self._log_left = MOST_LOG
+
+    def progress(self, message: str) -> None:
+        """Tell how far it is, without its secrets."""
+        self._progress(redact(message, self.secrets))
+
+    def log(self, message: str) -> None:
+        """Log what the host wrote, without its secrets, as long as it is within the bound."""
+        if self._log_left > 0:
+            _log.warning("hostops.stderr", text=redact(message, self.secrets)[: self._log_left])
+            self._log_left -= len(message)
+
+
+class Channel(asyncssh.SSHClientSession[bytes]):
+    """The bytes of the channel, cut into frames; whatever is no frame ends it."""
+
+    def __init__(self, nonce: str, archive: Archive, folder: str, reading: Reading) -> None:
+        self._reading = reading
+        self._opening: Opening | None = Opening(nonce)
+        self._archive = archive
+        self._folder = folder
+        self._nonce = nonce
+        self._sent = False
+        self._cutter = frames.Cutter(frames.HELLO + frames.PROGRESS + frames.RESULT + frames.LOG)
+        self._asked: dict[int, Asked] = {}
+        self._stderr = bytearray()
+        self._noise = 0
+        self._status: int | None = None
+        self._chan: asyncssh.SSHClientChannel[bytes] | None = None
+        self._next = 0
+        self.hello: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        self.gone = False
+
+    def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
+        """See asyncssh.SSHClientSession."""
+        self._chan = chan
+        if self.gone:  # it was opened after all, and nobody waits for it any more
+            chan.abort()
+
+    def session_started(self) -> None:
+        """Send the bootstrap."""
+        if self.gone:
+            return
+        self._write(self._archive.opening(self._nonce, self._folder))
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """From the host."""
+        if self.gone:
+            return
+        if datatype == EXTENDED_DATA_STDERR:
+            self._hear_errors(data)
+            return
+        try:
+            with self._reading:
+                self._read(data)
+        except (frames.Broken, TooMuchNoise, KeyError, TypeError) as error:
+            self._end(Unreachable(f"the host wrote what is not ours into the stream: {error}", code="garbled"))
+
+    def _read(self, data: bytes) -> None:
+        while data and self._opening is not None:
+            said = self._opening.feed(data)
+            data = self._opened(said) if said else b""
+        for frame in self._cutter.feed(data):
+            self._take(frame)
+
+    def exit_status_received(self, status: int) -> None:
+        """127: there is no python3."""
+        self._status = status
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The channel is closed."""
+        if self._status == NO_SUCH_COMMAND:
+            self._end(Invalid("the host has no python3", code="no_python"))
+        else:
+            self._end(Dropped("the connection to the host ended"))
+
+    def post(self, kind: bytes, message: Mapping[str, Any], asked: Asked) -> int:
+        """Ask; its tag. Raises Dropped."""
+        if self.gone:
+            raise Dropped("the connection to the host ended")
+        self._next += 1
+        self._asked[self._next] = asked
+        self._write(frames.pack(kind, {**message, "tag": self._next}))
+        return self._next
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._asked)
+
+    def forget(self, tag: int) -> None:
+        """Nobody waits for it any more."""
+        self._asked.pop(tag, None)
+
+    def close(self) -> None:
+        """End it from here."""
+        self._end(Dropped("the connection was closed"))
+
+    def _opened(self, said: Said) -> bytes:
+        self._opening = None
+        match said.word:
+            case "SEND" if self._sent:
+                raise frames.Broken("it asks for the archive again")
+            case "SEND":
+                self._sent = True
+                self._opening = Opening(self._nonce)  # whether it could be unpacked
+                self._write(self._archive.data)
+            case "OLD":
+                self._end(Invalid(f"the host has Python {said.why}; 3.9 is needed", code="no_python"))
+            case "UNUSABLE":
+                self._end(Invalid(f"Writ's folder on the host cannot be used: {said.why}", code="unusable_folder"))
+            case "HERE":
+                pass
+        return said.rest
+
+    def _take(self, frame: frames.Frame) -> None:
+        message = frame.message()
+        if frame.kind == frames.HELLO:
+            if not self.hello.done():
+                self.hello.set_result(message)
+            return
+        asked = self._asked.get(message["tag"])
+        if frame.kind == frames.RESULT:
+            _refuse_foreign_codes(message)
+            self.forget(message["tag"])
+            if asked is not None and not asked.answer.done():
+                asked.answer.set_result(message)
+        elif asked is not None and frame.kind == frames.PROGRESS:
+            asked.progress(str(message["message"]))
+        elif asked is not None and frame.kind == frames.LOG:
+            asked.log(str(message["message"]))
+
+    def _hear_errors(self, data: bytes) -> None:
+        self._noise += len(data)
+        self._stderr += data[: KEPT_STDERR - len(self._stderr)]
+        if self._noise > MOST_STDERR:
+            self._end(Unreachable("the host floods the error stream", code="garbled"))
+
+    def _write(self, data: bytes) -> None:
+        if self._chan is not None:
+            with suppress(BrokenPipeError, OSError):  # it is closed: `connection_lost` comes, and knows more
+                self._chan.write(data)
+            if self._chan.get_write_buffer_size() > MOST_UNSENT:
+                self._end(Unreachable("the host does not read what it is sent", code="garbled"))
+
+    def _end(self, error: Exception) -> None:
+        if self.gone:
+            return
+        self.gone = True
+        waiting = [asked.answer for asked in self._asked.values()]
+        self._asked.clear()
+        for future in [self.hello, *waiting]:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # whoever waits sees it; if nobody does, that is no defect
+        if self._chan is not None:
+            self._chan.abort()
+
+
+def _refuse_foreign_codes(message: Told) -> None:
+    """Raise Broken for a result, or one that the host kept, with a code that hostops does not have: it would pass for a
+    finding of the agent's own, such as `host_key_changed`.
+    """
+    for told in (message, message.get("result")):
+        if isinstance(told, dict) and told.get("code", "") not in _CODES:
+            raise frames.Broken("a result has a code that hostops does not have")

@@ -1,0 +1,152 @@
+"""What the order of an operation's events must not be, whoever wrote them. Pure: records go in, findings come out.
+
+An honest executor writes none of this: NATS lets one writer win, and policy alone writes `granted`.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import get_args
+
+from msgspec import Struct
+
+from writ_contracts import journal
+from writ_contracts.agents import Receipt
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.life import State, advances
+from writ_contracts.records import Record
+from writ_contracts.subjects import parse_event
+from writ_contracts.wire import decode_event
+from writ_trust.statements import digest, read
+
+REMEMBERED = 4_096
+FOLLOWS = ("dispatched", "granted", "started", "finished", "unknown", "resolved", "cancel_requested")
+"""Kinds of events that never begin an operation."""
+Ended = journal.Finished | journal.Unknown | journal.Resolved
+
+
+class Irregular(Struct, frozen=True, kw_only=True):
+    """An event that cannot be, and why."""
+
+    sequence: int
+    operation_id: str
+    principal: str
+    what: str
+
+
+class Start(Struct, frozen=True, kw_only=True):
+    """A grant as the journal has it: the digests by which a receipt names it, and who claimed."""
+
+    grant: str
+    claim: str
+    key: str
+    instance: str
+
+
+class Course(Struct, kw_only=True):
+    """What matters of an operation's events so far."""
+
+    state: State = State.ABSENT
+    idempotent: bool = False
+    control: bool = False
+    starts: list[Start] = []
+
+
+class Courses:
+    """The operations that were heard of lately, by id."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Course] = OrderedDict()
+
+    def unknown(self, records: Iterable[Record]) -> set[tuple[str, str]]:
+        """(principal, operation id) of those whose beginning is neither known here nor in these records."""
+        begun, missing = set[str](), set[tuple[str, str]]()
+        for record in records:
+            where = parse_event(record.subject)
+            if where is None or where.operation_id in self._known or where.operation_id in begun:
+                continue
+            if where.event in FOLLOWS:
+                missing.add((where.principal, where.operation_id))
+            else:
+                begun.add(where.operation_id)
+        return missing
+
+    def learn(self, operation_id: str, records: Sequence[Record]) -> None:
+        """Take in the events of an operation from before those that are looked at."""
+        course = Course()
+        for record in records:
+            event = _event(record)
+            if event is not None:
+                _advance(course, event)
+        self._remember(operation_id, course)
+
+    def look(self, record: Record) -> Irregular | None:
+        """What is wrong with the next record, if anything is."""
+        where, event = parse_event(record.subject), _event(record)
+        if where is None or event is None:
+            return None
+        course = self._known.get(where.operation_id) or Course()
+        what = _wrong(course, event)
+        _advance(course, event)
+        self._remember(where.operation_id, course)
+        if not what:
+            return None
+        about = {"operation_id": where.operation_id, "principal": where.principal}
+        return Irregular(sequence=record.sequence, what=f"{where.event} {what}", **about)
+
+    def _remember(self, operation_id: str, course: Course) -> None:
+        self._known[operation_id] = course
+        self._known.move_to_end(operation_id)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def _event(record: Record) -> journal.OperationEvent | None:
+    try:
+        event = decode_event(record.data)
+    except Invalid:
+        return None  # the index tells of it
+    return event if isinstance(event, get_args(journal.OperationEvent)) else None
+
+
+def _advance(course: Course, event: journal.OperationEvent) -> None:
+    course.state = advances(course.state, event) or course.state
+    match event:
+        case journal.Requested():
+            course.idempotent, course.control = event.idempotent, event.target == WRIT_TARGET
+        case journal.Granted():
+            claimed = {"key": event.claim.key, "instance": event.instance}
+            course.starts = [*course.starts, Start(grant=digest(event.grant), claim=digest(event.claim), **claimed)]
+        case _:
+            return
+
+
+def _wrong(course: Course, event: journal.OperationEvent) -> str:
+    if isinstance(event, journal.Archived) or course.state is State.ARCHIVED:
+        return ""  # what went into an archive is checked there
+    if advances(course.state, event) is None:
+        return f"of an operation that is {course.state}"
+    match event:
+        case journal.Granted() | journal.Dispatched() if course.starts and not course.idempotent:
+            return "once more, of what must not run twice"
+        case journal.Started() if not course.control:
+            return "of an operation that agents carry out, without a grant"
+        case journal.Finished() | journal.Unknown() | journal.Resolved():
+            return _wrong_receipt(course, event)
+        case _:
+            return ""
+
+
+def _wrong_receipt(course: Course, event: Ended) -> str:
+    """A receipt names a grant that policy recorded, or no grant at all, and comes from who claimed it."""
+    if event.receipt is None:
+        return ""
+    try:
+        receipt = read(event.receipt, Receipt)
+    except Untrusted:
+        return "by a receipt that cannot be read"
+    named = [one for one in course.starts if one.grant == receipt.grant_digest or one.claim == receipt.claim_digest]
+    if not named:
+        return "by a receipt for a grant that is not on record" if receipt.grant_digest else ""
+    by = (event.receipt.key, receipt.instance)
+    return "" if by in [(one.key, one.instance) for one in named] else "by a receipt of another than claimed it"

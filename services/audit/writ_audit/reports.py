@@ -1,0 +1,97 @@
+"""Agents' security reports, which audit hears beside the executors: what no executor records, audit does.
+
+An executor in the wrong hands acknowledges a report, and the agent forgets it.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+
+from writ_audit.following import Follower
+from writ_bus.port import Bus, Journal, Message
+from writ_contracts import subjects
+from writ_contracts.agents import ReportMessage, SecurityReport
+from writ_contracts.errors import Invalid, Untrusted, WritError
+from writ_contracts.journal import SecurityEvent
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode, decode_event
+from writ_runtime.buckets import Buckets
+from writ_runtime.logs import Log
+from writ_runtime.security_events import Finding, SecurityEvents
+from writ_trust.statements import open_signed
+
+PATIENCE = 5.0
+"""Seconds that executors have to record it."""
+MARGIN = 1_000
+"""Events by which the index may be ahead of a report that waits to be read here."""
+RATE, BURST = 0.2, 50.0
+"""Of one pool, a second and at once."""
+MOST_WAITING, REMEMBERED = 256, 1_000
+
+_log = Log("writ.audit")
+
+
+class Reports:
+    """Hears `writ.report.<pool>`; one replica of audit looks after each report."""
+
+    def __init__(self, journal: Journal, follower: Follower, security: SecurityEvents) -> None:
+        self._journal = journal
+        self._follower = follower
+        self._security = security
+        self._buckets = Buckets(RATE, BURST)
+        self._waiting: asyncio.Queue[tuple[float, int, str, Signed, SecurityReport]] = asyncio.Queue(MOST_WAITING)
+        self._heard: OrderedDict[str, None] = OrderedDict()
+
+    async def listen(self, bus: Bus) -> None:
+        """Hear them from now on."""
+        await bus.subscribe(subjects.report("x").replace(".x", ".*"), self._hear, queue="q-audit")
+
+    async def _hear(self, message: Message) -> None:
+        name = hashlib.sha256(message.data).hexdigest()
+        if name in self._heard:  # agents send it until it is acknowledged
+            return
+        try:
+            pool, signed = subjects.parse_pool(message.subject), decode(message.data, ReportMessage).report
+            report = open_signed(signed, SecurityReport, [signed.key])
+        except (Invalid, Untrusted) as error:
+            _log.warning("report.refused", error=str(error))
+            return
+        self._heard[name] = None
+        if len(self._heard) > REMEMBERED:
+            self._heard.popitem(last=False)
+        try:
+            self._waiting.put_nowait((time.monotonic() + PATIENCE, self._follower.position, pool, signed, report))
+        except asyncio.QueueFull:
+            _log.warning("report.not_watched", pool=pool, kind=report.kind, reason="too many wait already")
+
+    async def watch(self) -> None:
+        """See to it that each gets into the journal, until cancelled."""
+        while True:
+            due, position, pool, signed, report = await self._waiting.get()
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            try:
+                await self._see_to(max(0, position - MARGIN), pool, signed, report)
+            except WritError as error:
+                _log.error("report.not_recorded", pool=pool, kind=report.kind, error=str(error))
+
+    async def _see_to(self, after: int, pool: str, signed: Signed, report: SecurityReport) -> None:
+        there = await self._journal.read(subjects.security_event(report.kind), after=after)
+        if any(_holds(decode_event(record.data), signed) for record in there):
+            return
+        if not self._buckets.take(pool, time.monotonic()):
+            _log.warning("report.not_recorded", pool=pool, kind=report.kind, error="this pool reports too much")
+            return
+        finding = Finding(
+            kind=report.kind,
+            detail=f"no executor recorded this report of an agent: {report.detail}"[:1000],
+            operation_id=report.operation_id,
+            principal=report.principal,
+            pool=pool,
+            report=signed,
+        )
+        await self._security.record(finding)
+
+
+def _holds(event: object, signed: Signed) -> bool:
+    return isinstance(event, SecurityEvent) and event.report is not None and event.report.signature == signed.signature

@@ -1,0 +1,60 @@
+"""When this replica first saw each operation in its present phase: from there it counts how old that phase is."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from writ_contracts.life import Life, State
+from writ_executor.steps.overdue import Age, phase_of
+
+
+class Sighting(Struct, frozen=True):
+    """Of one phase: the id of its event, the boot clock then, and how old the event was by the journal's clock."""
+
+    event: str
+    boot: float
+    before: float
+
+
+class Sightings:
+    """By operation id. Clocks come in as instants: `boot` of this host, `server` of the journal.
+
+    The journal's clock is looked at once a phase, at its first sight: a step of the server's clock moves no deadline
+    that is being counted.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Sighting] = {}
+
+    def age(self, life: Life, boot: float, server: float) -> Age:
+        """Return how old the operation's present phase is. The first call for a phase begins to count."""
+        what = life.what
+        if what is None:
+            return Age(seen=0.0)
+        known = self._seen.get(what.operation_id)
+        event = _phase_id(life)
+        if known is None or known.event != event:
+            known = self._seen[what.operation_id] = Sighting(event, boot, _before(life, server))
+        return Age(seen=max(boot - known.boot, 0.0), before=known.before)
+
+    def keep(self, operation_ids: Iterable[str]) -> None:
+        """Forget all others."""
+        kept = set(operation_ids)
+        if len(kept) < len(self._seen):
+            self._seen = {key: seen for key, seen in self._seen.items() if key in kept}
+
+
+def _phase_id(life: Life) -> str:
+    if life.state is State.UNKNOWN:
+        return life.end.id if life.end else ""
+    phase = phase_of(life)
+    return phase.id if phase else ""
+
+
+def _before(life: Life, server: float) -> float:
+    """Where it waits since its request, the first event says how long; else the latest one, which began the phase or
+    is younger.
+    """
+    waiting = (State.REQUESTED, State.AWAITING_APPROVAL, State.APPROVED)
+    stored = life.first_time if life.state in waiting else life.time
+    return max(server - stored, 0.0) if stored else 0.0

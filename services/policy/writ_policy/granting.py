@@ -1,0 +1,107 @@
+"""Grants: read the operation, decide again, sign, and append `granted` at the sequence that was read; only then answer.
+
+What is read may be old, and time passes until the append. The expected sequence closes both gaps: whoever wrote in
+between makes the append fail, and then nothing has started.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+
+from writ_bus.port import Entry, Journal
+from writ_contracts import subjects
+from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
+from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.journal import MAX_EVENT_BYTES, Granted
+from writ_contracts.wire import encode
+from writ_policy.decisions.facts import Known
+from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_look
+from writ_policy.decisions.readiness import Judging
+from writ_policy.decisions.rulings import Judge, Ruled
+from writ_policy.starts import MOVED_ON, Recorded, check_first_decision, check_start, recorded_of
+from writ_runtime.faults import fault
+from writ_trust.keys import Key
+from writ_trust.statements import sign
+
+Gather = Callable[[AskGrant | Decide, Judge], Awaitable[Known]]
+"""Gives the facts that came with a question, checked, and those that policy has itself."""
+
+
+class Granting:
+    """Answers AskGrant."""
+
+    def __init__(self, journal: Journal, judging: Judging, gather: Gather, key: Key, former: Mapping[str, int]) -> None:
+        """`former`: policy's earlier keys, and up to which event of the journal each signed."""
+        self._journal = journal
+        self._judging = judging
+        self._gather = gather
+        self._key = key
+        self._keys = {**former, key.public: sys.maxsize}
+
+    async def recorded(self, ask: Decide) -> bool:
+        """Whether the journal has policy's decision on the statement in the question. Raises Forged where it is said to
+        have one, and has not.
+        """
+        subject = ask.subject
+        if not subject.recorded or subject.statement is None:
+            return False
+        records = await self._journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
+        check_first_decision(recorded_of(records, subject), subject, self._keys)
+        return True
+
+    async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, Ruled]:
+        """The grant, once it is recorded, or the decision that denies it.
+
+        Raises Conflict (`moved_on`) where the operation does not wait for this claim any more, Forged where no executor
+        may ask for it, and whatever an append raises: after TimedOut nobody knows whether it has started.
+        """
+        subject = ask.subject
+        if subject.simulate:
+            raise Invalid("a simulation gets no grant")
+        operation = subjects.operation_filter(subject.principal, subject.operation_id)
+        records, control = await asyncio.gather(
+            self._journal.read(operation), self._journal.last(subjects.CONTROL)
+        )  # a stop that is stored by now counts
+        judge = await self._judging.at(max(ask.control_sequence, control.sequence if control else 0))
+        claim = check_claim(ask, judge.world)
+        recorded = recorded_of(records, subject)
+        check_first_decision(recorded, subject, self._keys)
+        check_start(recorded, claim, judge.catalogue.find(subject.operation), judge.world.agents[claim.pool])
+        known = await self._gather(ask, judge)
+        ruled = judge.rule(subject, known, starting=True, recorded=True, traced=ask.traced)
+        if not ruled.request.operation.baseline:
+            ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
+        if ruled.ruling.effect == "allow":
+            ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
+        if ruled.ruling.effect != "allow":
+            return self._refused(ask, ruled), ruled
+        decision = sign(self._key, ruled.decision)
+        permit = grant(ask, claim, ruled, decision)
+        writ = sign(self._key, permit)
+        event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
+        await self._append(recorded, event)
+        return GrantAnswer(grant=writ, decision=decision, effective=dict(ruled.ruling.effective)), ruled
+
+    def _refused(self, ask: AskGrant, ruled: Ruled) -> GrantAnswer:
+        seen = listing_look(ask.subject, ask.look_key, ruled)
+        look = None if seen is None else sign(self._key, seen)
+        return GrantAnswer(decision=sign(self._key, ruled.decision), look=look, needs=ruled.sources)
+
+    async def _append(self, recorded: Recorded, event: Granted) -> None:
+        """Store the start. Raises Conflict (`moved_on`) where anything was written since the operation was read."""
+        requested, data = recorded.requested, encode(event)
+        if len(data) > MAX_EVENT_BYTES:
+            raise Invalid(f"a start of {len(data)} bytes, at most {MAX_EVENT_BYTES} are kept", code="oversize")
+        entry = Entry(
+            subject=subjects.operation_event(requested.principal, requested.operation_id, "granted"),
+            data=data,
+            event_id=event.id,
+            filter=subjects.operation_filter(requested.principal, requested.operation_id),
+            expected=recorded.life.sequence,
+        )
+        fault("policy.granting")
+        try:
+            await self._journal.append(entry)
+        except Conflict as error:
+            raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
+        fault("policy.granted")

@@ -1,0 +1,123 @@
+"""Whether the journal bears what an executor asks: the request with its first decision, and a start that is the next.
+
+An executor's word is not enough for either. Pure: the records of the operation come in.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from writ_contracts.agents import Claim, Receipt
+from writ_contracts.decisions import KILL_GRACE, Decision, Grant, Subject
+from writ_contracts.errors import Conflict, Invalid, Unreachable, Untrusted
+from writ_contracts.journal import Dispatched, Granted, Requested
+from writ_contracts.life import MOST_ATTEMPTS, Life, State, fold
+from writ_contracts.operations import Operation
+from writ_contracts.records import Record
+from writ_contracts.subjects import parse_event
+from writ_contracts.wire import decode_event
+from writ_trust.statements import digest, open_signed, read
+
+FORGED: Final = "forged_start"
+MOVED_ON = "moved_on"
+
+
+class Forged(Untrusted):
+    """The journal does not bear it: no true executor asks this."""
+
+    default_code = FORGED
+
+
+class Recorded(Struct, frozen=True, kw_only=True):
+    """An operation as the journal has it. Times are the NATS server's, Unix seconds."""
+
+    life: Life
+    requested: Requested
+    dispatched_at: float = 0.0
+    granted_at: float = 0.0
+
+
+def recorded_of(records: Sequence[Record], subject: Subject) -> Recorded:
+    """The operation of the subject. Raises Forged where the journal has no such request, or an impossible history."""
+    try:
+        life = fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]
+    except (Conflict, Invalid) as error:
+        raise Forged(f"the history of {subject.operation_id} cannot be: {error}") from error
+    if life.requested is None:
+        raise Forged(f"{subject.principal} has not requested {subject.operation_id}")
+    return Recorded(
+        life=life,
+        requested=life.requested,
+        dispatched_at=_latest(records, "dispatched"),
+        granted_at=_latest(records, "granted"),
+    )
+
+
+def _latest(records: Sequence[Record], kind: str) -> float:
+    found = (record.time for record in records if (where := parse_event(record.subject)) and where.event == kind)
+    return max(found, default=0.0)
+
+
+def check_first_decision(recorded: Recorded, subject: Subject, keys: Mapping[str, int]) -> None:
+    """Raises Forged unless policy allowed this very request when it came. `keys`: policy's, and up to which event each
+    signed.
+    """
+    requested, life = recorded.requested, recorded.life
+    trusted = [key for key, until in keys.items() if life.first_sequence <= until]
+    try:
+        decision = open_signed(requested.decision, Decision, trusted)
+    except Untrusted as error:
+        raise Forged(f"policy did not decide on {subject.operation_id}: {error}") from error
+    stated = digest(subject.statement) if subject.statement else None
+    pairs = {
+        "operation id": (decision.operation_id, subject.operation_id),
+        "principal": (decision.principal, subject.principal),
+        "operation": (decision.operation, subject.operation),
+        "target": (decision.target, subject.target),
+        "key": (requested.key, subject.key),
+        "idempotency key": (requested.idempotency_key, subject.idempotency_key),
+        "statement": (decision.statement_digest, stated),
+        "dry run": (requested.dry_run, subject.dry_run),
+        "effect": (decision.effect, "allow"),
+    }
+    different = [name for name, (first, asked) in pairs.items() if first != asked]
+    if decision.authenticated == "nobody":
+        different.append("simulation")
+    if different:
+        raise Forged(f"the decision in the record of {subject.operation_id} differs in {', '.join(different)}")
+
+
+def check_start(recorded: Recorded, claim: Claim, operation: Operation, agents: Collection[str]) -> None:
+    """Raises unless this claim is for the next start: Conflict (`moved_on`) where the operation does not wait for it,
+    Forged where it never may, Unreachable (`too_soon`) where the attempt before it may still run.
+    """
+    life, dispatched = recorded.life, recorded.life.dispatched
+    if life.state is not State.DISPATCHED or dispatched is None or dispatched.attempt != claim.attempt:
+        raise Conflict(f"{claim.operation_id} is {life.state}", code=MOVED_ON)
+    requested, earlier = recorded.requested, life.granted
+    places = (dispatched.pool, dispatched.target, dispatched.operation)
+    if places != (requested.pool, requested.target, requested.operation) or claim.pool != requested.pool:
+        raise Forged(f"{claim.operation_id} was dispatched to another place than it was requested for")
+    if claim.attempt != (earlier.attempt if earlier else 0) + 1:
+        raise Forged(f"attempt {claim.attempt} of {claim.operation_id} does not follow on the one before")
+    if claim.attempt > (MOST_ATTEMPTS if operation.idempotent else 1):
+        raise Forged(f"{operation.name} is not started {claim.attempt} times")
+    if earlier is not None and not _is_over(recorded, earlier, dispatched, agents):
+        raise Unreachable(f"attempt {earlier.attempt} of {claim.operation_id} may still run", code="too_soon")
+
+
+def _is_over(recorded: Recorded, earlier: Granted, dispatched: Dispatched, agents: Collection[str]) -> bool:
+    """Its instance says that nothing of it runs any more, or its time had passed when the next one was dispatched."""
+    grant = read(earlier.grant, Grant)
+    passed = recorded.dispatched_at - recorded.granted_at
+    if passed >= grant.lifetime + grant.timeout + KILL_GRACE:
+        return True
+    if dispatched.over is None:
+        return False
+    try:
+        receipt = open_signed(dispatched.over, Receipt, [key for key in agents if key == earlier.claim.key])
+    except Untrusted:
+        return False
+    named = (receipt.operation_id, receipt.attempt, receipt.instance, receipt.grant_digest)
+    return receipt.over and named == (earlier.operation_id, earlier.attempt, earlier.instance, digest(earlier.grant))

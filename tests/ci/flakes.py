@@ -1,0 +1,149 @@
+"""Decide what a failed test means in continuous integration: broken, or flaky. No I/O.
+
+A test that fails is run once more, alone. If it passes then it is flaky: it is listed, and the run goes on. The run
+fails if a test fails twice, if more than three are flaky, if a flaky one was listed before (tests/flaky.toml), and
+if pytest itself did not get to the end (a worker crashed, a file could not be collected).
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+import msgspec
+
+MOST_FLAKY = 3
+LINES_SHOWN = 60
+PASSED, TESTS_FAILED = 0, 1
+"""Exit statuses of pytest under which its record is complete."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """One failed phase of one test."""
+
+    test: str
+    """Its node id."""
+    when: str
+    """`setup`, `call` or `teardown`."""
+    cause: str
+    """Where and why, in one line."""
+    text: str
+    """What pytest shows of it."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What one pytest run came to."""
+
+    exit_status: int
+    chosen: int
+    passed: int
+    skipped: int
+    failures: tuple[Failure, ...] = ()
+    broken: tuple[str, ...] = ()
+    """Crashed workers and files that could not be collected."""
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """Tests that failed for one reason: one test, or all those of a file whose shared fixture failed."""
+
+    tests: tuple[str, ...]
+    text: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What one step of the run came to."""
+
+    step: str
+    passed: int = 0
+    skipped: int = 0
+    flaky: tuple[Trouble, ...] = ()
+    failed: tuple[Trouble, ...] = ()
+    broken: tuple[str, ...] = ()
+
+
+def troubles(failures: Iterable[Failure]) -> list[Trouble]:
+    """Group failures by reason. The setup of a shared fixture fails once, and pytest reports it for each test."""
+    groups: dict[tuple[str, ...], list[Failure]] = {}
+    for failure in failures:
+        file = failure.test.partition("::")[0]
+        key = (file, failure.cause) if failure.when == "setup" else (failure.test,)
+        groups.setdefault(key, []).append(failure)
+    return [Trouble(tests=tuple({one.test: None for one in group}), text=group[0].text) for group in groups.values()]
+
+
+def judge(
+    step: str,
+    record: Record,
+    passes_alone: Callable[[Trouble], bool],
+    room: int = MOST_FLAKY,
+) -> Verdict:
+    """Run what failed once more. `room`: how many more flaky tests the run may have; beyond it nothing is run again."""
+    found = troubles(record.failures)
+    broken = (*record.broken, *_incomplete(record))
+    if broken or len(found) > room:
+        return _verdict(step, record, flaky=(), failed=tuple(found), broken=broken)
+    again = {trouble: passes_alone(trouble) for trouble in found}
+    flaky = tuple(trouble for trouble, passed in again.items() if passed)
+    failed = tuple(trouble for trouble, passed in again.items() if not passed)
+    return _verdict(step, record, flaky=flaky, failed=failed, broken=())
+
+
+def _verdict(
+    step: str, record: Record, *, flaky: tuple[Trouble, ...], failed: tuple[Trouble, ...], broken: tuple[str, ...]
+) -> Verdict:
+    passed = record.passed + sum(len(trouble.tests) for trouble in flaky)
+    return Verdict(step=step, passed=passed, skipped=record.skipped, flaky=flaky, failed=failed, broken=broken)
+
+
+def _incomplete(record: Record) -> Iterable[str]:
+    if record.exit_status not in {PASSED, TESTS_FAILED}:
+        yield f"pytest ended with status {record.exit_status}"
+    elif record.exit_status == TESTS_FAILED and not record.failures:
+        yield "pytest ended with status 1 and named no test"
+
+
+def reasons(verdicts: Sequence[Verdict], listed: Collection[str]) -> list[str]:
+    """Say why the run fails; nothing if it holds."""
+    found = [f"{verdict.step}: {one}" for verdict in verdicts for one in verdict.broken]
+    found += [f"{_named(trouble)} failed" for verdict in verdicts for trouble in verdict.failed]
+    flaky = [trouble for verdict in verdicts for trouble in verdict.flaky]
+    found += [f"{_named(one)} is flaky and was listed before: mend it" for one in flaky if set(one.tests) & set(listed)]
+    if len(flaky) > MOST_FLAKY:
+        found.append(f"{len(flaky)} tests are flaky; at most {MOST_FLAKY} may be")
+    return found
+
+
+def summary(verdicts: Sequence[Verdict], listed: Mapping[str, str]) -> str:
+    """Return what the run shows at its end: failures, flaky tests with what they failed of, reasons, counts."""
+    lines: list[str] = []
+    for verdict in verdicts:
+        lines += _shown("FAILED", verdict.step, verdict.failed)
+        lines += _shown("FLAKY (failed, then passed alone)", verdict.step, verdict.flaky)
+    new = [test for one in verdicts for trouble in one.flaky for test in trouble.tests if test not in listed]
+    if new:
+        lines += ["", "Mend these, and list them in tests/flaky.toml until then:"]
+        lines += [f'"{test}" = "the date, and what it failed of"' for test in map(_escaped, new)]
+    why = reasons(verdicts, listed)
+    return "\n".join([*lines, "", *(f"error: {reason}" for reason in why), _counts(verdicts)])
+
+
+def _shown(title: str, step: str, found: Iterable[Trouble]) -> list[str]:
+    lines = []
+    for trouble in found:
+        shown = trouble.text.splitlines()[-LINES_SHOWN:]
+        lines += ["", f"=== {title}, {step}: {_named(trouble)}", *(f"    {line}" for line in shown)]
+    return lines
+
+
+def _named(trouble: Trouble) -> str:
+    more = len(trouble.tests) - 1
+    return trouble.tests[0] + (f" and {more} more for the same reason" if more else "")
+
+
+def _escaped(test: str) -> str:
+    return test.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _counts(verdicts: Sequence[Verdict]) -> str:
+    failed = sum(len(trouble.tests) for one in verdicts for trouble in one.failed)
+    failed += sum(len(one.broken) for one in verdicts)
+    flaky = sum(len(trouble.tests) for one in verdicts for trouble in one.flaky)
+    passed, skipped = sum(one.passed for one in verdicts), sum(one.skipped for one in verdicts)
+    return f"{passed} passed, {failed} failed, {skipped} skipped, {flaky} flaky"

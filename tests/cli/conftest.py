@@ -1,0 +1,51 @@
+"""A real NATS server with scripted services, and the command that asks it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.cli.commands import Command
+from tests.client.scripted_executor import ScriptedExecutor
+
+from writ_bus.nats.bus import NatsBus
+from writ_cli.main import cli
+from writ_testing.peers.nats_server import WritServer, writ_server
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
+    async with writ_server(tmp_path, principals=("alice",), pools=("a",)) as running:
+        yield running
+
+
+@pytest.fixture
+async def served(server: WritServer) -> ScriptedExecutor:
+    """All queries go to it: it stands for audit too, in whose account that part of it listens."""
+    bus: NatsBus = await server.bus("executor")
+    scripted = ScriptedExecutor(bus)
+    await scripted.serve(audit=await server.bus("audit"))
+    return scripted
+
+
+@pytest.fixture
+def environ(server: WritServer, tmp_path: Path) -> dict[str, str]:
+    key_file = tmp_path / "alice.seed"
+    key_file.write_bytes(server.keys["alice"].seed)
+    key_file.chmod(0o600)
+    return {
+        "NATS_URL": server.url,
+        "WRIT_KEY_FILE": str(key_file),
+        "WRIT_PRINCIPAL": "alice",
+        "WRIT_HOME": str(tmp_path / "none"),
+    }
+
+
+@pytest.fixture
+def command(served: ScriptedExecutor, environ: dict[str, str]) -> Command:
+    async def call(*words: str, **changed: str) -> Result:
+        runner = CliRunner(env={**environ, **changed})
+        return await asyncio.to_thread(runner.invoke, cli, words)
+
+    return call

@@ -1,0 +1,124 @@
+"""The command `writ` over a real NATS server with Writ's own permissions, the services scripted."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from tests.cli.commands import Command
+from tests.client.scripted_executor import ScriptedExecutor
+
+from writ_cli.main import cli
+from writ_contracts import journal
+from writ_contracts.ids import operation_id
+
+
+async def test_simulate_tells_verdict_and_rules(command: Command) -> None:
+    allowed = await command("simulate", "service_restart", "-t", "a", "service_name=nginx")
+    assert allowed.exit_code == 0
+    assert "decision: allow" in allowed.stdout
+    denied = await command("simulate", "service_restart", "-t", "forbidden")
+    assert denied.exit_code == 3
+    assert "targets: wanted a, got b" in denied.stdout
+
+
+async def test_op_shows_lists_watches_and_cancels(command: Command, served: ScriptedExecutor) -> None:
+    served.outcome = None
+    number = operation_id("alice", "k")
+    await command("run", "service_restart", "-t", "a", "--no-wait", "--idempotency-key", "k")
+    listed = await command("op", "list")
+    assert number in listed.stdout
+    assert (await command("op", "get", number)).exit_code == 4
+    watching = asyncio.create_task(command("op", "watch", number))
+    await served.start(number)
+    await served.end(number, "cancelled")
+    watched = await watching
+    assert watched.exit_code == 5
+    assert [line.split()[1] for line in watched.stdout.splitlines()] == [
+        "requested",
+        "dispatched",
+        "granted",
+        "finished",
+    ]
+    served.outcome = "succeeded"
+    cancelled = await command("op", "cancel", number, "--reason", "no more")
+    assert cancelled.exit_code == 0
+    assert served.requests[-1][0] == "operation_cancel"
+    assert (await command("op", "list", "-o", "json")).stdout == "[]\n"
+
+
+async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedExecutor) -> None:
+    number = operation_id("alice", "k")
+    await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k")
+    served.security.append(
+        journal.SecurityEvent(
+            id="s", at=1.0, correlation_id="c1", kind="forged_grant", detail="by \x1b[31mnobody", operation_id=number
+        )
+    )
+    shown = await command("trace", number)
+    assert shown.exit_code == 0
+    assert "service_restart on a by alice" in shown.stdout
+    for word in ("requested", "dispatched", "granted", "finished", "succeeded", "forged_grant", "rule dev allows it"):
+        assert word in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert {event["kind"] for event in json.loads((await command("trace", "c1", "-o", "json")).stdout)["events"]} == {
+        *("requested", "dispatched", "granted", "finished", "security")
+    }
+    nothing = await command("trace", "nothing-like-it")
+    assert (nothing.exit_code, nothing.stdout) == (2, "")
+
+
+async def test_search_lists_what_was(command: Command, served: ScriptedExecutor) -> None:
+    assert (await command("audit", "search")).stdout == "nothing on record fits\n"
+    await command("run", "service_restart", "-t", "a", "--idempotency-key", "k")
+    found = await command("audit", "search", "--principal", "alice", "--outcome", "succeeded", "--since", "2h")
+    assert found.exit_code == 0
+    assert operation_id("alice", "k") in found.stdout
+
+
+async def test_targets_and_context(command: Command, environ: dict[str, str]) -> None:
+    assert "local-a" in (await command("targets")).stdout
+    context = json.loads((await command("context", "alice", "-o", "json")).stdout)
+    assert context["inbox_prefix"] == "_INBOX_alice"
+    assert context["subjects"] == {
+        "request": "writ.request.alice.<operation>",
+        "query": "writ.query.alice.<kind>",
+        "events": "writ.event.op.alice.>",
+    }
+    assert context["key_file"] == environ["WRIT_KEY_FILE"]
+
+
+async def test_a_context_file_is_all_that_one_needs(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "alice.json"
+    file.write_text((await command("context", "-o", "json")).stdout)
+    done = await command("targets", "--context", str(file), NATS_URL="", WRIT_KEY_FILE="", WRIT_PRINCIPAL="")
+    assert done.exit_code == 0
+    file.write_text("{")
+    assert (await command("targets", "--context", str(file))).exit_code == 2
+
+
+async def test_operations_are_explained(command: Command) -> None:
+    listed = await command("operations")
+    assert "service_restart" in listed.stdout
+    one = await command("operations", "file_write")
+    for word in ("file_path", "required", "secret", "change"):
+        assert word in one.stdout
+    described = json.loads((await command("operations", "file_write", "-o", "json")).stdout)
+    assert described["classes"]["content"] == "secret"
+    assert len(json.loads((await command("operations", "-o", "json")).stdout)) >= 32
+
+
+async def test_every_subcommand_explains_itself(command: Command) -> None:
+    def below(command: Any, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+        if not isinstance(command, click.Group):
+            return [words]
+        inner = {name: command.get_command(context, name) for name in command.list_commands(context)}
+        return [words, *(path for name, child in inner.items() for path in below(child, (*words, name)))]
+
+    context = click.Context(cli)
+
+    for words in below(cli):
+        shown = await command(*words, "--help")
+        assert shown.exit_code == 0
+        assert "Usage: " in shown.stdout

@@ -1,0 +1,264 @@
+"""How `writ` ends: an outcome, an error or a mistake, each with its exit status and one readable line."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tests.cli.commands import Command
+from tests.client.scripted_executor import DENIED, ScriptedExecutor
+
+from writ_cli.main import cli
+from writ_client import queries, service_calls
+from writ_contracts.ids import operation_id
+from writ_contracts.requests import Answer, Failure
+from writ_testing.peers.nats_server import WritServer
+from writ_trust.keys import generate_seed
+
+
+async def test_run_waits_for_the_outcome_and_shows_the_full_output(command: Command, served: ScriptedExecutor) -> None:
+    number = operation_id("alice", "k1")
+    served.results[number] = {"state": "active", "secret": "line one\nline two"}
+    done = await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k1")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith("succeeded  service_restart on a in ")
+    assert f"operation: {number}" in done.stdout
+    assert "rules: dev" in done.stdout
+    assert "secret: \n      line one\n      line two" in done.stdout
+    assert served.requests[0][1].parameters == {"service_name": "nginx"}
+
+
+async def test_run_gives_programs_json(command: Command) -> None:
+    done = await command("run", "service_restart", "-t", "a", "service_name=nginx", "-o", "json", "--reason", "why")
+    view = json.loads(done.stdout)
+    assert (view["outcome"], view["reason"], view["target"], view["output"]) == (
+        "succeeded",
+        "why",
+        "a",
+        {"state": "active"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        ("succeeded", 0),
+        ("previewed", 0),
+        ("failed", 1),
+        ("invalid", 2),
+        ("denied", 3),
+        ("rejected", 5),
+        ("expired", 5),
+        ("cancelled", 5),
+        ("stale", 5),
+        ("unknown", 7),
+    ],
+)
+async def test_the_exit_status_tells_the_outcome(
+    command: Command, served: ScriptedExecutor, outcome: str, status: int
+) -> None:
+    served.outcome = outcome
+    done = await command("run", "service_restart", "-t", "a")
+    assert done.exit_code == status
+    assert done.stdout.startswith(outcome)
+
+
+async def test_a_denial_shows_rule_and_reason(command: Command, served: ScriptedExecutor) -> None:
+    async def deny() -> Answer:
+        _, request = served.requests[-1]
+        await served.accept("alice", "file_delete", request)
+        number = operation_id("alice", request.idempotency_key or "")
+        return Answer(operation_id=number, state="ended", outcome="denied", verdict=DENIED)
+
+    served.outcome = "denied"
+    served.script.append(deny)
+    done = await command("run", "file_delete", "-t", "a", "file_path=/x")
+    assert done.exit_code == 3
+    assert "rules: no" in done.stdout
+    assert "reason: rule no denies it" in done.stdout
+
+
+async def test_no_wait_returns_at_once(command: Command, served: ScriptedExecutor) -> None:
+    served.outcome = None
+    done = await command("run", "service_restart", "-t", "a", "--no-wait", "-o", "json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["state"] == "dispatched"
+
+
+async def test_waiting_too_long_is_a_line_and_status_4(command: Command, served: ScriptedExecutor) -> None:
+    served.outcome = None
+    done = await command("run", "service_restart", "-t", "a", "--timeout", "2")
+    assert done.exit_code == 4
+    assert done.stderr.count("\n") == 1
+    assert "still dispatched after 2 s" in done.stderr
+
+
+async def test_a_refusal_is_a_line_with_its_own_status(command: Command, served: ScriptedExecutor) -> None:
+    for code, status in {
+        "unknown_target": 2,
+        "conflict": 2,
+        "rate_limited": 6,
+        "bad_signature": 6,
+        "internal": 1,
+    }.items():
+        served.script.append(Failure(code=code, message=f"no: {code}"))
+        done = await command("run", "service_restart", "-t", "a")
+        assert (done.exit_code, done.stdout, done.stderr) == (status, "", f"writ: no: {code}\n")
+
+
+async def test_more_than_the_server_takes_is_status_2(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    file.write_bytes(b"x" * 3_000_000)
+    done = await command("run", "file_write", "-t", "a", "file_path=/x", f"content=@{file}")
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("writ: too large to be sent: 3000")
+
+
+async def test_an_empty_idempotency_key_is_a_mistake_and_no_key_is_made_in_its_place(
+    command: Command, served: ScriptedExecutor
+) -> None:
+    done = await command("run", "service_restart", "-t", "a", "--idempotency-key", "")
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("writ: --idempotency-key is empty")
+    assert served.requests == []
+
+
+async def test_nobody_who_answers_is_status_6(
+    server: WritServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "QUERY_SECONDS", 2.0)
+    done = await asyncio.to_thread(CliRunner(env=environ).invoke, cli, ["targets"])
+    assert done.exit_code == 6
+    assert done.stderr.count("\n") == 1
+
+
+async def test_no_server_is_status_6(environ: dict[str, str]) -> None:
+    for url in ("nats://127.0.0.1:1", "nats://no.such.host.invalid:4222"):
+        done = await asyncio.to_thread(CliRunner(env={**environ, "NATS_URL": url}).invoke, cli, ["targets"])
+        assert done.exit_code == 6
+        assert done.stderr.startswith("writ: ")
+        assert done.stderr.count("\n") == 1
+
+
+async def test_a_key_that_is_not_known_is_status_6(command: Command, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger.seed"
+    stranger.write_bytes(generate_seed())
+    stranger.chmod(0o600)
+    done = await command("targets", WRIT_KEY_FILE=str(stranger))
+    assert done.exit_code == 6
+    assert "does not know the key" in done.stderr
+
+
+async def test_a_key_that_others_can_read_is_refused(command: Command, environ: dict[str, str]) -> None:
+    Path(environ["WRIT_KEY_FILE"]).chmod(0o644)
+    done = await command("targets")
+    assert done.exit_code == 2
+    assert "chmod 600" in done.stderr
+
+
+async def test_somebody_elses_name_is_refused_by_the_server(command: Command) -> None:
+    done = await command("targets", "--as", "bob")
+    assert done.exit_code == 6
+    assert done.stderr.count("\n") == 1
+
+
+async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
+    for words, what in (
+        (["run", "service_restart"], "--target TARGET is missing"),
+        (["run", "service_restart", "-t", "a", "nginx"], "is not key=value"),
+        (["run", "service_restart", "-t", "a", "timeout=soon"], "timeout: 'soon' is not an integer"),
+        (["run"], "Missing argument"),
+        (["frobnicate"], "No such command"),
+        (["op", "get", "x"], "is not an operation id"),
+        (["audit", "search", "--since", "x"], "is neither a span"),
+        (["operations", "nothing"], "no operation 'nothing'"),
+    ):
+        done = await command(*words)
+        assert done.exit_code == 2, (words, done.stdout, done.stderr)
+        assert what in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+async def test_an_answer_that_never_comes_says_how_to_ask_again(
+    command: Command, served: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
+    monkeypatch.setattr("writ_client.client.SUBMIT_SECONDS", 0.3)
+
+    async def silent() -> Answer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    served.script.extend([silent] * 50)
+    done = await command("run", "service_restart", "-t", "a", "--idempotency-key", "mine")
+    assert done.exit_code == 4
+    assert "--idempotency-key mine" in done.stderr
+
+
+async def test_an_interrupt_leaves_the_operation_and_says_how_to_find_it(
+    served: ScriptedExecutor, environ: dict[str, str]
+) -> None:
+    served.outcome = None
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # in the background it may be ignored, and inherited
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "writ_cli", "run", "service_restart", "-t", "a", "--idempotency-key", "k"),
+            env={**os.environ, **environ},
+            stderr=asyncio.subprocess.PIPE,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    await served.until_queried("operation")
+    process.send_signal(signal.SIGINT)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    number = operation_id("alice", "k")
+    assert (process.returncode, err.decode()) == (4, f"writ: operation {number} goes on: `writ op watch {number}`\n")
+
+
+INTERRUPTED_WHILE_IT_READS = """
+import runpy, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "writ_cli.main":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupts())
+runpy.run_module("writ_cli", run_name="__main__")
+"""
+
+
+async def test_an_interrupt_in_its_first_moment_is_no_traceback() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", INTERRUPTED_WHILE_IT_READS), stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err) == (130, b"")
+
+
+async def test_a_pipe_gets_no_colours_and_its_early_end_is_no_traceback(
+    served: ScriptedExecutor, environ: dict[str, str]
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "writ_cli", "operations"),
+        env={**os.environ, **environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, err) == (0, b"")
+    assert b"\x1b" not in out
+    shell = "set -o pipefail; python -m writ_cli operations -o json | head -c 1"
+    cut = await asyncio.create_subprocess_exec(
+        *("bash", "-c", shell.replace("python", sys.executable)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await asyncio.wait_for(cut.communicate(), 30)
+    assert b"Traceback" not in err

@@ -1,0 +1,228 @@
+"""`writ up`, `status`, `down` and the rest on the real services, as somebody would who has just installed it."""
+
+import asyncio
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.installation.houses import WITHIN, start
+
+from writ_client.client import Writ
+from writ_installation.files.home import Home, host_token
+from writ_nats_server.process import ServerProcess
+from writ_testing.eventually import eventually
+from writ_testing.installations.installation import Ended, RunningHouse, prepare, running_house
+from writ_testing.peers.nats_server import free_port, free_ports
+
+HERE = host_token()
+
+
+class Shell:
+    """The command, in an empty folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
+        self.environ = {**kept, "WRIT_NATS_PORT": "0"}
+
+    async def writ(self, *words: str, stdin: bytes = b"") -> Ended:
+        """`writ …`, to its end."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "writ_cli", *words),
+            cwd=self.folder,
+            env=self.environ,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(stdin), 60)
+        return Ended(process.returncode or 0, out.decode(), err.decode())
+
+    async def json(self, *words: str) -> Any:
+        """What `writ … -o json` says."""
+        ended = await self.writ(*words, "-o", "json")
+        assert ended.status == 0, ended
+        return json.loads(ended.out)
+
+
+@pytest.mark.timeout(180)
+async def test_the_first_quarter_of_an_hour(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    assert (await shell.writ("status")).status == 6
+    up = await shell.writ("up", "--detach")
+    try:
+        assert up.status == 0, up
+        assert "Writ is ready on" in up.out
+        await _look_around(shell)
+        await _write_and_read(shell)
+        await _add_somebody(shell)
+        again = await shell.writ("up")
+        assert (again.status, again.err.count("\n")) == (2, 1)
+        assert "already up" in again.err
+        stranger = await shell.writ("context", "nobody")
+        assert (stranger.status, stranger.out) == (2, "")
+        assert "there is no principal nobody" in stranger.err
+        detached = await shell.writ("up", "--detach")
+        assert (detached.status, detached.err.count("\n")) == (2, 2), "its own last words, and none of the first one's"
+        assert "already up" in detached.err
+    finally:
+        down = await shell.writ("down")
+    assert down.status == 0, down
+    assert (await shell.writ("down")).status == 6
+    unreachable = await shell.writ("targets")
+    assert (unreachable.status, unreachable.out) == (6, "")
+    assert "start it with `writ up`" in unreachable.err
+
+
+async def _look_around(shell: Shell) -> None:
+    status = await shell.json("status")
+    assert status["ready"]
+    assert {one["name"] for one in status["processes"]} == {
+        "nats",
+        "policy",
+        "executor",
+        "audit",
+        f"agent-local-{HERE}",
+    }
+    assert status["journal"]["max_bytes"] > 0
+    assert [target["id"] for target in await shell.json("targets")] == [HERE]
+
+
+async def _write_and_read(shell: Shell) -> None:
+    path = str(shell.folder / "writ-sandbox" / "motd")
+    done = await shell.writ("run", "file_write", "-t", HERE, f"file_path={path}", "content=-", stdin=b"hello\n")
+    assert done.status == 0, done
+    assert Path(path).read_text() == "hello\n"
+    read = await shell.json("run", "file_read", "-t", HERE, f"file_path={path}")
+    assert read["output"]["content"] == "hello\n"
+    trace = await shell.writ("trace", read["operation_id"])
+    assert "read" in trace.out
+    assert "finished" in trace.out
+    denied = await shell.writ("run", "file_write", "-t", HERE, f"file_path={path}/authorized_keys", "content=x")
+    assert denied.status == 3
+    assert "keep-accounts-and-keys" in denied.out
+    invalid = await shell.writ("run", "file_write", "-t", HERE, "file_path=relative", "content=x")
+    assert invalid.status == 2
+
+    async def both() -> list[str] | None:
+        """Once audit has read so far: it waits for that, and not for ever."""
+        rows = (await shell.json("audit", "search", "--outcome", "succeeded", "--since", "1h"))["rows"]
+        return [row["operation"] for row in rows] if len(rows) > 1 else None
+
+    assert await eventually(both) == ["file_read", "file_write"]
+
+
+async def _add_somebody(shell: Shell) -> None:
+    added = await shell.json(
+        "principal", "add", "bot", "--kind", "agent", "--role", "assistant", "--acts-for", "operator"
+    )
+    assert added["admitted"] is True
+    file = shell.folder / "bot.json"
+    file.write_text((await shell.writ("context", "bot", "-o", "json")).out)
+    async with await Writ.from_context(file) as writ:
+        view = await writ.run("network_status", HERE, timeout=30)
+        assert (view.principal, view.outcome) == ("bot", "succeeded")
+    listed = await shell.writ("principal", "list")
+    assert "acts for" in listed.out
+
+
+async def test_a_server_of_ones_own_takes_the_written_configuration(tmp_path: Path) -> None:
+    shell, home, config = Shell(tmp_path), Home(tmp_path / ".writ"), tmp_path / "nats.conf"
+    port = free_port()
+    written = await shell.writ("up", "--write-server-config", str(config), "--nats-port", str(port))
+    assert written.status == 0, written
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    monitor = free_port()
+    config.write_text(config.read_text().replace("127.0.0.1:8222", f"127.0.0.1:{monitor}"))
+    server = await ServerProcess.start(config, tmp_path / "nats.log", port=port, monitor_port=monitor)
+    try:
+        one = await start(home, tmp_path / "said", nats_url=f"nats://127.0.0.1:{port}")
+        await one.until(lambda: "READY" in one.said)
+        assert "nats" not in {process.name for process in one.report.processes}
+        one.process.terminate()
+        assert await asyncio.wait_for(one.process.wait(), WITHIN) == 0
+        stranger = await start(Home(tmp_path / "other"), tmp_path / "stranger", nats_url=f"nats://127.0.0.1:{port}")
+        assert await asyncio.wait_for(stranger.process.wait(), WITHIN) == 6
+        assert "--write-server-config" in stranger.said
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Home:
+    return prepare(tmp_path)
+
+
+async def test_a_terminal_shows_progress_and_a_pipe_or_no_color_does_not(tmp_path: Path, prepared: Home) -> None:
+    async with running_house(tmp_path, home=prepared) as house:
+        words = ("run", "test_sleep", "-t", "web-1", "seconds=3")
+        assert "processes sleep" in await _on_a_terminal(house, *words)
+        plain = await _on_a_terminal(house, *words, NO_COLOR="1")
+        assert "processes sleep" not in plain
+        assert plain.startswith("succeeded")
+        piped = await house.writ(*words)
+        assert (piped.status, piped.err) == (0, "")
+        assert "\x1b" not in piped.out
+
+
+async def _on_a_terminal(house: RunningHouse, *words: str, **environ: str) -> str:
+    master, slave = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "writ_cli", *words, "--home", str(house.home.root)),
+        env={**os.environ, "TERM": "xterm", **environ},
+        stdout=slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    shown = await asyncio.to_thread(_read_all, master)
+    assert await asyncio.wait_for(process.wait(), 30) == 0, shown
+    return shown
+
+
+def _read_all(master: int) -> str:
+    seen = b""
+    try:
+        while data := os.read(master, 65536):
+            seen += data
+    except OSError:  # EIO: nobody has the other end any more
+        return seen.decode()
+    finally:
+        os.close(master)
+    return seen.decode()
+
+
+async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: Home) -> None:
+    shell = Shell(tmp_path)
+    shell.environ["WRIT_HOME"] = str(prepared.root)
+    unknown = await shell.writ("agent-env", "nobody")
+    assert unknown.status == 2
+    pool = f"local-{HERE}"
+    told = await shell.writ("agent-env", pool, "--url", "nats://10.0.0.1:4222", "--key-file", "/etc/k")
+    values = dict(line.split("=", 1) for line in told.out.splitlines())
+    assert values == {
+        "NATS_URL": "nats://10.0.0.1:4222",
+        "WRIT_POOL": pool,
+        "WRIT_KEY_FILE": "/etc/k",
+        "WRIT_POLICY_KEY": prepared.key("policy").public,
+        "WRIT_STATE_DIR": "/var/lib/writ-agent",
+    }
+    assert msgspec.json.decode((await shell.writ("agent-env", pool, "--url", "x", "-o", "json")).out)
+
+
+@pytest.mark.timeout(120)
+async def test_the_health_ports_can_be_chosen_for_who_watches(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    first, *_ = free_ports(6)  # the services take those that follow
+    up = await shell.writ("up", "--detach", "--health-port", str(first))
+    try:
+        assert up.status == 0, up
+        processes = (await shell.json("status"))["processes"]
+        ports = [one["health_port"] for one in processes if one["name"] != "nats"]
+        assert ports == list(range(first, first + len(ports)))
+    finally:
+        await shell.writ("down")

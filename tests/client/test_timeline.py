@@ -1,0 +1,87 @@
+"""A trace shows a signature only where it holds; what does not is told as that."""
+
+from typing import Any, TypeVar
+
+import pytest
+from msgspec import Raw, Struct, structs
+from tests.contracts.messages import sample
+
+from writ_cli.operations.timeline import DOES_NOT_HOLD, _details
+from writ_contracts import journal
+from writ_contracts.agents import Claim, Receipt
+from writ_contracts.decisions import Decision, Grant
+from writ_contracts.requests import RequestStatement
+from writ_contracts.signing import Signed
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
+
+T = TypeVar("T", bound=Struct)
+
+
+def _sample(kind: type[T]) -> T:
+    made = sample(kind)
+    assert isinstance(made, kind)
+    return made
+
+
+ALICE, POLICY, AGENT, THIEF = (Key(generate_seed()) for _ in range(4))
+ID, OTHER = "a" * 26, "b" * 26
+DECISION = structs.replace(sample(Decision), operation_id=ID)
+STATEMENT = structs.replace(sample(RequestStatement), principal="alice", operation="file_delete", target="web-1")
+REQUESTED: journal.Requested = structs.replace(
+    _sample(journal.Requested),
+    operation_id=ID,
+    principal="alice",
+    operation="file_delete",
+    target="web-1",
+    key=ALICE.public,
+    statement=sign(ALICE, STATEMENT),
+    decision=sign(POLICY, DECISION),
+)
+GRANTED: journal.Granted = structs.replace(
+    _sample(journal.Granted),
+    operation_id=ID,
+    claim=sign(AGENT, structs.replace(sample(Claim), operation_id=ID)),
+    grant=sign(POLICY, structs.replace(sample(Grant), operation_id=ID)),
+)
+FINISHED: journal.Finished = structs.replace(
+    _sample(journal.Finished),
+    operation_id=ID,
+    receipt=sign(AGENT, structs.replace(sample(Receipt), operation_id=ID)),
+)
+
+
+def altered(signed: Signed) -> Signed:
+    """Something else under the same signature."""
+    return structs.replace(signed, payload=Raw(bytes(signed.payload).replace(b'"', b' "', 1)))
+
+
+def details(event: journal.JournalEvent) -> dict[str, Any]:
+    return {name: str(value) for name, value in _details(event)}
+
+
+def test_what_holds_is_shown_with_its_signer() -> None:
+    shown = {**details(REQUESTED), **details(GRANTED), **details(FINISHED)}
+    assert shown["signed by"] == ALICE.public
+    for name, key in (("decision", POLICY), ("claim", AGENT), ("grant", POLICY), ("receipt", AGENT)):
+        assert f"signed by {key.public[:12]}" in shown[name]
+    assert not any(DOES_NOT_HOLD in text for text in shown.values())
+
+
+@pytest.mark.parametrize(
+    ("event", "field", "changed"),
+    [
+        (REQUESTED, "signed by", {"statement": altered(sign(ALICE, STATEMENT))}),
+        (REQUESTED, "signed by", {"statement": sign(THIEF, STATEMENT)}),
+        (REQUESTED, "signed by", {"statement": sign(ALICE, structs.replace(STATEMENT, target="web-2"))}),
+        (REQUESTED, "decision", {"decision": altered(sign(POLICY, DECISION))}),
+        (REQUESTED, "decision", {"decision": sign(POLICY, structs.replace(DECISION, operation_id=OTHER))}),
+        (GRANTED, "grant", {"grant": altered(GRANTED.grant)}),
+        (GRANTED, "grant", {"grant": sign(POLICY, STATEMENT)}),
+        (GRANTED, "claim", {"claim": altered(GRANTED.claim)}),
+        (FINISHED, "receipt", {"receipt": sign(AGENT, sample(Receipt))}),
+        (FINISHED, "receipt", {"receipt": sign(AGENT, STATEMENT)}),
+    ],
+)
+def test_what_does_not_hold_is_marked(event: journal.JournalEvent, field: str, changed: dict[str, Any]) -> None:
+    assert details(structs.replace(event, **changed))[field].startswith(DOES_NOT_HOLD)

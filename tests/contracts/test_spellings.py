@@ -1,0 +1,64 @@
+"""Of everything that has several spellings one is taken; a policy that names it is not got round by another."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.errors import Invalid
+from writ_contracts.operations import Catalogue
+
+CATALOGUE = Catalogue(BUILT_IN)
+CORPUS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "spellings.yaml").read_text())
+
+
+def rows(key: str) -> list[Any]:
+    """Each spelling, with the request that it is part of."""
+    return list(_rows(key))
+
+
+def _rows(key: str) -> Iterator[Any]:
+    for kind in CORPUS:
+        for group in kind["spellings"]:
+            for value in [group["one"]] if key == "one" and "one" in group else group["others"] * (key == "others"):
+                given = [value] if kind.get("list") else value
+                request = {**kind.get("others", {}), kind["parameter"]: given}
+                yield pytest.param(kind["operation"], request, id=f"{kind['parameter']}-{value}")
+
+
+@pytest.mark.parametrize(("operation", "request_"), rows("one"))
+def test_the_one_spelling_is_taken_as_it_is(operation: str, request_: dict[str, Any]) -> None:
+    taken = CATALOGUE[operation].check(request_)
+    assert {name: taken[name] for name in request_} == request_
+
+
+@pytest.mark.parametrize(("operation", "request_"), rows("others"))
+def test_any_other_spelling_is_refused(operation: str, request_: dict[str, Any]) -> None:
+    with pytest.raises(Invalid) as refused:
+        CATALOGUE[operation].check(request_)
+    assert refused.value.code == "invalid_parameters"
+
+
+def taken(host: str) -> bool:
+    try:
+        CATALOGUE["network_test"].check({"host": host})
+    except Invalid:
+        return False
+    return True
+
+
+@given(st.ip_addresses())
+def test_an_address_has_its_canonical_text_alone(address: Any) -> None:
+    text = str(address)
+    if getattr(address, "ipv4_mapped", None) is None and not (address.version == 6 and 1 < int(address) < 1 << 32):
+        assert taken(text)
+    else:
+        assert not taken(text)
+    assert not taken(address.exploded) or address.exploded == text
+    assert not taken(str(int(address)))
+    assert not taken(hex(int(address)))

@@ -1,0 +1,231 @@
+"""Executors whose hosts' clocks are wrong, step, drift or slept: what runs goes on, and everything ends."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from tests.executor.agent_hands import heartbeat
+from tests.executor.conftest import World
+
+from writ_contracts.journal import Finished
+from writ_executor.service import Executor
+from writ_runtime.health import Attention, Detail
+from writ_testing.eventually import eventually
+from writ_testing.host_clocks import Host
+
+RESTART = {"parameters": {"service_name": "nginx", "timeout": 5}}
+READ = {"parameters": {"service_name": "nginx"}}
+DAY, HOUR = 86_400.0, 3_600.0
+WRONG = [600.0, -600.0, HOUR, -HOUR, DAY, -DAY]
+LEASE = 15.0
+LONG = LEASE / 3 - 0.5
+"""Seconds between two rounds that are no gap in which nobody listened."""
+
+
+async def rounds(one: Executor, times: int = 2) -> None:
+    for _ in range(times):
+        await one.sweep.round()
+        await one.chores.settle()
+
+
+async def passed(
+    one: Executor, host: Host, seconds: float, *, each: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Time goes by on that host, with a round of the sweep now and then."""
+    until = host.boot + seconds
+    while host.boot < until:
+        host.boot = min(host.boot + LONG, until)
+        if each is not None:
+            await each()
+        await rounds(one, 1)
+
+
+async def heard(world: World, one: Executor, *running: str) -> None:
+    """A heartbeat that names these, taken in."""
+    now = one.time.clocks.boot()
+
+    async def there() -> bool:
+        return all(one.presence.silence(world.hands.pool, key) <= one.time.clocks.boot() - now for key in running)
+
+    await heartbeat(world, *running)
+    await eventually(there)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_an_executor_with_a_wrong_clock_lets_nothing_run_twice_on_a_target(world: World, wrong: float) -> None:
+    await world.executor(sweep=1000.0)
+    first = await world.ask("service_restart", **RESTART)
+    second = await world.ask("service_restart", **RESTART)
+    work = await world.work(first.operation_id or "")
+    held = await world.hands.claim(work)
+    host = Host(wall=wrong)
+    one = await world.executor(sweep=1000.0, clocks=host.clocks)
+    await heard(world, one, work.operation_id)
+    await rounds(one)
+    await passed(one, host, 300.0, each=lambda: heard(world, one, work.operation_id))
+    assert (await world.life(work.operation_id)).state == "started"
+    assert (await world.life(second.operation_id or "")).state == "requested"
+    await world.hands.finish(work, held)
+    assert (await world.work(second.operation_id or "")).attempt == 1
+
+
+@pytest.mark.parametrize("step", WRONG)
+async def test_a_step_of_an_executors_clock_ends_nothing_and_keeps_nothing_from_ending(
+    world: World, step: float
+) -> None:
+    host = Host()
+    one = await world.executor(sweep=1000.0, lease=LEASE, clocks=host.clocks)
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.claim(work)
+    await heard(world, one, work.operation_id)
+    await rounds(one)
+    host.step(step)
+    await rounds(one)
+    assert (await world.life(work.operation_id)).state == "started"
+    await passed(one, host, 2 * LEASE + 5.0 + 5.0)  # timeout, kill's grace, and the lease of a silent agent
+    assert (await world.life(work.operation_id)).outcome == "unknown"
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_what_was_dispatched_by_one_clock_is_not_expired_by_another(world: World, wrong: float) -> None:
+    await world.executor(sweep=1000.0)
+    answer = await world.ask("service_status", **READ)
+    host = Host(wall=wrong)
+    one = await world.executor(sweep=1000.0, clocks=host.clocks)
+    await rounds(one)
+    await passed(one, host, 59.0)
+    assert (await world.life(answer.operation_id or "")).state == "dispatched"
+    await passed(one, host, 2.0)
+    assert (await world.life(answer.operation_id or "")).outcome == "expired"
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_a_long_window_runs_on_the_journals_clock_through_a_new_replica(world: World, wrong: float) -> None:
+    """45 minutes after the request a new replica leaves it a quarter of an hour of its hour."""
+    await world.executor(sweep=1000.0)
+    first = await world.ask("service_restart", **RESTART)
+    await world.hands.claim(await world.work(first.operation_id or ""))
+    second = await world.ask("service_restart", **RESTART)
+    real = world.broker.disk.clock
+    world.broker.disk.clock = lambda: real() + 2_700.0
+    host = Host(wall=wrong)
+    one = await world.executor(sweep=20.0, clocks=host.clocks)
+    await rounds(one)
+    names_it = lambda: heard(world, one, first.operation_id or "")  # noqa: E731
+    await passed(one, host, 880.0, each=names_it)
+    assert (await world.life(second.operation_id or "")).state == "requested"
+    await passed(one, host, 30.0, each=names_it)
+    end = (await world.life(second.operation_id or "")).end
+    assert isinstance(end, Finished)
+    assert (end.outcome, end.code) == ("expired", "not_claimed")
+
+
+@pytest.mark.parametrize("step", WRONG)
+async def test_a_step_of_the_servers_clock_moves_no_deadline_that_is_being_counted(world: World, step: float) -> None:
+    host = Host()
+    one = await world.executor(sweep=1000.0, clocks=host.clocks)
+    first = await world.ask("service_restart", **RESTART)
+    work = await world.work(first.operation_id or "")
+    await world.hands.claim(work)
+    second = await world.ask("service_restart", **RESTART)
+    await heard(world, one, work.operation_id)
+    await rounds(one)
+    real = world.broker.disk.clock
+    world.broker.disk.clock = lambda: real() + step
+    await one.time.measure()
+    await rounds(one)
+    assert (await world.life(work.operation_id)).state == "started"
+    assert (await world.life(second.operation_id or "")).state == "requested"
+
+
+@pytest.mark.parametrize("slept", [60.0, 600.0, DAY])
+async def test_after_suspend_every_agent_has_a_lease_to_be_heard_in(world: World, slept: float) -> None:
+    """The whole host slept, the agent and what it runs with it: the deadline is long past when all wake up."""
+    host = Host()
+    one = await world.executor(sweep=1000.0, lease=LEASE, clocks=host.clocks)
+    first = await world.ask("service_restart", **RESTART)
+    work = await world.work(first.operation_id or "")
+    held = await world.hands.claim(work)
+    second = await world.ask("service_restart", **RESTART)
+    await heard(world, one, work.operation_id)
+    await rounds(one)
+    host.suspend(slept)
+    await rounds(one)
+    assert (await world.life(work.operation_id)).state == "started"
+    await heard(world, one, work.operation_id)
+    await passed(one, host, 60.0, each=lambda: heard(world, one, work.operation_id))
+    assert (await world.life(work.operation_id)).state == "started"
+    assert "dispatched" not in await world.kinds(second.operation_id or "")
+    await world.hands.finish(work, held)
+    assert await world.outcome(work.operation_id) == "succeeded"
+
+
+async def test_after_suspend_what_nobody_names_within_a_lease_is_lost(world: World) -> None:
+    host = Host()
+    one = await world.executor(sweep=1000.0, lease=LEASE, clocks=host.clocks)
+    answer = await world.ask("service_restart", **RESTART)
+    await world.hands.claim(await world.work(answer.operation_id or ""))
+    await rounds(one)
+    host.suspend(DAY)
+    await rounds(one)
+    await passed(one, host, LEASE + 1.0)
+    assert (await world.life(answer.operation_id or "")).outcome == "unknown"
+
+
+@pytest.mark.parametrize("rate", [0.9, 1.1])
+async def test_a_clock_that_drifts_shows_and_decides_nothing(world: World, rate: float) -> None:
+    host = Host()
+    one = await world.executor(sweep=1000.0, clocks=host.clocks)
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.claim(work)
+    await heard(world, one, work.operation_id)
+    for _ in range(20):
+        host.step(LONG * (rate - 1))
+        await passed(one, host, LONG, each=lambda: heard(world, one, work.operation_id))
+    assert (await world.life(work.operation_id)).state == "started"
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_events_tell_the_servers_time_whatever_the_hosts_own_clock_shows(world: World, wrong: float) -> None:
+    await world.executor(sweep=1000.0, clocks=Host(wall=wrong).clocks)
+    answer = await world.ask("service_restart", **RESTART)
+    life = await world.life(answer.operation_id or "")
+    assert life.requested
+    assert abs(life.requested.at - life.first_time) < 2.0
+
+
+async def test_how_far_a_clock_is_off_is_told(world: World) -> None:
+    host = Host()
+    one = await world.executor(sweep=1000.0, clocks=host.clocks)
+    check = one.checks()["clock"]
+    assert isinstance(await check(), Detail)
+    for wrong, word in ((2.5, "ahead of"), (-2.5, "behind"), (DAY, "ahead of")):
+        host.wall = wrong
+        told = await check()
+        assert isinstance(told, Attention)  # it decides nothing by that clock, and goes on
+        assert word in told
+
+
+async def test_agents_with_a_wrong_clock_are_named(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    check = one.checks()["agent_clocks"]
+    await heartbeat(world)
+    assert await check() is None
+    await heartbeat(world, skew=120.0)
+
+    async def told() -> str | None:
+        return await check()
+
+    found = await eventually(told)
+    assert world.hands.instance in found
+    assert "120.0 s ahead of" in found
+
+
+async def test_an_executor_that_cannot_ask_for_the_time_says_so_and_is_not_ready(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    one.time._measured = None
+    told = await one.checks()["clock"]()
+    assert told
+    assert not isinstance(told, Attention)
+    assert "not known" in told

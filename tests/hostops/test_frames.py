@@ -1,0 +1,215 @@
+"""Frames as a hostile end may send them are refused, in bounded time and memory; what is ours comes back."""
+
+import json
+import os
+import random
+import time
+import tracemalloc
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from writ_hostops.errors import HostError
+from writ_hostops.markers import Markers
+from writ_hostops.protocol import parse_line, parse_request
+from writ_hostops.supervised import frames
+from writ_testing.stopwatch import stopwatch
+
+KINDS = frames.HELLO + frames.PROGRESS + frames.RESULT + frames.LOG
+MB = 1024 * 1024
+
+
+def framed(head: bytes, attached: bytes = b"", kind: bytes = frames.RESULT) -> bytes:
+    return frames.HEADER.pack(kind, len(head), len(attached)) + head + attached
+
+
+def attaching(*entries: Any, attached: bytes = b"", **more: Any) -> bytes:
+    return framed(json.dumps({"tag": 1, "attached": list(entries), **more}).encode(), attached)
+
+
+def read(data: bytes, kinds: bytes = KINDS) -> list[dict[str, Any]]:
+    return [frame.message() for frame in frames.Cutter(kinds).feed(data)]
+
+
+REFUSED = {
+    "a negative length": attaching(["output", "a", 4], ["output", "b", -4], ["output", "c", 4], attached=b"abcd"),
+    "a length beyond the end": attaching(["output", "a", 5], attached=b"abcd"),
+    "less than is attached": attaching(["output", "a", 3], attached=b"abcd"),
+    "attached, and not named": framed(b'{"tag":1}', b"abcd"),
+    "a length that is true": attaching(["output", "a", True], attached=b"a"),
+    "a length with a point": attaching(["output", "a", 1.0], attached=b"a"),
+    "a name that is none": attaching(["output", 1, 1], attached=b"a"),
+    "another place": attaching(["state", "a", 1], attached=b"a"),
+    "a place that is no text": attaching([["output"], "a", 1], attached=b"a"),
+    "a place that is taken by no object": attaching(["output", "a", 1], attached=b"a", output=[]),
+    "a name twice": attaching(["output", "a", 1], ["output", "a", 1], attached=b"ab"),
+    "a name that is there": attaching(["output", "a", 1], attached=b"a", output={"a": "b"}),
+    "two words": attaching(["output", "a"], attached=b""),
+    "an object for a list": framed(b'{"tag":1,"attached":{}}'),
+    "many": attaching(*(["output", str(number), 0] for number in range(1000))),
+    "attached bytes that are no text": attaching(["output", "a", 1], attached=b"\xff"),
+    "half a character": framed(b'{"tag":1,"message":"\\ud800"}'),
+    "half a character in a name": framed(b'{"tag":1,"\\udfff":1}'),
+    "half a character in its bytes": framed(b'{"tag":1,"message":"\xed\xa0\x80"}'),
+    "another encoding": framed('{"tag":1}'.encode("utf-16")),
+    "no number": framed(b'{"tag":NaN}'),
+    "an infinite number": framed(b'{"tag":1e999}'),
+    "a number of 70 bits": framed(b'{"tag":1180591620717411303424}'),
+    "a number of a million digits": framed(b'{"tag":' + b"1" * MB + b"}"),
+    "nested 900 deep": framed(b'{"a":' * 900 + b"1" + b"}" * 900),
+    "nested a million deep": framed(b"[" * MB),
+    "a list": framed(b"[]"),
+    "no JSON": framed(b"{{{"),
+    "a million values": framed(b"[" + b"{}," * (MB) + b"{}]"),
+    "a head of 5 MB": framed(b'{"a":"' + b"x" * (5 * MB) + b'"}'),
+    "24 MB": framed(b"{}", bytes(24 * MB)),
+    "a log of 8 MB": framed(json.dumps({"tag": 1, "message": "x" * 8 * MB}).encode(), kind=frames.LOG),
+    "progress of 1 MB": framed(json.dumps({"tag": 1, "message": "x" * MB}).encode(), kind=frames.PROGRESS),
+    "a kind of the other end": framed(b"{}", kind=frames.REQUEST),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_hostile_frame_is_refused_at_once_and_takes_little_memory(what: str) -> None:
+    tracemalloc.start()
+    try:
+        with stopwatch() as seconds, pytest.raises(frames.Broken):
+            read(REFUSED[what])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert seconds() < 5.0
+    assert peak < 4 * len(REFUSED[what]) + 32 * MB
+
+
+def test_a_hostile_frame_cannot_stand_for_more_than_its_own_bytes() -> None:
+    """As many pairs of a forward and a backward length as there is room for, each of which would copy all of it."""
+    pairs = [["output", f"{number}", length] for number in range(300) for length in (4 * MB, -4 * MB)]
+    with pytest.raises(frames.Broken):
+        read(attaching(*pairs, attached=bytes(4 * MB)))
+
+
+texts = st.text(st.characters(), max_size=30) | st.text(st.characters(codec="utf-8"), min_size=4097, max_size=4100)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+values = st.recursive(
+    scalars | texts, lambda one: st.lists(one, max_size=3) | st.dictionaries(texts, one, max_size=3), max_leaves=8
+)
+clean = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@given(st.dictionaries(clean, st.text(st.characters(codec="utf-8"), max_size=5000), max_size=4), st.integers(1, 50))
+def test_what_is_packed_comes_back_however_the_stream_is_cut(output: dict[str, str], step: int) -> None:
+    message = {"tag": 1, "output": output}
+    data, cutter, found = frames.pack(frames.RESULT, message), frames.Cutter(KINDS), []
+    pieces = max(1, len(data) // step)
+    for offset in range(0, len(data), pieces):
+        found += list(cutter.feed(data[offset : offset + pieces]))
+    assert [frame.message() for frame in found] == [message]
+
+
+@given(values)
+def test_whatever_a_handler_returns_can_be_sent_and_read(value: Any) -> None:
+    (message,) = read(frames.pack(frames.RESULT, {"tag": 1, "output": {"value": value}}))
+    json.dumps(message).encode("utf-8")
+    canonical = json.dumps(message, ensure_ascii=False).encode("utf-8")
+    assert canonical
+
+
+SEEDS = [
+    frames.pack(frames.RESULT, {"tag": 1, "outcome": "succeeded", "output": {"content": "x" * 5000, "size": 5000}}),
+    frames.pack(frames.HELLO, {"boot_id": "b", "operations": ["file_read"], "uid": 0}),
+    frames.pack(frames.LOG, {"tag": 1, "message": "é\n"}) + frames.pack(frames.PROGRESS, {"tag": 1, "message": "50 %"}),
+]
+REQUEST = {
+    "id": "op-1", "action": "run", "operation": "file_read", "parameters": {"file_path": "/srv/a", "timeout": 5},
+    "target": {"file_roots": [{"path": "/srv"}], "backup": {"repository": "/r", "password_file": "/p"}},
+}  # fmt: skip
+
+
+def mutated(seed: bytes, chance: random.Random) -> bytes:
+    """The seed with a few of its bytes changed, left out, doubled or exchanged for what parsers stumble over."""
+    data = bytearray(seed)
+    for _ in range(chance.randint(1, 8)):
+        at = chance.randrange(len(data) + 1)
+        match chance.randrange(5):
+            case 0:
+                data[at : at + 1] = bytes([chance.randrange(256)])
+            case 1:
+                del data[at : at + chance.randrange(1, 9)]
+            case 2:
+                data[at:at] = data[at : at + chance.randrange(1, 200)]
+            case 3:
+                data[at:at] = chance.choice(
+                    [b"[" * 50, b'"', b"\\ud800", b"-1", b"1e999", b"NaN", b"\xff", b"\0", b"{}"]
+                )
+            case _:
+                data[at : at + 4] = chance.choice([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"])
+    return bytes(data)
+
+
+def read_frames(data: bytes) -> None:
+    try:
+        for kinds in (KINDS, frames.REQUEST + frames.SETTLE + frames.STOP + frames.PING):
+            for message in read(data, kinds):
+                json.dumps(message, allow_nan=False, ensure_ascii=False).encode("utf-8")
+    except frames.Broken:
+        return
+
+
+def read_request(data: bytes) -> None:
+    with suppress(HostError):
+        parse_request(parse_line(data))
+
+
+def marker_reader(folder: Path) -> Callable[[bytes], None]:
+    markers = Markers(str(folder))
+    markers.begin("op-1", 1, "file_write", {})
+
+    def read_marker(data: bytes) -> None:
+        (folder / "op-1.1.begun").write_bytes(data)
+        begun, _ = markers.read("op-1", 1)
+        assert isinstance(begun, dict)
+
+    return read_marker
+
+
+def fuzz(tmp_path: Path, seconds: float) -> int:
+    """Feed every parser of hostops with broken bytes; any exception but its own refusal is a defect."""
+    seed = int.from_bytes(os.urandom(8), "big")
+    chance, tried = random.Random(seed), 0
+    marker = marker_reader(tmp_path / "marks")
+    request = json.dumps(REQUEST).encode()
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for parser, data in (
+            (read_frames, chance.choice(SEEDS)),
+            (read_request, request),
+            (marker, b'{"process": {}}'),
+        ):
+            broken = mutated(data, chance)
+            try:
+                parser(broken)
+            except Exception as error:
+                raise AssertionError(f"seed {seed}: {parser.__name__} fails on {broken!r}") from error
+            tried += 1
+    return tried
+
+
+def test_broken_bytes_are_refused_by_every_parser(tmp_path: Path) -> None:
+    assert fuzz(tmp_path, 3.0) > 100
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(900)
+def test_broken_bytes_are_refused_by_every_parser_for_ten_minutes(tmp_path: Path) -> None:
+    assert fuzz(tmp_path, 600.0) > 10_000

@@ -1,0 +1,9 @@
+"""Fixtures for tests of an installation."""
+
+import pytest
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every process more time to answer how it is."""
+    monkeypatch.setattr("writ_installation.processes.readiness.PROBE_SECONDS", 10.0)

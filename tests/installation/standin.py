@@ -1,0 +1,86 @@
+"""Tiny services in the place of the real ones, and a house of them, for tests of the supervisor.
+
+`standin.py service NAME` is one: a health port, a run file, an end at SIGTERM. `WRIT_STANDIN_<NAME>` makes it `die`
+at its start, `sulk` (never ready) or `stay` (deaf to SIGTERM). `standin.py house HOME [JSON OF OPTIONS]` is `writ up`.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from http import HTTPStatus
+from pathlib import Path
+
+import msgspec
+
+from writ_cli.main import refuse
+from writ_documents.atomic_files import write_atomically
+from writ_installation.files.home import Home
+from writ_installation.processes.agent_kinds import AgentKind
+from writ_installation.processes.services import Table
+from writ_installation.supervisor.supervisor import House, Options
+from writ_runtime.health import Health, listening
+from writ_runtime.metrics import Metrics
+from writ_runtime.service import RunFile
+from writ_runtime.signals import Stop
+
+
+async def service(name: str) -> None:
+    """Until SIGTERM."""
+    mood = os.environ.get(f"WRIT_STANDIN_{name.upper()}", "")
+    print(f"{name} says hello", flush=True)
+    if mood == "die":
+        sys.exit(f"{name} cannot go on")
+    health = Health(Metrics())
+    async with listening(health, "127.0.0.1", 0) as port, Stop() as stop:
+        health.watch({"mood": _sulking if mood == "sulk" else _well})
+        file = Path(os.environ["WRIT_RUN_FILE"])
+        write_atomically(file, msgspec.json.encode(RunFile(pid=os.getpid(), health_port=port, name=name)))
+        if mood == "stay":
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
+        await stop.wait()
+        with (file.parent / "order").open("a") as order:
+            order.write(f"{name} {time.monotonic()}\n")
+
+
+async def _well() -> str | None:
+    return None
+
+
+async def _sulking() -> str | None:
+    return f"will not ({HTTPStatus.IM_A_TEAPOT.phrase})"
+
+
+def table() -> Table:
+    """Every service a stand-in."""
+    command = (sys.executable, __file__, "service")
+    services = {kind: (*command, kind) for kind in ("policy", "executor", "audit")}
+    return Table(**services, agents={"local": AgentKind(argv=(*command, "agent"), extra="server")})
+
+
+async def house(home: Path, options: Options) -> None:
+    """As `writ up` does."""
+    async with Stop() as stop:
+        made = House(Home(home), options, os.environ, lambda text: print(text, flush=True), table())
+        await made.run(stop, lambda report: print("READY", report.url, flush=True))
+
+
+def main() -> int:
+    """One of the two."""
+    if sys.argv[1] == "service":
+        asyncio.run(service(sys.argv[2]))
+        return 0
+    options = msgspec.convert({"nats_port": 0, "look_seconds": 0.05, **json.loads(sys.argv[3])}, Options)
+    try:
+        asyncio.run(house(Path(sys.argv[2]), options))
+    except Exception as error:  # noqa: BLE001 - as the command does
+        return refuse(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

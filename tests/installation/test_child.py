@@ -1,0 +1,69 @@
+"""A child of `writ up`, a stand-in, that is killed: it is ready again late, or finds its folders gone."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.installation import standin
+
+from writ_installation.files.home import Home
+from writ_installation.processes.child import Child, tie
+from writ_installation.processes.services import Service
+from writ_testing.eventually import eventually
+
+
+@asynccontextmanager
+async def stand_in(tmp_path: Path, said: list[str]) -> AsyncIterator[Child]:
+    home = Home(tmp_path / "home")
+    home.make_folders()
+    command = (sys.executable, standin.__file__, "service", "audit")
+    own = {"WRIT_RUN_FILE": str(home.run / "audit.json")}
+    child = Child(Service(name="audit", argv=command, env=own, stop_at=0), home, os.environ, said.append)
+    await child.start()
+    try:
+        yield child
+    finally:
+        await child.stop()
+
+
+async def killed(child: Child) -> None:
+    """Until it is ready again."""
+    before = child.pid
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+
+    async def again() -> bool:
+        return child.state == "ready" and child.pid not in (None, before)
+
+    await eventually(again, what="that it is ready again")
+
+
+async def test_one_that_is_ready_again_late_is_told_and_then_counts_as_ready(tmp_path: Path) -> None:
+    said = list[str]()
+    async with stand_in(tmp_path, said) as child:
+        child._start_seconds = 0.01  # less than any interpreter takes to start
+        await killed(child)
+    assert any("audit is not ready after 0.01 s" in words for words in said)
+    assert said[-1] == "audit is ready again"
+
+
+async def test_one_whose_folders_somebody_removed_is_started_again_all_the_same(tmp_path: Path) -> None:
+    said = list[str]()
+    async with stand_in(tmp_path, said) as child:
+        for folder in (child.log.parent, child.run_file.parent):
+            shutil.rmtree(folder)
+        await killed(child)
+        assert child.log.parent.stat().st_mode & 0o777 == 0o700
+    assert said[-1] == "audit is ready again"
+
+
+def test_timers_are_late_by_no_more_than_they_may_be() -> None:
+    show = ["cat", "/proc/self/timerslack_ns"]
+    usual, given = (subprocess.check_output([*tie(slack), *show], text=True).strip() for slack in (0, 1_000_000))
+    assert given == "1000000"
+    assert usual == Path("/proc/self/timerslack_ns").read_text().strip()

@@ -1,0 +1,102 @@
+"""What an agent's host has of an enrolment: one key, whoever else enrols just then, and files that its unit finds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cli.commands import Command
+
+from writ_bus.errors import Forbidden, TimedOut
+from writ_bus.nats.connection import TlsOptions
+from writ_bus.private_files import read_private
+from writ_cli.installation import agents
+from writ_contracts.errors import Denied, WritError
+from writ_enrolment import enrolment
+from writ_enrolment.enrolment import Joined, enrol
+from writ_installation.files import tokens
+from writ_installation.files.create import found
+from writ_installation.files.home import Home
+from writ_trust import enrolment_tickets
+from writ_trust.enrolment_tickets import Ticket
+from writ_trust.keys import generate_seed
+
+POOL = "local-far"
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> str:
+    """Whoever uses it gets no further than to its own files."""
+    home = Home(tmp_path / "home")
+    found(home)
+    return tokens.make(home, POOL, "nats://127.0.0.1:4222", 1e12)[1]
+
+
+async def test_of_two_at_once_on_one_host_the_second_takes_the_key_of_the_first(
+    token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, first = tmp_path / "etc", generate_seed()
+
+    def meanwhile() -> bytes:
+        """The first writes its key while the second makes one."""
+        (folder / f"agent-{POOL}.seed").write_bytes(first)
+        (folder / f"agent-{POOL}.seed").chmod(0o600)
+        return generate_seed()
+
+    monkeypatch.setattr(enrolment, "generate_seed", meanwhile)
+    with pytest.raises(FileNotFoundError):
+        await enrol(enrolment_tickets.read_ticket(token), folder, TlsOptions(ca=str(tmp_path / "none.pem")), {})
+    assert read_private(folder / f"agent-{POOL}.seed") == first
+    assert [path.name for path in folder.iterdir()] == [f"agent-{POOL}.seed"]
+
+
+async def test_the_agent_finds_the_files_of_tls_from_wherever_it_is_started(
+    command: Command, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, str] = {}
+
+    async def enrolled(ticket: Ticket, folder: Path, tls: TlsOptions | None, environment: dict[str, str]) -> Joined:
+        given.update(environment)
+        return Joined(pool=ticket.pool, key="", key_file="", environment_file="")
+
+    (tmp_path / "token").write_text(token)
+    monkeypatch.setattr(agents, "enrol_here", enrolled)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WRIT_TLS_CA", "ca.pem")
+    done = await command("agent", "enrol", "--token-file", "token")
+    assert (done.exit_code, given) == (0, {"WRIT_TLS_CA": str(tmp_path / "ca.pem")}), done.output
+
+
+class CutOff:
+    """A bus that is let in, and gets no answer."""
+
+    def __init__(self, error: WritError) -> None:
+        self._error = error
+        self.closed = False
+
+    async def request(self, *_: object, timeout: float) -> None:
+        raise self._error
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("cut", [Forbidden("authorization violation"), TimedOut("no answer")])
+async def test_whoever_is_cut_off_because_another_used_the_token_is_told_that(
+    token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: WritError
+) -> None:
+    bus = CutOff(cut)
+    answers: Iterator[CutOff | WritError] = iter(
+        [Forbidden("the key is new"), bus, Forbidden("the token is known no more")]
+    )
+
+    async def connect(*_: object) -> CutOff:
+        answer = next(answers, None) or Forbidden("neither is the key")
+        if isinstance(answer, WritError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(enrolment, "_connect", connect)
+    with pytest.raises(Denied, match="used, expired, or taken back") as told:
+        await enrol(enrolment_tickets.read_ticket(token), tmp_path / "etc", None, {})
+    assert not isinstance(told.value, Forbidden)
+    assert bus.closed

@@ -1,0 +1,153 @@
+"""leaves.yaml and what a site gets: who is refused, and that the same words twice change nothing."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from tests.installation.houses import up
+
+from writ_contracts.errors import ConfigError, Invalid
+from writ_installation.files.home import Home, host_token
+from writ_installation.nats.cluster_certificate import for_servers
+from writ_installation.nats.leaf_sites import Shown, Site, add_site, check_place, listener, read_leaves, write_site
+from writ_installation.nats.server import Address, configuration
+from writ_nats_server.cluster import TlsFiles
+from writ_nats_server.leaf import Listener
+from writ_nats_server.process import check_config
+from writ_testing.installations.installation import local_target, prepare
+from writ_testing.peers.nats_server import free_port
+
+HUB = ("nats://hub.example.org:7500",)
+ADDRESS = Address(host="127.0.0.1", port=4222, monitor_port=8222)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """With two pools that are elsewhere."""
+    hosts = ("depot", "yard")
+    return prepare(tmp_path, targets=[local_target(f"{host}-1", tmp_path, connection={"host": host}) for host in hosts])
+
+
+async def test_a_site_is_let_in_with_a_key_for_each_of_its_pools(home: Home, tmp_path: Path) -> None:
+    assert listener(home) is None
+    assert "leafnodes" not in configuration(home, ADDRESS)
+    site = Site(name="depot", pools=("local-depot", "local-yard"), hub=HUB)
+    add_site(home, site, "0.0.0.0")
+    leaves = read_leaves(home.leaves)
+    assert leaves is not None
+    assert (leaves.listen, leaves.port) == ("0.0.0.0", 7500)
+    assert {pool: len(keys) for pool, keys in leaves.links().items()} == {"local-depot": 1, "local-yard": 1}
+    home.server_config.write_text(configuration(home, ADDRESS))
+    await check_config(home.server_config)
+    files = write_site(home, site, tmp_path / "out")
+    await check_config(files[0])
+    assert json.loads(files[0].read_text().partition("leafnodes: ")[2])["remotes"][0]["urls"] == list(HUB)
+    assert "WRIT_POOL=local-yard" in (tmp_path / "out" / "agent-local-yard.env").read_text().splitlines()
+
+
+def test_the_same_site_again_has_the_same_keys(home: Home, tmp_path: Path) -> None:
+    site = Site(name="depot", pools=("local-depot",), hub=HUB)
+    written = []
+    for _ in range(2):
+        add_site(home, site, "127.0.0.1")
+        written.append([path.read_bytes() for path in write_site(home, site, tmp_path / "out")])
+    assert written[0] == written[1]
+    assert len(home.leaves.read_text().split("site:")) == 2
+
+
+def test_a_certificate_for_the_hub_is_asked_for(home: Home, tmp_path: Path) -> None:
+    site = Site(name="depot", pools=("local-depot",), hub=("tls://hub:7422",), hub_ca="/etc/writ/ca.pem")
+    add_site(home, site, "127.0.0.1")
+    text = write_site(home, site, tmp_path / "out")[0].read_text()
+    assert json.loads(text.partition("leafnodes: ")[2])["remotes"][0]["tls"]["ca_file"] == "/etc/writ/ca.pem"
+
+
+def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_path: Path) -> None:
+    site, made = Site(name="depot", pools=("local-depot",), hub=("tls://hub:7422",)), for_servers(["hub"])
+    shown = Shown(certificate=str(tmp_path / "hub.pem"), key=str(tmp_path / "hub.key"))
+    refused = [
+        (shown, made.public, for_servers(["hub"]).private),
+        (shown, made.public, _locked(made.private)),
+        (Shown(certificate="hub.pem", key="hub.key"), b"", b""),
+    ]
+    for one, certificate, key in refused:
+        (tmp_path / "hub.pem").write_bytes(certificate)
+        (tmp_path / "hub.key").write_bytes(key)
+        with pytest.raises(Invalid, match=r"hub\.pem"):
+            add_site(home, site, "0.0.0.0", one)
+        assert not home.leaves.exists()
+    (tmp_path / "hub.pem").write_bytes(made.public)
+    (tmp_path / "hub.key").write_bytes(made.private)
+    add_site(home, site, "0.0.0.0", shown)
+    add_site(home, site, "0.0.0.0")
+    assert (found := listener(home)) is not None
+    assert found.tls == TlsFiles(certificate=shown.certificate, key=shown.key)
+    with pytest.raises(Invalid, match="another certificate"):
+        add_site(home, site, "0.0.0.0", Shown(certificate=shown.key, key=shown.key))
+
+
+def _locked(private: bytes) -> bytes:
+    """With a passphrase, which no server is there to be asked for."""
+    key = load_pem_private_key(private, None)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+
+
+@pytest.mark.parametrize(
+    ("name", "pools", "hub", "said"),
+    [
+        ("a-b", ("local-depot",), HUB, "cannot name a site"),
+        ("depot", ("nowhere",), HUB, "no pool nowhere"),
+        ("depot", ("local-depot",), ("http://hub",), "no address of a NATS server"),
+        ("depot", ("local-depot",), (*HUB, "http://hub"), "'http://hub' is no address of a NATS server"),
+        ("depot", ("local-depot",), ("nats://hub:99999",), "no address of a NATS server"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    home: Home, name: str, pools: tuple[str, ...], hub: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(Invalid, match=said):
+        add_site(home, Site(name=name, pools=pools, hub=hub), "127.0.0.1")
+    assert not home.leaves.exists()
+    assert not list(home.keys.glob("leaf-*"))
+
+
+def test_a_second_site_wants_an_address_of_a_server_as_the_first_one_did(home: Home) -> None:
+    add_site(home, Site(name="depot", pools=("local-depot",), hub=HUB), "127.0.0.1")
+    with pytest.raises(Invalid, match="no address of a NATS server"):
+        add_site(home, Site(name="yard", pools=("local-yard",), hub=("http://hub",)), "127.0.0.1")
+    assert "yard" not in home.leaves.read_text()
+
+
+def test_a_server_is_not_told_to_wait_where_it_cannot() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        place = Listener(host="127.0.0.1", port=taken.getsockname()[1], tls=None)
+        with pytest.raises(ConfigError, match=r"cannot wait for leaf nodes at 127\.0\.0\.1, port .*in use"):
+            check_place(place, None)
+        its_own = Listener(host="0.0.0.0", port=place.port, tls=None)
+        check_place(place, its_own)
+    for host in ("192.0.2.1", "no such name"):
+        with pytest.raises(ConfigError, match=f"at {host}, port"):
+            check_place(Listener(host=host, port=place.port, tls=None), None)
+    check_place(place, None)
+
+
+async def test_nats_runs_on_where_leaves_yaml_wants_it_to_wait_where_it_cannot(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        before = one.pid("nats")
+        one.home.leaves.write_text(f"{{listen: 192.0.2.1, port: {free_port()}, leaves: []}}\n")
+        await one.until(lambda: "a file is wrong: NATS cannot wait for leaf nodes at 192.0.2.1" in one.said)
+        assert one.pid("nats") == before
+        assert "192.0.2.1" not in one.home.server_config.read_text()
+        one.home.leaves.unlink()
+        site = Site(name="depot", pools=(f"local-{host_token()}",), hub=("nats://hub",))
+        with pytest.raises(ConfigError, match="at 192"):
+            add_site(one.home, site, "192.0.2.1")

@@ -1,0 +1,217 @@
+"""A start is granted once, for what the journal bears, and is in the journal before anybody has the grant."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.policy.replica import RULES, Asking
+
+from writ_contracts import subjects
+from writ_contracts.agents import Receipt
+from writ_contracts.decisions import Decision, Subject
+from writ_contracts.journal import Dispatched, Finished, Granted, SecurityEvent
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode_event
+from writ_testing.eventually import eventually
+from writ_trust.statements import digest, read, sign
+
+START = {**RULES[0], "operations": ["service_restart", "service_status", "service_start"]}
+
+
+async def grants(asking: Asking, subject: Subject) -> list[Granted]:
+    """The starts that the journal has."""
+    records = await asking.bus.journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
+    events = [decode_event(record.data) for record in records]
+    return [event for event in events if isinstance(event, Granted)]
+
+
+async def alarms(asking: Asking) -> list[SecurityEvent]:
+    """What policy recorded of questions that no true executor asks."""
+    records = await asking.bus.journal.read(subjects.security_event("forged_start"))
+    return [event for record in records if isinstance(event := decode_event(record.data), SecurityEvent)]
+
+
+async def refused(asking: Asking, subject: Subject, claim: Signed | None = None) -> str:
+    """The code of the error that a claim gets, and nothing is stored."""
+    before = len(await grants(asking, subject))
+    answer = await asking.granted_as_recorded(subject, claim)
+    assert answer.grant is None
+    assert answer.error is not None
+    assert len(await grants(asking, subject)) == before
+    return answer.error.code
+
+
+def dispatched(asking: Asking, subject: Subject, attempt: int, **changed: Any) -> Dispatched:
+    event = Dispatched(
+        id=f"again-{attempt}",
+        at=asking.clock.now,
+        correlation_id="c",
+        operation_id=subject.operation_id,
+        principal=subject.principal,
+        operation=subject.operation,
+        target=subject.target,
+        pool="a",
+        attempt=attempt,
+        parameters={},
+        start_by=asking.clock.now + 60,
+        timeout=60,
+    )
+    return structs.replace(event, **changed)
+
+
+async def test_the_journal_has_the_start_with_all_that_it_stands_on(asking: Asking) -> None:
+    subject = asking.subject()
+    claim = asking.claim(subject)
+    answer = await asking.granted(subject, claim)
+    (event,) = await grants(asking, subject)
+    assert (event.grant, event.claim, event.decision) == (answer.grant, claim, answer.decision)
+    assert (event.attempt, event.instance, event.parameters) == (1, "one", {"service_name": "nginx", "timeout": 60})
+    assert event.deadline == asking.clock.now + 15 + 60 + 5
+
+
+async def test_where_values_are_not_for_the_record_it_has_what_the_rules_filled_in(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.granted(subject, values=False)
+    (event,) = await grants(asking, subject)
+    assert event.parameters == {"timeout": 60}
+
+
+async def test_what_nobody_requested_does_not_start_and_is_an_alarm(asking: Asking) -> None:
+    subject = asking.subject()
+    assert await refused(asking, subject) == "forged_start"
+    await asking.append(subject, dispatched(asking, subject, 1))
+    assert await refused(asking, subject) == "forged_start"
+
+    async def seen() -> bool:
+        return len(await alarms(asking)) == 2
+
+    await eventually(seen)
+    assert {event.operation_id for event in await alarms(asking)} == {subject.operation_id}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"operation_id": "b" * 26},
+        {"principal": "bob"},
+        {"operation": "service_status"},
+        {"target": "web-b"},
+        {"effect": "deny"},
+        {"effect": "require_approval"},
+        {"authenticated": "nobody"},
+        {"statement_digest": "0" * 64},
+    ],
+)
+async def test_a_first_decision_on_something_else_starts_nothing(asking: Asking, changed: dict[str, Any]) -> None:
+    subject = asking.subject()
+    await asking.record(subject, sign(asking.files.keys["policy"], asking.first_decision(subject, **changed)))
+    assert await refused(asking, subject) == "forged_start"
+
+
+async def test_a_first_decision_that_policy_did_not_sign_starts_nothing(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.record(subject, sign(asking.files.keys["agent-a"], asking.first_decision(subject)))
+    assert await refused(asking, subject) == "forged_start"
+
+
+async def test_a_statement_that_the_record_does_not_have_starts_nothing(asking: Asking) -> None:
+    subject = asking.subject("file_delete", parameters={"file_path": "/srv/a"})
+    await asking.record(subject)
+    assert await refused(asking, asking.signed(subject)) == "forged_start"
+    signed = asking.signed(asking.subject("file_delete", parameters={"file_path": "/srv/a"}))
+    await asking.record(signed)
+    assert await refused(asking, structs.replace(signed, statement=None, salt=None)) == "forged_start"
+
+
+async def test_of_many_claims_one_starts(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.record(subject)
+    claims = [asking.claim(subject, instance=f"i-{number}") for number in range(8)]
+    answers = await asyncio.gather(*(asking.granted_as_recorded(subject, claim) for claim in claims))
+    assert sum(answer.grant is not None for answer in answers) == 1
+    assert {answer.error.code for answer in answers if answer.error} == {"moved_on"}
+    assert len(await grants(asking, subject)) == 1
+
+
+async def test_what_has_ended_does_not_start(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.record(subject)
+    ended = Finished(id="f", at=0.0, correlation_id="c", operation_id=subject.operation_id, outcome="cancelled")
+    await asking.append(subject, ended)
+    assert await refused(asking, subject) == "moved_on"
+    await asking.append(subject, dispatched(asking, subject, 2))
+    assert await refused(asking, subject, asking.claim(subject, attempt=2)) == "forged_start"
+
+
+async def test_what_must_not_run_twice_starts_once(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.granted(subject)
+    await asking.append(subject, dispatched(asking, subject, 2))
+    assert await refused(asking, subject, asking.claim(subject, attempt=2)) == "forged_start"
+
+
+async def test_a_further_attempt_waits_until_the_one_before_is_over(asking: Asking) -> None:
+    asking.files.policy(START)
+    subject = asking.subject("service_start")
+    first = await asking.granted(subject)
+    assert first.grant is not None
+    await asking.append(subject, dispatched(asking, subject, 2))
+    assert await refused(asking, subject, asking.claim(subject, attempt=2)) == "too_soon"
+
+
+@pytest.mark.parametrize(
+    ("by", "changed", "granted"),
+    [
+        ("agent-a", {}, True),
+        ("agent-b", {}, False),
+        ("stranger", {}, False),
+        ("agent-a", {"over": False}, False),
+        ("agent-a", {"instance": "two"}, False),
+        ("agent-a", {"attempt": 2}, False),
+        ("agent-a", {"grant_digest": "0" * 64}, False),
+    ],
+)
+async def test_it_is_over_when_its_own_instance_says_so(
+    asking: Asking, by: str, changed: dict[str, Any], granted: bool
+) -> None:
+    asking.files.policy(START)
+    subject = asking.subject("service_start")
+    first = await asking.granted(subject)
+    assert first.grant is not None
+    receipt = Receipt(
+        operation_id=subject.operation_id,
+        attempt=1,
+        pool="a",
+        instance="one",
+        grant_digest=digest(first.grant),
+        outcome="unknown",
+        code="agent_restarted",
+        message="",
+        output_digest="0" * 64,
+        output_bytes=0,
+    )
+    over = sign(asking.files.keys[by], structs.replace(receipt, **changed))
+    await asking.append(subject, dispatched(asking, subject, 2, over=over))
+    answer = await asking.granted_as_recorded(subject, asking.claim(subject, attempt=2))
+    assert (answer.grant is not None) is granted
+    assert granted or (answer.error is not None and answer.error.code == "too_soon")
+
+
+async def test_a_stop_that_is_stored_counts_whatever_the_executor_says_it_has_seen(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.record(subject)
+    await asking.control("stop_set", {"reason": "it burns"})
+    answer = await asking.granted_as_recorded(subject, control_sequence=0)
+    assert answer.grant is None
+    assert answer.decision is not None
+    assert read(answer.decision, Decision).code == "stopped"
+    assert await grants(asking, subject) == []
+
+
+async def test_a_dispatch_to_another_place_starts_nothing(asking: Asking) -> None:
+    elsewhere: list[dict[str, Any]] = [{"target": "web-b"}, {"operation": "service_status"}, {"pool": "b"}]
+    for changed in elsewhere:
+        subject = asking.subject()
+        await asking.record(subject, None, **changed)
+        assert await refused(asking, subject) == "forged_start"

@@ -1,0 +1,121 @@
+"""The tree of a policy's rules against the same rules asked one by one, and what an index may leave out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from unittest.mock import patch
+
+import pytest
+from tests.rules import generate
+from tests.rules.asking import World, policy, rule
+from tests.rules.deciding import compiled, plain, ruling
+from tests.rules.generate import PATTERNS
+
+from writ_rules.engine import index, tree
+from writ_rules.engine.case import Case
+from writ_rules.engine.clauses import Miss, Targets
+from writ_rules.engine.decide import Ruling
+from writ_rules.engine.literals import beginnings
+from writ_rules.engine.patterns import glob, pattern
+
+POLICIES, QUESTIONS = 300, 15
+MORE_PATTERNS = (
+    "web|db", "web(1|2)|db", "web-[a-z]+", "web\\-1", "web?", "we+b", "web{2}", "^web$", "(?i)web", "w(?i)eb", "a|",
+    "", "^", "$", "web$|db", "\\Qa|b\\E", "\\x77eb", "[w|d]b", "web\\|db", "wéb.*", "web.", "w*", "web|d+b",
+)  # fmt: skip
+TEXTS = ("", "web", "WEB", "wEB", "we", "weeb", "webb", "db", "ddb", "web-abc", "web-1", "web1", "web2", "wb", "|b",
+         "web|db", "a", "a|b", "b", "wéb", "wéb-1", "web\n", "/srv/x", "nginx", "ssh", "NGINX", "42",
+         "PRIVATE KEY")  # fmt: skip
+
+
+@contextmanager
+def always_a_tree() -> Iterator[None]:
+    with patch.object(tree, "FEW", 0), patch.object(index, "FEW", 0):
+        yield
+
+
+@contextmanager
+def never_a_tree() -> Iterator[None]:
+    with patch.object(tree, "FEW", 1_000_000):
+        yield
+
+
+def everything(found: Ruling | None) -> object:
+    return plain(found), found and (found.reason, found.nearest, found.opens_at, found.trace)
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_a_tree_decides_as_its_rules_one_by_one(part: int) -> None:
+    compared = 0
+    for seed in range(part * POLICIES // 3, (part + 1) * POLICIES // 3):
+        r = Random(seed)
+        file = generate.policy(r)
+        with always_a_tree():
+            grown = compiled(file)
+        with never_a_tree():
+            flat = compiled(file)
+        if grown is None or flat is None:
+            continue
+        for _ in range(QUESTIONS):
+            asked = generate.question(r, file)
+            facts = generate.facts(r, generate.moment(r).timestamp())
+            assert everything(ruling(grown, asked, facts)) == everything(ruling(flat, asked, facts)), (seed, asked)
+            compared += 1
+    assert compared > POLICIES * QUESTIONS / 4
+
+
+@pytest.mark.parametrize("text", [*PATTERNS, *MORE_PATTERNS])
+def test_whatever_a_pattern_matches_begins_as_is_read_off_it(text: str) -> None:
+    known = beginnings(text)
+    for deny in (False, True):
+        for value in TEXTS:
+            if pattern(text, deny=deny).covers(value) and known is not None:
+                assert any(value == one.text if one.whole else value.startswith(one.text) for one in known), value
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("web", [("web", True)]),
+        ("^web-[0-9]+$", [("web-", False)]),
+        ("web|db.*", [("web", True), ("db", False)]),
+        ("/srv/app\\.d/.*", [("/srv/app.d/", False)]),
+        ("ab?", [("a", False)]),
+        (".*", None),
+        ("(?i)web", None),
+        (glob("web-*").text, [("web-", False)]),
+        (glob("web.?").text, [("web.", False)]),
+    ],
+)
+def test_what_is_read_off_a_pattern(text: str, known: list[tuple[str, bool]] | None) -> None:
+    found = beginnings(text)
+    assert (found and [(one.text, one.whole) for one in found]) == known
+
+
+def test_what_cannot_be_judged_is_never_left_out() -> None:
+    """A value of another kind, or none, errs in a deny: an index that leaves it out would let it pass."""
+    wanted = [{"target_attributes": {"tier": f"t{number}"}} for number in range(20)]
+    rules = [rule(f"no-{at}", "service_restart", allowed=False, **keys) for at, keys in enumerate(wanted)]
+    world = World(policy(global_policies=[rule("restarts", "service_restart"), *rules]))
+    assert world.ask(target={"attributes": {"tier": "t7"}}).rules == ["no-7"]
+    assert world.ask(target={"attributes": {"tier": "x"}}).effect == "allow"
+    assert world.ask(target={"attributes": {"tier": 7}}).code == "rule_error"
+    assert world.ask().code == "rule_error"
+
+
+def test_what_is_decided_looks_at_no_more_rules_than_come_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = [rule(f"r{number}", "service_restart", targets=[f"app{number}-*"]) for number in range(2_000)]
+    world = World(policy(global_policies=rules))
+    asked: list[str] = []
+
+    def counted(self: Targets, case: Case) -> Miss | None:
+        asked.append(case.target)
+        return original(self, case)
+
+    original = Targets.miss
+    monkeypatch.setattr(Targets, "miss", counted)
+    assert world.ask(target={"id": "app77-1"}).rules == ["r77"]
+    assert len(asked) < 10
+    denied = world.ask(target={"id": "other"})
+    assert denied.nearest is not None
+    assert (denied.nearest.rule, len(denied.trace)) == ("r0", 2_000)

@@ -1,0 +1,144 @@
+"""The server's time as a process measures it, and how wrong its host's own clock is."""
+
+import math
+import time
+
+import pytest
+
+from writ_bus.errors import Forbidden, Unreachable
+from writ_runtime.clocks import BREAKS, DEGRADED, OLDEST, Clocks, ServerClock, boot_time, describe
+from writ_runtime.health import Attention, Detail
+from writ_runtime.metrics import Metrics
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
+
+
+class Setting:
+    """A host and a server with clocks that stand still until a test moves them."""
+
+    def __init__(self) -> None:
+        self.boot, self.wall, self.server = 1_000.0, 5_000.0, 5_000.0
+        self.answers_after = 0.0
+        self.failing: Exception | None = None
+        self.asked = 0
+        broker = Broker()
+        broker.disk.clock = self._answer
+        self.clock = ServerClock(MemoryBus(broker), Clocks(boot=lambda: self.boot, wall=lambda: self.wall))
+
+    def _answer(self) -> float:
+        self.asked += 1
+        if self.failing is not None:
+            raise self.failing
+        self.passes(self.answers_after / 2)
+        told = self.server
+        self.passes(self.answers_after / 2)
+        return told
+
+    def passes(self, seconds: float) -> None:
+        self.boot += seconds
+        self.wall += seconds
+        self.server += seconds
+
+
+@pytest.fixture
+def setting() -> Setting:
+    return Setting()
+
+
+def test_the_boot_clock_goes_on_in_suspend_where_there_is_one() -> None:
+    assert abs(boot_time() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 1.0
+
+
+async def test_the_servers_time_goes_on_with_the_boot_clock_and_not_with_the_hosts_own(setting: Setting) -> None:
+    await setting.clock.measure()
+    setting.passes(10.0)
+    setting.wall += 86_400.0
+    assert setting.clock.now() == pytest.approx(setting.server)
+    assert setting.clock.skew == pytest.approx(86_400.0)
+
+
+async def test_the_round_trip_is_taken_out_by_half(setting: Setting) -> None:
+    setting.answers_after = 0.4
+    await setting.clock.measure()
+    assert setting.clock.now() == pytest.approx(setting.server)
+    assert setting.clock.skew == pytest.approx(0.0)
+
+
+async def test_a_slow_answer_does_not_replace_a_good_one_until_that_is_old(setting: Setting) -> None:
+    await setting.clock.measure()
+    setting.answers_after, setting.server = 1.5, setting.server + 1.0
+    await setting.clock.measure()
+    assert setting.clock.now() == pytest.approx(setting.server - 1.0)
+    setting.passes(OLDEST)
+    await setting.clock.measure()
+    assert setting.clock.now() == pytest.approx(setting.server)
+
+
+@pytest.mark.parametrize(
+    ("skew", "kind"),
+    [
+        (0.0, Detail),
+        (DEGRADED - 0.1, Detail),
+        (DEGRADED, Attention),
+        (-DEGRADED, Attention),
+        (BREAKS - 0.1, Attention),
+        (BREAKS, str),
+        (-BREAKS, str),
+        (-86_400.0, str),
+    ],
+)
+async def test_what_is_said_of_a_skew(setting: Setting, skew: float, kind: type[str]) -> None:
+    await setting.clock.measure()
+    setting.wall += skew
+    assert type(await setting.clock.strict_check()) is kind
+    assert type(await setting.clock.check()) is (kind if kind is not str else Attention)
+
+
+async def test_without_a_measurement_it_says_so_and_shows_the_hosts_own_time(setting: Setting) -> None:
+    setting.failing = Unreachable("nobody is there")
+    await setting.clock.measure()
+    assert setting.clock.now() == setting.wall
+    told = await setting.clock.check()
+    assert type(told) is str
+    assert "nobody is there" in told
+    metrics = Metrics()
+    setting.clock.shown(metrics)
+    [line] = [one for one in metrics.exposition()[0].decode().splitlines() if one.startswith("writ_clock_skew_seconds")]
+    assert math.isnan(float(line.split()[1]))
+
+
+async def test_a_measurement_that_is_old_is_no_longer_shown_and_still_counted_by(setting: Setting) -> None:
+    await setting.clock.measure()
+    setting.failing = Unreachable("gone")
+    setting.passes(OLDEST + 1)
+    await setting.clock.measure()
+    assert setting.clock.skew is None
+    assert "gone" in (await setting.clock.check() or "")
+    assert setting.clock.now() == pytest.approx(setting.server)
+
+
+async def test_a_server_that_forbids_the_question_is_not_asked_time_and_again(setting: Setting) -> None:
+    setting.failing = Forbidden("no permission")
+    await setting.clock.start()
+    assert setting.asked == 1
+
+
+async def test_it_is_asked_again_at_the_start_until_it_is_known(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting.failing = Unreachable("not yet")
+
+    async def wait(_: float) -> None:
+        setting.passes(1.0)
+        setting.failing = None
+
+    monkeypatch.setattr("writ_runtime.clocks.asyncio.sleep", wait)
+    await setting.clock.start()
+    assert setting.clock.skew == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("skew", "text"), [(0.0123, "12 ms ahead of"), (-0.5, "500 ms behind"), (90.04, "90.0 s ahead of")]
+)
+def test_a_skew_in_words(skew: float, text: str) -> None:
+    assert describe(skew) == text
