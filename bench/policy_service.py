@@ -40,6 +40,7 @@ async def policy_service(
         "WRIT_KEY_FILE": str(seed),
         "SYSTEMMANAGER_POLICY_CONFIG": str(folder / "policy.yaml"),
         **{f"WRIT_{name.upper()}": str(folder / f"{name}.yaml") for name in LISTS},
+        "WRIT_STATE_DIR": str(folder / "policy-state"),
         "SYSTEMMANAGER_POLICY_MODE": "permissive",
         "WRIT_LOG_LEVEL": "error",
     }

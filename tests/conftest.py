@@ -13,6 +13,6 @@ settings.load_profile("writ")
 
 
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Three workers for two cores: half of its time a test waits for a process to start, a lease or a timeout."""
+    """Three workers for two cores: tests often wait, for a process to start, for a lease or a timeout to end."""
     cores = len(os.sched_getaffinity(0))
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(1, cores * 3 // 2)

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 import writ_contracts.agents
 import writ_contracts.decisions
+import writ_contracts.facts
 import writ_contracts.journal
 import writ_contracts.requests
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
@@ -15,6 +16,7 @@ from writ_contracts.registry import CHANNELS, Channel, Role, Style
 SIGNED_IN: tuple[ModuleType, ...] = (
     writ_contracts.agents,
     writ_contracts.decisions,
+    writ_contracts.facts,
     writ_contracts.journal,
     writ_contracts.requests,
 )
@@ -28,6 +30,7 @@ TOKENS = {
     "target": "A target of the inventory.",
     "instance": "One running agent process.",
     "kind": "What kind of event it is.",
+    "line": "A digest of the limit's kind and its rule's name.",
     "rest": "One or more tokens (`>` of NATS).",
 }
 ABOUT = """\

@@ -8,6 +8,7 @@ from writ_agent.reporting.metrics import ENDPOINTS, Meters, show_standings
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.operations import Catalogue
 from writ_runtime.clocks import ServerClock
+from writ_runtime.journal_guard import declare
 from writ_runtime.metric_series import AtMost
 from writ_runtime.metrics import Family, Metrics
 
@@ -44,6 +45,8 @@ def registries() -> Mapping[str, Metrics]:
     executor.Measures(made["executor"], catalogue, lambda: 0.0)
     audit.Measures(made["audit"], lambda: 0.0, lambda: 0.0)
     import_module("writ_audit.servers").Servers(made["audit"])
+    for metrics in made.values():
+        declare(metrics, lambda: 0.0)
     made["agent"] = Metrics(ENDPOINTS)
     Meters(made["agent"], catalogue, lambda: 0.0)
     show_standings(made["agent"], Standings())

@@ -87,20 +87,20 @@ def targets(users: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 def questions(own: Rights) -> Iterator[tuple[str, bytes | None]]:
     """What this key may ask, each with a body; None: the bytes that are to come back."""
-    for filter in own.publish:
-        stream = next((name for name in STREAMS if name in filter), "")
+    for granted in own.publish:
+        stream = next((name for name in STREAMS if name in granted), "")
         planted = PLANTED.get(stream, "")
-        if filter == f"$JS.API.DIRECT.GET.{stream}":
-            yield filter, json.dumps({"last_by_subj": planted}).encode()
-            yield filter, json.dumps({"batch": 1, "seq": 1, "next_by_subj": planted}).encode()
-        elif filter.startswith(f"$JS.API.DIRECT.GET.{stream}."):
+        if granted == f"$JS.API.DIRECT.GET.{stream}":
+            yield granted, json.dumps({"last_by_subj": planted}).encode()
+            yield granted, json.dumps({"batch": 1, "seq": 1, "next_by_subj": planted}).encode()
+        elif granted.startswith(f"$JS.API.DIRECT.GET.{stream}."):
             yield f"$JS.API.DIRECT.GET.{stream}.{planted}", b""
-        elif filter.startswith("writ.api.leader."):
-            yield filter.replace("*", "WRIT_JOURNAL"), json.dumps({"last_by_subj": planted}).encode()
-        elif ".CONSUMER.MSG.NEXT." in filter:
-            yield filter, b'{"batch":1,"no_wait":true}'
-        elif "PURGE" not in filter and "purge" not in filter:
-            yield filter.replace("*", "x").replace(">", "x.x"), None
+        elif granted.startswith("writ.api.leader."):
+            yield granted, json.dumps({"last_by_subj": planted}).encode()
+        elif ".CONSUMER.MSG.NEXT." in granted:
+            yield granted, b'{"batch":1,"no_wait":true}'
+        elif "PURGE" not in granted and "purge" not in granted:
+            yield granted.replace("*", "x").replace(">", "x.x"), None
 
 
 class State(Struct, frozen=True):
@@ -126,6 +126,7 @@ class World:
         self.rights = {party.name: rights(party) for party in parties(server.plan)} | {"status": status_rights()}
         self.accounts = {party.name: party.account for party in parties(server.plan)} | {"status": "STATUS"}
         self.listeners: dict[str, Listener] = {}
+        self._echoes: set[asyncio.Future[None]] = set()
 
     async def open(self) -> None:
         for name, own in self.rights.items():
@@ -146,13 +147,11 @@ class World:
 
         return answer
 
-    _echoes: set[asyncio.Future[None]] = set()
-
     async def plant(self, body: bytes) -> None:
         """Store these bytes in every stream, as those who may."""
-        for stream, subject in PLANTED.items():
+        for subject in PLANTED.values():
             owner = next(name for name, own in self.rights.items() if any(matches(one, subject) for one in own.publish))
-            assert await self.listeners[owner].bus.replies.one(subject, body, timeout=SOON), stream
+            await self.listeners[owner].bus.replies.one(subject, body, timeout=SOON)
 
     async def settle(self) -> None:
         """Wait until all that was sent has arrived, and what that caused, and so on."""

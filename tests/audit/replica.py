@@ -33,10 +33,11 @@ def policy(effect: str = "deny") -> ScriptedPolicy:
 
 @asynccontextmanager
 async def replica(
-    bus: Bus, state_dir: Path, policy_key: str = "", measured: Metrics | None = None
+    bus: Bus, state_dir: Path, policy_key: str = "", measured: Metrics | None = None, **changed: Any
 ) -> AsyncIterator[Audit]:
     """A running audit service."""
-    config = Config(nats_url="nats://127.0.0.1", key_file=Path("x"), policy_key=policy_key, state_dir=state_dir)
+    paths = {"key_file": Path("x"), "state_dir": state_dir}
+    config = Config(nats_url="nats://127.0.0.1", policy_key=policy_key, **{**paths, **changed})
     audit = Audit(config, bus, measured or metrics())
     await audit.serve()
     following = asyncio.create_task(audit.follow())

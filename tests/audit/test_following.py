@@ -10,6 +10,12 @@ from tests.audit.replica import kinds, policy, replica, search, trace
 
 from writ_audit import following
 from writ_audit.metrics import metrics
+from writ_audit.service import Audit
+from writ_bus.port import Message
+from writ_contracts import subjects
+from writ_contracts.notices import Notice
+from writ_contracts.wire import decode
+from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 
@@ -65,15 +71,41 @@ async def test_a_restart_goes_on_where_it_was(bus: MemoryBus, tmp_path: Path) ->
         await all_of(bus, 2)
 
 
-async def test_an_index_of_another_journal_is_thrown_away(bus: MemoryBus, tmp_path: Path) -> None:
+async def not_ready(audit: Audit) -> str:
+    """What its journal check says, once it has something to say."""
+
+    async def problem() -> str | None:
+        return await audit.checks()["journal"]()
+
+    return await eventually(problem, what="that the journal is another")
+
+
+async def test_an_index_of_another_journal_is_not_ready_and_takes_nothing_from_it(
+    bus: MemoryBus, tmp_path: Path
+) -> None:
     history = History(bus)
     for number in range(5):
         await history.carried_out("alice", f"old{number}")
     async with replica(bus, tmp_path):
         await all_of(bus, 5)
     other = MemoryBus()
+    await History(other).carried_out("alice", "new")
+    async with replica(other, tmp_path) as audit:
+        assert "was it restored" in await not_ready(audit)
+        assert "was it restored" in (await audit.checks()["index"]() or "")
+    async with replica(bus, tmp_path):  # what it knew is still there
+        await all_of(bus, 5)
+
+
+async def test_a_journal_that_is_given_up_as_lost_makes_room_for_another(bus: MemoryBus, tmp_path: Path) -> None:
+    history = History(bus)
+    for number in range(5):
+        await history.carried_out("alice", f"old{number}")
+    async with replica(bus, tmp_path):
+        await all_of(bus, 5)
+    lost, other = len(bus.broker.disk.records), MemoryBus()
     operation = await History(other).carried_out("alice", "new")
-    async with replica(other, tmp_path):
+    async with replica(other, tmp_path, journal_lost=lost):
         assert await all_of(other, 1) == [operation]
 
 
@@ -85,22 +117,35 @@ async def test_a_longer_journal_that_began_differently_is_noticed(bus: MemoryBus
     history = History(other)
     for number in range(3):
         await history.carried_out("alice", f"new{number}")
-    async with replica(other, tmp_path):
-        assert len(await all_of(other, 3)) == 3
+    async with replica(other, tmp_path) as audit:
+        assert "in its place is another" in await not_ready(audit)
 
 
-async def test_a_journal_that_is_replaced_while_it_runs_is_noticed(
+async def test_a_journal_that_is_replaced_while_it_runs_is_a_security_event(
     bus: MemoryBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(following, "RETRY_AFTER", 0.01)
+    heard: list[Notice] = []
+
+    async def record(message: Message) -> None:
+        heard.append(decode(message.data, Notice))
+        await bus.publish(message.reply, b"{}")
+
+    await bus.subscribe(subjects.NOTICE_AUDIT, record)
     history = History(bus)
     for number in range(5):
         await history.carried_out("alice", f"old{number}")
-    async with replica(bus, tmp_path):
+    async with replica(bus, tmp_path) as audit:
         await all_of(bus, 5)
         bus.broker.disk.records.clear()
-        operation = await History(bus).requested("alice", "new")
-        assert await all_of(bus, 1) == [operation]
+        await History(bus).requested("alice", "new")
+        assert "was it restored" in await not_ready(audit)
+
+        async def told() -> bool:
+            return [one.kind for one in heard] == ["journal_replaced"]
+
+        await eventually(told, what="the notice")
 
 
 async def test_an_index_damaged_while_it_runs_is_made_again(bus: MemoryBus, tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ OTHERS = [
     *(f"_INBOX_{user}.guess" for user in USERS),
     *("_INBOX.guess", "_R_.guess.x", "$KV.bucket.key", "$O.bucket.C.x", "anything", "writ.unheard.of"),
     *("$SYS.REQ.SERVER.PING.JSZ", "$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.X.RELOAD", "$SYS.REQ.SERVER.X.KICK"),
-    *(f"writ.api.leader.{stream}" for stream in STREAMS),
+    *(f"writ.api.{verb}.{stream}" for verb in ("leader", "purge") for stream in STREAMS),
+    *(f"writ.journal.op.alice.o1.{kind}" for kind in ("granted", "approved", "requested", "finished.x")),
     *("writ.api.journal", "writ.api.clock", "writ.api.params", *SERVERS, "writ.api.servers.connections"),
     *("$SRV.PING", "$SRV.INFO.policy", "$SRV.STATS.policy.x"),
 ]
@@ -114,7 +115,7 @@ ALLOWED_BESIDES: dict[str, tuple[str, ...]] = {
         *READS_JOURNAL,
         *READS_POLICIES,
         *("writ.api.leader.WRIT_PARAMS", "writ.api.leader.WRIT_RESULTS"),
-        *("$JS.API.STREAM.PURGE.WRIT_PARAMS", "$JS.API.STREAM.PURGE.WRIT_RESULTS"),
+        *("writ.api.purge.WRIT_PARAMS", "writ.api.purge.WRIT_RESULTS"),
         *("$JS.API.DIRECT.GET.WRIT_PARAMS.writ.params.>", "$JS.API.DIRECT.GET.WRIT_RESULTS.writ.result.>"),
     ),
     "policy": (*READS_JOURNAL, *READS_POLICIES, *READS_SCANS),

@@ -68,10 +68,11 @@ class Runner:
     def _judge(self, step: Step, status: int, record: Record | None) -> Verdict:
         if record is None or (status and record.exit_status == 0):
             return Verdict(step=step.name, broken=(f"it ended with status {status}, and not by a test",))
-        if record.passed + record.skipped + len(record.failures) < record.chosen:
-            print(f"no time was left for some of the {record.chosen} tests of {step.name}", flush=True)
+        whole = step.target != "test-full"
+        if not whole:
+            print(f"no time was left for {record.missing} of {record.chosen} tests", flush=True)
         room = MOST_FLAKY - sum(len(verdict.flaky) for verdict in self._verdicts)
-        return judge(step.name, record, lambda trouble: self._passes_alone(step, trouble), room)
+        return judge(step.name, record, lambda trouble: self._passes_alone(step, trouble), room, whole=whole)
 
     def _passes_alone(self, step: Step, trouble: Trouble) -> bool:
         self._tell(f"once more, alone: {trouble.tests[0]}")

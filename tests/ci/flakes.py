@@ -39,6 +39,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     broken: tuple[str, ...] = ()
     """Crashed workers and files that could not be collected."""
 
+    @property
+    def missing(self) -> int:
+        """How many chosen tests have no report."""
+        failed = len({failure.test for failure in self.failures})
+        return max(0, self.chosen - self.passed - self.skipped - failed)
+
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     """Tests that failed for one reason: one test, or all those of a file whose shared fixture failed."""
@@ -73,10 +79,15 @@ def judge(
     record: Record,
     passes_alone: Callable[[Trouble], bool],
     room: int = MOST_FLAKY,
+    *,
+    whole: bool = True,
 ) -> Verdict:
-    """Run what failed once more. `room`: how many more flaky tests the run may have; beyond it nothing is run again."""
+    """Run what failed once more.
+
+    `room`: how many more flaky tests the run may have; beyond it nothing is run again. `whole`: each test has to run.
+    """
     found = troubles(record.failures)
-    broken = (*record.broken, *_incomplete(record))
+    broken = (*record.broken, *_incomplete(record, whole))
     if broken or len(found) > room:
         return _verdict(step, record, flaky=(), failed=tuple(found), broken=broken)
     again = {trouble: passes_alone(trouble) for trouble in found}
@@ -92,11 +103,13 @@ def _verdict(
     return Verdict(step=step, passed=passed, skipped=record.skipped, flaky=flaky, failed=failed, broken=broken)
 
 
-def _incomplete(record: Record) -> Iterable[str]:
+def _incomplete(record: Record, whole: bool) -> Iterable[str]:
     if record.exit_status not in {PASSED, TESTS_FAILED}:
         yield f"pytest ended with status {record.exit_status}"
     elif record.exit_status == TESTS_FAILED and not record.failures:
         yield "pytest ended with status 1 and named no test"
+    elif whole and record.missing:
+        yield f"{record.missing} of {record.chosen} tests did not run"
 
 
 def reasons(verdicts: Sequence[Verdict], listed: Collection[str]) -> list[str]:

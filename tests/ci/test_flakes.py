@@ -13,7 +13,8 @@ def failure(test: str, when: str = "call", cause: str = "f.py:1: no", text: str 
 
 
 def record(*failures: Failure, exit_status: int = 1, passed: int = 5, broken: tuple[str, ...] = ()) -> Record:
-    return Record(exit_status=exit_status, chosen=9, passed=passed, skipped=1, failures=failures, broken=broken)
+    chosen = passed + 1 + len(failures)
+    return Record(exit_status=exit_status, chosen=chosen, passed=passed, skipped=1, failures=failures, broken=broken)
 
 
 def passes(trouble: Trouble) -> bool:
@@ -75,6 +76,12 @@ def test_crash_and_collection_error_fail_the_run_whatever_passes_alone() -> None
         assert verdict.broken
         assert reasons([verdict], ())
         assert ", 0 failed" not in summary([verdict], {})
+
+
+def test_tests_that_did_not_run_fail_a_step_but_not_a_share() -> None:
+    lost = Record(exit_status=0, chosen=9, passed=6, skipped=1)
+    assert judge("make test", lost, never).broken == ("2 of 9 tests did not run",)
+    assert judge("a share", lost, never, whole=False).broken == ()
 
 
 def test_shared_fixture_that_fails_once_is_one_trouble() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
-from writ_contracts.journal import Dispatched, OperationEvent
+from writ_contracts.journal import OperationEvent
 from writ_contracts.registry import CHANNELS
 
 ID = "a" * 26
@@ -124,7 +124,10 @@ QUERIES = (
     *("policy_history", "policy_show", "policy_status", "policy_can_i", "policy_explain", "policy_eval"),
     *("policy_validate", "policy_test", "policy_allowed", "policy_who_can", "policy_diff"),
 )
-OPERATION_KINDS = [str(kind.__struct_config__.tag) for kind in get_args(OperationEvent) if kind is not Dispatched]
+EVENTS = {str(kind.__struct_config__.tag) for kind in get_args(OperationEvent)} - {
+    "dispatched",  # also names pool and target
+    *("awaiting_approval", "approved"),  # nobody writes them yet
+}
 BUILT = [
     subjects.request("p", "o"),
     *(subjects.query("p", kind) for kind in QUERIES),
@@ -137,7 +140,7 @@ BUILT = [
     subjects.NOTICE_KEEPER,
     subjects.enrol(ID),
     subjects.AUDIT_STANDING,
-    *(subjects.operation_event("p", ID, kind) for kind in OPERATION_KINDS),
+    *(subjects.operation_event("p", ID, kind) for kind in sorted(EVENTS)),
     subjects.operation_event("p", ID, "dispatched", pool="l", target="t"),
     subjects.target_lock("t"),
     subjects.limit_line("a rule", "max_concurrent"),

@@ -31,7 +31,7 @@ COMMAND = ("git", "ls-files", "-co", "--exclude-standard")
 EXAMPLES = {"bare.py"}
 OTHERS = {"writ.operations", "writ.handlers", "writ.backends", "writ.evaluators", "writ.operation"}
 """Groups of entry points, and what an operation's id is a hash of."""
-OTHERS |= {"writ.api.journal", "writ.api.clock", "writ.api.leader.<stream>"}
+OTHERS |= {"writ.api.journal", "writ.api.clock", "writ.api.leader.<stream>", "writ.api.purge.<stream>"}
 """JetStream's own subjects under another name."""
 OTHERS |= {"writ.target", "writ.sysusers", "writ.conf"}
 """Files for systemd."""

@@ -60,6 +60,19 @@ def test_the_server_names_the_key_of_every_principal_that_asks(tmp_path: Path) -
     assert not any("share" in one for one in accounts["AGENT_a"]["imports"])  # theirs are signed
 
 
+def test_only_pulls_and_batches_have_many_answers_and_batches_not_for_long(tmp_path: Path) -> None:
+    """For each such question nats-server keeps 2.5 KB, until no answer has come for two minutes or as long as told."""
+    text = render(WritServer(tmp_path, ["alice"], ["a"]).plan)
+    accounts = json.loads(text.partition("\naccounts: ")[2].partition("\nsystem_account: ")[0])
+    many = [one for one in accounts["CORE"]["exports"] if one.get("response_type") == "stream"]
+    batches = [one for one in many if ".DIRECT.GET." in one["service"]]
+    assert {one["service"].count(".") for one in batches} == {4}  # $JS.API.DIRECT.GET.<stream>, no subject
+    assert {one["threshold"] for one in batches} == {"5s"}
+    assert all(
+        ".CONSUMER.MSG.NEXT." in one["service"] or "$JS.ACK." in one["service"] for one in many if one not in batches
+    )
+
+
 def test_no_seed_is_in_it(tmp_path: Path) -> None:
     server = WritServer(tmp_path, ["alice"], ["a"])
     text = render(server.plan)

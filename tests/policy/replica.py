@@ -31,6 +31,8 @@ from writ_trust.statements import digest, open_signed, read, sign
 VERSION = PolicyVersion(
     name="test", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64
 )
+_replicas = itertools.count()
+"""Each keeps what it must not forget in a folder of its own, unless a test says that it is the same one again."""
 KEY, SALT, NONCE, LOOK_KEY = "ab" * 32, "cd" * 32, "ef" * 32, "12" * 32
 RULES = [
     {"name": "services", "operations": ["service_restart", "service_status"], "allowed": True},
@@ -60,6 +62,7 @@ class Files(Struct, frozen=True):
 
     def config(self, **changed: Any) -> Config:
         paths: dict[str, Any] = {name: self.path(name) for name in ("policy", "inventory", "principals", "agents")}
+        paths["state_dir"] = self.folder / f"state-{next(_replicas)}"
         return Config(nats_url="nats://127.0.0.1", key_file=self.folder / "policy.seed", **{**paths, **changed})
 
 

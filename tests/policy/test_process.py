@@ -61,6 +61,7 @@ def environ(known: Files, url: str, **changed: str) -> dict[str, str]:
         "WRIT_INVENTORY": str(known.path("inventory")),
         "WRIT_PRINCIPALS": str(known.path("principals")),
         "WRIT_AGENTS": str(known.path("agents")),
+        "WRIT_STATE_DIR": str(known.folder / "state"),
         **changed,
     }
 

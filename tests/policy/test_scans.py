@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import json, msgpack
+from msgspec import json, msgpack, structs
 from tests.policy.replica import Asking, files, replica
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
-from writ_contracts.facts import MOST_FINDINGS, Reported
-from writ_contracts.wire import MSGPACK, decode
+from writ_contracts.facts import MOST_FINDINGS, Reported, StoredReport
+from writ_contracts.signing import Signed
+from writ_contracts.wire import MSGPACK, decode, encode
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key, generate_seed
-from writ_trust.statements import read
+from writ_trust.statements import read, sign
 
 CLEAN = {
     "name": "restarts only where nothing critical is open",
@@ -174,3 +175,22 @@ async def test_reports_survive_a_restart_of_every_replica(tmp_path: Path) -> Non
         assert (await Scanned(one, one).report()).error is None
     async with replica(MemoryBus(broker), MemoryBus(broker), known) as other:
         assert await other.code(other.subject()) == "allowed"
+
+
+async def test_only_what_policy_signed_for_this_place_is_a_report(scanned: Scanned) -> None:
+    """Whoever can write the store besides policy: bootstrap, or NATS itself."""
+    asking, records = scanned.one, scanned.one.bus.broker.scans.records  # type: ignore[attr-defined]
+    await scanned.report()
+    assert await scanned.code(asking) == "allowed"
+    genuine = records[-1]
+    signed = decode(genuine.data, Signed)
+    forged = sign(asking.files.keys["bob"], read(signed, StoredReport))
+    unsigned = json.encode(read(signed, StoredReport))
+    for data in (unsigned, encode(forged), b"{"):
+        records[-1] = structs.replace(genuine, data=data)
+        assert await scanned.code(asking) == "rule_error", data
+    records[-1] = structs.replace(genuine, subject=subjects.scanned("trivy", "web-b"))
+    assert await scanned.code(asking, target="web-b") == "rule_error"
+    records[-1] = structs.replace(genuine, data=b"{")
+    assert (await scanned.report()).error is None  # the next report takes its place
+    assert await scanned.code(asking) == "allowed"

@@ -51,6 +51,8 @@ class Usage(Struct, frozen=True):
     last_sequence: int
     messages: int
     first_sequence: int = 1
+    created: str = ""
+    """When the server made the stream, in its own words: a stream that was made anew has another."""
 
 
 Handler = Callable[[Message], Awaitable[None]]

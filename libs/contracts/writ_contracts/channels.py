@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class Role(StrEnum):
-    """Who connects to NATS. Each principal, pool and service has an account of its own; executors have CORE."""
+    """Who connects to NATS. Each principal, pool and service has an account of its own."""
 
     PRINCIPAL = "principal"
     EXECUTOR = "executor"
@@ -32,7 +32,7 @@ class Style(StrEnum):
     STREAM = "stream"
     """Stored in a stream by the senders, read by the servers."""
     REPUBLISH = "republish"
-    """Published by the server itself when the stream has stored it."""
+    """Heard as it is published: by the server itself when the stream has stored it, or by the senders."""
 
 
 class Channel(Struct, frozen=True, kw_only=True):

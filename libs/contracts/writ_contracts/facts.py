@@ -94,8 +94,10 @@ class ScanReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     findings: Annotated[list[Finding], Meta(max_length=MOST_FINDINGS)] = field(default_factory=list)
 
 
-class StoredReport(Struct, frozen=True, kw_only=True):
-    """A report as policy keeps it, by scanner and target: with who sent it, and when it came."""
+class StoredReport(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.report.v1"
+):
+    """A report as policy keeps it, signed, by scanner and target: with who sent it, and when it came."""
 
     scanner: PrincipalId
     key: str

@@ -10,6 +10,7 @@ from writ_contracts.channels import Channel as Channel
 from writ_contracts.channels import Role as Role
 from writ_contracts.channels import Style as Style
 from writ_contracts.questions import QUESTIONS, Question
+from writ_contracts.signing import Signed
 
 R, S = Role, Style
 
@@ -30,8 +31,6 @@ def _question(one: Question) -> Channel:
 EXECUTORS_EVENTS: tuple[type[journal.Event], ...] = (
     journal.Requested,
     journal.Refused,
-    journal.AwaitingApproval,
-    journal.Approved,
     journal.Started,
     journal.CancelRequested,
     journal.Finished,
@@ -39,7 +38,10 @@ EXECUTORS_EVENTS: tuple[type[journal.Event], ...] = (
     journal.Resolved,
     journal.Archived,
 )
-"""Events of operations that executors write, each on a subject of its own, so that NATS keeps them from all others."""
+"""Events of operations that executors write. Each kind has a channel of its own: NATS lends an account whole filters,
+and what an account may send, any of its users can have sent as an answer. So a kind that another service writes must
+not be under a filter of the executors.
+"""
 
 
 def _recorded(event: type[journal.Event]) -> Channel:
@@ -260,22 +262,40 @@ CHANNELS: tuple[Channel, ...] = (
         message=journal.RefusedSummary,
     ),
     Channel(
-        name="journal_limit",
-        address="writ.journal.limit.{rest}",
-        summary="The record: which operation was let in last, to a target or under a limit.",
+        name="journal_lock",
+        address="writ.journal.limit.target.{target}",
+        summary="The record: which operation changes this target now.",
         style=S.STREAM,
         senders=(R.EXECUTOR,),
         receivers=(),
-        message=journal.LockTaken | journal.LimitTaken,
+        message=journal.LockTaken,
+    ),
+    Channel(
+        name="journal_limit",
+        address="writ.journal.limit.rule.{line}",
+        summary="The record: which operation was let in last under this limit of a rule.",
+        style=S.STREAM,
+        senders=(R.EXECUTOR,),
+        receivers=(),
+        message=journal.LimitTaken,
     ),
     Channel(
         name="events",
         address="writ.event.op.{principal}.{rest}",
-        summary="The events of a principal's own operations, as they are stored, and the progress between them.",
+        summary="The events of a principal's own operations, as they are stored.",
+        style=S.REPUBLISH,
+        senders=(),
+        receivers=(R.PRINCIPAL,),
+        message=journal.OperationEvent,
+    ),
+    Channel(
+        name="progress_events",
+        address="writ.event.op.{principal}.{operation_id}.progress",
+        summary="How far a principal's operation is, between its events.",
         style=S.REPUBLISH,
         senders=(R.EXECUTOR,),
         receivers=(R.PRINCIPAL,),
-        message=journal.OperationEvent | agents.Progress,
+        message=agents.Progress,
     ),
     Channel(
         name="all_events",
@@ -317,11 +337,11 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="scanned",
         address="writ.scanned.{principal}.{target}",
-        summary="The last report of each scanner on each target.",
+        summary="The last report of each scanner on each target, a StoredReport signed by policy.",
         style=S.STREAM,
         senders=(R.POLICY,),
         receivers=(R.POLICY,),
-        message=facts.StoredReport,
+        message=Signed,
     ),
     Channel(
         name="params",

@@ -16,10 +16,24 @@ class Accounts:
         block["users"] += users
 
     def service(
-        self, owner: str, to: str, subject: str, *, many: bool = False, share: bool = False, known_as: str = ""
+        self,
+        owner: str,
+        to: str,
+        subject: str,
+        *,
+        many: bool = False,
+        silence: str = "",
+        share: bool = False,
+        known_as: str = "",
     ) -> None:
-        """`to` may ask `owner` on that subject. `many`: a question brings more than one answer."""
-        export = {"service": subject, "accounts": [to], **({"response_type": "stream"} if many else {})}
+        """`to` may ask `owner` on that subject. `many`: a question brings more than one answer.
+
+        The server cannot know which of many answers is the last. It keeps what it needs to route them (2.5 KB a
+        question, measured) until none has come for `silence`, by default two minutes.
+        """
+        export: dict[str, Any] = {"service": subject, "accounts": [to]}
+        if many:
+            export |= {"response_type": "stream", **({"threshold": silence} if silence else {})}
         # share: the server itself adds Nats-Request-Info, which names the key; a forged one is overwritten.
         taken = {"service": {"account": owner, "subject": subject}, **({"share": True} if share else {})}
         self._cross(owner, to, export, {**taken, "to": known_as} if known_as else taken)

@@ -1,9 +1,9 @@
 """The NATS server's configuration, made from the registry of subjects: who may publish and listen to what.
 
-Every party has an account of its own: each principal, each pool of agents, policy, audit, status; executors are in
-CORE, with JetStream. A reply subject is not checked against anybody's permissions: within one account, whoever may ask
-can have the answer (JetStream's as well) published on any subject. Across accounts it stays with who asked. What passes
-between two accounts is exactly what the registry says.
+Every party has an account of its own: each principal, each pool of agents, executors, policy, audit, status. CORE,
+which has JetStream, holds the bootstrap user alone. A reply subject is not checked against anybody's permissions:
+within one account, whoever may ask can have the answer (JetStream's as well) published on any subject. Across accounts
+it stays with who asked. What passes between two accounts is exactly what the registry says.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,7 +11,6 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from writ_bus.nats.jetstream import leader_of
 from writ_bus.nats.journal import USAGE
 from writ_bus.nats.monitoring import ASKED
 from writ_contracts import subjects
@@ -21,7 +20,7 @@ from writ_nats_server.accounts import Accounts, pool_account, principal_account,
 from writ_nats_server.cluster import Routes, cluster_block, tls_block
 from writ_nats_server.cluster import TlsFiles as TlsFiles
 from writ_nats_server.config_file import AnyServer, server_file
-from writ_nats_server.jetstream_permissions import JOURNAL_INFO, under_another_name, under_their_own_name
+from writ_nats_server.jetstream_permissions import BATCH_SILENCE, JOURNAL_INFO, led, lent
 from writ_nats_server.leaf import Listener, keep_apart, listener_block, next_of
 
 CORE = "CORE"
@@ -34,7 +33,7 @@ streams are what keeps all of them below the disk. A bound that followed those w
 when one is to hold less, or a full journal more for its archive, and NATS refuses that.
 """
 
-SERVICES = {Role.EXECUTOR: CORE, Role.POLICY: "POLICY", Role.AUDIT: "AUDIT", Role.KEEPER: "KEEPER"}
+SERVICES = {Role.EXECUTOR: "EXECUTOR", Role.POLICY: "POLICY", Role.AUDIT: "AUDIT", Role.KEEPER: "KEEPER"}
 DISCOVERY = ("$SRV.PING", "$SRV.INFO", "$SRV.STATS")
 SERVER_READERS = ("AUDIT",)
 """Accounts that may ask how the servers are. The system account answers these two questions and no other."""
@@ -137,7 +136,7 @@ def rights(party: Party) -> Rights:
     """What each key of the party may do."""
     listen = [*party.heard, f"{inbox_prefix(party.name)}.>", *(_discovered(party.name) if party.is_service else ())]
     servers = ASKED if party.account in SERVER_READERS else ()
-    asked = [*under_their_own_name(party.role, party.tokens), *under_another_name(party.role, party.tokens), *servers]
+    asked = [*(one.name for one in lent(party.role, party.tokens)), *servers]
     return Rights(_unique([*party.sent, *asked]), _unique(listen), answers=party.is_service)
 
 
@@ -148,7 +147,8 @@ def status_rights() -> Rights:
 
 def bootstrap_rights() -> Rights:
     """Makes streams and consumers, takes and restores their snapshots, and asks where a journal ends that it closed."""
-    asked = ["$JS.API.>", "$JS.SNAPSHOT.>", leader_of("*"), subjects.JOURNAL_CLOSED]
+    read = [led(stream).name for stream in subjects.STREAMS]
+    asked = ["$JS.API.>", "$JS.SNAPSHOT.>", *read, subjects.JOURNAL_CLOSED]
     return Rights(asked, [f"{inbox_prefix('bootstrap')}.>"])
 
 
@@ -187,6 +187,8 @@ def _accounts(plan: ServerPlan) -> dict[str, Any]:
     for party in everybody:
         _connect(accounts, party, everybody)
         _lend(accounts, party)
+    for stream in subjects.STREAMS:  # the names that everybody's reading goes by, in the account itself, too
+        accounts.service(CORE, CORE, led(stream).subject, known_as=led(stream).name)
     accounts.service(CORE, STATUS, JOURNAL_INFO, share=True, known_as=USAGE)
     accounts.add(SYSTEM, {"nkey": plan.system})
     for account in SERVER_READERS:
@@ -214,16 +216,11 @@ def _connect(accounts: Accounts, party: Party, everybody: Sequence[Party]) -> No
     named = party.role is Role.PRINCIPAL  # what agents send is signed, and says itself who they are
     for channel in CHANNELS:
         if channel.style is Style.REPUBLISH and party.role in channel.receivers:
-            accounts.stream(CORE, party.account, channel.subject(**party.tokens))
+            for owner in [SERVICES[role] for role in channel.senders] or [CORE]:
+                accounts.stream(owner, party.account, channel.subject(**party.tokens))
         if channel.style in (Style.REQUEST, Style.PUBLISH) and party.sends(channel):
-            for other in everybody:
-                if other.role not in channel.receivers:
-                    continue
-                subject = channel.subject(**{**party.tokens, **other.tokens})
-                if other.role is channel.receivers[0]:
-                    accounts.service(other.account, party.account, subject, share=named)
-                else:
-                    accounts.stream(party.account, other.account, subject)
+            for other in (each for each in everybody if each.role in channel.receivers):
+                _cross(accounts, channel, party, other, share=named)
         if channel.style is Style.STREAM and party.role in channel.senders:
             accounts.service(CORE, party.account, channel.subject())
     if party.is_service:
@@ -231,18 +228,33 @@ def _connect(accounts: Accounts, party: Party, everybody: Sequence[Party]) -> No
             accounts.service(party.account, STATUS, subject, many=True)
 
 
+def _cross(accounts: Accounts, channel: Channel, sender: Party, receiver: Party, *, share: bool) -> None:
+    """Let a message cross: the first receiver of a channel answers it, the others only hear it."""
+    subject = channel.subject(**{**sender.tokens, **receiver.tokens})
+    if receiver.role is channel.receivers[0]:
+        accounts.service(receiver.account, sender.account, subject, share=share)
+    else:
+        accounts.stream(sender.account, receiver.account, subject)
+
+
 def _lend(accounts: Accounts, party: Party) -> None:
     """Let the party use its part of JetStream."""
-    for subject in under_their_own_name(party.role, party.tokens):
-        accounts.service(CORE, party.account, subject, many=True)
-    for name, subject in under_another_name(party.role, party.tokens).items():
-        accounts.service(CORE, party.account, subject, share=party.role is not Role.AGENT, known_as=name)
+    for one in lent(party.role, party.tokens):
+        accounts.service(
+            CORE,
+            party.account,
+            one.subject,
+            many=one.answers != "one",
+            silence=BATCH_SILENCE if one.answers == "batch" else "",
+            share=bool(one.known_as) and party.role is not Role.AGENT,
+            known_as=one.known_as,
+        )
 
 
 def renamed(pool: Party) -> tuple[str, str]:
     """What a pull is called, and what on a link."""
-    pull, *_ = under_their_own_name(pool.role, pool.tokens)
-    return pull, next_of(pool.tokens["pool"])
+    pull, *_ = lent(pool.role, pool.tokens)
+    return pull.name, next_of(pool.tokens["pool"])
 
 
 def link_rights(pool: Party) -> Rights:

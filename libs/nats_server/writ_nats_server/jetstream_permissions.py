@@ -1,8 +1,11 @@
-"""What of JetStream's own subjects each role may use, and under which name."""
+"""What of JetStream's own subjects each role may use, under which name, and how it is answered."""
 
 from collections.abc import Mapping
+from typing import Literal
 
-from writ_bus.nats.jetstream import CLOCK, leader_of
+from msgspec import Struct
+
+from writ_bus.nats.jetstream import CLOCK, leader_of, purge_of
 from writ_bus.nats.journal import USAGE
 from writ_contracts import subjects
 from writ_contracts.registry import Role
@@ -15,33 +18,53 @@ READ = {
 KEPT = {subjects.PARAMS_STREAM: subjects.PARAMS, subjects.RESULTS_STREAM: subjects.RESULTS}
 """What executors keep for a while, by stream."""
 JOURNAL_INFO = f"$JS.API.STREAM.INFO.{subjects.JOURNAL_STREAM}"
+BATCH_SILENCE = "5s"
+"""The pieces of a batch come at once: see `Accounts.service`."""
 
 
-def under_their_own_name(role: Role, tokens: Mapping[str, str]) -> list[str]:
-    """Subjects that are the same in every account."""
+class Lent(Struct, frozen=True):
+    """One subject of JetStream's API in an account without JetStream.
+
+    `known_as`: another name for it there. Under its own name such an account's own, empty JetStream answers
+    STREAM.INFO and STREAM.MSG.GET too, and STREAM.PURGE is carried out but answered by it with an error.
+    """
+
+    subject: str
+    known_as: str = ""
+    answers: Literal["one", "batch", "many"] = "one"
+
+    @property
+    def name(self) -> str:
+        """What its users publish on."""
+        return self.known_as or self.subject
+
+
+def lent(role: Role, tokens: Mapping[str, str]) -> list[Lent]:
+    """All that the role may use."""
     if role is Role.AGENT:
         return _work_of(tokens["pool"])
-    allowed = [f"$JS.API.DIRECT.GET.{stream}" for stream in READ.get(role, ())]
-    if role is Role.EXECUTOR:
-        for stream, prefix in KEPT.items():
-            allowed += [f"$JS.API.DIRECT.GET.{stream}.{prefix}", f"$JS.API.STREAM.PURGE.{stream}"]
-    return allowed
+    read = READ.get(role, ())
+    found = [Lent(f"$JS.API.DIRECT.GET.{stream}", answers="batch") for stream in read]
+    kept = KEPT if role is Role.EXECUTOR else {}
+    for stream, prefix in kept.items():
+        found.append(Lent(f"$JS.API.DIRECT.GET.{stream}.{prefix}"))
+        found.append(Lent(f"$JS.API.STREAM.PURGE.{stream}", purge_of(stream)))
+    found += [led(stream) for stream in (*read, *kept)]
+    return [*found, Lent(JOURNAL_INFO, USAGE), Lent(JOURNAL_INFO, CLOCK)] if read else found
 
 
-def under_another_name(role: Role, tokens: Mapping[str, str]) -> dict[str, str]:
-    """By the name that the role uses: an account without JetStream asks its own, empty one when it says $JS.API."""
-    if role is Role.AGENT:  # the answer about its own consumer has the server's time, and nothing of others
-        return {CLOCK: f"$JS.API.CONSUMER.INFO.{subjects.JOURNAL_STREAM}.{subjects.consumer(tokens['pool'])}"}
-    kept = KEPT if role is Role.EXECUTOR else ()
-    read = {leader_of(stream): f"$JS.API.STREAM.MSG.GET.{stream}" for stream in (*READ.get(role, ()), *kept)}
-    return read | ({USAGE: JOURNAL_INFO, CLOCK: JOURNAL_INFO} if role in READ else {})
+def led(stream: str) -> Lent:
+    """Single reads of a stream, by its leader."""
+    return Lent(f"$JS.API.STREAM.MSG.GET.{stream}", leader_of(stream))
 
 
-def _work_of(pool: str) -> list[str]:
+def _work_of(pool: str) -> list[Lent]:
     """To pull and to ack; the ack subject has two forms, and which one a server uses is its choice."""
     stream, durable = subjects.JOURNAL_STREAM, subjects.consumer(pool)
-    return [
+    names = (
         f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}",
         f"$JS.ACK.{stream}.{durable}.>",
         f"$JS.ACK.*.*.{stream}.{durable}.>",
-    ]
+    )
+    clock = Lent(f"$JS.API.CONSUMER.INFO.{stream}.{durable}", CLOCK)  # has the server's time, and nothing of others
+    return [*(Lent(name, answers="many") for name in names), clock]

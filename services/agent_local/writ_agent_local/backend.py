@@ -118,7 +118,7 @@ class LocalBackend:
     async def _look(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
         """Raises WritError with what hostops has against it."""
         asked = request(action, task, self._allowed(task.target), baseline)
-        return await _ask(action, asked, secrets_of(task))
+        return seen_of(action, await _told(asked, secrets_of(task)), task)
 
     def _allowed(self, target: Target) -> dict[str, Any]:
         return allowed(target, self._forbidden, self._markers)

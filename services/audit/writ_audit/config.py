@@ -7,7 +7,12 @@ from writ_runtime.config import ServiceConfig, env
 
 
 class Config(ServiceConfig, frozen=True, kw_only=True):
-    """The index in `state_dir` may be deleted at any time: it is built anew from the journal."""
+    """The index in `state_dir` may be deleted at any time: it is built anew from the journal. Not so `journal.json`
+    beside it, by which it knows that this is the journal of before.
+    """
 
     policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…")]
     state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of the index, audit.sqlite")]
+    journal_lost: Annotated[
+        int, env("WRIT_JOURNAL_LOST", "the journal up to this event was lost or restored: another one is no alarm")
+    ] = 0

@@ -1,7 +1,7 @@
 """Keeps the index in step with the journal: pages while it catches up, then what came since the last look.
 
-The journal is believed over the index: if the index turns out damaged, or made from another journal, it is thrown
-away and built anew, and nobody but the log notices.
+The journal is believed over the index: if the index turns out damaged, it is thrown away and built anew. A journal that
+is another than the one that the index was made from is not believed: nothing is taken from it, and it is an alarm.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from writ_bus.port import Journal
 from writ_contracts.errors import Full, TimedOut, Unreachable, WritError
 from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter, parse_event
+from writ_runtime.journal_guard import JournalGuard
 from writ_runtime.logs import Log
 from writ_runtime.security_events import Finding, SecurityEvents
 
@@ -45,6 +46,7 @@ class Follower:
         self,
         journal: Journal,
         index: Index,
+        guard: JournalGuard,
         seen: Callable[[str, int], None] = lambda *_: None,
         asked: Callable[[bool], None] = lambda _: None,
         security: SecurityEvents | None = None,
@@ -54,6 +56,7 @@ class Follower:
         self._courses = Courses()
         self._journal = journal
         self._index = index
+        self._guard = guard
         self._seen = seen
         self._asked = asked
         self._moved = asyncio.Condition()
@@ -78,8 +81,10 @@ class Follower:
             try:
                 await self._check_journal()
                 await _until_one_fails(self._watch(), self._follow())
-            except (IndexDamaged, JournalReplaced) as error:
+            except IndexDamaged as error:
                 await self._rebuild(str(error))
+            except JournalReplaced as error:
+                await self._doubt(str(error))
             except (Unreachable, TimedOut) as error:
                 self.problem = str(error)
                 _log.warning("index.waiting", error=str(error), retry_after=RETRY_AFTER)
@@ -103,9 +108,10 @@ class Follower:
         return current
 
     async def _check_journal(self) -> None:
-        """Raises JournalReplaced unless the index's first and last records are in this journal, as they were. The first
-        one may have gone into an archive; what the index had read last has not.
+        """Raises JournalReplaced unless the index's first and last records are in this journal, as they were, and it is
+        the one that is known. The first one may have gone into an archive; what the index had read last has not.
         """
+        await self._compare()
         place = self._index.place
         if place.position == 0:
             return
@@ -116,6 +122,11 @@ class Follower:
         if not last or last[0].sequence != place.position or _digest(last[0]) != place.last:
             raise JournalReplaced(f"the journal has another event at {place.position}, or none")
 
+    async def _compare(self) -> None:
+        await self._guard.look()
+        if self._guard.problem is not None:
+            raise JournalReplaced(self._guard.problem)
+
     async def _watch(self) -> None:
         while True:
             with suppress(Unreachable, TimedOut):
@@ -123,6 +134,7 @@ class Follower:
                 self._last = usage.last_sequence
                 if usage.last_sequence < self.position:
                     raise JournalReplaced(f"the journal ends at {usage.last_sequence}, before {self.position}")
+                await self._compare()
             await asyncio.sleep(LOOK_EVERY)
 
     async def _follow(self) -> None:
@@ -146,6 +158,7 @@ class Follower:
         began = time_ns()
         await self._examine(records)  # before the position moves on: whoever is killed meanwhile does it again
         await asyncio.to_thread(self._index.apply, changes, place)
+        self._guard.read(last)
         if tracing.exporting():
             _leave_spans(records, changes, began)
         self._last = max(self._last, last.sequence)
@@ -185,6 +198,16 @@ class Follower:
             self._seen(change.event.kind, len(record.data))
             if change.event.kind == "unreadable":
                 _log.error("journal.unreadable", sequence=change.event.sequence, subject=change.event.subject)
+
+    async def _doubt(self, why: str) -> None:
+        """Take nothing from a journal that is not the one known. Where it is that one, or what was known is given up as
+        lost, the index alone is of another: build it anew.
+        """
+        if self._guard.problem is None:
+            await self._rebuild(why)
+        else:
+            self.problem = why
+            await asyncio.sleep(RETRY_AFTER)
 
     async def _rebuild(self, why: str) -> None:
         _log.warning("index.rebuilt", reason=why)

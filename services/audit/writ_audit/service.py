@@ -19,14 +19,17 @@ from writ_contracts import subjects
 from writ_contracts.audit import AuditStanding
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
+from writ_contracts.notices import Notice
 from writ_contracts.version import VERSION
 from writ_contracts.wire import encode
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Check
+from writ_runtime.journal_guard import FILE, JournalGuard, Mark
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
 from writ_runtime.security_events import SecurityEvents
+from writ_runtime.state_file import StateFile
 
 _log = Log("writ.audit")
 TELL_EVERY = 5.0
@@ -43,21 +46,31 @@ class Audit:
         self._index = Index(config.state_dir / "audit.sqlite")
         if self._index.rebuilt:
             _log.warning("index.rebuilt", reason=self._index.rebuilt)
+        self._notifier = Notifier(subjects.NOTICE_AUDIT)
+        file, lost = StateFile(config.state_dir / FILE, Mark), config.journal_lost
+        self._guard = JournalGuard(bus.journal, measured, self._journal_replaced, file=file, lost=lost)
         self._servers = Servers(measured)
         self._time = ServerClock(bus, clocks)
         self._time.shown(measured)
         measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
         security = SecurityEvents(bus.journal)
         self._follower = Follower(
-            bus.journal, self._index, measures.indexed, lambda current: measures.read(current=current), security
+            bus.journal,
+            self._index,
+            self._guard,
+            measures.indexed,
+            lambda current: measures.read(current=current),
+            security,
         )
         self._reports = Reports(bus.journal, self._follower, security)
-        self._notifier = Notifier(subjects.NOTICE_AUDIT)
         permission = Permission(bus, config.policy_key, self._notifier.tell)
         reading = Reading(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))
+
+    def _journal_replaced(self, why: str) -> None:
+        self._notifier.tell(Notice(kind="journal_replaced", detail=f"seen by audit: {why}"[:1000]))
 
     async def serve(self) -> None:
         """Answer queries from now on."""
@@ -106,7 +119,7 @@ class Audit:
             await self._bus.journal.usage()
         except BusError as error:
             return f"the journal does not answer ({error.code})"
-        return None
+        return self._guard.problem
 
     async def _index_check(self) -> str | None:
         lag = self._follower.lag

@@ -40,6 +40,8 @@ from writ_executor.steps.host_reads import Looks
 from writ_executor.steps.receipts import Receipts
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import ServerClock
+from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.metrics import Metrics
 from writ_runtime.watched_file import Watched
 
 
@@ -63,6 +65,7 @@ class Parts:
     policy: PolicyClient
     generations: Generations
     settling: Settling
+    guard: JournalGuard
 
 
 def compose(  # long: one list of parts, each given those before it
@@ -73,11 +76,14 @@ def compose(  # long: one list of parts, each given those before it
     inventory: Watched[Inventory],
     agents: Watched[Agents],
     measures: Measures,
+    measured: Metrics,
     time: ServerClock,
 ) -> Parts:
     """All of them over one bus; nothing runs yet."""
     index, chores, presence = Index(), Chores(), Presence(config.lease, time.clocks.boot)
-    follower, recorder = Follower(bus, index, key, measures.success), Recorder(bus.journal, index, measures, time.now)
+    recorder = Recorder(bus.journal, index, measures, time.now)
+    guard = _guard(config, bus, recorder, chores, measured)
+    follower = Follower(bus, index, key, measures.success, guard)
     lives, vault = Lives(bus, index, measures), Vault(bus, key)
     policy, alarms = PolicyClient(bus, config.policy_key, measures), Alarms(recorder)
     targets, keys, kept = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
@@ -123,5 +129,13 @@ def compose(  # long: one list of parts, each given those before it
         audits=audits,
         policy=policy,
         generations=generations,
-        settling=Settling(config.restored, index, lives, recorder, endings),
+        guard=guard,
+        settling=Settling(config.restored, bus.journal, index, lives, recorder, endings),
     )
+
+
+def _guard(config: Config, bus: Bus, recorder: Recorder, chores: Chores, measured: Metrics) -> JournalGuard:
+    def alarm(why: str) -> None:
+        chores.spawn("journal replaced", recorder.security("journal_replaced", f"seen by an executor: {why}"))
+
+    return JournalGuard(bus.journal, measured, alarm, lost=config.journal_lost)

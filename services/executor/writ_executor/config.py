@@ -52,6 +52,9 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
     journal_keep: Annotated[
         Seconds, env("WRIT_JOURNAL_KEEP", "seconds that an event stays in the journal before it can be archived")
     ] = 3600.0
+    journal_lost: Annotated[
+        int, env("WRIT_JOURNAL_LOST", "the journal up to this event was lost or restored: another one is no alarm")
+    ] = 0
     restored: Annotated[
         Path | None, env("WRIT_RESTORED", "what `writ restore` left: operations of before that are open end `unknown`")
     ] = None

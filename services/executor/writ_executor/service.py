@@ -68,7 +68,7 @@ class Executor:
         self._observe = Observer(log, measured)
         self._files = (inventory, agents)
         self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
-        parts = compose(config, bus, key, catalogue, inventory, agents, self._measures, self.time)
+        parts = compose(config, bus, key, catalogue, inventory, agents, self._measures, measured, self.time)
         self.index, self.chores, self.presence, self.follower = (
             parts.index,
             parts.chores,
@@ -83,13 +83,13 @@ class Executor:
             parts.queries,
         )
         self.notices, self._audits, self._generations = parts.notices, parts.audits, parts.generations
-        self._settling, self._policy = parts.settling, parts.policy
+        self._settling, self._policy, self._guard = parts.settling, parts.policy, parts.guard
         measured.before(self._look_around)
 
     async def serve(self) -> None:
         """Catch up with the journal, then answer; what goes on for ever is in `run`."""
         await self.time.start()
-        await self.follower.start()
+        await self.follower.start(restored=await self._settling.is_due())
         await self.admission.weigh()
         await self._settling.settle()
         await self._bus.subscribe(subjects.heartbeat("x").replace(".x", ".*"), self._heartbeat)
@@ -110,6 +110,7 @@ class Executor:
             group.create_task(self.follower.follow(), name="follow")
             group.create_task(self.sweep.run(), name="sweep")
             group.create_task(self.time.follow(), name="clock")
+            group.create_task(self._guard.watch(), name="guard")
             for file in self._files:
                 group.create_task(file.follow(), name="watch")
 
@@ -160,7 +161,7 @@ class Executor:
         return None if self._bus.connected else "not connected to NATS"
 
     async def _journal_check(self) -> str | None:
-        if problem := await self._generations.problem():
+        if problem := self._guard.problem or await self._generations.problem():
             return problem
         last = (await self._bus.journal.usage()).last_sequence
         if not await self.follower.reached(last, timeout=1.0):

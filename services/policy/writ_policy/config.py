@@ -23,6 +23,12 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
         int,
         env("WRIT_POLICY_VERSIONS_LOST", "versions up to this number are not waited for: the store was lost with them"),
     ] = 0
+    state_dir: Annotated[
+        Path, env("WRIT_STATE_DIR", "folder of what it must not forget: the highest version it enforced, its journal")
+    ]
+    journal_lost: Annotated[
+        int, env("WRIT_JOURNAL_LOST", "the journal up to this event was lost or restored: another one is no alarm")
+    ] = 0
     former_keys: Annotated[
         str,
         env(

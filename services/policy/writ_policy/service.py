@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from writ_bus.port import Bus, Service, Serving
 from writ_contracts import subjects
+from writ_contracts.errors import WritError
 from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION
@@ -16,6 +17,8 @@ from writ_policy.endpoints.decisions import Clock, Handlers
 from writ_policy.endpoints.queries import BURST, RATE, endpoint
 from writ_policy.endpoints.scans import Scans
 from writ_policy.endpoints.versions import Questions
+from writ_policy.enforced import FILE as HIGHEST
+from writ_policy.enforced import Enforced, HighestVersion
 from writ_policy.metrics import STORE, Measures
 from writ_policy.state.control_follower import Follower
 from writ_policy.state.loading import Compiler
@@ -25,11 +28,15 @@ from writ_policy.versions.stored import Versions
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Attention, Check
+from writ_runtime.journal_guard import FILE, LOOK_EVERY, JournalGuard, Mark
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
 from writ_runtime.security_events import SecurityEvents
+from writ_runtime.state_file import StateFile
 from writ_trust.keys import Key
+
+_log = Log("writ.policy")
 
 
 class PolicyService:
@@ -54,12 +61,16 @@ class PolicyService:
         self._observe = Observer(Log("writ.policy"), measured)
         self._measures = Measures(measured, catalogue)
         self._compiler, self._notifier = Compiler(catalogue, config.mode), Notifier(subjects.NOTICE_POLICY)
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, Enforced), config.versions_lost)
+        self._measured = measured
         self._sources = Sources(
             config, self._compiler, self._notifier.tell, self._measures.refused, self._measures.in_force, self._clock
         )
         self._workbench = Workbench()
         self._bus: Bus | None = None
         self._versions: Versions | None = None
+        self._guard: JournalGuard | None = None
         self._follower: Follower | None = None
         self._security: SecurityEvents | None = None
         self._serving: Serving | None = None
@@ -70,20 +81,32 @@ class PolicyService:
         """
         self.time.over(bus)
         await self.time.start()
-        versions = Versions(bus.policies, self._key, self._compiler, self._version_refused, self._former)
+        versions = Versions(bus.policies, self._key, self._compiler, self._version_refused, self._former, self._highest)
         await versions.start()
+        self._bus, self._versions, self._guard = bus, versions, self._make_guard(bus)
+        await self._guard.look()
+        if versions.taken_back is not None:  # nothing is answered: whoever looks finds out why it is not ready
+            self._notifier.tell(Notice(kind="version_lost", detail=versions.taken_back))
+            return
         await self._sources.start(versions)
         lost, former = self._config.versions_lost, self._former_events
         follower = Follower(bus.journal, self._key.public, versions, versions_lost=lost, former=former)
         await follower.read()
-        self._bus, self._versions, self._follower = bus, versions, follower
-        self._serving = await bus.serve(self._service(bus, versions, follower))
+        self._follower = follower
+        self._serving = await bus.serve(self._service(bus, versions, follower, self._guard))
 
-    def _service(self, bus: Bus, versions: Versions, follower: Follower) -> Service:
-        dry = self._config.dry_run_only
-        judging = Judging(self._sources, versions, follower, self._catalogue, dry_run_only=dry, clock=self._clock)
+    def _make_guard(self, bus: Bus) -> JournalGuard:
+        file, lost = StateFile(self._config.state_dir / FILE, Mark), self._config.journal_lost
+        return JournalGuard(bus.journal, self._measured, self._journal_replaced, file=file, lost=lost)
+
+    def _journal_replaced(self, why: str) -> None:
+        self._notifier.tell(Notice(kind="journal_replaced", detail=f"seen by policy: {why}"[:1000]))
+
+    def _service(self, bus: Bus, versions: Versions, follower: Follower, guard: JournalGuard) -> Service:
+        dry, clock = self._config.dry_run_only, self._clock
+        judging = Judging(self._sources, versions, follower, self._catalogue, guard, dry_run_only=dry, clock=clock)
         candidates = Candidates(versions, self._compiler)
-        scans = Scans(bus.scans, self._sources, self._observe, self._clock)
+        scans = Scans(bus.scans, self._sources, self._key, self._notifier.tell, self._observe, self._clock)
         self._security = SecurityEvents(bus.journal, self._clock)
         handlers = Handlers(
             bus.journal,
@@ -118,14 +141,29 @@ class PolicyService:
     async def follow(self) -> None:
         """Keep up with files and control events, and have recorded what is noticed; until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._sources.follow())
             group.create_task(self.time.follow())
             if self._follower is not None:
+                group.create_task(self._sources.follow())
                 group.create_task(self._follower.follow())
+            if self._versions is not None:
+                group.create_task(self._watch_store(self._versions))
+            if self._guard is not None:
+                group.create_task(self._guard.watch())
             if self._bus is not None:
                 group.create_task(self._notifier.run(self._bus))
             if self._security is not None:
                 group.create_task(self._security.run())
+
+    async def _watch_store(self, versions: Versions) -> None:
+        """Whether the store of versions still has all that was read from it; one that lost some is an alarm, once."""
+        while versions.taken_back is None:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                await versions.look()
+            except WritError as error:
+                _log.warning("versions.not_compared", error=str(error))
+        if self._follower is not None:
+            self._notifier.tell(Notice(kind="version_lost", detail=versions.taken_back))
 
     async def stop(self) -> None:
         """Take no new questions; answer those that came."""
@@ -138,6 +176,7 @@ class PolicyService:
         return {
             "policy": self._policy_check,
             "versions": self._versions_check,
+            "journal": self._journal_check,
             "inventory": lambda: self._file_check("inventory"),
             "principals": lambda: self._file_check("principals"),
             "agents": lambda: self._file_check("agents"),
@@ -154,9 +193,14 @@ class PolicyService:
         return await self._file_check("policy") or (Attention(ignored) if ignored else None)
 
     async def _versions_check(self) -> str | None:
-        if self._versions is None or self._versions.blocked:
-            return self._versions.blocked if self._versions else "the stored versions are not known yet"
+        if self._versions is None:
+            return "the stored versions are not known yet"
+        if why := self._versions.taken_back or self._versions.blocked:
+            return why
         return Attention(self._versions.problem[:1000]) if self._versions.problem else None
+
+    async def _journal_check(self) -> str | None:
+        return self._guard.problem if self._guard is not None else None
 
     async def _bus_check(self) -> str | None:
         if self._bus is None or not self._bus.connected:

@@ -121,11 +121,6 @@ async def ask(replies: Replies, subject: str, request: Mapping[str, Any], *, tim
     return _anything.decode(message.data)
 
 
-async def direct_get(replies: Replies, stream: str, request: Mapping[str, Any], timeout: float) -> Record | None:
-    """One message of a stream, by `seq` or `last_by_subj`; None if there is none."""
-    return record(await replies.one(f"{API}DIRECT.GET.{stream}", msgspec.json.encode(request), timeout=timeout))
-
-
 async def direct_get_last(replies: Replies, stream: str, subject: str, timeout: float) -> Record | None:
     """The last message on exactly that subject. The subject is part of the request's, so permissions can name it."""
     return record(await replies.one(f"{API}DIRECT.GET.{stream}.{subject}", b"", timeout=timeout))
@@ -136,8 +131,18 @@ def leader_of(stream: str) -> str:
     return f"writ.api.leader.{stream}"
 
 
+def purge_of(stream: str) -> str:
+    """Where STREAM.PURGE is asked for by who may forget what it keeps there."""
+    return f"writ.api.purge.{stream}"
+
+
 async def leader_get(replies: Replies, stream: str, request: Mapping[str, Any], timeout: float) -> Record | None:
-    """As `direct_get`, but of the stream's leader, who lags behind nobody. TimedOut while there is none."""
+    """One message of a stream, by `seq` or `last_by_subj`, from its leader, who lags behind nobody; None if there is
+    none. TimedOut while there is no leader.
+
+    Not a direct get: that one subject answers batches as well, and the server keeps 2.5 KB for each question that may
+    have many answers.
+    """
     subject = leader_of(stream)
     answer = _got.decode((await replies.one(subject, msgspec.json.encode(request), timeout=timeout)).data)
     if answer.error is not None and answer.error.err_code != NO_MESSAGE:

@@ -18,7 +18,7 @@ from writ_bus.backoff import PATIENCE, patiently, pause_after
 from writ_bus.errors import BusError, Conflict, TimedOut, Unreachable
 from writ_bus.grammar import check_filter, check_subject
 from writ_bus.nats.connection import Connection
-from writ_bus.nats.jetstream import ask, direct_get, direct_get_batch, leader_get, stored
+from writ_bus.nats.jetstream import ask, direct_get_batch, leader_get, stored
 from writ_bus.nats.replies import Replies
 from writ_bus.nats.tail import NatsTail
 from writ_bus.port import Entry, Usage
@@ -197,7 +197,7 @@ class NatsJournal:
         """See Journal."""
         request = {"last_by_subj": check_filter(filter)}
         if not self._connection.clustered:
-            return await direct_get(self._replies, self._stream, request, ANSWER)
+            return await leader_get(self._replies, self._stream, request, ANSWER)
         ask_leader = partial(leader_get, self._replies, self._stream, request, LEADER)
         return await patiently(ask_leader, self._connection.wait_up)
 
@@ -210,4 +210,5 @@ class NatsJournal:
         info = await ask(self._replies, USAGE, {})
         state = info["state"]
         first = max(state["first_seq"], 1)
-        return Usage(state["bytes"], info["config"]["max_bytes"], state["last_seq"], state["messages"], first)
+        most, created = info["config"]["max_bytes"], info["created"]
+        return Usage(state["bytes"], most, state["last_seq"], state["messages"], first, created)

@@ -19,6 +19,7 @@ from writ_contracts.subjects import operation_filter, parse_event
 from writ_contracts.wire import decode_event
 from writ_executor.journal.index import Index
 from writ_executor.success_rate import Success
+from writ_runtime.journal_guard import JournalGuard, Mark
 from writ_runtime.logs import Log
 from writ_trust.sealing import decrypt, encrypt
 
@@ -36,13 +37,16 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     sequence: int
     control_sequence: int
     open: list[tuple[str, str]]
+    mark: Mark = Mark()
+    """Of the journal that it is of; without one, of before marks were kept."""
 
 
 class Follower:
     """Reads the journal's tail into the index."""
 
-    def __init__(self, bus: Bus, index: Index, key: bytes, success: Success) -> None:
+    def __init__(self, bus: Bus, index: Index, key: bytes, success: Success, guard: JournalGuard) -> None:
         self._bus = bus
+        self._guard = guard
         self._index = index
         self._success = success
         self._key = key
@@ -51,10 +55,14 @@ class Follower:
         self.damaged = 0
         """Records that could not be taken in: defects, or a writer that is not an executor."""
 
-    async def start(self) -> None:
-        """Read the snapshot, then all that came after it."""
+    async def start(self, *, restored: bool = False) -> None:
+        """Read the snapshot, then all that came after it. `restored`: both are from a backup, in streams that were made
+        since, so that its mark names a journal that is gone.
+        """
         snapshot, usage = await self._load(), await self._bus.journal.usage()
-        strange = snapshot is not None and snapshot.sequence > usage.last_sequence
+        if snapshot is not None and not restored:
+            self._guard.begin(snapshot.mark)
+        strange = await self._guard.look() or (snapshot is not None and snapshot.sequence > usage.last_sequence)
         if snapshot is not None and strange:
             told = {"sequence": snapshot.sequence, "last": usage.last_sequence}
             _log.warning("snapshot.of_another_journal", **told, effect="the whole journal is read")
@@ -66,7 +74,7 @@ class Follower:
                 break
             for record in records:
                 self._take(record)
-        if strange:  # before this journal is as long, and somebody takes it for one of its own
+        if strange or restored:  # before this journal is as long, and somebody takes it for one of its own
             await self.save()
 
     async def follow(self) -> None:
@@ -97,6 +105,7 @@ class Follower:
             sequence=self._index.sequence,
             control_sequence=self._index.control_sequence,
             open=self._index.snapshot(),
+            mark=self._guard.mark,
         )
         self._snapshot_at = snapshot.sequence
         try:
@@ -106,6 +115,7 @@ class Follower:
             _log.warning("snapshot.not_saved", error=str(error))
 
     def _take(self, record: Record) -> None:
+        self._guard.read(record)
         try:
             event_id = record.headers.get(EVENT_ID, "")
             self._index.read(record.sequence, record.subject, record.data, event_id, record.time)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import msgspec
 
+from writ_bus.port import Journal
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Conflict
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import ControlEvent
 from writ_contracts.life import Life
 from writ_contracts.restored import Restored
+from writ_contracts.wire import decode_event
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
@@ -28,13 +30,24 @@ _log = Log("writ.executor")
 class Settling:
     """Ends what a backup had open."""
 
-    def __init__(self, path: Path | None, index: Index, lives: Lives, recorder: Recorder, endings: Endings) -> None:
+    def __init__(
+        self, path: Path | None, journal: Journal, index: Index, lives: Lives, recorder: Recorder, endings: Endings
+    ) -> None:
         """`path`: what `writ restore` left; None where nothing was restored."""
         self._path = path
+        self._journal = journal
         self._index = index
         self._lives = lives
         self._recorder = recorder
         self._endings = endings
+
+    async def is_due(self) -> bool:
+        """Whether a restore was not settled yet. Raises as `settle`."""
+        restored = _read(self._path)
+        if restored is None:
+            return False
+        records = await self._journal.read(subjects.control_event(KIND))
+        return _event_id(restored) not in {decode_event(record.data).id for record in records}
 
     async def settle(self) -> None:
         """All of it. Raises ConfigError for a file that says nothing, and what the journal raises."""
@@ -49,7 +62,7 @@ class Settling:
 
     async def _record(self, restored: Restored) -> None:
         event = ControlEvent(
-            **{**self._recorder.stamp(), "id": f"{KIND}-{restored.backup}-{restored.restored_at:.0f}"},
+            **{**self._recorder.stamp(), "id": _event_id(restored)},
             kind=KIND,
             principal="",
             operation_id="",
@@ -71,6 +84,10 @@ class Settling:
                     return
             else:
                 return
+
+
+def _event_id(restored: Restored) -> str:
+    return f"{KIND}-{restored.backup}-{restored.restored_at:.0f}"
 
 
 def _on_target(life: Life) -> bool:

@@ -92,7 +92,7 @@ def _stale(look: Look, now: float) -> str:
         return f"it was asked for {now - look.issued_at:.0f} s ago, and not used in time"
     if look.issued_at > now + CLOCK_SECONDS:
         ahead = look.issued_at - now
-        return f"it was asked for {ahead:.0f} s in the future: replicas of policy differ in the server's time"
+        return f"it was asked for {ahead:.0f} s in the future: the clocks of policy's replicas differ"
     return ""
 
 

@@ -8,6 +8,7 @@ from writ_policy.decisions.rulings import Judge
 from writ_policy.state.control_follower import Follower
 from writ_policy.state.sources import Sources
 from writ_policy.versions.stored import Versions
+from writ_runtime.journal_guard import JournalGuard
 
 
 class Judging:
@@ -19,6 +20,7 @@ class Judging:
         versions: Versions,
         follower: Follower,
         catalogue: Catalogue,
+        guard: JournalGuard,
         *,
         dry_run_only: bool,
         clock: Callable[[], float],
@@ -27,6 +29,7 @@ class Judging:
         self._versions = versions
         self._follower = follower
         self._catalogue = catalogue
+        self._guard = guard
         self._dry_run_only = dry_run_only
         self._clock = clock
 
@@ -39,8 +42,8 @@ class Judging:
             raise Unreachable(f"control event {control_sequence} is not seen here yet, {seen} is", code="behind")
         if not await self._versions.reach(stored_policies):
             raise Unreachable(f"version {stored_policies} of the policy is not seen here yet", code="behind")
-        if self._versions.blocked is not None:
-            raise Unreachable(self._versions.blocked[:500], code="behind")
+        if (why := self._versions.taken_back or self._versions.blocked or self._guard.problem) is not None:
+            raise Unreachable(why[:500], code="behind")
         world = await self._sources.refresh()  # last, and nothing is waited for after it: no event comes in between
         return Judge(
             world=world,

@@ -11,10 +11,13 @@ from msgspec import structs
 
 from writ_bus.port import Answer, Endpoint, Entry, Message, Stored
 from writ_contracts import subjects, wire
-from writ_contracts.errors import Conflict, Denied, Invalid, WritError
+from writ_contracts.errors import Conflict, Denied, Invalid, Untrusted, WritError
 from writ_contracts.facts import MOST_REPORT_BYTES, Fact, Reported, ScanReport, StoredReport
 from writ_contracts.inventory import SCANNER
+from writ_contracts.notices import Notice
+from writ_contracts.records import Record
 from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed
 from writ_policy.decisions.facts import Known
 from writ_policy.endpoints.versions import sender_key
 from writ_policy.state.sources import Sources
@@ -24,11 +27,16 @@ from writ_rules.engine.facts import ScanReport as Report
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Observer
 from writ_trust.digests import plain_digest
+from writ_trust.keys import Key
+from writ_trust.statements import open_signed, sign
 
 AHEAD_SECONDS = 60.0
 """How much a scanner's clock may be ahead of ours."""
 ATTEMPTS = 8
 CONCURRENCY = 8
+MOST_TOLD = 1_000
+MOST_STORED_BYTES = 4 * MOST_REPORT_BYTES
+"""MessagePack grows as JSON, and some more with the signature."""
 
 _log = Log("writ.policy")
 
@@ -36,8 +44,20 @@ _log = Log("writ.policy")
 class Scans:
     """Answers `writ.scan.<scanner>`, and knows what is stored."""
 
-    def __init__(self, stored: Stored, sources: Sources, observe: Observer, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        stored: Stored,
+        sources: Sources,
+        key: Key,
+        tell: Callable[[Notice], None],
+        observe: Observer,
+        clock: Callable[[], float],
+    ) -> None:
+        """`key` signs what is stored, and nothing else that is stored counts; `tell` has recorded what does not."""
         self._stored = stored
+        self._key = key
+        self._tell = tell
+        self._told: set[str] = set()
         self._sources = sources
         self._observe = observe
         self._clock = clock
@@ -82,11 +102,12 @@ class Scans:
 
     async def _store(self, stored: StoredReport) -> str:
         """Unless a later one is there."""
-        subject, data = subjects.scanned(stored.scanner, stored.report.target), wire.encode(stored)
+        subject, data = subjects.scanned(stored.scanner, stored.report.target), wire.encode(sign(self._key, stored))
         digest = plain_digest(data)
         for _ in range(ATTEMPTS):
             there = await self._stored.last(subject)
-            if there is not None and wire.decode(there.data, StoredReport).report.at > stored.report.at:
+            known = self._open(there) if there is not None else None
+            if known is not None and known.report.at > stored.report.at:
                 raise Conflict(f"a later report of {stored.scanner} on {stored.report.target} is stored")
             expected = there.sequence if there else 0
             entry = Entry(subject=subject, data=data, event_id=digest, filter=subject, expected=expected)
@@ -105,12 +126,37 @@ class Scans:
             record = await self._stored.last(subjects.scanned(scanner, target))
             if record is None:
                 continue
-            stored = wire.decode(record.data, StoredReport)
+            stored = self._open(record)
+            if stored is None:
+                continue
             reports[scanner] = _as_report(stored)
             fact = Fact(kind="scan", source=scanner, at=reports[scanner].at, digest=plain_digest(record.data))
             named.append(fact)
         facts = Facts(known.facts.listings, MappingProxyType(reports))
         return structs.replace(known, facts=facts, named=named)
+
+    def _open(self, record: Record) -> StoredReport | None:
+        """The report, if policy signed it for this place; else None, which is recorded once."""
+        try:
+            signed = wire.decode(record.data, Signed, limit=MOST_STORED_BYTES)
+            stored = open_signed(signed, StoredReport, (self._key.public,))
+            if subjects.scanned(stored.scanner, stored.report.target) != record.subject:
+                raise Untrusted(f"it is the one of {stored.scanner} on {stored.report.target}")
+        except (Invalid, Untrusted) as error:
+            self._refuse(record, str(error))
+            return None
+        return stored
+
+    def _refuse(self, record: Record, why: str) -> None:
+        digest = plain_digest(record.data)
+        if digest in self._told:
+            return
+        if len(self._told) >= MOST_TOLD:
+            self._told.clear()
+        self._told.add(digest)
+        detail = f"the report stored as {record.subject} is not believed: {why}"
+        _log.error("scan.refused", reason=detail, effect="there is no report, until the scanner reports again")
+        self._tell(Notice(kind="report_refused", detail=detail[:1000]))
 
 
 def _as_report(stored: StoredReport) -> Report:

@@ -13,10 +13,11 @@ from msgspec import Struct
 
 from writ_bus.port import Entry, Stored
 from writ_contracts import subjects
-from writ_contracts.errors import ConfigError, Conflict, Invalid, Untrusted
+from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable, Untrusted
 from writ_contracts.policies import PolicyFile, StoredPolicy, packed
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
+from writ_policy.enforced import HighestVersion
 from writ_policy.versions.proofs import read_version
 from writ_rules.engine.compile import Policy
 from writ_runtime.logs import Log
@@ -24,6 +25,8 @@ from writ_trust.digests import plain_digest
 from writ_trust.keys import Key
 from writ_trust.statements import sign
 
+CONFIRMED = 3
+"""Looks in a row that miss versions: in a cluster, a leader that has just been deposed may answer for a moment."""
 PAGE = 4
 """Records of up to 2 MB that are read at once."""
 ATTEMPTS = 8
@@ -48,10 +51,13 @@ class Versions:
         compile_text: Callable[[str, str], Policy],
         on_refusal: Callable[[int, str], None],
         former: Mapping[str, int] = MappingProxyType({}),
+        highest: HighestVersion | None = None,
     ) -> None:
         """`compile_text` gets a document and its name and raises ConfigError; `on_refusal` a number and the reason.
-        `former`: policy's earlier keys, and up to which version each is believed.
+        `former`: policy's earlier keys, and up to which version each is believed. `highest`: what was enforced before,
+        where that is kept.
         """
+        self._highest = highest
         self._stream = stream
         self._key = key
         self._former = former
@@ -63,6 +69,9 @@ class Versions:
         self.stored = 0
         self.problem: str | None = None
         self.blocked: str | None = None
+        self._missing = 0
+        self.taken_back: str | None = None
+        """The store has less than was enforced: nothing is decided, until it has that again."""
         self.refused: dict[int, str] = {}
 
     async def start(self) -> None:
@@ -75,11 +84,13 @@ class Versions:
         for number in range(self.stored, 0, -1):
             self.head = await self._believed(number, known)
             if self.head is not None:
-                await self._load(self.head)
                 break
+        self._check_highest()
+        if self.taken_back is None and self.head is not None:
+            await self._enforce(self.head)
         if self.blocked is not None:
             raise ConfigError(self.blocked)
-        if self.stored and self.head is None:
+        if self.stored and self.head is None and self.taken_back is None:
             raise ConfigError(f"none of the {self.stored} stored versions of the policy is believed: {self.problem}")
 
     async def read(self) -> None:
@@ -88,6 +99,21 @@ class Versions:
             while records := await self._stream.read(subjects.POLICIES, after=self.stored, limit=PAGE):
                 for record in records:
                     await self._take(record)
+
+    def _check_highest(self) -> None:
+        self.taken_back = self._highest.refusal(self.head, self.stored) if self._highest else None
+        if self.taken_back is not None:
+            self.taken_back += f" ({self.problem})" if self.problem else ""
+            _log.error("policy.version_lost", error=self.taken_back, effect="nothing is decided")
+
+    async def look(self) -> None:
+        """Notice a store that lost versions which were read here. Raises what the bus raises."""
+        last = await self._stream.last(subjects.POLICIES)
+        there = last.sequence if last else 0
+        self._missing = self._missing + 1 if there < self.stored else 0
+        if self._missing == CONFIRMED:
+            self.taken_back = f"version {self.stored} was read here, and the store goes back to {there} now"
+            _log.error("policy.version_lost", error=self.taken_back, effect="nothing is decided")
 
     async def reach(self, number: int) -> bool:
         """Whether everything up to that version has been looked at, after reading on where it was not."""
@@ -156,9 +182,18 @@ class Versions:
         except (Invalid, Untrusted) as error:
             self._refuse(record.sequence, str(error))
         else:
+            await self._enforce(version)
             self.head = version
-            await self._load(version)
         self.stored = record.sequence
+
+    async def _enforce(self, version: StoredPolicy) -> None:
+        """Remember it, then decide by it. Raises Unreachable where it cannot be remembered: it is read again then."""
+        try:
+            if self._highest is not None:
+                await asyncio.to_thread(self._highest.note, version)
+        except OSError as error:
+            raise Unreachable(f"version {version.number} of the policy cannot be remembered: {error}") from error
+        await self._load(version)
 
     def _check_turn(self, previous: int) -> None:
         before = self.head.number if self.head else 0

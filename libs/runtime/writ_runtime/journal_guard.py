@@ -1,0 +1,144 @@
+"""Whether the journal is the one that this service knew, also across restarts.
+
+A mark names the stream by the moment when the server made it, and one event by its sequence and digest. The server's
+time stamp is part of the digest, so that an event which was stored again, byte for byte, is another. A service that
+has a folder of its own keeps the mark there: whoever replaces the journal has to change that file as well.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from writ_bus.port import Journal, Usage
+from writ_contracts.errors import WritError
+from writ_contracts.records import Record
+from writ_contracts.subjects import JOURNAL
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Metrics
+from writ_runtime.state_file import StateFile
+
+LOOK_EVERY = 5.0
+AGAIN_AFTER = 1.0
+CONFIRMED = 3
+"""Looks in a row that find another journal before it is an alarm: in a cluster, a leader that has just been deposed may
+answer for a moment, and lacks the latest events.
+"""
+FILE = "journal.json"
+
+_log = Log("writ.journal")
+
+
+class Mark(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One event of one stream; without a sequence, none is known of it yet."""
+
+    created: str = ""
+    sequence: int = 0
+    digest: str = ""
+
+
+class JournalGuard:
+    """Compares the journal with a mark of it, and moves the mark on while they agree."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        measured: Metrics,
+        alarm: Callable[[str], None],
+        *,
+        file: StateFile[Mark] | None = None,
+        lost: int = 0,
+    ) -> None:
+        """`alarm` is called once with what is wrong, when it is certain. `file`: where the mark is kept. `lost`: what
+        was known up to this event is given up, since its journal was lost. Raises ConfigError for a damaged file.
+        """
+        self._journal = journal
+        self._alarm = alarm
+        self._file = file
+        self._lost = lost
+        self._mark = (file.read() if file else None) or Mark()
+        self._kept = self._mark
+        self._latest: Record | None = None
+        self._found = 0
+        self.problem: str | None = None
+        """Why nothing may be taken from this journal; from the first look on that finds so."""
+        declare(measured, lambda: float(self._found >= CONFIRMED))
+
+    @property
+    def mark(self) -> Mark:
+        """What is known of the journal, with what was read last; not of one that is another."""
+        latest, self._latest = self._latest, None
+        if latest is not None and self.problem is None and latest.sequence > self._mark.sequence:
+            self._mark = Mark(created=self._mark.created, sequence=latest.sequence, digest=digest_of(latest))
+        return self._mark
+
+    def begin(self, mark: Mark) -> None:
+        """This is known, from elsewhere than the file."""
+        self._mark = mark
+
+    def read(self, record: Record) -> None:
+        """A reader of the journal has come to this event."""
+        self._latest = record
+
+    async def look(self) -> bool:
+        """Whether the journal is another than the marked one, be that given up as lost. Raises what the bus raises."""
+        mark = self.mark  # before the journal is asked, which may grow meanwhile
+        usage = await self._journal.usage()
+        other = await self._difference(mark, usage)
+        self.problem = None if self._lost and mark.sequence <= self._lost else other
+        if self.problem is None:
+            self._found = 0
+            await self._remember(usage, anew=other is not None)
+            return other is not None
+        self._found += 1
+        if self._found == CONFIRMED:
+            _log.error("journal.replaced", reason=self.problem, effect="nothing is taken from it")
+            self._alarm(self.problem)
+        return True
+
+    async def _difference(self, mark: Mark, usage: Usage) -> str | None:
+        known = f"event {mark.sequence} was read from the journal that was made at {mark.created or 'an unknown time'}"
+        if mark.created and usage.created and mark.created != usage.created:
+            return f"{known}; this one was made at {usage.created}"
+        if usage.last_sequence < mark.sequence:
+            return f"{known}; this one ends at {usage.last_sequence}: was it restored?"
+        if not mark.sequence or usage.first_sequence > mark.sequence:
+            return None  # nothing is known yet, or what is known is in an archive by now
+        found = await self._journal.read(JOURNAL, after=mark.sequence - 1, limit=1)
+        if not found or found[0].sequence != mark.sequence or digest_of(found[0]) != mark.digest:
+            return f"{known}; in its place is another, or none: was it restored?"
+        return None
+
+    async def _remember(self, usage: Usage, *, anew: bool) -> None:
+        last = await self._journal.last(JOURNAL)
+        sequence, digest = (last.sequence, digest_of(last)) if last else (0, "")
+        if anew or sequence > self._mark.sequence or not self._mark.created:
+            self._mark = Mark(created=usage.created, sequence=sequence, digest=digest)
+        if self._file is not None and self._mark != self._kept:
+            try:
+                await asyncio.to_thread(self._file.write, self._mark)
+                self._kept = self._mark
+            except OSError as error:  # the mark of before is as good, only older
+                _log.warning("journal.mark_not_kept", error=str(error))
+
+    async def watch(self) -> None:
+        """Look for ever; what keeps it from looking is logged, and tried again."""
+        while True:
+            await asyncio.sleep(AGAIN_AFTER if 0 < self._found < CONFIRMED else LOOK_EVERY)
+            try:
+                await self.look()
+            except WritError as error:
+                _log.warning("journal.not_compared", error=str(error))
+
+
+def declare(measured: Metrics, read: Callable[[], float]) -> None:
+    """The gauge of a service that has a guard."""
+    text = "1 while the journal is not the one that this service knew."
+    measured.measure("writ_journal_replaced", text, read)
+
+
+def digest_of(record: Record) -> str:
+    """Of an event with the place and the moment at which the server stored it."""
+    place = f"{record.sequence}\0{record.time!r}\0{record.subject}\0"
+    return hashlib.sha256(place.encode() + record.data).hexdigest()

@@ -1,0 +1,34 @@
+"""One value that a service must not forget, in a file of its own folder: whole, synced, and there before it counts."""
+
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from writ_contracts.errors import ConfigError
+from writ_documents.atomic_files import sync_folder, write_atomically
+
+Value = TypeVar("Value", bound=Struct)
+
+
+class StateFile(Generic[Value]):
+    """JSON of one struct."""
+
+    def __init__(self, path: Path, kind: type[Value]) -> None:
+        self._path = path
+        self._kind = kind
+
+    def read(self) -> Value | None:
+        """None where nothing was written yet. Raises ConfigError where the file cannot be used."""
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=self._kind)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise ConfigError(f"{self._path}: cannot be read as it was written: {error}") from error
+
+    def write(self, value: Value) -> None:
+        """Durable on return. Raises OSError."""
+        write_atomically(self._path, msgspec.json.encode(value))
+        sync_folder(self._path.parent)

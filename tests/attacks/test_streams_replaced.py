@@ -1,0 +1,126 @@
+"""Whoever has bootstrap's key, or NATS' disk, replaces a stream: no service takes it for the one that it knew.
+
+No account stands between the two and the streams. What is left is to notice: not ready, a security event, a metric, in
+each service that knew better, and no decision; also after a restart of all that could have forgotten.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.e2e.robbed import holding, robbed
+from tests.e2e.test_not_well import Told
+
+from writ_bus.nats.bus import NatsBus, connect
+from writ_contracts import subjects
+from writ_contracts.errors import WritError
+from writ_contracts.journal import SecurityEvent
+from writ_contracts.records import Record
+from writ_contracts.wire import decode_event
+from writ_installation.nats.server import options_of
+from writ_installation.processes.readiness import read_run_file
+from writ_testing.eventually import eventually
+from writ_testing.installations.installation import RunningHouse
+from writ_testing.suites.bus_fixture import SOON
+
+pytestmark = [pytest.mark.timeout(240)]
+WITHIN = 40.0
+
+
+@pytest_asyncio.fixture
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+    async with robbed(tmp_path_factory.mktemp("replaced")) as running:
+        yield running
+
+
+async def api(admin: NatsBus, verb: str, body: bytes = b"") -> Any:
+    answer = json.loads((await admin.request(f"$JS.API.{verb}", body, timeout=SOON)).data)
+    assert "error" not in answer, answer
+    return answer
+
+
+async def replace_stream(house: RunningHouse, stream: str, writers: dict[str, str], records: list[Record]) -> None:
+    """Delete it, make it as it was configured, and store these records again, byte for byte. `writers`: by prefix of
+    their subjects, whose key stores them."""
+    admin = await connect(options_of(house.home, "bootstrap", house.url, None))
+    config = (await api(admin, f"STREAM.INFO.{stream}"))["config"]
+    await api(admin, f"STREAM.DELETE.{stream}")
+    await api(admin, f"STREAM.CREATE.{stream}", json.dumps(config).encode())
+    await admin.close()
+    for prefix, key in writers.items():
+        async with holding(house, key) as bus:
+            assert isinstance(bus, NatsBus)
+            for record in records:
+                if record.subject.startswith(prefix):
+                    headers = {name: value for name, value in record.headers.items() if not name.startswith("Nats-")}
+                    await bus.replies.one(record.subject, record.data, timeout=SOON, headers=headers)
+
+
+async def is_not_ready(house: RunningHouse, process: str, check: str, word: str) -> None:
+    async def told() -> bool:
+        running = read_run_file(house.home.run / f"{process}.json", house.pid(process))  # not while it is started
+        return running is not None and word in await Told(house, process, check).readyz()
+
+    await eventually(told, within=WITHIN, what=f"{process} is not ready: {word}")
+
+
+async def recorded(house: RunningHouse, kind: str, *seen_by: str) -> None:
+    async with holding(house, "executor") as bus:
+
+        async def all_of_them() -> bool:
+            records = await bus.journal.read(subjects.security_event(kind))
+            events = [decode_event(record.data) for record in records]
+            details = " ".join(event.detail for event in events if isinstance(event, SecurityEvent))
+            return all(one in details for one in seen_by)
+
+        await eventually(all_of_them, within=WITHIN, what=f"{kind} of {seen_by}")
+
+
+async def test_a_journal_without_an_operation_is_not_taken_for_the_one_known(house: RunningHouse) -> None:
+    async with await house.client("alice") as alice:
+        hidden = await alice.run("test_noop", "web-1")
+        await alice.run("test_noop", "web-1")
+    async with holding(house, "executor") as bus:
+        records = await bus.journal.read(subjects.JOURNAL)
+    filler = records[-1]
+    kept = [filler if str(hidden.operation_id) in one.subject else one for one in records]
+    assert len(kept) == len(records)
+    await replace_stream(house, subjects.JOURNAL_STREAM, {"writ.journal.": "executor"}, kept)
+    for process in ("executor", "policy", "audit"):
+        await is_not_ready(house, process, "journal", "made at")
+    await recorded(house, "journal_replaced", "seen by an executor", "seen by policy", "seen by audit")
+    async with await house.client("alice") as alice:
+        with pytest.raises(WritError):
+            await alice.run("test_noop", "web-1", timeout=5)
+    for process in ("policy", "audit"):
+        before = house.kill(process)
+
+        async def restarted(process: str = process, before: int = before) -> bool:
+            return house.pid(process) not in (None, before)
+
+        await eventually(restarted, within=WITHIN)
+        await is_not_ready(house, process, "journal", "made at")
+
+
+async def test_a_published_version_is_not_taken_back_with_its_store(house: RunningHouse) -> None:
+    async with holding(house, "executor") as bus:
+        first = await bus.policies.read(subjects.POLICIES, limit=1)
+    text = house.home.policy.read_text()
+    async with await house.client("alice") as alice:
+        assert (await alice.policy_publish(text + "\n# the second\n", reason="a test")).outcome == "succeeded"
+        await alice.run("test_noop", "web-1")  # decided by it
+    await replace_stream(house, subjects.POLICIES_STREAM, {"writ.policies.file": "policy"}, first)
+    await is_not_ready(house, "policy", "versions", "goes back to 1")
+    await recorded(house, "version_lost", "goes back to 1")
+    before = house.kill("policy")
+
+    async def restarted() -> bool:
+        return house.pid("policy") not in (None, before)
+
+    await eventually(restarted, within=WITHIN)
+    await is_not_ready(house, "policy", "versions", "version 2 was enforced here")
+    async with await house.client("alice") as alice:
+        with pytest.raises(WritError):
+            await alice.run("test_noop", "web-1", timeout=5)

@@ -1,0 +1,115 @@
+"""A journal that is another than the one known is noticed, at once and after a restart; a lagging copy is no alarm."""
+
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from writ_bus.port import Entry
+from writ_contracts.errors import ConfigError
+from writ_runtime.journal_guard import CONFIRMED, JournalGuard, Mark
+from writ_runtime.metrics import Metrics
+from writ_runtime.state_file import StateFile
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
+
+
+class Watched:
+    """A journal in memory, and services that watch it, one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "journal.json"
+        self.broker = Broker()
+        self.bus = MemoryBus(self.broker)
+        self.alarms: list[str] = []
+
+    async def append(self, number: int) -> None:
+        line = f"writ.journal.security.k{number}"
+        data = str(number).encode()
+        await self.bus.journal.append(Entry(subject=line, data=data, event_id=f"e{number}", filter=line, expected=0))
+
+    def guard(self, lost: int = 0) -> JournalGuard:
+        file = StateFile(self.path, Mark)
+        return JournalGuard(self.bus.journal, Metrics(()), self.alarms.append, file=file, lost=lost)
+
+
+@pytest.fixture
+async def watched(tmp_path: Path) -> Watched:
+    made = Watched(tmp_path)
+    for number in range(3):
+        await made.append(number)
+    await made.guard().look()
+    return made
+
+
+async def test_the_same_journal_is_believed_also_as_it_grows(watched: Watched) -> None:
+    guard = watched.guard()
+    for number in range(3, 6):
+        await guard.look()
+        assert guard.problem is None
+        await watched.append(number)
+    assert guard.mark.sequence == 5
+    assert watched.alarms == []
+
+
+async def test_a_shortened_journal_is_noticed_at_the_first_look_after_a_restart(watched: Watched) -> None:
+    del watched.broker.disk.records[1:]
+    guard = watched.guard()
+    assert await guard.look()
+    assert "ends at 1" in str(guard.problem)
+
+
+async def test_the_same_bytes_stored_again_are_another_event(watched: Watched) -> None:
+    records = watched.broker.disk.records
+    records[2] = structs.replace(records[2], time=records[2].time + 1.0)
+    guard = watched.guard()
+    assert await guard.look()
+    assert "in its place is another" in str(guard.problem)
+
+
+async def test_another_journal_is_one_alarm_once_it_is_certain(watched: Watched) -> None:
+    del watched.broker.disk.records[1:]
+    guard = watched.guard()
+    for _ in range(CONFIRMED - 1):
+        await guard.look()
+    assert watched.alarms == []
+    for _ in range(3):
+        await guard.look()
+    assert watched.alarms == [guard.problem]
+
+
+async def test_a_copy_that_was_behind_for_a_moment_is_no_alarm(watched: Watched) -> None:
+    guard, records = watched.guard(), watched.broker.disk.records
+    missing = records.pop()
+    await guard.look()
+    assert "was it restored" in str(guard.problem)
+    records.append(missing)
+    await guard.look()
+    assert guard.problem is None
+    assert watched.alarms == []
+
+
+async def test_another_journal_is_never_marked_as_the_known_one(watched: Watched) -> None:
+    del watched.broker.disk.records[1:]
+    for _ in range(3):
+        guard = watched.guard()
+        for _ in range(2 * CONFIRMED):
+            await guard.look()
+            guard.read(watched.broker.disk.records[0])
+        assert guard.problem is not None
+
+
+async def test_what_an_operator_gives_up_as_lost_is_no_alarm_and_the_journal_is_known_anew(watched: Watched) -> None:
+    del watched.broker.disk.records[1:]
+    given_up = watched.guard(lost=3)
+    assert await given_up.look()
+    assert given_up.problem is None
+    again = watched.guard()
+    assert not await again.look()
+    assert again.mark.sequence == 1
+
+
+def test_a_damaged_mark_is_not_taken_for_none(watched: Watched) -> None:
+    watched.path.write_text("{")
+    with pytest.raises(ConfigError, match=r"journal\.json"):
+        watched.guard()
