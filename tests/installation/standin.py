@@ -59,7 +59,7 @@ def table() -> Table:
     """Every service a stand-in."""
     command = (sys.executable, __file__, "service")
     services = {kind: (*command, kind) for kind in ("policy", "executor", "audit")}
-    return Table(**services, agents={"local": AgentKind(argv=(*command, "agent"))})
+    return Table(**services, agents={"local": AgentKind(argv=(*command, "agent"), extra="server")})
 
 
 async def house(home: Path, options: Options) -> None:

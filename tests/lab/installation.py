@@ -95,7 +95,7 @@ def install_agent(writ: Writ, host: Host, scratch: Path) -> None:
     unit, pool = "writ-agent-local@.service", pool_of(host)
     host.write(f"/etc/systemd/system/{unit}", (UNITS / unit).read_text())
     made = writ.json("agent", "token", pool)
-    host.run("/opt/writ/bin/writ", "agent", "enrol", stdin=made["token"])
+    host.run("/opt/writ/bin/writ-enrol", stdin=made["token"])
     host.run("systemctl", "enable", "--now", AGENT)
     until(lambda: writ.agents(pool) == 1, 30.0, f"the agent is heard of: {host.show(AGENT, 'SubState')}")
 

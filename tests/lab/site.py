@@ -72,7 +72,7 @@ def set_up(site: Site, scratch: Path) -> None:
     declare(site)
     said = site.control.run(*typed(token[0]))
     for line in agent:
-        site.far.run(*typed(line), stdin=said if line.endswith("agent enrol") else "", timeout=120.0)
+        site.far.run(*typed(line), stdin=said if line.endswith("writ-enrol") else "", timeout=120.0)
     until(lambda: site.agents(site.pool) == 1, 30.0, f"the agent is heard of: {site.far.show(site.agent, 'SubState')}")
     add_over_ssh(site, *over_ssh)
 
@@ -95,7 +95,7 @@ def fingerprint(host: Host) -> str:
 
 def blocks(text: str) -> list[list[str]]:
     """What root types, by the blocks of the text."""
-    found = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```console\n(# .*?)^```", text, re.MULTILINE | re.DOTALL)
     return [[line.removeprefix("# ") for line in block.splitlines()] for block in found]
 
 
@@ -109,7 +109,7 @@ def give(host: Host, scratch: Path, distributions: tuple[str, ...]) -> None:
     wheels.ours(scratch, *distributions)
     for wheel in wheels.third_party(*distributions).glob("*.whl"):
         shutil.copy(wheel, scratch)
-    host.write(f"{INDEX}/writ-client/index.html", '<!DOCTYPE html><a href="writ_client-9-py3-none-any.whl">newer</a>')
+    host.write(f"{INDEX}/writops/index.html", '<!DOCTYPE html><a href="writops-9-py3-none-any.whl">newer</a>')
     host.run("mkdir", "-p", "/root/writ/deploy")
     host.copy(scratch, "/root/writ/wheels")
     host.copy(UNITS, "/root/writ/deploy/systemd")

@@ -10,20 +10,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import requires
 from pathlib import Path
 
+from deploy.build_distributions import build
+from deploy.distributions import distributions
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("LAB_CACHE", "/var/cache/writ-lab"))
 HOST_PYTHON = "3.13"
-OURS = "writ-"
-AGENT = ("writ-agent-local", "writ-client")
-"""What an agent's host has, and may enrol with."""
-SITE = ("writ-client", "writ-agent-ssh", "writ-policy", "writ-executor", "writ-audit")
+AGENT = ("writops-agent",)
+"""What an agent's host has, `writ-enrol` among it."""
+SITE = ("writops[server,agent-ssh]",)
 """What the host of all the rest has."""
 TRACES = "writops-runtime[otlp]"
 """What every image has besides its service."""
@@ -39,10 +40,10 @@ def all_of_it(folder: Path, python: str) -> None:
     ours(folder, *wanted)
 
 
-def closure(*distributions: str, python: str = HOST_PYTHON) -> set[str]:
-    """Everything that must be installed for these distributions on a host, they themselves included."""
+def closure(*wanted: str, python: str = HOST_PYTHON) -> set[str]:
+    """Everything that must be installed for these requirements on a host, they themselves included."""
     found: set[tuple[str, frozenset[str]]] = set()
-    waiting = [Requirement(distribution) for distribution in distributions]
+    waiting = [Requirement(one) for one in wanted]
     while waiting:
         requirement = waiting.pop()
         one = canonicalize_name(requirement.name), frozenset(requirement.extras)
@@ -52,17 +53,25 @@ def closure(*distributions: str, python: str = HOST_PYTHON) -> set[str]:
     return {name for name, _ in found}
 
 
-def _others(distributions: tuple[str, ...], python: str) -> set[str]:
-    return {name for name in closure(*distributions, python=python) if not name.startswith(OURS)}
+def _others(wanted: tuple[str, ...], python: str) -> set[str]:
+    return closure(*wanted, python=python) - set(distributions())
 
 
 def _requirements(requirement: Requirement, python: str) -> Iterator[Requirement]:
     host = {"python_version": python, "python_full_version": f"{python}.0"}
-    for text in requires(requirement.name) or ():
+    for text in _declared(requirement):
         needed = Requirement(text)
         extras = requirement.extras or {""}
         if needed.marker is None or any(needed.marker.evaluate({**host, "extra": extra}) for extra in extras):
             yield needed
+
+
+def _declared(requirement: Requirement) -> Iterable[str]:
+    """What it requires: ours as the tree has it, others' as installed."""
+    ours = distributions().get(canonicalize_name(requirement.name))
+    if ours is None:
+        return requires(requirement.name) or ()
+    return (*ours.dependencies(), *(text for extra in requirement.extras for text in ours.dependencies(extra)))
 
 
 def locked(names: set[str]) -> str:
@@ -76,12 +85,12 @@ def locked(names: set[str]) -> str:
     return "\n".join(chosen) + "\n"
 
 
-def third_party(*distributions: str, as_published: bool = False) -> Path:
+def third_party(*required: str, as_published: bool = False) -> Path:
     """The folder with the wheels that these need besides ours. Kept, under a name that says what it holds.
 
     `as_published`: what has no wheel is there as source, for who compares hashes.
     """
-    wanted = locked(_others(distributions, HOST_PYTHON))
+    wanted = locked(_others(required, HOST_PYTHON))
     kind = "published" if as_published else "wheels"
     folder = CACHE / f"{kind}-{hashlib.sha256(f'{HOST_PYTHON} {wanted}'.encode()).hexdigest()[:12]}"
     if not folder.exists():
@@ -115,13 +124,10 @@ def _pip(verb: str, *arguments: str) -> None:
     subprocess.run([*command, "--no-build-isolation", *arguments], check=True, timeout=300)
 
 
-def ours(folder: Path, *distributions: str) -> None:
+def ours(folder: Path, *wanted: str) -> None:
     """Builds the wheels of ours that these consist of; needs no network, the build tool is in the lock."""
-    names = closure(*distributions)
-    for project in sorted([*REPOSITORY.glob("libs/*"), *REPOSITORY.glob("services/*")]):
-        if OURS + project.name.replace("_", "-") in names:
-            command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-            subprocess.run(command, cwd=project, check=True, timeout=60, capture_output=True)
+    names = closure(*wanted)
+    build([one for one in distributions().values() if one.name in names], folder, ["wheel"])
 
 
 if __name__ == "__main__":

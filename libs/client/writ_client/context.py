@@ -3,7 +3,6 @@
 `writ context PRINCIPAL -o json` writes it for any NATS client in any language; `Writ.from_context` reads it back.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -11,6 +10,7 @@ from msgspec import Struct, field
 
 from writ_bus.nats.bus import connect
 from writ_bus.nats.connection import Options, TlsOptions
+from writ_bus.nats.options import tls_of as tls_of
 from writ_bus.port import Bus
 from writ_bus.traced import traced
 from writ_contracts import subjects
@@ -63,15 +63,6 @@ def read_context(path: Path) -> Context:
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: is not a context: {error}") from error
     return msgspec.structs.replace(context, key_file=str(path.parent / context.key_file))
-
-
-def tls_of(environ: Mapping[str, str]) -> TlsOptions | None:
-    """As WRIT_TLS_CA, WRIT_TLS_CERT and WRIT_TLS_KEY have it."""
-    ca = environ.get("WRIT_TLS_CA")
-    if not ca:
-        return None
-    certificate, key = environ.get("WRIT_TLS_CERT"), environ.get("WRIT_TLS_KEY")
-    return TlsOptions(ca=ca, certificate=certificate or None, key=key or None)
 
 
 async def open_bus(context: Context, seed: bytes, *, wait: float) -> Bus:

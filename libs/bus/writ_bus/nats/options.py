@@ -2,7 +2,7 @@
 
 import random
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -45,6 +45,15 @@ def next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, f
     least = min(server.reconnects for server in servers)
     server = _jitter.choice([server for server in servers if server.reconnects == least])
     return server, min(2.0, 0.05 * 2 ** min(server.reconnects, 6)) * _jitter.uniform(0.5, 1.0)
+
+
+def tls_of(environ: Mapping[str, str]) -> TlsOptions | None:
+    """Return what WRIT_TLS_CA, WRIT_TLS_CERT and WRIT_TLS_KEY say; None without the first."""
+    ca = environ.get("WRIT_TLS_CA")
+    if not ca:
+        return None
+    certificate, key = environ.get("WRIT_TLS_CERT"), environ.get("WRIT_TLS_KEY")
+    return TlsOptions(ca=ca, certificate=certificate or None, key=key or None)
 
 
 def tls_context(options: TlsOptions) -> ssl.SSLContext:

@@ -1,20 +1,21 @@
 """`writ agent`: a one-time token for an agent's host, and how that host enrols with it."""
 
 import os
-import sys
 import time
 from pathlib import Path
 
 import click
 
+from writ_bus.nats.options import tls_of
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.options import local
 from writ_cli.settings import Settings
-from writ_client.context import tls_of
 from writ_contracts.errors import Invalid, TimedOut
 from writ_documents.readers import read_agents, read_inventory
+from writ_enrolment.command import FOLDER, token_text
 from writ_enrolment.enrolment import enrol as enrol_here
+from writ_enrolment.enrolment import tls_files
 from writ_installation.administration.principals import ADMITTED_WITHIN, admitted
 from writ_installation.files import tokens
 from writ_installation.nats.urls import checked_servers
@@ -23,8 +24,6 @@ from writ_trust import enrolment_tickets
 
 LONGEST = 7 * 86400.0
 KEPT = 7 * 86400.0
-LARGEST = 8192
-TLS = ("WRIT_TLS_CA", "WRIT_TLS_CERT", "WRIT_TLS_KEY")
 
 
 @click.group()
@@ -108,7 +107,7 @@ async def revoke(settings: Settings, number: str) -> int:
     "--to",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("/etc/writ"),
+    default=FOLDER,
     show_default=True,
     help="Where the key and the environment of the agent are to be.",
 )
@@ -123,26 +122,14 @@ async def enrol(settings: Settings, folder: Path, token_file: Path | None) -> in
     """On an agent's host: make a key, and have it let in by a token of `writ agent token`.
 
     The token is asked for, never given as an argument, where everybody on the host could read it. The private key stays
-    here. With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too.
+    here. With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too. A host that has
+    the agent and not this command has `writ-enrol`, which does the same.
     """
-    ticket = enrolment_tickets.read_ticket(_token_text(token_file))
-    joined = await enrol_here(ticket, folder, tls_of(os.environ), _tls_files())
+    ticket = enrolment_tickets.read_ticket(token_text(token_file))
+    joined = await enrol_here(ticket, folder, tls_of(os.environ), tls_files(os.environ))
     if settings.screen.json:
         settings.screen.data(joined)
     else:
         settings.screen.line(f"this host may work for pool {joined.pool}")
         settings.screen.fields([("private key", joined.key_file), ("environment", joined.environment_file)])
     return Exit.DONE
-
-
-def _tls_files() -> dict[str, str]:
-    """As the agent finds them, which is started in another folder."""
-    return {name: str(Path(os.environ[name]).absolute()) for name in TLS if os.environ.get(name)}
-
-
-def _token_text(path: Path | None) -> str:
-    if path is not None and str(path) != "-":
-        return path.read_text()[:LARGEST]
-    if path is None and sys.stdin.isatty():
-        return str(click.prompt("token", hide_input=True, err=True))
-    return sys.stdin.read(LARGEST)

@@ -150,7 +150,7 @@ def _enrol(words: list[str], stdin: bytes = b"") -> dict[str, str]:
         answer = msgspec.json.decode(done.stdout, type=dict[str, str])
     except msgspec.DecodeError:
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
-        raise Unreachable(f"the SSH agent's part of Writ (writ-agent-ssh) is needed and gives: {last}") from None
+        raise Unreachable(f"the SSH agent gives: {last}; it must be installed here, by `writops[agent-ssh]`") from None
     if "error" in answer:
         kind = Unreachable if answer["code"] == "unreachable" else Invalid
         raise kind(answer["error"], code=answer["code"])

@@ -28,12 +28,19 @@ class AgentKind(Struct, frozen=True, kw_only=True):
 
     argv: Argv
     credentials: str = ""
+    extra: str
+    """Which extra of the distribution `writops` brings its agent."""
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether a new installation has such an agent: that of its own host."""
+        return not self.credentials
 
 
 KINDS: Mapping[str, AgentKind] = MappingProxyType(
     {
-        "local": AgentKind(argv=(*MODULE, "writ_agent_local")),
-        "ssh": AgentKind(argv=(*MODULE, "writ_agent_ssh"), credentials="WRIT_SSH_KEYS"),
+        "local": AgentKind(argv=(*MODULE, "writ_agent_local"), extra="server"),
+        "ssh": AgentKind(argv=(*MODULE, "writ_agent_ssh"), credentials="WRIT_SSH_KEYS", extra="agent-ssh"),
     }
 )
 

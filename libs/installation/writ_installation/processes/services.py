@@ -36,6 +36,11 @@ class Table(Struct, frozen=True, kw_only=True):
     audit: Argv = (*MODULE, "writ_audit")
     agents: Mapping[str, AgentKind] = KINDS
 
+    @property
+    def core(self) -> tuple[Argv, ...]:
+        """Return the commands that every installation starts."""
+        return self.policy, self.executor, self.audit, *(kind.argv for kind in self.agents.values() if kind.everywhere)
+
 
 _OURS = ("WRIT_", "SYSTEMMANAGER_", "LC_", "OTEL_")
 _NEEDED = frozenset(

@@ -29,7 +29,7 @@ from writ_installation.nats.server import (
     hint,
     make_streams,
 )
-from writ_installation.processes import services
+from writ_installation.processes import installed, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.report import HouseReport, ProcessReport, write_report
@@ -86,6 +86,8 @@ class House:
         """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
+        installed.refuse_former()
+        installed.require(self._table.core)
         os.umask(0o077)  # what any of its processes writes is for the owner alone, unless it says otherwise
         no_core_files()
         self._home.make_folders()
@@ -153,6 +155,7 @@ class House:
             self._say(f"agents cannot enrol: {hint(error, server)}")
 
     async def _start_children(self, wanted: list[services.Service]) -> None:
+        installed.require(service.argv for service in wanted)
         started = [self._child(self._with_health_port(service)) for service in wanted]
         self._children += started
         try:

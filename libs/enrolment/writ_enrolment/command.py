@@ -1,0 +1,56 @@
+"""`writ-enrol`: enrol this host by a one-time token, with nothing installed but the agent."""
+
+import argparse
+import asyncio
+import getpass
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from writ_bus.nats.options import tls_of
+from writ_contracts.errors import ConfigError, WritError
+from writ_enrolment.enrolment import enrol, tls_files
+from writ_trust.enrolment_tickets import read_ticket
+
+LARGEST = 8192
+FOLDER = Path("/etc/writ")
+
+
+def run(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
+    """Enrol as the command line says; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        ticket = read_ticket(token_text(options.token_file))
+        joined = asyncio.run(enrol(ticket, options.to, tls_of(environ), tls_files(environ)))
+    except (WritError, ConfigError, OSError) as error:
+        sys.stderr.write(f"writ-enrol: {error}\n")
+        return 1
+    sys.stdout.write(
+        f"this host may work for pool {joined.pool}\npublic key: {joined.key}\n"
+        f"private key: {joined.key_file}\nenvironment: {joined.environment_file}\n"
+    )
+    return 0
+
+
+def token_text(path: Path | None) -> str:
+    """Read the token from the file, from standard input (`-`, or where that is no terminal), or by asking for it."""
+    if path is not None and str(path) != "-":
+        return path.read_text()[:LARGEST]
+    if path is None and sys.stdin.isatty():
+        return getpass.getpass("token: ")
+    return sys.stdin.read(LARGEST)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="writ-enrol",
+        description="Make a key for the agent of this host, and have it let in by a token of `writ agent token`.",
+        epilog="The token is never an argument, which everybody on the host could read. The private key stays here."
+        " With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too.",
+    )
+    parser.add_argument(
+        "--to", metavar="FOLDER", type=Path, default=FOLDER, help="of key and environment (%(default)s)"
+    )
+    parser.add_argument("--token-file", metavar="FILE", type=Path, help="the token is in this file (-: standard input)")
+    return parser

@@ -1,0 +1,91 @@
+"""Fresh environments into which wheels are installed with the index off, and what a new user does first in one."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.architecture.tree import ROOT
+
+from writ_contracts.version import VERSION
+
+LISTING = "import importlib.metadata as m; print(*(d.metadata['Name'].lower() for d in m.distributions()))"
+
+
+class Environment(NamedTuple):
+    """An installed requirement, and the Python that has it."""
+
+    requirement: str
+    python: Path
+
+    @property
+    def installed(self) -> set[str]:
+        """The distributions that are in it."""
+        return set(done(self.python, "-I", "-c", LISTING).split())
+
+
+def do(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(command, cwd=cwd, env=env, check=False, capture_output=True, text=True, timeout=300)
+
+
+def done(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:
+    """Run a command that succeeds; return its output."""
+    result = do(*command, cwd=cwd, env=env)
+    assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
+    return result.stdout
+
+
+def install(folder: Path, wheels: Path, requirement: str, python: str = sys.executable) -> Environment:
+    """Install into a new environment from the folder of wheels alone."""
+    uv = Path(sys.executable).with_name("uv")
+    done(uv, "venv", "--quiet", "--python", python, folder)
+    made = folder / "bin/python"
+    offline = ("--no-index", "--find-links", wheels)
+    done(uv, "pip", "install", "--quiet", "--python", made, *offline, requirement, env=alone(folder.parent))
+    return Environment(requirement, made)
+
+
+def alone(home: Path) -> dict[str, str]:
+    """The variables of somebody who has nothing of this tree."""
+    return {"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
+
+
+def other_python() -> str | None:
+    """Return a Python that Writ may run on, and of another version than this one."""
+    path = f"/usr/bin:{os.environ['PATH']}"
+    found = [shutil.which(name, path=path) for name in ("python3", "python3.13", "python3.12", "python3.11")]
+    for python in filter(None, found):
+        if (3, 11) <= version_of(python) != sys.version_info[:2]:
+            return python
+    return None
+
+
+def version_of(python: str) -> tuple[int, ...]:
+    """Return major and minor version; (0,) where it does not run."""
+    answer = do(python, "-I", "-c", "import sys; print(*sys.version_info[:2])", env=dict(os.environ))
+    return tuple(map(int, answer.stdout.split())) if answer.returncode == 0 else (0,)
+
+
+def first_steps(environment: Environment, folder: Path) -> None:
+    """`writ up`, an operation on a file, `writ down`, as somebody does who has just installed it."""
+    writ = environment.python.with_name("writ")
+    env = {**alone(folder), "WRIT_NATS_PORT": "0"}
+    assert done(writ, "--version", cwd=folder, env=env) == f"writ {VERSION}\n"
+    assert "Writ is ready on" in done(writ, "up", "--detach", cwd=folder, env=env)
+    try:
+        listed = json.loads(done(writ, "operations", "-o", "json", cwd=folder, env=env))
+        text = json.dumps(listed)
+        assert '"file_write"' in text
+        assert re.search(r'"test_\w+"', text) is None
+        path = folder / "writ-sandbox" / "motd"
+        target = json.loads(done(writ, "targets", "-o", "json", cwd=folder, env=env))[0]["id"]
+        said = done(writ, "run", "file_write", "-t", target, f"file_path={path}", "content=hello", cwd=folder, env=env)
+        assert said.startswith("succeeded")
+        assert path.read_text() == "hello"
+    finally:
+        done(writ, "down", cwd=folder, env=env)
