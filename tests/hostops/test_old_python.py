@@ -37,7 +37,7 @@ def test_the_source_is_python_3_9_and_needs_little(source: str) -> None:
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     }
     assert imported <= {*sys.stdlib_module_names, "writ_hostops", "jeepney"}
-    assert "jeepney" not in imported or source in ("systemd/answers.py", "systemd/bus.py")
+    assert "jeepney" not in imported or source in ("systemd/replies.py", "systemd/bus.py")
 
 
 def known(result: dict[str, Any]) -> dict[str, Any]:
