@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 
 from writ_bus.grammar import matches
 from writ_bus.nats.bus import NatsBus
-from writ_contracts.registry import CHANNELS
+from writ_contracts.registry import CHANNELS, Style
 from writ_contracts.subjects import STREAMS
 from writ_nats_server.config import Rights, parties, render, rights, status_rights
 from writ_testing.peers.nats_server import WritServer, writ_server
@@ -119,11 +119,14 @@ class Listener(Struct):
 
 
 class World:
-    """A server with everybody connected, each answering naively on all that it may listen to."""
+    """A server with everybody connected, each answering naively on all that it may listen to, but for requests of which
+    it is told as well (a stream import): those are another's to answer.
+    """
 
     def __init__(self, server: WritServer) -> None:
         self.server = server
         self.rights = {party.name: rights(party) for party in parties(server.plan)} | {"status": status_rights()}
+        self.roles = {party.name: party.role for party in parties(server.plan)}
         self.accounts = {party.name: party.account for party in parties(server.plan)} | {"status": "STATUS"}
         self.listeners: dict[str, Listener] = {}
         self._echoes: set[asyncio.Future[None]] = set()
@@ -135,12 +138,18 @@ class World:
             for subject in own.subscribe:
                 if not subject.startswith("$SRV"):
                     known = subject.replace(".>", ".known") if subject.startswith("_INBOX") else subject
-                    await listener.bus.connection.listen(known, self._answering(listener))
+                    await listener.bus.connection.listen(known, self._answering(listener, name))
 
-    def _answering(self, listener: Listener) -> Any:
+    def _answering(self, listener: Listener, name: str) -> Any:
+        others = [
+            channel.subject()
+            for channel in CHANNELS
+            if self.roles.get(name) in channel.receivers[1:] and channel.style is Style.REQUEST
+        ]
+
         def answer(message: Msg) -> None:
             listener.heard.append(message.subject)
-            if message.reply:
+            if message.reply and not any(matches(one, message.subject) for one in others):
                 echo = listener.bus.connection.publish(message.reply, message.data)
                 self._echoes.add(task := asyncio.ensure_future(echo))
                 task.add_done_callback(self._echoes.discard)

@@ -168,18 +168,19 @@ async def test_a_request_that_policy_allowed_starts_once_for_one_claim(
     asked = subject(house, "test_count", "web-1", {"path": str(files / "counted")})
     decision = (await decided(executor, asked)).decision
     assert decision is not None
-    await rogue.append(asked, rogue.requested(asked, decision))
-    await rogue.append(asked, dispatched_at(rogue, asked))
-    first = claim(house, asked)
-    assert (await rogue.grant(asked, first)).grant is not None
-    for again in (first, claim(house, asked)):
-        answer = await rogue.grant(asked, again)
-        assert (answer.grant, answer.error and answer.error.code) == (None, "moved_on")
-    await rogue.append(asked, dispatched_at(rogue, asked, attempt=2))
-    answer = await rogue.grant(asked, claim(house, asked, 2))
-    assert answer.grant is None
-    assert answer.error is not None
-    assert answer.error.code in ("forged_start", "too_soon")
+    with house.paused("agent-a"):  # it would claim, too
+        await rogue.append(asked, rogue.requested(asked, decision))
+        await rogue.append(asked, dispatched_at(rogue, asked))
+        first = claim(house, asked)
+        assert (await rogue.grant(asked, first)).grant is not None
+        for again in (first, claim(house, asked)):
+            answer = await rogue.grant(asked, again)
+            assert (answer.grant, answer.error and answer.error.code) == (None, "moved_on")
+        await rogue.append(asked, dispatched_at(rogue, asked, attempt=2))
+        answer = await rogue.grant(asked, claim(house, asked, 2))
+        assert answer.grant is None
+        assert answer.error is not None
+        assert answer.error.code in ("forged_start", "too_soon")
 
 
 async def test_the_executors_key_does_not_write_a_start(house: RunningHouse, executor: Bus) -> None:

@@ -87,7 +87,7 @@ def samples(srv: Path) -> dict[str, dict[str, Any]]:
         "package_remove": {"package_name": "hello"},
         "backup_create": {"backup_id": "one", "target_path": folder, "container_name": "", "backup_type": "full"},
         "backup_list": {"target_path": folder, "container_name": ""},
-        "backup_restore": {"backup_id": "one", "target_path": folder, "container_name": ""},
+        "backup_restore": {"backup_id": "one", "target_path": folder, "container_name": "", "owners": "any"},
         "backup_delete": {"backup_id": "one"},
         "snapshot_create": {"snapshot_name": "one", "target_path": folder, "container_name": "", "description": "x"},
         "snapshot_list": {"target_path": folder, "container_name": ""},

@@ -39,7 +39,7 @@ PARAMETERS: dict[str, dict[str, list[Any]]] = {
     "file_write": {
         "file_path": ["/srv/a", "/srv/b\u00e9", "/etc/passwd"],
         "content": ["", "x", "a\nPRIVATE", "nginx\n"],
-        "mode": ["0600", "644"],
+        "mode": ["0600", "0644"],
         "timeout": [5, 60],
     },
     "file_delete": {"file_path": ["/srv/a", "/etc/passwd"], "timeout": [5, 30]},
