@@ -11,7 +11,7 @@ from statistics import median
 
 from tests.architecture.tree import ROOT, code, files_of_tests, functions, length, parsed, shown
 
-LONGEST_FUNCTION, LONGEST_FILE, MEDIAN_FUNCTION = 40, 300, 8
+LONGEST_FUNCTION, LONGEST_FILE, MEDIAN_FUNCTION = 40, 350, 8
 VAGUE = re.compile("(Manager|Helper|Utils?|Base|Impl|Common)$|^(Abstract|Base)[A-Z]")
 FILES = (*code(), *files_of_tests())
 

@@ -236,6 +236,7 @@ async def test_a_signature_is_for_one_operation_of_one_principal_also_after_a_re
     signed = request_signing.signed(
         request, key, "alice", "file_delete", salt=request_signing.new_salt(), now=time.time()
     )
+    elsewhere = structs.replace(signed, idempotency_key="c", parameters={"file_path": "/x"})
     async with holding(house, "principal-alice") as alice, holding(house, "principal-bob") as bob:
 
         async def ask(bus: Bus, who: str, what: Request, operation: str = "file_delete") -> Answer:
@@ -256,12 +257,7 @@ async def test_a_signature_is_for_one_operation_of_one_principal_also_after_a_re
             ("alice", alice, structs.replace(signed, idempotency_key="another"), "file_delete"),
             ("alice", alice, structs.replace(signed, idempotency_key=None), "file_delete"),
             ("alice", alice, structs.replace(signed, idempotency_key="b", target="db-1"), "file_delete"),
-            (
-                "alice",
-                alice,
-                structs.replace(signed, idempotency_key="c", parameters={"file_path": "/x"}),
-                "file_delete",
-            ),
+            ("alice", alice, elsewhere, "file_delete"),
             ("bob", bob, signed, "file_delete"),
             ("bob", bob, structs.replace(signed, statement=None, salt=None), "file_delete"),
         ):

@@ -44,7 +44,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 class SecurityEvents:
     """`record` returns once it is stored; `tell` returns at once and leaves it to `run`, which is never ended."""
 
-    def __init__(self, journal: Journal, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
         self._journal = journal
         self._clock = clock
         self._bucket = Bucket(RATE, BURST, BURST, time.monotonic())

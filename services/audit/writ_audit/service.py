@@ -53,7 +53,7 @@ class Audit:
         self._time = ServerClock(bus, clocks)
         self._time.shown(measured)
         measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
-        security = SecurityEvents(bus.journal)
+        security = SecurityEvents(bus.journal, self._time.now)
         self._follower = Follower(
             bus.journal,
             self._index,
