@@ -7,12 +7,13 @@ import pytest
 from msgspec import structs
 from tests.policy.replica import RULES, Asking
 
+from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.agents import Receipt
-from writ_contracts.decisions import Decision, Subject
+from writ_contracts.decisions import Decision, Grant, Subject
 from writ_contracts.journal import Dispatched, Finished, Granted, SecurityEvent
 from writ_contracts.signing import Signed
-from writ_contracts.wire import decode_event
+from writ_contracts.wire import decode_event, encode
 from writ_testing.eventually import eventually
 from writ_trust.statements import digest, read, sign
 
@@ -215,3 +216,37 @@ async def test_a_dispatch_to_another_place_starts_nothing(asking: Asking) -> Non
         subject = asking.subject()
         await asking.record(subject, None, **changed)
         assert await refused(asking, subject) == "forged_start"
+
+
+@pytest.mark.parametrize("kind", ["cancel_requested", "finished", "unknown", "resolved"])
+async def test_a_body_under_the_subject_of_another_kind_starts_nothing_again(asking: Asking, kind: str) -> None:
+    """What NATS lets executors write is told by subjects: a made-up earlier start under one of theirs is none."""
+    subject = asking.subject()
+    assert (await asking.granted(subject)).grant is not None
+    (real,) = await grants(asking, subject)
+    body = structs.replace(read(real.grant, Grant), lifetime=-1000.0, timeout=0)
+    made_up = structs.replace(real, id="made-up", attempt=0, grant=sign(asking.files.keys["agent-a"], body))
+    own = subjects.operation_filter(subject.principal, subject.operation_id)
+    last = await asking.bus.journal.last(own)
+    assert last is not None
+    where = subjects.operation_event(subject.principal, subject.operation_id, kind)
+    entry = Entry(subject=where, data=encode(made_up), event_id="made-up", filter=own, expected=last.sequence)
+    await asking.bus.journal.append(entry)
+    await asking.append(subject, dispatched(asking, subject, 1))
+    claim = asking.claim(subject, nonce="b" * 64, instance="two")
+    assert await refused(asking, subject, claim) in ("forged_start", "moved_on")
+
+
+@pytest.mark.parametrize("seconds", [3600.0, 200 * 86_400.0])
+async def test_a_decision_that_was_kept_back_starts_nothing(asking: Asking, seconds: float) -> None:
+    subject = asking.subject()
+    old = asking.first_decision(subject, at=asking.clock.now - seconds)
+    await asking.record(subject, sign(asking.files.keys["policy"], old))
+    assert await refused(asking, subject) == "forged_start"
+
+
+async def test_what_was_requested_weeks_ago_does_not_start(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.record(subject)
+    asking.clock.now += 8 * 86_400.0
+    assert await refused(asking, subject) == "forged_start"

@@ -14,6 +14,7 @@ import msgspec
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
 from writ_contracts.journal import JournalEvent
+from writ_contracts.subjects import parse_event
 
 T = TypeVar("T")
 
@@ -103,3 +104,16 @@ def _base(content_type: str) -> str:
 def decode_event(data: bytes) -> JournalEvent:
     """One event of the journal; fields that a newer writer added are ignored."""
     return decode(data, JournalEvent)  # type: ignore[arg-type]
+
+
+def event_of(subject: str, data: bytes) -> JournalEvent:
+    """Return the event that is stored under `subject`.
+
+    Raises Invalid where subject and body differ in the operation or the kind of event. NATS decides by the subject who
+    may write an event, so a body must not be taken for a kind that its writer may not write.
+    """
+    event = decode_event(data)
+    where, kind = parse_event(subject), str(event.__struct_config__.tag)
+    if where is not None and (where.operation_id, where.event) != (getattr(event, "operation_id", None), kind):
+        raise Invalid(f"a body of kind {kind} under the subject {subject[:200]}")
+    return event

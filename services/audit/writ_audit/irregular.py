@@ -15,8 +15,8 @@ from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.life import State, advances
 from writ_contracts.records import Record
-from writ_contracts.subjects import parse_event
-from writ_contracts.wire import decode_event
+from writ_contracts.subjects import EventSubject, parse_event
+from writ_contracts.wire import decode_event, event_of
 from writ_trust.statements import digest, read
 
 REMEMBERED = 4_096
@@ -83,8 +83,10 @@ class Courses:
     def look(self, record: Record) -> Irregular | None:
         """What is wrong with the next record, if anything is."""
         where, event = parse_event(record.subject), _event(record)
-        if where is None or event is None:
+        if where is None:
             return None
+        if event is None:
+            return _unreadable(record, where)
         course = self._known.get(where.operation_id) or Course()
         what = _wrong(course, event)
         _advance(course, event)
@@ -103,10 +105,20 @@ class Courses:
 
 def _event(record: Record) -> journal.OperationEvent | None:
     try:
-        event = decode_event(record.data)
+        event = event_of(record.subject, record.data)
     except Invalid:
-        return None  # the index tells of it
+        return None
     return event if isinstance(event, get_args(journal.OperationEvent)) else None
+
+
+def _unreadable(record: Record, where: EventSubject) -> Irregular | None:
+    """A body of another kind or operation than its subject is a finding; of one that is no event the index tells."""
+    try:
+        kind = str(decode_event(record.data).__struct_config__.tag)
+    except Invalid:
+        return None
+    what = f"{where.event} has a body of kind {kind}, or of another operation"
+    return Irregular(sequence=record.sequence, what=what, operation_id=where.operation_id, principal=where.principal)
 
 
 def _advance(course: Course, event: journal.OperationEvent) -> None:

@@ -11,7 +11,7 @@ from writ_contracts import journal
 from writ_contracts.errors import Invalid
 from writ_contracts.life import TABLE, State
 from writ_contracts.subjects import parse_event
-from writ_contracts.wire import decode_event
+from writ_contracts.wire import event_of
 
 UNREADABLE = "unreadable"
 SECURITY = "security"
@@ -82,7 +82,7 @@ class Change(Struct, frozen=True, kw_only=True):
 def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Change:
     """The change of one record; `stored_at` (Unix seconds) is used where its own time cannot be read."""
     try:
-        event = decode_event(data)
+        event = event_of(subject, data)
     except Invalid:
         return _unreadable(sequence, subject, stored_at)
     row = _row(sequence, subject, event)

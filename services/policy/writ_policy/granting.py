@@ -58,15 +58,16 @@ class Granting:
         subject = ask.subject
         if subject.simulate:
             raise Invalid("a simulation gets no grant")
-        operation = subjects.operation_filter(subject.principal, subject.operation_id)
+        own = subjects.operation_filter(subject.principal, subject.operation_id)
         records, control = await asyncio.gather(
-            self._journal.read(operation), self._journal.last(subjects.CONTROL)
+            self._journal.read(own), self._journal.last(subjects.CONTROL)
         )  # a stop that is stored by now counts
         judge = await self._judging.at(max(ask.control_sequence, control.sequence if control else 0))
         claim = check_claim(ask, judge.world)
         recorded = recorded_of(records, subject)
         check_first_decision(recorded, subject, self._keys)
-        check_start(recorded, claim, judge.catalogue.find(subject.operation), judge.world.agents[claim.pool])
+        operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
+        check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
         known = await self._gather(ask, judge)
         ruled = judge.rule(subject, known, starting=True, recorded=True, traced=ask.traced)
         if not ruled.request.operation.baseline:

@@ -16,10 +16,15 @@ from writ_contracts.life import MOST_ATTEMPTS, Life, State, fold
 from writ_contracts.operations import Operation
 from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
-from writ_contracts.wire import decode_event
-from writ_trust.statements import digest, open_signed, read
+from writ_contracts.wire import event_of
+from writ_trust.statements import digest, open_signed
 
 FORGED: Final = "forged_start"
+RECORDED_WITHIN = 600.0
+"""Seconds between a first decision and its record, by the NATS server's clock. A decision that was kept back, or one of an
+operation whose events were archived and forgotten, begins nothing."""
+STARTED_WITHIN = 7 * 86_400.0
+"""Seconds after its record in which an operation may start, whatever the durations say that executors wrote."""
 MOVED_ON = "moved_on"
 
 
@@ -34,6 +39,7 @@ class Recorded(Struct, frozen=True, kw_only=True):
 
     life: Life
     requested: Requested
+    requested_at: float = 0.0
     dispatched_at: float = 0.0
     granted_at: float = 0.0
 
@@ -41,7 +47,7 @@ class Recorded(Struct, frozen=True, kw_only=True):
 def recorded_of(records: Sequence[Record], subject: Subject) -> Recorded:
     """The operation of the subject. Raises Forged where the journal has no such request, or an impossible history."""
     try:
-        life = fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]
+        life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
     except (Conflict, Invalid) as error:
         raise Forged(f"the history of {subject.operation_id} cannot be: {error}") from error
     if life.requested is None:
@@ -49,6 +55,7 @@ def recorded_of(records: Sequence[Record], subject: Subject) -> Recorded:
     return Recorded(
         life=life,
         requested=life.requested,
+        requested_at=_latest(records, "requested"),
         dispatched_at=_latest(records, "dispatched"),
         granted_at=_latest(records, "granted"),
     )
@@ -86,11 +93,19 @@ def check_first_decision(recorded: Recorded, subject: Subject, keys: Mapping[str
         different.append("simulation")
     if different:
         raise Forged(f"the decision in the record of {subject.operation_id} differs in {', '.join(different)}")
+    if abs(recorded.requested_at - decision.at) > RECORDED_WITHIN:
+        raise Forged(
+            f"{subject.operation_id} was recorded {recorded.requested_at - decision.at:.0f} s after its decision"
+        )
 
 
-def check_start(recorded: Recorded, claim: Claim, operation: Operation, agents: Collection[str]) -> None:
+def check_start(
+    recorded: Recorded, claim: Claim, operation: Operation, agents: Collection[str], keys: Collection[str], now: float
+) -> None:
     """Raises unless this claim is for the next start: Conflict (`moved_on`) where the operation does not wait for it,
     Forged where it never may, Unreachable (`too_soon`) where the attempt before it may still run.
+
+    `keys`: policy's, former ones too. `now`: the NATS server's time, Unix seconds.
     """
     life, dispatched = recorded.life, recorded.life.dispatched
     if life.state is not State.DISPATCHED or dispatched is None or dispatched.attempt != claim.attempt:
@@ -103,13 +118,20 @@ def check_start(recorded: Recorded, claim: Claim, operation: Operation, agents: 
         raise Forged(f"attempt {claim.attempt} of {claim.operation_id} does not follow on the one before")
     if claim.attempt > (MOST_ATTEMPTS if operation.idempotent else 1):
         raise Forged(f"{operation.name} is not started {claim.attempt} times")
-    if earlier is not None and not _is_over(recorded, earlier, dispatched, agents):
+    if now - recorded.requested_at > STARTED_WITHIN:
+        raise Forged(f"{claim.operation_id} was requested {(now - recorded.requested_at) / 86_400:.0f} days ago")
+    if earlier is not None and not _is_over(recorded, earlier, dispatched, agents, keys):
         raise Unreachable(f"attempt {earlier.attempt} of {claim.operation_id} may still run", code="too_soon")
 
 
-def _is_over(recorded: Recorded, earlier: Granted, dispatched: Dispatched, agents: Collection[str]) -> bool:
+def _is_over(
+    recorded: Recorded, earlier: Granted, dispatched: Dispatched, agents: Collection[str], keys: Collection[str]
+) -> bool:
     """Its instance says that nothing of it runs any more, or its time had passed when the next one was dispatched."""
-    grant = read(earlier.grant, Grant)
+    try:
+        grant = open_signed(earlier.grant, Grant, keys)
+    except Untrusted as error:
+        raise Forged(f"the start before, of {earlier.operation_id}, was not granted: {error}") from error
     passed = recorded.dispatched_at - recorded.granted_at
     if passed >= grant.lifetime + grant.timeout + KILL_GRACE:
         return True

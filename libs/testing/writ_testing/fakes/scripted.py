@@ -47,7 +47,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.parameters import public
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
-from writ_contracts.wire import canonical, decode, decode_event, encode
+from writ_contracts.wire import canonical, decode, encode, event_of
 from writ_trust.digests import keyed_digest, plain_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import SealKey
@@ -154,7 +154,7 @@ class ScriptedPolicy:
         subject, claim = ask.subject, decode(bytes(ask.claim.payload), Claim)
         operation = subjects.operation_filter(subject.principal, subject.operation_id)
         records = await self._bus.journal.read(operation)
-        life = fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]
+        life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
         if life.state is not State.DISPATCHED or life.dispatched is None or life.dispatched.attempt != claim.attempt:
             raise Conflict(f"{subject.operation_id} is {life.state}", code="moved_on")
         shown = public(self._catalogue.find(subject.operation).parameters, effective)

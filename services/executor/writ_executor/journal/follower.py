@@ -16,7 +16,7 @@ from writ_contracts.errors import Conflict, Invalid, Untrusted, WritError
 from writ_contracts.life import Life, fold
 from writ_contracts.records import Record
 from writ_contracts.subjects import operation_filter, parse_event
-from writ_contracts.wire import decode_event
+from writ_contracts.wire import event_of
 from writ_executor.journal.index import Index
 from writ_executor.success_rate import Success
 from writ_runtime.journal_guard import JournalGuard, Mark
@@ -162,5 +162,5 @@ class Follower:
 async def read_life(bus: Bus, principal: str, operation_id: str) -> Life:
     """One operation, folded from the journal itself."""
     records = await bus.journal.read(operation_filter(principal, operation_id))
-    life = fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]
+    life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
     return structs.replace(life, first_time=records[0].time, time=records[-1].time) if records else life

@@ -18,7 +18,7 @@ from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Archived, JournalEvent, LimitTaken, LockTaken, OperationEvent, Requested
 from writ_contracts.life import Life, State, apply
 from writ_contracts.subjects import LIMITS, limit_line, parse_event, target_lock
-from writ_contracts.wire import decode_event
+from writ_contracts.wire import decode_event, event_of
 
 RECENTLY_ENDED = 512
 MOST_UNKNOWN = 4_096
@@ -145,7 +145,7 @@ class Index:
         if known is None and where.event not in _FIRST:
             return  # it ended before we began to follow
         if known is None or known.sequence < sequence:
-            event = self._own.get(event_id) or decode_event(data)
+            event = self._own.get(event_id) or event_of(subject, data)
             self.put(apply(_before(known, event), event, sequence, time))  # type: ignore[arg-type]
 
     def put(self, life: Life) -> None:

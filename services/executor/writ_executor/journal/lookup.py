@@ -5,7 +5,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.journal import Granted
 from writ_contracts.life import Life, State
 from writ_contracts.subjects import any_operation_filter, operation_filter, parse_event
-from writ_contracts.wire import decode_event
+from writ_contracts.wire import event_of
 from writ_executor.journal.follower import read_life
 from writ_executor.journal.index import Index
 from writ_executor.metrics import Measures
@@ -47,7 +47,7 @@ class Lives:
     async def start_of(self, principal: str, operation_id: str, attempt: int) -> Granted | None:
         """How an earlier attempt of it was started, if it was."""
         for record in await self._bus.journal.read(operation_filter(principal, operation_id)):
-            event = decode_event(record.data)
+            event = event_of(record.subject, record.data)
             if isinstance(event, Granted) and event.attempt == attempt:
                 return event
         return None
