@@ -25,8 +25,9 @@ from writ_testing.installations.load import load
 
 pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]
-YESTERDAY = "fbff268d0bf50d4f0e371fd455a781672843ebba"
-"""The last state before agents enrolled and messages left out what is at its default."""
+YESTERDAY = "4a25754c583291ea854fffbc403398930112c2b9"
+"""The first state in which policy writes the start and executors have an account. Versions of before do not work with
+it: the changelog says so."""
 POOL = f"local-{host_token()}"
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "3"}
 
@@ -43,7 +44,7 @@ def python_of_yesterday(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     subprocess.run(["tar", "-x", "-C", str(folder / "tree")], input=archive.stdout, check=True, timeout=60)
     venv.create(folder / "venv", symlinks=True)
-    ours = sorted(str(path.parent) for path in (folder / "tree").glob("*/*/pyproject.toml"))
+    ours = sorted(str(path.parent) for path in (folder / "tree").glob("*/*/writ_*"))
     (packages,) = (folder / "venv").glob("lib/python*/site-packages")
     (packages / "yesterday.pth").write_text("\n".join([*ours, sysconfig.get_path("purelib")]))
     python = folder / "venv" / "bin" / "python"

@@ -24,6 +24,7 @@ from writ_policy.config import Config
 from writ_policy.metrics import metrics
 from writ_policy.service import PolicyService
 from writ_runtime.metrics import Metrics
+from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, open_signed, read, sign
@@ -292,6 +293,8 @@ async def replica(bus: Bus, asking_bus: Bus, known: Files, **changed: Any) -> As
     clock = Clock()
     service = PolicyService(known.config(**changed), CATALOGUE, known.keys["policy"], measured, clock)
     asking = Asking(asking_bus, known, service, measured, clock)
+    if isinstance(bus, MemoryBus):
+        bus.broker.disk.clock = clock  # the server stamps events by the same clock
     await service.serve(bus)
     following = asyncio.create_task(service.follow())
     try:

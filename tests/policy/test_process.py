@@ -110,7 +110,9 @@ async def running(known: Files, server: WritServer, **changed: str) -> AsyncIter
 async def asker(known: Files, server: WritServer) -> Asking:
     # The service itself is another process: the asker has no use for one.
     service = PolicyService.__new__(PolicyService)
-    return Asking(await server.bus("executor"), known, service, Metrics(), Clock())
+    clock = Clock()
+    clock.now = time.time()  # as the server has it
+    return Asking(await server.bus("executor"), known, service, Metrics(), clock)
 
 
 async def test_it_decides_grants_and_follows_stops_over_a_real_server(known: Files, server: WritServer) -> None:

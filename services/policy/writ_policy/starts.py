@@ -21,8 +21,8 @@ from writ_trust.statements import digest, open_signed
 
 FORGED: Final = "forged_start"
 RECORDED_WITHIN = 600.0
-"""Seconds between a first decision and its record, by the NATS server's clock. A decision that was kept back, or one of an
-operation whose events were archived and forgotten, begins nothing."""
+"""Seconds between a first decision and its record, by the NATS server's clock. A decision that was kept back, or one of
+an operation whose events were archived and forgotten, begins nothing."""
 STARTED_WITHIN = 7 * 86_400.0
 """Seconds after its record in which an operation may start, whatever the durations say that executors wrote."""
 MOVED_ON = "moved_on"
