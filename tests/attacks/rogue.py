@@ -10,7 +10,7 @@ from writ_bus.port import Bus, Entry, Message
 from writ_contracts import subjects
 from writ_contracts.agents import Acknowledged, Claim, ClaimAnswer, ClaimMessage, SealedParameters
 from writ_contracts.decisions import AskGrant, GrantAnswer, Subject
-from writ_contracts.journal import Dispatched, JournalEvent, OperationEvent, Requested, SecurityEvent
+from writ_contracts.journal import Dispatched, Finished, JournalEvent, OperationEvent, Requested, SecurityEvent
 from writ_contracts.requests import Failure, Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, decode_event, encode
@@ -99,6 +99,11 @@ class Rogue:
             salt=subject.salt,
         )
         return structs.replace(event, **changed)
+
+    def finished(self, subject: Subject) -> Finished:
+        """An end that no agent told."""
+        about = {"operation_id": subject.operation_id, "correlation_id": "rogue"}
+        return Finished(id=secrets.token_hex(16), at=time.time(), outcome="failed", **about)
 
     def _common(self, subject: Subject) -> dict[str, Any]:
         return {

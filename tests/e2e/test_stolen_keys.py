@@ -126,6 +126,7 @@ async def test_no_grant_comes_of_a_simulation_or_for_a_claim_that_no_agent_made(
         for other in ({"principal": "bob"}, {"key": house.home.key("principal-bob").public}, {"target": "nowhere"}):
             assert (await granted(structs.replace(asked, **other), "agent-a")).grant is None, other
         assert (await granted(asked, "agent-a")).grant  # the harness works: an agent's key and the executors' together
+        await rogue.append(asked, rogue.finished(asked))  # its target is free again
 
 
 async def test_a_running_operation_is_cancelled_by_its_owner_or_on_a_signature_and_by_nothing_else(
