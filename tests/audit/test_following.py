@@ -12,6 +12,8 @@ from tests.audit.replica import kinds, policy, replica, search, trace
 from writ_audit import following, reports
 from writ_audit.metrics import metrics
 from writ_audit.service import Audit
+from writ_bus.errors import Unreachable
+from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.agents import ReportMessage, SecurityReport
 from writ_contracts.journal import Dispatched
@@ -235,13 +237,20 @@ async def test_an_index_that_is_made_again_finds_nothing_wrong_with_what_it_has_
     assert await bus.journal.read(subjects.SECURITY) == []
 
 
-async def test_a_report_is_recorded_also_behind_garbage(
+async def test_a_report_is_recorded_also_behind_garbage_and_after_the_server_was_away(
     bus: MemoryBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reports, "PATIENCE", 0.0)
-    history, measured = History(bus), metrics()
+    history, measured, append, away = History(bus), metrics(), bus.journal.append, [Unreachable("away")]
     line = subjects.security_event("forged_grant")
     await history.raw(line, b"garbage", "r1")
+
+    async def unreachable_once(entry: Entry) -> int:
+        if away:
+            raise away.pop()
+        return await append(entry)
+
+    monkeypatch.setattr(bus.journal, "append", unreachable_once)
     report = sign(
         Key(generate_seed()), SecurityReport(kind="forged_grant", detail="a test", pool="local-a", instance="one")
     )

@@ -82,8 +82,8 @@ class SecurityEvents:
                     await asyncio.sleep(pause)
 
     async def record(self, finding: Finding) -> None:
-        """Store it, unless it is stored already behind `after`. Raises Unreachable and TimedOut, after which it is to be
-        asked for again; what else keeps it out is logged: whoever has the executors' key can bring that about.
+        """Store it, unless it is stored already behind `after`. Raises Unreachable and TimedOut: try again then.
+        What else keeps it out is counted and logged alone, since whoever has the executors' key can bring that about.
         """
         try:
             await self._store(finding)
