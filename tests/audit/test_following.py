@@ -5,19 +5,26 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.audit.history import History
 from tests.audit.replica import kinds, policy, replica, search, trace
 
-from writ_audit import following
+from writ_audit import following, reports
 from writ_audit.metrics import metrics
 from writ_audit.service import Audit
-from writ_bus.port import Message
+from writ_bus.errors import Unreachable
+from writ_bus.port import Entry
 from writ_contracts import subjects
-from writ_contracts.notices import Notice
-from writ_contracts.wire import decode
+from writ_contracts.agents import ReportMessage, SecurityReport
+from writ_contracts.journal import Dispatched
+from writ_contracts.wire import decode, encode
+from writ_runtime.metrics import Metrics
+from writ_runtime.security_events import security_event
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
 
 SECONDS = 30.0
 
@@ -126,13 +133,6 @@ async def test_a_journal_that_is_replaced_while_it_runs_is_a_security_event(
 ) -> None:
     monkeypatch.setattr(following, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(following, "RETRY_AFTER", 0.01)
-    heard: list[Notice] = []
-
-    async def record(message: Message) -> None:
-        heard.append(decode(message.data, Notice))
-        await bus.publish(message.reply, b"{}")
-
-    await bus.subscribe(subjects.NOTICE_AUDIT, record)
     history = History(bus)
     for number in range(5):
         await history.carried_out("alice", f"old{number}")
@@ -143,9 +143,10 @@ async def test_a_journal_that_is_replaced_while_it_runs_is_a_security_event(
         assert "was it restored" in await not_ready(audit)
 
         async def told() -> bool:
-            return [one.kind for one in heard] == ["journal_replaced"]
+            records = await bus.journal.read(subjects.security_event("journal_replaced"))
+            return [event.detail[:13] for one in records if (event := security_event(one))] == ["seen by audit"]
 
-        await eventually(told, what="the notice")
+        await eventually(told, what="the event, with no executor there")
 
 
 async def test_an_index_damaged_while_it_runs_is_made_again(bus: MemoryBus, tmp_path: Path) -> None:
@@ -192,3 +193,73 @@ async def test_two_replicas_share_the_queries_and_answer_alike(bus: MemoryBus, t
         operation = await history.carried_out("alice", "k1")
         traces = [await trace(bus, "alice", operation_id=operation) for _ in range(4)]
     assert all(kinds(one) == ["requested", "dispatched", "granted", "finished"] for one in traces)
+
+
+def alarms(measured: Metrics, kind: str) -> float:
+    """How many findings of this kind are counted, for the alert."""
+    lines = measured.exposition()[0].decode().splitlines()
+    [value] = [
+        line.rpartition(" ")[2] for line in lines if line.startswith(f'writ_security_events_total{{kind="{kind}"')
+    ]
+    return float(value)
+
+
+async def test_garbage_among_the_security_events_stops_nothing_and_what_is_found_is_counted(
+    bus: MemoryBus, tmp_path: Path
+) -> None:
+    history, measured = History(bus), metrics()
+    operation = await history.carried_out("alice", "k1")
+    dispatched = (await bus.journal.read(subjects.JOURNAL))[1]
+    event = decode(dispatched.data, Dispatched)
+    await history.append("alice", operation, structs.replace(event, id="again"))
+    line = subjects.security_event("broken_record")
+    await history.raw(line, b"garbage", "r1")
+    async with replica(bus, tmp_path, measured=measured) as audit:
+        assert await all_of(bus, 1) == [operation]
+        assert await audit.checks()["index"]() is None
+    found = [security_event(one) for one in await bus.journal.read(line)]
+    assert [one and one.operation_id for one in found] == [None, operation]
+    assert alarms(measured, "broken_record") == 1
+
+
+async def test_an_index_that_is_made_again_finds_nothing_wrong_with_what_it_has_seen_before(
+    bus: MemoryBus, tmp_path: Path
+) -> None:
+    history = History(bus)
+    await history.carried_out("alice", "k1")
+    async with replica(bus, tmp_path):
+        await all_of(bus, 1)
+        with sqlite3.connect(tmp_path / "audit.sqlite") as connection:
+            connection.execute("DROP TABLE events")
+        connection.close()
+        await history.carried_out("alice", "k2")
+        await all_of(bus, 2)
+    assert await bus.journal.read(subjects.SECURITY) == []
+
+
+async def test_a_report_is_recorded_also_behind_garbage_and_after_the_server_was_away(
+    bus: MemoryBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "PATIENCE", 0.0)
+    history, measured, append, away = History(bus), metrics(), bus.journal.append, [Unreachable("away")]
+    line = subjects.security_event("forged_grant")
+    await history.raw(line, b"garbage", "r1")
+
+    async def unreachable_once(entry: Entry) -> int:
+        if away:
+            raise away.pop()
+        return await append(entry)
+
+    monkeypatch.setattr(bus.journal, "append", unreachable_once)
+    report = sign(
+        Key(generate_seed()), SecurityReport(kind="forged_grant", detail="a test", pool="local-a", instance="one")
+    )
+    async with replica(bus, tmp_path, measured=measured):
+        await bus.publish(subjects.report("local-a"), encode(ReportMessage(report=report)))
+
+        async def recorded() -> bool:
+            found = [security_event(one) for one in await bus.journal.read(line)]
+            return [one and one.report for one in found] == [None, report]
+
+        await eventually(recorded, what="the report in the journal")
+    assert alarms(measured, "forged_grant") == 1

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.policy.publishing import CLOSED, OPEN, another, broker_of, publish
 from tests.policy.replica import Asking, Files, files
 
@@ -12,6 +13,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import TimedOut, Unreachable
 from writ_policy import service
 from writ_policy.versions import stored
+from writ_runtime.security_events import security_event
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 
@@ -48,6 +50,7 @@ async def test_an_earlier_store_is_refused_after_a_restart(known: Files) -> None
     async with again(broker, known) as asking:
         await unanswered(asking)
         assert "version 2 was enforced" in (await asking.service.checks()["versions"]() or "")
+        await alarm(asking, "version 2 was enforced")
 
 
 async def test_an_empty_store_is_not_filled_from_the_file(known: Files) -> None:
@@ -94,4 +97,41 @@ async def test_a_store_that_loses_versions_under_a_running_policy_is_an_alarm(
 
         await eventually(noticed, what="that the store lost a version")
         assert await asking.code(asking.subject()) == "behind"
+        await alarm(asking, "goes back to 1")
     assert stored.CONFIRMED > 1
+
+
+async def alarm(asking: Asking, detail: str) -> None:
+    """In the journal, with no executor there, and counted for the alert."""
+
+    async def recorded() -> bool:
+        records = await asking.bus.journal.read(subjects.security_event("version_lost"))
+        return [detail in event.detail for one in records if (event := security_event(one))] == [True]
+
+    await eventually(recorded, what="the security event")
+    told = asking.measured.exposition()[0].decode()
+    assert 'writ_security_events_total{kind="version_lost"} 1.0' in told
+    assert "writ_policy_versions_lost 1.0" in told
+
+
+async def test_a_store_that_has_its_versions_again_is_decided_by(known: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "LOOK_EVERY", 0.01)
+    async with again(Broker(), known) as asking:
+        await publish(asking, CLOSED)
+        assert await asking.code(asking.subject(), stored_policies=2) == "denied"
+        records = broker_of(asking).policies.records
+        missing = records.pop()
+
+        async def lost() -> bool:
+            return await asking.service.checks()["versions"]() is not None
+
+        async def whole() -> bool:
+            return await asking.service.checks()["versions"]() is None
+
+        await eventually(lost, what="that the store lost a version")
+        records.append(missing)
+        await eventually(whole, what="that the store has it again")
+        assert await asking.code(asking.subject(), stored_policies=2) == "denied"
+        records[1] = structs.replace(records[0], sequence=2)
+        await eventually(lost, what="that the store has another version at its head")
+        assert "another document" in (await asking.service.checks()["versions"]() or "")

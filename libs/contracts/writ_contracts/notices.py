@@ -11,9 +11,6 @@ from writ_contracts.requests import Failure
 NoticeKind = Literal[
     "file_refused",
     "version_refused",
-    "version_lost",
-    "report_refused",
-    "journal_replaced",
     "file_ignored",
     "file_version",
     "read_refused",
@@ -23,13 +20,12 @@ NoticeKind = Literal[
 """`file_refused`: a changed file cannot be used. `version_refused`: a stored policy version is not believed.
 `file_ignored`: the policy file differs from the published version. `file_version`: the file became a version.
 `read_refused`: somebody may not read what they asked for. `agent_enrolled`: a host's key was let in for a pool.
-`enrolment_refused`: a token was used that is not good, or was used for what it is not for. `version_lost`: the store
-has less than the highest version that policy enforced. `report_refused`: policy has not signed a stored report of a
-scanner. `journal_replaced`: the journal is another than the one that the service knew.
+`enrolment_refused`: a token was used that is not good, or was used for what it is not for. What an executor
+in the wrong hands might keep to itself is no notice: policy and audit store it themselves.
 """
 BY_KEEPER: frozenset[str] = frozenset({"agent_enrolled", "enrolment_refused"})
 BY_POLICY: frozenset[str] = frozenset(get_args(NoticeKind)) - BY_KEEPER
-BY_AUDIT: frozenset[str] = frozenset({"read_refused", "journal_replaced"})
+BY_AUDIT: frozenset[str] = frozenset({"read_refused"})
 
 
 class Notice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

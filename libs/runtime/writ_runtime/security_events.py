@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from hashlib import sha256
+from typing import get_args
 
 from msgspec import Struct
 
@@ -15,14 +16,18 @@ from writ_bus.backoff import backoff
 from writ_bus.port import Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.agents import SecurityKind
-from writ_contracts.errors import Conflict, Full, WritError
+from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, WritError
 from writ_contracts.journal import SecurityEvent
+from writ_contracts.records import Record
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, encode
 from writ_runtime.buckets import Bucket
 from writ_runtime.logs import Log
+from writ_runtime.metric_series import Counter
+from writ_runtime.metrics import Metrics
 
-ATTEMPTS = 8
+ATTEMPTS = 32
+"""Races that somebody has to win in a row to keep an event out; it is counted and logged all the same."""
 RATE, BURST = 1.0, 200.0
 MOST_WAITING = 200
 
@@ -44,9 +49,11 @@ class Finding(Struct, frozen=True, kw_only=True):
 class SecurityEvents:
     """`record` returns once it is stored; `tell` returns at once and leaves it to `run`, which is never ended."""
 
-    def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
+    def __init__(self, journal: Journal, clock: Callable[[], float], count: Callable[[SecurityKind], None]) -> None:
+        """`count` is told the kind of each finding once, also of one that cannot be recorded: an alert hangs on it."""
         self._journal = journal
         self._clock = clock
+        self._count = count
         self._bucket = Bucket(RATE, BURST, BURST, time.monotonic())
         self._waiting: asyncio.Queue[Finding] = asyncio.Queue(MOST_WAITING)
 
@@ -57,8 +64,10 @@ class SecurityEvents:
         try:
             if self._bucket.take(time.monotonic()):
                 self._waiting.put_nowait(finding)
+            else:
+                self._give_up(finding, "too many at once")
         except asyncio.QueueFull:
-            _log.warning("security.not_recorded", kind=kind, reason="too many wait already")
+            self._give_up(finding, "too many wait already")
 
     async def run(self) -> None:
         """Record what was told, in its order, until cancelled."""
@@ -67,22 +76,35 @@ class SecurityEvents:
             for pause in backoff(first=0.2, most=5.0):
                 try:
                     await self.record(finding)
-                except Full as error:
-                    _log.error("security.not_recorded", kind=finding.kind, error=str(error))
-                except WritError as error:
+                    break
+                except (Unreachable, TimedOut) as error:
                     _log.warning("security.waiting", kind=finding.kind, error=str(error))
                     await asyncio.sleep(pause)
-                    continue
-                break
 
     async def record(self, finding: Finding) -> None:
-        """Store it, unless it is stored already behind `after`. Raises what an append raises."""
+        """Store it, unless it is stored already behind `after`. Raises Unreachable and TimedOut: try again then.
+        What else keeps it out is counted and logged alone, since whoever has the executors' key can bring that about.
+        """
+        try:
+            await self._store(finding)
+        except (Unreachable, TimedOut):
+            raise
+        except WritError as error:
+            self._give_up(finding, str(error))
+        else:
+            self._count(finding.kind)
+
+    def _give_up(self, finding: Finding, why: str) -> None:
+        self._count(finding.kind)
+        _log.error("security.not_recorded", kind=finding.kind, detail=finding.detail, error=why)
+
+    async def _store(self, finding: Finding) -> None:
         subject, event = subjects.security_event(finding.kind), self._event(finding)
         for _ in range(ATTEMPTS):
             last = await self._journal.last(subject)
             if finding.after and last is not None and last.sequence > finding.after:
                 there = await self._journal.read(subject, after=finding.after)
-                if any(decode_event(record.data).id == event.id for record in there):
+                if any(_same(security_event(record), event) for record in there):
                     return
             entry = Entry(
                 subject=subject,
@@ -113,3 +135,27 @@ class SecurityEvents:
             pool=finding.pool,
             report=finding.report,
         )
+
+
+def security_event(record: Record) -> SecurityEvent | None:
+    """The event in a record, which may be anything: executors write there as well."""
+    try:
+        event = decode_event(record.data)
+    except Invalid:
+        return None
+    return event if isinstance(event, SecurityEvent) else None
+
+
+def _same(stored: SecurityEvent | None, event: SecurityEvent) -> bool:
+    """Whether they tell the same. The id alone can be worked out, and put on an event that tells something else."""
+    return stored is not None and _told(stored) == _told(event)
+
+
+def _told(event: SecurityEvent) -> tuple[str | None, ...]:
+    return event.id, event.kind, event.detail, event.operation_id, event.principal
+
+
+def security_counter(measured: Metrics) -> Counter:
+    """What the alert `WritSecurityViolation` looks at, in each service that finds something."""
+    text = "Security events that were recorded, or found and could not be."
+    return measured.counter("writ_security_events_total", text, {"kind": get_args(SecurityKind)})

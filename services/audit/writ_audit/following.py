@@ -15,9 +15,8 @@ from writ_audit.index import Index, IndexDamaged, Place
 from writ_audit.irregular import Courses, Irregular
 from writ_audit.projection import Change, project
 from writ_bus import tracing
-from writ_bus.errors import Forbidden, Refused
 from writ_bus.port import Journal
-from writ_contracts.errors import Full, TimedOut, Unreachable, WritError
+from writ_contracts.errors import TimedOut, Unreachable, WritError
 from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter, parse_event
 from writ_runtime.journal_guard import JournalGuard
@@ -139,6 +138,7 @@ class Follower:
 
     async def _follow(self) -> None:
         """Page by page; at the end wait a little for more, so that what comes meanwhile is one group and one commit."""
+        self._courses = Courses()  # of events that are read again, nothing is known from the first time
         while True:
             self._wanted.clear()
             records = await self._journal.read(JOURNAL, after=self.position, limit=BATCH)
@@ -187,11 +187,8 @@ class Follower:
             principal=wrong.principal,
             after=wrong.sequence,
         )
-        try:
-            if self._security is not None:
-                await self._security.record(finding)
-        except (Full, Refused, Forbidden) as error:
-            _log.error("security.not_recorded", detail=finding.detail, error=str(error))
+        if self._security is not None:
+            await self._security.record(finding)
 
     def _count(self, records: list[Record], changes: list[Change]) -> None:
         for record, change in zip(records, changes, strict=True):

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import get_args
 
 from writ_audit.projection import UNREADABLE
+from writ_contracts.agents import SecurityKind
 from writ_contracts.journal import JournalEvent
 from writ_runtime.metrics import Metrics
+from writ_runtime.security_events import security_counter
 
 READS = ("current", "behind")
 
@@ -31,6 +33,7 @@ class Measures:
             "Queries of the index: current when they were answered, or behind the journal all the same.",
             {"result": READS},
         )
+        self._security = security_counter(measured)
         measured.measure("writ_audit_lag_events", "Events of the journal not indexed yet.", lag)
         measured.measure("writ_audit_position", "Last sequence indexed.", position)
 
@@ -42,3 +45,7 @@ class Measures:
     def read(self, *, current: bool) -> None:
         """A query waited for the index to be as far as the journal."""
         self._reads.add(result="current" if current else "behind")
+
+    def alarmed(self, kind: SecurityKind) -> None:
+        """Something was found that should not be."""
+        self._security.add(kind=kind)

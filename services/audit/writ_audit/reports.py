@@ -9,16 +9,17 @@ import time
 from collections import OrderedDict
 
 from writ_audit.following import Follower
+from writ_bus.backoff import backoff
 from writ_bus.port import Bus, Journal, Message
 from writ_contracts import subjects
 from writ_contracts.agents import ReportMessage, SecurityReport
-from writ_contracts.errors import Invalid, Untrusted, WritError
-from writ_contracts.journal import SecurityEvent
+from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted, WritError
+from writ_contracts.records import Record
 from writ_contracts.signing import Signed
-from writ_contracts.wire import decode, decode_event
+from writ_contracts.wire import decode
 from writ_runtime.buckets import Buckets
 from writ_runtime.logs import Log
-from writ_runtime.security_events import Finding, SecurityEvents
+from writ_runtime.security_events import Finding, SecurityEvents, security_event
 from writ_trust.statements import open_signed
 
 PATIENCE = 5.0
@@ -70,14 +71,25 @@ class Reports:
         while True:
             due, position, pool, signed, report = await self._waiting.get()
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            try:
-                await self._see_to(max(0, position - MARGIN), pool, signed, report)
-            except WritError as error:
-                _log.error("report.not_recorded", pool=pool, kind=report.kind, error=str(error))
+            for pause in backoff(first=0.2, most=5.0):
+                if await self._done(max(0, position - MARGIN), pool, signed, report):
+                    break
+                await asyncio.sleep(pause)
+
+    async def _done(self, after: int, pool: str, signed: Signed, report: SecurityReport) -> bool:
+        """Whether it is stored, or never will be. A server that is away is waited for: agents do not send it again."""
+        try:
+            await self._see_to(after, pool, signed, report)
+        except (Unreachable, TimedOut) as error:
+            _log.warning("report.waiting", pool=pool, kind=report.kind, error=str(error))
+            return False
+        except WritError as error:
+            _log.error("report.not_recorded", pool=pool, kind=report.kind, error=str(error))
+        return True
 
     async def _see_to(self, after: int, pool: str, signed: Signed, report: SecurityReport) -> None:
         there = await self._journal.read(subjects.security_event(report.kind), after=after)
-        if any(_holds(decode_event(record.data), signed) for record in there):
+        if any(_holds(record, signed) for record in there):
             return
         if not self._buckets.take(pool, time.monotonic()):
             _log.warning("report.not_recorded", pool=pool, kind=report.kind, error="this pool reports too much")
@@ -93,5 +105,6 @@ class Reports:
         await self._security.record(finding)
 
 
-def _holds(event: object, signed: Signed) -> bool:
-    return isinstance(event, SecurityEvent) and event.report is not None and event.report.signature == signed.signature
+def _holds(record: Record, signed: Signed) -> bool:
+    event = security_event(record)
+    return event is not None and event.report is not None and event.report.signature == signed.signature

@@ -19,7 +19,6 @@ from writ_contracts import subjects
 from writ_contracts.audit import AuditStanding
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
-from writ_contracts.notices import Notice
 from writ_contracts.version import VERSION
 from writ_contracts.wire import encode
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
@@ -53,16 +52,16 @@ class Audit:
         self._time = ServerClock(bus, clocks)
         self._time.shown(measured)
         measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
-        security = SecurityEvents(bus.journal, self._time.now)
+        self._security = SecurityEvents(bus.journal, self._time.now, measures.alarmed)
         self._follower = Follower(
             bus.journal,
             self._index,
             self._guard,
             measures.indexed,
             lambda current: measures.read(current=current),
-            security,
+            self._security,
         )
-        self._reports = Reports(bus.journal, self._follower, security)
+        self._reports = Reports(bus.journal, self._follower, self._security)
         permission = Permission(bus, config.policy_key, self._notifier.tell)
         reading = Reading(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
@@ -70,7 +69,7 @@ class Audit:
         self._instance = encode_id(os.urandom(16))
 
     def _journal_replaced(self, why: str) -> None:
-        self._notifier.tell(Notice(kind="journal_replaced", detail=f"seen by audit: {why}"[:1000]))
+        self._security.tell("journal_replaced", f"seen by audit: {why}", None, None)
 
     async def serve(self) -> None:
         """Answer queries from now on."""
@@ -83,6 +82,7 @@ class Audit:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follower.run())
             group.create_task(self._notifier.run(self._bus))
+            group.create_task(self._security.run())
             group.create_task(self._time.follow())
             group.create_task(self._reports.watch())
             group.create_task(self._servers.watch(self._bus))

@@ -19,6 +19,7 @@ from writ_contracts.registry import CHANNELS, Role
 from writ_executor.success_rate import Success
 from writ_runtime.metric_series import AtMost
 from writ_runtime.metrics import Metrics
+from writ_runtime.security_events import security_counter
 
 POOLS = 50
 """So many pools have series of their own: with `local-<host>` there may be one for each of thousands of targets."""
@@ -63,9 +64,7 @@ class Measures:
         self._turned_away = measured.counter(
             "writ_requests_turned_away_total", "Requests that were refused unrecorded, by code.", {"code": TURNED_AWAY}
         )
-        self._security = measured.counter(
-            "writ_security_events_total", "Security events recorded.", {"kind": get_args(SecurityKind)}
-        )
+        self._security = security_counter(measured)
         self._listings = measured.counter(
             "writ_listings_total", "Listings asked of agents for a decision.", {"result": LISTED}
         )

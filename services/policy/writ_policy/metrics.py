@@ -1,5 +1,6 @@
 """What the policy service counts: decisions by effect, operation and role, refused files, the policy in force."""
 
+from writ_contracts.agents import SecurityKind
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
 from writ_policy.decisions.rulings import Ruled
@@ -7,6 +8,7 @@ from writ_policy.state.snapshot import World
 from writ_policy.state.sources import FILES
 from writ_rules.engine.compile import ROLES
 from writ_runtime.metrics import Metrics
+from writ_runtime.security_events import security_counter
 
 STORE = "store"
 QUESTIONS = [one for one in CHANNELS if Role.POLICY in one.receivers and one.name.startswith("query_")]
@@ -29,6 +31,8 @@ class Measures:
             "Changed files, and stored versions of the policy, that could not be used.",
             {"file": (*FILES, STORE)},
         )
+        self._security = security_counter(measured)
+        self._lost = measured.gauge("writ_policy_versions_lost", "1 while the store lacks a version that was enforced.")
         self._info = measured.info("writ_policy", "The policy in force.")
         self._version = measured.gauge("writ_policy_version", "Number of the version in force; replicas should agree.")
         self._rules = measured.gauge("writ_policy_rules", "Enabled rules of the policy in force.")
@@ -56,3 +60,11 @@ class Measures:
         self._info.set(name=world.version.name, version=world.version.version, digest=world.version.digest[:12])
         self._version.set(world.version.number)
         self._rules.set(world.policy.rules)
+
+    def compared(self, *, lost: bool) -> None:
+        """Whether the store of versions lacks what was enforced."""
+        self._lost.set(float(lost))
+
+    def alarmed(self, kind: SecurityKind) -> None:
+        """Something was found that should not be."""
+        self._security.add(kind=kind)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 from writ_bus.port import Bus, Service, Serving
 from writ_contracts import subjects
@@ -35,6 +36,8 @@ from writ_runtime.metrics import Metrics, Observer
 from writ_runtime.security_events import SecurityEvents
 from writ_runtime.state_file import StateFile
 from writ_trust.keys import Key
+
+LOST: Final = "version_lost"
 
 _log = Log("writ.policy")
 
@@ -83,31 +86,35 @@ class PolicyService:
         await self.time.start()
         versions = Versions(bus.policies, self._key, self._compiler, self._version_refused, self._former, self._highest)
         await versions.start()
-        self._bus, self._versions, self._guard = bus, versions, self._make_guard(bus)
-        await self._guard.look()
+        self._measures.compared(lost=versions.taken_back is not None)
+        security = SecurityEvents(bus.journal, self._clock, self._measures.alarmed)
+        guard = self._make_guard(bus, security)
+        self._bus, self._versions, self._guard, self._security = bus, versions, guard, security
+        await guard.look()
         if versions.taken_back is not None:  # nothing is answered: whoever looks finds out why it is not ready
-            self._notifier.tell(Notice(kind="version_lost", detail=versions.taken_back))
+            security.tell(LOST, versions.taken_back, None, None)
             return
         await self._sources.start(versions)
         lost, former = self._config.versions_lost, self._former_events
         follower = Follower(bus.journal, self._key.public, versions, versions_lost=lost, former=former)
         await follower.read()
         self._follower = follower
-        self._serving = await bus.serve(self._service(bus, versions, follower, self._guard))
+        self._serving = await bus.serve(self._service(bus, versions, follower, guard, security))
 
-    def _make_guard(self, bus: Bus) -> JournalGuard:
+    def _make_guard(self, bus: Bus, security: SecurityEvents) -> JournalGuard:
+        def alarm(why: str) -> None:
+            security.tell("journal_replaced", f"seen by policy: {why}", None, None)
+
         file, lost = StateFile(self._config.state_dir / FILE, Mark), self._config.journal_lost
-        return JournalGuard(bus.journal, self._measured, self._journal_replaced, file=file, lost=lost)
+        return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost)
 
-    def _journal_replaced(self, why: str) -> None:
-        self._notifier.tell(Notice(kind="journal_replaced", detail=f"seen by policy: {why}"[:1000]))
-
-    def _service(self, bus: Bus, versions: Versions, follower: Follower, guard: JournalGuard) -> Service:
+    def _service(
+        self, bus: Bus, versions: Versions, follower: Follower, guard: JournalGuard, security: SecurityEvents
+    ) -> Service:
         dry, clock = self._config.dry_run_only, self._clock
         judging = Judging(self._sources, versions, follower, self._catalogue, guard, dry_run_only=dry, clock=clock)
         candidates = Candidates(versions, self._compiler)
-        scans = Scans(bus.scans, self._sources, self._key, self._notifier.tell, self._observe, self._clock)
-        self._security = SecurityEvents(bus.journal, self._clock)
+        scans = Scans(bus.scans, self._sources, self._key, security, self._observe, self._clock)
         handlers = Handlers(
             bus.journal,
             judging,
@@ -115,7 +122,7 @@ class PolicyService:
             scans,
             self._key,
             self._former_events,
-            self._security,
+            security,
             self._measures,
             self._observe,
         )
@@ -145,8 +152,8 @@ class PolicyService:
             if self._follower is not None:
                 group.create_task(self._sources.follow())
                 group.create_task(self._follower.follow())
-            if self._versions is not None:
-                group.create_task(self._watch_store(self._versions))
+            if self._versions is not None and self._security is not None:
+                group.create_task(self._watch_store(self._versions, self._security))
             if self._guard is not None:
                 group.create_task(self._guard.watch())
             if self._bus is not None:
@@ -154,16 +161,18 @@ class PolicyService:
             if self._security is not None:
                 group.create_task(self._security.run())
 
-    async def _watch_store(self, versions: Versions) -> None:
-        """Whether the store of versions still has all that was read from it; one that lost some is an alarm, once."""
-        while versions.taken_back is None:
+    async def _watch_store(self, versions: Versions, security: SecurityEvents) -> None:
+        """Whether the store of versions still has all that was read from it; whenever it lost some, it is an alarm."""
+        while True:
             await asyncio.sleep(LOOK_EVERY)
+            before = versions.taken_back
             try:
                 await versions.look()
             except WritError as error:
                 _log.warning("versions.not_compared", error=str(error))
-        if self._follower is not None:
-            self._notifier.tell(Notice(kind="version_lost", detail=versions.taken_back))
+            self._measures.compared(lost=versions.taken_back is not None)
+            if before is None and versions.taken_back is not None:
+                security.tell(LOST, versions.taken_back, None, None)
 
     async def stop(self) -> None:
         """Take no new questions; answer those that came."""

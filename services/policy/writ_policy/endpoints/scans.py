@@ -14,7 +14,6 @@ from writ_contracts import subjects, wire
 from writ_contracts.errors import Conflict, Denied, Invalid, Untrusted, WritError
 from writ_contracts.facts import MOST_REPORT_BYTES, Fact, Reported, ScanReport, StoredReport
 from writ_contracts.inventory import SCANNER
-from writ_contracts.notices import Notice
 from writ_contracts.records import Record
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
@@ -26,6 +25,7 @@ from writ_rules.engine.facts import ScanFinding as Finding
 from writ_rules.engine.facts import ScanReport as Report
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Observer
+from writ_runtime.security_events import SecurityEvents
 from writ_trust.digests import plain_digest
 from writ_trust.keys import Key
 from writ_trust.statements import open_signed, sign
@@ -49,14 +49,14 @@ class Scans:
         stored: Stored,
         sources: Sources,
         key: Key,
-        tell: Callable[[Notice], None],
+        security: SecurityEvents,
         observe: Observer,
         clock: Callable[[], float],
     ) -> None:
-        """`key` signs what is stored, and nothing else that is stored counts; `tell` has recorded what does not."""
+        """`key` signs what is stored, and nothing else that is stored counts; `security` has recorded what does not."""
         self._stored = stored
         self._key = key
-        self._tell = tell
+        self._security = security
         self._told: set[str] = set()
         self._sources = sources
         self._observe = observe
@@ -156,7 +156,7 @@ class Scans:
         self._told.add(digest)
         detail = f"the report stored as {record.subject} is not believed: {why}"
         _log.error("scan.refused", reason=detail, effect="there is no report, until the scanner reports again")
-        self._tell(Notice(kind="report_refused", detail=detail[:1000]))
+        self._security.tell("report_refused", detail, None, None)
 
 
 def _as_report(stored: StoredReport) -> Report:

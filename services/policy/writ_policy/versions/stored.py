@@ -71,7 +71,10 @@ class Versions:
         self.blocked: str | None = None
         self._missing = 0
         self.taken_back: str | None = None
-        """The store has less than was enforced: nothing is decided, until it has that again."""
+        """The store has less than was enforced, or another document: nothing is decided. Where that was found at the
+        start it holds until the next start, else until the store has that again.
+        """
+        self._started_behind = False
         self.refused: dict[int, str] = {}
 
     async def start(self) -> None:
@@ -86,6 +89,7 @@ class Versions:
             if self.head is not None:
                 break
         self._check_highest()
+        self._started_behind = self.taken_back is not None
         if self.taken_back is None and self.head is not None:
             await self._enforce(self.head)
         if self.blocked is not None:
@@ -107,13 +111,28 @@ class Versions:
             _log.error("policy.version_lost", error=self.taken_back, effect="nothing is decided")
 
     async def look(self) -> None:
-        """Notice a store that lost versions which were read here. Raises what the bus raises."""
+        """Notice a store that lost what was read here, and one that has it again. Raises what the bus raises."""
+        if self._started_behind:
+            return
+        lost = await self._lost()
+        self._missing = self._missing + 1 if lost else 0
+        if self._missing == CONFIRMED:
+            self.taken_back = lost
+            _log.error("policy.version_lost", error=lost, effect="nothing is decided")
+        elif lost is None and self.taken_back is not None:
+            self.taken_back = None
+            _log.warning("policy.version_found", effect="the store has what was read here again: it is decided by")
+
+    async def _lost(self) -> str | None:
+        head, stored = self.head, self.stored  # before the store is asked, which may grow meanwhile
         last = await self._stream.last(subjects.POLICIES)
         there = last.sequence if last else 0
-        self._missing = self._missing + 1 if there < self.stored else 0
-        if self._missing == CONFIRMED:
-            self.taken_back = f"version {self.stored} was read here, and the store goes back to {there} now"
-            _log.error("policy.version_lost", error=self.taken_back, effect="nothing is decided")
+        if there < stored:
+            return f"version {stored} was read here, and the store goes back to {there} now"
+        found = await self.find(head.number) if head is not None else None
+        if head is None or (found is not None and found.digest == head.digest):
+            return None
+        return f"version {head.number} was read here, and the store has another document under this number, or none"
 
     async def reach(self, number: int) -> bool:
         """Whether everything up to that version has been looked at, after reading on where it was not."""
