@@ -41,6 +41,21 @@ async def test_it_is_read_once_while_the_claim_waits_and_told_under_the_grant(wo
     assert world.executor.progress == []
 
 
+async def test_it_is_read_ahead_however_late_the_claim_comes(world: World, reader: Reader) -> None:
+    answered, original = held(world), world.executor.append
+
+    async def late(work: Any) -> None:
+        await original(structs.replace(work, start_by=time.time() - 3_600))
+
+    world.executor.append = late  # type: ignore[method-assign]
+    await world.agent()
+    operation_id = await world.executor.dispatch(READ, TARGET)
+    await until(lambda: len(reader.begun) == 1)
+    reader.go_on.set()
+    answered.set()
+    assert (await world.executor.ended(operation_id)).state == {"reading": 1}
+
+
 async def test_a_reading_that_takes_longer_than_the_claim_is_waited_for(world: World, reader: Reader) -> None:
     agent = await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)

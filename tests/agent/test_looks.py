@@ -5,15 +5,18 @@ import time
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World
 
 from writ_agent.backends.port import Done, Progress, Task
-from writ_contracts.agents import AskLook
+from writ_contracts.agents import AskLook, Claim
 from writ_contracts.decisions import LookAction
 from writ_contracts.errors import Untrusted
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
+from writ_contracts.journal import Dispatched
 from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import read
 
 KEY = "ab" * 32
 OTHER_POOL = Target(id="host-1", role="testing", backend="fake", agent="pool-2")
@@ -126,3 +129,19 @@ async def test_a_forged_look_for_a_baseline_is_reported_and_nothing_is_looked_at
     assert receipt.outcome == "succeeded"
     assert world.backend.looks == []
     await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_look"])
+
+
+async def test_a_baseline_is_told_however_late_the_claim_comes(world: World) -> None:
+    """Policy judges a unit by the other names that it tells; whether it is too late, the executors' sweep says."""
+    original = world.executor.append
+
+    async def late(work: Dispatched) -> None:
+        await original(structs.replace(work, start_by=time.time() - 3_600))
+
+    world.executor.append = late  # type: ignore[method-assign]
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.ended(operation_id)
+    assert world.backend.looks == ["baseline"]
+    (signed,) = world.executor.asked[operation_id].claims
+    assert read(signed, Claim).baseline

@@ -104,6 +104,12 @@ def test_each_service_gets_all_that_it_needs_and_nothing_that_it_does_not_know(c
         assert {one.name for one in known if one.default is None} <= given | filled_in, name
 
 
+def test_what_says_that_something_was_lost_reaches_each_service_that_reads_it(compose: dict[str, Any]) -> None:
+    for name, service in services(compose).items():
+        told = {one.name for one in variables(service) if one.name.endswith(("_LOST", "_FORMER_KEYS"))}
+        assert told <= set(service["environment"]), name
+
+
 def test_what_a_variable_names_is_mounted(compose: dict[str, Any]) -> None:
     for name, service in services(compose).items():
         there = {

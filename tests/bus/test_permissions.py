@@ -209,6 +209,14 @@ async def test_listening_is_refused_wherever_it_is_not_granted(server: WritServe
     assert heard == {wanted for wanted in FILTERS if may_listen(user, wanted)}
 
 
+@pytest.mark.parametrize("user", [one for one in USERS if one not in ("executor", "bootstrap")])
+async def test_the_whole_journal_as_it_is_stored_is_for_executors_alone(server: WritServer, user: str) -> None:
+    bus = await server.bus(user)
+    for wanted in ("writ.event.>", "writ.event.control.>", "writ.event.*.>"):
+        with pytest.raises(Forbidden):
+            await bus.connection.listen(wanted, lambda message: None)
+
+
 def users_of(roles: tuple[Role, ...]) -> list[str]:
     """One user of each of these roles."""
     names = {Role.PRINCIPAL: "alice", Role.AGENT: "agent-a", Role.SCANNER: "trivy", Role.ENROLLER: "enrol-one"}

@@ -3,6 +3,10 @@
 import pytest
 from tests.executor.conftest import World
 
+from writ_bus.errors import Forbidden, Refused
+from writ_contracts.errors import WritError
+from writ_contracts.requests import Failure
+
 RESTART = {"parameters": {"service_name": "nginx"}, "idempotency_key": "restart-1"}
 
 
@@ -52,6 +56,23 @@ async def test_a_start_that_cannot_be_recorded_gives_no_grant(full: World) -> No
     assert (held.answer.grant, held.answer.sealed, held.answer.error.code) == (None, "", "full")
     full.broker.disk.max_bytes = room
     assert (await full.hands.claim(work)).answer.grant
+
+
+@pytest.mark.parametrize(("error", "told"), [(Forbidden("no append"), "unavailable"), (Refused("broke"), "internal")])
+async def test_a_start_that_policy_may_not_record_or_breaks_at_ends_nothing(
+    world: World, error: WritError, told: str
+) -> None:
+    """As policy passes them on. The agent asks again; what rules deny comes as a decision."""
+    await world.executor()
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    world.policy.grant_errors["service_restart"] = Failure(code=error.code, message=str(error), retry=error.retry)
+    refused = (await world.hands.claim(work)).answer
+    assert refused.error
+    assert (refused.grant, refused.error.code, refused.error.retry) == (None, told, True)
+    assert await world.kinds(work.operation_id) == ["requested", "dispatched"]
+    del world.policy.grant_errors["service_restart"]
+    assert (await world.hands.claim(work)).answer.grant
 
 
 async def test_an_end_that_cannot_be_recorded_is_not_acknowledged(full: World) -> None:

@@ -39,7 +39,7 @@ class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ClaimAnswer(Struct, frozen=True, kw_only=True):
-    """`started` is stored: the signed Grant and the sealed parameters (`SealedParameters`, base64). Or why not.
+    """`granted` is stored: the signed Grant and the sealed parameters (`SealedParameters`, base64). Or why not.
 
     With an error: `retry` false means drop it (gone, denied, expired), true means leave it for a later delivery.
     """

@@ -303,7 +303,7 @@ CHANNELS: tuple[Channel, ...] = (
         summary="The journal as it is stored, for those who follow all of it.",
         style=S.REPUBLISH,
         senders=(),
-        receivers=(R.EXECUTOR, R.POLICY, R.AUDIT),
+        receivers=(R.EXECUTOR,),
         message=journal.JournalEvent,
     ),
     Channel(

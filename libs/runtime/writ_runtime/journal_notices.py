@@ -1,4 +1,4 @@
-"""Has executors record what a service notices: they alone write the journal.
+"""Has executors record what a service notices: only they may write notices to the journal.
 
 In the order in which it came, each until it is stored; what is too much is dropped, since the log has it as well.
 """

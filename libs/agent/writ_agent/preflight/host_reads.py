@@ -61,12 +61,7 @@ class Looks:
         self._meters = meters
 
     async def baseline(self, work: Dispatched) -> dict[str, Any]:
-        """How the target is before the operation; empty where that cannot be told, or may not.
-
-        After a long absence most of what waits is long over: no look at a host for what its claim will find gone.
-        """
-        if self._now() > work.start_by:
-            return {}
+        """How the target is before the operation; empty where that cannot be told, or may not."""
         try:
             verified = verify_baseline(self._trust, work, self._now())
             if verified is None or not isinstance(self._backend, Baselines):

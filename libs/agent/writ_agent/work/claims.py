@@ -1,6 +1,6 @@
 """Asking an executor to let one dispatched operation start: one signed claim, the same bytes however often it is sent.
 
-An answer that got lost may mean that `started` is stored; the same claim then gets the same grant again, and another
+An answer that got lost may mean that `granted` is stored; the same claim then gets the same grant again, and another
 claim would get none. So whoever asked once keeps asking until it knows, or says that it ran nothing.
 """
 
@@ -28,7 +28,7 @@ PATIENCE = 12.0
 """Less than a grant is good for: an answer that comes later than that is of no use."""
 _PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
 _UNCERTAIN = frozenset({"timeout", "internal"})
-"""Codes after which `started` may be stored all the same."""
+"""Codes after which `granted` may be stored all the same."""
 _log = Log("writ.agent")
 
 
@@ -74,7 +74,7 @@ async def ask(
 
 
 async def _once(bus: Bus, claimed: Claimed, body: bytes, uncertain: bool) -> tuple[ClaimAnswer | None, bool]:
-    """The answer if there is one, and whether `started` may be stored without our knowing."""
+    """The answer if there is one, and whether `granted` may be stored without our knowing."""
     try:
         reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS)
         answer = decode(reply.data, ClaimAnswer)

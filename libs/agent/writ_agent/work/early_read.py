@@ -40,7 +40,7 @@ class Ahead:
         self._beginning = asyncio.create_task(self._begin(work))
 
     async def _begin(self, work: Dispatched) -> None:
-        if self._dropping is not None or self._time.now() > work.start_by:  # then its claim finds it gone
+        if self._dropping is not None:
             return
         try:
             verified = verify_ahead(self._trust, work, self._time.now())

@@ -145,7 +145,7 @@ class Worker:
                 await self._parts.spool.keep(key, _asked(claimed), durable=False)
             answer = await ask(self._parts.bus, claimed, delivery, lambda: self.stopping, self._boot)
         except TimedOut as error:
-            # It may count as started by us. It never will be: say so, and let the next delivery find out.
+            # It may be granted to us, and will not run: say so, and let the next delivery find out.
             done = Done(outcome="failed", code="not_begun", message=f"nothing was run: {error}")
             await self._tell(_run(claimed, None), done, None, claimed.sent_at)
             await _settle(delivery.nak(LONGEST_DELAY))

@@ -31,7 +31,7 @@ LEADER = 1.0
 """How long a stream's leader may take: without one nobody answers."""
 LAG = 0.02
 USAGE = "writ.api.journal"
-"""Where STREAM.INFO of the journal is asked for, in every account that may (see server_config)."""
+"""Where STREAM.INFO of the journal is asked for, in every account that may (see writ_nats_server.config)."""
 PAGE = 256
 
 

@@ -1,7 +1,8 @@
 """What the NATS servers say of themselves: connections, streams, consumers.
 
-The system account answers two questions to whom `server_config` lets ask them, and nobody has a key of that account for
-it. Each server answers by itself; of what is replicated, its leader's word counts (server/monitor.go of nats-server).
+The system account answers two questions to whom `writ_nats_server.config` lets ask them, and nobody has a key of that
+account for it. Each server answers by itself; of what is replicated, its leader's word counts (server/monitor.go of
+nats-server).
 """
 
 from typing import Any, TypeVar

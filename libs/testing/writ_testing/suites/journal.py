@@ -171,25 +171,25 @@ class JournalSuite:
         assert one == every[77]
 
     async def test_a_tail_begins_where_it_is_told_to_and_follows(self, ground: Ground) -> None:
-        executor, audit = await ground.bus("executor"), await ground.bus("audit")
+        executor, other = await ground.bus("executor"), await ground.bus("executor")
         await append_many(executor, 5)
-        async with aclosing(audit.journal.tail(2)) as tail:
+        async with aclosing(other.journal.tail(2)) as tail:
             assert [record.sequence for record in await take(tail, 3)] == [3, 4, 5]
             following = asyncio.create_task(take(tail, 20))
             await append_many(executor, 20, first=5)
             assert [record.sequence for record in await following] == list(range(6, 26))
 
     async def test_a_tail_misses_nothing_while_its_reader_is_slow(self, ground: Ground) -> None:
-        executor, audit = await ground.bus("executor"), await ground.bus("audit")
-        async with aclosing(audit.journal.tail(0)) as tail:
+        executor, other = await ground.bus("executor"), await ground.bus("executor")
+        async with aclosing(other.journal.tail(0)) as tail:
             first = asyncio.create_task(take(tail, 1))
             await append_many(executor, 400)
             assert (await first)[0].sequence == 1
             assert [record.sequence for record in await take(tail, 399)] == list(range(2, 401))
 
     async def test_a_tail_is_gap_free_across_a_restart_of_the_server(self, ground: Ground) -> None:
-        executor, audit = await ground.bus("executor"), await ground.bus("audit")
-        async with aclosing(audit.journal.tail(0)) as tail:
+        executor, other = await ground.bus("executor"), await ground.bus("executor")
+        async with aclosing(other.journal.tail(0)) as tail:
             following = asyncio.create_task(take(tail, 60))
             await append_many(executor, 30)
             appended: list[asyncio.Task[None]] = []
@@ -203,8 +203,8 @@ class JournalSuite:
             assert [record.sequence for record in await following] == list(range(1, 61))
 
     async def test_a_tail_has_what_the_journal_has(self, ground: Ground) -> None:
-        executor, audit = await ground.bus("executor"), await ground.bus("audit")
-        async with aclosing(audit.journal.tail(0)) as tail:
+        executor, other = await ground.bus("executor"), await ground.bus("executor")
+        async with aclosing(other.journal.tail(0)) as tail:
             following = asyncio.create_task(take(tail, 3))
             await append_many(executor, 3)
             told = [(one.sequence, one.subject, one.data, one.time) for one in await following]

@@ -20,7 +20,7 @@ from writ_runtime.buckets import Buckets
 from writ_runtime.logs import Log
 
 OPEN_BYTES = 12_288
-"""What an operation that has not ended still writes, on average at the most: `started` and `finished`."""
+"""What an operation that has not ended still writes, on average at the most: `granted` and `finished`."""
 
 _log = Log("writ.executor")
 

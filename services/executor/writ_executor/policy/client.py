@@ -22,6 +22,10 @@ TIMEOUT = 4.0
 """Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
 Answered = TypeVar("Answered", Decided, GrantAnswer)
 REMEMBERED = 60.0
+NO_ANSWER = frozenset({"internal", "denied"})
+"""Codes of a grant's errors which say nothing of the operation: a defect of policy's, or NATS refuses it the append.
+What rules deny comes as a decision. `internal` is passed on: agents take it that the start may be stored.
+"""
 BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
@@ -141,9 +145,16 @@ async def _until_caught_up(ask: Callable[[], Awaitable[Answered]]) -> Answered:
         if answer.error is None:
             return answer
         if answer.error.code != "behind" or delay is None:
-            raise refusal(answer.error)
+            raise _refused(answer, answer.error)
         await asyncio.sleep(delay)
     raise Unreachable("policy is behind the control events", code="behind")
+
+
+def _refused(answer: Decided | GrantAnswer, failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:
+    if isinstance(answer, Decided) or failure.code not in NO_ANSWER:
+        return refusal(failure)
+    code = failure.code if failure.code == "internal" else None
+    return Unreachable(f"policy could not answer the claim: {failure.message}", code=code)
 
 
 def refusal(failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:
