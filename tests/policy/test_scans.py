@@ -13,6 +13,8 @@ from writ_contracts.decisions import Decision
 from writ_contracts.facts import MOST_FINDINGS, Reported, StoredReport
 from writ_contracts.signing import Signed
 from writ_contracts.wire import MSGPACK, decode, encode
+from writ_runtime.security_events import security_event
+from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key, generate_seed
@@ -194,3 +196,9 @@ async def test_only_what_policy_signed_for_this_place_is_a_report(scanned: Scann
     records[-1] = structs.replace(genuine, data=b"{")
     assert (await scanned.report()).error is None  # the next report takes its place
     assert await scanned.code(asking) == "allowed"
+
+    async def recorded() -> bool:  # by policy itself: no executor is there
+        found = await asking.bus.journal.read(subjects.security_event("report_refused"))
+        return len({event.detail for one in found if (event := security_event(one))}) == 4
+
+    await eventually(recorded, within=20, what="each of the four")
