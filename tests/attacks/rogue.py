@@ -102,8 +102,8 @@ class Rogue:
 
     def finished(self, subject: Subject) -> Finished:
         """An end that no agent told."""
-        about = {"operation_id": subject.operation_id, "correlation_id": "rogue"}
-        return Finished(id=secrets.token_hex(16), at=time.time(), outcome="failed", **about)
+        number, at = subject.operation_id, time.time()
+        return Finished(id=secrets.token_hex(16), at=at, correlation_id="rogue", operation_id=number, outcome="failed")
 
     def _common(self, subject: Subject) -> dict[str, Any]:
         return {
