@@ -56,8 +56,10 @@ class Frame(NamedTuple):
 
 
 def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
-    """The bytes of a frame that says this. UnicodeEncodeError for half a character in a request, which must arrive as it
-    is; results have "?" for it, since names of files may hold bytes that are no text.
+    """The bytes of a frame that says this.
+
+    Raises UnicodeEncodeError for half a surrogate pair in a request, which must arrive as it is. Elsewhere "?" stands
+    for it: names of files may hold bytes that are no text.
     """
     shown, names, parts = dict(message), [], []
     errors = "strict" if kind == REQUEST else "replace"
