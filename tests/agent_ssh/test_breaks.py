@@ -259,7 +259,7 @@ async def test_code_on_the_host_that_is_not_whole_any_more_is_sent_again(host: S
     assert (await host.run("network_status")).outcome == "succeeded"
     await host.pool.close()
     (code,) = (host.server.host_folder / "code").iterdir()
-    lost = code / "writ_hostops" / "kept" / "start.py"
+    lost = code / "writ_hostops" / "supervised" / "start.py"
     lost.unlink()
     if kept is not None:
         lost.write_bytes(kept)

@@ -31,7 +31,7 @@ PARTS = {
     "agent-local: ask claim",
     "executor: executor claim",
     "policy: policy grant",
-    "executor: append started",
+    "policy: append granted",
     "agent-local: run",
     "agent-local: tell",
     "agent-local: ask receipt",

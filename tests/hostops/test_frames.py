@@ -125,6 +125,12 @@ def test_whatever_a_handler_returns_can_be_sent_and_read(value: Any) -> None:
     assert canonical
 
 
+@pytest.mark.parametrize("text", ["x\ud800", "x" * 5000 + "\ud800"])
+def test_a_request_with_half_a_surrogate_pair_is_refused_and_not_altered(text: str) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        frames.pack(frames.REQUEST, {"tag": 1, "parameters": {"file_path": text}})
+
+
 SEEDS = [
     frames.pack(frames.RESULT, {"tag": 1, "outcome": "succeeded", "output": {"content": "x" * 5000, "size": 5000}}),
     frames.pack(frames.HELLO, {"boot_id": "b", "operations": ["file_read"], "uid": 0}),

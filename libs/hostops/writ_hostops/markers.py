@@ -112,9 +112,8 @@ class _Folder:
 
     def put(self, name: str, record: Mapping[str, Any]) -> None:
         """A durable file, whole or not at all."""
-        self._write(name + ".tmp", record, os.O_TRUNC, self._time().now)
+        self._replace(name, name + ".tmp", record, self._time().now)
         with system_errors(self._path):
-            os.rename(name + ".tmp", name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             os.fsync(self._fd)
 
     def get(self, name: str) -> Optional[Dict[str, Any]]:
@@ -163,11 +162,19 @@ class _Folder:
         return now if same and passed < NOTED else self._note(now)
 
     def _note(self, now: _FolderTime) -> _FolderTime:
-        draft = f"{_CLOCK}.{os.getpid()}.tmp"
-        self._write(draft, now._asdict(), os.O_TRUNC)
-        with system_errors(self._path):
-            os.rename(draft, _CLOCK, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        self._replace(_CLOCK, f"{_CLOCK}.{os.getpid()}.tmp", now._asdict())
         return now
+
+    def _replace(self, name: str, draft: str, record: Mapping[str, Any], made: Optional[float] = None) -> None:
+        """Write the draft and rename it; a draft that could not be written is removed, since a full disk needs room."""
+        try:
+            self._write(draft, record, os.O_TRUNC, made)
+            with system_errors(self._path):
+                os.rename(draft, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        except HostError:
+            with contextlib.suppress(OSError):
+                os.unlink(draft, dir_fd=self._fd)
+            raise
 
     def _write(self, name: str, record: Mapping[str, Any], flag: int, made: Optional[float] = None) -> None:
         data = json.dumps(record).encode("utf-8")

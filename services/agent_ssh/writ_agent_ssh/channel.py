@@ -120,13 +120,17 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             self._end(Dropped("the connection to the host ended"))
 
     def post(self, kind: bytes, message: Mapping[str, Any], asked: Asked) -> int:
-        """Ask; its tag. Raises Dropped."""
+        """Ask; its tag. Raises Dropped, or Invalid (`invalid_parameter`) for a text that UTF-8 cannot carry."""
         if self.gone:
             raise Dropped("the connection to the host ended")
-        self._next += 1
-        self._asked[self._next] = asked
-        self._write(frames.pack(kind, {**message, "tag": self._next}))
-        return self._next
+        tag = self._next + 1
+        try:
+            data = frames.pack(kind, {**message, "tag": tag})
+        except UnicodeEncodeError:  # names the text, which may be a secret
+            raise Invalid("a parameter holds half a surrogate pair", code="invalid_parameter") from None
+        self._next, self._asked[tag] = tag, asked
+        self._write(data)
+        return tag
 
     @property
     def busy(self) -> bool:

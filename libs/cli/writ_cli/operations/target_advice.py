@@ -21,6 +21,8 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "no_python": "install Python 3.9 or newer on the host (python3-minimal will do)",
         "unusable_folder": "let the user have the folder for itself alone, or name another in connection.folder",
         "garbled": "see what the user's login shell prints besides, and let it be silent",
+        "set_aside": "raise the memory that the agent may use if its system ended it; else distrust the host: what it "
+        "sends kills the agent. It is tried again when that time is over",
         "connection_lost": "see what ended the connection: sshd's log on the host",
         "timeout": "see whether the host is overloaded, or raise connection.connect_timeout",
         "tailscale_unavailable": "start tailscaled beside the agent, or name its socket in WRIT_TAILSCALE_SOCKET",

@@ -56,20 +56,24 @@ class Frame(NamedTuple):
 
 
 def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
-    """The bytes of a frame that says this."""
+    """The bytes of a frame that says this.
+
+    Raises UnicodeEncodeError for half a surrogate pair in a request, which must arrive as it is. Elsewhere "?" stands
+    for it: names of files may hold bytes that are no text.
+    """
     shown, names, parts = dict(message), [], []
+    errors = "strict" if kind == REQUEST else "replace"
     for place in _PLACES:
         for name, value in _long(shown.get(place)):
             if shown[place] is message[place]:
                 shown[place] = dict(message[place])
-            data = value.encode("utf-8", "replace")
+            data = value.encode("utf-8", errors)
             del shown[place][name]
             names.append([place, name, len(data)])
             parts.append(data)
     if names:
         shown["attached"] = names
-    # Names of files may hold bytes that are no text, which Python has as surrogates: no JSON carries those.
-    head = json.dumps(shown, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    head = json.dumps(shown, separators=(",", ":"), ensure_ascii=False).encode("utf-8", errors)
     attached = b"".join(parts)
     return HEADER.pack(kind, len(head), len(attached)) + head + attached
 

@@ -5,6 +5,7 @@ The same claim sent twice gets the same grant twice, since an answer may get los
 
 from typing import Any, Final
 
+from writ_bus import tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParameters
@@ -127,6 +128,7 @@ class Claims:
             raise await self._denied(life, signed, code, granted.decision.reason, granted.signed)
         fault("executor.granted")
         self._presence.began(requested.pool, requested.operation_id)
+        tracing.note({"operation_id": requested.operation_id, "principal": requested.principal})
         self._measures.granted(requested, dispatched, granted.grant_body)
         return self._sealed(granted.grant, claim, requested, dict(granted.effective))
 
