@@ -19,7 +19,7 @@ from writ_installation.provisioner import folders
 REPOSITORY = Path(__file__).parents[3]
 MINE = Path(__file__).with_name("lab.yaml")
 COLLECTOR = Path(__file__).with_name("collector.py")
-CLONED = ("docker-compose.yml", "requirements.lock", "deploy", "libs", "services")
+CLONED = ("docker-compose.yml", "requirements.lock", "LICENSE", "deploy", "libs", "services")
 UID = 4711
 """Of somebody who is nobody on this machine."""
 PORTS = {"NATS": 4222, "NATS_2": 4223, "NATS_3": 4224, "PROMETHEUS": 9090, "ALERTMANAGER": 9093}
