@@ -167,7 +167,7 @@ def bytecode(code: Path) -> None:
     stat = source.stat()
     text = marshal.dumps(compile("raise SystemExit", str(source), "exec"))
     head = importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, int(stat.st_mtime), stat.st_size)
-    cached = Path(importlib.util.cache_from_source(str(source)))
+    cached = source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
     cached.parent.mkdir(exist_ok=True)
     cached.write_bytes(head + text)
 
