@@ -112,6 +112,7 @@ class TestLocalBackend(BackendSuite):
         return LocalHost(tmp_path)
 
 
+@pytest.mark.exhaustive
 class TestLocalBackendWithAnOldPython(BackendSuite):
     """As on the hosts that hostops is sent to."""
 

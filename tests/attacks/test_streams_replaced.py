@@ -104,6 +104,7 @@ async def test_a_journal_without_an_operation_is_not_taken_for_the_one_known(hou
         await is_not_ready(house, process, "journal", "made at")
 
 
+@pytest.mark.exhaustive
 async def test_a_published_version_is_not_taken_back_with_its_store(house: RunningHouse) -> None:
     async with holding(house, "executor") as bus:
         first = await bus.policies.read(subjects.POLICIES, limit=1)

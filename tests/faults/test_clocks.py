@@ -18,6 +18,7 @@ from writ_contracts.agents import Progress
 from writ_contracts.ids import operation_id as id_of
 from writ_installation.status.control import ProcessStatus, status
 from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
 from writ_testing.host_clocks import HostClocks, shifted_python
 from writ_testing.installations.installation import RunningHouse, open_policy, running_house
 from writ_testing.installations.load import settled
@@ -109,7 +110,7 @@ async def one_after_the_other(run: Run, first: str, second: str) -> None:
     assert run.counted.read_text().split() == [first, second]
 
 
-@pytest.mark.parametrize("executors", [1, 3])
+@pytest.mark.parametrize("executors", some([1, 3], 3))
 async def test_a_step_of_one_executors_clock_while_an_operation_runs(tmp_path: Path, executors: int) -> None:
     async with running(tmp_path, executors) as run:
         for number, step in enumerate(STEPS):
@@ -119,7 +120,7 @@ async def test_a_step_of_one_executors_clock_while_an_operation_runs(tmp_path: P
             await one_after_the_other(run, first, second)
 
 
-@pytest.mark.parametrize("executors", [1, 3])
+@pytest.mark.parametrize("executors", some([1, 3], 3))
 async def test_executors_whose_clocks_differ_from_the_start(tmp_path: Path, executors: int) -> None:
     async with running(tmp_path, executors) as run:
         for number, step in enumerate(STEPS[:executors]):
@@ -163,7 +164,7 @@ async def test_a_step_of_policys_clock(tmp_path: Path) -> None:
             await run.ready(run.named("policy"), "ahead of" if step > 0 else "behind", ready=False)
 
 
-@pytest.mark.parametrize("slept", [60.0, 600.0, 3_000.0])
+@pytest.mark.parametrize("slept", some([60.0, 600.0, 3_000.0], 600.0))
 async def test_a_host_sleeps_while_an_operation_runs(tmp_path: Path, slept: float) -> None:
     """Executor, agent and what it runs sleep together; NATS and policy are elsewhere."""
     async with running(tmp_path, 1) as run:
@@ -198,8 +199,8 @@ async def test_how_far_each_clock_is_off_is_told(tmp_path: Path) -> None:
         assert 2.9 < float(line.split()[1]) < 3.1
 
 
-@pytest.mark.parametrize("executors", [1, 3])
-@pytest.mark.parametrize("step", [600.0, -DAY])
+@pytest.mark.parametrize("executors", some([1, 3], 3))
+@pytest.mark.parametrize("step", some([600.0, -DAY], 600.0))
 async def test_executors_with_wrong_clocks_die_while_an_operation_runs(
     tmp_path: Path, executors: int, step: float
 ) -> None:
@@ -214,7 +215,7 @@ async def test_executors_with_wrong_clocks_die_while_an_operation_runs(
         await one_after_the_other(run, first, second)
 
 
-@pytest.mark.parametrize("executors", [1, 3])
+@pytest.mark.parametrize("executors", some([1, 3], 1))
 async def test_an_agent_with_a_wrong_clock_dies_while_an_operation_runs(tmp_path: Path, executors: int) -> None:
     """Its restart asks by the server's time how much of the operation's own time is left."""
     async with running(tmp_path, executors) as run:
