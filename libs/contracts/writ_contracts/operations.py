@@ -32,7 +32,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     `probe`: the agent can tell afterwards whether it took effect. `preview`: a dry run looks at the host.
     `own_signature`: refused without the principal's own signature. `named`: the parameter that names a thing which may
     have other names on a host; policy judges the operation by each of them. The baseline tells them as `names`;
-    where it tells none, the target's agents are asked (`facts.OTHER_NAMES`). `ahead`: it only reads, costs its target
+    where there is none, the target's agents are asked (`facts.OTHER_NAMES`). `ahead`: it only reads, costs its target
     little and has no parameter that is not public, so that an agent may read while its claim is under way.
     """
 

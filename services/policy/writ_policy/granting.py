@@ -70,7 +70,10 @@ class Granting:
         check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
         known = await self._gather(ask, judge)
         ruled = judge.rule(subject, known, starting=True, recorded=True, traced=ask.traced)
-        ruled = judge.under_claimed_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
+        if not ruled.request.operation.baseline:
+            ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
+        if ruled.ruling.effect == "allow":
+            ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)

@@ -20,7 +20,7 @@ SERVICES = {
 WRITABLE = {
     "nats": {"/data"},
     "keeper": {f"/writ/.writ/{folder}" for folder in ("servers", "joined", "enrolled", "run")},
-    "policy": set(),
+    "policy": {"/var/lib/writ"},
     "executor": set(),
     "audit": {"/var/lib/writ"},
     "agent-local": {"/var/lib/writ", "/srv/sandbox"},

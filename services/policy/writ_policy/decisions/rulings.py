@@ -74,24 +74,14 @@ class Judge(Struct, frozen=True, kw_only=True):
             ruling = structs.replace(ruling, effect="deny", code="dry_run", reason="a dry run starts nothing", rules=[])
         return self._ruled(subject, request, ruling, known, traced, signed=signed)
 
-    def under_claimed_names(
-        self, ruled: Ruled, subject: Subject, names: object, known: Known, traced: int = MOST_TRACED
-    ) -> Ruled:
-        """As `under_other_names`, by the `names` of the claim's baseline. Where it tells none, or the operation has no
-        baseline, they are not taken for an empty list: as `under_listed_names` then.
-        """
-        if ruled.request.operation.baseline and isinstance(names, list):
-            return self.under_other_names(ruled, subject, names, known, traced)
-        return self.under_listed_names(ruled, subject, known, traced)
-
     def under_other_names(
-        self, ruled: Ruled, subject: Subject, names: Sequence[str], known: Known, traced: int = MOST_TRACED
+        self, ruled: Ruled, subject: Subject, names: object, known: Known, traced: int = MOST_TRACED
     ) -> Ruled:
         """The same, unless a rule denies it under a name of `names`, which the thing is said to have as well: a deny of
         an alias is one of the unit. Allowed it must be by its own name.
         """
         named = ruled.request.operation.named
-        if ruled.ruling.effect == "deny" or not named:
+        if ruled.ruling.effect == "deny" or not named or not isinstance(names, list):
             return ruled
         if len(names) > MOST_OTHER_NAMES:
             reason = f"it is said to have {len(names)} other names: at most {MOST_OTHER_NAMES} are judged"
