@@ -98,6 +98,22 @@ async def test_a_context_file_is_all_that_one_needs(command: Command, tmp_path: 
     assert (await command("targets", "--context", str(file))).exit_code == 2
 
 
+async def test_a_context_of_one_principal_is_not_used_for_another(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "alice.json"
+    file.write_text((await command("context", "-o", "json")).stdout)
+    done = await command("targets", "--context", str(file), "--as", "bob")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "is the context of alice, not of bob" in done.stderr
+    done = await command("targets", "--as", "bob", WRIT_CONTEXT=str(file))
+    assert (done.exit_code, done.stdout) == (2, "")
+
+
+async def test_a_typed_context_wins_over_the_environments_principal(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "alice.json"
+    file.write_text((await command("context", "-o", "json")).stdout)
+    assert (await command("targets", "--context", str(file), WRIT_PRINCIPAL="bob")).exit_code == 0
+
+
 async def test_operations_are_explained(command: Command) -> None:
     listed = await command("operations")
     assert "service_restart" in listed.stdout

@@ -89,6 +89,13 @@ async def test_no_wait_returns_at_once(command: Command, served: ScriptedExecuto
     assert json.loads(done.stdout)["state"] == "dispatched"
 
 
+async def test_no_wait_refuses_a_timeout(command: Command, served: ScriptedExecutor) -> None:
+    done = await command("run", "service_restart", "-t", "a", "--no-wait", "--timeout", "2s")
+    assert done.exit_code == 2
+    assert "--timeout" in done.stderr
+    assert served.requests == []
+
+
 async def test_waiting_too_long_is_a_line_and_status_4(command: Command, served: ScriptedExecutor) -> None:
     served.outcome = None
     done = await command("run", "service_restart", "-t", "a", "--timeout", "2")

@@ -14,6 +14,7 @@ from writ_cli.installation import agents, backup, init, leaf, lifecycle, princip
 from writ_cli.lazy_group import LazyGroup
 from writ_cli.operations import audit, backends, catalogue, own, requests, scan
 from writ_cli.output import visible
+from writ_cli.repeated_options import refuse_repeated
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.version import VERSION
 from writ_documents.document import FileErrors
@@ -44,6 +45,12 @@ class WritGroup(click.Group):
         except Exception as error:  # noqa: BLE001 - the last frame: nobody should see a traceback
             status = refuse(error)
         sys.exit(int(status or 0))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse repeated options of all subcommands, then parse."""
+        if not ctx.resilient_parsing:
+            refuse_repeated(self, ctx.info_name or "writ", args, None)
+        return super().parse_args(ctx, args)
 
 
 def refuse(error: Exception) -> int:

@@ -84,6 +84,8 @@ async def run(
     """
     if idempotency_key == "":  # a script's variable that is not set; with a new key each repeat would do it again
         raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
+    if no_wait and timeout is not None:
+        raise click.UsageError("--timeout is about waiting, which --no-wait does not do: leave one of them out")
     wish = Wish(
         operation=operation,
         target=target_of(operation, target),
