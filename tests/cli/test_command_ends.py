@@ -89,6 +89,12 @@ async def test_no_wait_returns_at_once(command: Command, served: ScriptedExecuto
     assert json.loads(done.stdout)["state"] == "dispatched"
 
 
+async def test_a_cancel_that_is_not_confirmed_is_status_7(command: Command, served: ScriptedExecutor) -> None:
+    served.outcome = "unknown"
+    done = await command("op", "cancel", "a" * 26)
+    assert (done.exit_code, done.stdout.split()[0]) == (7, "unknown")
+
+
 async def test_no_wait_refuses_a_timeout(command: Command, served: ScriptedExecutor) -> None:
     done = await command("run", "service_restart", "-t", "a", "--no-wait", "--timeout", "2s")
     assert done.exit_code == 2

@@ -21,7 +21,7 @@ async def heartbeat(world: World, *running: str, skew: float | None = None) -> N
     await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
 
 
-async def serve_agent(world: World, verdict: str = "took_effect") -> list[AskCancel]:
+async def serve_agent(world: World, verdict: str = "took_effect", cancelled: str = "stopped") -> list[AskCancel]:
     cancels: list[AskCancel] = []
 
     async def look(message: Message) -> bytes:
@@ -30,7 +30,7 @@ async def serve_agent(world: World, verdict: str = "took_effect") -> list[AskCan
 
     async def cancel(message: Message) -> bytes:
         cancels.append(decode(message.data, AskCancel))
-        return encode(Cancelled(result="stopped"))
+        return encode(Cancelled(result=cancelled))  # type: ignore[arg-type]
 
     pool, instance = world.hands.pool, world.hands.instance
     await world.bus.serve(

@@ -1,11 +1,12 @@
 """Operations on Writ itself: cancels before, during and after, and stops."""
 
+import pytest
 from msgspec import json
 from tests.executor.agent_hands import serve_agent
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
-from writ_contracts.journal import Finished
+from writ_contracts.journal import Finished, Unknown
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
 
@@ -35,6 +36,20 @@ async def test_a_cancel_of_what_runs_is_told_to_its_agent_with_policys_word(worl
     assert cancels[0].operation_id == victim
     await world.hands.finish(work, held, outcome="cancelled", effect="maybe")
     assert await world.outcome(victim) == "cancelled"
+
+
+@pytest.mark.parametrize("answer", ["not_confirmed", "not_running"])
+async def test_a_cancel_that_is_not_seen_to_stop_anything_is_unknown(world: World, answer: str) -> None:
+    await world.executor()
+    await serve_agent(world, cancelled=answer)
+    victim = (await world.ask("service_restart", **RESTART)).operation_id or ""
+    await world.hands.claim(await world.work(victim))
+    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": victim})
+    assert await world.outcome(cancel.operation_id or "") == "unknown"
+    lost = (await world.life(cancel.operation_id or "")).end
+    assert isinstance(lost, Unknown)
+    assert lost.code == "not_confirmed"
+    assert f"writ op watch {victim}" in lost.message
 
 
 async def test_a_cancel_of_what_has_ended_fails_and_says_so(world: World) -> None:

@@ -186,7 +186,9 @@ class Writ(Queries):
     async def cancel(
         self, operation_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Stop an operation; the view is that of the `operation_cancel`, whose output says what it could confirm."""
+        """Stop an operation; the view is that of the `operation_cancel`: `unknown` (`not_confirmed`) if nobody saw it
+        stop.
+        """
         wanted = {"operation_id": operation_id}
         return await self.run("operation_cancel", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
 

@@ -48,11 +48,12 @@ class Cancels:
 
     async def _cancel(self, ask: AskCancel) -> Cancelled:
         hand = self._hands.find(ask.operation_id)
-        if hand is None:
-            return Cancelled(result="stopped" if ask.operation_id in self._ended() else "not_running")
+        if hand is None:  # a receipt on its way tells how it ended, perhaps as `unknown`
+            return Cancelled(result="not_confirmed" if ask.operation_id in self._ended() else "not_running")
         try:
             verify_cancel(self._trust, ask, hand.owners)
         except Refused as refused:
             await self._reporter.tell(refused, ask.operation_id)
             raise
-        return Cancelled(result="stopped" if await hand.stop("cancel") else "not_confirmed")
+        stopped = await hand.stop("cancel") and hand.known
+        return Cancelled(result="stopped" if stopped else "not_confirmed")

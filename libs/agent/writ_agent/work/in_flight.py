@@ -32,6 +32,11 @@ class Hand:
             return await self.let_go()
         return await self.running.stop(cause)
 
+    @property
+    def known(self) -> bool:
+        """Whether nothing of it began, or its outcome is known."""
+        return self.running is None or self.running.known
+
 
 class Hands:
     """All of them by operation id."""

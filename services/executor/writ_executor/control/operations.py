@@ -64,7 +64,10 @@ class Controls:
             outcome, code, message, output = await self.offered[requested.operation](requested)
         except Invalid as error:
             outcome, code, message, output = "failed", error.code, str(error), {}
-        await self._endings.finish(life, outcome=outcome, code=code, message=message, output=output)
+        if outcome == "unknown":
+            await self._endings.lose(life, code, message)
+        else:
+            await self._endings.finish(life, outcome=outcome, code=code, message=message, output=output)
 
     def _started(self, requested: Requested) -> Started:
         return Started(
@@ -93,7 +96,7 @@ class Controls:
         for _ in range(ATTEMPTS):
             life = await self._lives.fresh(principal, victim_id)
             if not life.open:
-                return "failed", "not_cancellable", f"it has already ended: {life.outcome}", {"result": "ended"}
+                return _ended(life)
             try:
                 return await self._cancel_now(requested, life)
             except Conflict:
@@ -105,7 +108,9 @@ class Controls:
             return await self._cancel_running(requested, life)
         message = f"cancelled by {requested.principal} before it started"
         ended = await self._endings.not_started(life, "cancelled", "cancelled", message)
-        return "succeeded", "", "", {"result": "cancelled" if ended.outcome == "cancelled" else "not_confirmed"}
+        if ended.outcome == "unknown":
+            return _not_confirmed(life, "an earlier attempt may have taken effect")
+        return "succeeded", "", "", {"result": "cancelled"}
 
     async def _cancel_running(self, requested: Requested, life: Life) -> Done:
         victim = life.requested
@@ -122,7 +127,12 @@ class Controls:
         try:
             result = await self._cancels.ask(life)
         except WritError as error:
-            return "succeeded", error.code, f"the agent did not answer yet: {error}", {"result": "not_confirmed"}
+            return _not_confirmed(life, f"its agent has not answered yet ({error})")
+        if result == "not_running":
+            life = await self._lives.fresh(victim.principal, victim.operation_id)
+            return _not_confirmed(life, "its agent does not run it") if life.open else _ended(life)
+        if result == "not_confirmed":
+            return _not_confirmed(life, "it was told to stop, and something of it may still go on")
         return "succeeded", "", "", {"result": result}
 
     def _wanted(self, requested: Requested, victim: Requested) -> CancelRequested:
@@ -135,3 +145,13 @@ class Controls:
             parameters=requested.effective,
             parameters_key=self._vault.digest_key(requested.operation_id),
         )
+
+
+def _ended(life: Life) -> Done:
+    return "failed", "not_cancellable", f"it has already ended: {life.outcome}", {"result": "ended"}
+
+
+def _not_confirmed(life: Life, why: str) -> Done:
+    """Nobody saw it stop: never `succeeded`."""
+    victim = life.requested.operation_id if life.requested else ""
+    return "unknown", "not_confirmed", f"{why}; `writ op watch {victim}` tells how it ends", {}
