@@ -12,6 +12,7 @@ from tests.client.scripted_executor import ScriptedExecutor
 from writ_cli.main import cli
 from writ_contracts import journal
 from writ_contracts.ids import operation_id
+from writ_contracts.requests import Waiting
 
 
 async def test_simulate_tells_verdict_and_rules(command: Command) -> None:
@@ -27,8 +28,12 @@ async def test_op_shows_lists_watches_and_cancels(command: Command, served: Scri
     served.outcome = None
     number = operation_id("alice", "k")
     await command("run", "service_restart", "-t", "a", "--no-wait", "--idempotency-key", "k")
+    served.waiting = Waiting(kind="agent", text="waits for an agent of pool local-a: none is there")
     listed = await command("op", "list")
     assert number in listed.stdout
+    assert "an agent of pool local-a: none is there" in listed.stdout
+    assert "waiting: waits for an agent" in (await command("op", "get", number)).stdout
+    served.waiting = None
     assert (await command("op", "get", number)).exit_code == 4
     watching = asyncio.create_task(command("op", "watch", number))
     await served.start(number)

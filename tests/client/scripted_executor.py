@@ -39,6 +39,7 @@ class ScriptedExecutor:
         self.requests: list[tuple[str, requests.Request]] = []
         self.lives: dict[str, list[tuple[int, journal.OperationEvent]]] = {}
         self.results: dict[str, dict[str, object]] = {}
+        self.waiting: requests.Waiting | None = None
         self.asked: Counter[str] = Counter()
         self.mute = False
         self.audit_away = False
@@ -161,7 +162,7 @@ class ScriptedExecutor:
         view = views.view(folded, views.latest(folded))
         if view is None:
             raise Invalid(f"no operation {number}", code="not_found")
-        return view
+        return msgspec.structs.replace(view, waiting=None if view.outcome else self.waiting)
 
     async def _operation(self, message: Message) -> bytes:
         wanted = decode(message.data, requests.OperationQuery).operation_id
@@ -239,8 +240,12 @@ class ScriptedExecutor:
 
     async def until_queried(self, kind: str) -> None:
         """Until a query of that kind has come in, of a process that has just been started, say."""
+        await self.until_queries(kind, 1)
+
+    async def until_queries(self, kind: str, count: int) -> None:
+        """Until that many queries of a kind have come in."""
         async with asyncio.timeout(60), self._changed:
-            await self._changed.wait_for(lambda: self.asked[kind] > 0)
+            await self._changed.wait_for(lambda: self.asked[kind] >= count)
 
     async def until_asked(self, count: int = 1) -> None:
         """Until that many requests have come in."""

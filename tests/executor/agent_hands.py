@@ -8,12 +8,12 @@ from writ_contracts.agents import AskCancel, AskLook, Cancelled, Heartbeat, Look
 from writ_contracts.wire import decode, encode
 
 
-async def heartbeat(world: World, *running: str, skew: float | None = None) -> None:
+async def heartbeat(world: World, *running: str, skew: float | None = None, free: int = 1) -> None:
     beat = Heartbeat(
         pool=world.hands.pool,
         instance=world.hands.instance,
         running=list(running),
-        free_slots=1,
+        free_slots=free,
         operations=["service_restart", "service_start"],
         version="0",
         skew=skew,

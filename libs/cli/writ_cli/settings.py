@@ -69,7 +69,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     def _named(self, path: Path) -> Context:
         context = read_context(path)
         if self.principal not in (None, "", context.principal):
-            raise Invalid(f"{path} is the context of {context.principal}, not of {self.principal}: leave one of them out")
+            raise Invalid(
+                f"{path} is the context of {context.principal}, not of {self.principal}: leave one of them out"
+            )
         return context
 
     def _running_url(self) -> str:

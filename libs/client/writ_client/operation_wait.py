@@ -49,12 +49,25 @@ async def outcome(
                         return told.view()
                     ended, pause = True, LAG_SECONDS / 2
                 view = await look() or view
+                told.waits(view)
                 if view is not None and view.outcome is not None:
                     return view
                 pause = min(pause * 2, POLL_SECONDS) if ended else POLL_SECONDS
     except TimeoutError:
-        state = f"is still {view.state}" if view is not None else "has no outcome that was seen"
+        state = _still(view) if view is not None else "has no outcome that was seen"
         raise errors.TimedOut(f"operation {operation_id} {state} after {timeout:g} s") from None
+
+
+def _still(view: OperationView) -> str:
+    why = f" ({view.waiting.text})" if view.waiting else ""
+    return f"is still {view.state}{why}"
+
+
+def waiting(view: OperationView | None, before: str) -> Progress | None:
+    """What it waits for, as an event, unless that was told `before`."""
+    if view is None or view.waiting is None or view.waiting.text == before:
+        return None
+    return Progress(operation_id=view.operation_id, principal=view.principal, message=view.waiting.text)
 
 
 class Told:
@@ -64,6 +77,7 @@ class Told:
         self._heard = heard
         self._on_event = on_event
         self._gap = False
+        self._waits = ""
         self.life = life.Life()
 
     @property
@@ -76,6 +90,12 @@ class Told:
         view = views.view(self.life, views.latest(self.life))
         assert view is not None  # noqa: S101 - a life that has an outcome began with something
         return view
+
+    def waits(self, view: OperationView | None) -> None:
+        """Pass on what it waits for, when that is news."""
+        if news := waiting(view, self._waits):
+            self._waits = news.message
+            self._on_event(news)
 
     async def end(self, pause: float) -> bool:
         """Whether an event that ends it comes within `pause` seconds; what comes before is passed on."""
@@ -130,6 +150,7 @@ class History:
         self._heard = heard
         self._look = Look(queries, operation_id)
         self._last = 0
+        self._waits = ""
         self._state = life.State.ABSENT
 
     async def events(self) -> AsyncIterator[Event]:
@@ -145,6 +166,9 @@ class History:
                     return  # it has ended, and the record of it cannot be had
                 view = await self._look() or view
                 pause = min(pause * 2, POLL_SECONDS)
+                if news := waiting(view, self._waits):
+                    self._waits = news.message
+                    yield news
             for event in await self._in_order(happening):
                 yield event
 

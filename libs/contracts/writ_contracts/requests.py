@@ -4,7 +4,7 @@ Any NATS client can send `{"target": "web-1", "parameters": {"service_name": "ng
 `writ.request.<principal>.<operation>`. Who asks is told by the subject and the server, never by this payload.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -124,6 +124,17 @@ class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """Ask for the operations of one's own that have not ended (`….operations`)."""
 
 
+class Waiting(Struct, frozen=True, kw_only=True):
+    """Why an operation has not started yet. `text` is for people."""
+
+    kind: Literal["target", "limit", "approval", "agent"]
+    text: str
+    operation_id: str = ""
+    """The operation that has the target, or is before this one in its line."""
+    rule: str = ""
+    """The rule whose limit is reached."""
+
+
 class OperationView(Struct, frozen=True, kw_only=True):
     """One operation as it stands, for its requester."""
 
@@ -143,6 +154,7 @@ class OperationView(Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = field(default_factory=dict)
     output: dict[str, Any] = field(default_factory=dict)
     rules: list[str] = field(default_factory=list)
+    waiting: Waiting | None = None
 
 
 class OperationAnswer(Struct, frozen=True, kw_only=True):

@@ -27,7 +27,9 @@ from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.intake import Intake
 from writ_executor.requests.queries import Queries
+from writ_executor.requests.screening import Screening
 from writ_executor.requests.targets import Targets
+from writ_executor.requests.waiting import WaitingReasons
 from writ_executor.rounds.accepted import Work
 from writ_executor.rounds.restored_copy import Settling
 from writ_executor.rounds.sweep import Sweep
@@ -95,8 +97,10 @@ def compose(  # long: one list of parts, each given those before it
     generations = Generations(bus.journal, index, audits, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
     controls = Controls(recorder, lives, vault, endings, cancels, publishing, archiving)
+    waiting = WaitingReasons(index, presence)
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
     work = Work(index, recorder, lives, dispatcher, looks, controls, chores)
+    screening = Screening(targets, admission, work, dry_run_only=config.dry_run_only)
     return Parts(
         index=index,
         chores=chores,
@@ -119,12 +123,14 @@ def compose(  # long: one list of parts, each given those before it
             chores,
             time,
         ),
-        intake=Intake(config, catalogue, targets, admission, recorder, lives, vault, policy, work),
+        intake=Intake(config, catalogue, targets, screening, admission, recorder, lives, vault, policy, work),
         claims=Claims(
             index, catalogue, keys, lives, recorder, vault, policy, endings, presence, alarms, kept, measures
         ),
         receipts=Receipts(keys, lives, recorder, vault, dispatcher, endings, alarms),
-        queries=Queries(catalogue, index, lives, targets, vault, policy, work, tests, buckets, generations),
+        queries=Queries(
+            catalogue, index, lives, targets, vault, policy, screening, tests, buckets, generations, waiting
+        ),
         notices=Notices(recorder),
         audits=audits,
         policy=policy,

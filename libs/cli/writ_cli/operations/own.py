@@ -60,10 +60,17 @@ async def list_open(settings: Settings) -> int:
 def _table(screen: Screen, views: list[OperationView]) -> None:
     now = time.time()
     rows = [
-        (view.operation_id, view.operation, view.target, outcome(view.state), times.span(now - view.requested_at))
+        (
+            view.operation_id,
+            view.operation,
+            view.target,
+            outcome(view.state),
+            times.span(now - view.requested_at),
+            view.waiting.text.removeprefix("waits for ") if view.waiting else "",
+        )
         for view in views
     ]
-    screen.table(("operation", "what", "target", "state", "since"), rows)
+    screen.table(("operation", "what", "target", "state", "since", "waits for"), rows, spill=True)
 
 
 @op.command("watch")

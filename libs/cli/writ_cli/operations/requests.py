@@ -7,7 +7,7 @@ import click
 from msgspec import Struct, structs
 
 from writ_cli import times
-from writ_cli.exit_status import Exit, of_outcome
+from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
 from writ_cli.operations.progress_line import Live
 from writ_cli.options import asking
@@ -165,6 +165,7 @@ def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = Non
     screen.fields(_reasons(verdict) if verdict else [("rules", ", ".join(view.rules))])
     if not (verdict and verdict.reason == view.message):
         screen.fields([(view.code or "message", view.message)])
+    screen.fields([("waiting", view.waiting.text if view.waiting else "")])
     if view.output:
         screen.line("  output:")
         screen.fields(view.output.items(), indent=4)
@@ -192,13 +193,15 @@ def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
 async def simulate(
     settings: Settings, operation: str, words: tuple[str, ...], target: str | None, dry_run: bool
 ) -> int:
-    """What would be decided, by which rules and why; nothing is recorded or done."""
+    """What would be decided, by which rules and why; nothing is recorded or done.
+
+    Exit status 0: allowed; 2: invalid, or no agent of the target has it; 3: denied; 4: allowed with an approval.
+    """
     wanted, parameters = target_of(operation, target), parameters_of(operation, words)
     async with await settings.connect() as writ:
         answer = await writ.simulate(operation, wanted, parameters, dry_run=dry_run)
     _show_simulation(settings.screen, answer)
-    denied = answer.verdict is None or answer.verdict.decision == "deny"
-    return Exit.DENIED if denied else Exit.DONE
+    return of_decision(answer.verdict.decision if answer.verdict else "deny")
 
 
 def _show_simulation(screen: Screen, answer: SimulateAnswer) -> None:
