@@ -42,7 +42,7 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
         ),
         **dict.fromkeys(("bad_signature", "signature_required", "unknown_principal", "key_mismatch"), errors.Untrusted),
         **dict.fromkeys(("conflict", "gone"), errors.Conflict),
-        **dict.fromkeys(("unavailable", "behind"), errors.Unreachable),
+        **dict.fromkeys(("unavailable", "behind", "not_stored"), errors.Unreachable),
         "timeout": errors.TimedOut,
         **dict.fromkeys(("full", "rate_limited", "too_many_open"), errors.Full),
     }

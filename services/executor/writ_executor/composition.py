@@ -22,6 +22,7 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
+from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
 from writ_executor.metrics import Measures
 from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
@@ -56,6 +57,9 @@ class Parts:
     presence: Presence
     follower: Follower
     recorder: Recorder
+    storage: StorageWatch
+    unwatched: Recorder
+    """Stores while the storage is judged to be broken."""
     admission: Admission
     sweep: Sweep
     intake: Intake
@@ -83,10 +87,11 @@ def compose(  # long: one list of parts, each given those before it
 ) -> Parts:
     """All of them over one bus; nothing runs yet."""
     index, chores, presence = Index(), Chores(), Presence(config.lease, time.clocks.boot)
-    recorder = Recorder(bus.journal, index, measures, time.now)
+    storage = StorageWatch(bus.journal.usage)
+    recorder = Recorder(WatchedJournal(bus.journal, storage), index, measures, time.now)
     guard = _guard(config, bus, recorder, chores, measured)
     follower = Follower(bus, index, key, measures.success, guard)
-    lives, vault = Lives(bus, index, measures), Vault(bus, key)
+    lives, vault = Lives(bus, index, measures), Vault(bus, key, storage)
     policy, alarms = PolicyClient(bus, config.policy_key, measures), Alarms(recorder)
     targets, keys, kept = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
     admission = Admission(config, bus, index, recorder, measures)
@@ -107,6 +112,8 @@ def compose(  # long: one list of parts, each given those before it
         presence=presence,
         follower=follower,
         recorder=recorder,
+        storage=storage,
+        unwatched=Recorder(bus.journal, index, measures, time.now),
         admission=admission,
         sweep=Sweep(
             config,

@@ -27,6 +27,7 @@ from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.files.lock import turn
 from writ_installation.files.site import Site
+from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_place, listener, read_leaves
 from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, put_aside, tie
 from writ_installation.processes.services import passed_on
@@ -159,6 +160,10 @@ class BundledServer:
         self.url = address.url
         self.state = "starting"
         self.restarts = 0
+        self.problem = ""
+        """Why nothing can be stored."""
+        self.warning = ""
+        """Why that may happen."""
         self.log = home.log / "nats.log"
         self._home = home
         self._say = say
@@ -180,6 +185,10 @@ class BundledServer:
 
     async def start(self) -> None:
         """Returns when it serves. Raises BusError: a port is taken, or in the server's own words."""
+        self._home.store.mkdir(parents=True, exist_ok=True)
+        if warning := disk.shortage(self._home.store, sizes(self._home)):
+            self.warning = warning
+            self._say(warning)
         await self._spawn()
         self._keeper = asyncio.create_task(self._keep(), name="keep nats")
 
@@ -188,6 +197,7 @@ class BundledServer:
         leaf = listener(self._home)
         atomic_files.save(self._home.server_config, wanted.encode())
         put_aside(self.log)
+        self.problem = ""
         self._server = await ServerProcess.start(
             self._home.server_config,
             self.log,
@@ -217,6 +227,19 @@ class BundledServer:
                 await check_config(self._home.server_config)
                 await self._start_again(self._server)
         return True
+
+    async def look_at_disk(self) -> None:
+        """See whether it can write; start it again once there is room after it could not."""
+        if self._server is None or self.pid is None:
+            return
+        latched = await self._server.write_error()
+        problem = latched or disk.full(self._home.store)
+        if problem and problem != self.problem:
+            self._say(f"nothing can be stored: {problem}")
+        self.problem = problem
+        if latched and disk.free(self._home.store) >= disk.ROOM:
+            self._say("there is room again: nats is started again, since it writes nothing after an error")
+            await self._server.stop()
 
     async def _start_again(self, server: ServerProcess) -> None:
         """Ends it, and returns when the next one serves."""
@@ -262,6 +285,7 @@ class ExternalServer:
         self.state = "ready"
         self.restarts = 0
         self.pid: int | None = None
+        self.problem = self.warning = ""
         self._home = home
         self._say = say
         self._known = self._names()
@@ -273,6 +297,9 @@ class ExternalServer:
 
     async def start(self) -> None:
         """Nothing to start."""
+
+    async def look_at_disk(self) -> None:
+        """It is on another host, or may be."""
 
     async def adapt(self) -> bool:
         """Says what its operator has to do when principals or pools changed; whether they did."""

@@ -41,6 +41,7 @@ from writ_runtime.signals import Stop
 from writ_runtime.watched_file import stamp
 
 LOOK_SECONDS = 0.5
+DISK_SECONDS = 1.5
 Say = Callable[[str], None]
 
 
@@ -81,6 +82,7 @@ class House:
         self._health_ports = count(options.health_port)
         self._began = time.time()
         self._reported: HouseReport | None = None
+        self._disk_seen = 0.0
 
     async def run(self, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
         """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
@@ -197,6 +199,7 @@ class House:
     async def _follow(self, server: Server, seen: list[object]) -> None:
         while True:
             await asyncio.sleep(self._options.look_seconds)
+            await self._look_at_disk(server)
             self._report()
             now = self._files()
             if now == seen:
@@ -209,6 +212,11 @@ class House:
                 self._not_taken_in(f"nothing changed, since a file is wrong: {error}")
             except (BusError, Unreachable, OSError, ExceptionGroup) as error:
                 self._not_taken_in(f"a change could not be taken in, trying again: {_reason(error)}")
+
+    async def _look_at_disk(self, server: Server) -> None:
+        if time.monotonic() - self._disk_seen > DISK_SECONDS:
+            await server.look_at_disk()
+            self._disk_seen = time.monotonic()
 
     def _not_taken_in(self, problem: str) -> None:
         self._problem = problem
@@ -256,7 +264,7 @@ class House:
         report = HouseReport(
             pid=os.getpid(),
             state=self._state,
-            problem=self._problem,
+            problem="; ".join(filter(None, (self._problem, self._server.warning))),
             url=self._server.url,
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
@@ -270,7 +278,8 @@ class House:
 
 def _process(one: BundledServer | Child) -> ProcessReport:
     name = one.name if isinstance(one, Child) else "nats"
-    return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts)
+    problem = "" if isinstance(one, Child) else one.problem
+    return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts, problem=problem)
 
 
 def _reason(error: Exception) -> str:
