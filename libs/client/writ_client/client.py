@@ -7,7 +7,7 @@ Nothing is sent without an idempotency key, so whatever got lost on the way is a
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
@@ -17,6 +17,7 @@ from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_client import request_signing
 from writ_client.context import Context, open_bus, read_context
+from writ_client.many_targets import ManyTargets, Recap, TargetResult, wish
 from writ_client.operation_events import Event, Following
 from writ_client.operation_wait import History, OnEvent, outcome
 from writ_client.policy_queries import PolicyQueries
@@ -164,6 +165,26 @@ class Writ(Queries):
             return await outcome(
                 self, operation_id, heard, timeout=timeout, on_event=on_event, asked=asked, accepted=True
             )
+
+    async def run_on(
+        self,
+        operation: str,
+        targets: Sequence[str],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        serial: int | None = None,
+        max_failures: int | None = None,
+        timeout: float | None = None,
+        on_result: Callable[[TargetResult], None] = lambda _: None,
+        **options: Unpack[Options],
+    ) -> Recap:
+        """`run` on each of these targets, `serial` at a time (None: all at once), under one correlation id.
+
+        Targets that fail are in the recap and raise nothing. Once `max_failures` have failed, no other is begun.
+        """
+        each = wish(operation, parameters, timeout=timeout, **options)
+        many = ManyTargets(self, each, targets, serial=serial, max_failures=max_failures, on_result=on_result)
+        return await many.run()
 
     async def wait(
         self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None

@@ -9,12 +9,15 @@ from msgspec import Struct, structs
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
+from writ_cli.operations.many_targets import run_many
 from writ_cli.operations.progress_line import Live
+from writ_cli.operations.target_choice import TargetChoice, choosing
 from writ_cli.options import asking
 from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client import request_signing
 from writ_client.client import Writ
+from writ_client.many_targets import wish
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
 from writ_contracts.requests import Answer, OperationView, SimulateAnswer, Verdict
@@ -50,10 +53,16 @@ def target_of(operation: str, target: str | None) -> str:
     return target
 
 
+def refuse_control(operation: str) -> None:
+    """Raises UsageError for an operation on Writ itself."""
+    definition = load_catalogue().get(operation)
+    if definition is not None and definition.control:
+        raise click.UsageError(f"{operation} acts on Writ itself, not on targets")
+
+
 @click.command()
 @click.argument("operation")
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--target", "-t", metavar="TARGET", help="What to act on; Writ itself for control operations.")
 @click.option("--dry-run", is_flag=True, help="See what would be done.")
 @click.option("--reason", "-r", default="", help="Why, for the record.")
 @click.option("--no-wait", is_flag=True, help="Return once it is decided and on record.")
@@ -62,11 +71,12 @@ def target_of(operation: str, target: str | None) -> str:
 @click.option("--correlation-id", metavar="ID", help="Ties operations together in the record.")
 @click.option("--unsigned", is_flag=True, help="Leave it to the NATS server alone to say who asks.")
 @asking
+@choosing
 async def run(
     settings: Settings,
     operation: str,
     words: tuple[str, ...],
-    target: str | None,
+    choice: TargetChoice,
     dry_run: bool,
     reason: str,
     no_wait: bool,
@@ -75,7 +85,10 @@ async def run(
     correlation_id: str | None,
     unsigned: bool,
 ) -> int:
-    """Ask for an operation and wait for its outcome.
+    """Ask for an operation and wait for its outcome, on one target or on many.
+
+    Several values of --target, --role or --tag are "or"; different options are "and". Each target has an operation and
+    a decision of its own.
 
     \b
     key=value     text, number, yes/no, or a list (a,b,c; the key may be repeated)
@@ -86,9 +99,23 @@ async def run(
         raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
     if no_wait and timeout is not None:
         raise click.UsageError("--timeout is about waiting, which --no-wait does not do: leave one of them out")
-    wish = Wish(
+    if choice.many:
+        refuse_control(operation)
+        each = wish(
+            operation,
+            parameters_of(operation, words),
+            key=idempotency_key,
+            reason=reason,
+            dry_run=dry_run,
+            correlation_id=correlation_id or choice.retry,
+            sign=not unsigned,
+            timeout=None if timeout is None else times.seconds(timeout),
+            wait=not no_wait,
+        )
+        return await run_many(settings, each, choice)
+    single = Wish(
         operation=operation,
-        target=target_of(operation, target),
+        target=target_of(operation, choice.single),
         parameters=parameters_of(operation, words),
         key=request_signing.new_key() if idempotency_key is None else idempotency_key,
         reason=reason,
@@ -99,8 +126,8 @@ async def run(
     patience = None if timeout is None else times.seconds(timeout)
     async with await settings.connect() as writ:
         if no_wait:
-            return _show_answer(settings.screen, await _submit(writ, wish))
-        return await _wait(settings.screen, writ, wish, patience)
+            return _show_answer(settings.screen, await _submit(writ, single))
+        return await _wait(settings.screen, writ, single, patience)
 
 
 async def _submit(writ: Writ, wish: Wish) -> Answer:
