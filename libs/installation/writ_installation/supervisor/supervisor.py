@@ -81,6 +81,7 @@ class House:
         self._health_ports = count(options.health_port)
         self._began = time.time()
         self._reported: HouseReport | None = None
+        self._unwritten = ""
 
     async def run(self, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
         """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
@@ -109,8 +110,7 @@ class House:
         if not stop.asked:
             self._state = "ready"
             on_ready(self._report())
-            async with beside(self._follow(server, seen)):
-                await stop.wait()
+            await unless(stop, self._follow(server, seen))  # an error in it ends Writ: no removed key stays good unseen
 
     def _make_server(self) -> Server:
         options = self._options
@@ -263,9 +263,18 @@ class House:
             processes=[*map(_process, bundled), *map(_process, self._children)],
         )
         if report != self._reported:
-            write_report(self._home.house_file, report)
-            self._reported = report
+            self._write(report)
         return report
+
+    def _write(self, report: HouseReport) -> None:
+        try:
+            write_report(self._home.house_file, report)
+        except OSError as error:  # the disk is full, for example: processes go on, and the next round tries again
+            if str(error) != self._unwritten:
+                self._say(f"{self._home.house_file} could not be written, trying again: {error}")
+            self._unwritten = str(error)
+        else:
+            self._reported, self._unwritten = report, ""
 
 
 def _process(one: BundledServer | Child) -> ProcessReport:
