@@ -67,6 +67,7 @@ class Executor:
         self.time.shown(measured)
         self._observe = Observer(log, measured)
         self._files = (inventory, agents)
+        self._urgent = tuple(operation.name for operation in catalogue.values() if operation.control)
         self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
         parts = compose(config, bus, key, catalogue, inventory, agents, self._measures, measured, self.time)
         self.index, self.chores, self.presence, self.follower = (
@@ -207,6 +208,7 @@ class Executor:
                 subject=one.subject(),
                 handler=self._answering(one.name, *handlers[one.name]),
                 concurrency=CONCURRENCY,
+                urgent=self._urgent if one.name == "request" else (),
             )
             for one in served
         ]

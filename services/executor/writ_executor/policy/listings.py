@@ -11,6 +11,7 @@ from writ_contracts.errors import TimedOut, Unreachable, WritError
 from writ_contracts.facts import Gathered
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
+from writ_executor.agents.presence import Presence
 from writ_executor.metrics import Measures
 from writ_trust.statements import open_signed
 
@@ -21,14 +22,17 @@ LISTING_SECONDS = 4.0
 class Listings:
     """Asks any agent of the pool."""
 
-    def __init__(self, bus: Bus, policy_key: str, measures: Measures) -> None:
+    def __init__(self, bus: Bus, policy_key: str, presence: Presence, measures: Measures) -> None:
         self._bus = bus
+        self._presence = presence
         self._trusted = (policy_key,)
         self._measures = measures
 
     async def gather(self, signed: Signed, look_key: str) -> Gathered:
         """What the look asks for, or why it is not there. Raises Untrusted for a look that policy did not sign."""
         look = open_signed(signed, Look, self._trusted)
+        if not self._presence.new and not self._presence.agents(look.pool):  # NATS would take 4 s to say so
+            return self._failed("no_agent", signed, f"no agent of pool {look.pool} is there")
         ask = AskLook(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
         try:
             message = await self._bus.request(subjects.look(look.pool), encode(ask), timeout=LISTING_SECONDS + 0.5)
