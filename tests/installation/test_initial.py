@@ -193,6 +193,6 @@ def test_the_command_starts_nothing_and_shows_no_private_key(tmp_path: Path) -> 
     assert home.public("policy") in done.stdout
     for seed in home.keys.glob("*.seed"):
         assert seed.read_text().strip() not in done.stdout
-    assert not home.house_file.exists()
+    assert not home.report_file.exists()
     again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (again.returncode, again.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""What the house asks of a message bus. NatsBus keeps these promises with NATS, MemoryBus within one process.
+"""What the installation asks of a message bus. NatsBus keeps these promises with NATS, MemoryBus within one process.
 
 Every handler runs in its own task, within the trace of its message (see `tracing`). Sequences are those of the journal
 and start at 1. Times are Unix seconds, durations seconds. Errors are those of `errors`, and no others.

@@ -10,7 +10,7 @@ from rich.text import Text
 from writ_cli.exit_status import Exit
 from writ_cli.options import asking
 from writ_cli.output import Screen
-from writ_cli.policy.files import FILE, HOUSE, MODE, text_of
+from writ_cli.policy.files import FILE, MODE, RUNNING, text_of
 from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
@@ -57,7 +57,7 @@ class Tested(Struct, frozen=True, kw_only=True):
 @click.option("--coverage", is_flag=True, help="Tell which rules no case has shown.")
 @click.option("--fail-under", type=click.FloatRange(0, 100), metavar="PERCENT", help="Fail below this rule coverage.")
 @MODE
-@HOUSE
+@RUNNING
 @asking
 async def test(
     settings: Settings,
@@ -67,7 +67,7 @@ async def test(
     coverage: bool,
     fail_under: float | None,
     mode: Mode,
-    house: bool,
+    running: bool,
 ) -> int:
     """Run suites of cases (*_test.yaml).
 
@@ -77,10 +77,10 @@ async def test(
     when a case is not decided as it says, or a policy is covered less than --fail-under.
     """
     suites = list(dict.fromkeys(_suites(paths or (Path(),))))
-    if house:
+    if running:
         if junit_file is not None:
             raise click.UsageError("--junit is for suites that are run here")
-        tested = await _in_house(settings, suites, policy_file)
+        tested = await _by_running_writ(settings, suites, policy_file)
     else:
         runs = run_suites(_prepared(suites, policy_file, mode))
         if junit_file is not None:
@@ -94,7 +94,7 @@ async def test(
     return Exit.FAILED if any(suite.failed for suite in tested.suites) or short else Exit.DONE
 
 
-async def _in_house(settings: Settings, suites: list[Path], policy: Path | None) -> Tested:
+async def _by_running_writ(settings: Settings, suites: list[Path], policy: Path | None) -> Tested:
     """On the policy in force, or on a file's."""
     document = None if policy is None else text_of(policy)
     name = "the policy in force" if policy is None else str(policy)

@@ -159,7 +159,7 @@ def _enrol(words: list[str], stdin: bytes = b"") -> dict[str, str]:
 
 async def _served(home: Home, process: str) -> bool | None:
     deadline = time.monotonic() + SERVED_WITHIN
-    while (report := read_report(home.house_file)) is not None and holder(home.lock) is not None:
+    while (report := read_report(home.report_file)) is not None and holder(home.lock) is not None:
         if any(one.name == process and one.state == "ready" for one in report.processes):
             return True
         if time.monotonic() > deadline:

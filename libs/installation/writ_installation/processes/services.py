@@ -1,4 +1,4 @@
-"""The processes of a house: what each is started with. Services are named by module here and never imported."""
+"""The processes of an installation: what each is started with. Services are named by module here and never imported."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +62,7 @@ _NEEDED = frozenset(
 
 
 def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of the caller's environment a process of the house gets: other programs' secrets are in there too."""
+    """What of the caller's environment a process of the installation gets: other programs' secrets are in there too."""
     return {name: value for name, value in environ.items() if name in _NEEDED or name.startswith(_OURS)}
 
 

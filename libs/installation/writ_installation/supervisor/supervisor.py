@@ -1,6 +1,6 @@
 """`writ up`: NATS, then the services, kept running and in step with the files, and all of it down again in order.
 
-Read `House.run` from top to bottom. Nothing that it starts outlives it, however it ends.
+Read `Supervisor.run` from top to bottom. Nothing that it starts outlives it, however it ends.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from writ_installation.nats.server import (
 from writ_installation.processes import installed, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
-from writ_installation.processes.report import HouseReport, ProcessReport, write_report
+from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import Door
 from writ_installation.supervisor.companion_task import beside, unless
 from writ_installation.supervisor.log_output import follow
@@ -45,7 +45,7 @@ Say = Callable[[str], None]
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """How a house is to be. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
+    """How an installation is to be. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
 
     `health_port`: that of the first process, the others follow in order; 0: each takes a free one.
     """
@@ -62,7 +62,7 @@ class Options(Struct, frozen=True, kw_only=True):
     stop_seconds: float = STOP_SECONDS
 
 
-class House:
+class Supervisor:
     """One installation while it is up."""
 
     def __init__(
@@ -80,9 +80,9 @@ class House:
         self._state, self._problem = "starting", ""
         self._health_ports = count(options.health_port)
         self._began = time.time()
-        self._reported: HouseReport | None = None
+        self._reported: InstallationReport | None = None
 
-    async def run(self, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
+    async def run(self, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
         """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
@@ -103,7 +103,7 @@ class House:
                     self._say("stopping")
                     await self._down()
 
-    async def _work(self, server: Server, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
+    async def _work(self, server: Server, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
         seen = self._files()  # before they are read: what changes during the start is a change, too
         await unless(stop, self._start(server))
         if not stop.asked:
@@ -248,12 +248,12 @@ class House:
             await self._stop_children(children)
         if self._server is not None:
             await self._server.stop()
-        self._home.house_file.unlink(missing_ok=True)
+        self._home.report_file.unlink(missing_ok=True)
 
-    def _report(self) -> HouseReport:
+    def _report(self) -> InstallationReport:
         assert self._server is not None  # noqa: S101 - made before anything is reported
         bundled = [self._server] if isinstance(self._server, BundledServer) else []
-        report = HouseReport(
+        report = InstallationReport(
             pid=os.getpid(),
             state=self._state,
             problem=self._problem,
@@ -263,7 +263,7 @@ class House:
             processes=[*map(_process, bundled), *map(_process, self._children)],
         )
         if report != self._reported:
-            write_report(self._home.house_file, report)
+            write_report(self._home.report_file, report)
             self._reported = report
         return report
 

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.installation.houses import AGENT, WITHIN, start, up
+from tests.installation.stand_in_installations import AGENT, WITHIN, start, up
 
 from writ_client.context import Context, open_bus
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
@@ -118,7 +118,7 @@ async def test_sigterm_ends_all_in_order(tmp_path: Path) -> None:
         assert not any(alive(pid) for pid in pids)
         order = [line.split()[0] for line in (one.home.run / "order").read_text().splitlines()]
         assert order == ["agent", "executor", "audit", "policy"]
-        assert not one.home.house_file.exists()
+        assert not one.home.report_file.exists()
 
 
 async def test_a_deaf_service_does_not_hold_up_the_end_for_ever(tmp_path: Path) -> None:
@@ -188,9 +188,9 @@ async def test_a_chosen_port_that_somebody_takes_meanwhile_is_chosen_anew(
         taken.listen()
         ports = iter([free_port(), taken.getsockname()[1], free_port(), free_port()])
         monkeypatch.setattr(supervisor, "free_port", lambda *_: next(ports))
-        house = supervisor.House(home, Options(nats_port=0), os.environ, lambda _: None)
-        server = house._make_server()
-        await house._serve(server)
+        installation = supervisor.Supervisor(home, Options(nats_port=0), os.environ, lambda _: None)
+        server = installation._make_server()
+        await installation._serve(server)
         await server.stop()
     assert list(ports) == []
 
