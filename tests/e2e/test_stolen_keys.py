@@ -34,7 +34,7 @@ from writ_contracts.agents import (
 from writ_contracts.decisions import AskGrant, Decision, GrantAnswer, Look, Subject
 from writ_contracts.ids import encode_id, operation_id
 from writ_contracts.operations import Operation, Risk
-from writ_contracts.requests import Answer, Request
+from writ_contracts.requests import Request, RequestAnswer
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
@@ -248,8 +248,10 @@ async def test_a_signature_is_for_one_operation_of_one_principal_also_after_a_re
     elsewhere = structs.replace(signed, idempotency_key="c", parameters={"file_path": "/x"})
     async with holding(installation, "principal-alice") as alice, holding(installation, "principal-bob") as bob:
 
-        async def ask(bus: Bus, who: str, what: Request, operation: str = "file_delete") -> Answer:
-            return decode((await bus.request(subjects.request(who, operation), encode(what), timeout=15)).data, Answer)
+        async def ask(bus: Bus, who: str, what: Request, operation: str = "file_delete") -> RequestAnswer:
+            return decode(
+                (await bus.request(subjects.request(who, operation), encode(what), timeout=15)).data, RequestAnswer
+            )
 
         first = await ask(alice, "alice", signed)
         assert first.operation_id == operation_id("alice", "the-one")

@@ -21,7 +21,7 @@ class Message(Struct, frozen=True):
     reply: str = ""
 
 
-class Answer(Struct, frozen=True):
+class EndpointReply(Struct, frozen=True):
     """What an endpoint answers when it has headers of its own to send (Content-Type, say)."""
 
     data: bytes
@@ -56,7 +56,7 @@ class Usage(Struct, frozen=True):
 
 
 Handler = Callable[[Message], Awaitable[None]]
-Responder = Callable[[Message], Awaitable[bytes | Answer]]
+Responder = Callable[[Message], Awaitable[bytes | EndpointReply]]
 
 
 class Delivery(Protocol):

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct, field
 
 from writ_contracts.ids import PrincipalId
 from writ_contracts.inventory import Attribute, Kind, Name, Principal, Target
-from writ_contracts.policy_questions import ToldFacts
+from writ_contracts.policy_questions import SuppliedFacts
 from writ_documents import shapes
 from writ_documents.document import Document, FileErrors, Keys, Problem
 from writ_documents.readers import NOBODYS_KEY, read_inventory, read_people
@@ -66,7 +66,7 @@ class CaseEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dry_run: bool = False
     emergency: bool = False
     approvals: list[Word] = field(default_factory=list)
-    facts: ToldFacts | None = None
+    facts: SuppliedFacts | None = None
 
 
 class CasePrincipal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,7 +17,7 @@ from writ_client import request_signing
 from writ_client.client import Writ
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
-from writ_contracts.requests import Answer, OperationView, SimulateAnswer, Verdict
+from writ_contracts.requests import OperationView, RequestAnswer, SimulateAnswer, Verdict
 from writ_runtime.plugins import load_catalogue
 
 
@@ -101,7 +101,7 @@ async def run(
         return await _wait(settings.screen, writ, wish, patience)
 
 
-async def _submit(writ: Writ, wish: Wish) -> Answer:
+async def _submit(writ: Writ, wish: Wish) -> RequestAnswer:
     try:
         return await writ.submit(
             wish.operation,
@@ -142,7 +142,7 @@ async def with_full_output(writ: Writ, view: OperationView) -> OperationView:
     return view if full is None else structs.replace(view, output=full)
 
 
-def _show_answer(screen: Screen, answer: Answer) -> int:
+def _show_answer(screen: Screen, answer: RequestAnswer) -> int:
     if screen.json:
         screen.data(answer)
     else:

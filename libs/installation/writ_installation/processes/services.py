@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from writ_contracts.restored import FILE
+from writ_contracts.restore_marker import FILE
 from writ_installation.files.home import Home
 from writ_installation.processes.agent_kinds import KINDS, MODULE, AgentKind, Argv, credential_folder
 

@@ -22,7 +22,7 @@ class Door:
         self._home = home
         self._tls = tls
         self._bus: NatsBus | None = None
-        self._notifier = Notifier(subjects.NOTICE_KEEPER)
+        self._notifier = Notifier(subjects.NOTICE_PROVISIONER)
         self._telling: asyncio.Task[None] | None = None
 
     async def open(self, url: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from writ_contracts.decisions import Limit as Limit
+from writ_contracts.decisions import RuleLimit as RuleLimit
 from writ_contracts.inventory import Principal
 
 APPROVER, APPROVAL_MINUTES = "approver", 60
@@ -38,9 +38,9 @@ class Demand(Struct, frozen=True):
         return f"'{self.rule}' asks for {self.text}"
 
 
-def by_rule(obligation: Demand | Limit) -> tuple[str, str]:
+def by_rule(obligation: Demand | RuleLimit) -> tuple[str, str]:
     """The order in which obligations are told."""
-    return obligation.rule, obligation.kind if isinstance(obligation, Limit) else ""
+    return obligation.rule, obligation.kind if isinstance(obligation, RuleLimit) else ""
 
 
 ADMIN_DEMAND = Demand("require_approval_for_admin", (Step((APPROVER,), 1),), APPROVAL_MINUTES * 60)

@@ -13,7 +13,7 @@ from writ_rules.engine.conditions import Condition, Parameter, Scan, Times
 from writ_rules.engine.findings import Keys
 from writ_rules.engine.format import ApprovalEntry, Placed, PolicyEntry, RuleEntry, StepEntry, present
 from writ_rules.engine.notes import Notes
-from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER, Demand, Limit, Step
+from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER, Demand, RuleLimit, Step
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.verbs import Verb
 
@@ -42,7 +42,7 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
     asks_facts: bool
     defaults: Mapping[str, Mapping[str, Any]]
     demand: Demand | None
-    limits: tuple[Limit, ...]
+    limits: tuple[RuleLimit, ...]
     timeout: int | None
 
     @property
@@ -161,12 +161,12 @@ def steps_of(approval: ApprovalEntry) -> tuple[Step, ...]:
     return tuple(Step(tuple(dict.fromkeys(present(step.approvers))) or (APPROVER,), step.quorum) for step in steps)
 
 
-def _limits(entry: RuleEntry) -> tuple[Limit, ...]:
+def _limits(entry: RuleEntry) -> tuple[RuleLimit, ...]:
     if not entry.allowed:
         return ()
     found = []
     if entry.max_concurrent is not None:
-        found.append(Limit(entry.name, "max_concurrent", entry.max_concurrent))
+        found.append(RuleLimit(entry.name, "max_concurrent", entry.max_concurrent))
     if entry.max_targets is not None:
-        found.append(Limit(entry.name, "max_targets", entry.max_targets))
+        found.append(RuleLimit(entry.name, "max_targets", entry.max_targets))
     return tuple(found)
