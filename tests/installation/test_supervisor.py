@@ -15,7 +15,7 @@ from writ_documents import yaml_file
 from writ_documents.readers import read_agents
 from writ_installation.administration.principals import add_principal
 from writ_installation.files import list_edits
-from writ_installation.files.create import found
+from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home, host_token
 from writ_installation.processes import child
 from writ_installation.status.control import down, restart, status, to_restart
@@ -182,7 +182,7 @@ async def test_a_chosen_port_that_somebody_takes_meanwhile_is_chosen_anew(
 ) -> None:
     home = Home(tmp_path / "home")
     home.make_folders()
-    found(home)
+    create_installation(home)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -13,7 +13,7 @@ from tests.rules.asking import CATALOGUE, NOON
 from tests.rules.small_world import PARAMETERS, REQUIRED
 
 from writ_contracts.decisions import Decision
-from writ_rules.lines import answer
+from writ_rules.json_lines import answer
 from writ_rules.setting import Setting, read_policy, read_setting
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus

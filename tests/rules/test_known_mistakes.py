@@ -16,7 +16,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_documents.document import FileErrors
 from writ_rules.engine.decide import Ruling
-from writ_rules.lines import answer
+from writ_rules.json_lines import answer
 from writ_rules.setting import Question, Setting, setting
 
 RESTARTS = rule("restarts", "service_restart")

@@ -18,7 +18,7 @@ from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents
-from writ_installation.files.create import found
+from writ_installation.files.create import create_installation
 from writ_installation.nats.server import LOOPBACK, Address, configuration
 from writ_installation.nats.urls import checked_servers
 from writ_installation.processes.report import InstallationReport
@@ -118,7 +118,7 @@ def _arguments(settings: Settings, options: Options) -> list[str]:
 
 
 def _write_server_config(settings: Settings, path: Path, listen: str, port: int) -> int:
-    found(settings.home)
+    create_installation(settings.home)
     address = Address(host=listen, port=port or 4222, monitor_port=MONITOR_PORT)
     write_atomically(path.absolute(), configuration(settings.home, address).encode())
     settings.screen.line(f"{path}: start nats-server with it (-c {path}), then NATS_URL=… writ up")

@@ -21,7 +21,7 @@ from writ_contracts.requests import OperationView, RequestAnswer, SimulateAnswer
 from writ_runtime.plugins import load_catalogue
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class RunArguments(Struct, frozen=True, kw_only=True):
     """The command line of `writ run`, read."""
 
     operation: str
@@ -84,7 +84,7 @@ async def run(
     """
     if idempotency_key == "":  # a script's variable that is not set; with a new key each repeat would do it again
         raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
-    wish = Wish(
+    wish = RunArguments(
         operation=operation,
         target=target_of(operation, target),
         parameters=parameters_of(operation, words),
@@ -101,7 +101,7 @@ async def run(
         return await _wait(settings.screen, writ, wish, patience)
 
 
-async def _submit(writ: Writ, wish: Wish) -> RequestAnswer:
+async def _submit(writ: Writ, wish: RunArguments) -> RequestAnswer:
     try:
         return await writ.submit(
             wish.operation,
@@ -119,7 +119,7 @@ async def _submit(writ: Writ, wish: Wish) -> RequestAnswer:
         ) from error
 
 
-async def _wait(screen: Screen, writ: Writ, wish: Wish, patience: float | None) -> int:
+async def _wait(screen: Screen, writ: Writ, wish: RunArguments, patience: float | None) -> int:
     number = operation_id(writ.principal, wish.key)
     try:
         with Live(screen) as live:

@@ -25,7 +25,7 @@ from writ_rules.suites import is_suite, suite_beside, suites_in
 from writ_runtime.plugins import load_catalogue
 
 
-class SuiteTold(Struct, frozen=True, kw_only=True):
+class SuiteReport(Struct, frozen=True, kw_only=True):
     """One suite, as `-o json` has it. Stable: fields may be added."""
 
     file: str
@@ -35,7 +35,7 @@ class SuiteTold(Struct, frozen=True, kw_only=True):
     failures: list[FailedCase]
 
 
-class CoverageTold(Struct, frozen=True, kw_only=True):
+class CoverageReport(Struct, frozen=True, kw_only=True):
     """What all suites of one policy have shown of it."""
 
     policy: str
@@ -46,8 +46,8 @@ class CoverageTold(Struct, frozen=True, kw_only=True):
 class Tested(Struct, frozen=True, kw_only=True):
     """All of it."""
 
-    suites: list[SuiteTold]
-    coverage: list[CoverageTold]
+    suites: list[SuiteReport]
+    coverage: list[CoverageReport]
 
 
 @click.command()
@@ -106,11 +106,11 @@ async def _by_running_writ(settings: Settings, suites: list[Path], policy: Path 
             if answer.problems:
                 raise Invalid(f"{path}: could not be run")
             told.append(
-                SuiteTold(
+                SuiteReport(
                     file=str(path), policy=name, cases=answer.cases, failed=answer.failed, failures=answer.failures
                 )
             )
-            coverage.append(CoverageTold(policy=name, percent=answer.percent, rules=answer.coverage))
+            coverage.append(CoverageReport(policy=name, percent=answer.percent, rules=answer.coverage))
     return Tested(suites=told, coverage=coverage)
 
 
@@ -146,13 +146,15 @@ def _write(path: Path, runs: Runs) -> None:
     path.write_bytes(junit(runs))
 
 
-def _told(run: SuiteRun) -> SuiteTold:
+def _told(run: SuiteRun) -> SuiteReport:
     failures = [failed(result) for result in run.failures]
-    return SuiteTold(file=run.suite, policy=run.policy, cases=len(run.results), failed=len(failures), failures=failures)
+    return SuiteReport(
+        file=run.suite, policy=run.policy, cases=len(run.results), failed=len(failures), failures=failures
+    )
 
 
-def _covered(coverage: Coverage) -> CoverageTold:
-    return CoverageTold(policy=coverage.policy, percent=coverage.percent, rules=covered(coverage))
+def _covered(coverage: Coverage) -> CoverageReport:
+    return CoverageReport(policy=coverage.policy, percent=coverage.percent, rules=covered(coverage))
 
 
 def _show(screen: Screen, tested: Tested, *, coverage: bool) -> None:
@@ -162,7 +164,7 @@ def _show(screen: Screen, tested: Tested, *, coverage: bool) -> None:
         _show_coverage(screen, each)
 
 
-def _show_suite(screen: Screen, suite: SuiteTold) -> None:
+def _show_suite(screen: Screen, suite: SuiteReport) -> None:
     for case in suite.failures:
         screen.line(f"{suite.file}:{case.line}: ", Text("failed", style="red"), f": {case.title}")
         screen.fields([*map(_pair, case.wrong), ("reason", case.reason)])
@@ -175,7 +177,7 @@ def _pair(wrong: str) -> tuple[str, object]:
     return name, said
 
 
-def _show_coverage(screen: Screen, coverage: CoverageTold) -> None:
+def _show_coverage(screen: Screen, coverage: CoverageReport) -> None:
     lacking = [rule for rule in coverage.rules if not rule.covered]
     many = len(coverage.rules)
     screen.line(f"{coverage.policy}: {many - len(lacking)} of {many} rules covered ({coverage.percent:.0f} %)")

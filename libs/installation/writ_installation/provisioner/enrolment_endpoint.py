@@ -15,7 +15,7 @@ from writ_runtime.journal_notices import Notifier
 CLOSED_WITHIN = 5.0
 
 
-class Door:
+class EnrolmentEndpoint:
     """Closed until `open`; `open` and `close` may be called at any time, and again."""
 
     def __init__(self, home: Home, tls: TlsOptions | None) -> None:

@@ -22,7 +22,7 @@ from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import probe, read_run_file
 from writ_installation.processes.report import InstallationReport, ProcessReport, read_report
-from writ_installation.status.foreign_processes import Place, asked, places
+from writ_installation.status.foreign_processes import HealthAddress, asked, places
 from writ_installation.status.server_url import running_url
 
 DOWN_WITHIN = 90.0
@@ -92,7 +92,7 @@ async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
     )
 
 
-async def _status_of(home: Home, others: Sequence[Place], url: str) -> InstallationStatus:
+async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> InstallationStatus:
     """Of processes that others start."""
     seen = await asyncio.gather(*map(asked, others))
     processes = [

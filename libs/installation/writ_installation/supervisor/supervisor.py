@@ -16,7 +16,7 @@ from writ_client.context import tls_of
 from writ_contracts.errors import ConfigError, Conflict, Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
-from writ_installation.files.create import add_missing_pools, found
+from writ_installation.files.create import add_missing_pools, create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held
 from writ_installation.nats.server import (
@@ -33,7 +33,7 @@ from writ_installation.processes import installed, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
-from writ_installation.provisioner.enrolment_endpoint import Door
+from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.supervisor.companion_task import beside, unless
 from writ_installation.supervisor.log_output import follow
 from writ_runtime.service import no_core_files
@@ -41,7 +41,7 @@ from writ_runtime.signals import Stop
 from writ_runtime.watched_file import stamp
 
 LOOK_SECONDS = 0.5
-Say = Callable[[str], None]
+ShowLine = Callable[[str], None]
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -66,7 +66,12 @@ class Supervisor:
     """One installation while it is up."""
 
     def __init__(
-        self, home: Home, options: Options, environ: Mapping[str, str], say: Say, table: services.Table | None = None
+        self,
+        home: Home,
+        options: Options,
+        environ: Mapping[str, str],
+        say: ShowLine,
+        table: services.Table | None = None,
     ) -> None:
         self._home = home
         self._options = options
@@ -76,7 +81,7 @@ class Supervisor:
         self._credentials = credential_folders(self._table.agents, home, environ)
         self._children: list[Child] = []
         self._server: Server | None = None
-        self._door = Door(home, tls_of(environ))
+        self._door = EnrolmentEndpoint(home, tls_of(environ))
         self._state, self._problem = "starting", ""
         self._health_ports = count(options.health_port)
         self._began = time.time()
@@ -92,7 +97,7 @@ class Supervisor:
         no_core_files()
         self._home.make_folders()
         with held(self._home.lock):
-            first = found(self._home)
+            first = create_installation(self._home)
             if first:
                 self._say(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
             self._server = self._make_server()

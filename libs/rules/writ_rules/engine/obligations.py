@@ -12,7 +12,7 @@ People = Mapping[str, tuple[str, ...]]
 """Who could approve: the humans of each role."""
 
 
-class Step(Struct, frozen=True):
+class ApproverStep(Struct, frozen=True):
     """`quorum` different humans, each with one of these roles."""
 
     approvers: tuple[str, ...]
@@ -26,7 +26,7 @@ class Demand(Struct, frozen=True):
     """Who must say yes: the steps one after the other, within `seconds`. `rule` asks for it."""
 
     rule: str
-    steps: tuple[Step, ...]
+    steps: tuple[ApproverStep, ...]
     seconds: int
 
     @property
@@ -43,7 +43,7 @@ def by_rule(obligation: Demand | RuleLimit) -> tuple[str, str]:
     return obligation.rule, obligation.kind if isinstance(obligation, RuleLimit) else ""
 
 
-ADMIN_DEMAND = Demand("require_approval_for_admin", (Step((APPROVER,), 1),), APPROVAL_MINUTES * 60)
+ADMIN_DEMAND = Demand("require_approval_for_admin", (ApproverStep((APPROVER,), 1),), APPROVAL_MINUTES * 60)
 
 
 class Progress(Struct, frozen=True):
@@ -52,7 +52,7 @@ class Progress(Struct, frozen=True):
     counted.
     """
 
-    waits_for: Step | None
+    waits_for: ApproverStep | None
     more: int = 0
     able: frozenset[str] = frozenset()
     possible: bool = True
@@ -78,7 +78,7 @@ def progress(demand: Demand, approvals: Sequence[str], asker: Principal, people:
     return Progress(None, by=tuple(by))
 
 
-def _possible(steps: Sequence[Step], given: int, used: set[str | None], people: People) -> bool:
+def _possible(steps: Sequence[ApproverStep], given: int, used: set[str | None], people: People) -> bool:
     """Whether people are left for each of the steps; by their number for each alone and for all together."""
     left = [{who for role in step.approvers for who in people.get(role, ())} - used for step in steps]
     wanted = [step.quorum - (given if at == 0 else 0) for at, step in enumerate(steps)]

@@ -17,7 +17,7 @@ from typing import Any
 from writ_client.client import Writ
 from writ_documents import yaml_file
 from writ_installation.files import list_edits
-from writ_installation.files.create import add_missing_pools, found
+from writ_installation.files.create import add_missing_pools, create_installation
 from writ_installation.files.home import Home, host_token
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.status.control import DOWN_WITHIN
@@ -203,7 +203,7 @@ def prepare(
     entries = list(targets) if targets is not None else [local_target("web-1", root)]
     home.policy.write_text(policy if policy is not None else open_policy())
     home.inventory.write_text(yaml_file.dump({"targets": [dict(entry) for entry in entries]}))
-    found(home)
+    create_installation(home)
     for name, facts in principals:
         key = home.make_key(f"principal-{name}").public
         entry = {"id": name, "kind": "human", "roles": ["operator"], "key": key, **facts}

@@ -7,7 +7,7 @@ Ages are spans before the instant of the question; without one the fact is fresh
 """
 
 from writ_contracts.policy_questions import SuppliedFacts, SuppliedFinding, SuppliedListing, SuppliedReport
-from writ_rules.engine.facts import Facts, Listing, ScanFinding, ScanReport
+from writ_rules.engine.facts import Facts, ScanFinding, ScanReport, TargetListing
 from writ_rules.engine.times import duration
 
 
@@ -17,10 +17,10 @@ def facts_of(told: SuppliedFacts, target: str, at: float) -> Facts:
     return Facts(listings, {scanner: _report(scanner, target, each, at) for scanner, each in told.scans.items()})
 
 
-def _listing(source: str, told: list[str] | SuppliedListing, at: float) -> Listing:
+def _listing(source: str, told: list[str] | SuppliedListing, at: float) -> TargetListing:
     if isinstance(told, list):
-        return Listing(source, frozenset(told), at)
-    return Listing(source, frozenset(told.names), at - _seconds(told.age), told.failure)
+        return TargetListing(source, frozenset(told), at)
+    return TargetListing(source, frozenset(told.names), at - _seconds(told.age), told.failure)
 
 
 def _report(scanner: str, target: str, told: list[SuppliedFinding] | SuppliedReport, at: float) -> ScanReport:
