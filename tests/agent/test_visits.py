@@ -13,7 +13,7 @@ from writ_agent.backends.target_health import KEPT, MOST_NAMED, MOST_TARGETS, St
 from writ_agent.reporting.metrics import ENDPOINTS, show_standings
 from writ_agent.service import targets_check
 from writ_contracts.agents import AskLook, Looked
-from writ_contracts.backends import Step, Visit
+from writ_contracts.backends import TargetTest, TargetTestStep
 from writ_contracts.errors import Unreachable
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
@@ -33,7 +33,7 @@ async def ask_visit(world: World, **changed: Any) -> Looked:
     return await world.executor.ask_look(ask, POOL)
 
 
-async def found(world: World, **changed: Any) -> Visit:
+async def found(world: World, **changed: Any) -> TargetTest:
     looked = await ask_visit(world, **changed)
     assert looked.error is None
     assert looked.visit is not None
@@ -82,7 +82,7 @@ async def test_only_what_the_target_offers_is_told(world: World) -> None:
 
 async def test_what_is_not_well_is_found_and_no_error(world: World) -> None:
     await world.agent()
-    ill = Step(name="connection", well=False, detail="nobody answers")
+    ill = TargetTestStep(name="connection", well=False, detail="nobody answers")
     world.backend.found = Found(steps=[ill], code="unreachable", message="nobody answers")
     visit = await found(world)
     assert (visit.code, visit.message, visit.steps[1]) == ("unreachable", "nobody answers", ill)

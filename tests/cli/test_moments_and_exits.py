@@ -73,7 +73,7 @@ def test_an_outcome_of_tomorrow_is_not_taken_for_done() -> None:
         (bus_errors.TimedOut("x"), 4),
         (bus_errors.Conflict("x"), 2),
         (bus_errors.Full("x"), 6),
-        (bus_errors.Refused("x"), 1),
+        (bus_errors.BusRefused("x"), 1),
         (ConfigError("x"), 2),
         (PermissionError(13, "x"), 1),
     ],

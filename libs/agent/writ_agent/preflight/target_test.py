@@ -6,7 +6,7 @@ import time
 from writ_agent.backends.port import Backend, Found, Visits, cannot_visit
 from writ_agent.reporting.receipts import Identity
 from writ_agent.verification import Trust
-from writ_contracts.backends import Step, Visit
+from writ_contracts.backends import TargetTest, TargetTestStep
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_contracts.operations import offers
@@ -38,17 +38,17 @@ async def _found(backend: Backend, target: Target, seconds: float) -> Found:
         return _remembered(backend, target, found)
 
 
-def visit(trust: Trust, identity: Identity, target: Target, found: tuple[Found, float]) -> Visit:
+def visit(trust: Trust, identity: Identity, target: Target, found: tuple[Found, float]) -> TargetTest:
     """As it is told: of the operations those that the target's entry offers."""
     seen, seconds = found
     catalogue = trust.catalogue
     offered = {name for name, one in catalogue.items() if offers(target.capabilities, target.backend, one)}
-    return Visit(
+    return TargetTest(
         target=target.id,
         pool=identity.pool,
         instance=identity.instance,
         agent_version=VERSION,
-        steps=[Step(name="agent", well=True, detail=identity.instance), *seen.steps],
+        steps=[TargetTestStep(name="agent", well=True, detail=identity.instance), *seen.steps],
         code=seen.code,
         message=seen.message[:1000],
         versions=seen.versions,

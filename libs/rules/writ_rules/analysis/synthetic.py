@@ -15,8 +15,8 @@ from msgspec.json import encode
 
 from writ_contracts.inventory import WRIT, Kind, Principal, Role, Target
 from writ_contracts.operations import Operation
+from writ_rules.analysis.combinations import spread_over
 from writ_rules.analysis.samples import suggestions
-from writ_rules.analysis.spread import spread_over
 from writ_rules.engine import clauses
 from writ_rules.engine.conditions import Attribute
 from writ_rules.engine.rules import Rule

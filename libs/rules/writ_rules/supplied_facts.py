@@ -6,25 +6,25 @@
 Ages are spans before the instant of the question; without one the fact is fresh.
 """
 
-from writ_contracts.policy_questions import ToldFacts, ToldFinding, ToldListing, ToldReport
-from writ_rules.engine.facts import Facts, Listing, ScanFinding, ScanReport
+from writ_contracts.policy_questions import SuppliedFacts, SuppliedFinding, SuppliedListing, SuppliedReport
+from writ_rules.engine.facts import Facts, ScanFinding, ScanReport, TargetListing
 from writ_rules.engine.times import duration
 
 
-def facts_of(told: ToldFacts, target: str, at: float) -> Facts:
+def facts_of(told: SuppliedFacts, target: str, at: float) -> Facts:
     """The facts. Raises ValueError for an age that is none."""
     listings = {source: _listing(source, each, at) for source, each in told.listings.items()}
     return Facts(listings, {scanner: _report(scanner, target, each, at) for scanner, each in told.scans.items()})
 
 
-def _listing(source: str, told: list[str] | ToldListing, at: float) -> Listing:
+def _listing(source: str, told: list[str] | SuppliedListing, at: float) -> TargetListing:
     if isinstance(told, list):
-        return Listing(source, frozenset(told), at)
-    return Listing(source, frozenset(told.names), at - _seconds(told.age), told.failure)
+        return TargetListing(source, frozenset(told), at)
+    return TargetListing(source, frozenset(told.names), at - _seconds(told.age), told.failure)
 
 
-def _report(scanner: str, target: str, told: list[ToldFinding] | ToldReport, at: float) -> ScanReport:
-    report = ToldReport(findings=told) if isinstance(told, list) else told
+def _report(scanner: str, target: str, told: list[SuppliedFinding] | SuppliedReport, at: float) -> ScanReport:
+    report = SuppliedReport(findings=told) if isinstance(told, list) else told
     when = at - _seconds(report.age)
     findings = tuple(ScanFinding(one.id, one.severity, one.title, when) for one in report.findings)
     return ScanReport(scanner, target, when, findings)

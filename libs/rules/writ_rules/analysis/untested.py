@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from writ_rules.analysis.domains import domain, metas
-from writ_rules.analysis.joined import MOST_PATTERNS
+from writ_rules.analysis.joint_samples import MOST_PATTERNS
 from writ_rules.analysis.samples import LONGEST
 from writ_rules.engine.case import SECRET
 from writ_rules.engine.checks import Check, Length, Matches

@@ -14,7 +14,7 @@ from writ_contracts.policy_questions import EvalRequest, EvalResult
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.times import instant
 from writ_rules.setting import Question, Setting
-from writ_rules.told import facts_of
+from writ_rules.supplied_facts import facts_of
 
 LONGEST_LINE = 2_000_000
 
