@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.agent_ssh.house import POOL, House, ssh_house
 
-from writ_contracts.agents import AskLook, Receipt
+from writ_contracts.agents import AskRead, Receipt
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 
@@ -114,7 +114,7 @@ async def verdict(house: House, operation_id: str) -> str | None:
     asked, key = house.executor.asked[operation_id], secrets.token_hex(32)
     parameters = asked.work.parameters
     look = house.executor.look(operation_id, "test_count", asked.target, ["probe"], parameters, key)
-    ask = AskLook(look=look, action="probe", parameters=parameters, look_key=key, baseline={}, timeout=20.0)
+    ask = AskRead(look=look, action="probe", parameters=parameters, look_key=key, baseline={}, timeout=20.0)
     return (await asyncio.wait_for(house.executor.ask_look(ask, POOL), 30)).verdict
 
 

@@ -159,12 +159,12 @@ async def test_a_stop_carried_out_twice_is_set_once(world: World) -> None:
 
 async def test_a_preview_that_is_under_way_is_not_begun_again(world: World) -> None:
     one = await world.executor(sweep=1000.0)
-    one.intake._work._looks.preview = _nothing  # type: ignore[method-assign, assignment]
+    one.intake._work._host_reads.preview = _nothing  # type: ignore[method-assign, assignment]
     answer = await world.ask("service_restart", **RESTART, dry_run=True)
     life = await world.life(answer.operation_id or "")
-    del one.intake._work._looks.preview
+    del one.intake._work._host_reads.preview
     asked = len(world.policy.decides)
-    await asyncio.gather(*(one.intake._work._looks.preview(life) for _ in range(5)))
+    await asyncio.gather(*(one.intake._work._host_reads.preview(life) for _ in range(5)))
     assert len(world.policy.decides) == asked + 1
 
 

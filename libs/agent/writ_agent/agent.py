@@ -9,7 +9,7 @@ import asyncio
 from msgspec import Struct
 
 from writ_agent.backends.port import Backend
-from writ_agent.preflight.host_reads import Looks
+from writ_agent.preflight.host_reads import HostReads
 from writ_agent.reporting.heartbeats import Heart
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
@@ -74,7 +74,7 @@ class Agent:
         self._meters = Meters(metrics, catalogue, self._free_slots)
         self._outbox = Outbox(bus, spool, lambda _: self._heart.changed())
         self._reporter = Reporter(self._outbox, identity, self._meters)
-        self._looks = Looks(backend, trust, identity, self._reporter, self._meters, self.time.now)
+        self._host_reads = HostReads(backend, trust, identity, self._reporter, self._meters, self.time.now)
         self._cancels = Cancels(trust, self._hands, self._untold, self._reporter, self._meters)
         self._parts = self._put_together(trust)
         self._worker = Worker(self._parts)
@@ -131,7 +131,7 @@ class Agent:
             spool=self._spool,
             outbox=self._outbox,
             reporter=self._reporter,
-            looks=self._looks,
+            host_reads=self._host_reads,
             meters=self._meters,
             hands=self._hands,
             time=self.time,
@@ -146,7 +146,7 @@ class Agent:
             version=self._settings.version,
             description=f"Carries out operations of pool {pool}",
             endpoints=[
-                Endpoint(name="look", subject=subjects.look(pool), handler=self._looks.answer, queue="look"),
+                Endpoint(name="look", subject=subjects.look(pool), handler=self._host_reads.answer, queue="look"),
                 Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=self._cancels.answer),
             ],
             metadata={"pool": pool, "instance": instance, "backend": self._backend.name},

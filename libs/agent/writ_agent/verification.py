@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from writ_contracts.agents import AskCancel, AskLook, Claim, ClaimAnswer, SealedParameters, SecurityKind
-from writ_contracts.decisions import Decision, Grant, Look, LookAction
+from writ_contracts.agents import AskCancel, AskRead, Claim, ClaimAnswer, SealedParameters, SecurityKind
+from writ_contracts.decisions import Decision, Grant, ReadAction, ReadGrant
 from writ_contracts.errors import Denied, Invalid, Untrusted
 from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Catalogue, Operation, offers
@@ -97,7 +97,7 @@ def verify_grant(trust: Trust, claimed: Claimed, answer: ClaimAnswer, *, used: C
     )
 
 
-def verify_kept(trust: Trust, signed: Signed, operation_id: str) -> tuple[Grant, Operation]:
+def verify_spooled_grant(trust: Trust, signed: Signed, operation_id: str) -> tuple[Grant, Operation]:
     """The grant under which an earlier process of this agent began that operation: good for asking what became of it.
 
     Raises Refused, Invalid.
@@ -136,40 +136,42 @@ def _unsealed(claimed: Claimed, sealed: str, grant: Grant) -> dict[str, Any]:
     return opened.parameters
 
 
-def verify_baseline(trust: Trust, work: Dispatched, now: float) -> tuple[Look, Operation] | None:
+def verify_baseline_grant(trust: Trust, work: Dispatched, now: float) -> tuple[ReadGrant, Operation] | None:
     """The look that a dispatched operation carries for its baseline; None without one. Raises Refused, Denied, Invalid.
 
     `now` is the journal server's time, Unix seconds.
     """
-    return None if work.look is None else _look_of(trust, work, work.look, "baseline", now)
+    return None if work.look is None else _grant_of(trust, work, work.look, "baseline", now)
 
 
-def verify_ahead(trust: Trust, work: Dispatched, now: float) -> tuple[Look, Operation] | None:
-    """The look under which it may be read before it is granted; None without one. Raises as `verify_baseline`."""
+def verify_early_read_grant(trust: Trust, work: Dispatched, now: float) -> tuple[ReadGrant, Operation] | None:
+    """The look under which it may be read before it is granted; None without one. Raises as `verify_baseline_grant`."""
     if work.ahead is None:
         return None
-    look, operation = _look_of(trust, work, work.ahead, "ahead", now)
+    look, operation = _grant_of(trust, work, work.ahead, "ahead", now)
     if not operation.ahead:
         raise Invalid(f"{operation.name} is not read ahead", code="unsupported")
     return look, operation
 
 
-def _look_of(trust: Trust, work: Dispatched, signed: Signed, action: LookAction, now: float) -> tuple[Look, Operation]:
-    look = verify_look(trust, signed, action, work.parameters, work.look_key, now)
+def _grant_of(
+    trust: Trust, work: Dispatched, signed: Signed, action: ReadAction, now: float
+) -> tuple[ReadGrant, Operation]:
+    look = verify_read_grant(trust, signed, action, work.parameters, work.look_key, now)
     if (look.operation_id, look.operation, look.target.id) != (work.operation_id, work.operation, work.target):
         raise Refused("forged_look", "a look for another operation or target")
     return look, trust.operation(look.operation, look.target.backend, look.target.capabilities)
 
 
-def verify_asked(trust: Trust, ask: AskLook, now: float) -> tuple[Look, Operation]:
+def verify_requested_grant(trust: Trust, ask: AskRead, now: float) -> tuple[ReadGrant, Operation]:
     """The look that an executor asks for. Raises Refused, Denied (expired), Invalid."""
-    look = verify_look(trust, ask.look, ask.action, ask.parameters, ask.look_key, now)
+    look = verify_read_grant(trust, ask.look, ask.action, ask.parameters, ask.look_key, now)
     return look, trust.operation(look.operation, look.target.backend, look.target.capabilities)
 
 
-def verify_visit(trust: Trust, ask: AskLook, now: float) -> Look:
-    """The look under which this agent goes to a target, whatever that offers. Raises as `verify_asked`."""
-    look = verify_look(trust, ask.look, "visit", ask.parameters, ask.look_key, now)
+def verify_test_grant(trust: Trust, ask: AskRead, now: float) -> ReadGrant:
+    """The look under which this agent goes to a target, whatever that offers. Raises as `verify_requested_grant`."""
+    look = verify_read_grant(trust, ask.look, "visit", ask.parameters, ask.look_key, now)
     if look.target.backend != trust.backend:
         raise Invalid(
             f"pool {trust.pool} is for {trust.backend} targets, not for {look.target.backend}", code="unsupported"
@@ -177,11 +179,11 @@ def verify_visit(trust: Trust, ask: AskLook, now: float) -> Look:
     return look
 
 
-def verify_look(
-    trust: Trust, signed: Signed, action: LookAction, parameters: Mapping[str, Any], key: str, now: float
-) -> Look:
+def verify_read_grant(
+    trust: Trust, signed: Signed, action: ReadAction, parameters: Mapping[str, Any], key: str, now: float
+) -> ReadGrant:
     """The look, if policy signed it for this pool, action and these parameters, and it is still good."""
-    look = _signed_by_policy(trust, signed, Look, "forged_look")
+    look = _signed_by_policy(trust, signed, ReadGrant, "forged_look")
     if look.pool != trust.pool or look.target.pool != trust.pool:
         raise Refused("forged_look", f"a look for pool {look.pool}")
     if action not in look.actions:

@@ -36,7 +36,7 @@ from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.claims import Claims
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.ends import Endings
-from writ_executor.steps.host_reads import Looks
+from writ_executor.steps.host_reads import HostReads
 from writ_executor.steps.receipts import Receipts
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import ServerClock
@@ -90,13 +90,13 @@ def compose(  # long: one list of parts, each given those before it
     admission = Admission(config, bus, index, recorder, measures)
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)
     endings, cancels = Endings(recorder, vault, dispatcher, presence, chores, kept), Cancels(bus)
-    looks, audits = Looks(bus, catalogue, index, vault, policy, endings), Audits(time.clocks.boot)
+    host_reads, audits = HostReads(bus, catalogue, index, vault, policy, endings), Audits(time.clocks.boot)
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
     generations = Generations(bus.journal, index, audits, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
     controls = Controls(recorder, lives, vault, endings, cancels, publishing, archiving)
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
-    work = Work(index, recorder, lives, dispatcher, looks, controls, chores)
+    work = Work(index, recorder, lives, dispatcher, host_reads, controls, chores)
     return Parts(
         index=index,
         chores=chores,
@@ -113,7 +113,7 @@ def compose(  # long: one list of parts, each given those before it
             endings,
             work,
             controls,
-            looks,
+            host_reads,
             cancels,
             admission,
             chores,

@@ -15,7 +15,7 @@ from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted
 from writ_contracts.wire import encode
 from writ_policy.decisions.facts import Known
-from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_look
+from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
 from writ_policy.decisions.readiness import Judging
 from writ_policy.decisions.rulings import Judge, Ruled
 from writ_policy.starts import MOVED_ON, Recorded, check_first_decision, check_start, recorded_of
@@ -84,7 +84,7 @@ class Granting:
         return GrantAnswer(grant=writ, decision=decision, effective=dict(ruled.ruling.effective)), ruled
 
     def _refused(self, ask: AskGrant, ruled: Ruled) -> GrantAnswer:
-        seen = listing_look(ask.subject, ask.look_key, ruled)
+        seen = listing_grant(ask.subject, ask.look_key, ruled)
         look = None if seen is None else sign(self._key, seen)
         return GrantAnswer(decision=sign(self._key, ruled.decision), look=look, needs=ruled.sources)
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Backend, Baselines, Listings, Task, cannot_list
 from writ_agent.reporting.receipts import Identity
-from writ_contracts.decisions import Look
+from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.facts import MOST_LISTED_BYTES, MOST_NAMES, OTHER_NAMES, Listing
 from writ_contracts.signing import Signed
@@ -35,7 +35,7 @@ class Names(NamedTuple):
 
 
 async def list_under(
-    backend: Backend, identity: Identity, signed: Signed, look: Look, task: Task, seconds: float
+    backend: Backend, identity: Identity, signed: Signed, look: ReadGrant, task: Task, seconds: float
 ) -> tuple[list[Signed], set[str]]:
     """A signed listing for each source that this verified look allows, and the codes of what kept us from any; each has
     `seconds`, all at the same time.
@@ -92,7 +92,7 @@ async def _other_names(backend: Backend, task: Task) -> Sequence[str]:
     return [str(name) for name in names]
 
 
-def _listing(identity: Identity, signed: Signed, look: Look, source: str, found: Names) -> Listing:
+def _listing(identity: Identity, signed: Signed, look: ReadGrant, source: str, found: Names) -> Listing:
     return Listing(
         operation_id=look.operation_id,
         source=source,

@@ -9,7 +9,7 @@ import asyncio
 from writ_agent.backends.port import Backend, Task
 from writ_agent.preflight.host_reads import task_of
 from writ_agent.reporting.security_reports import Reporter
-from writ_agent.verification import Refused, Trust, verify_ahead
+from writ_agent.verification import Refused, Trust, verify_early_read_grant
 from writ_agent.work.running import Running
 from writ_contracts.errors import WritError
 from writ_contracts.journal import Dispatched
@@ -43,7 +43,7 @@ class Ahead:
         if self._dropping is not None:
             return
         try:
-            verified = verify_ahead(self._trust, work, self._time.now())
+            verified = verify_early_read_grant(self._trust, work, self._time.now())
             if verified is not None:
                 look, operation = verified
                 self._task = task_of(look, operation, operation.check(work.parameters), work.attempt, work.timeout)

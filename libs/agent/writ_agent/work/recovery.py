@@ -10,7 +10,7 @@ from writ_agent.backends.port import Done, Leftovers, Task
 from writ_agent.backends.processes import end
 from writ_agent.reporting.receipts import Run, receipt_message
 from writ_agent.reporting.spool import Asked, Intent, Parcel
-from writ_agent.verification import verify_kept
+from writ_agent.verification import verify_spooled_grant
 from writ_agent.work.worker import Parts
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
@@ -56,7 +56,7 @@ async def _settled(parts: Parts, intent: Intent) -> Done | None:
     """None where it ran on this host. Raises WritError, TimeoutError."""
     if not isinstance(parts.backend, Leftovers) or intent.grant is None:
         return None
-    grant, operation = verify_kept(parts.trust, intent.grant, intent.operation_id)
+    grant, operation = verify_spooled_grant(parts.trust, intent.grant, intent.operation_id)
     task = Task(
         operation_id=intent.operation_id,
         attempt=intent.attempt,

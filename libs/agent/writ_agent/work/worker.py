@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from msgspec import Struct
 
 from writ_agent.backends.port import Backend, Done, Task
-from writ_agent.preflight.host_reads import Looks
+from writ_agent.preflight.host_reads import HostReads
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
 from writ_agent.reporting.progress import ProgressRelay
@@ -50,7 +50,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     spool: Spool
     outbox: Outbox
     reporter: Reporter
-    looks: Looks
+    host_reads: HostReads
     meters: Meters
     hands: Hands
     time: ServerClock
@@ -96,7 +96,7 @@ class Worker:
     async def _claim_and_run(self, hand: Hand, delivery: Delivery) -> None:
         stages = self._parts.meters.stages
         with stages.time(hand.work.operation_id, stage="look"), tracing.span("look"):
-            baseline = await self._parts.looks.baseline(hand.work)
+            baseline = await self._parts.host_reads.baseline(hand.work)
         claimed = make_claim(self._parts.identity, hand.work, baseline, self._boot())
         hand.ahead = self._read_ahead(hand.work)
         with stages.time(hand.work.operation_id, stage="claim"):

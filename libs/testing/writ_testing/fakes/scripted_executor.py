@@ -16,21 +16,21 @@ from writ_contracts import subjects
 from writ_contracts.agents import (
     Acknowledged,
     AskCancel,
-    AskLook,
+    AskRead,
     Cancelled,
     Claim,
     ClaimAnswer,
     ClaimMessage,
     Heartbeat,
-    Looked,
     Progress,
+    ReadReply,
     Receipt,
     ReceiptMessage,
     ReportMessage,
     SealedParameters,
     SecurityReport,
 )
-from writ_contracts.decisions import Decision, Grant, Look, LookAction, PolicyVersion
+from writ_contracts.decisions import Decision, Grant, PolicyVersion, ReadAction, ReadGrant
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
@@ -177,7 +177,7 @@ class ScriptedExecutor:
         operation_id: str,
         operation: str,
         target: Target,
-        actions: list[LookAction],
+        actions: list[ReadAction],
         parameters: dict[str, Any],
         key: str,
         **changed: Any,
@@ -193,12 +193,12 @@ class ScriptedExecutor:
             "policy": VERSION,
             "expires_at": time.time() + 60,
         }
-        return sign(changed.pop("signer", self.key), Look(**{**fields, **changed}))
+        return sign(changed.pop("signer", self.key), ReadGrant(**{**fields, **changed}))
 
-    async def ask_look(self, ask: AskLook, pool: str) -> Looked:
+    async def ask_look(self, ask: AskRead, pool: str) -> ReadReply:
         """The agent's answer."""
         message = await self.bus.request(subjects.look(pool), encode(ask), timeout=PATIENCE)
-        return decode(message.data, Looked)
+        return decode(message.data, ReadReply)
 
     def decision(self, operation_id: str, parameters: dict[str, Any], key: str, **changed: Any) -> Signed:
         """An allowed operation_cancel, unless `changed`."""

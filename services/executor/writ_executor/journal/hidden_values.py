@@ -38,7 +38,7 @@ class Vault:
         """Keys the digest that tells a repeated request from another with the same idempotency key."""
         return derive(self._key, "fingerprint", operation_id)
 
-    def look_key(self, operation_id: str) -> str:
+    def read_grant_key(self, operation_id: str) -> str:
         """Keys the digest in a look; it becomes known to agents, and opens nothing but that."""
         return derive(self._key, "look", operation_id)
 

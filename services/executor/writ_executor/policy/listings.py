@@ -5,8 +5,8 @@ Nothing is kept: every decision that needs a listing has a fresh one. Whoever do
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
-from writ_contracts.agents import AskLook, Looked
-from writ_contracts.decisions import Look
+from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import TimedOut, Unreachable, WritError
 from writ_contracts.facts import Gathered
 from writ_contracts.signing import Signed
@@ -28,11 +28,11 @@ class Listings:
 
     async def gather(self, signed: Signed, look_key: str) -> Gathered:
         """What the look asks for, or why it is not there. Raises Untrusted for a look that policy did not sign."""
-        look = open_signed(signed, Look, self._trusted)
-        ask = AskLook(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
+        look = open_signed(signed, ReadGrant, self._trusted)
+        ask = AskRead(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
         try:
             message = await self._bus.request(subjects.look(look.pool), encode(ask), timeout=LISTING_SECONDS + 0.5)
-            looked = decode(message.data, Looked)
+            looked = decode(message.data, ReadReply)
         except (Unreachable, TimedOut):
             return self._failed("no_agent", signed, f"no agent of pool {look.pool} answered")
         except WritError as error:

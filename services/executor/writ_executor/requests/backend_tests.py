@@ -8,10 +8,10 @@ import time
 
 from writ_bus.port import Bus, Message
 from writ_contracts import subjects
-from writ_contracts.agents import AskLook, Looked
+from writ_contracts.agents import AskRead, ReadReply
 from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, Visit
 from writ_contracts.catalogue.control import BACKEND_TEST
-from writ_contracts.decisions import Decide, Look, Subject
+from writ_contracts.decisions import Decide, ReadGrant, Subject
 from writ_contracts.errors import Denied, TimedOut, Unreachable
 from writ_contracts.ids import WRIT_TARGET, encode_id
 from writ_contracts.signing import Signed
@@ -44,7 +44,7 @@ class BackendTests:
     async def answer(self, principal: str, message: Message, query: BackendTestQuery) -> BackendTestAnswer:
         """How an agent finds it. Raises Invalid, Denied, Unreachable (`no_agent`)."""
         operation_id = encode_id(os.urandom(16))
-        key = self._vault.look_key(operation_id)
+        key = self._vault.read_grant_key(operation_id)
         subject = Subject(
             operation_id=operation_id,
             principal=principal,
@@ -67,8 +67,8 @@ class BackendTests:
             await self._recorder.security("read_refused", detail, principal=principal)
 
     async def _ask(self, signed: Signed, key: str) -> Visit:
-        look = read(signed, Look)
-        ask = AskLook(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
+        look = read(signed, ReadGrant)
+        ask = AskRead(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
         try:
             message = await self._bus.request(subjects.look(look.pool), encode(ask), timeout=TEST_SECONDS + 1.0)
         except Unreachable as error:
@@ -76,7 +76,7 @@ class BackendTests:
         except TimedOut as error:
             silent = f"no agent of pool {look.pool} answered within {TEST_SECONDS:g} s"
             raise Unreachable(silent, code="no_agent") from error
-        looked = decode(message.data, Looked)
+        looked = decode(message.data, ReadReply)
         if looked.visit is not None:
             return looked.visit
         raise refusal(looked.error) if looked.error else Unreachable(f"pool {look.pool} answered without a test")

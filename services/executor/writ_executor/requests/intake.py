@@ -148,13 +148,13 @@ class Intake:
             owner=owner,
         )
         definition = definition_of(attempt)
-        looks = (definition.baseline or definition.ahead) and not request.dry_run
+        readable = (definition.baseline or definition.ahead) and not request.dry_run
         return Decide(
             subject=subject,
             control_sequence=self._work.control_sequence(),
-            look=["baseline"] if looks and definition.baseline else [],
-            look_until=self._start_by() if looks else None,
-            look_key=self._vault.look_key(attempt.operation_id),
+            look=["baseline"] if readable and definition.baseline else [],
+            look_until=self._start_by() if readable else None,
+            look_key=self._vault.read_grant_key(attempt.operation_id),
             traced=self._kept.traced,
         )
 
@@ -224,7 +224,7 @@ class Intake:
             statement=request.statement,
             salt=request.salt,
             look=look,
-            look_key=self._vault.look_key(attempt.operation_id) if look or ahead else "",
+            look_key=self._vault.read_grant_key(attempt.operation_id) if look or ahead else "",
             ahead=ahead,
             limits=decision.limits,
         )

@@ -129,7 +129,7 @@ class Queries:
         ask = Decide(
             subject=subject,
             control_sequence=self._index.control_sequence,
-            look_key=self._vault.look_key(operation_id),
+            look_key=self._vault.read_grant_key(operation_id),
         )
         decided = await self._policy.decide(ask)
         return SimulateAnswer(

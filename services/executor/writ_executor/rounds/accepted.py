@@ -14,7 +14,7 @@ from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
 from writ_executor.steps.background import Chores
 from writ_executor.steps.dispatch import Dispatcher
-from writ_executor.steps.host_reads import Looks
+from writ_executor.steps.host_reads import HostReads
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 
@@ -30,7 +30,7 @@ class Work:
         recorder: Recorder,
         lives: Lives,
         dispatcher: Dispatcher,
-        looks: Looks,
+        host_reads: HostReads,
         controls: Controls,
         chores: Chores,
     ) -> None:
@@ -38,7 +38,7 @@ class Work:
         self._recorder = recorder
         self._lives = lives
         self._dispatcher = dispatcher
-        self._looks = looks
+        self._host_reads = host_reads
         self._controls = controls
         self._chores = chores
 
@@ -73,7 +73,7 @@ class Work:
         if requested is None:
             return life
         if requested.dry_run:
-            self._chores.spawn("preview", self._looks.preview(life))
+            self._chores.spawn("preview", self._host_reads.preview(life))
             return life
         if requested.target == WRIT_TARGET:
             self._chores.spawn("control", self._controls.carry_out(life))

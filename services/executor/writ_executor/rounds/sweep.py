@@ -21,7 +21,7 @@ from writ_executor.steps.background import Chores
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.ends import Endings
-from writ_executor.steps.host_reads import Looks
+from writ_executor.steps.host_reads import HostReads
 from writ_executor.steps.overdue import RESOLVE_SECONDS, Age, Due, Patience, due
 from writ_runtime.clocks import ServerClock
 from writ_runtime.logs import Log
@@ -44,7 +44,7 @@ class Sweep:
         endings: Endings,
         work: Work,
         controls: Controls,
-        looks: Looks,
+        host_reads: HostReads,
         cancels: Cancels,
         admission: Admission,
         chores: Chores,
@@ -61,7 +61,7 @@ class Sweep:
         self._endings = endings
         self._work = work
         self._controls = controls
-        self._looks = looks
+        self._host_reads = host_reads
         self._cancels = cancels
         self._admission = admission
         self._chores = chores
@@ -158,7 +158,7 @@ class Sweep:
         self._probed = {key: at for key, at in self._probed.items() if now - at < RESOLVE_SECONDS}
         self._probed[operation_id] = now
         if not changes(requested) or await self._dispatcher.holder(requested.target) == operation_id:
-            await self._looks.probe(life)  # later than that, what it sees may be another operation's doing
+            await self._host_reads.probe(life)  # later than that, what it sees may be another operation's doing
 
 
 def _pool(life: Life) -> str:

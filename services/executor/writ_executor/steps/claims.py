@@ -138,7 +138,7 @@ class Claims:
             subject=subject_of(requested, given, self._vault.digest_key(requested.operation_id)),
             claim=signed,
             control_sequence=self._index.control_sequence,
-            look_key=self._vault.look_key(requested.operation_id),
+            look_key=self._vault.read_grant_key(requested.operation_id),
             traced=self._kept.traced,
             values=self._kept.values,
         )

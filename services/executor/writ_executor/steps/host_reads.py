@@ -1,6 +1,6 @@
 """Reading a host without changing it: the preview of a dry run, and the probe of an operation whose agent fell silent.
 
-Each carries a Look that policy signed for this very operation; without one no agent looks at anything.
+Each carries a ReadGrant that policy signed for this very operation; without one no agent looks at anything.
 """
 
 from typing import Any, Literal
@@ -8,8 +8,8 @@ from typing import Any, Literal
 from writ_bus.port import Bus
 from writ_contracts import parameters as params
 from writ_contracts import subjects
-from writ_contracts.agents import AskLook, Claim, Looked
-from writ_contracts.decisions import Decide, LookAction
+from writ_contracts.agents import AskRead, Claim, ReadReply
+from writ_contracts.decisions import Decide, ReadAction
 from writ_contracts.errors import Denied, Unreachable, WritError
 from writ_contracts.journal import Requested, Resolved
 from writ_contracts.life import Life, State
@@ -26,7 +26,7 @@ LOOK_SECONDS = 60.0
 ASK_SECONDS = 35.0
 
 
-class Looks:
+class HostReads:
     """Asks agents to look."""
 
     def __init__(
@@ -64,25 +64,27 @@ class Looks:
         definition = self._catalogue.find(requested.operation)
         if not definition.preview:
             return {"note": "decided as it would be for real; this operation has no preview on the host"}
-        looked = await self._ask(requested, "preview", {}, attempt=1)
-        return looked.seen
+        reply = await self._read(requested, "preview", {}, attempt=1)
+        return reply.seen
 
     async def probe(self, life: Life) -> None:
         """See whether it took effect, and say so in the journal if that is certain."""
         requested, started = life.requested, life.granted
         if requested is None or started is None:
             return
-        looked = await self._ask(requested, "probe", read(started.claim, Claim).baseline, attempt=started.attempt)
-        if looked.verdict == "took_effect":
-            await self._settle(life, "succeeded", "the probe saw its effect", looked)
-        elif looked.verdict == "no_effect" and life.state is State.UNKNOWN:
-            await self._settle(life, "failed", "the probe saw no effect, and nothing of it runs any more", looked)
+        reply = await self._read(requested, "probe", read(started.claim, Claim).baseline, attempt=started.attempt)
+        if reply.verdict == "took_effect":
+            await self._settle(life, "succeeded", "the probe saw its effect", reply)
+        elif reply.verdict == "no_effect" and life.state is State.UNKNOWN:
+            await self._settle(life, "failed", "the probe saw no effect, and nothing of it runs any more", reply)
 
-    async def _settle(self, life: Life, outcome: Literal["succeeded", "failed"], message: str, looked: Looked) -> None:
+    async def _settle(
+        self, life: Life, outcome: Literal["succeeded", "failed"], message: str, reply: ReadReply
+    ) -> None:
         requested = life.requested
         if requested is None:
             return
-        state = self._endings.shown(looked.seen)
+        state = self._endings.shown(reply.seen)
         if life.state is State.UNKNOWN:
             event = Resolved(
                 **self._endings.stamp(requested),
@@ -97,9 +99,11 @@ class Looks:
         else:
             await self._endings.finish(life, outcome=outcome, code="probed", message=message, state=state)
 
-    async def _ask(self, requested: Requested, action: LookAction, baseline: dict[str, Any], *, attempt: int) -> Looked:
+    async def _read(
+        self, requested: Requested, action: ReadAction, baseline: dict[str, Any], *, attempt: int
+    ) -> ReadReply:
         given = await self._vault.parameters(requested)
-        key = self._vault.look_key(requested.operation_id)
+        key = self._vault.read_grant_key(requested.operation_id)
         question = Decide(
             subject=subject_of(requested, given, self._vault.digest_key(requested.operation_id)),
             control_sequence=self._index.control_sequence,
@@ -113,11 +117,11 @@ class Looks:
         definition = self._catalogue.find(requested.operation)
         effective = dict(decided.effective)
         shown = effective if action == "preview" else params.public(definition.parameters, effective)
-        ask = AskLook(
+        ask = AskRead(
             look=decided.look, action=action, parameters=shown, look_key=key, baseline=baseline, attempt=attempt
         )
         message = await self._bus.request(subjects.look(requested.pool), encode(ask), timeout=ASK_SECONDS)
-        looked = decode(message.data, Looked)
-        if looked.error is not None:
-            raise refusal(looked.error)
-        return looked
+        reply = decode(message.data, ReadReply)
+        if reply.error is not None:
+            raise refusal(reply.error)
+        return reply

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from writ_contracts.decisions import Look, Subject
+from writ_contracts.decisions import ReadGrant, Subject
 from writ_contracts.errors import Untrusted
 from writ_contracts.facts import Fact, Gathered, Listing
 from writ_policy.state.snapshot import World
@@ -56,10 +56,10 @@ def listed(gathered: Gathered | None, subject: Subject, world: World, own_key: s
     return Known(facts=Facts(listings, NO_FACTS.scans), named=named, about=look.named)
 
 
-def _look(gathered: Gathered, subject: Subject, world: World, own_key: str) -> Look:
+def _look(gathered: Gathered, subject: Subject, world: World, own_key: str) -> ReadGrant:
     target = world.target(subject.target)
     try:
-        look = open_signed(gathered.look, Look, (own_key,))
+        look = open_signed(gathered.look, ReadGrant, (own_key,))
     except Untrusted as error:
         raise Untrusted(f"a listing under a look that policy did not sign: {error}", code="forged_listing") from error
     told = (look.operation_id, look.operation, look.target.id)
@@ -68,7 +68,7 @@ def _look(gathered: Gathered, subject: Subject, world: World, own_key: str) -> L
     return look
 
 
-def _listings(gathered: Gathered, look: Look, world: World) -> Iterator[tuple[str, tuple[Listing, str]]]:
+def _listings(gathered: Gathered, look: ReadGrant, world: World) -> Iterator[tuple[str, tuple[Listing, str]]]:
     """By source, with the digest. Raises Untrusted."""
     pool = world.target(look.target.id).pool
     seen = set[str]()
@@ -86,7 +86,7 @@ def _listings(gathered: Gathered, look: Look, world: World) -> Iterator[tuple[st
         yield listing.source, (listing, digest(signed))
 
 
-def _stale(look: Look, now: float) -> str:
+def _stale(look: ReadGrant, now: float) -> str:
     """Why nothing under this look counts any more, if so."""
     if now > look.expires_at:
         return f"it was asked for {now - look.issued_at:.0f} s ago, and not used in time"
@@ -96,7 +96,7 @@ def _stale(look: Look, now: float) -> str:
     return ""
 
 
-def _as_listed(source: str, look: Look, found: tuple[Listing, str] | None, missing: str, stale: str) -> Listed:
+def _as_listed(source: str, look: ReadGrant, found: tuple[Listing, str] | None, missing: str, stale: str) -> Listed:
     if found is None or stale:
         return Listed(source, frozenset(), look.issued_at, missing)
     listing, _ = found

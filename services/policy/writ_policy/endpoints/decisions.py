@@ -13,7 +13,7 @@ from writ_contracts.decisions import AskGrant, Decide, Decided, GrantAnswer
 from writ_contracts.errors import Denied, Invalid, Untrusted, WritError
 from writ_contracts.requests import Failure, Problem
 from writ_policy.decisions.facts import Known, listed
-from writ_policy.decisions.grants import look, visit_look
+from writ_policy.decisions.grants import read_grant, target_test_grant
 from writ_policy.decisions.readiness import Judging
 from writ_policy.decisions.rulings import Judge, Ruled
 from writ_policy.endpoints.scans import Scans
@@ -83,9 +83,9 @@ class Handlers:
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
             await self._candidates.check(ask.subject.operation, ask.subject.parameters)
         seen = (
-            visit_look(ask, ruled, judge.world)
+            target_test_grant(ask, ruled, judge.world)
             if ask.subject.operation == BACKEND_TEST
-            else look(ask, ruled, judge.world)
+            else read_grant(ask, ruled, judge.world)
         )
         answer = Decided(
             decision=sign(self._key, ruled.decision),
