@@ -28,19 +28,19 @@ class Listings:
 
     async def gather(self, signed: Signed, look_key: str) -> Gathered:
         """What the look asks for, or why it is not there. Raises Untrusted for a look that policy did not sign."""
-        look = open_signed(signed, ReadGrant, self._trusted)
+        grant = open_signed(signed, ReadGrant, self._trusted)
         ask = AskRead(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
         try:
-            message = await self._bus.request(subjects.look(look.pool), encode(ask), timeout=LISTING_SECONDS + 0.5)
-            looked = decode(message.data, ReadReply)
+            message = await self._bus.request(subjects.look(grant.pool), encode(ask), timeout=LISTING_SECONDS + 0.5)
+            reply = decode(message.data, ReadReply)
         except (Unreachable, TimedOut):
-            return self._failed("no_agent", signed, f"no agent of pool {look.pool} answered")
+            return self._failed("no_agent", signed, f"no agent of pool {grant.pool} answered")
         except WritError as error:
-            return self._failed("unusable", signed, f"the answer of pool {look.pool} is of no use: {error}")
-        if looked.error is not None:
-            return self._failed("refused", signed, f"pool {look.pool} says: {looked.error.message}")
+            return self._failed("unusable", signed, f"the answer of pool {grant.pool} is of no use: {error}")
+        if reply.error is not None:
+            return self._failed("refused", signed, f"pool {grant.pool} says: {reply.error.message}")
         self._measures.listed("listed")
-        return Gathered(look=signed, listings=looked.listings[: len(look.sources)])
+        return Gathered(look=signed, listings=reply.listings[: len(grant.sources)])
 
     def _failed(self, result: str, signed: Signed, why: str) -> Gathered:
         self._measures.listed(result)

@@ -17,9 +17,9 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
-from writ_executor.policy.client import PolicyClient, refusal
+from writ_executor.policy.client import PolicyClient, exception_of
 from writ_executor.policy.recorded_request import subject_of
-from writ_executor.steps.ends import Endings
+from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_trust.statements import read
 
 LOOK_SECONDS = 60.0
@@ -30,14 +30,20 @@ class HostReads:
     """Asks agents to look."""
 
     def __init__(
-        self, bus: Bus, catalogue: Catalogue, index: Index, vault: Vault, policy: PolicyClient, endings: Endings
+        self,
+        bus: Bus,
+        catalogue: Catalogue,
+        index: Index,
+        vault: Vault,
+        policy: PolicyClient,
+        outcomes: OutcomeRecorder,
     ) -> None:
         self._bus = bus
         self._catalogue = catalogue
         self._index = index
         self._vault = vault
         self._policy = policy
-        self._endings = endings
+        self._outcomes = outcomes
         self._previewing: set[str] = set()
 
     async def preview(self, life: Life) -> None:
@@ -53,12 +59,12 @@ class HostReads:
 
     async def _preview_once(self, life: Life, requested: Requested) -> None:
         try:
-            seen = await self._preview(requested)
+            observed = await self._preview(requested)
         except WritError as error:
             code = "no_agent" if isinstance(error, Unreachable) and error.code == "unavailable" else error.code
-            await self._endings.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
+            await self._outcomes.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
             return
-        await self._endings.finish(life, outcome="previewed", output=self._endings.shown(seen))
+        await self._outcomes.finish(life, outcome="previewed", output=self._outcomes.shown(observed))
 
     async def _preview(self, requested: Requested) -> dict[str, Any]:
         definition = self._catalogue.find(requested.operation)
@@ -84,10 +90,10 @@ class HostReads:
         requested = life.requested
         if requested is None:
             return
-        state = self._endings.shown(reply.seen)
+        state = self._outcomes.shown(reply.seen)
         if life.state is State.UNKNOWN:
             event = Resolved(
-                **self._endings.stamp(requested),
+                **self._outcomes.stamp(requested),
                 operation_id=requested.operation_id,
                 outcome=outcome,
                 how="probe",
@@ -95,20 +101,20 @@ class HostReads:
                 message=message,
                 state=state,
             )
-            await self._endings.resolve(life, event)
+            await self._outcomes.resolve(life, event)
         else:
-            await self._endings.finish(life, outcome=outcome, code="probed", message=message, state=state)
+            await self._outcomes.finish(life, outcome=outcome, code="probed", message=message, state=state)
 
     async def _read(
         self, requested: Requested, action: ReadAction, baseline: dict[str, Any], *, attempt: int
     ) -> ReadReply:
-        given = await self._vault.parameters(requested)
+        parameters = await self._vault.parameters(requested)
         key = self._vault.read_grant_key(requested.operation_id)
         question = Decide(
-            subject=subject_of(requested, given, self._vault.digest_key(requested.operation_id)),
+            subject=subject_of(requested, parameters, self._vault.digest_key(requested.operation_id)),
             control_sequence=self._index.control_sequence,
             look=[action],
-            look_until=self._endings.now() + LOOK_SECONDS,
+            look_until=self._outcomes.now() + LOOK_SECONDS,
             look_key=key,
         )
         decided = await self._policy.decide(question)
@@ -123,5 +129,5 @@ class HostReads:
         message = await self._bus.request(subjects.look(requested.pool), encode(ask), timeout=ASK_SECONDS)
         reply = decode(message.data, ReadReply)
         if reply.error is not None:
-            raise refusal(reply.error)
+            raise exception_of(reply.error)
         return reply
