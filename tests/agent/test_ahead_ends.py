@@ -113,7 +113,7 @@ async def test_a_defect_in_reading_ahead_keeps_nothing_from_being_run(
     def broken(*_: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(early_read, "verify_ahead", broken)
+    monkeypatch.setattr(early_read, "verify_early_read_grant", broken)
     reader.go_on.set()
     await world.agent()
     assert (await world.executor.ended(await world.executor.dispatch(READ, TARGET))).state == {"reading": 1}

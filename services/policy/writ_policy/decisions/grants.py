@@ -12,7 +12,7 @@ from writ_contracts.journal import Granted
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
-from writ_policy.decisions.rulings import Ruled
+from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state.snapshot import World
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, open_signed
@@ -34,7 +34,7 @@ def check_claim(ask: AskGrant, world: World) -> Claim:
     return claim
 
 
-def grant(ask: AskGrant, claim: Claim, ruled: Ruled, decision: Signed) -> Grant:
+def grant(ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed) -> Grant:
     """The writ for this claim, on this decision, which allows."""
     subject, request, ruling = ask.subject, ruled.request, ruled.ruling
     if ruling.timeout is None:
@@ -60,7 +60,7 @@ def grant(ask: AskGrant, claim: Claim, ruled: Ruled, decision: Signed) -> Grant:
 
 
 def granted_event(
-    ask: AskGrant, claim: Claim, ruled: Ruled, grant: Grant, decision: Signed, writ: Signed, correlation_id: str
+    ask: AskGrant, claim: Claim, ruled: RuledRequest, grant: Grant, decision: Signed, writ: Signed, correlation_id: str
 ) -> Granted:
     """The start as the journal keeps it. Its parameters are the public ones; where their values are not for the record,
     at least what rules and catalogue filled in, or the grant could not be repeated.
@@ -80,7 +80,7 @@ def granted_event(
     )
 
 
-def read_grant(ask: Decide, ruled: Ruled, world: World) -> ReadGrant | None:
+def read_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | None:
     """The read-only grant that was asked for, unless the decision denies or the operation has nothing to look at; where
     the decision hangs on listings, the one for those.
     """
@@ -108,7 +108,7 @@ def read_grant(ask: Decide, ruled: Ruled, world: World) -> ReadGrant | None:
     )
 
 
-def listing_grant(subject: Subject, look_key: str | None, ruled: Ruled) -> ReadGrant | None:
+def listing_grant(subject: Subject, look_key: str | None, ruled: RuledRequest) -> ReadGrant | None:
     """Lets the target's agents list what the decision hangs on, and nothing else; also for what only simulates."""
     if look_key is None or not ruled.ruling.needs:
         return None
@@ -128,7 +128,7 @@ def listing_grant(subject: Subject, look_key: str | None, ruled: Ruled) -> ReadG
     )
 
 
-def target_test_grant(ask: Decide, ruled: Ruled, world: World) -> ReadGrant | None:
+def target_test_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | None:
     """Lets agents of the target that a `backend_test` names go there and see how they find it, and nothing else.
 
     Raises Invalid for a target that is not in the inventory.
@@ -151,7 +151,7 @@ def target_test_grant(ask: Decide, ruled: Ruled, world: World) -> ReadGrant | No
     )
 
 
-def _actions(ask: Decide, ruled: Ruled, world: World) -> list[ReadAction]:
+def _actions(ask: Decide, ruled: RuledRequest, world: World) -> list[ReadAction]:
     """Those that were asked for, and that the operation has."""
     operation = ruled.request.operation
     if operation.ahead and ask.look_until is not None and not ask.look:
@@ -159,7 +159,7 @@ def _actions(ask: Decide, ruled: Ruled, world: World) -> list[ReadAction]:
     return sorted({action for action in ask.look if action in _offered(operation)})
 
 
-def _settled(ruled: Ruled, world: World) -> bool:
+def _settled(ruled: RuledRequest, world: World) -> bool:
     """Whether it is allowed, and a start would be decided on nothing that is not known yet, such as other names."""
     naming = (ruled.request.operation.name, ruled.request.target.role) in world.policy.naming
     return ruled.ruling.effect == "allow" and not ruled.decision.dry_run and not naming
