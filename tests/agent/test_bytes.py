@@ -3,7 +3,7 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.agent.conftest import POOL, TARGET, World
-from tests.agent.test_looks import ask
+from tests.agent.test_host_reads import ask
 
 from writ_contracts import subjects
 from writ_contracts.agents import Cancelled, Heartbeat, ReadReply

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.agent_ssh.house import POOL, House, ssh_house
+from tests.agent_ssh.ssh_installation import POOL, House, ssh_house
 
 from writ_contracts.agents import AskRead, Receipt
 from writ_testing.eventually import eventually

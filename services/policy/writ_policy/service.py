@@ -90,7 +90,7 @@ class PolicyService:
         security = SecurityEvents(bus.journal, self._clock, self._measures.alarmed)
         guard = self._make_guard(bus, security)
         self._bus, self._versions, self._guard, self._security = bus, versions, guard, security
-        await guard.look()
+        await guard.compare()
         if versions.taken_back is not None:  # nothing is answered: whoever looks finds out why it is not ready
             security.tell(LOST, versions.taken_back, None, None)
             return

@@ -62,7 +62,7 @@ class Follower:
         snapshot, usage = await self._load(), await self._bus.journal.usage()
         if snapshot is not None and not restored:
             self._guard.begin(snapshot.mark)
-        strange = await self._guard.look() or (snapshot is not None and snapshot.sequence > usage.last_sequence)
+        strange = await self._guard.compare() or (snapshot is not None and snapshot.sequence > usage.last_sequence)
         if snapshot is not None and strange:
             fields = {"sequence": snapshot.sequence, "last": usage.last_sequence}
             _log.warning("snapshot.of_another_journal", **fields, effect="the whole journal is read")
