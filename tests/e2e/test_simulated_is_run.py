@@ -19,11 +19,11 @@ from writ_contracts.failures import error_of
 from writ_contracts.operations import Operation
 from writ_runtime.plugins import load_catalogue
 from writ_testing.installations.installation import (
-    RunningHouse,
+    RunningInstallation,
     local_target,
     open_policy,
     prepare,
-    running_house,
+    running_installation,
 )
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
@@ -34,9 +34,9 @@ APPROVED = ("service_stop", "operation_cancel")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """`web-1` has an agent here, `web-2` one whose pool has none, `far` is reached by SSH."""
-    folder = tmp_path_factory.mktemp("house")
+    folder = tmp_path_factory.mktemp("installation")
     deny = {"name": "never", "operations": list(DENIED), "allowed": False}
     ask = {"name": "asks", "operations": list(APPROVED), "allowed": True, "requires_approval": True}
     controls = {"name": "controls", "operations": ["stop_set", "audit_read"], "allowed": True}
@@ -47,13 +47,13 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runni
     ]
     home = prepare(folder, targets=targets, policy=open_policy(deny, ask, controls))
     rates = {"WRIT_BURST": "100000", "WRIT_REFUSAL_BURST": "100000"}
-    async with running_house(folder, home=home, environ=rates) as running:
+    async with running_installation(folder, home=home, environ=rates) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
-    async with await house.client() as client:
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client() as client:
         yield client
 
 
@@ -126,8 +126,10 @@ async def test_a_simulated_request_gets_the_answer_of_the_request_itself(writ: W
         (("service_stop", "-t", "web-1", "service_name=nginx"), 4),
     ],
 )
-async def test_the_commands_say_the_same(house: RunningHouse, words: tuple[str, ...], status: int) -> None:
-    runner = CliRunner(env={"WRIT_HOME": str(house.home.root), "WRIT_PRINCIPAL": "operator", "NATS_URL": ""})
+async def test_the_commands_say_the_same(
+    installation: RunningInstallation, words: tuple[str, ...], status: int
+) -> None:
+    runner = CliRunner(env={"WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": "operator", "NATS_URL": ""})
     for command in (("simulate",), ("policy", "can-i")):
         done = await asyncio.to_thread(runner.invoke, cli, [*command, *words])
         assert done.exit_code == status, (command, done.output)

@@ -5,7 +5,7 @@ from tests.executor.agent_hands import heartbeat
 from tests.executor.conftest import POOL, World
 
 from writ_contracts import subjects
-from writ_contracts.decisions import Limit
+from writ_contracts.decisions import RuleLimit
 from writ_contracts.requests import OperationAnswer, OperationsAnswer, Waiting
 from writ_contracts.wire import decode
 from writ_testing.eventually import eventually
@@ -53,7 +53,7 @@ async def test_a_reached_limit_is_named_with_its_rule(world: World) -> None:
     other = world.targets[0].__class__(id="web-2", role="production", backend="local", agent=POOL)
     world.targets.append(other)
     world.policy.know([other])
-    world.policy.limits["service_restart"] = [Limit(rule="one by one", kind="max_concurrent", most=1)]
+    world.policy.limits["service_restart"] = [RuleLimit(rule="one by one", kind="max_concurrent", most=1)]
     await world.executor()
     first, second = await asked(world), await asked(world, target="web-2")
     await world.hands.claim(await world.work(first))

@@ -14,10 +14,10 @@ from writ_bus.errors import BusError
 from writ_client.client import Writ
 from writ_contracts.errors import Unreachable, WritError
 from writ_installation.files.home import Home
-from writ_installation.status.control import HouseStatus, status
+from writ_installation.status.control import InstallationStatus, status
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 MEGABYTE = 1 << 20
@@ -51,11 +51,11 @@ def mounted(kind: str, folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture(params=["tmpfs", "ext4"])
-async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunningHouse]:
+async def installation(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunningInstallation]:
     home = prepare(tmp_path)
     with mounted(request.param, home.nats):
         (home.nats / "sizes.json").write_bytes(json.encode(SIZES))
-        async with running_house(tmp_path, home=home, environ={"WRIT_SWEEP": "0.2"}) as running:
+        async with running_installation(tmp_path, home=home, environ={"WRIT_SWEEP": "0.2"}) as running:
             yield running
 
 
@@ -82,28 +82,30 @@ async def refusal(writ: Writ) -> tuple[WritError, float]:
                 return error, time.monotonic() - began
 
 
-async def seen(house: RunningHouse) -> HouseStatus:
-    return await status(house.home, {})
+async def seen(installation: RunningInstallation) -> InstallationStatus:
+    return await status(installation.home, {})
 
 
-async def test_a_full_disk_is_told_at_once_and_what_follows_is_done_by_itself(house: RunningHouse) -> None:
-    assert "the streams may hold 76 MB" in house.report.problem
-    async with await house.client() as writ:
+async def test_a_full_disk_is_told_at_once_and_what_follows_is_done_by_itself(
+    installation: RunningInstallation,
+) -> None:
+    assert "the streams may hold 76 MB" in installation.report.problem
+    async with await installation.client() as writ:
         assert (await writ.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
-        nats, filler = house.pid("nats"), fill(house.home)
+        nats, filler = installation.pid("nats"), fill(installation.home)
         for _ in range(2):
             error, took = await refusal(writ)
             assert (type(error), error.code) == (Unreachable, "not_stored"), error
             assert took < 2.5
 
         async def told() -> bool:
-            now = await seen(house)
+            now = await seen(installation)
             failing = {one.name: one.failing for one in now.processes}
             return not now.ready and "disk" in failing["nats"] and "journal" in failing["executor"]
 
         await eventually(told, within=5.0)
         filler.unlink()
-        await house.until("nats", other_than=nats, within=20.0)
+        await installation.until("nats", other_than=nats, within=20.0)
 
         async def well() -> bool:
             try:
@@ -114,6 +116,6 @@ async def test_a_full_disk_is_told_at_once_and_what_follows_is_done_by_itself(ho
         await eventually(well, within=40.0)
 
         async def ready() -> bool:
-            return (await seen(house)).ready
+            return (await seen(installation)).ready
 
         await eventually(ready, within=20.0)

@@ -18,7 +18,7 @@ from writ_client.operation_wait import OnEvent
 from writ_client.runs_operations import RunsOperations
 from writ_contracts import errors
 from writ_contracts.ids import operation_id
-from writ_contracts.requests import Answer, OperationView
+from writ_contracts.requests import OperationView, RequestAnswer
 
 AT_ONCE = 64
 """Operations of one run that are open at once: a principal has a bounded number of them, and others want a turn."""
@@ -59,7 +59,7 @@ class Recap(Struct, frozen=True, kw_only=True):
         return dict(Counter(one.outcome for one in self.results).most_common())
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class EachRequest(Struct, frozen=True, kw_only=True):
     """The operation, the same for all targets. `timeout`: seconds to wait for each; `wait`: for outcomes at all."""
 
     operation: str
@@ -79,7 +79,7 @@ class ManyTargets:
     def __init__(
         self,
         writ: RunsOperations,
-        wish: Wish,
+        wish: EachRequest,
         targets: Sequence[str],
         *,
         serial: int | None = None,
@@ -148,7 +148,7 @@ class ManyTargets:
             return self._failed(target, PENDING, error)
         return _ended(view, time.monotonic() - began)
 
-    async def _submitted(self, target: str) -> Answer:
+    async def _submitted(self, target: str) -> RequestAnswer:
         wish = self._wish
         for _ in range(MOST_BUSY):
             try:
@@ -176,11 +176,13 @@ class ManyTargets:
         return operation_id(self._writ.principal, key_of(self._wish.key, target))
 
 
-def wish(operation: str, parameters: Mapping[str, Any] | None = None, **options: Any) -> Wish:
+def wish(operation: str, parameters: Mapping[str, Any] | None = None, **options: Any) -> EachRequest:
     """A wish with a key and a correlation id of its own, where none is given."""
     key = options.pop("key", None) or request_signing.new_key()
     correlation_id = options.pop("correlation_id", None) or f"run-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
-    return Wish(operation=operation, parameters=parameters or {}, key=key, correlation_id=correlation_id, **options)
+    return EachRequest(
+        operation=operation, parameters=parameters or {}, key=key, correlation_id=correlation_id, **options
+    )
 
 
 def key_of(key: str, target: str) -> str:
@@ -193,7 +195,7 @@ def _batches(targets: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield targets[at : at + size]
 
 
-def _answered(target: str, answer: Answer) -> TargetResult:
+def _answered(target: str, answer: RequestAnswer) -> TargetResult:
     return TargetResult(target=target, outcome=PENDING, operation_id=answer.operation_id or "", message=answer.state)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from writ_client.operation_wait import OnEvent
-from writ_contracts.requests import Answer, OperationView
+from writ_contracts.requests import OperationView, RequestAnswer
 
 
 class RunsOperations(Protocol):
@@ -24,7 +24,7 @@ class RunsOperations(Protocol):
         correlation_id: str | None = None,
         sign: bool = True,
         timeout: float | None = None,
-    ) -> Answer:
+    ) -> RequestAnswer:
         """See Writ."""
 
     async def wait(

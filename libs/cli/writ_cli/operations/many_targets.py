@@ -14,7 +14,7 @@ from writ_cli.operations.target_choice import TargetChoice, offered
 from writ_cli.output import Screen, harmless, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
-from writ_client.many_targets import OK, PENDING, SKIPPED, ManyTargets, Recap, TargetResult, Wish
+from writ_client.many_targets import OK, PENDING, SKIPPED, EachRequest, ManyTargets, Recap, TargetResult
 from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import Invalid
 
@@ -22,7 +22,7 @@ PAGE = 1000
 _STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED, "error": Exit.FAILED}
 
 
-async def run_many(settings: Settings, wish: Wish, choice: TargetChoice) -> int:
+async def run_many(settings: Settings, wish: EachRequest, choice: TargetChoice) -> int:
     """Choose the targets, run on all of them, and show the recap; its status."""
     async with await settings.connect() as writ:
         targets = await _chosen(writ, wish.operation, choice)

@@ -20,11 +20,11 @@ from writ_client.client import Writ
 from writ_client.many_targets import wish
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
-from writ_contracts.requests import Answer, OperationView, SimulateAnswer, Verdict
+from writ_contracts.requests import OperationView, RequestAnswer, SimulateAnswer, Verdict
 from writ_runtime.plugins import load_catalogue
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class RunArguments(Struct, frozen=True, kw_only=True):
     """The command line of `writ run`, read."""
 
     operation: str
@@ -113,7 +113,7 @@ async def run(
             wait=not no_wait,
         )
         return await run_many(settings, each, choice)
-    single = Wish(
+    single = RunArguments(
         operation=operation,
         target=target_of(operation, choice.single),
         parameters=parameters_of(operation, words),
@@ -130,7 +130,7 @@ async def run(
         return await _wait(settings.screen, writ, single, patience)
 
 
-async def _submit(writ: Writ, wish: Wish) -> Answer:
+async def _submit(writ: Writ, wish: RunArguments) -> RequestAnswer:
     try:
         return await writ.submit(
             wish.operation,
@@ -148,7 +148,7 @@ async def _submit(writ: Writ, wish: Wish) -> Answer:
         ) from error
 
 
-async def _wait(screen: Screen, writ: Writ, wish: Wish, patience: float | None) -> int:
+async def _wait(screen: Screen, writ: Writ, wish: RunArguments, patience: float | None) -> int:
     number = operation_id(writ.principal, wish.key)
     try:
         with Live(screen) as live:
@@ -171,7 +171,7 @@ async def with_full_output(writ: Writ, view: OperationView) -> OperationView:
     return view if full is None else structs.replace(view, output=full)
 
 
-def _show_answer(screen: Screen, answer: Answer) -> int:
+def _show_answer(screen: Screen, answer: RequestAnswer) -> int:
     if screen.json:
         screen.data(answer)
     else:

@@ -78,13 +78,13 @@ class Queries:
 
     async def operation(self, message: Message) -> OperationAnswer:
         """One operation."""
-        principal, query = self._asked(message, OperationQuery)
+        principal, query = self._decode_query(message, OperationQuery)
         life = await self._lives.fresh(principal, query.operation_id)
         return OperationAnswer(operation=self._view(life))
 
     async def operations(self, message: Message) -> OperationsAnswer:
         """Those that have not ended."""
-        principal, _ = self._asked(message, OpenQuery)
+        principal, _ = self._decode_query(message, OpenQuery)
         views = [self._view(life) for life in self._index.open_of(principal)]
         return OperationsAnswer(operations=[item for item in views if isinstance(item, OperationView)])
 
@@ -94,7 +94,7 @@ class Queries:
 
     async def result(self, message: Message) -> ResultAnswer:
         """The full output: as kept, or the public part if that is all there was."""
-        principal, query = self._asked(message, OperationQuery)
+        principal, query = self._decode_query(message, OperationQuery)
         life = await self._lives.fresh(principal, query.operation_id)
         shown = view(life, latest(life))
         kept = await self._vault.result(principal, query.operation_id)
@@ -102,25 +102,25 @@ class Queries:
 
     async def targets(self, message: Message) -> TargetsAnswer:
         """The inventory as requesters see it."""
-        self._asked(message, TargetsQuery)
+        self._decode_query(message, TargetsQuery)
         return TargetsAnswer(targets=await self._targets.views())
 
     async def backend_test(self, message: Message) -> BackendTestAnswer:
         """How a target's own agents find it."""
-        principal, query = self._asked(message, BackendTestQuery)
-        return await self._tests.answer(principal, message, query)
+        principal, query = self._decode_query(message, BackendTestQuery)
+        return await self._tests.run(principal, message, query)
 
     async def journal(self, message: Message) -> JournalAnswer:
         """How full the journal is, and what of it can be archived."""
-        _, query = self._asked(message, JournalQuery)
+        _, query = self._decode_query(message, JournalQuery)
         return await self._generations.standing(query.until)
 
     async def simulate(self, message: Message) -> SimulateAnswer:
         """The very path of a request up to the decision."""
-        principal, query = self._asked(message, SimulateQuery)
+        principal, query = self._decode_query(message, SimulateQuery)
         definition = self._catalogue.find(query.operation)
         definition.check(query.parameters)
-        given = dict(query.parameters)
+        parameters = dict(query.parameters)
         operation_id = encode_id(os.urandom(16))
         subject = Subject(
             operation_id=operation_id,
@@ -128,16 +128,16 @@ class Queries:
             key=sender_key(message),
             operation=query.operation,
             target=query.target,
-            parameters=given,
+            parameters=parameters,
             parameters_key=self._vault.digest_key(operation_id),
             dry_run=self._screening.dry(query.dry_run),
-            owner=await self._screening.owner(principal, definition, query.target, given),
+            owner=await self._screening.owner(principal, definition, query.target, parameters),
             simulate=True,
         )
         ask = Decide(
             subject=subject,
             control_sequence=self._index.control_sequence,
-            look_key=self._vault.look_key(operation_id),
+            look_key=self._vault.read_grant_key(operation_id),
         )
         decided = await self._policy.decide(ask)
         return SimulateAnswer(
@@ -147,7 +147,7 @@ class Queries:
             hidden=params.hidden(definition.parameters, decided.effective),
         )
 
-    def _asked(self, message: Message, kind: type[Query]) -> tuple[str, Query]:
+    def _decode_query(self, message: Message, kind: type[Query]) -> tuple[str, Query]:
         """Who asks, and what. Raises Full (`rate_limited`) before anything is read of it, Invalid."""
         principal, _ = parse_query(message.subject)
         if not self._buckets.take(principal, time.monotonic()):

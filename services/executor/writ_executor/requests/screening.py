@@ -6,16 +6,18 @@ from typing import Any
 from writ_contracts.operations import Operation
 from writ_executor.admission.admission import Admission
 from writ_executor.requests.targets import Targets
-from writ_executor.rounds.accepted import Work
+from writ_executor.rounds.accepted import AcceptedOperations
 
 
 class Screening:
     """Refuses whatever this installation could not carry out now."""
 
-    def __init__(self, targets: Targets, admission: Admission, work: Work, *, dry_run_only: bool) -> None:
+    def __init__(
+        self, targets: Targets, admission: Admission, accepted: AcceptedOperations, *, dry_run_only: bool
+    ) -> None:
         self._targets = targets
         self._admission = admission
-        self._work = work
+        self._accepted = accepted
         self._dry_run_only = dry_run_only
 
     def dry(self, dry_run: bool) -> bool:
@@ -26,7 +28,7 @@ class Screening:
         """Return the principal whose operation a control operation is about. Raises Invalid (`unsupported`,
         `not_found`), Full.
         """
-        owner = await self._work.owner(operation, given)
+        owner = await self._accepted.owner(operation, given)
         await self._targets.require(target, operation)
         self._admission.room(principal, control=operation.control)
         return owner

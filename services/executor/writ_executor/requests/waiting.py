@@ -1,6 +1,6 @@
 """Why an operation has not started yet, as far as this replica has read the journal and heard agents."""
 
-from writ_contracts.decisions import Limit
+from writ_contracts.decisions import RuleLimit
 from writ_contracts.journal import Requested
 from writ_contracts.life import Life, State
 from writ_contracts.requests import Waiting
@@ -42,7 +42,7 @@ class WaitingReasons:
     def _limit(self, life: Life, requested: Requested) -> Waiting | None:
         return next((_of_limit(limit) for limit in requested.limits if not self._has_room(limit, life)), None)
 
-    def _has_room(self, limit: Limit, life: Life) -> bool:
+    def _has_room(self, limit: RuleLimit, life: Life) -> bool:
         line = limit_line(limit.rule, limit.kind)
         return self._index.has_room(line, life, self._index.locks.get(line))
 
@@ -57,7 +57,7 @@ class WaitingReasons:
         return None
 
 
-def _of_limit(limit: Limit) -> Waiting:
+def _of_limit(limit: RuleLimit) -> Waiting:
     what = ("operation" if limit.kind == "max_concurrent" else "target") + ("" if limit.most == 1 else "s")
     text = f"waits for a place: rule '{limit.rule}' allows {limit.most} {what} at once"
     return Waiting(kind="limit", text=text, rule=limit.rule)
