@@ -77,3 +77,30 @@ async def test_a_stop_is_a_control_event_and_later_questions_name_its_sequence(w
     await world.ask("service_status", **RESTART)
     assert world.policy.decides[-1].control_sequence == record.sequence
     assert json.decode(record.data)["body"]["reason"] == "something is wrong"
+
+
+async def test_a_lift_of_a_stop_that_is_not_in_force_fails_and_names_those_that_are(world: World) -> None:
+    await world.executor()
+    stop = await world.ask("stop_set", target="writ", parameters={"reason": "fire"})
+    assert await world.outcome(stop.operation_id or "") == "succeeded"
+
+    async def lift(stop_id: str) -> Finished:
+        answer = await world.ask("stop_lift", target="writ", parameters={"stop_id": stop_id})
+        await world.outcome(answer.operation_id or "")
+        end = (await world.life(answer.operation_id or "")).end
+        assert isinstance(end, Finished)
+        return end
+
+    unknown = await lift("b" * 26)
+    assert (unknown.outcome, unknown.code) == ("failed", "not_found")
+    assert unknown.message == f"no stop {'b' * 26} is in force; in force: {stop.operation_id}"
+    assert (await lift(stop.operation_id or "")).outcome == "succeeded"
+    twice = await lift(stop.operation_id or "")
+    assert (twice.outcome, "none is in force" in twice.message) == ("failed", True)
+
+
+async def test_the_end_of_an_unknown_emergency_fails(world: World) -> None:
+    await world.executor()
+    wish = {"emergency_id": "c" * 26, "verdict": "end"}
+    answer = await world.ask("emergency_confirm", target="writ", parameters=wish)
+    assert await world.outcome(answer.operation_id or "") == "failed"

@@ -28,7 +28,7 @@ from writ_policy.versions.proposed import ProposedVersions
 from writ_policy.versions.stored import Versions
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
-from writ_runtime.health import Attention, Check
+from writ_runtime.health import Attention, Check, Detail
 from writ_runtime.journal_guard import FILE, LOOK_EVERY, JournalGuard, Mark
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
@@ -201,7 +201,7 @@ class PolicyService:
 
     async def _policy_check(self) -> str | None:
         ignored = self._sources.ignored()
-        return await self._file_check("policy") or (Attention(ignored) if ignored else None)
+        return await self._file_check("policy") or (Detail(ignored) if ignored else None)
 
     async def _versions_check(self) -> str | None:
         if self._versions is None:

@@ -32,6 +32,7 @@ from writ_installation.nats.server import (
 from writ_installation.processes import installed, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
+from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.supervisor.companion_task import beside, unless
@@ -189,6 +190,8 @@ class Supervisor:
     async def _start_child(self, child: Child) -> None:
         await child.start()
         self._say(f"{child.name} is ready (process {child.pid})")
+        if note := (await probe(self._home.run / f"{child.name}.json", child.pid)).details.get("policy"):
+            self._say(note)
         self._report()
 
     def _pools_here(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import CancelRequested, Requested, Started
 from writ_contracts.life import Life, State
 from writ_executor.control.archiving import Archiving
+from writ_executor.control.in_force import ENDINGS, check_in_force
 from writ_executor.control.policy_versions import Done, Publishing
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.lookup import Lives
@@ -65,7 +66,7 @@ class Controls:
         except Invalid as error:
             outcome, code, message, output = "failed", error.code, str(error), {}
         if outcome == "unknown":
-            await self._outcomes.lose(life, code, message)
+            await self._outcomes.mark_unknown(life, code, message)
         else:
             await self._outcomes.finish(life, outcome=outcome, code=code, message=message, output=output)
 
@@ -82,6 +83,9 @@ class Controls:
 
     async def _control(self, requested: Requested) -> Done:
         kind = requested.operation
+        if kind in ENDINGS:
+            begun = await self._recorder.control_events(ENDINGS[kind].begun_by)
+            check_in_force(requested, begun, await self._recorder.control_events(kind))
         event = self._recorder.control_event(requested, self._vault.digest_key(requested.operation_id))
         life = await self._lives.find(requested.principal, requested.operation_id)
         sequence = await self._recorder.append_once(subjects.control_event(kind), event, after=life.first_sequence)

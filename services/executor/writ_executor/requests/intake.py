@@ -79,7 +79,7 @@ class Intake:
             earlier = self._earlier(attempt)
             if earlier is not None:
                 return earlier
-            owner = await self._screening.owner(principal, definition_of(attempt), attempt.target, attempt.given)
+            owner = await self._screening.owner(principal, definition_of(attempt), attempt.target, attempt.parameters)
             decided = await self._policy.decide(self._question(attempt, owner))
             return await self._proceed(attempt, decided)
         except Invalid as error:
