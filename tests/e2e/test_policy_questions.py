@@ -123,7 +123,7 @@ async def test_a_policy_is_checked_tried_published_and_rolled_back(
     assert stale.exit_code == 2
     back = await command(installation, "rollback", 1, "--reason", "for everybody")
     assert back.exit_code == 0, back.output
-    assert NOBODY["name"] not in installation.home.policy.read_text()
+    assert "nobody" not in installation.home.policy.read_text()
     assert (await command(installation, "can-i", "test_noop", "-t", "web-1")).exit_code == 0
     assert (await told(installation, "diff", 1, 3))["changes"] == []
 

@@ -80,15 +80,22 @@ def _say(message: str, status: Exit) -> int:
     return status
 
 
-@click.group(cls=WritGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=WritGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(VERSION, message="writ %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Typed operations instead of free-text commands: checked by policy, carried out by agents, on record.
 
     Exit status: 0 done, 1 failed, 2 usage or invalid, 3 denied, 4 pending or timed out waiting, 5 rejected, expired,
     cancelled or stale, 6 unreachable or unauthorised, 7 unknown.
     """
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is not for the terminal
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for command in (

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
+from writ_cli.operations.known_operations import refuse_unknown
 from writ_cli.operations.target_choice import TargetChoice, offered
 from writ_cli.output import Screen, harmless, outcome
 from writ_cli.settings import Settings
@@ -25,6 +26,7 @@ _STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED, "error": Exit.FAILED}
 async def run_many(settings: Settings, wish: EachRequest, choice: TargetChoice) -> int:
     """Choose the targets, run on all of them, and show the recap; its status."""
     async with await settings.connect() as writ:
+        await refuse_unknown(writ, wish.operation)
         targets = await _chosen(writ, wish.operation, choice)
         choice.confirm(wish.operation, targets)
         shown = Results(settings.screen, choice, len(targets))

@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
+from writ_cli.operations.known_operations import refuse_unknown
 from writ_cli.operations.many_targets import run_many
 from writ_cli.operations.progress_line import Live
 from writ_cli.operations.target_choice import TargetChoice, choosing
@@ -125,6 +126,7 @@ async def run(
     )
     patience = None if timeout is None else times.seconds(timeout)
     async with await settings.connect() as writ:
+        await refuse_unknown(writ, operation)
         if no_wait:
             return _show_answer(settings.screen, await _submit(writ, single))
         return await _wait(settings.screen, writ, single, patience)
