@@ -12,6 +12,7 @@ from writ_bus.port import Message
 from writ_contracts import wire
 from writ_contracts.decisions import Decide, Subject
 from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life
@@ -28,7 +29,7 @@ from writ_executor.journal.recorder import Recorder
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.requests.attempt import Attempt, chosen_id, claimed_target, definition_of, new_attempt, request_of
 from writ_executor.requests.targets import Targets
-from writ_executor.requests.views import answer, failure, verdict
+from writ_executor.requests.views import answer, verdict
 from writ_executor.rounds.accepted import AcceptedOperations
 from writ_runtime.faults import fault
 from writ_trust.digests import keyed_digest, same
@@ -283,7 +284,7 @@ def with_problems(answered: RequestAnswer, error: Invalid) -> RequestAnswer:
     """With what is wrong in a document that was sent: its author reads it, the journal does not."""
     if answered.error is None or not error.problems:
         return answered
-    return structs.replace(answered, error=structs.replace(answered.error, problems=failure(error).problems))
+    return structs.replace(answered, error=structs.replace(answered.error, problems=failure_of(error).problems))
 
 
 def _kept(statement: Signed | None) -> Signed | None:

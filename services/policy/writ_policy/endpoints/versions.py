@@ -7,9 +7,8 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from writ_bus.port import Message
+from writ_bus.sender import sender_key
 from writ_contracts.catalogue.control import MAX_POLICY_BYTES
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Denied, Invalid
@@ -33,7 +32,6 @@ from writ_policy.state.sources import FILES, Sources
 from writ_policy.versions.stored import Versions
 
 QUESTION_BYTES = 16_384
-REQUEST_INFO = "Nats-Request-Info"
 QueryHandler = Callable[[Message], Awaitable[Any]]
 
 
@@ -147,12 +145,3 @@ class VersionQueries:
 def decode_query(message: Message, kind: type[Any], limit: int = QUESTION_BYTES) -> Any:
     """The question, in the encoding of its sender. Raises Invalid."""
     return decode(message.data, kind, content_type=message.headers.get("Content-Type", JSON), limit=limit)
-
-
-def sender_key(message: Message) -> str:
-    """The user key that the NATS server says sent this; it overwrites what a sender puts there. "" if it says none."""
-    try:
-        info: dict[str, Any] = msgspec.json.decode(message.headers.get(REQUEST_INFO, "{}"), type=dict[str, Any])
-    except msgspec.DecodeError:
-        return ""
-    return str(info.get("user", ""))
