@@ -25,7 +25,7 @@ SERVICE = """
 import asyncio
 from writ_contracts.errors import Unreachable
 from writ_runtime.config import ConfigError, ServiceConfig
-from writ_runtime.service import Step, run, running
+from writ_runtime.service import StopStep, run, running
 
 class Config(ServiceConfig, frozen=True, kw_only=True):
     pass
@@ -47,7 +47,7 @@ if __name__ == "__main__":
     run("sample", Config, main)
 """
 SERVES = """async with running("sample", config) as process:
-        steps = Step("drain", lambda: step("drain")), Step("close", lambda: step("close"))
+        steps = StopStep("drain", lambda: step("drain")), StopStep("close", lambda: step("close"))
         await process.serve_until_stopped({"bus": fine}, *steps)"""
 
 
@@ -164,7 +164,7 @@ def test_a_bad_file_found_while_starting_is_a_configuration_error(samples: list[
 
 
 def test_a_second_signal_ends_a_stop_that_hangs(samples: list[Sample], tmp_path: Path) -> None:
-    body = SERVES.replace('Step("drain", lambda: step("drain"))', 'Step("drain", hang, grace=600)')
+    body = SERVES.replace('StopStep("drain", lambda: step("drain"))', 'StopStep("drain", hang, grace=600)')
     sample = start(samples, tmp_path, body)
     sample.line("service.ready")
     sample.process.send_signal(signal.SIGTERM)

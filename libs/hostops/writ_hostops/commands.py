@@ -38,7 +38,7 @@ Line = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Ran:
+class ProgramResult:
     """How a program ended. `stopped` is "" or why we ended it: cancelled or timeout; `gone`: all of it is."""
 
     status: int
@@ -62,8 +62,8 @@ class Ran:
     def refuse_stopped(self, what: str, effect: str = "none") -> None:
         """Raise HostError `cancelled` or `timeout` if we ended it; `effect` is what it may have done by then."""
         if self.stopped:
-            told = "was cancelled" if self.stopped == "cancelled" else "was not done in time"
-            raise HostError(self.stopped, f"{what} {told}", effect=effect, certain=self.gone)
+            reason = "was cancelled" if self.stopped == "cancelled" else "was not done in time"
+            raise HostError(self.stopped, f"{what} {reason}", effect=effect, certain=self.gone)
 
 
 def found(name: str) -> str:
@@ -81,7 +81,7 @@ def run(
     environment: Optional[Mapping[str, str]] = None,
     folder: Optional[int] = None,
     line: Optional[Line] = None,
-) -> Ran:
+) -> ProgramResult:
     """Run it to its end, or until `stop`. `folder` is a descriptor to work in; `line` hears each line of its output."""
     stop.check()
     try:
@@ -110,10 +110,12 @@ def run(
         reader.close()
     # One that the kernel does not let go of is not waited for.
     status = -signal.SIGKILL if process.returncode is None else process.returncode
-    return Ran(status, reader.text(0), reader.text(1), stopped, gone, reader.cut)
+    return ProgramResult(status, reader.text(0), reader.text(1), stopped, gone, reader.cut)
 
 
-def while_busy(attempt: Callable[[], Ran], is_busy: Callable[[Ran], bool], stop: Stop, progress: Line, who: str) -> Ran:
+def while_busy(
+    attempt: Callable[[], ProgramResult], is_busy: Callable[[ProgramResult], bool], stop: Stop, progress: Line, who: str
+) -> ProgramResult:
     """Run `attempt` until nobody else holds the lock; HostError `busy` after BUSY_PATIENCE seconds."""
     deadline = time.monotonic() + min(BUSY_PATIENCE, stop.remaining() * 0.8)
     while True:

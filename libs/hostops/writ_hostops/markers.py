@@ -105,8 +105,8 @@ class _Folder:
 
     def create(self, name: str, record: Mapping[str, Any]) -> None:
         """A durable new file; FileExistsError if there is one. A torn one (from a crash) counts: it had begun."""
-        made = self._time().now
-        self._write(name, record, os.O_EXCL, made)
+        made_at = self._time().now
+        self._write(name, record, os.O_EXCL, made_at)
         with system_errors(self._path):
             os.fsync(self._fd)
 
@@ -144,10 +144,10 @@ class _Folder:
         self._note(time_here._replace(swept=time_here.now))
 
     def _sweep(self, name: str, now: float) -> None:
-        made = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
-        if made > now:  # by the host's clock: of an earlier release, or a file that was left half-made
+        made_at = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
+        if made_at > now:  # by the host's clock: of an earlier release, or a file that was left half-made
             os.utime(name, (now, now), dir_fd=self._fd, follow_symlinks=False)
-        elif now - made > KEPT:
+        elif now - made_at > KEPT:
             os.unlink(name, dir_fd=self._fd)
 
     def _time(self) -> _FolderTime:
@@ -165,10 +165,10 @@ class _Folder:
         self._replace(_CLOCK, f"{_CLOCK}.{os.getpid()}.tmp", now._asdict())
         return now
 
-    def _replace(self, name: str, draft: str, record: Mapping[str, Any], made: Optional[float] = None) -> None:
+    def _replace(self, name: str, draft: str, record: Mapping[str, Any], made_at: Optional[float] = None) -> None:
         """Write the draft and rename it; a draft that could not be written is removed, since a full disk needs room."""
         try:
-            self._write(draft, record, os.O_TRUNC, made)
+            self._write(draft, record, os.O_TRUNC, made_at)
             with system_errors(self._path):
                 os.rename(draft, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except HostError:
@@ -176,7 +176,7 @@ class _Folder:
                 os.unlink(draft, dir_fd=self._fd)
             raise
 
-    def _write(self, name: str, record: Mapping[str, Any], flag: int, made: Optional[float] = None) -> None:
+    def _write(self, name: str, record: Mapping[str, Any], flag: int, made_at: Optional[float] = None) -> None:
         data = json.dumps(record).encode("utf-8")
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flag
         try:
@@ -189,6 +189,6 @@ class _Folder:
         with system_errors(self._path), open(fd, "wb") as file:
             file.write(data)
             file.flush()
-            if made is not None:
-                os.utime(file.fileno(), (made, made))
+            if made_at is not None:
+                os.utime(file.fileno(), (made_at, made_at))
             os.fsync(file.fileno())

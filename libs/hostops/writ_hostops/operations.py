@@ -19,13 +19,13 @@ from writ_hostops.network import reach, scan
 from writ_hostops.network import status as network
 from writ_hostops.packages import changes as packages
 from writ_hostops.packages import listing as package_listing
-from writ_hostops.protocol import Answer, Call, Request, failure, id_of, parse_request, result, verdict
+from writ_hostops.protocol import Call, HostAnswer, HostRequest, failure, id_of, parse_request, result, verdict
 from writ_hostops.snapshots import operations as snapshots
 from writ_hostops.stop import Stop
 from writ_hostops.survey import survey
 from writ_hostops.systemd import services
 
-Handler = Callable[[Call], Answer]
+Handler = Callable[[Call], HostAnswer]
 
 _SERVICE: Dict[str, Handler] = {
     "baseline": services.baseline,
@@ -104,7 +104,7 @@ def run(request: object, progress: Callable[[str], None] = silent, stop: Optiona
         return _finish(parsed, progress, own)
 
 
-def _finish(request: Request, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
+def _finish(request: HostRequest, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
     try:
         handler = _handler(request)
         stop.check()
@@ -121,7 +121,7 @@ def _finish(request: Request, progress: Callable[[str], None], stop: Stop) -> Di
         return result(request.id, failure(error))
 
 
-def _handler(request: Request) -> Handler:
+def _handler(request: HostRequest) -> Handler:
     if request.action == "listing":
         if request.operation not in LISTINGS:
             raise HostError("unsupported", "hostops has no such listing")
@@ -141,17 +141,17 @@ def changes(action: str, operation: str) -> bool:
     return action == "run" and "preview" in HANDLERS.get(operation, {})
 
 
-def _changes(request: Request) -> bool:
+def _changes(request: HostRequest) -> bool:
     return changes(request.action, request.operation)
 
 
 def _answer(
-    request: Request,
+    request: HostRequest,
     handler: Handler,
     progress: Callable[[str], None],
     stop: Stop,
     expected: Optional[Mapping[str, Any]] = None,
-) -> Answer:
+) -> HostAnswer:
     call = Call(
         operation=request.operation,
         parameters=request.parameters,
@@ -172,7 +172,7 @@ def _answer(
         return failure(HostError("internal", f"hostops failed ({type(error).__name__})", effect=effect))
 
 
-def _run_marked(request: Request, handler: Handler, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
+def _run_marked(request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
     markers = Markers(request.target.state_dir)
     expect = _EXPECT.get(request.operation)
     expected = expect(dict(request.parameters)) if expect else {}
@@ -181,7 +181,7 @@ def _run_marked(request: Request, handler: Handler, progress: Callable[[str], No
     except HostError as error:
         if error.code != "already_seen":
             raise
-        return _seen(request, markers.read(request.id, request.attempt)[1], error)
+        return _repeated(request, markers.read(request.id, request.attempt)[1], error)
     line = result(request.id, _answer(request, handler, progress, stop))
     try:
         kept = {name: value for name, value in line["output"].items() if name in request.shown}
@@ -191,7 +191,7 @@ def _run_marked(request: Request, handler: Handler, progress: Callable[[str], No
     return line
 
 
-def _seen(request: Request, earlier: Optional[Dict[str, Any]], refusal: HostError) -> Dict[str, Any]:
+def _repeated(request: HostRequest, earlier: Optional[Dict[str, Any]], refusal: HostError) -> Dict[str, Any]:
     """The refusal of an id that was seen: with all of its earlier result, or unknown while there is none."""
     if earlier and "outcome" in earlier:
         return {**earlier, "code": refusal.code, "earlier_code": earlier["code"]}
@@ -199,7 +199,7 @@ def _seen(request: Request, earlier: Optional[Dict[str, Any]], refusal: HostErro
     return result(request.id, failure(open_end))
 
 
-def _probe_marked(request: Request, handler: Handler, progress: Callable[[str], None], stop: Stop) -> Answer:
+def _probe_marked(request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: Stop) -> HostAnswer:
     """Let this host's own record speak first."""
     begun, ended = Markers(request.target.state_dir).read(request.id, request.attempt)
     if begun and not ended and _goes_on(begun.get("process", {})):

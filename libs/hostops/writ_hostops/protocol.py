@@ -68,7 +68,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Request:
+class HostRequest:
     """One wish, checked in form; the parameters are checked by the operation's own handler."""
 
     id: str
@@ -103,7 +103,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HostAnswer:
     """How it went. `output` is the operation's own; `state` is how the host is now, always public.
 
     `effect` none, done or maybe; `certain`: nothing of it goes on any more, and `effect` is all there was.
@@ -118,14 +118,14 @@ class Answer:
     certain: bool = True
 
 
-def verdict(word: str, reason: str, state: Dict[str, Any]) -> Answer:
+def verdict(word: str, reason: str, state: Dict[str, Any]) -> HostAnswer:
     """A probe's answer: did the operation take effect? `succeeded`, `not_done` or `unknown`."""
-    return Answer(output={"verdict": word, "reason": reason}, state=state)
+    return HostAnswer(output={"verdict": word, "reason": reason}, state=state)
 
 
-def failure(error: HostError) -> Answer:
+def failure(error: HostError) -> HostAnswer:
     """The answer that says so."""
-    return Answer(
+    return HostAnswer(
         output=error.output,
         state=error.state,
         effect=error.effect,
@@ -136,7 +136,7 @@ def failure(error: HostError) -> Answer:
     )
 
 
-def result(request_id: str, answer: Answer) -> Dict[str, Any]:
+def result(request_id: str, answer: HostAnswer) -> Dict[str, Any]:
     """The last line about a request."""
     return {
         "id": request_id,
@@ -165,7 +165,7 @@ def id_of(raw: object) -> str:
     return value if isinstance(value, str) and _ID.fullmatch(value) else ""
 
 
-def parse_request(raw: object) -> Request:
+def parse_request(raw: object) -> HostRequest:
     """The request; raises HostError `invalid_parameter` naming the field, `unsupported` for an unknown action."""
     fields = Fields(raw, "request")
     request_id = fields.text("id")
@@ -178,7 +178,7 @@ def parse_request(raw: object) -> Request:
     seconds = Fields({"timeout": parameters.pop("timeout", None)}, "parameters").number(
         "timeout", DEFAULT_TIMEOUT, MAX_TIMEOUT
     )
-    request = Request(
+    request = HostRequest(
         id=request_id,
         action=action,
         operation=fields.text("operation"),

@@ -13,7 +13,7 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 from writ_hostops import commands
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
-from writ_hostops.protocol import Answer, Call, Target
+from writ_hostops.protocol import Call, HostAnswer, Target
 
 _VERSION = re.compile(r"\d+(?:[.:+~-][0-9A-Za-z]+)*")
 _PROGRAMS: Sequence[Tuple[str, Tuple[str, ...]]] = (
@@ -27,14 +27,14 @@ _SNAPSHOTS = ("btrfs", "zfs")
 _SYSTEMD = "/run/systemd/system"
 
 
-def survey(call: Call) -> Answer:
+def survey(call: Call) -> HostAnswer:
     """{versions: {name: version}, lacking: {operation or prefix*: why}}."""
     Fields(dict(call.parameters), "parameters").end()
     versions = {"os": _system(), "kernel": os.uname().release, "python": ".".join(map(str, sys.version_info[:3]))}
     for name, command in _PROGRAMS:
         if version := _version(command, call):
             versions[name] = version
-    return Answer(output={"versions": versions, "lacking": _lacking(call.target, versions)})
+    return HostAnswer(output={"versions": versions, "lacking": _lacking(call.target, versions)})
 
 
 def _lacking(target: Target, versions: Dict[str, str]) -> Dict[str, str]:

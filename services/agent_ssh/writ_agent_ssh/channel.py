@@ -98,7 +98,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         try:
             with self._reading:
                 self._read(data)
-        except (frames.Broken, TooMuchNoise, KeyError, TypeError) as error:
+        except (frames.BrokenFrame, TooMuchNoise, KeyError, TypeError) as error:
             self._end(Unreachable(f"the host wrote what is not ours into the stream: {error}", code="garbled"))
 
     def _read(self, data: bytes) -> None:
@@ -149,7 +149,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._opening = None
         match line.word:
             case "SEND" if self._sent:
-                raise frames.Broken("it asks for the archive again")
+                raise frames.BrokenFrame("it asks for the archive again")
             case "SEND":
                 self._sent = True
                 self._opening = Opening(self._nonce)  # whether it could be unpacked
@@ -212,4 +212,4 @@ def _refuse_foreign_codes(message: Told) -> None:
     """
     for message_or_result in (message, message.get("result")):
         if isinstance(message_or_result, dict) and message_or_result.get("code", "") not in _CODES:
-            raise frames.Broken("a result has a code that hostops does not have")
+            raise frames.BrokenFrame("a result has a code that hostops does not have")

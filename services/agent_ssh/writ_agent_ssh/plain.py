@@ -16,7 +16,7 @@ from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.packages import dpkg, listing
-from writ_hostops.protocol import Answer, failure, result, verdict
+from writ_hostops.protocol import HostAnswer, failure, result, verdict
 from writ_hostops.systemd import command, judgement
 from writ_hostops.systemd.services import name_from, verb_of
 from writ_hostops.systemd.unit import JobEnd, Unit, judged, own
@@ -107,7 +107,7 @@ class _Request:
         self._unit = ""
         self._work = asyncio.create_task(self._answer())
 
-    async def ended(self) -> Answer:
+    async def ended(self) -> HostAnswer:
         """How it went. Raises Dropped where the connection broke after a job was sent."""
         try:
             await asyncio.wait({self._work})
@@ -134,7 +134,7 @@ class _Request:
         await asyncio.wait({self._work}, timeout=grace + SECONDS)
         return self._work.done()
 
-    async def _answer(self) -> Answer:
+    async def _answer(self) -> HostAnswer:
         if self._action == "survey":
             return await self._survey()
         if self._operation == "list_services":
@@ -154,13 +154,13 @@ class _Request:
             case "probe":
                 return verdict(*judgement.judge(verb, self._baseline, state), state)
             case "baseline":
-                return Answer(state=judgement.baseline(unit, self._boot_id))
+                return HostAnswer(state=judgement.baseline(unit, self._boot_id))
             case "run" if verb != "status":
                 return await self._change(verb, judged(unit, self._baseline))
             case _:
-                return Answer(output=judgement.output(unit, self._boot_id), state=state)
+                return HostAnswer(output=judgement.output(unit, self._boot_id), state=state)
 
-    async def _survey(self) -> Answer:
+    async def _survey(self) -> HostAnswer:
         """As writ_hostops.survey has it."""
         versions, lacking = {}, dict(self._lacking)
         for name, program, pattern in (("systemd", "systemctl", "service_*"), ("dpkg", "dpkg-query", "package_list")):
@@ -171,9 +171,9 @@ class _Request:
                 lacking[pattern] = f"{program} is not there, or does not say its version"
         if "systemd" in versions and (await self._systemctl(["is-system-running"])).out.strip() == "offline":
             lacking["service_*"] = "systemd does not run this host"
-        return Answer(output={"versions": versions, "lacking": lacking})
+        return HostAnswer(output={"versions": versions, "lacking": lacking})
 
-    async def _change(self, verb: str, before: Unit) -> Answer:
+    async def _change(self, verb: str, before: Unit) -> HostAnswer:
         self._progress(f"systemctl {verb} {before.id}")
         self._unit = before.id
         ran = await self._systemctl(command.job(verb, before.id), self._seconds + SECONDS)
@@ -189,8 +189,8 @@ class _Request:
             raise HostError("unavailable", f"how {before.id} is now was not seen: {error}", effect="maybe") from error
         return judgement.ended(verb, before, end, after, self._boot_id)
 
-    async def _packages(self) -> Answer:
-        pattern, upgradable = listing.wish(self._parameters)
+    async def _packages(self) -> HostAnswer:
+        pattern, upgradable = listing.parse_arguments(self._parameters)
         if upgradable:
             raise HostError("unsupported", "what could be upgraded needs Python on the host")
         ran = _there("dpkg-query", await run(self._link, dpkg.query(), self._seconds))
@@ -212,5 +212,5 @@ def _there(program: str, ran: CommandResult) -> CommandResult:
     return ran
 
 
-def _names(names: list[str]) -> Answer:
-    return Answer(output={"names": sorted(set(names))})
+def _names(names: list[str]) -> HostAnswer:
+    return HostAnswer(output={"names": sorted(set(names))})

@@ -14,7 +14,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
-class Wish:
+class BackupArguments:
     """`path` "" where the operation has none."""
 
     backup_id: str
@@ -24,7 +24,7 @@ class Wish:
     folder_owner_only: bool = False
 
 
-def wish(call: Call) -> Wish:
+def parse_arguments(call: Call) -> BackupArguments:
     """The parameters of backup_create, backup_restore and backup_delete."""
     fields = Fields(dict(call.parameters), "parameters")
     backup_id = fields.text("backup_id")
@@ -38,7 +38,7 @@ def wish(call: Call) -> Wish:
     folder_owner_only = restores and fields.choice("owners", ("any", "folder"), "any") == "folder"
     path = "" if call.operation == "backup_delete" else path_from(fields)
     fields.end()
-    return Wish(backup_id, path, full, special_modes, folder_owner_only)
+    return BackupArguments(backup_id, path, full, special_modes, folder_owner_only)
 
 
 def path_from(fields: Fields, default: "str | None" = None) -> str:

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from writ_hostops import commands
-from writ_hostops.commands import Line, Ran
+from writ_hostops.commands import Line, ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.protocol import Call
 from writ_hostops.stop import Stop
@@ -26,7 +26,7 @@ _COMMON = ("--json", "--no-cache")
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredBackup:
     """One backup in the repository. `reference` is restic's own id, whole; `created_at` Unix seconds."""
 
     reference: str
@@ -68,7 +68,7 @@ class Restic:
             "RESTIC_PROGRESS_FPS": "0.5",
         }
 
-    def kept(self, stop: Stop) -> List[Kept]:
+    def kept(self, stop: Stop) -> List[StoredBackup]:
         """Writ's own backups of this host, newest first. Takes no lock and writes nothing."""
         ran = self._once(["snapshots", "--no-lock", f"--host={self.host}", "--tag=writ"], stop)
         ran.refuse_stopped("the look into the repository")
@@ -77,14 +77,14 @@ class Restic:
         ours = [one for one in found if one.backup_id]
         return sorted(ours, key=lambda one: one.created_at, reverse=True)
 
-    def of(self, backup_id: str, stop: Stop) -> List[Kept]:
+    def of(self, backup_id: str, stop: Stop) -> List[StoredBackup]:
         """Those with exactly this id."""
         return [one for one in self.kept(stop) if one.backup_id == backup_id]
 
-    def run(self, words: Sequence[str], folder: Optional[int] = None, line: Optional[Line] = None) -> Ran:
+    def run(self, words: Sequence[str], folder: Optional[int] = None, line: Optional[Line] = None) -> ProgramResult:
         """restic with these arguments; a lock of somebody else is waited for, a stale one (of the dead) removed."""
 
-        def attempt() -> Ran:
+        def attempt() -> ProgramResult:
             ran = self._once(words, self._call.stop, folder, line)
             if _is_locked(ran) and not ran.stopped:
                 self._once(["unlock"], self._call.stop)
@@ -98,7 +98,7 @@ class Restic:
         command = shlex.join(["restic", *_COMMON, *words])
         return f"cd {shlex.quote(folder)} && {command}" if folder else command
 
-    def refuse(self, ran: Ran, effect: str) -> None:
+    def refuse(self, ran: ProgramResult, effect: str) -> None:
         """Raise the HostError for an exit status that is none of success."""
         if not ran.status:
             return
@@ -107,9 +107,11 @@ class Restic:
             _LOCKED: ("busy", "another program holds the lock of the backup repository"),
             _WRONG_PASSWORD: ("permission_denied", "the declared password does not open the backup repository"),
         }.get(ran.status, ("tool_failed", f"restic failed (exit status {ran.status})"))
-        raise HostError(code, message, effect=effect, output={"log": said(ran)})
+        raise HostError(code, message, effect=effect, output={"log": printed(ran)})
 
-    def _once(self, words: Sequence[str], stop: Stop, folder: Optional[int] = None, line: Optional[Line] = None) -> Ran:
+    def _once(
+        self, words: Sequence[str], stop: Stop, folder: Optional[int] = None, line: Optional[Line] = None
+    ) -> ProgramResult:
         return commands.run(["restic", *_COMMON, *words], stop, environment=self._environment, folder=folder, line=line)
 
 
@@ -119,7 +121,7 @@ def messages(text: str, kind: str) -> List[Dict[str, Any]]:
     return [message for message in found if message.get("message_type") == kind]
 
 
-def summary(ran: Ran) -> Dict[str, Any]:
+def summary(ran: ProgramResult) -> Dict[str, Any]:
     """Its last summary; empty if there is none."""
     found = messages(ran.out, "summary")
     return found[-1] if found else {}
@@ -138,7 +140,7 @@ def teller(call: Call, doing: str) -> Line:
     return tell
 
 
-def spoiled(ran: Ran) -> List[str]:
+def spoiled(ran: ProgramResult) -> List[str]:
     """The paths in the backup of what it could not restore or verify, by its error messages."""
     found = messages(ran.out, "error") + messages(ran.errors, "error")
     return [str(message["item"]) for message in found if isinstance(message.get("item"), str)]
@@ -153,13 +155,13 @@ def item(line: str) -> Tuple[str, str, int]:
     return str(message.get("action")), str(message.get("item")), size if isinstance(size, int) else 0
 
 
-def said(ran: Ran) -> str:
+def printed(ran: ProgramResult) -> str:
     """What it said, without its status messages."""
     lines = (ran.out + ran.errors).splitlines()
     return "\n".join(line for line in lines if '"message_type":"status"' not in line)[-commands.MOST_LOG :]
 
 
-def _is_locked(ran: Ran) -> bool:
+def _is_locked(ran: ProgramResult) -> bool:
     return ran.status == _LOCKED or (ran.status == 1 and "repository is already locked" in ran.errors)
 
 
@@ -181,11 +183,11 @@ def _object(line: str) -> Dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _kept(item: Dict[str, Any]) -> Kept:
+def _kept(item: Dict[str, Any]) -> StoredBackup:
     try:
         tags = dict(tag.partition("=")[::2] for tag in item.get("tags") or ())
         size = (item.get("summary") or {}).get("total_bytes_processed")
-        return Kept(
+        return StoredBackup(
             reference=_reference(item["id"]),
             backup_id=tags.get("writ-id", ""),
             operation_id=tags.get("writ-op", ""),

@@ -30,7 +30,7 @@ _CAPABILITY = "security.capability"
 
 
 @dataclass(frozen=True)
-class Kinds:
+class AllowedKinds:
     """What may come back: `special_modes` setuid, setgid and sticky bits, file capabilities and devices; `owner`: only
     what belongs to this user (None: to anybody).
     """
@@ -64,7 +64,7 @@ def staging_folder(tree: Tree) -> Iterator[int]:
         os.close(folder)
 
 
-def move_in(staging: int, tree: Tree, kinds: Kinds, stop: Stop) -> List[str]:
+def move_in(staging: int, tree: Tree, kinds: AllowedKinds, stop: Stop) -> List[str]:
     """Move everything of the staged tree into its place; what could not be moved, and why."""
     problems: List[str] = []
     with system_errors(tree.where):
@@ -150,7 +150,7 @@ def _make_writable(source: int, name: str, mode: int) -> None:
         os.chmod(name, stat.S_IMODE(mode) | 0o700, dir_fd=source)
 
 
-def _drop_refused(staging: int, kinds: Kinds, problems: List[str]) -> None:
+def _drop_refused(staging: int, kinds: AllowedKinds, problems: List[str]) -> None:
     """Bring what is staged to what may come back: before any of it is moved, so that nobody ever sees the rest."""
     waiting = [""]
     while waiting:
@@ -169,7 +169,7 @@ def _drop_refused(staging: int, kinds: Kinds, problems: List[str]) -> None:
                     waiting.append(path)
 
 
-def _refused(status: os.stat_result, kinds: Kinds) -> str:
+def _refused(status: os.stat_result, kinds: AllowedKinds) -> str:
     if not kinds.special_modes and (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
         return "is a device, which comes back with special_modes only"
     if kinds.owner is not None and status.st_uid != kinds.owner:

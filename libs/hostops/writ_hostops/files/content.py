@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Optional
 
 from writ_hostops.errors import HostError, system_errors
-from writ_hostops.files.open_beneath import Place, open_existing, opened_place
+from writ_hostops.files.open_beneath import OpenedPlace, open_existing, opened_place
 from writ_hostops.protocol import Call
 from writ_hostops.stop import Stop
 
@@ -22,7 +22,7 @@ HASHED_UNASKED = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Facts:
+class FileFacts:
     """What a file is at one moment. `digest` is "" if nobody needed it and the file is large.
 
     `version` names inode, size and modification time in one string: equal versions are the same file, unwritten since.
@@ -47,7 +47,7 @@ class Facts:
 ABSENT: Dict[str, Any] = {"exists": False, "digest": "", "size": 0, "mode": "", "version": ""}
 
 
-def state_of(facts: Optional[Facts]) -> Dict[str, Any]:
+def state_of(facts: Optional[FileFacts]) -> Dict[str, Any]:
     """The state of a file that may not be there."""
     return dict(ABSENT) if facts is None else facts.as_state()
 
@@ -83,11 +83,11 @@ def sha256_of(fd: int, stop: Optional[Stop]) -> str:
     return digest.hexdigest()
 
 
-def facts_of(fd: int, stop: Stop, always_hash: bool = False) -> Facts:
+def facts_of(fd: int, stop: Stop, always_hash: bool = False) -> FileFacts:
     """The facts of an opened regular file."""
     status = os.fstat(fd)
     hashed = always_hash or status.st_size <= HASHED_UNASKED
-    return Facts(
+    return FileFacts(
         digest=sha256_of(fd, stop) if hashed else "",
         size=status.st_size,
         mode=stat.S_IMODE(status.st_mode),
@@ -95,7 +95,7 @@ def facts_of(fd: int, stop: Stop, always_hash: bool = False) -> Facts:
     )
 
 
-def facts_at(place: Place, stop: Stop, always_hash: bool = False) -> Optional[Facts]:
+def facts_at(place: OpenedPlace, stop: Stop, always_hash: bool = False) -> Optional[FileFacts]:
     """The facts of the file at a place; None if nothing is there."""
     fd = open_existing(place)
     if fd is None:

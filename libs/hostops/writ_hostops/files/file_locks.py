@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from writ_hostops.errors import system_errors
-from writ_hostops.files.open_beneath import Place, refuse_irregular
+from writ_hostops.files.open_beneath import OpenedPlace, refuse_irregular
 from writ_hostops.stop import Stop
 
 _TURN = 0.02
 
 
 @contextmanager
-def locked(place: Place, stop: Stop) -> Iterator[str]:
+def locked(place: OpenedPlace, stop: Stop) -> Iterator[str]:
     """Our turn with this file; gives the name of a temporary file beside it, which is gone before and after."""
     lock, temporary = (beside(place, ending) for ending in ("lock", "tmp"))
     with system_errors(place.path):
@@ -38,7 +38,7 @@ def locked(place: Place, stop: Stop) -> Iterator[str]:
         os.close(fd)
 
 
-def beside(place: Place, ending: str) -> str:
+def beside(place: OpenedPlace, ending: str) -> str:
     """The name that a change of this file uses beside it (paths.TEMPORARY)."""
     return f".writ-{hashlib.sha256(place.name.encode('utf-8')).hexdigest()[:16]}.{ending}"
 
@@ -49,7 +49,7 @@ def remove(folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)
 
 
-def _take_turn(place: Place, lock: str, stop: Stop) -> int:
+def _take_turn(place: OpenedPlace, lock: str, stop: Stop) -> int:
     while True:
         fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=place.folder)
         try:

@@ -27,7 +27,7 @@ _MOST_OWN = 20_000
 
 
 @dataclass(frozen=True)
-class Place:
+class OpenedPlace:
     """A name in an opened folder; whether anything is there is another question. `own` is Writ's own, on this host."""
 
     path: str
@@ -35,7 +35,7 @@ class Place:
     name: str
     own: Tuple[str, ...] = ()
 
-    def look(self) -> Optional[os.stat_result]:
+    def stat(self) -> Optional[os.stat_result]:
         """What is at the name itself, links not followed; None if nothing is."""
         with system_errors(self.path):
             try:
@@ -45,7 +45,7 @@ class Place:
 
 
 @contextmanager
-def opened_place(target: Target, path: str, name: str) -> Iterator[Place]:
+def opened_place(target: Target, path: str, name: str) -> Iterator[OpenedPlace]:
     """The place of the parameter called `name`, checked against roots and Writ's own paths."""
     check_path(path, name)
     root, relative = locate(path, target.file_roots)
@@ -55,13 +55,13 @@ def opened_place(target: Target, path: str, name: str) -> Iterator[Place]:
     folder = open_folder(root, parent)
     try:
         refuse_own(target, path, folder, last)
-        yield Place(path, folder, last, tuple(secret_paths(target)))
+        yield OpenedPlace(path, folder, last, tuple(secret_paths(target)))
     finally:
         os.close(folder)
 
 
 @contextmanager
-def opened_file(place: Place) -> Iterator[int]:
+def opened_file(place: OpenedPlace) -> Iterator[int]:
     """A descriptor for reading the regular file at the place; HostError `not_found` or `not_a_regular_file`."""
     fd = open_existing(place)
     if fd is None:
@@ -72,7 +72,7 @@ def opened_file(place: Place) -> Iterator[int]:
         os.close(fd)
 
 
-def open_existing(place: Place) -> Optional[int]:
+def open_existing(place: OpenedPlace) -> Optional[int]:
     """Like opened_file, but None where nothing is; to be closed by the caller."""
     with system_errors(place.path):
         try:
@@ -167,7 +167,7 @@ def _step(folder: int, component: str, flags: int, path: str) -> int:
     raise OSError(errno.EAGAIN, "folders were renamed all the while")
 
 
-def _open_regular(place: Place) -> int:
+def _open_regular(place: OpenedPlace) -> int:
     # Opening a device or FIFO has effects of its own; O_PATH has none, and the second open names the very same inode.
     handle = os.open(place.name, _PATH_ONLY | os.O_NOFOLLOW, dir_fd=place.folder)
     try:
@@ -204,9 +204,9 @@ def refuse_own(target: Target, path: str, folder: int, name: str) -> None:
             raise HostError("outside_roots", f"{path} belongs to Writ itself")
 
 
-def _is_among(wanted: os.stat_result, own: Sequence[str]) -> bool:
+def _is_among(sought: os.stat_result, own: Sequence[str]) -> bool:
     """Whether the file is one of these or in one of these folders; also said where there are too many to look at."""
-    return any(seen > _MOST_OWN or _inode(status) == _inode(wanted) for seen, status in enumerate(_beneath(own)))
+    return any(count > _MOST_OWN or _inode(status) == _inode(sought) for count, status in enumerate(_beneath(own)))
 
 
 def _beneath(own: Sequence[str]) -> Iterator[os.stat_result]:

@@ -27,16 +27,16 @@ HTTPS_PORT = 443
 def icmp(address: Address, port: int, name: str, stop: Stop, seconds: float) -> str:
     """An ICMP echo; its payload is random, so that no other's answer counts."""
     family, host = address
-    asked, answered, _ = _ECHO[socket.AddressFamily(family)]
+    request_type, reply_type, _ = _ECHO[socket.AddressFamily(family)]
     payload = os.urandom(16)
-    header = _ICMP.pack(asked, 0, 0, os.getpid() & 0xFFFF, 1)
-    request = _ICMP.pack(asked, 0, _checksum(header + payload), os.getpid() & 0xFFFF, 1) + payload
+    header = _ICMP.pack(request_type, 0, 0, os.getpid() & 0xFFFF, 1)
+    request = _ICMP.pack(request_type, 0, _checksum(header + payload), os.getpid() & 0xFFFF, 1) + payload
     deadline = time.monotonic() + seconds
     with _icmp_socket(family) as connection:
         connection.sendto(request, (host, 0))
         while True:
             answer = _within(connection, stop, deadline, _MOST_ANSWER)
-            if answer.endswith(payload) and answer[-len(payload) - _ICMP.size] == answered:
+            if answer.endswith(payload) and answer[-len(payload) - _ICMP.size] == reply_type:
                 return ""
 
 

@@ -31,7 +31,7 @@ def resolved(host: str, stop: Stop, seconds: float) -> List[Address]:
     found: List[Address] = []
     woken, wake = os.pipe()
 
-    def look() -> None:
+    def resolve() -> None:
         try:
             for family, _, _, _, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
                 if family in (socket.AF_INET, socket.AF_INET6):
@@ -41,7 +41,7 @@ def resolved(host: str, stop: Stop, seconds: float) -> List[Address]:
         finally:
             os.close(wake)
 
-    threading.Thread(target=look, daemon=True).start()
+    threading.Thread(target=resolve, daemon=True).start()
     try:
         select.select([woken, stop.fileno()], [], [], min(seconds, stop.remaining()))
         stop.check()

@@ -55,10 +55,10 @@ def ports() -> List[int]:
 
 def parse_table(protocol: str, lines: Iterable[str]) -> Iterator[Socket]:
     """The listening ones in the lines of a /proc/net table, without its heading."""
-    wanted = _TCP_LISTEN if protocol == "tcp" else _UDP_UNCONNECTED
+    state = _TCP_LISTEN if protocol == "tcp" else _UDP_UNCONNECTED
     for line in lines:
         fields = line.split()
-        if len(fields) >= 10 and fields[3] == wanted and fields[2] in _ANYWHERE:
+        if len(fields) >= 10 and fields[3] == state and fields[2] in _ANYWHERE:
             address, _, port = fields[1].partition(":")
             yield Socket(protocol, parse_address(address), int(port, 16), int(fields[7]), int(fields[9]))
 

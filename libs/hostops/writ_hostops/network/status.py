@@ -6,12 +6,12 @@ from typing import Any, Dict
 
 from writ_hostops.fields import Fields
 from writ_hostops.network import netlink, sockets
-from writ_hostops.protocol import Answer, Call
+from writ_hostops.protocol import Call, HostAnswer
 
 LIMIT = 1000
 
 
-def run(call: Call) -> Answer:
+def run(call: Call) -> HostAnswer:
     """Look at the network. `truncated`: one of the lists was longer."""
     Fields(dict(call.parameters), "parameters").end()
     interfaces = netlink.interfaces()
@@ -23,4 +23,4 @@ def run(call: Call) -> Answer:
         "listening": sockets.listening(call.stop),
     }
     output: Dict[str, Any] = {name: items[:LIMIT] for name, items in lists.items()}
-    return Answer(output={**output, "truncated": any(len(items) > LIMIT for items in lists.values())})
+    return HostAnswer(output={**output, "truncated": any(len(items) > LIMIT for items in lists.values())})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence
 
 from writ_hostops import commands
-from writ_hostops.commands import Ran
+from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.protocol import Call
 from writ_hostops.stop import Stop
@@ -79,7 +79,7 @@ _DONE = re.compile(r"(Inst|Remv|Purg) (\S+)(?: \[([^\]]*)\])?(?: \(([^ ]+) [^)]*
 
 
 @dataclass(frozen=True)
-class Step:
+class AptStep:
     """One package of a simulation. `before` and `after` are versions, "" for none."""
 
     verb: str
@@ -106,7 +106,7 @@ def shown(*words: str) -> str:
     return shlex.join(command(*words))
 
 
-def simulate(stop: Stop, *words: str) -> List[Step]:
+def simulate(stop: Stop, *words: str) -> List[AptStep]:
     """What apt would do now, in order; HostError `not_found` or `tool_failed`. Takes no lock and changes nothing."""
     ran = commands.run(command(*words, simulate=True), stop, environment=ENVIRONMENT)
     ran.refuse_stopped("the simulation")
@@ -115,9 +115,9 @@ def simulate(stop: Stop, *words: str) -> List[Step]:
     return steps(ran.whole("apt-get"))
 
 
-def steps(text: str) -> List[Step]:
+def steps(text: str) -> List[AptStep]:
     """The transaction in the output of a simulation."""
-    found: Dict[str, Step] = {}
+    found: Dict[str, AptStep] = {}
     for line in text.splitlines():
         match = _DONE.match(line)
         if match:
@@ -125,25 +125,25 @@ def steps(text: str) -> List[Step]:
             verb = {"Inst": "install", "Remv": "remove", "Purg": "purge"}[word]
             # A purge comes as Remv and Purg.
             before = before or (found[name].before if name in found else "")
-            found[name] = Step(verb, name, before or "", after or "" if verb == "install" else "")
+            found[name] = AptStep(verb, name, before or "", after or "" if verb == "install" else "")
     return list(found.values())
 
 
-def change(call: Call, *words: str) -> Ran:
+def change(call: Call, *words: str) -> ProgramResult:
     """Do it: waits for the lock, tells each package, ends with the operation. What came of it the caller looks at."""
 
-    def attempt() -> Ran:
+    def attempt() -> ProgramResult:
         return commands.run(command(*words), call.stop, environment=ENVIRONMENT, line=_teller(call))
 
     return commands.while_busy(attempt, _is_locked, call.stop, call.progress, "the package system")
 
 
-def _is_locked(ran: Ran) -> bool:
+def _is_locked(ran: ProgramResult) -> bool:
     """By somebody else; one that this user may not even open looks much the same."""
     return bool(ran.status and _LOCKED.search(ran.errors)) and "Permission denied" not in ran.errors
 
 
-def failure(ran: Ran, what: str, effect: str = "none") -> HostError:
+def failure(ran: ProgramResult, what: str, effect: str = "none") -> HostError:
     """The error for a command that failed; apt's own words go to `log`, the common reasons into the message."""
     code, reason = "tool_failed", f"{what} (exit status {ran.status})"
     for grammar, its_code, its_reason in _REASONS:
@@ -162,6 +162,6 @@ def _teller(call: Call) -> "commands.Line":
     return tell
 
 
-def only(found: Sequence[Step], name: str) -> Optional[Step]:
+def only(found: Sequence[AptStep], name: str) -> Optional[AptStep]:
     """The step of that very package; None where it has none."""
     return next((step for step in found if step.name == name), None)

@@ -8,20 +8,20 @@ from typing import Any, Dict, List, Mapping, Tuple
 from writ_hostops.fields import Fields
 from writ_hostops.packages import apt, dpkg
 from writ_hostops.packages.names import pattern_from
-from writ_hostops.protocol import Answer, Call
+from writ_hostops.protocol import Call, HostAnswer
 
 LIMIT = 5000
 
 
-def run(call: Call) -> Answer:
+def run(call: Call) -> HostAnswer:
     """By name. `candidate` is filled in where it was asked for with `upgradable`."""
-    pattern, upgradable = wish(call.parameters)
+    pattern, upgradable = parse_arguments(call.parameters)
     found = dpkg.installed(call.stop)
     newer = {step.name: step.after for step in apt.simulate(call.stop, "dist-upgrade")} if upgradable else {}
     return listed(found, newer, pattern, upgradable)
 
 
-def wish(parameters: Mapping[str, Any]) -> Tuple[str, bool]:
+def parse_arguments(parameters: Mapping[str, Any]) -> Tuple[str, bool]:
     """`pattern` and `upgradable`. HostError `invalid_parameter`."""
     fields = Fields(dict(parameters), "parameters")
     pattern, upgradable = pattern_from(fields), fields.flag("upgradable", False)
@@ -29,7 +29,7 @@ def wish(parameters: Mapping[str, Any]) -> Tuple[str, bool]:
     return pattern, upgradable
 
 
-def listed(found: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", upgradable: bool = False) -> Answer:
+def listed(found: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", upgradable: bool = False) -> HostAnswer:
     """Those that match, at most LIMIT. `newer`: the versions that an upgrade would bring."""
     names = [
         name
@@ -46,7 +46,7 @@ def listed(found: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", u
         }
         for name in names[:LIMIT]
     ]
-    return Answer(output={"packages": entries, "truncated": len(names) > LIMIT})
+    return HostAnswer(output={"packages": entries, "truncated": len(names) > LIMIT})
 
 
 def names(call: Call) -> List[str]:

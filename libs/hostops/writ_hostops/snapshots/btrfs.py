@@ -88,8 +88,8 @@ class BtrfsStore:
     def now(self) -> Dict[str, str]:
         """See Store."""
         with system_errors(self._path):
-            told = calls.info(self._source)
-        return {"reference": told.uuid, "origin": told.origin}
+            info = calls.info(self._source)
+        return {"reference": info.uuid, "origin": info.origin}
 
     def delete(self, snapshot: Snapshot) -> None:
         """See Store."""
@@ -215,9 +215,9 @@ def _read(folder: int, path: str) -> List[Snapshot]:
                 continue
             try:
                 if calls.is_subvolume(subvolume):
-                    told = calls.info(subvolume)
+                    info = calls.info(subvolume)
                     operation, description = (_attribute(subvolume, key) for key in (_OPERATION, _DESCRIPTION))
-                    found.append(Snapshot(name, told.created_at, description, operation, told.uuid, told.read_only))
+                    found.append(Snapshot(name, info.created_at, description, operation, info.uuid, info.read_only))
             finally:
                 os.close(subvolume)
     return found

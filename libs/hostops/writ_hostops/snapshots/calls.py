@@ -77,19 +77,19 @@ def is_subvolume(folder: int) -> bool:
 
 def info(subvolume: int) -> Subvolume:
     """See Subvolume; needs Linux 4.18."""
-    flags, told = bytearray(_FLAGS.size), bytearray(_INFO_SIZE)
+    flags, info = bytearray(_FLAGS.size), bytearray(_INFO_SIZE)
     fcntl.ioctl(subvolume, _GET_FLAGS, flags)
-    fcntl.ioctl(subvolume, _GET_INFO, told)
-    seconds, nanoseconds = _CREATED_AT.unpack_from(told, _CREATED_OFFSET)
+    fcntl.ioctl(subvolume, _GET_INFO, info)
+    seconds, nanoseconds = _CREATED_AT.unpack_from(info, _CREATED_OFFSET)
     read_only = bool(_FLAGS.unpack(flags)[0] & READ_ONLY)
-    return Subvolume(bytes(told[_UUID]).hex(), bytes(told[_ORIGIN]).hex(), seconds + nanoseconds / 1e9, read_only)
+    return Subvolume(bytes(info[_UUID]).hex(), bytes(info[_ORIGIN]).hex(), seconds + nanoseconds / 1e9, read_only)
 
 
 def file_system(folder: int) -> str:
     """Which btrfs it is on, whichever subvolume and mount of it."""
-    told = bytearray(_FS_INFO_SIZE)
-    fcntl.ioctl(folder, _GET_FS_INFO, told)
-    return bytes(told[_FS_ID]).hex()
+    info = bytearray(_FS_INFO_SIZE)
+    fcntl.ioctl(folder, _GET_FS_INFO, info)
+    return bytes(info[_FS_ID]).hex()
 
 
 def sync(folder: int) -> None:

@@ -8,7 +8,7 @@ import shlex
 from typing import Callable, Dict, List, Sequence, Tuple
 
 from writ_hostops import commands
-from writ_hostops.commands import Ran
+from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.protocol import Call
 from writ_hostops.snapshots.store import Snapshot
@@ -92,9 +92,9 @@ class ZfsStore:
 
     def _listed(self, stop: Stop) -> List[Snapshot]:
         keys = f"creation,guid,used,{_OPERATION},{_DESCRIPTION}"
-        told = _zfs(["get", "-rHp", "-d", "1", "-o", "name,property,value", keys, self._dataset], stop)
+        properties = _zfs(["get", "-rHp", "-d", "1", "-o", "name,property,value", keys, self._dataset], stop)
         found: Dict[str, Dict[str, str]] = {}
-        for line in told.whole("zfs").splitlines():
+        for line in properties.whole("zfs").splitlines():
             name, _, rest = line.partition("\t")
             key, _, value = rest.partition("\t")
             dataset, at, snapshot = name.partition("@")
@@ -115,7 +115,7 @@ class ZfsStore:
             raise HostError(error.code, error.message, effect=effect, output=error.output) from error
 
 
-def _zfs(words: Sequence[str], stop: Stop, effect: str = "none") -> Ran:
+def _zfs(words: Sequence[str], stop: Stop, effect: str = "none") -> ProgramResult:
     ran = commands.run(["zfs", *words], stop)
     ran.refuse_stopped(f"zfs {words[0]}", effect)
     if ran.status:

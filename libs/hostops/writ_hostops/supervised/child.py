@@ -27,14 +27,14 @@ LATE = 15
 """Seconds after its timeout at which a child ends itself, should nobody else."""
 
 
-class Place(NamedTuple):
+class HostFolders(NamedTuple):
     """Where Writ keeps its own on this host: the marks, and what no operation may touch."""
 
     state_dir: str
     forbidden: "tuple[str, ...]"
 
 
-class Fork(NamedTuple):
+class ChildProcess(NamedTuple):
     """A child as its parent sees it."""
 
     pid: int
@@ -42,23 +42,23 @@ class Fork(NamedTuple):
     out: int
 
 
-def fork(place: Place) -> Fork:
+def fork(folders: HostFolders) -> ChildProcess:
     """A child that waits for its request. Raises OSError where the host has no process or descriptor to give."""
     with contextlib.ExitStack() as failed:
-        asked, into = _pipe(failed)
-        out, told = _pipe(failed)
+        requests, into = _pipe(failed)
+        out, replies = _pipe(failed)
         pid = os.fork()
         failed.pop_all()
     if pid == 0:
         status = 1
         try:
-            _alone(asked, told)
-            status = _live(3, 4, place)
+            _alone(requests, replies)
+            status = _live(3, 4, folders)
         finally:
             os._exit(status)
-    os.close(asked)
-    os.close(told)
-    return Fork(pid, into, out)
+    os.close(requests)
+    os.close(replies)
+    return ChildProcess(pid, into, out)
 
 
 def _pipe(failed: contextlib.ExitStack) -> "tuple[int, int]":
@@ -68,13 +68,13 @@ def _pipe(failed: contextlib.ExitStack) -> "tuple[int, int]":
     return ends
 
 
-def _alone(asked: int, told: int) -> None:
+def _alone(requests: int, replies: int) -> None:
     """Keep these two descriptors, as 3 and 4, and nothing else; no terminal, no group of somebody else."""
     for awaited in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(awaited, signal.SIG_DFL)
-    high = max(asked, told, 10) + 1
-    os.dup2(asked, high)
-    os.dup2(told, high + 1)
+    high = max(requests, replies, 10) + 1
+    os.dup2(requests, high)
+    os.dup2(replies, high + 1)
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
@@ -84,21 +84,21 @@ def _alone(asked: int, told: int) -> None:
     os.setsid()
 
 
-def _live(asked: int, told: int, place: Place) -> int:
+def _live(requests: int, replies: int, folders: HostFolders) -> int:
     """What only looks may be followed by more; what changes something is the last of its process."""
     cutter = frames.Cutter(frames.REQUEST + frames.SETTLE)
     while True:
         open_ahead()
-        frame = _read_one(asked, cutter)
+        frame = _read_one(requests, cutter)
         if frame is None:
             return 0
         message = frame.message()
         tag = message["tag"]
         if frame.kind == frames.SETTLE:
-            answer = settle(message, place.state_dir)
+            answer = settle(message, folders.state_dir)
         else:
-            answer = _carry_out(message["request"], tag, told, place, message.get("parameters"))
-        _write(told, frames.pack(frames.RESULT, {**answer, "tag": tag}))
+            answer = _carry_out(message["request"], tag, replies, folders, message.get("parameters"))
+        _write(replies, frames.pack(frames.RESULT, {**answer, "tag": tag}))
         if is_last(frame.kind, message):
             return 0
 
@@ -110,16 +110,16 @@ def is_last(kind: bytes, message: Mapping[str, Any]) -> bool:
 
 
 def _carry_out(
-    request: Dict[str, Any], tag: int, told: int, place: Place, parameters: Optional[Dict[str, Any]]
+    request: Dict[str, Any], tag: int, replies: int, folders: HostFolders, parameters: Optional[Dict[str, Any]]
 ) -> Dict[str, Any]:
     request["parameters"] = parameters or {}
-    request["target"] = {**request.get("target", {}), "state_dir": place.state_dir}
+    request["target"] = {**request.get("target", {}), "state_dir": folders.state_dir}
     forbidden = request["target"].get("forbidden_paths", [])
-    request["target"]["forbidden_paths"] = [*forbidden, *place.forbidden]
-    log = _Log(told, tag)
+    request["target"]["forbidden_paths"] = [*forbidden, *folders.forbidden]
+    log = _Log(replies, tag)
 
     def progress(text: str) -> None:
-        _write(told, frames.pack(frames.PROGRESS, {"tag": tag, "message": text[:MAX_MESSAGE]}))
+        _write(replies, frames.pack(frames.PROGRESS, {"tag": tag, "message": text[:MAX_MESSAGE]}))
 
     with contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
         try:
@@ -147,13 +147,13 @@ def _end_all(operation_id: str) -> None:
 class _Log:
     """What is printed here is told as a log, as long as somebody listens."""
 
-    def __init__(self, told: int, tag: int) -> None:
-        self._told, self._tag, self._left = told, tag, _MOST_LOG
+    def __init__(self, replies: int, tag: int) -> None:
+        self._replies, self._tag, self._left = replies, tag, _MOST_LOG
 
     def write(self, text: str) -> int:
         """A piece of it."""
         if text.strip() and self._left > 0:
-            _write(self._told, frames.pack(frames.LOG, {"tag": self._tag, "message": text[: self._left]}))
+            _write(self._replies, frames.pack(frames.LOG, {"tag": self._tag, "message": text[: self._left]}))
             self._left -= len(text)
         return len(text)
 

@@ -31,7 +31,7 @@ _PLACES = ("parameters", "output")
 _LARGE = REQUEST + RESULT
 
 
-class Broken(Exception):
+class BrokenFrame(Exception):
     """What came is no frame: somebody else wrote into the stream, or it was cut."""
 
 
@@ -63,13 +63,13 @@ def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
     """
     shown, names, parts = dict(message), [], []
     errors = "strict" if kind == REQUEST else "replace"
-    for place in _PLACES:
-        for name, value in _long(shown.get(place)):
-            if shown[place] is message[place]:
-                shown[place] = dict(message[place])
+    for folders in _PLACES:
+        for name, value in _long(shown.get(folders)):
+            if shown[folders] is message[folders]:
+                shown[folders] = dict(message[folders])
             data = value.encode("utf-8", errors)
-            del shown[place][name]
-            names.append([place, name, len(data)])
+            del shown[folders][name]
+            names.append([folders, name, len(data)])
             parts.append(data)
     if names:
         shown["attached"] = names
@@ -81,13 +81,13 @@ def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
 def unpack(head: bytes, attached: Optional[bytes]) -> Dict[str, Any]:
     """What a frame says; None for `attached` leaves out what is attached. Raises Broken."""
     if sum(map(head.count, (b",", b":", b"[", b"{"))) > MOST_SYMBOLS:
-        raise Broken("a frame has too many values")
+        raise BrokenFrame("a frame has too many values")
     try:
         message = json.loads(head.decode("utf-8"), parse_int=_whole, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        raise Broken("a frame says nothing that can be read") from None
+        raise BrokenFrame("a frame says nothing that can be read") from None
     if not isinstance(message, dict):
-        raise Broken("a frame says nothing that can be read")
+        raise BrokenFrame("a frame says nothing that can be read")
     _check(message)
     names = message.pop("attached", [])
     if attached is not None:
@@ -98,28 +98,28 @@ def unpack(head: bytes, attached: Optional[bytes]) -> Dict[str, Any]:
 def _attach(message: Dict[str, Any], names: Any, attached: bytes) -> None:
     """Put back the attached texts: one after the other, each once, and all of them."""
     if not isinstance(names, list) or len(names) > MOST_ATTACHED:
-        raise Broken("a frame attaches what is no list of texts")
+        raise BrokenFrame("a frame attaches what is no list of texts")
     offset = 0
     for entry in names:
-        place, name, length = _attached_entry(entry)
-        values = message.setdefault(place, {})
+        folders, name, length = _attached_entry(entry)
+        values = message.setdefault(folders, {})
         if not isinstance(values, dict) or name in values or length > len(attached) - offset:
-            raise Broken("a frame attaches a text that is not there, or twice")
+            raise BrokenFrame("a frame attaches a text that is not there, or twice")
         try:
             values[name] = attached[offset : offset + length].decode("utf-8")
         except UnicodeDecodeError:
-            raise Broken("a frame attaches what is no text") from None
+            raise BrokenFrame("a frame attaches what is no text") from None
         offset += length
     if offset != len(attached):
-        raise Broken("a frame attaches more than it says")
+        raise BrokenFrame("a frame attaches more than it says")
 
 
 def _attached_entry(entry: Any) -> Tuple[str, str, int]:
     if isinstance(entry, list) and len(entry) == 3:
-        place, name, length = entry
-        if place in _PLACES and isinstance(name, str) and type(length) is int and length >= 0:
-            return place, name, length
-    raise Broken("a frame attaches something without place, name and length")
+        folders, name, length = entry
+        if folders in _PLACES and isinstance(name, str) and type(length) is int and length >= 0:
+            return folders, name, length
+    raise BrokenFrame("a frame attaches something without place, name and length")
 
 
 def _check(message: Any) -> None:
@@ -133,7 +133,7 @@ def _check(message: Any) -> None:
             _no_number("")
         elif isinstance(value, (dict, list)):
             if depth > MOST_DEPTH:
-                raise Broken("a frame is nested too deep")
+                raise BrokenFrame("a frame is nested too deep")
             if isinstance(value, dict):
                 waiting += [(name, depth) for name in value]
             waiting += [(one, depth + 1) for one in (value.values() if isinstance(value, dict) else value)]
@@ -144,18 +144,18 @@ def _check_text(text: str) -> None:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
-            raise Broken("a frame holds half a character") from None
+            raise BrokenFrame("a frame holds half a character") from None
 
 
 def _whole(digits: str) -> int:
     number = int(digits) if len(digits) <= MOST_DIGITS else 1 << 64
     if not -(1 << 63) <= number < 1 << 64:
-        raise Broken("a frame holds a number that is too large")
+        raise BrokenFrame("a frame holds a number that is too large")
     return number
 
 
 def _no_number(_: str) -> NoReturn:
-    raise Broken("a frame holds what is no number")
+    raise BrokenFrame("a frame holds what is no number")
 
 
 def _long(values: Any) -> List[Tuple[str, str]]:
@@ -177,7 +177,7 @@ class Cutter:
         while len(self._buffer) >= HEADER.size:
             kind, head, attached = HEADER.unpack_from(self._buffer)
             if kind not in self._kinds or not _is_bounded(kind, head, attached):
-                raise Broken("this is no frame")
+                raise BrokenFrame("this is no frame")
             end = HEADER.size + head + attached
             if len(self._buffer) < end:
                 return

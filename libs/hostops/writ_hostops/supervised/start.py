@@ -12,7 +12,7 @@ from typing import Any, Dict, Sequence
 
 from writ_hostops import processes
 from writ_hostops.operations import HANDLERS
-from writ_hostops.supervised.child import Place
+from writ_hostops.supervised.child import HostFolders
 from writ_hostops.supervised.supervisor import Supervisor
 
 
@@ -27,8 +27,8 @@ def start(source: int, output: int, folder: str, carried: Sequence[str]) -> None
     if os.getpid() != os.getsid(0):
         _lead()
     gc.freeze()  # what is here by now stays: children that share it do not copy it
-    place = Place(os.path.join(folder, "marks"), tuple({folder, os.path.realpath(folder)}))
-    Supervisor(source, output, place).serve(_hello())
+    folders = HostFolders(os.path.join(folder, "marks"), tuple({folder, os.path.realpath(folder)}))
+    Supervisor(source, output, folders).serve(_hello())
 
 
 def _lead() -> None:

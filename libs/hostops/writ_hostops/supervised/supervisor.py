@@ -17,7 +17,7 @@ from writ_hostops import processes
 from writ_hostops.errors import HostError
 from writ_hostops.protocol import DEFAULT_TIMEOUT, MAX_TIMEOUT, failure, result
 from writ_hostops.supervised import frames
-from writ_hostops.supervised.child import Fork, Place, fork, is_last
+from writ_hostops.supervised.child import ChildProcess, HostFolders, fork, is_last
 
 SILENCE = 90.0
 """Seconds without a frame after which nobody is there any more: whoever is, pings more often."""
@@ -36,11 +36,11 @@ _READ = 1 << 18
 class _Job:
     """A request that a child carries out. `kill_at`: when its patience ends; `asked`: the tags of those who wait."""
 
-    def __init__(self, tag: int, operation_id: str, child: Fork, last: bool, deadline: float) -> None:
+    def __init__(self, tag: int, operation_id: str, child: ChildProcess, last: bool, deadline: float) -> None:
         """`last`: it may change something, and its child ends with it."""
         self.tag, self.operation_id, self.child, self.last = tag, operation_id, child, last
         self.cutter = frames.Cutter(frames.PROGRESS + frames.RESULT + frames.LOG)
-        self.told = False
+        self.has_result = False
         self.stop_at: Optional[float] = deadline
         self.kill_at: Optional[float] = None
         self.give_up_at: Optional[float] = None
@@ -55,15 +55,15 @@ class _Job:
 class Supervisor:
     """`serve` it once."""
 
-    def __init__(self, source: int, output: int, place: Place) -> None:
-        self._source, self._output, self._place = source, output, place
+    def __init__(self, source: int, output: int, folders: HostFolders) -> None:
+        self._source, self._output, self._folders = source, output, folders
         self._jobs: Dict[int, _Job] = {}
         self._waiting = bytearray()
         self._cutter = frames.Cutter(frames.REQUEST + frames.SETTLE + frames.STOP + frames.PING)
         self._ready = selectors.PollSelector()
         self._listening = True
-        self._heard = time.monotonic()
-        self._spares = [fork(place)]
+        self._heard_at = time.monotonic()
+        self._spares = [fork(folders)]
         self._spare_at = 0.0
         self._uses: Dict[int, int] = {}
 
@@ -90,7 +90,7 @@ class Supervisor:
         """A child for what comes next. A host that has no process to give just now is no reason to end what runs."""
         if time.monotonic() >= self._spare_at:
             try:
-                self._spares.append(fork(self._place))
+                self._spares.append(fork(self._folders))
             except OSError:
                 self._spare_at = time.monotonic() + _SPARE_AGAIN
 
@@ -105,10 +105,10 @@ class Supervisor:
     def _hear(self) -> None:
         try:
             data = os.read(self._source, _READ)
-            self._heard = time.monotonic()
+            self._heard_at = time.monotonic()
             for frame in self._cutter.feed(data):
                 self._take(frame)
-        except (OSError, frames.Broken, KeyError, TypeError, ValueError):
+        except (OSError, frames.BrokenFrame, KeyError, TypeError, ValueError):
             data = b""
         if not data:
             self._hang_up()
@@ -133,7 +133,7 @@ class Supervisor:
         limit = time.monotonic() + min(float(seconds), MAX_TIMEOUT) + LATE
         operation_id = str(request.get("id", ""))
         try:
-            child = self._spares.pop() if self._spares else fork(self._place)
+            child = self._spares.pop() if self._spares else fork(self._folders)
         except OSError as error:
             no_process = HostError("unavailable", f"no process could be started: {error.strerror}; nothing was done")
             self._answer(tag, result(operation_id, failure(no_process)))
@@ -160,14 +160,14 @@ class Supervisor:
         data = os.read(job.child.out, _READ)
         try:
             for frame in job.cutter.feed(data):
-                job.told = job.told or frame.kind == frames.RESULT
+                job.has_result = job.has_result or frame.kind == frames.RESULT
                 self._send(frame.raw())
-            if data and job.told and not job.last:
+            if data and job.has_result and not job.last:
                 if job.undisturbed:
                     self._free(job)
                     return
                 processes.kill_group(job.child.pid, signal.SIGKILL)  # it was to end, and waits for the next one instead
-        except frames.Broken:
+        except frames.BrokenFrame:
             processes.kill_group(job.child.pid, signal.SIGKILL)
         if not data:
             self._ended(job)
@@ -182,7 +182,7 @@ class Supervisor:
         else:
             self._retire(job.child)
 
-    def _retire(self, child: Fork) -> None:
+    def _retire(self, child: ChildProcess) -> None:
         self._uses.pop(child.pid, None)
         _drop(child)
 
@@ -191,11 +191,11 @@ class Supervisor:
         self._uses.pop(job.child.pid, None)
         self._forget(job)
         # One that was killed has left what it had started, which nobody watches any more.
-        doubtful = job.operation_id and (job.stops or (job.last and not job.told))
+        doubtful = job.operation_id and (job.stops or (job.last and not job.has_result))
         self._close(job, certain=not doubtful or processes.end({}, job.operation_id, 0.0))
 
     def _close(self, job: _Job, certain: bool) -> None:
-        if not job.told:
+        if not job.has_result:
             self._answer(job.tag, {"gone": True, "certain": certain})
         for tag in job.stops:
             self._answer(tag, {"certain": certain})
@@ -208,7 +208,7 @@ class Supervisor:
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
-        if self._listening and now - self._heard > SILENCE:
+        if self._listening and now - self._heard_at > SILENCE:
             self._hang_up()
         for job in list(self._jobs.values()):
             if job.stop_at is not None and now >= job.stop_at:
@@ -263,15 +263,15 @@ class Supervisor:
             return
         self._watch_output(False)
 
-    def _watch_output(self, wanted: bool) -> None:
+    def _watch_output(self, pending: bool) -> None:
         watched = self._output in self._ready.get_map()
-        if wanted and not watched:
+        if pending and not watched:
             self._ready.register(self._output, selectors.EVENT_WRITE)
-        elif watched and not wanted:
+        elif watched and not pending:
             self._ready.unregister(self._output)
 
 
-def _drop(spare: Fork) -> None:
+def _drop(spare: ChildProcess) -> None:
     processes.kill([spare.pid], signal.SIGKILL)  # it may be waiting for the bus
     os.close(spare.into)
     os.close(spare.out)

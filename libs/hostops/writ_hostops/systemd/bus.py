@@ -118,8 +118,8 @@ class SystemdOnBus:
     def hung_up(self) -> bool:
         """Whether the bus is gone; what it has sent is left to be read."""
         try:
-            told = select.select([self._connection], [], [], 0)[0]
-            return bool(told) and not self._connection.recv(1, socket.MSG_PEEK)
+            readable = select.select([self._connection], [], [], 0)[0]
+            return bool(readable) and not self._connection.recv(1, socket.MSG_PEEK)
         except OSError:
             return True
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, Tuple
 
 from writ_hostops.errors import HostError
-from writ_hostops.protocol import Answer
+from writ_hostops.protocol import HostAnswer
 from writ_hostops.systemd.unit import JobEnd, Unit, aliases
 
 SETTLING = 0.25
@@ -38,16 +38,16 @@ def judge(verb: str, before: Dict[str, Any], now: Dict[str, Any]) -> Tuple[str, 
     return "unknown", f"the unit has changed since, and is {active}"
 
 
-def would(verb: str, unit: Unit, boot_id: str, asking: str) -> Answer:
+def would(verb: str, unit: Unit, boot_id: str, asking: str) -> HostAnswer:
     """What systemd would be asked to do now, by the call or command `asking`; `job_failed` if it would refuse."""
-    seen = state(unit, boot_id)
+    observed = state(unit, boot_id)
     if unit.load_state != "loaded":
-        raise HostError("job_failed", f"{unit.id} cannot be used: it is {unit.load_state}", state=seen)
+        raise HostError("job_failed", f"{unit.id} cannot be used: it is {unit.load_state}", state=observed)
     if (verb != "stop" and not unit.can_start) or (verb != "start" and not unit.can_stop):
-        raise HostError("job_failed", f"{unit.id} refuses a {verb} by hand", state=seen)
-    asked = "start" if unit.active_state in _RESTS else verb
-    word = "nothing" if _is_there(verb, unit) else asked
-    return Answer(output={"would": word, "commands": [asking], **output(unit, boot_id)}, state=seen)
+        raise HostError("job_failed", f"{unit.id} refuses a {verb} by hand", state=observed)
+    verb_asked = "start" if unit.active_state in _RESTS else verb
+    word = "nothing" if _is_there(verb, unit) else verb_asked
+    return HostAnswer(output={"would": word, "commands": [asking], **output(unit, boot_id)}, state=observed)
 
 
 def is_watched(verb: str, before: Unit, unit: Unit) -> bool:
@@ -56,13 +56,13 @@ def is_watched(verb: str, before: Unit, unit: Unit) -> bool:
     return started and unit.type in _UNTRIED and unit.active_state in _RUNS
 
 
-def ended(verb: str, before: Unit, end: JobEnd, after: Unit, boot_id: str) -> Answer:
+def ended(verb: str, before: Unit, end: JobEnd, after: Unit, boot_id: str) -> HostAnswer:
     """How a job went, by the unit before and after it. Raises HostError for one that did not reach its goal."""
     changed = _identity(after) != _identity(before) or (end.result == "done" and not _is_there(verb, before))
-    told = {"job_result": end.result, "changed": changed, **output(after, boot_id)}
+    details = {"job_result": end.result, "changed": changed, **output(after, boot_id)}
     effect = "done" if changed else "none"
     if end.result == "done" and _reached(verb, after):
-        return Answer(output=told, state=state(after, boot_id), effect=effect)
+        return HostAnswer(output=details, state=state(after, boot_id), effect=effect)
     # A job that was taken back leaves what it had begun to go on by itself.
     certain = end.result not in ("", "canceled") or after.settled
     raise HostError(
@@ -70,7 +70,7 @@ def ended(verb: str, before: Unit, end: JobEnd, after: Unit, boot_id: str) -> An
         _account(verb, end, after),
         effect=effect if certain else "maybe",
         certain=certain,
-        output=told,
+        output=details,
         state=state(after, boot_id),
     )
 
@@ -118,8 +118,8 @@ def _reached(verb: str, unit: Unit) -> bool:
 
 
 def _account(verb: str, end: JobEnd, unit: Unit) -> str:
-    asked = {"cancelled": "cancelled", "timeout": "out of time", "": ""}[end.stopped]
-    how = asked or f"job {end.result or 'without an end'}"
+    verb_asked = {"cancelled": "cancelled", "timeout": "out of time", "": ""}[end.stopped]
+    how = verb_asked or f"job {end.result or 'without an end'}"
     detail = f", {unit.result}, exit status {unit.exec_main_status}" if unit.result not in ("", "success") else ""
     return f"{verb} of {unit.id}: {how}; the unit is {unit.active_state} ({unit.sub_state}{detail})"
 

@@ -13,7 +13,7 @@ from typing import Iterator, List
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.processes import boot_id
-from writ_hostops.protocol import Answer, Call, verdict
+from writ_hostops.protocol import Call, HostAnswer, verdict
 from writ_hostops.stop import Stop
 from writ_hostops.systemd import judgement
 from writ_hostops.systemd.bus import NoBus, system_bus
@@ -24,34 +24,34 @@ from writ_hostops.systemd.unit import Systemd, Unit, judged, own
 _POLL = 0.05
 
 
-def status(call: Call) -> Answer:
+def status(call: Call) -> HostAnswer:
     """service_status."""
-    unit = _look(call)
-    return Answer(output=judgement.output(unit, boot_id()), state=judgement.state(unit, boot_id()))
+    unit = _read_unit(call)
+    return HostAnswer(output=judgement.output(unit, boot_id()), state=judgement.state(unit, boot_id()))
 
 
-def start(call: Call) -> Answer:
+def start(call: Call) -> HostAnswer:
     """service_start."""
     return _change("start", call)
 
 
-def stop(call: Call) -> Answer:
+def stop(call: Call) -> HostAnswer:
     """service_stop."""
     return _change("stop", call)
 
 
-def restart(call: Call) -> Answer:
+def restart(call: Call) -> HostAnswer:
     """service_restart."""
     return _change("restart", call)
 
 
-def baseline(call: Call) -> Answer:
+def baseline(call: Call) -> HostAnswer:
     """The unit as it is, see `judgement.baseline`."""
-    seen = judgement.baseline(_look(call), boot_id())
-    return Answer(output=seen, state=seen)
+    observed = judgement.baseline(_read_unit(call), boot_id())
+    return HostAnswer(output=observed, state=observed)
 
 
-def preview(call: Call) -> Answer:
+def preview(call: Call) -> HostAnswer:
     """What systemd would be asked to do now; `job_failed` if it would refuse."""
     verb, name = verb_of(call.operation), _name(call)
     with _systemd() as systemd:
@@ -59,9 +59,9 @@ def preview(call: Call) -> Answer:
         return judgement.would(verb, unit, boot_id(), systemd.shown(verb, unit.id))
 
 
-def probe(call: Call) -> Answer:
+def probe(call: Call) -> HostAnswer:
     """Whether the operation took effect, by what has changed since its baseline."""
-    now = judgement.state(_look(call), boot_id())
+    now = judgement.state(_read_unit(call), boot_id())
     word, reason = judgement.judge(verb_of(call.operation), dict(call.baseline), now)
     return verdict(word, reason, now)
 
@@ -84,7 +84,7 @@ def name_from(fields: Fields) -> str:
     return name
 
 
-def _change(verb: str, call: Call) -> Answer:
+def _change(verb: str, call: Call) -> HostAnswer:
     name = _name(call)
     with _systemd() as systemd:
         before = judged(own(name, systemd.unit(name)), call.baseline)
@@ -106,7 +106,7 @@ def _settled(systemd: Systemd, verb: str, before: Unit, stop: Stop) -> Unit:
         select.select([stop.fileno()], [], [], min(_POLL, left))
 
 
-def _look(call: Call) -> Unit:
+def _read_unit(call: Call) -> Unit:
     name = _name(call)
     with _systemd() as systemd:
         return own(name, systemd.unit(name))

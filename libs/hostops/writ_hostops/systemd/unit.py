@@ -128,10 +128,10 @@ def own(name: str, unit: Unit) -> Unit:
 
 def judged(unit: Unit, baseline: Mapping[str, Any]) -> Unit:
     """The unit, if its baseline has told policy all of its names. HostError `unit_alias`."""
-    untold = [name for name in aliases(unit) if name not in (baseline.get("names") or ())]
-    if untold:
-        told = f"{unit.id} is also {', '.join(untold)} on this host, which nobody told policy in time: ask again"
-        raise HostError("unit_alias", told)
+    unjudged = [name for name in aliases(unit) if name not in (baseline.get("names") or ())]
+    if unjudged:
+        reason = f"{unit.id} is also {', '.join(unjudged)} on this host, which nobody told policy in time: ask again"
+        raise HostError("unit_alias", reason)
     return unit
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from writ_hostops import commands
 from writ_hostops.errors import HostError
 from writ_hostops.packages import apt, dpkg
-from writ_hostops.protocol import Answer, Call, verdict
+from writ_hostops.protocol import Call, HostAnswer, verdict
 
 PACKAGES = "WRIT_TEST_PACKAGES"
 """Names the file that says in which root this host's packages are."""
@@ -29,12 +29,12 @@ time.sleep({seconds})
 """
 
 
-def noop(call: Call) -> Answer:
+def noop(call: Call) -> HostAnswer:
     """test_noop."""
-    return Answer()
+    return HostAnswer()
 
 
-def count(call: Call) -> Answer:
+def count(call: Call) -> HostAnswer:
     """test_count: this operation's id as one more line."""
     path = str(call.parameters["path"])
     call.progress("waiting")
@@ -47,26 +47,26 @@ def count(call: Call) -> Answer:
     finally:
         os.close(descriptor)
     lines = len(_counted(path))
-    return Answer(output={"lines": lines}, state={"lines": lines}, effect="done")
+    return HostAnswer(output={"lines": lines}, state={"lines": lines}, effect="done")
 
 
-def count_baseline(call: Call) -> Answer:
+def count_baseline(call: Call) -> HostAnswer:
     """How many lines there are."""
-    return Answer(state={"lines": len(_counted(str(call.parameters["path"])))})
+    return HostAnswer(state={"lines": len(_counted(str(call.parameters["path"])))})
 
 
-def count_preview(call: Call) -> Answer:
+def count_preview(call: Call) -> HostAnswer:
     """How many there would be."""
-    return Answer(output={"lines": len(_counted(str(call.parameters["path"]))) + 1})
+    return HostAnswer(output={"lines": len(_counted(str(call.parameters["path"]))) + 1})
 
 
-def count_probe(call: Call) -> Answer:
+def count_probe(call: Call) -> HostAnswer:
     """Whether this operation's id is among them."""
     lines = _counted(str(call.parameters["path"]))
     return verdict("succeeded" if call.id in lines else "not_done", "its line", {"lines": len(lines)})
 
 
-def sleep(call: Call) -> Answer:
+def sleep(call: Call) -> HostAnswer:
     """test_sleep: processes that leave their session; `stubborn` ones ignore SIGTERM."""
     script = _STUBBORN.format(processes=call.parameters["processes"], seconds=call.parameters["seconds"])
     if not call.parameters.get("stubborn"):
@@ -74,17 +74,17 @@ def sleep(call: Call) -> Answer:
     call.progress("they sleep")
     ran = commands.run([sys.executable, "-c", script], call.stop)
     ran.refuse_stopped("sleeping", "maybe")
-    return Answer(effect="done")
+    return HostAnswer(effect="done")
 
 
-def keep(call: Call) -> Answer:
+def keep(call: Call) -> HostAnswer:
     """test_secret."""
     secret = str(call.parameters["secret"])
     digest = hashlib.sha256(secret.encode()).hexdigest()
-    return Answer(output={"digest": digest, "echo": secret}, effect="done")
+    return HostAnswer(output={"digest": digest, "echo": secret}, effect="done")
 
 
-def fail(call: Call) -> Answer:
+def fail(call: Call) -> HostAnswer:
     """test_fail; a defect is a process that ends without a word."""
     how = call.parameters["how"]
     if how == "refused":
@@ -94,9 +94,9 @@ def fail(call: Call) -> Answer:
     raise HostError("internal", "nobody can tell, as asked for", effect="maybe")
 
 
-def unseen(call: Call) -> Answer:
+def unseen(call: Call) -> HostAnswer:
     """A preview that says nothing."""
-    return Answer()
+    return HostAnswer()
 
 
 class _Told:

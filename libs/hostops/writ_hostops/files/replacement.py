@@ -22,9 +22,9 @@ from typing import Callable, Dict, Iterator, List, Optional
 
 from writ_hostops import syscalls
 from writ_hostops.errors import HostError, Raced, system_errors
-from writ_hostops.files.content import Facts, facts_of, sha256_of, version_of
+from writ_hostops.files.content import FileFacts, facts_of, sha256_of, version_of
 from writ_hostops.files.file_locks import beside, remove
-from writ_hostops.files.open_beneath import Place, open_existing
+from writ_hostops.files.open_beneath import OpenedPlace, open_existing
 from writ_hostops.stop import Stop
 
 DEFAULT_MODE = 0o644
@@ -34,16 +34,16 @@ _XATTRS_NOT_KEPT = ("security.capability", "security.ima", "security.evm")
 
 
 @dataclass(frozen=True)
-class Old:
+class ExistingFile:
     """The file that is there now, opened for reading. `must_be` is the digest that was demanded, or ""."""
 
     fd: int
     status: os.stat_result
-    facts: Facts
+    facts: FileFacts
     must_be: str
 
 
-def shown_put(place: Place, size: int, replaces: bool) -> List[str]:
+def shown_put(place: OpenedPlace, size: int, replaces: bool) -> List[str]:
     """The calls of `put`, for people; HostError where they would be refused as the folder and its disk are now."""
     _refuse_closed(place)
     refuse_without_room(place, size)
@@ -54,14 +54,14 @@ def shown_put(place: Place, size: int, replaces: bool) -> List[str]:
     return [f"write {size} bytes to {shlex.quote(temporary)} and fsync it", rename, *rest]
 
 
-def shown_take_away(place: Place) -> List[str]:
+def shown_take_away(place: OpenedPlace) -> List[str]:
     """The calls of `take_away`, for people; HostError where they would be refused."""
     _refuse_closed(place)
     temporary = shlex.quote(posixpath.join(posixpath.dirname(place.path), beside(place, "tmp")))
     return [f"renameat2({shlex.quote(place.path)}, {temporary}, RENAME_NOREPLACE)", f"unlink({temporary})"]
 
 
-def refuse_without_room(place: Place, size: int) -> None:
+def refuse_without_room(place: OpenedPlace, size: int) -> None:
     """Raise HostError where the file system has less room than this, which a change only finds out at its end."""
     with system_errors(place.path):
         room = os.fstatvfs(place.folder)
@@ -69,13 +69,13 @@ def refuse_without_room(place: Place, size: int) -> None:
         raise HostError("no_space", f"{place.path}: the file system has no room for {size} bytes")
 
 
-def _refuse_closed(place: Place) -> None:
+def _refuse_closed(place: OpenedPlace) -> None:
     if not os.access(".", os.W_OK | os.X_OK, dir_fd=place.folder, effective_ids=True):
         raise HostError("permission_denied", f"{place.path}: this user may not write to its folder")
 
 
 @contextmanager
-def opened_old(place: Place, stop: Stop, must_be: str) -> Iterator[Optional[Old]]:
+def opened_old(place: OpenedPlace, stop: Stop, must_be: str) -> Iterator[Optional[ExistingFile]]:
     """The file in the place, checked to be one that may be replaced or deleted; None if there is none."""
     fd = open_existing(place)
     if fd is None:
@@ -91,18 +91,23 @@ def opened_old(place: Place, stop: Stop, must_be: str) -> Iterator[Optional[Old]
         os.close(fd)
 
 
-def _examined(place: Place, fd: int, stop: Stop, must_be: str) -> Old:
+def _examined(place: OpenedPlace, fd: int, stop: Stop, must_be: str) -> ExistingFile:
     status = os.fstat(fd)
     if status.st_nlink != 1:
         raise HostError("not_a_regular_file", f"{place.path} has {status.st_nlink} names (hard links)")
     facts = facts_of(fd, stop, always_hash=bool(must_be))
     if must_be and facts.digest != must_be:
         raise HostError("digest_mismatch", f"{place.path} has another digest than if_digest")
-    return Old(fd, status, facts, must_be)
+    return ExistingFile(fd, status, facts, must_be)
 
 
 def put(
-    place: Place, temporary: str, old: Optional[Old], mode: Optional[int], fill: Callable[[int], None], stop: Stop
+    place: OpenedPlace,
+    temporary: str,
+    old: Optional[ExistingFile],
+    mode: Optional[int],
+    fill: Callable[[int], None],
+    stop: Stop,
 ) -> os.stat_result:
     """Create the file or replace `old`; `fill` writes the content. Owner and mode stay, unless `mode` is given.
 
@@ -127,7 +132,7 @@ def put(
     return status
 
 
-def take_away(place: Place, temporary: str, old: Old, stop: Stop) -> None:
+def take_away(place: OpenedPlace, temporary: str, old: ExistingFile, stop: Stop) -> None:
     """Delete `old`. Raises Raced, undone, if it turns out to be another file."""
     stop.check()
     with system_errors(place.path):
@@ -150,7 +155,7 @@ def write_all(fd: int, data: bytes, stop: Stop) -> None:
         view = view[os.write(fd, view[: 1024 * 1024]) :]
 
 
-def _dress(fd: int, old: Optional[Old], mode: Optional[int]) -> None:
+def _dress(fd: int, old: Optional[ExistingFile], mode: Optional[int]) -> None:
     if old is None:
         os.fchmod(fd, DEFAULT_MODE if mode is None else mode)
         return
@@ -163,11 +168,11 @@ def _dress(fd: int, old: Optional[Old], mode: Optional[int]) -> None:
 
 
 def _copy_xattrs(source: int, dest: int) -> None:
-    wanted, given = _xattrs(source), _xattrs(dest)
-    for name, value in wanted.items():
-        if name not in _XATTRS_NOT_KEPT and given.get(name) != value:
+    expected, present = _xattrs(source), _xattrs(dest)
+    for name, value in expected.items():
+        if name not in _XATTRS_NOT_KEPT and present.get(name) != value:
             os.setxattr(dest, name, value)
-    for name in given.keys() - wanted.keys():
+    for name in present.keys() - expected.keys():
         # From the folder's default ACL, which the old file did not have.
         if name.startswith("system.posix_acl_"):
             os.removexattr(dest, name)
@@ -182,14 +187,14 @@ def _xattrs(fd: int) -> Dict[str, bytes]:
         raise
 
 
-def _move_in(place: Place, temporary: str) -> None:
+def _move_in(place: OpenedPlace, temporary: str) -> None:
     try:
         _rename_to_free(place, temporary, place.name)
     except FileExistsError:
         raise Raced(place.path) from None
 
 
-def _swap_in(place: Place, temporary: str, old: Old, new: os.stat_result) -> None:
+def _swap_in(place: OpenedPlace, temporary: str, old: ExistingFile, new: os.stat_result) -> None:
     try:
         _exchange(place, temporary)
     except FileNotFoundError:
@@ -209,11 +214,11 @@ def _swap_in(place: Place, temporary: str, old: Old, new: os.stat_result) -> Non
     raise Raced(place.path)
 
 
-def _exchange(place: Place, temporary: str) -> None:
+def _exchange(place: OpenedPlace, temporary: str) -> None:
     syscalls.renameat2(place.folder, temporary, place.name, syscalls.RENAME_EXCHANGE)
 
 
-def _rename_to_free(place: Place, old: str, new: str) -> None:
+def _rename_to_free(place: OpenedPlace, old: str, new: str) -> None:
     """Rename onto a name that must be free; EEXIST otherwise."""
     try:
         syscalls.renameat2(place.folder, old, new, syscalls.RENAME_NOREPLACE)
@@ -224,13 +229,13 @@ def _rename_to_free(place: Place, old: str, new: str) -> None:
         os.unlink(old, dir_fd=place.folder)
 
 
-def _replace_after_check(place: Place, temporary: str, old: Old) -> None:
+def _replace_after_check(place: OpenedPlace, temporary: str, old: ExistingFile) -> None:
     if not _is_still(place, place.name, old):
         raise Raced(place.path)
     os.rename(temporary, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
 
 
-def _is_still(place: Place, name: str, old: Old) -> bool:
+def _is_still(place: OpenedPlace, name: str, old: ExistingFile) -> bool:
     """Whether the file at `name` is `old`, not written since; by its bytes where a digest was demanded.
 
     No stopping here, and no raising: the answer decides between keeping and undoing.
@@ -245,7 +250,7 @@ def _is_still(place: Place, name: str, old: Old) -> bool:
 
 
 @contextmanager
-def _undoing(place: Place) -> Iterator[None]:
+def _undoing(place: OpenedPlace) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -256,7 +261,7 @@ def _undoing(place: Place) -> Iterator[None]:
         ) from error
 
 
-def _settle(place: Place, temporary: str) -> None:
+def _settle(place: OpenedPlace, temporary: str) -> None:
     """Remove what was displaced and make it all durable; after a failure nobody knows what survives a power cut."""
     try:
         remove(place.folder, temporary)
