@@ -1,7 +1,8 @@
-"""Runs a program of the host: an argument vector, no shell, a bounded output, and an end with all that it started.
+"""Run a program of the host by an argument vector, without a shell, with bounded output, and end it with all its
+children.
 
-It leads a session of its own, so that a cancel or the deadline ends its whole group: SIGTERM, then SIGKILL; and what
-left the group is known by the mark of the operation. What it says beyond MOST_OUTPUT is read and dropped.
+The program leads a session of its own, so that a cancel or the deadline ends its whole group: SIGTERM, then SIGKILL.
+Processes outside the group are found by the mark of the operation. Output beyond MOST_OUTPUT is read and dropped.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ Line = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ProgramResult:
-    """How a program ended. `stopped` is "" or why we ended it: cancelled or timeout; `gone`: all of it is."""
+    """The end of a program. `stopped`: "", `cancelled` or `timeout`, if hostops ended it. `gone`: no process of it is
+    left.
+    """
 
     status: int
     out: str
@@ -50,7 +53,7 @@ class ProgramResult:
 
     @property
     def log(self) -> str:
-        """The end of what it said; may quote anything, so it goes to secret fields only."""
+        """Return the end of its output. It may quote anything, so it goes to secret fields only."""
         return (self.out + self.errors)[-MOST_LOG:]
 
     def whole(self, what: str) -> str:
@@ -60,7 +63,9 @@ class ProgramResult:
         return self.out
 
     def refuse_stopped(self, what: str, effect: str = "none") -> None:
-        """Raise HostError `cancelled` or `timeout` if we ended it; `effect` is what it may have done by then."""
+        """Raise HostError `cancelled` or `timeout` if hostops ended the program. `effect`: its possible effect until
+        then.
+        """
         if self.stopped:
             reason = "was cancelled" if self.stopped == "cancelled" else "was not done in time"
             raise HostError(self.stopped, f"{what} {reason}", effect=effect, certain=self.gone)
@@ -166,7 +171,7 @@ class _Reader:
         return ""
 
     def drain(self) -> None:
-        """What is there now."""
+        """Read all available output."""
         for fd in list(self._open):
             while self._take(fd) > 0 and fd in self._open:
                 continue
@@ -178,11 +183,11 @@ class _Reader:
                 pipe.close()
 
     def text(self, number: int) -> str:
-        """What was kept of standard output (0) or error (1)."""
+        """Return the kept text of standard output (0) or standard error (1)."""
         return self._kept[number].decode("utf-8", "replace")
 
     def _take(self, fd: int) -> int:
-        """How much came: 0 at the end, -1 where nothing is there now."""
+        """Read from one descriptor. Return the number of bytes: 0 at the end, -1 if nothing is available now."""
         try:
             data = os.read(fd, _READ)
         except BlockingIOError:
@@ -208,7 +213,7 @@ class _Reader:
 
 
 def _end(process: "subprocess.Popen[bytes]", reader: _Reader, operation_id: str) -> bool:
-    """End its group, and what has left that but bears the mark; whether all is seen to be gone."""
+    """End the program's group and the marked processes outside it. Return whether all of them are seen to be gone."""
     kin = processes.marked(operation_id) if operation_id else []
     ended = _end_group(process, reader, kin)
     return (not operation_id or processes.end({}, operation_id, 0.0)) and ended
@@ -243,7 +248,9 @@ def _gone(process: "subprocess.Popen[bytes]") -> bool:
 
 
 def _is_living(pid: str, group: int) -> bool:
-    """Whether it is of this group; one that is dead and that nobody has asked for (a zombie) does nothing any more."""
+    """Return whether the process belongs to the group and runs. A zombie, whose parent has not reaped it, does nothing
+    any more.
+    """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             state, _, its_group = file.read().rpartition(") ")[2].split()[:3]
@@ -266,6 +273,6 @@ def _mark(stop: Stop) -> Dict[str, str]:
 
 
 def _environment(more: Mapping[str, str]) -> Dict[str, str]:
-    """Ours, without what would change what the arguments mean."""
+    """Return this process's environment without the variables that change the meaning of arguments."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     return {"HOME": "/root", **kept, "PATH": _search(), "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", **more}

@@ -44,9 +44,9 @@ CODES: Mapping[str, str] = {
 
 
 class HostError(Exception):
-    """An operation did not succeed; `effect` is what it did to the host before that: none, done or maybe.
+    """An operation did not succeed. `effect`: its effect on the host before the error: none, done or maybe.
 
-    `certain` is False where something of it may still be going on.
+    `certain` is False if parts of it may still run.
     """
 
     def __init__(
@@ -69,14 +69,16 @@ class HostError(Exception):
 
     @property
     def outcome(self) -> str:
-        """Never `failed` for what may have happened, nor `cancelled` for what may go on."""
+        """Return the outcome: never `failed` after a possible effect, never `cancelled` for an operation that may still
+        run.
+        """
         if self.effect == "maybe" or not self.certain:
             return "unknown"
         return "cancelled" if self.code == "cancelled" else "failed"
 
 
 class Raced(HostError):
-    """Another program changed the file between the check and the change; what we did was undone."""
+    """Another program changed the file between the check and the change. The change was undone."""
 
     def __init__(self, path: str) -> None:
         super().__init__("digest_mismatch", f"{path} was changed by another program just then; nothing was done")
@@ -102,7 +104,7 @@ _CODE_OF_ERRNO = {
 
 @contextmanager
 def system_errors(what: str) -> Iterator[None]:
-    """Turn an OSError into the HostError with its code; `what` (a path, a socket) goes into the message."""
+    """Turn an OSError into the HostError with its code. `what` (a path, a socket) goes into the message."""
     try:
         yield
     except OSError as error:
@@ -110,7 +112,7 @@ def system_errors(what: str) -> Iterator[None]:
 
 
 def from_os_error(error: OSError, what: str) -> HostError:
-    """The HostError for `error`; only an errno that means absence becomes `not_found`."""
+    """Return the HostError for `error`. Only an errno for absence becomes `not_found`."""
     number = error.errno or 0
     name = errno.errorcode.get(number, type(error).__name__)
     return HostError(_CODE_OF_ERRNO.get(number, "internal"), f"{what}: {(error.strerror or 'error').lower()} ({name})")

@@ -1,4 +1,6 @@
-"""Takes typed values out of JSON objects. What nobody took is unknown and refused; messages name fields, not values."""
+"""Take typed values out of JSON objects. Fields that nobody took are unknown and refused. Messages name fields, not
+values.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from writ_hostops.errors import HostError
 
 
 class Fields:
-    """The fields of one JSON object, each taken once by its type; `end()` refuses what is left."""
+    """The fields of one JSON object. Each is taken once, by its type; `end()` refuses the rest."""
 
     def __init__(self, raw: object, where: str) -> None:
         if not isinstance(raw, dict):
@@ -66,7 +68,7 @@ class Fields:
         return value
 
     def end(self) -> None:
-        """Refuse what nobody took."""
+        """Refuse all fields that were not taken."""
         if self._left:
             unknown = ", ".join(sorted(ascii(name)[:40] for name in self._left))
             raise HostError("invalid_parameter", f"{self._where} has unknown fields: {unknown}")

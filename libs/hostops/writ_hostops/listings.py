@@ -1,6 +1,5 @@
-"""What is on this host, by name, for the allowlists of a policy: services, packages, backups and so on.
-
-A list is whole or an error.
+"""Names of things on this host for the allowlists of a policy: services, packages, backups and so on. A list is
+complete or an error.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from writ_hostops.systemd import services
 
 
 def list_services(call: Call) -> HostAnswer:
-    """Units that systemd has loaded or could load, by their full names."""
+    """List the units that systemd has loaded or could load, by their full names."""
     Fields(dict(call.parameters), "parameters").end()
     return _names(services.names())
 
@@ -29,7 +28,7 @@ def list_ports(call: Call) -> HostAnswer:
 
 
 def list_packages(call: Call) -> HostAnswer:
-    """What is installed and well."""
+    """List the installed packages without problems."""
     Fields(dict(call.parameters), "parameters").end()
     return _names(packages.names(call))
 
@@ -47,7 +46,7 @@ def list_snapshots(call: Call) -> HostAnswer:
 
 
 def list_file_roots(call: Call) -> HostAnswer:
-    """The folders that the target's inventory entry opens to the file operations."""
+    """List the folders that the target's inventory entry opens to file operations."""
     Fields(dict(call.parameters), "parameters").end()
     return _names(root.path for root in call.target.file_roots)
 

@@ -1,11 +1,11 @@
-"""Durable marks of the operations begun here, so that none is carried out twice and a probe knows what was meant.
+"""Durable marks of operations begun here, so that none is carried out twice and a probe knows the intended result.
 
-`<id>.<attempt>.begun` is synced to disk before the effect, `….ended` (the result) after it. Both hold no parameter and
-no secret output; the folder is private to the user that hostops runs as. Marks older than KEPT are swept once a day.
+`<id>.<attempt>.begun` is synced to disk before the effect, `….ended` (the result) after it. Neither holds a parameter
+or a secret output; the folder is private to the user of hostops. Marks older than KEPT are swept once a day.
 
-Ages are counted by a clock of the folder's own, since that of the host may be set by days at any time: seconds of
-CLOCK_BOOTTIME, summed up over boots in `.clock`. A mark's modification time is the folder's time at which it was made.
-While the host is off, and for up to NOTED before, that clock stands still: a mark stays longer then, never shorter.
+The folder has a clock of its own for ages, since the host's clock may be set by days at any time: seconds of
+CLOCK_BOOTTIME, summed over boots in `.clock`. A mark's modification time is the folder's time of its creation. While
+the host is off, and for up to NOTED before, that clock stands still: a mark then stays longer, never shorter.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Markers:
             folder.sweep()
 
     def end(self, operation_id: str, attempt: int, result: Mapping[str, Any]) -> None:
-        """Keep its result."""
+        """Keep the result of the operation."""
         with _Folder(self._path) as folder:
             folder.put(_name(operation_id, attempt, "ended"), result)
 
     def read(self, operation_id: str, attempt: int) -> Tuple[Optional[Dict[str, Any]], Optional[Dict[str, Any]]]:
-        """What was marked when it began, and its result; None for what is not there."""
+        """Return the mark of the beginning and the result; None for an absent one."""
         with _Folder(self._path) as folder:
             begun = folder.get(_name(operation_id, attempt, "begun"))
             return begun, folder.get(_name(operation_id, attempt, "ended"))
@@ -67,7 +67,7 @@ def _name(operation_id: str, attempt: int, what: str) -> str:
 
 
 class _FolderTime(NamedTuple):
-    """The folder's time `now`, at `boot` seconds after the boot of that id; the last sweep was at `swept`."""
+    """The folder's time `now`, at `boot` seconds after the boot with that id. The last sweep was at `swept`."""
 
     boot: float
     boot_id: str
@@ -76,7 +76,7 @@ class _FolderTime(NamedTuple):
 
 
 def _read_time(record: Mapping[str, Any]) -> Optional[_FolderTime]:
-    """None where it was never noted, or what was is damaged."""
+    """Return the noted time; None if it was never noted or is damaged."""
     numbers = [record.get(name) for name in ("boot", "now", "swept")]
     if not all(isinstance(number, float) for number in numbers):
         return None
@@ -84,7 +84,7 @@ def _read_time(record: Mapping[str, Any]) -> Optional[_FolderTime]:
 
 
 class _Folder:
-    """The opened state folder; refuses one that others could write to."""
+    """The opened state folder. A folder that others could write to is refused."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -132,7 +132,9 @@ class _Folder:
         return record if isinstance(record, dict) else {}
 
     def sweep(self) -> None:
-        """Remove what is older than KEPT, at most once a day. What another one sweeps or renames meanwhile is gone."""
+        """Remove files older than KEPT, at most once a day. A file that another process sweeps or renames meanwhile is
+        ignored.
+        """
         time_here = self._time()
         if time_here.now - time_here.swept < _SWEEP_EVERY:
             return
@@ -151,7 +153,7 @@ class _Folder:
             os.unlink(name, dir_fd=self._fd)
 
     def _time(self) -> _FolderTime:
-        """The folder's time, noted down where that was long ago, or before the host was started."""
+        """Return the folder's time. It is noted again if the last note is old or from an earlier boot."""
         boot, boot_id = processes.boot_time(), processes.boot_id()
         noted = _read_time(self.get(_CLOCK) or {})
         if noted is None:
@@ -166,7 +168,7 @@ class _Folder:
         return now
 
     def _replace(self, name: str, draft: str, record: Mapping[str, Any], made_at: Optional[float] = None) -> None:
-        """Write the draft and rename it; a draft that could not be written is removed, since a full disk needs room."""
+        """Write the draft and rename it. A draft that could not be written is removed: a full disk needs the room."""
         try:
             self._write(draft, record, os.O_TRUNC, made_at)
             with system_errors(self._path):

@@ -1,4 +1,4 @@
-"""The operations that hostops has, and the one way through them: check, mark, carry out, mark, answer."""
+"""The operations of hostops and the one path through them: check, mark, carry out, mark, answer."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ HANDLERS: Dict[str, Dict[str, Handler]] = {
     "package_install": _PACKAGE,
     "package_remove": _PACKAGE,
 }
-"""By operation and action. What has no preview is read-only, and needs no marker."""
+"""Handlers by operation and action. An operation without a preview is read-only and needs no marker."""
 
 LISTINGS: Dict[str, Handler] = {
     "list_services": listings.list_services,
@@ -82,11 +82,11 @@ LISTINGS: Dict[str, Handler] = {
 """By name, for the action `listing`: they are no operations."""
 
 _EXPECT: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {"file_write": write.expect}
-"""What a marker keeps of the parameters, where a probe needs more than the baseline."""
+"""The part of the parameters that a marker keeps, for probes that need more than the baseline."""
 
 
 def silent(message: str) -> None:
-    """Progress that nobody wants to hear."""
+    """Discard progress."""
 
 
 def run(request: object, progress: Callable[[str], None] = silent, stop: Optional[Stop] = None) -> Dict[str, Any]:
@@ -137,7 +137,7 @@ def _handler(request: HostRequest) -> Handler:
 
 
 def changes(action: str, operation: str) -> bool:
-    """Whether it may change something: what has no preview only looks."""
+    """Return whether the action may change something. An operation without a preview only reads."""
     return action == "run" and "preview" in HANDLERS.get(operation, {})
 
 
@@ -192,7 +192,7 @@ def _run_marked(request: HostRequest, handler: Handler, progress: Callable[[str]
 
 
 def _repeated(request: HostRequest, earlier: Optional[Dict[str, Any]], refusal: HostError) -> Dict[str, Any]:
-    """The refusal of an id that was seen: with all of its earlier result, or unknown while there is none."""
+    """Return the refusal of a known id: with its whole earlier result, or `unknown` while there is none."""
     if earlier and "outcome" in earlier:
         return {**earlier, "code": refusal.code, "earlier_code": earlier["code"]}
     open_end = HostError(refusal.code, f"{refusal.message}, and its result is not known", effect="maybe", certain=False)
@@ -212,11 +212,11 @@ def _probe_marked(request: HostRequest, handler: Handler, progress: Callable[[st
 
 
 def _goes_on(who: Mapping[str, Any]) -> bool:
-    """Whether the process that began it lives; not if that is this one, which looks only now."""
+    """Return whether the process that began it lives. This process itself does not count: it only reads now."""
     return who.get("pid") != os.getpid() and processes.alive(who)
 
 
 def _report(error: Exception) -> None:
-    """Where it happened, on stderr; not what the error says, which may quote a parameter."""
+    """Write the place of the error to stderr, without its text, which may quote a parameter."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     print(f"writ_hostops: {type(error).__name__} at {place.filename}:{place.lineno}", file=sys.stderr)  # noqa: T201

@@ -1,8 +1,8 @@
-"""What is asked of hostops and what it answers, as JSON objects, one a line.
+"""Requests and answers of hostops as JSON objects, one a line.
 
-A request is {id, action, operation, parameters, target, baseline?, timeout?, attempt?, shown?}. The answers to it are
-any number of {id, event: "progress", message} and then exactly one {id, event: "result", outcome, code, message,
-output, state, effect, certain}. Unknown fields are refused.
+A request is {id, action, operation, parameters, target, baseline?, timeout?, attempt?, shown?}. The answers are any
+number of {id, event: "progress", message}, then exactly one {id, event: "result", outcome, code, message, output,
+state, effect, certain}. Unknown fields are refused.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class FileRoot:
 
 @dataclass(frozen=True)
 class Backup:
-    """Where the target's backups are: a restic repository, its password in a file of the host.
+    """The target's restic repository; its password is in a file of the host.
 
-    `host` is the name under which restic keeps them ("": the host's own); others' backups are not seen.
+    `host`: the name of the backups in the repository ("": the host's own). Backups of other names are not read.
     """
 
     repository: str
@@ -50,14 +50,16 @@ class Backup:
 
     @property
     def folder(self) -> str:
-        """Where the repository is on this very host; "" if it is elsewhere."""
+        """Return the repository's folder on this host; "" if it is elsewhere."""
         path = self.repository.removeprefix("local:")
         return path if path.startswith("/") else ""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the target's inventory entry allows. `forbidden_paths` are Writ's own; `state_dir` "" means no markers."""
+    """The permissions of the target's inventory entry. `forbidden_paths` are Writ's own; a `state_dir` of "" means no
+    markers.
+    """
 
     file_roots: Tuple[FileRoot, ...] = ()
     forbidden_paths: Tuple[str, ...] = ()
@@ -85,7 +87,7 @@ class HostRequest:
 
 @dataclass(frozen=True)
 class Call:
-    """What a handler gets. `expected` is what a probe knows from this host's own marker of the operation `id`."""
+    """The arguments of a handler. `expected`: data for a probe, from this host's own marker of the operation `id`."""
 
     operation: str
     parameters: Mapping[str, Any]
@@ -98,15 +100,15 @@ class Call:
 
     @property
     def public_id(self) -> str:
-        """A digest that stands for `id` in arguments and in stores: every user of a host can read arguments (ps)."""
+        """Return a digest in place of `id`, for arguments and stores: every user of a host can read arguments (ps)."""
         return hashlib.sha256(self.id.encode("utf-8")).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
 class HostAnswer:
-    """How it went. `output` is the operation's own; `state` is how the host is now, always public.
+    """The result of a request. `output` is the operation's own; `state` is the host's state now, always public.
 
-    `effect` none, done or maybe; `certain`: nothing of it goes on any more, and `effect` is all there was.
+    `effect`: none, done or maybe. `certain`: nothing of it runs any more, so `effect` is final.
     """
 
     output: Dict[str, Any] = field(default_factory=dict)
@@ -124,7 +126,7 @@ def verdict(word: str, reason: str, state: Dict[str, Any]) -> HostAnswer:
 
 
 def failure(error: HostError) -> HostAnswer:
-    """The answer that says so."""
+    """Return the answer for an error."""
     return HostAnswer(
         output=error.output,
         state=error.state,
@@ -160,7 +162,7 @@ def parse_line(line: bytes) -> object:
 
 
 def id_of(raw: object) -> str:
-    """The id in a request that may be malformed otherwise; "" if it has none that can be echoed."""
+    """Return the id of a request that may be malformed otherwise; "" if it has none fit to be echoed."""
     value = raw.get("id") if isinstance(raw, dict) else None
     return value if isinstance(value, str) and _ID.fullmatch(value) else ""
 

@@ -1,6 +1,7 @@
-"""What this host is and has, as far as operations depend on it: versions, and which operations it lacks the means for.
+"""The facts of this host that operations depend on: versions, and the operations that cannot work here.
 
-Looks only. What is declared for the target counts as much as what is installed: a folder that is no file root is none.
+It only reads. The target's declarations count as much as installed programs: a folder outside of all file roots is not
+available.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _lacking(target: Target, versions: Dict[str, str]) -> Dict[str, str]:
 
 
 def _kinds(roots: Sequence[str]) -> List[str]:
-    """The kinds of file systems that the roots are on, where btrfs keeps its snapshots, and of zfs beneath them."""
+    """Return the kinds of file systems of the roots: btrfs, which keeps snapshots in a root, and zfs beneath them."""
     mounts = list(_mounts())
     kinds = []
     for root in map(os.path.realpath, roots):
@@ -84,7 +85,7 @@ def _within(path: str, folder: str) -> bool:
 
 
 def _version(command: Sequence[str], call: Call) -> str:
-    """As the program tells it; "" where it is not installed or tells none."""
+    """Return the program's version as it prints it; "" if it is not installed or prints none."""
     try:
         ran = commands.run(command, call.stop)
     except HostError as error:
@@ -97,7 +98,7 @@ def _version(command: Sequence[str], call: Call) -> str:
 
 
 def _system() -> str:
-    """os-release(5): its PRETTY_NAME."""
+    """Return PRETTY_NAME of os-release(5)."""
     try:
         with open("/etc/os-release", encoding="utf-8", errors="replace") as file:
             named = dict(line.rstrip("\n").partition("=")[::2] for line in file)

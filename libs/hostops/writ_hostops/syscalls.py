@@ -1,6 +1,7 @@
-"""The system calls that Python 3.9 has no function for: openat2, renameat2, prctl. Linux only.
+"""System calls without a function in Python 3.9: openat2, renameat2, prctl. Linux only.
 
-Each raises OSError as os.* would. Numbers: linux/arch/*/entry/syscalls; openat2 has the same one on all but alpha.
+Each raises OSError as os.* would. Numbers: linux/arch/*/entry/syscalls; openat2 has the same one on all architectures
+but alpha.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def renameat2(directory: int, old: str, new: str, flags: int) -> None:
 
 
 def die_with_parent() -> None:
-    """Have the kernel send SIGKILL when the thread that started this process ends (prctl(2), PR_SET_PDEATHSIG)."""
+    """Have the kernel send SIGKILL to this process when its parent thread ends (prctl(2), PR_SET_PDEATHSIG)."""
     _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0))
 
 

@@ -1,4 +1,4 @@
-"""The executor put together: every part is given what it needs, in the order in which they need each other."""
+"""The composition of the executor: every part gets its dependencies, in order."""
 
 from dataclasses import dataclass
 
@@ -47,7 +47,7 @@ from writ_runtime.watched_file import Watched
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """What messages and rounds are handed to."""
+    """The parts that handle messages and rounds."""
 
     index: Index
     background: BackgroundTasks

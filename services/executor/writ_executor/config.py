@@ -1,4 +1,4 @@
-"""What an executor reads from its environment."""
+"""Configuration of the executor, from its environment."""
 
 from pathlib import Path
 from typing import Annotated

@@ -91,7 +91,7 @@ class Executor:
         measured.before(self._update_gauges)
 
     async def serve(self) -> None:
-        """Catch up with the journal, then answer; what goes on for ever is in `run`."""
+        """Catch up with the journal, then serve. The permanent tasks are in `run`."""
         await self.time.start()
         await self.follower.start(restored=await self._restored.is_due())
         await self.admission.measure_fill()
@@ -109,7 +109,7 @@ class Executor:
         )
 
     async def run(self) -> None:
-        """Follow the journal, look for what is overdue, watch the files; until cancelled."""
+        """Follow the journal, sweep, and watch the files, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.follower.follow(), name="follow")
             group.create_task(self.sweep.run(), name="sweep")
@@ -119,7 +119,7 @@ class Executor:
                 group.create_task(file.follow(), name="watch")
 
     async def stop(self) -> None:
-        """Let what has begun come to its end, and leave a snapshot."""
+        """Let begun work end, and write a snapshot."""
         await self.background.settle()
         await self.follower.save()
 
@@ -129,7 +129,9 @@ class Executor:
         self._measures.see_journal(self.admission.fill, self.follower.damaged)
 
     def checks(self) -> dict[str, Check]:
-        """What `/readyz` looks at, by name. Agents and outcomes are told: the executor itself is ready all the same."""
+        """Return the checks of `/readyz` by name. Agents and outcomes are only reported: the executor is ready
+        without them.
+        """
         return {
             "bus": self._bus_check,
             "journal": self._journal_check,
@@ -218,7 +220,7 @@ class Executor:
     def _handler_of(
         self, name: str, handler: Handler, refused: Callable[[Failure], Any]
     ) -> Callable[[Message], Awaitable[Answer]]:
-        """The outermost frame of every handler: one answer on every path, one record of what became of it."""
+        """Wrap a handler in the outermost frame: one answer and one record on every path."""
 
         async def answered(message: Message) -> Answer:
             began = time.perf_counter()
@@ -264,9 +266,9 @@ class Executor:
             log.warning("progress.not_relayed", error=str(error))
 
     def violation(self, kind: str, subject: str) -> None:
-        """The server refused us a subject: a defect or somebody's doing; recorded.
+        """Record that the server refused a subject: a defect or an attack.
 
-        Not so an answer: it may go out for as long as the connection is there that the question came by.
+        A late answer is neither: its reply permission ends with the connection of the question.
         """
         if kind == "publish" and is_inbox(subject.upper()):  # the server's word comes in lower case
             log.warning("answer.too_late", subject=subject)

@@ -1,6 +1,6 @@
-"""How many of the operations that ended within the last five minutes did what was asked for, whoever recorded it.
+"""The share of successes among operations that ended within five minutes, recorded by any replica.
 
-Pure: times come in. What policy, a person or an approver refused is neither success nor failure.
+Pure: times come in. Refusals by policy, a person or an approver count as neither success nor failure.
 """
 
 from collections import deque
@@ -11,15 +11,15 @@ STEP = 10.0
 GOOD = frozenset({"succeeded", "previewed"})
 BAD = frozenset({"failed", "unknown", "expired"})
 FEWEST = 10
-"""Of fewer ends no share is a reason to look."""
+"""Below this number of ends no share is conclusive."""
 LEAST = 0.8
 
 
 class Success:
-    """Ends by steps of ten seconds, so that it is as small in a flood as at rest."""
+    """Ends in steps of ten seconds, so that a flood takes no more memory than idle times."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock`: the journal server's time, as that of what ended."""
+        """`clock`: the journal server's time, as in the events."""
         self._clock = clock
         self._steps: deque[tuple[float, list[int]]] = deque(maxlen=int(SECONDS / STEP) + 1)
 
@@ -44,7 +44,7 @@ class Success:
         return good / (good + bad) if good + bad else 1.0
 
     def problem(self) -> str | None:
-        """Why somebody should look, if so."""
+        """Return a reason for attention, or None."""
         good, bad = self.counts()
         if good + bad < FEWEST or self.ratio() >= LEAST:
             return None

@@ -1,4 +1,4 @@
-"""What the backup operations are asked: an exact id, and a folder or file of this host."""
+"""Arguments of the backup operations: an exact id, and a folder or file of this host."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def parse_arguments(call: Call) -> BackupArguments:
 
 
 def path_from(fields: Fields, default: "str | None" = None) -> str:
-    """`target_path`; containers come with the backend that has them."""
+    """Take `target_path`. Paths in containers come with the backend that has containers."""
     if fields.text("container_name", ""):
         raise HostError("unsupported", "containers are backed up by the backend that runs them, not by this host")
     return fields.text("target_path", default)

@@ -1,4 +1,4 @@
-"""backup_create: one snapshot of restic's, tagged with an id that is new; judged by the repository afterwards."""
+"""backup_create: one restic snapshot, tagged with a new id. The repository, read afterwards, decides the outcome."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from writ_hostops.stop import Stop, afterwards
 
 
 def run(call: Call) -> HostAnswer:
-    """Back up. A file that could not be read makes it `incomplete`: the backup is there, and what it lacks is told."""
+    """Create the backup. A file that cannot be read makes the result `incomplete`: the backup exists, and the log lists
+    the missing files.
+    """
     arguments, restic = parse_arguments(call), Restic(call)
     _refuse_taken(restic, arguments, call.stop)
     with opened_tree(call.target, arguments.path, "target_path") as tree:
@@ -35,7 +37,7 @@ def run(call: Call) -> HostAnswer:
 
 
 def preview(call: Call) -> HostAnswer:
-    """What restic would add now, by its own dry run; it writes nothing to the repository."""
+    """Return the files that restic would add now, by its own dry run, which writes nothing to the repository."""
     arguments, restic = parse_arguments(call), Restic(call)
     _refuse_taken(restic, arguments, call.stop)
     with opened_tree(call.target, arguments.path, "target_path") as tree:
@@ -55,7 +57,7 @@ def preview(call: Call) -> HostAnswer:
 
 
 def probe(call: Call) -> HostAnswer:
-    """Whether the repository has the backup that this very operation made."""
+    """Report success if the repository has the backup of this very operation."""
     arguments, restic = parse_arguments(call), Restic(call)
     there = restic.of(arguments.backup_id, call.stop)
     backup = [one for one in there if one.operation_id == call.public_id]
@@ -74,7 +76,9 @@ def _words(restic: Restic, arguments: BackupArguments, tree: Tree, operation_id:
 
 
 def _of_folder(tree: Tree) -> List[str]:
-    """restic keeps what is in a folder; how the folder itself was, for when it has to be made anew."""
+    """Return the tag with mode and owner of the folder itself, which restic does not keep, so that a restore can create
+    it again.
+    """
     if tree.name:
         return ["writ-kind=file"]
     status = os.fstat(tree.folder)

@@ -1,4 +1,6 @@
-"""backup_delete: forgets what has exactly this id, frees its space; gone is what the repository no longer lists."""
+"""backup_delete: forget every snapshot with exactly this id and free its space. The repository's list decides the
+outcome.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from writ_hostops.stop import Stop, afterwards
 
 
 def run(call: Call) -> HostAnswer:
-    """Delete. One that is not there is `not_found`. Space that could not be freed is told, and is no failure."""
+    """Delete the backup. An absent one is `not_found`. Space that could not be freed is reported, and is no failure."""
     arguments, restic = parse_arguments(call), Restic(call)
     found = _those(restic, arguments.backup_id, call.stop)
     ran = restic.run(_forget(found))
@@ -29,7 +31,7 @@ def run(call: Call) -> HostAnswer:
 
 
 def preview(call: Call) -> HostAnswer:
-    """What would be forgotten."""
+    """Return the snapshots that would be forgotten."""
     arguments, restic = parse_arguments(call), Restic(call)
     found = _those(restic, arguments.backup_id, call.stop)
     would = f"delete {found[0].backup_id} of {found[0].path}"
@@ -44,7 +46,7 @@ def preview(call: Call) -> HostAnswer:
 
 
 def probe(call: Call) -> HostAnswer:
-    """Whether it is gone."""
+    """Report success if the backup is gone."""
     arguments, restic = parse_arguments(call), Restic(call)
     if restic.of(arguments.backup_id, call.stop):
         return verdict("not_done", "the backup is there", {"backup_id": arguments.backup_id, "exists": True})

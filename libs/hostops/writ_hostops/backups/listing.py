@@ -22,5 +22,5 @@ def run(call: Call) -> HostAnswer:
 
 
 def names(call: Call) -> List[str]:
-    """Their ids."""
+    """Return the ids of the backups."""
     return [one.backup_id for one in Restic(call).kept(call.stop)]

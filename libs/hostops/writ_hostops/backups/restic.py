@@ -1,7 +1,7 @@
-"""restic, for one target: the one who runs it. Repository and password reach it by its environment, and no argument.
+"""Run restic for one target. Repository and password reach it by its environment, never by an argument.
 
-A backup of Writ's has the tags `writ`, `writ-id=<backup id>`, `writ-op=<digest of the operation id>` and how its folder
-was; it is under the target's `host` name. Whatever else is in the repository is not seen and not touched.
+A backup of Writ has the tags `writ`, `writ-id=<backup id>` and `writ-op=<digest of the operation id>`, one more with
+the folder's mode and owner, and the target's `host` name. Anything else in the repository is neither read nor touched.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class StoredBackup:
     tags: Dict[str, str]
 
     def entry(self) -> Dict[str, Any]:
-        """As backup_list tells it."""
+        """Return the backup in the form of backup_list."""
         return {
             "backup_id": self.backup_id,
             "created_at": self.created_at,
@@ -99,7 +99,7 @@ class Restic:
         return f"cd {shlex.quote(folder)} && {command}" if folder else command
 
     def refuse(self, ran: ProgramResult, effect: str) -> None:
-        """Raise the HostError for an exit status that is none of success."""
+        """Raise the HostError for an exit status other than success."""
         if not ran.status:
             return
         code, message = {
@@ -116,7 +116,7 @@ class Restic:
 
 
 def messages(text: str, kind: str) -> List[Dict[str, Any]]:
-    """restic's messages of this type, in order; what is no message is left out."""
+    """Return restic's messages of this type, in order. Lines without a message are left out."""
     found = (_object(line) for line in text.splitlines())
     return [message for message in found if message.get("message_type") == kind]
 
@@ -141,13 +141,15 @@ def teller(call: Call, doing: str) -> Line:
 
 
 def spoiled(ran: ProgramResult) -> List[str]:
-    """The paths in the backup of what it could not restore or verify, by its error messages."""
+    """Return the paths in the backup of files that restic could not restore or verify, by its error messages."""
     found = messages(ran.out, "error") + messages(ran.errors, "error")
     return [str(message["item"]) for message in found if isinstance(message.get("item"), str)]
 
 
 def item(line: str) -> Tuple[str, str, int]:
-    """What a `verbose_status` message of a restore says: action, path in the backup, size; action "" if it is none."""
+    """Parse a `verbose_status` message of a restore into action, path in the backup and size. The action of any other
+    line is "".
+    """
     message = _object(line)
     if message.get("message_type") != "verbose_status":
         return "", "", 0
@@ -156,7 +158,7 @@ def item(line: str) -> Tuple[str, str, int]:
 
 
 def printed(ran: ProgramResult) -> str:
-    """What it said, without its status messages."""
+    """Return the program's output without its status messages."""
     lines = (ran.out + ran.errors).splitlines()
     return "\n".join(line for line in lines if '"message_type":"status"' not in line)[-commands.MOST_LOG :]
 

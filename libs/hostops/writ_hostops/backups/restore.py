@@ -1,10 +1,10 @@
-"""backup_restore: puts a backup back over a folder or file, by way of a private folder in it (staging.py).
+"""backup_restore: put a backup back over a folder or file, through a private folder inside it (staging.py).
 
-restic reads all that it restored again to compare. Nothing is in its place before that; what was ended earlier has
-changed nothing.
+restic reads all restored files again to compare them. Nothing is moved into place before that, so an earlier end
+changes nothing. Newer files stay; files with names of the backup are replaced.
 
-Files that came since stay; files of the backup's names are replaced. It is never done twice. One that was cut off is
-found to be done where restic, which reads all files to compare, would write none any more; else nobody can tell.
+A restore never runs twice. An interrupted one counts as done if restic, which compares all files, would write none of
+them again; else its outcome is unknown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _MODE = 0o700
 
 
 def run(call: Call) -> HostAnswer:
-    """Restore. One that restic ended with errors is `incomplete`; what it could not put back is in `log`."""
+    """Restore the backup. Errors of restic make the result `incomplete`; `log` lists the files that could not be put
+    back.
+    """
     arguments, restic = parse_arguments(call), Restic(call)
     kept = _the_one(restic, arguments, call)
     with _destination(call, arguments, kept, make=True) as tree:
@@ -52,7 +54,7 @@ def run(call: Call) -> HostAnswer:
 
 
 def preview(call: Call) -> HostAnswer:
-    """What restic would write now, by its own dry run."""
+    """Return the files that restic would write now, by its own dry run."""
     arguments, restic = parse_arguments(call), Restic(call)
     kept = _the_one(restic, arguments, call)
     where = os.path.dirname(arguments.path) if kept.tags.get("writ-kind") == "file" else arguments.path
@@ -73,7 +75,7 @@ def preview(call: Call) -> HostAnswer:
 
 
 def probe(call: Call) -> HostAnswer:
-    """Whether all files are as in the backup, by a dry run that compares their content."""
+    """Report success if all files equal those of the backup, by a dry run that compares their content."""
     arguments, restic = parse_arguments(call), Restic(call)
     kept = _the_one(restic, arguments, call)
     state, lacking = _ids(kept), [0, 0]
@@ -94,7 +96,9 @@ def probe(call: Call) -> HostAnswer:
 
 
 def _is_there(tree: Tree, path: str) -> bool:
-    """A folder or link, which restic has nothing to compare of; an empty file that it would write is not."""
+    """Return True for an existing folder or link, of which restic compares nothing, and False for an empty file that
+    restic would write.
+    """
     try:
         mode = os.stat(path.lstrip("/"), dir_fd=tree.folder, follow_symlinks=False).st_mode
     except OSError:
@@ -103,7 +107,9 @@ def _is_there(tree: Tree, path: str) -> bool:
 
 
 def _destination(call: Call, arguments: BackupArguments, kept: StoredBackup, make: bool) -> ContextManager[Tree]:
-    """The folder, made anew with its old mode if it is gone; for one file the folder around it."""
+    """Open the destination: the folder, created with its old mode if it is gone, or for one file the folder around
+    it.
+    """
     if kept.tags.get("writ-kind") == "file":
         if arguments.path.rpartition("/")[2] != os.path.basename(kept.path):
             raise HostError("invalid_parameter", "this backup is of one file, and goes back under its name only")
@@ -112,7 +118,7 @@ def _destination(call: Call, arguments: BackupArguments, kept: StoredBackup, mak
 
 
 def _mode(arguments: BackupArguments, kept: StoredBackup) -> int:
-    """Of a folder that has to be made anew."""
+    """Return the mode for a folder that must be created again."""
     mode = kept.tags.get("writ-mode", "")
     octal = len(mode) == 4 and not set(mode) - set("01234567")
     return (int(mode, 8) if octal else _MODE) & (0o7777 if arguments.special_modes else 0o777)
@@ -132,12 +138,14 @@ def _words(kept: StoredBackup, target: str, *more: str) -> List[str]:
 
 
 def _staged(staging: int) -> str:
-    """The staged tree as restic sees it: by the descriptor, so that no rename of the folder leads elsewhere."""
+    """Return the path of the staged tree for restic: by its descriptor, so that no rename of the folder redirects
+    restic.
+    """
     return f"/proc/self/fd/{staging}/{TREE}"
 
 
 def _shown(restic: Restic, kept: StoredBackup, where: str) -> str:
-    """For people, in one line: what is renamed into place here is copied there."""
+    """Return the commands for people, in one line. They copy into place; the operation itself renames."""
     name = staging_name()
     restored = restic.shown(_words(kept, f"{name}/{TREE}", "--verify"))
     moved = f"cp -a --remove-destination {name}/{TREE}/. . && rm -r {name}"

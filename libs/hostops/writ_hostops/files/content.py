@@ -1,6 +1,6 @@
-"""The bytes of an opened file: digests, chunks, and which version of a file it was.
+"""The bytes of an opened file: digests, chunks, and the version of a file.
 
-A loop over bytes asks `stop` once a chunk, so that a cancel ends it within one chunk.
+A loop over bytes checks `stop` once a chunk, so that a cancel ends it within one chunk.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ HASHED_UNASKED = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a file is at one moment. `digest` is "" if nobody needed it and the file is large.
+    """The state of a file at one moment. `digest` is "" if it was not needed and the file is large.
 
-    `version` names inode, size and modification time in one string: equal versions are the same file, unwritten since.
+    `version` joins inode, size and modification time: equal versions are the same file, unwritten since.
     """
 
     digest: str
@@ -48,7 +48,7 @@ ABSENT: Dict[str, Any] = {"exists": False, "digest": "", "size": 0, "mode": "", 
 
 
 def state_of(facts: Optional[FileFacts]) -> Dict[str, Any]:
-    """The state of a file that may not be there."""
+    """Return the state of a file that may be absent."""
     return dict(ABSENT) if facts is None else facts.as_state()
 
 
@@ -58,7 +58,7 @@ def mode_text(mode: int) -> str:
 
 
 def version_of(status: os.stat_result) -> str:
-    """See Facts.version. Not the change time: renaming a file changes that."""
+    """Return the version of a file, as in FileFacts. The change time is no part of it: a rename changes that."""
     return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
@@ -108,7 +108,7 @@ def facts_at(place: OpenedPlace, stop: Stop, always_hash: bool = False) -> Optio
 
 
 def state_at(call: Call, name: str) -> Dict[str, Any]:
-    """The state of the file that the parameter `name` is the path of, for a baseline or probe."""
+    """Return the state of the file named by the parameter `name`, for a baseline or probe."""
     path = call.parameters.get(name)
     if not isinstance(path, str):
         raise HostError("invalid_parameter", f"parameters.{name} must be a string")

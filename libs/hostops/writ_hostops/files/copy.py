@@ -1,4 +1,6 @@
-"""file_copy: one regular file to another name beneath the roots, atomically, with the digest of what was copied."""
+"""file_copy: copy one regular file to another name beneath the roots, atomically, with the digest of the copied
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ class CopyEnds:
 
 
 def run(call: Call) -> HostAnswer:
-    """Copy. A destination that already is an equal copy is left alone (`changed` false, effect none)."""
+    """Copy the file. An equal copy at the destination is left alone (`changed` false, effect none)."""
     with _opened(call) as copy:
         for _ in range(ATTEMPTS):
             try:
@@ -45,7 +47,7 @@ def run(call: Call) -> HostAnswer:
 
 
 def preview(call: Call) -> HostAnswer:
-    """What `run` would do now."""
+    """Return the effect that `run` would have now."""
     with _opened(call) as copy, opened_old(copy.dest, call.stop, "") as old, system_errors(copy.source_path):
         source = facts_of(copy.source, call.stop)
         _refuse_same(copy, old)
@@ -66,7 +68,7 @@ def baseline(call: Call) -> HostAnswer:
 
 
 def probe(call: Call) -> HostAnswer:
-    """Whether both ends have equal digests."""
+    """Report success if both ends have equal digests."""
     dest = state_at(call, "dest_path")
     if dest["exists"] and _digests_match(call):
         return verdict("succeeded", "both files have the same content", dest)

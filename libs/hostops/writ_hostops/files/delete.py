@@ -1,4 +1,4 @@
-"""file_delete: one regular file, gone from its name only if it is the one that was meant. Never a folder."""
+"""file_delete: remove one regular file by its name, only if it is still the intended file. Folders are refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from writ_hostops.protocol import Call, HostAnswer, verdict
 
 
 def run(call: Call) -> HostAnswer:
-    """Delete. A file that is not there is `not_found`: whoever asked meant another name."""
+    """Delete the file. An absent file is `not_found`: the requester probably meant another name."""
     path, if_digest = _parse(call)
     with opened_place(call.target, path, "file_path") as place:
         for _ in range(ATTEMPTS):
@@ -29,7 +29,7 @@ def run(call: Call) -> HostAnswer:
 
 
 def preview(call: Call) -> HostAnswer:
-    """What `run` would do now."""
+    """Return the effect that `run` would have now."""
     path, if_digest = _parse(call)
     with opened_place(call.target, path, "file_path") as place, opened_old(place, call.stop, if_digest) as old:
         if old is None:
@@ -45,7 +45,7 @@ def baseline(call: Call) -> HostAnswer:
 
 
 def probe(call: Call) -> HostAnswer:
-    """Whether the file that was there is gone."""
+    """Report success if the file of the baseline is gone."""
     state = state_at(call, "file_path")
     if call.baseline and state == dict(call.baseline):
         return verdict("not_done", "all is as it was before", state)

@@ -1,6 +1,7 @@
 """Turns with a file: writers through Writ take one after the other, by flock(2) on a lock file beside it.
 
-The names beside a file are known from its own (paths.TEMPORARY), so that what a crash leaves is found by the next turn.
+The names beside a file follow from its own name (paths.TEMPORARY), so that the next turn finds the leftovers of a
+crash.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def locked(place: OpenedPlace, stop: Stop) -> Iterator[str]:
 
 
 def beside(place: OpenedPlace, ending: str) -> str:
-    """The name that a change of this file uses beside it (paths.TEMPORARY)."""
+    """Return the name beside the file for this kind of change (paths.TEMPORARY)."""
     return f".writ-{hashlib.sha256(place.name.encode('utf-8')).hexdigest()[:16]}.{ending}"
 
 
@@ -72,7 +73,7 @@ def _flock(fd: int) -> bool:
 
 
 def _names(folder: int, name: str, fd: int) -> bool:
-    """Whether the name still is this file: whoever held the lock before us has removed it."""
+    """Return whether the name still is this file. The previous holder of the lock may have removed it."""
     try:
         return os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(fd))
     except FileNotFoundError:

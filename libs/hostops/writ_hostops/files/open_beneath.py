@@ -1,8 +1,8 @@
-"""Opens files beneath a declared root, following no link of any kind, and then works by descriptor only.
+"""Open files beneath a declared root without following any link, then work by descriptor only.
 
-The folder of the file is opened by openat2(2) with RESOLVE_BENEATH, NO_SYMLINKS and NO_MAGICLINKS; where the kernel
-lacks it, component by component with O_NOFOLLOW. The file is then one name in that descriptor, so that no rename or
-link made meanwhile can lead elsewhere. Mounts beneath a root count as beneath it.
+The folder of the file is opened by openat2(2) with RESOLVE_BENEATH, NO_SYMLINKS and NO_MAGICLINKS; on kernels without
+it, component by component with O_NOFOLLOW. The file is then one name in that descriptor, so that no later rename or
+link redirects the operation. Mounts beneath a root count as beneath it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class OpenedPlace:
     own: Tuple[str, ...] = ()
 
     def stat(self) -> Optional[os.stat_result]:
-        """What is at the name itself, links not followed; None if nothing is."""
+        """Return the status of the name itself, without following links; None if it is absent."""
         with system_errors(self.path):
             try:
                 return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
@@ -139,7 +139,7 @@ def _by_openat2(start: int, relative: str, flags: int) -> int:
 
 
 def by_walking(start: int, components: Sequence[str], flags: int, path: str) -> int:
-    """What openat2 does, in steps, for kernels before 5.6."""
+    """Resolve a path as openat2 does, in steps, for kernels before 5.6."""
     current = os.dup(start)
     try:
         for component in components[:-1]:
@@ -188,7 +188,7 @@ def own_paths(target: Target) -> List[str]:
 
 
 def secret_paths(target: Target) -> List[str]:
-    """Of these, what must not even be read; a repository is encrypted."""
+    """Return the paths that must not even be read. A backup repository is not among them: it is encrypted."""
     password = [] if target.backup is None else [target.backup.password_file]
     return [item for item in (*target.forbidden_paths, target.state_dir, *password) if item]
 
@@ -205,7 +205,9 @@ def refuse_own(target: Target, path: str, folder: int, name: str) -> None:
 
 
 def _is_among(sought: os.stat_result, own: Sequence[str]) -> bool:
-    """Whether the file is one of these or in one of these folders; also said where there are too many to look at."""
+    """Return whether the file is one of these or inside one of these folders. True also if there are too many to
+    check.
+    """
     return any(count > _MOST_OWN or _inode(status) == _inode(sought) for count, status in enumerate(_beneath(own)))
 
 

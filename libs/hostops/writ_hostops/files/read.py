@@ -18,7 +18,9 @@ MAX_OFFSET = 2**63 - 1
 
 
 def run(call: Call) -> HostAnswer:
-    """Read. Text ends at a whole character, so `length` may be 3 bytes less than asked; the next offset is the sum."""
+    """Read a piece. Text ends at a whole character, so up to 3 bytes less than `length` may come. The next offset is
+    the sum of offset and bytes.
+    """
     fields = Fields(dict(call.parameters), "parameters")
     path = fields.text("file_path")
     encoding = fields.choice("encoding", ("utf-8", "base64"), "utf-8")

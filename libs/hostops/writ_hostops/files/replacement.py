@@ -1,12 +1,15 @@
-"""Puts a file in the place of another, or takes one away: all or nothing, durable, and only if it is still the one.
+"""Replace or remove a file: all or nothing, durable, and only if it is still the same file.
 
-What is guaranteed. A reader sees the old content or the new, never a part. After a crash at any moment the name holds
-one of the two; at most `.writ-<16 hex>.lock` and `.tmp` lie beside it, and the next write or delete of that file
-removes them. Writers through Writ take turns (flock on the lock file). Against other programs: the old file is
-*exchanged* with the new one (RENAME_EXCHANGE) and looked at once it is out of the way; if it is not the one that was
-checked, the exchange is undone. What remains: during the microseconds before an undo others can see the new content,
-and a crash right there keeps it; and a program that has the old file open can still write to it, which the name does
-not show. A file system without RENAME_EXCHANGE (NFS) has only a check just before the rename.
+A reader sees the old content or the new, never a part. After a crash at any moment the name holds one of the two; at
+most `.writ-<16 hex>.lock` and `.tmp` lie beside it, and the next write or delete of that file removes them. Writers
+through Writ take turns (flock on the lock file).
+
+Against other programs: the old file is *exchanged* with the new one (RENAME_EXCHANGE) and compared once it is out of
+the way; if it is not the checked file, the exchange is undone.
+
+Limits: during the microseconds before an undo others can see the new content, and a crash then keeps it. A program with
+the old file open can still write to it, which the name does not show. A file system without RENAME_EXCHANGE (NFS) has
+only a check just before the rename.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ _XATTRS_NOT_KEPT = ("security.capability", "security.ima", "security.evm")
 
 @dataclass(frozen=True)
 class ExistingFile:
-    """The file that is there now, opened for reading. `must_be` is the digest that was demanded, or ""."""
+    """The present file, opened for reading. `must_be`: the demanded digest, or ""."""
 
     fd: int
     status: os.stat_result
@@ -76,7 +79,7 @@ def _refuse_closed(place: OpenedPlace) -> None:
 
 @contextmanager
 def opened_old(place: OpenedPlace, stop: Stop, must_be: str) -> Iterator[Optional[ExistingFile]]:
-    """The file in the place, checked to be one that may be replaced or deleted; None if there is none."""
+    """Open the present file after checking that it may be replaced or deleted; None if there is none."""
     fd = open_existing(place)
     if fd is None:
         if must_be:
@@ -219,7 +222,7 @@ def _exchange(place: OpenedPlace, temporary: str) -> None:
 
 
 def _rename_to_free(place: OpenedPlace, old: str, new: str) -> None:
-    """Rename onto a name that must be free; EEXIST otherwise."""
+    """Rename onto a free name; EEXIST if it is taken."""
     try:
         syscalls.renameat2(place.folder, old, new, syscalls.RENAME_NOREPLACE)
     except OSError as error:
@@ -236,9 +239,9 @@ def _replace_after_check(place: OpenedPlace, temporary: str, old: ExistingFile) 
 
 
 def _is_still(place: OpenedPlace, name: str, old: ExistingFile) -> bool:
-    """Whether the file at `name` is `old`, not written since; by its bytes where a digest was demanded.
+    """Return whether the file at `name` is `old`, unwritten since; by its bytes if a digest was demanded.
 
-    No stopping here, and no raising: the answer decides between keeping and undoing.
+    It neither stops nor raises: the result decides between keeping the change and undoing it.
     """
     try:
         status = os.stat(name, dir_fd=place.folder, follow_symlinks=False)
@@ -262,7 +265,9 @@ def _undoing(place: OpenedPlace) -> Iterator[None]:
 
 
 def _settle(place: OpenedPlace, temporary: str) -> None:
-    """Remove what was displaced and make it all durable; after a failure nobody knows what survives a power cut."""
+    """Remove the displaced file and sync the folder. After a failed sync nobody knows which state survives a power
+    cut.
+    """
     try:
         remove(place.folder, temporary)
         os.fsync(place.folder)

@@ -1,6 +1,6 @@
-"""Opens a whole folder (or one file) beneath a declared root, for programs that then work in it by descriptor.
+"""Open a whole folder (or one file) beneath a declared root, for programs that then work in it by descriptor.
 
-What holds something of Writ's own, or of the target's backups, is refused as a whole: nothing is left out silently.
+A folder with files of Writ or of the target's backups is refused as a whole: nothing is left out silently.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class Tree:
 
     @property
     def entry(self) -> str:
-        """As an argument; it never looks like an option."""
+        """Return the entry as an argument that cannot be taken for an option."""
         return f"./{self.name}" if self.name else "."
 
 
 @contextmanager
 def opened_tree(target: Target, path: str, name: str, make: Optional[int] = None) -> Iterator[Tree]:
-    """The folder or regular file of the parameter called `name`; HostError `not_found`, `outside_roots`.
+    """Open the folder or regular file of the parameter called `name`; HostError `not_found`, `outside_roots`.
 
-    With `make`, a mode, a folder that is not there is made, if its parent is.
+    With `make`, a mode, an absent folder is created if its parent exists.
     """
     with opened_parent(target, path, name) as (folder, last):
         if make is not None and last:
@@ -54,7 +54,7 @@ def opened_tree(target: Target, path: str, name: str, make: Optional[int] = None
 
 @contextmanager
 def opened_around(target: Target, path: str, name: str) -> Iterator[Tree]:
-    """The folder around a file that may be there or not; HostError if something else is."""
+    """Open the folder around a file that may be absent; HostError for anything other than a regular file."""
     with opened_parent(target, path, name) as (folder, last):
         tree = Tree(path, folder, last)
         refuse_own(target, path, folder, last or ".")

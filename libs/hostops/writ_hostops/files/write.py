@@ -26,7 +26,7 @@ _MODE = re.compile(r"0?[0-7]{3}")
 
 @dataclass(frozen=True)
 class WriteArguments:
-    """The parameters, decoded."""
+    """Decoded parameters of file_write."""
 
     path: str
     content: bytes
@@ -39,7 +39,7 @@ class WriteArguments:
         return hashlib.sha256(self.content).hexdigest()
 
     def is_there(self, facts: Optional[FileFacts]) -> bool:
-        """Whether the file already is as wanted."""
+        """Return whether the file already has this content and mode."""
         return (
             facts is not None
             and facts.size == len(self.content)
@@ -49,7 +49,7 @@ class WriteArguments:
 
 
 def run(call: Call) -> HostAnswer:
-    """Write. A file that already has this content and mode is left alone (`changed` false, effect none)."""
+    """Write the file. One with this content and mode already is left alone (`changed` false, effect none)."""
     arguments = _parse_arguments(call)
     with opened_place(call.target, arguments.path, "file_path") as place:
         for _ in range(ATTEMPTS):
@@ -61,7 +61,7 @@ def run(call: Call) -> HostAnswer:
 
 
 def preview(call: Call) -> HostAnswer:
-    """What `run` would do now."""
+    """Return the effect that `run` would have now."""
     arguments = _parse_arguments(call)
     with (
         opened_place(call.target, arguments.path, "file_path") as place,
@@ -82,13 +82,15 @@ def baseline(call: Call) -> HostAnswer:
 
 
 def expect(parameters: Dict[str, Any]) -> Dict[str, Any]:
-    """What the marker keeps, for a probe that no longer has the content."""
+    """Return the digest that the marker keeps for a probe, which has no content any more."""
     arguments = _parse(parameters)
     return {"digest": arguments.digest, "mode": "" if arguments.mode is None else mode_text(arguments.mode)}
 
 
 def probe(call: Call) -> HostAnswer:
-    """Whether the content is there now; without marker and content only an unchanged file tells anything."""
+    """Report success if the file has the content now. Without marker and content only an unchanged file is
+    conclusive.
+    """
     state = state_at(call, "file_path")
     expected = call.expected or (expect(dict(call.parameters)) if "content" in call.parameters else {})
     if expected and state["digest"] == expected["digest"] and expected["mode"] in ("", state["mode"]):

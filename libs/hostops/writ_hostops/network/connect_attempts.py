@@ -1,6 +1,6 @@
-"""One try to reach an address: an echo request, a TCP connection, an HTTP answer. Each ends within `seconds`.
+"""One attempt to reach an address: an echo request, a TCP connection, an HTTP answer. Each ends within `seconds`.
 
-A try gives a word about what came (for `detail`), or raises OSError: nothing came, or not what should have.
+An attempt returns a short text on the answer (for `detail`). It raises OSError if no answer or a wrong one came.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HTTPS_PORT = 443
 
 
 def icmp(address: Address, port: int, name: str, stop: Stop, seconds: float) -> str:
-    """An ICMP echo; its payload is random, so that no other's answer counts."""
+    """Send an ICMP echo. Its payload is random, so that no other program's answer counts."""
     family, host = address
     request_type, reply_type, _ = _ECHO[socket.AddressFamily(family)]
     payload = os.urandom(16)
@@ -106,7 +106,9 @@ def _within(connection: socket.socket, stop: Stop, deadline: float, most: int) -
 
 
 def _icmp_socket(family: int) -> socket.socket:
-    """The kind that needs no right where the kernel allows it (net.ipv4.ping_group_range), else a raw one."""
+    """Open the socket type that needs no privilege where the kernel allows it (net.ipv4.ping_group_range), else a raw
+    one.
+    """
     protocol = _ECHO[socket.AddressFamily(family)][2]
     for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
         try:

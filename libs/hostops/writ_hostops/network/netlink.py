@@ -96,7 +96,7 @@ def routes(names: Dict[int, str]) -> List[Dict[str, Any]]:
 
 
 def parse_attributes(data: bytes) -> Attributes:
-    """The attributes (struct rtattr, padded to 4) in `data`; what is cut short is left out."""
+    """Parse the attributes (struct rtattr, padded to 4) in `data`. A truncated one is left out."""
     attributes: Attributes = {}
     offset = 0
     while offset + _ATTRIBUTE.size <= len(data):

@@ -1,4 +1,4 @@
-"""network_test: tries to reach a host, several times; that it is not reached is an answer and no failure."""
+"""network_test: try several times to reach a host. An unreachable host is an answer and no failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Names to addresses by the host's own resolver, in time: the resolver cannot be told to stop, so it is left behind."""
+"""Resolve names by the host's own resolver, within a time. The resolver cannot be stopped, so a slow one is
+abandoned.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def check_host(host: str) -> None:
 
 
 def resolved(host: str, stop: Stop, seconds: float) -> List[Address]:
-    """Its addresses, as the host prefers them; HostError `not_found`, also for a name that takes too long."""
+    """Return the host's addresses in its order of preference; HostError `not_found`, also for a name that takes too
+    long.
+    """
     found: List[Address] = []
     woken, wake = os.pipe()
 

@@ -1,7 +1,7 @@
-"""network_scan: which TCP ports accept connections, in a network that the target declares for it, and in no other.
+"""network_scan: find the TCP ports that accept connections, in a network declared for the target and no other.
 
-Plain connects, no raw packets: at most `rate` begin a second and AT_ONCE are under way. A time that is up before all
-was tried is told (`complete` false), with what was found.
+Plain connects, no raw packets: at most `rate` begin a second and AT_ONCE are open. If time runs out first, the result
+has `complete` false and the ports found until then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from writ_hostops.protocol import Call, HostAnswer
 
 AT_ONCE = 256
 PATIENCE = 1.5
-"""Seconds that a connection may take; what does not answer by then is taken for closed."""
+"""Seconds for one connection. A port that does not answer by then counts as closed."""
 MOST_ADDRESSES = 65_536
 MOST_PORTS = 1024
 MOST_FOUND = 50_000
@@ -95,14 +95,14 @@ def _inside(inner: Network, outer: Network) -> bool:
 
 
 def _endpoints(network: Network, ports: List[int]) -> Iterator[Door]:
-    """Port by port over all addresses, so that no single host gets them all at once."""
+    """Yield port by port over all addresses, so that no host gets all connections at once."""
     for port in ports:
         for address in network.hosts():
             yield str(address), port
 
 
 class _Scan:
-    """Connections under way, and what they found."""
+    """The open connections and the ports found."""
 
     def __init__(self, call: Call, rate: int, version: int) -> None:
         self.tried = 0
@@ -116,7 +116,7 @@ class _Scan:
         self._began = self._reported_at = time.monotonic()
 
     def run(self, endpoints: Iterator[Door]) -> bool:
-        """Whether all of it was tried in time."""
+        """Scan all endpoints. Return whether all were tried in time."""
         try:
             for endpoint in endpoints:
                 if not self._may_go_on():
@@ -132,7 +132,9 @@ class _Scan:
             self._ready.close()
 
     def _may_go_on(self, waiting: bool = False) -> bool:
-        """Turn to what has come until the next may begin; False when the time is up or enough was found."""
+        """Handle answers until the next connection may begin. Return False when time is up or enough ports are
+        found.
+        """
         while True:
             if self._call.stop.cancelled:
                 raise HostError("cancelled", "it was cancelled; nothing was changed")

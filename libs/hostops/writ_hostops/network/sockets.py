@@ -21,7 +21,7 @@ _WORD = "<I" if sys.byteorder == "little" else ">I"
 
 @dataclass(frozen=True)
 class Socket:
-    """One that waits for others to come."""
+    """A listening socket."""
 
     protocol: str
     address: str
@@ -49,7 +49,7 @@ def listening(stop: Stop) -> List[Dict[str, Any]]:
 
 
 def ports() -> List[int]:
-    """Those on which something waits for others to come, whoever it belongs to."""
+    """Return all listening ports, of any user."""
     return sorted({item.port for name, protocol in _FILES for item in parse_table(protocol, _lines(name))})
 
 
@@ -79,7 +79,7 @@ def _lines(name: str) -> List[str]:
 
 
 def _owners(inodes: "set[int]", stop: Stop) -> Dict[int, int]:
-    """The pid that holds each of these sockets; a socket may have several, and the lowest is named."""
+    """Return the pid that holds each of these sockets. A socket may have several; the lowest counts."""
     owners: Dict[int, int] = {}
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         stop.check()

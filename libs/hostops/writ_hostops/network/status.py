@@ -12,7 +12,7 @@ LIMIT = 1000
 
 
 def run(call: Call) -> HostAnswer:
-    """Look at the network. `truncated`: one of the lists was longer."""
+    """Report the network. `truncated`: a list was longer than reported."""
     Fields(dict(call.parameters), "parameters").end()
     interfaces = netlink.interfaces()
     names = {item["index"]: item["name"] for item in interfaces}

@@ -1,4 +1,4 @@
-"""apt-get(8): its commands, what it would do (`-s`), and what its failures mean; nobody answers its questions."""
+"""apt-get(8): its commands, simulations (`-s`) and the meaning of its failures. No question of it is answered."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class AptStep:
     after: str = ""
 
     def text(self) -> str:
-        """For people."""
+        """Return the step as text for people."""
         if self.verb == "install":
             return (
                 f"install {self.name} {self.after}" if not self.before else f"{self.name} {self.before} to {self.after}"
@@ -97,7 +97,7 @@ class AptStep:
 
 
 def command(*words: str, simulate: bool = False) -> List[str]:
-    """The argument vector."""
+    """Return the argument vector."""
     return ["apt-get", *OPTIONS, *_QUIET, *(_SIMULATED if simulate else ()), *words]
 
 
@@ -107,7 +107,9 @@ def shown(*words: str) -> str:
 
 
 def simulate(stop: Stop, *words: str) -> List[AptStep]:
-    """What apt would do now, in order; HostError `not_found` or `tool_failed`. Takes no lock and changes nothing."""
+    """Return the steps that apt would take now, in order; HostError `not_found` or `tool_failed`. Takes no lock and
+    changes nothing.
+    """
     ran = commands.run(command(*words, simulate=True), stop, environment=ENVIRONMENT)
     ran.refuse_stopped("the simulation")
     if ran.status:
@@ -130,7 +132,9 @@ def steps(text: str) -> List[AptStep]:
 
 
 def change(call: Call, *words: str) -> ProgramResult:
-    """Do it: waits for the lock, tells each package, ends with the operation. What came of it the caller looks at."""
+    """Make the change: wait for the lock, report each package, end with the operation. The caller reads the result from
+    dpkg.
+    """
 
     def attempt() -> ProgramResult:
         return commands.run(command(*words), call.stop, environment=ENVIRONMENT, line=_teller(call))
@@ -139,12 +143,12 @@ def change(call: Call, *words: str) -> ProgramResult:
 
 
 def _is_locked(ran: ProgramResult) -> bool:
-    """By somebody else; one that this user may not even open looks much the same."""
+    """Return whether another process holds the lock. A lock that this user may not open looks much the same."""
     return bool(ran.status and _LOCKED.search(ran.errors)) and "Permission denied" not in ran.errors
 
 
 def failure(ran: ProgramResult, what: str, effect: str = "none") -> HostError:
-    """The error for a command that failed; apt's own words go to `log`, the common reasons into the message."""
+    """Return the error for a failed command. apt's own text goes to `log`, the common reasons into the message."""
     code, reason = "tool_failed", f"{what} (exit status {ran.status})"
     for grammar, its_code, its_reason in _REASONS:
         if grammar.search(ran.errors + ran.out):
@@ -163,5 +167,5 @@ def _teller(call: Call) -> "commands.Line":
 
 
 def only(found: Sequence[AptStep], name: str) -> Optional[AptStep]:
-    """The step of that very package; None where it has none."""
+    """Return the step of that very package; None without one."""
     return next((step for step in found if step.name == name), None)

@@ -1,7 +1,7 @@
-"""package_install, package_update and package_remove: simulated first, then made, then looked at in dpkg's own list.
+"""package_install, package_update and package_remove: simulate, make the change, then read dpkg's own list.
 
-What the simulation shows decides: nothing but the package that was named may be meant by its name, and what installs or
-updates one package never removes another.
+The simulation decides: the name must mean exactly the named package, and an install or update of one package never
+removes another.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PackageArguments:
 
     @property
     def removes(self) -> bool:
-        """Whether it is about a package that is to go."""
+        """Return whether the package is to be removed."""
         return self.operation == "package_remove"
 
     def words(self) -> List[str]:
@@ -52,7 +52,9 @@ class PackageArguments:
 
 
 def run(call: Call) -> HostAnswer:
-    """Make the change. What is so already is left alone (`version_before` is `version_after`, effect none)."""
+    """Make the change. A package in the requested state is left alone (`version_before` is `version_after`, effect
+    none).
+    """
     arguments = _parse_arguments(call)
     if not arguments.name:
         return _fetch(call, arguments)
@@ -65,7 +67,7 @@ def run(call: Call) -> HostAnswer:
 
 
 def preview(call: Call) -> HostAnswer:
-    """What apt would do now, package by package, by its own simulation."""
+    """Return the changes that apt would make now, package by package, by its own simulation."""
     arguments = _parse_arguments(call)
     if not arguments.name:
         return HostAnswer(output={"would": "fetch the index anew", "commands": [apt.shown(*arguments.words())]})
@@ -96,7 +98,7 @@ def baseline(call: Call) -> HostAnswer:
 
 
 def probe(call: Call) -> HostAnswer:
-    """By the version that is installed."""
+    """Judge by the installed version."""
     arguments, now = _installed(call)
     word, reason = judge(arguments, dict(call.baseline), now)
     return verdict(word, reason, now)
@@ -126,7 +128,7 @@ def judge(arguments: PackageArguments, before: Dict[str, Any], now: Dict[str, An
 
 
 def _plan(stop: Stop, arguments: PackageArguments, before: dpkg.Installed) -> List[AptStep]:
-    """The steps that apt would take; HostError for what must not be."""
+    """Return the steps that apt would take; HostError for a forbidden step."""
     if arguments.operation != "package_install" and arguments.name not in before:
         raise HostError("not_found", f"{arguments.name} is not installed", state=_state(arguments, before))
     _refuse_interrupted()
@@ -150,7 +152,9 @@ def _plan(stop: Stop, arguments: PackageArguments, before: dpkg.Installed) -> Li
 
 
 def _refuse_interrupted() -> None:
-    """As apt does before a change, but not before a simulation: numbered files are what dpkg has still to work in."""
+    """Refuse while dpkg has interrupted work, as apt does before a change but not before a simulation. Numbered files
+    are that work.
+    """
     try:
         interrupted = any(name.isdigit() for name in os.listdir(UPDATES))
     except FileNotFoundError:  # no dpkg was ever at work here
@@ -160,7 +164,7 @@ def _refuse_interrupted() -> None:
 
 
 def _exact(arguments: PackageArguments, planned: Sequence[AptStep]) -> List[str]:
-    """The command for just what was simulated, however the index changes meanwhile."""
+    """Return the command for exactly the simulated version, even if the index changes meanwhile."""
     step = apt.only(planned, arguments.name)
     if step is None or arguments.removes:
         return arguments.words()
@@ -176,7 +180,7 @@ def _exact(arguments: PackageArguments, planned: Sequence[AptStep]) -> List[str]
 def _judged(
     arguments: PackageArguments, planned: Sequence[AptStep], before: dpkg.Installed, ran: ProgramResult
 ) -> HostAnswer:
-    """By what dpkg has now, whatever apt said."""
+    """Judge by dpkg's list now, whatever apt's exit status."""
     with afterwards() as patience:
         after = dpkg.installed(patience, absent=arguments.purge)
     answer = _answer(arguments, before, after, ran)
@@ -195,7 +199,7 @@ def _judged(
 
 
 def _is_well(arguments: PackageArguments, packages: dpkg.Installed) -> bool:
-    """Whether nothing is to be done; what dpkg could not finish before is still to be set up."""
+    """Return whether there is nothing to do. Packages that dpkg could not finish before still need their setup."""
     package = packages.get(arguments.name)
     return arguments.removes or (package is not None and package.status == "installed")
 

@@ -1,4 +1,4 @@
-"""What dpkg has on its list (dpkg-query(1))."""
+"""dpkg's list of packages (dpkg-query(1))."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ Installed = Mapping[str, Package]
 
 
 def installed(stop: Stop, absent: bool = False) -> Dict[str, Package]:
-    """All packages that are there, well or not; with `absent` also those of which only settings are left."""
+    """Return all packages on the list, broken ones included; with `absent` also removed ones with remaining
+    configuration.
+    """
     ran = commands.run(query(), stop)
     ran.refuse_stopped("dpkg-query")
     return packages_of(ran.status, ran.whole("dpkg-query"), absent)
 
 
 def query() -> List[str]:
-    """What dpkg-query is asked; `packages_of` reads the answer."""
+    """Return the arguments of dpkg-query; `packages_of` parses its output."""
     return ["dpkg-query", *OPTIONS, "--show", f"--showformat={_FORMAT}"]
 
 
@@ -67,7 +69,7 @@ def changed(before: Installed, after: Installed) -> List[str]:
 
 
 def broken(packages: Installed) -> List[str]:
-    """The names of those that dpkg could not finish; sorted."""
+    """Return the names of unfinished packages, sorted."""
     return sorted(name for name, package in packages.items() if package.status != "installed")
 
 

@@ -1,4 +1,4 @@
-"""package_list: what is installed, and what an upgrade would bring. The glob is matched here, not by dpkg."""
+"""package_list: installed packages and available upgrades. The glob is matched here, not by dpkg."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMIT = 5000
 
 
 def run(call: Call) -> HostAnswer:
-    """By name. `candidate` is filled in where it was asked for with `upgradable`."""
+    """List the packages by name. `candidate` is filled in if `upgradable` was requested."""
     pattern, upgradable = parse_arguments(call.parameters)
     found = dpkg.installed(call.stop)
     newer = {step.name: step.after for step in apt.simulate(call.stop, "dist-upgrade")} if upgradable else {}
@@ -30,7 +30,7 @@ def parse_arguments(parameters: Mapping[str, Any]) -> Tuple[str, bool]:
 
 
 def listed(found: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", upgradable: bool = False) -> HostAnswer:
-    """Those that match, at most LIMIT. `newer`: the versions that an upgrade would bring."""
+    """Return the matching packages, at most LIMIT. `newer`: versions that an upgrade would bring."""
     names = [
         name
         for name in sorted(found)
@@ -50,10 +50,12 @@ def listed(found: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", u
 
 
 def names(call: Call) -> List[str]:
-    """The packages that are installed and well, by name; those of another architecture by both."""
+    """Return the names of installed packages without problems; packages of another architecture also as
+    name:architecture.
+    """
     return well(dpkg.installed(call.stop))
 
 
 def well(found: dpkg.Installed) -> List[str]:
-    """The names of those that are installed and well."""
+    """Return the names of installed packages without problems."""
     return sorted(name for name, package in found.items() if package.status == "installed")

@@ -1,4 +1,6 @@
-"""Packages and versions by Debian Policy 5.6.1 and 5.6.12, less what apt-get would read as a command."""
+"""Package names and versions by Debian Policy 5.6.1 and 5.6.12, without the forms that apt-get would read as a
+command.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ def version_from(fields: Fields) -> str:
 
 
 def pattern_from(fields: Fields) -> str:
-    """`pattern`; "" for all."""
+    """Take `pattern`; "" for all."""
     return _taken(fields, "pattern", _PATTERN, "is no glob over package names", "")
 
 

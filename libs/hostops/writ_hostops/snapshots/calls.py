@@ -1,6 +1,7 @@
-"""The btrfs calls that Python has no function for (linux/btrfs.h): by descriptor, so that no path is read twice.
+"""btrfs calls missing in Python (linux/btrfs.h), by descriptor, so that no path is resolved twice.
 
-Each raises OSError as os.* would. The numbers are those of _IOC on all but alpha, mips, powerpc and sparc.
+Each raises OSError as os.* would. The numbers are those of _IOC on all architectures but alpha, mips, powerpc and
+sparc.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _GET_INFO = _number(2, 60, _INFO_SIZE)
 
 @dataclass(frozen=True)
 class Subvolume:
-    """What the kernel says of one. `origin`: the uuid of what it is a snapshot of, zeros for none."""
+    """The kernel's data on a subvolume. `origin`: the uuid of the subvolume it is a snapshot of, else zeros."""
 
     uuid: str
     origin: str
@@ -55,7 +56,7 @@ def snapshot(source: int, folder: int, name: str) -> None:
 
 
 def destroy(folder: int, name: str) -> None:
-    """Remove the subvolume `name` of `folder` with all that is in it; ENOTEMPTY where it holds other subvolumes."""
+    """Remove the subvolume `name` of `folder` with all its content; ENOTEMPTY if it holds other subvolumes."""
     fcntl.ioctl(folder, _SNAP_DESTROY, bytearray(_V1.pack(0, os.fsencode(name))))
 
 
@@ -65,7 +66,7 @@ def set_read_only(subvolume: int) -> None:
 
 
 def is_subvolume(folder: int) -> bool:
-    """Whether it is the top of a btrfs subvolume."""
+    """Return whether the folder is the top of a btrfs subvolume."""
     if os.fstat(folder).st_ino != SUBVOLUME_INODE:
         return False
     try:
@@ -93,5 +94,5 @@ def file_system(folder: int) -> str:
 
 
 def sync(folder: int) -> None:
-    """Until all that was done on this file system survives a power cut."""
+    """Wait until all earlier changes on this file system survive a power cut."""
     fcntl.ioctl(folder, _SYNC)

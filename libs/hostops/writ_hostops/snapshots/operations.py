@@ -1,4 +1,4 @@
-"""snapshot_create, snapshot_list, snapshot_restore and snapshot_delete: what is told is what is listed afterwards."""
+"""snapshot_create, snapshot_list, snapshot_restore and snapshot_delete. Results come from the list read afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class SnapshotArguments:
-    """The parameters."""
+    """Parameters of the snapshot operations."""
 
     path: str
     name: str = ""
@@ -35,7 +35,7 @@ class SnapshotArguments:
 
 
 def create(call: Call) -> HostAnswer:
-    """snapshot_create."""
+    """Carry out snapshot_create."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
         _refuse_taken(store, arguments)
@@ -49,7 +49,7 @@ def create(call: Call) -> HostAnswer:
 
 
 def restore(call: Call) -> HostAnswer:
-    """snapshot_restore."""
+    """Carry out snapshot_restore."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
         kept = _existing(store, arguments)
@@ -59,7 +59,7 @@ def restore(call: Call) -> HostAnswer:
 
 
 def delete(call: Call) -> HostAnswer:
-    """snapshot_delete. One that is not there is `not_found`."""
+    """Carry out snapshot_delete. An absent snapshot is `not_found`."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
         store.delete(_existing(store, arguments, unfinished=True))
@@ -72,14 +72,14 @@ def delete(call: Call) -> HostAnswer:
 
 
 def listing(call: Call) -> HostAnswer:
-    """snapshot_list."""
+    """Carry out snapshot_list."""
     with _store(call, _parse_arguments(call).path) as store:
         found = [one for one in store.all() if one.finished]
     return HostAnswer(output={"snapshots": [one.entry() for one in found[:MOST]], "truncated": len(found) > MOST})
 
 
 def preview(call: Call) -> HostAnswer:
-    """What would be done now, and the room that is left."""
+    """Return the effect that the operation would have now, and the free space."""
     arguments, verb = _parse_arguments(call), call.operation.rpartition("_")[2]
     with _store(call, arguments.path) as store:
         if verb == "create":
@@ -114,7 +114,7 @@ def baseline(call: Call) -> HostAnswer:
 
 
 def probe_restore(call: Call) -> HostAnswer:
-    """Whether the folder is a copy of the snapshot that was not there before."""
+    """Report success if the folder is a copy of the snapshot and was none before."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
         kept, now = _find(store, arguments.name), store.now()

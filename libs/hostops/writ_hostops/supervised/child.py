@@ -1,8 +1,7 @@
-"""A request in a process of its own, forked ahead of it: it gets ready, waits, carries it out, tells, and is gone.
-Requests that only look follow each other in one.
+"""One request in a process of its own, forked in advance: it waits, carries the request out, reports, and ends.
 
-SIGTERM cancels what it does. It leads a session of its own, holds no descriptor of the others, and bears the mark of
-its operation, so that everything that it starts can be found.
+Reads follow each other in one process. SIGTERM cancels the request. The process leads a session of its own, holds no
+descriptor of the others, and bears the mark of its operation, so that all its descendants can be found.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ LATE = 15
 
 
 class HostFolders(NamedTuple):
-    """Where Writ keeps its own on this host: the marks, and what no operation may touch."""
+    """Writ's own folders on this host: the marks, and the paths that no operation may touch."""
 
     state_dir: str
     forbidden: "tuple[str, ...]"
@@ -43,7 +42,7 @@ class ChildProcess(NamedTuple):
 
 
 def fork(folders: HostFolders) -> ChildProcess:
-    """A child that waits for its request. Raises OSError where the host has no process or descriptor to give."""
+    """Fork a child that waits for its request. Raises OSError if the host has no process or descriptor left."""
     with contextlib.ExitStack() as failed:
         requests, into = _pipe(failed)
         out, replies = _pipe(failed)
@@ -85,7 +84,7 @@ def _alone(requests: int, replies: int) -> None:
 
 
 def _live(requests: int, replies: int, folders: HostFolders) -> int:
-    """What only looks may be followed by more; what changes something is the last of its process."""
+    """Serve requests. Another may follow a read; a change is the last of its process."""
     cutter = frames.Cutter(frames.REQUEST + frames.SETTLE)
     while True:
         open_ahead()
@@ -104,7 +103,7 @@ def _live(requests: int, replies: int, folders: HostFolders) -> int:
 
 
 def is_last(kind: bytes, message: Mapping[str, Any]) -> bool:
-    """Whether a child ends after this request: both sides must know."""
+    """Return whether a child ends after this request. Parent and child must agree on it."""
     request = message.get("request") or {}
     return kind != frames.REQUEST or changes(str(request.get("action")), str(request.get("operation")))
 
@@ -145,7 +144,7 @@ def _end_all(operation_id: str) -> None:
 
 
 class _Log:
-    """What is printed here is told as a log, as long as somebody listens."""
+    """Send prints as log frames while somebody listens."""
 
     def __init__(self, replies: int, tag: int) -> None:
         self._replies, self._tag, self._left = replies, tag, _MOST_LOG
@@ -158,7 +157,7 @@ class _Log:
         return len(text)
 
     def flush(self) -> None:
-        """It is told already."""
+        """Do nothing: every piece was sent already."""
 
 
 def _read_one(fd: int, cutter: frames.Cutter) -> Optional[frames.Frame]:
@@ -171,7 +170,7 @@ def _read_one(fd: int, cutter: frames.Cutter) -> Optional[frames.Frame]:
 
 
 def _write(fd: int, data: bytes) -> None:
-    """Whoever asked may be gone; what was begun is finished and marked all the same."""
+    """Write all data. The reader may be gone; a begun operation is finished and marked all the same."""
     left = memoryview(data)
     with contextlib.suppress(BrokenPipeError):
         while left:

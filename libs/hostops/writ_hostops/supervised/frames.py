@@ -1,10 +1,10 @@
-"""Frames on a byte stream: nine bytes (kind, length of the JSON, length of what is attached), then both.
+"""Frames on a byte stream: nine bytes (kind, length of the JSON, length of the attachment), then both.
 
-Long texts (the content of a file) travel attached as the bytes that they are, not as JSON; `pack` takes them out of
-`parameters` and `output`, `unpack` puts them back.
+Long texts (the content of a file) travel attached as their bytes, not as JSON; `pack` takes them out of `parameters`
+and `output`, `unpack` puts them back.
 
-Either end may be hostile. Reading a frame takes time and memory in proportion to its bytes, which are bounded by its
-kind; what is no JSON that every reader understands alike (depth, numbers, surrogates) is refused.
+Either end may be hostile. Reading a frame takes time and memory in proportion to its bytes, which its kind bounds. JSON
+that readers understand differently (depth, numbers, surrogates) is refused.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import struct
 from typing import Any, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 
 REQUEST, SETTLE, STOP, PING = b"Q", b"T", b"S", b"P"
-"""What is asked: of hostops; of the marks; to end a request; nothing, but an answer."""
+"""Kinds of requests: to hostops; to the marks; to end a request; for a sign of life."""
 HELLO, PROGRESS, RESULT, LOG = b"H", b"G", b"R", b"L"
-"""What is told. Every request, settle, stop and ping gets one RESULT with its `tag`."""
+"""Kinds of replies. Every request, settle, stop and ping gets one RESULT with its `tag`."""
 MOST, MOST_HEAD = 8 * 1024 * 1024, 4 * 1024 * 1024
 """Bytes of a frame that carries a request or a result, and of its JSON; a stream that announces more is ended."""
 MOST_OF_OTHERS = 64 * 1024
@@ -32,7 +32,7 @@ _LARGE = REQUEST + RESULT
 
 
 class BrokenFrame(Exception):
-    """What came is no frame: somebody else wrote into the stream, or it was cut."""
+    """The bytes are no frame: another program wrote into the stream, or it was cut."""
 
 
 class Frame(NamedTuple):
@@ -43,11 +43,11 @@ class Frame(NamedTuple):
     attached: bytes
 
     def message(self) -> Dict[str, Any]:
-        """What it says; Broken if that is no object."""
+        """Return the message; BrokenFrame if it is no object."""
         return unpack(self.head, self.attached)
 
     def without_attached(self) -> Dict[str, Any]:
-        """What it says but for the long texts, which are somebody else's to read. Raises Broken."""
+        """Return the message without the attached texts, which are for another reader. Raises BrokenFrame."""
         return unpack(self.head, None)
 
     def raw(self) -> bytes:
@@ -56,10 +56,10 @@ class Frame(NamedTuple):
 
 
 def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
-    """The bytes of a frame that says this.
+    """Return the bytes of a frame with this message.
 
-    Raises UnicodeEncodeError for half a surrogate pair in a request, which must arrive as it is. Elsewhere "?" stands
-    for it: names of files may hold bytes that are no text.
+    Raises UnicodeEncodeError for half a surrogate pair in a request, which must arrive unchanged. Elsewhere "?"
+    replaces it: file names may hold bytes outside of UTF-8.
     """
     shown, names, parts = dict(message), [], []
     errors = "strict" if kind == REQUEST else "replace"
@@ -79,7 +79,7 @@ def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
 
 
 def unpack(head: bytes, attached: Optional[bytes]) -> Dict[str, Any]:
-    """What a frame says; None for `attached` leaves out what is attached. Raises Broken."""
+    """Return the message of a frame; without the attached texts if `attached` is None. Raises BrokenFrame."""
     if sum(map(head.count, (b",", b":", b"[", b"{"))) > MOST_SYMBOLS:
         raise BrokenFrame("a frame has too many values")
     try:
@@ -123,7 +123,7 @@ def _attached_entry(entry: Any) -> Tuple[str, str, int]:
 
 
 def _check(message: Any) -> None:
-    """Raise Broken for what some readers of JSON take and others do not."""
+    """Raise BrokenFrame for JSON that some readers accept and others refuse."""
     waiting = [(message, 1)]
     while waiting:
         value, depth = waiting.pop()
@@ -172,7 +172,7 @@ class Cutter:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that are complete with this. Raises Broken."""
+        """Yield the frames that are complete with this data. Raises BrokenFrame."""
         self._buffer += data
         while len(self._buffer) >= HEADER.size:
             kind, head, attached = HEADER.unpack_from(self._buffer)

@@ -1,6 +1,6 @@
-"""What this host knows of an operation whose connection broke: never begun, running, ended with that result, or lost.
+"""This host's knowledge of an operation whose connection broke: never begun, running, ended with its result, or lost.
 
-Asking settles it: what was not begun by now never will be, since its mark is taken here.
+The question settles it: an operation not begun by now cannot begin later, since its mark is taken here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _TORN, _PAUSE = 1.0, 0.02
 
 
 def settle(message: Mapping[str, Any], state_dir: str) -> Dict[str, Any]:
-    """{seen: never | ended | running | lost | unknown, result, certain}. With `end`, what runs is ended first."""
+    """Return {seen: never | ended | running | lost | unknown, result, certain}. With `end`, a running operation is
+    ended first.
+    """
     operation_id, attempt = str(message.get("id", "")), int(message.get("attempt", 1))
     try:
         begun, ended = _fenced(Markers(state_dir), operation_id, attempt)

@@ -1,4 +1,4 @@
-"""Starts the supervisor in a Python that a bootstrap has made ready: finds its places, says who it is, serves."""
+"""Start the supervisor in a Python that a bootstrap prepared: find the folders, send the hello, serve."""
 
 from __future__ import annotations
 

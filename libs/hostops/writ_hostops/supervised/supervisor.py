@@ -1,7 +1,7 @@
-"""Serves one connection: takes requests as frames, has each carried out by a child, relays what it tells, ends it.
+"""Serve one connection: receive requests as frames, have children carry them out, relay their replies, end them.
 
-One thread, one loop. When the connection is gone, what only looks is ended; what changes something is finished and
-marked, within its own time, and then nothing of this is left.
+One thread, one loop. When the connection is gone, reads are ended; changes are finished and marked within their own
+time. Then nothing of this process is left.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from writ_hostops.supervised import frames
 from writ_hostops.supervised.child import ChildProcess, HostFolders, fork, is_last
 
 SILENCE = 90.0
-"""Seconds without a frame after which nobody is there any more: whoever is, pings more often."""
+"""Seconds without a frame after which the other end counts as gone: it pings more often."""
 LATE = 3.0
 """Seconds after its timeout at which a child that has not ended is ended."""
 MOST_AT_ONCE = 64
 _FULL = f"this host carries out {MOST_AT_ONCE} requests of this agent already; nothing was done"
 MOST_SPARES, MOST_USES = 4, 200
-"""Children that wait for what comes next, and requests that one of them looks for."""
+"""Waiting children, and the reads that one of them serves."""
 _FORCE = 2.0
 _SPARE_AGAIN = 1.0
 _MOST_WAITING = 8 * 1024 * 1024
@@ -34,7 +34,9 @@ _READ = 1 << 18
 
 
 class _Job:
-    """A request that a child carries out. `kill_at`: when its patience ends; `asked`: the tags of those who wait."""
+    """A request that a child carries out. `kill_at`: the end of its grace. `asked`: the tags of the stops that wait for
+    it.
+    """
 
     def __init__(self, tag: int, operation_id: str, child: ChildProcess, last: bool, deadline: float) -> None:
         """`last`: it may change something, and its child ends with it."""
@@ -48,12 +50,12 @@ class _Job:
 
     @property
     def undisturbed(self) -> bool:
-        """Whether nobody told its child to end."""
+        """Return whether nobody ended its child."""
         return self.kill_at is None and self.give_up_at is None and not self.stops
 
 
 class Supervisor:
-    """`serve` it once."""
+    """One supervisor; call `serve` once."""
 
     def __init__(self, source: int, output: int, folders: HostFolders) -> None:
         self._source, self._output, self._folders = source, output, folders
@@ -68,7 +70,7 @@ class Supervisor:
         self._uses: Dict[int, int] = {}
 
     def serve(self, hello: Dict[str, Any]) -> None:
-        """Until the connection is gone and everything that changes something has ended."""
+        """Serve until the connection is gone and every change has ended."""
         os.set_blocking(self._output, False)
         self._ready.register(self._source, selectors.EVENT_READ)
         self._send(frames.pack(frames.HELLO, hello))
@@ -87,7 +89,7 @@ class Supervisor:
                 _drop(spare)
 
     def _prepare(self) -> None:
-        """A child for what comes next. A host that has no process to give just now is no reason to end what runs."""
+        """Fork a child for the next request. Running requests go on if the host has no process left just now."""
         if time.monotonic() >= self._spare_at:
             try:
                 self._spares.append(fork(self._folders))
@@ -173,7 +175,7 @@ class Supervisor:
             self._ended(job)
 
     def _free(self, job: _Job) -> None:
-        """Its child may look for the next one, unless enough of them wait or it has looked for many."""
+        """Keep its child for the next read, unless enough children wait or it has served many."""
         self._ready.unregister(job.child.out)
         del self._jobs[job.child.out]
         uses = self._uses[job.child.pid] = self._uses.get(job.child.pid, 0) + 1
@@ -228,7 +230,7 @@ class Supervisor:
         return max(0.0, min(soonest - time.monotonic(), SILENCE / 3))
 
     def _hang_up(self) -> None:
-        """Nobody asks any more: end what only looks, let the rest be finished."""
+        """End reads and let changes finish: nobody listens any more."""
         if not self._listening:
             return
         self._listening = False

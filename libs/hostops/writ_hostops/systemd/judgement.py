@@ -1,6 +1,6 @@
-"""What a service operation has come to, by how the unit is and was. Pure functions, whoever asked systemd and how.
+"""The outcome of a service operation, from the unit's state before and after. Pure functions for every way to systemd.
 
-A job that systemd calls done counts only together with the state of the unit afterwards.
+A job that systemd calls done counts only together with the unit's state afterwards.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def judge(verb: str, before: Dict[str, Any], now: Dict[str, Any]) -> Tuple[str, 
 
 
 def would(verb: str, unit: Unit, boot_id: str, asking: str) -> HostAnswer:
-    """What systemd would be asked to do now, by the call or command `asking`; `job_failed` if it would refuse."""
+    """Return the job that systemd would get now, as the call or command `asking`; `job_failed` if systemd would
+    refuse.
+    """
     observed = state(unit, boot_id)
     if unit.load_state != "loaded":
         raise HostError("job_failed", f"{unit.id} cannot be used: it is {unit.load_state}", state=observed)
@@ -51,13 +53,13 @@ def would(verb: str, unit: Unit, boot_id: str, asking: str) -> HostAnswer:
 
 
 def is_watched(verb: str, before: Unit, unit: Unit) -> bool:
-    """Whether that it runs right after its job says little: its process is there, and nobody knows yet if it lives."""
+    """Return whether the unit must be watched: right after its job its process exists, but may not live."""
     started = verb != "stop" and not _is_there(verb, before)
     return started and unit.type in _UNTRIED and unit.active_state in _RUNS
 
 
 def ended(verb: str, before: Unit, end: JobEnd, after: Unit, boot_id: str) -> HostAnswer:
-    """How a job went, by the unit before and after it. Raises HostError for one that did not reach its goal."""
+    """Return the answer to a job from the unit before and after it. Raises HostError for a job that missed its goal."""
     changed = _identity(after) != _identity(before) or (end.result == "done" and not _is_there(verb, before))
     details = {"job_result": end.result, "changed": changed, **output(after, boot_id)}
     effect = "done" if changed else "none"
@@ -76,7 +78,7 @@ def ended(verb: str, before: Unit, end: JobEnd, after: Unit, boot_id: str) -> Ho
 
 
 def output(unit: Unit, boot_id: str) -> Dict[str, Any]:
-    """The unit for who asked."""
+    """Return the unit for the requester."""
     return {
         "service_name": unit.id,
         "description": unit.description,
@@ -96,7 +98,7 @@ def output(unit: Unit, boot_id: str) -> Dict[str, Any]:
 
 
 def state(unit: Unit, boot_id: str) -> Dict[str, Any]:
-    """The unit as it is: enough to tell afterwards whether an operation took effect."""
+    """Return the unit's state: enough to decide later if an operation took effect."""
     return {**unit.as_state(), "boot_id": boot_id}
 
 
@@ -106,7 +108,7 @@ def baseline(unit: Unit, boot_id: str) -> Dict[str, Any]:
 
 
 def _is_there(verb: str, unit: Unit) -> bool:
-    """Whether a job has nothing to do; a oneshot that was run again looks as before."""
+    """Return whether a job has nothing to do. A oneshot that ran again looks as before."""
     return (verb == "start" and unit.active_state in _RUNS) or (verb == "stop" and unit.active_state in _RESTS)
 
 

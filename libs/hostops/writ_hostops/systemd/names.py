@@ -16,13 +16,15 @@ _NAME = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\-]*(@[A-Za-z0-9:_.\\@-]*)?")
 
 
 def can_be_named(name: str) -> bool:
-    """Whether it is a unit of one of our kinds, and no template."""
+    """Return whether the name is a unit of a supported kind, and no template."""
     stem, _, kind = name.rpartition(".")
     return kind in KINDS and not stem.endswith("@")
 
 
 def is_own(state: str) -> bool:
-    """Whether a unit file in this state (systemctl(1), is-enabled) is that of a unit by its own name, not masked."""
+    """Return whether a unit file in this state (systemctl(1), is-enabled) belongs to a unit of that name and is not
+    masked.
+    """
     return state != "alias" and not state.startswith("masked")
 
 
@@ -33,7 +35,7 @@ def escaped(name: str) -> str:
 
 
 def short_name(full: str) -> str:
-    """The one spelling that a request may have."""
+    """Return the one spelling that a request may use."""
     stem, _, kind = full.rpartition(".")
     return stem if kind == "service" else full
 

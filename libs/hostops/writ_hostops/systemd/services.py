@@ -1,6 +1,6 @@
-"""service_status, service_start, service_stop and service_restart, of a unit by its own name.
+"""service_status, service_start, service_stop and service_restart of a unit by its own name.
 
-An alias is refused: policy has judged the name that was asked for, and a rule about the unit would be got round.
+An alias is refused: policy judged the requested name, and an alias would evade a rule about the unit.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _POLL = 0.05
 
 
 def status(call: Call) -> HostAnswer:
-    """service_status."""
+    """Carry out service_status."""
     unit = _read_unit(call)
     return HostAnswer(output=judgement.output(unit, boot_id()), state=judgement.state(unit, boot_id()))
 
 
 def start(call: Call) -> HostAnswer:
-    """service_start."""
+    """Carry out service_start."""
     return _change("start", call)
 
 
 def stop(call: Call) -> HostAnswer:
-    """service_stop."""
+    """Carry out service_stop."""
     return _change("stop", call)
 
 
 def restart(call: Call) -> HostAnswer:
-    """service_restart."""
+    """Carry out service_restart."""
     return _change("restart", call)
 
 
@@ -52,7 +52,7 @@ def baseline(call: Call) -> HostAnswer:
 
 
 def preview(call: Call) -> HostAnswer:
-    """What systemd would be asked to do now; `job_failed` if it would refuse."""
+    """Return the job that systemd would get now; `job_failed` if systemd would refuse."""
     verb, name = verb_of(call.operation), _name(call)
     with _systemd() as systemd:
         unit = own(name, systemd.unit(name))
@@ -60,14 +60,14 @@ def preview(call: Call) -> HostAnswer:
 
 
 def probe(call: Call) -> HostAnswer:
-    """Whether the operation took effect, by what has changed since its baseline."""
+    """Report success by the changes since the baseline."""
     now = judgement.state(_read_unit(call), boot_id())
     word, reason = judgement.judge(verb_of(call.operation), dict(call.baseline), now)
     return verdict(word, reason, now)
 
 
 def names() -> List[str]:
-    """All units of our kinds that can be named, by their own names."""
+    """Return all nameable units of supported kinds, by their own names."""
     with _systemd() as systemd:
         return systemd.names()
 
@@ -97,7 +97,9 @@ def _change(verb: str, call: Call) -> HostAnswer:
 
 
 def _settled(systemd: Systemd, verb: str, before: Unit, stop: Stop) -> Unit:
-    """The unit after its job, watched for a moment where that is needed, or until it dies or we should end."""
+    """Return the unit after its job. If needed it is watched for a moment, until it dies or the operation should
+    end.
+    """
     deadline = time.monotonic() + min(judgement.SETTLING, stop.remaining())
     while True:
         unit, left = systemd.unit(before.id), deadline - time.monotonic()

@@ -1,6 +1,6 @@
-"""What the agents of a pool give cause to record as security events: each by itself, and not without end.
+"""Security events that agents of a pool cause: each is recorded, at a limited rate.
 
-A pool in the wrong hands must not fill the journal, of which everybody else's operations live.
+A stolen agent key must not fill the journal, which every other operation needs.
 """
 
 import time

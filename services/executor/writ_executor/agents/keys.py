@@ -5,7 +5,7 @@ from writ_runtime.watched_file import Watched
 
 
 class AgentKeys:
-    """By pool."""
+    """The agents' public keys by pool."""
 
     def __init__(self, agents: Watched[Agents]) -> None:
         self._agents = agents

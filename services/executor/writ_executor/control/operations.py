@@ -1,7 +1,6 @@
-"""The operations on Writ itself that an executor carries out: cancels, stops, emergencies, versions of the policy,
-archives of the journal.
+"""Control operations: cancels, stops, emergencies, policy versions and journal archives.
 
-Each was decided by policy like any other; what it does is an event in the journal, and nothing else.
+Policy decides on each like on any other. Its effect is an event in the journal and nothing else.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +21,7 @@ from writ_runtime.faults import fault
 
 INSTANCE = "executor"
 EVENTS = ("stop_set", "stop_lift", "emergency_declare", "emergency_confirm")
-"""What these do is a control event, named after them: policy follows it."""
+"""Operations whose effect is a control event of the same name, which policy follows."""
 Carry = Callable[[Requested], Awaitable[Done]]
 
 

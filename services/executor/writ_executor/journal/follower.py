@@ -1,7 +1,7 @@
-"""Keeps the index in step with the journal, and lets others wait until it has come to a sequence.
+"""Keep the index in step with the journal, and let others wait until it reaches a sequence.
 
-A new replica starts from the latest snapshot (which operations were open at which sequence) and reads on from there,
-so that its start does not depend on the journal's length.
+A new replica starts from the latest snapshot (the operations open at one sequence) and reads on from there, so that its
+start does not depend on the journal's length.
 """
 
 import asyncio
@@ -56,8 +56,8 @@ class Follower:
         """Records that could not be taken in: defects, or a writer that is not an executor."""
 
     async def start(self, *, restored: bool = False) -> None:
-        """Read the snapshot, then all that came after it. `restored`: both are from a backup, in streams that were made
-        since, so that its mark names a journal that is gone.
+        """Read the snapshot, then all later events. `restored`: snapshot and journal come from a backup, and the
+        snapshot's mark names the earlier stream.
         """
         snapshot, usage = await self._load(), await self._bus.journal.usage()
         if snapshot is not None and not restored:
@@ -78,7 +78,7 @@ class Follower:
             await self.save()
 
     async def follow(self) -> None:
-        """Take in every new record, for ever; write a snapshot now and then."""
+        """Take in every new record until cancelled; write a snapshot now and then."""
         async with aclosing(self._bus.journal.tail(self._index.sequence)) as tail:
             async for record in tail:
                 self._take(record)
@@ -100,7 +100,7 @@ class Follower:
         return True
 
     async def save(self) -> None:
-        """Leave a snapshot for the next replica that starts; failing to is no harm, and said."""
+        """Write a snapshot for the next replica that starts. A failure is logged and does no harm."""
         snapshot = Snapshot(
             sequence=self._index.sequence,
             control_sequence=self._index.control_sequence,

@@ -1,4 +1,5 @@
-"""Parameters and outputs that must not be in the journal: encrypted under the executors' shared key, kept for a while.
+"""Parameters and outputs that must not be in the journal: encrypted under the executors' shared key, for a limited
+time.
 
 Also the keys of an operation's digests, derived from that key: nobody else can guess a short secret from its digest.
 """
@@ -17,14 +18,14 @@ RESULT_SECONDS = 3600.0
 
 
 class ParametersLost(Unreachable):
-    """What was kept is not there any more, and never will be again."""
+    """The stored parameters are gone for good."""
 
     default_code = "lost"
     retry = False
 
 
 class Vault:
-    """By operation id."""
+    """Hidden parameters and results by operation id."""
 
     def __init__(self, bus: Bus, key: bytes) -> None:
         self._bus = bus
@@ -35,11 +36,13 @@ class Vault:
         return derive(self._key, "parameters", operation_id)
 
     def fingerprint_key(self, operation_id: str) -> str:
-        """Keys the digest that tells a repeated request from another with the same idempotency key."""
+        """Return the key for the digest that distinguishes a repeated request from another one with its idempotency
+        key.
+        """
         return derive(self._key, "fingerprint", operation_id)
 
     def read_grant_key(self, operation_id: str) -> str:
-        """Keys the digest in a look; it becomes known to agents, and opens nothing but that."""
+        """Return the key for the digest in a read grant. Agents learn it; it opens nothing else."""
         return derive(self._key, "look", operation_id)
 
     async def keep(self, requested: Requested, parameters: dict[str, Any], seconds: float) -> None:
@@ -72,5 +75,7 @@ class Vault:
 
 
 def _place(requested: Requested) -> str:
-    """Not by the id alone: another request with the same idempotency key must not overwrite what is kept for this."""
+    """Return the storage key. The fingerprint is part of it: another request with the same idempotency key must not
+    overwrite these parameters.
+    """
     return f"{requested.operation_id}.{requested.fingerprint}"

@@ -1,6 +1,6 @@
-"""Gathering what a decision hangs on: a target's agents are asked to list, under the look that policy signed for it.
+"""Listings for decisions: agents of the target list names under the read grant that policy signed for it.
 
-Nothing is kept: every decision that needs a listing has a fresh one. Whoever does not answer in time is no yes.
+Nothing is cached: every decision that needs a listing gets a fresh one. A missing answer never counts as a yes.
 """
 
 from writ_bus.port import Bus
@@ -15,7 +15,7 @@ from writ_executor.metrics import Measures
 from writ_trust.statements import open_signed
 
 LISTING_SECONDS = 4.0
-"""An agent may take so long; a claim that waits for it is sent again, and finds what came of it."""
+"""Time for an agent. A claim that waits for it is sent again, and gets the result then."""
 
 
 class Listings:
@@ -27,7 +27,9 @@ class Listings:
         self._measures = measures
 
     async def gather(self, signed: Signed, look_key: str) -> Gathered:
-        """What the look asks for, or why it is not there. Raises Untrusted for a look that policy did not sign."""
+        """Return the listings that the read grant permits, or the reason for their absence. Raises Untrusted for a
+        grant that policy did not sign.
+        """
         grant = open_signed(signed, ReadGrant, self._trusted)
         ask = AskRead(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
         try:

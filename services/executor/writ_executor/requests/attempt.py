@@ -1,4 +1,4 @@
-"""What is known of a request while it is being understood; enough to record it, whatever turns out to be wrong."""
+"""A request while it is being understood. At each point there is enough to record it, with its error."""
 
 import os
 from typing import Any
@@ -18,7 +18,7 @@ REQUEST_INFO = "Nats-Request-Info"
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """What is known of a request so far; enough to record it, whatever turns out to be wrong with it."""
+    """The known facts of a request so far, enough to record it with any error."""
 
     principal: str
     operation: str
@@ -38,7 +38,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     @property
     def dry_run(self) -> bool:
-        """Whether only a preview is asked for."""
+        """Return whether only a preview is requested."""
         return self.request is not None and self.request.dry_run
 
 
@@ -55,14 +55,14 @@ def new_attempt(principal: str, operation: str, message: Message) -> Attempt:
 
 
 def chosen_id(attempt: Attempt, request: Request) -> str:
-    """The id that the idempotency key gives, if there is one."""
+    """Return the id from the idempotency key, or the random one without a key."""
     if request.idempotency_key is None:
         return attempt.operation_id
     return operation_id(attempt.principal, request.idempotency_key)
 
 
 def sender_key(message: Message) -> str:
-    """The user key that the NATS server says sent this (it overwrites a forged header); empty if it says none."""
+    """Return the sender's user key by the NATS server, which overwrites a forged header; "" without one."""
     try:
         info = json.decode(message.headers.get(REQUEST_INFO, "{}"))
     except msgspec.DecodeError:
@@ -75,7 +75,7 @@ class _Claimed(Struct, frozen=True):
 
 
 def claimed_target(message: Message) -> str:
-    """The target of a request that has something else wrong with it; empty if that cannot be told either."""
+    """Return the target of an otherwise invalid request; "" if it cannot be read either."""
     content_type = message.headers.get("Content-Type", wire.JSON)
     try:
         return wire.decode(message.data, _Claimed, content_type=content_type, limit=MAX_REQUEST_BYTES).target

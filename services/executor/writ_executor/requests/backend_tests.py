@@ -1,6 +1,6 @@
-"""How a target's own agents find it: one of them goes there, under a look that policy signed for exactly that.
+"""Target tests: an agent of the target's pool tests it under a read grant that policy signed for exactly that.
 
-Nothing is carried out. A refusal is recorded like that of any other reading.
+Nothing is changed. A refusal is recorded like that of any other read.
 """
 
 import os
@@ -9,7 +9,7 @@ import time
 from writ_bus.port import Bus, Message
 from writ_contracts import subjects
 from writ_contracts.agents import AskRead, ReadReply
-from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, TargetReport
+from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, TargetTest
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import Decide, ReadGrant, Subject
 from writ_contracts.errors import Denied, TimedOut, Unreachable
@@ -25,7 +25,7 @@ from writ_runtime.buckets import Buckets
 from writ_trust.statements import read
 
 TEST_SECONDS = 40.0
-"""An agent may take so long to be let in, and to see what is there."""
+"""Time for an agent to connect and to read the target."""
 RATE, BURST = 1.0, 20.0
 """Of one principal's refusals so many are recorded, a second and at once."""
 
@@ -42,7 +42,7 @@ class BackendTests:
         self._refusals = Buckets(RATE, BURST)
 
     async def run(self, principal: str, message: Message, query: BackendTestQuery) -> BackendTestAnswer:
-        """How an agent finds it. Raises Invalid, Denied, Unreachable (`no_agent`)."""
+        """Have an agent test the target, and return its report. Raises Invalid, Denied, Unreachable (`no_agent`)."""
         operation_id = encode_id(os.urandom(16))
         key = self._vault.read_grant_key(operation_id)
         subject = Subject(
@@ -66,7 +66,7 @@ class BackendTests:
             detail = f"{BACKEND_TEST} of target {target}: {decided.decision.code}"
             await self._recorder.security("read_refused", detail, principal=principal)
 
-    async def _ask(self, signed: Signed, key: str) -> TargetReport:
+    async def _ask(self, signed: Signed, key: str) -> TargetTest:
         grant = read(signed, ReadGrant)
         ask = AskRead(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
         try:

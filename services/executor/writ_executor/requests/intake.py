@@ -1,7 +1,7 @@
-"""The intake of requests: understand, have decided, record, hand on. `Intake.handle_request` is the whole path.
+"""The intake of requests: decode, have decided, record, hand on. `Intake.handle_request` is the whole path.
 
-Whatever is wrong with it, its sender gets one clear answer and the journal an event; a request that could not be
-recorded was not accepted.
+An invalid request gets one clear answer and an event in the journal. A request that could not be recorded was not
+accepted.
 """
 
 from typing import Any
@@ -64,7 +64,7 @@ class Intake:
         self._accepted = accepted
 
     async def handle_request(self, message: Message) -> Answer:
-        """The one answer. Raises WritError for what is turned away unrecorded."""
+        """Return the one answer. Raises WritError for refusals without an event."""
         principal, operation = parse_request(message.subject)
         self._admission.rate(principal)
         self._targets.begin_refresh()
@@ -124,7 +124,9 @@ class Intake:
         return answer(life)
 
     def _fingerprint(self, operation_id: str, operation: str, request: Request) -> str:
-        """Of all that is asked for, whatever may be wrong with it: the key of a refused request is used as well."""
+        """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as
+        well.
+        """
         what = [operation, request.target, request.parameters, request.dry_run]
         try:
             return keyed_digest(self._vault.fingerprint_key(operation_id), what)
@@ -278,13 +280,15 @@ class Intake:
 
 
 def with_problems(answered: Answer, error: Invalid) -> Answer:
-    """With what is wrong in a document that was sent: its author reads it, the journal does not."""
+    """Return the answer with the problems of the sent document. Its author reads them; the journal does not hold
+    them.
+    """
     if answered.error is None or not error.problems:
         return answered
     return structs.replace(answered, error=structs.replace(answered.error, problems=failure(error).problems))
 
 
 def _kept(statement: Signed | None) -> Signed | None:
-    """What somebody signed, unless it is of a size to keep the refusal itself out of the record."""
+    """Return the statement, unless its size would keep the refusal itself out of the record."""
     small = statement is not None and len(bytes(statement.payload)) + len(statement.signature) <= STATEMENT_BYTES
     return statement if small else None

@@ -1,4 +1,4 @@
-"""How an operation looks to its requester: lives and decisions as answers. Pure."""
+"""Views for requesters: lives and decisions as answers. Pure."""
 
 from writ_contracts import journal
 from writ_contracts.decisions import Decision
@@ -22,7 +22,7 @@ def verdict(decision: Decision) -> Verdict:
 
 
 def answer(life: Life) -> Answer:
-    """The reply to the request that made this operation, as it stands now."""
+    """Return the reply to the request of this operation, as it stands now."""
     what = life.requested or life.refused
     if what is None:
         return Answer() if life.archived is None else _remembered(life.archived)

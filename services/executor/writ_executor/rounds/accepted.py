@@ -1,4 +1,4 @@
-"""What happens to an accepted operation: it is dispatched, previewed, or carried out by the executor itself."""
+"""The first step of an accepted operation: dispatch it, preview it, or carry it out here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -43,7 +43,7 @@ class AcceptedOperations:
         self._background = background
 
     def control_sequence(self) -> int:
-        """The last control event that we have seen."""
+        """Return the sequence of the last control event seen."""
         return self._index.control_sequence
 
     async def owner(self, definition: Operation, parameters: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,6 @@
-"""Work that goes on after its handler has answered; tracked, so that a stop can wait for it and no error is lost."""
+"""Work that goes on after its handler has answered. It is tracked, so that a stop can wait for it and no error is
+lost.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,7 +13,7 @@ _log = Log("writ.executor")
 
 
 class BackgroundTasks:
-    """A set of running tasks. What one leaves undone the sweep takes up again, so an error here is said, not fatal."""
+    """A set of running tasks. The sweep repeats unfinished steps, so errors are logged and not fatal."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -23,7 +25,7 @@ class BackgroundTasks:
         task.add_done_callback(self._tasks.discard)
 
     async def settle(self, grace: float = 8.0) -> None:
-        """Give what is under way `grace` seconds to end, and end the rest: the sweep of another replica takes it up."""
+        """Wait `grace` seconds for running tasks, then cancel the rest. The sweep of another replica repeats them."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=grace)
         for task in tuple(self._tasks):

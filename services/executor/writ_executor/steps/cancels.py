@@ -1,4 +1,4 @@
-"""Telling the agent that runs it to stop, until it answers. The outcome comes as its receipt, like any other."""
+"""Cancel requests to the agent of an operation, until it answers. The outcome comes by its receipt, like any other."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ CancelResult = Literal["stopped", "not_confirmed", "not_running"]
 
 
 class Cancels:
-    """Sends what `cancel_requested` recorded."""
+    """Sends recorded cancels to agents."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
