@@ -94,7 +94,7 @@ def test_no_error_class_of_ours_is_without_a_case_here() -> None:
 
     ours = {kind.__name__ for kind in below(errors.WritError) if kind.__module__.endswith(".errors")}
     contracts = {"WritError", "Invalid", "Denied", "Untrusted", "Conflict", "Unreachable", "TimedOut", "Full"}
-    assert ours == contracts | {"BusError", "Forbidden", "Refused"}
+    assert ours == contracts | {"BusError", "Forbidden", "BusRefused"}
 
 
 def test_a_defect_is_a_line_too_and_control_characters_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,7 +128,7 @@ class Listings(Protocol):
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """How a target was found by a test; the fields are those of `writ_contracts.backends.Visit`."""
+    """How a target was found by a test; the fields are those of `writ_contracts.backends.TargetTest`."""
 
     steps: list[TargetTestStep] = field(default_factory=list)
     code: str = ""
