@@ -13,7 +13,7 @@ from writ_agent.backends.target_health import KEPT, MOST_NAMED, MOST_TARGETS, Ta
 from writ_agent.reporting.metrics import ENDPOINTS, show_target_health
 from writ_agent.service import targets_check
 from writ_contracts.agents import AskRead, ReadReply
-from writ_contracts.backends import Step, TargetTest
+from writ_contracts.backends import TargetTest, TargetTestStep
 from writ_contracts.errors import Unreachable
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
@@ -84,7 +84,7 @@ async def test_only_what_the_target_offers_is_told(world: World) -> None:
 
 async def test_what_is_not_well_is_found_and_no_error(world: World) -> None:
     await world.agent()
-    ill = Step(name="connection", well=False, detail="nobody answers")
+    ill = TargetTestStep(name="connection", well=False, detail="nobody answers")
     world.backend.found = TargetTestResult(steps=[ill], code="unreachable", message="nobody answers")
     visit = await found(world)
     assert (visit.code, visit.message, visit.steps[1]) == ("unreachable", "nobody answers", ill)

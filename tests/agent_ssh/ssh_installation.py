@@ -7,18 +7,18 @@ from pathlib import Path
 
 from writ_contracts.inventory import Target
 from writ_hostops import processes
-from writ_testing.installations.agent_processes import AgentHouse, AgentProcess, agent_house
+from writ_testing.installations.agent_processes import AgentInstallation, AgentProcess, agent_installation
 from writ_testing.peers.sshd import Sshd, sshd
 from writ_testing.search import contents
 
 POOL = "ssh"
 
 
-class House:
-    """The house, and the host."""
+class Installation:
+    """The installation, and the host."""
 
-    def __init__(self, house: AgentHouse, server: Sshd) -> None:
-        self.house, self.server, self.executor = house, server, house.executor
+    def __init__(self, installation: AgentInstallation, server: Sshd) -> None:
+        self.installation, self.server, self.executor = installation, server, installation.executor
         self.root = server.folder / "root"
         self.root.mkdir()
         self.counted = self.root / "counted"
@@ -29,7 +29,7 @@ class House:
 
     async def agent(self, **environ: str) -> AgentProcess:
         """Another process of the agent."""
-        return await self.house.agent(POOL, **environ)
+        return await self.installation.agent(POOL, **environ)
 
     def effects(self) -> list[str]:
         """The ids of the operations whose effect is there."""
@@ -45,9 +45,11 @@ class House:
 
 
 @asynccontextmanager
-async def ssh_house(folder: Path, *options: str, environ: Sequence[tuple[str, str]] = ()) -> AsyncIterator[House]:
+async def ssh_installation(
+    folder: Path, *options: str, environ: Sequence[tuple[str, str]] = ()
+) -> AsyncIterator[Installation]:
     """`environ`: of every agent, besides its keys and known hosts."""
     async with sshd(folder / "host", *options) as server:
         own = {"WRIT_SSH_KEYS": str(server.keys), "WRIT_SSH_KNOWN_HOSTS": str(server.known_hosts)}
-        async with agent_house(folder, "writ_agent_ssh", [POOL], {**own, **dict(environ)}) as house:
-            yield House(house, server)
+        async with agent_installation(folder, "writ_agent_ssh", [POOL], {**own, **dict(environ)}) as installation:
+            yield Installation(installation, server)

@@ -12,7 +12,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import ClaimAnswer, ClaimMessage, Heartbeat
 from writ_contracts.journal import Archived, Dispatched, Requested
 from writ_contracts.life import Life, State, fold
-from writ_contracts.requests import Answer
+from writ_contracts.requests import RequestAnswer
 from writ_contracts.wire import decode_event, encode
 from writ_executor.agents.presence import Presence
 from writ_executor.journal.index import Index, Lock
@@ -43,7 +43,7 @@ async def claim_at(one: Executor, world: World, work: Dispatched) -> ClaimAnswer
     return await one.claims.handle_claim(message)
 
 
-async def ask_at(one: Executor, operation: str, **wish: object) -> Answer:
+async def ask_at(one: Executor, operation: str, **wish: object) -> RequestAnswer:
     data = json.encode({"target": "web-1", **wish})
     return await one.intake.handle_request(Message(subjects.request("alice", operation), data))
 

@@ -3,7 +3,7 @@
 import pytest
 from tests.executor.conftest import World
 
-from writ_bus.errors import Forbidden, Refused
+from writ_bus.errors import BusRefused, Forbidden
 from writ_contracts.errors import WritError
 from writ_contracts.requests import Failure
 
@@ -58,7 +58,9 @@ async def test_a_start_that_cannot_be_recorded_gives_no_grant(full: World) -> No
     assert (await full.hands.claim(work)).answer.grant
 
 
-@pytest.mark.parametrize(("error", "told"), [(Forbidden("no append"), "unavailable"), (Refused("broke"), "internal")])
+@pytest.mark.parametrize(
+    ("error", "told"), [(Forbidden("no append"), "unavailable"), (BusRefused("broke"), "internal")]
+)
 async def test_a_start_that_policy_may_not_record_or_breaks_at_ends_nothing(
     world: World, error: WritError, told: str
 ) -> None:

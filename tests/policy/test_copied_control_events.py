@@ -7,8 +7,8 @@ from msgspec import structs
 
 from writ_bus.port import Entry
 from writ_contracts import subjects
-from writ_contracts.carried import CARRIED_FROM
 from writ_contracts.catalogue.control import JournalArchive
+from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record

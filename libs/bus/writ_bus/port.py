@@ -1,4 +1,4 @@
-"""What the house asks of a message bus. NatsBus keeps these promises with NATS, MemoryBus within one process.
+"""What the installation asks of a message bus. NatsBus keeps these promises with NATS, MemoryBus within one process.
 
 Every handler runs in its own task, within the trace of its message (see `tracing`). Sequences are those of the journal
 and start at 1. Times are Unix seconds, durations seconds. Errors are those of `errors`, and no others.
@@ -21,7 +21,7 @@ class Message(Struct, frozen=True):
     reply: str = ""
 
 
-class Answer(Struct, frozen=True):
+class EndpointReply(Struct, frozen=True):
     """What an endpoint answers when it has headers of its own to send (Content-Type, say)."""
 
     data: bytes
@@ -56,7 +56,7 @@ class Usage(Struct, frozen=True):
 
 
 Handler = Callable[[Message], Awaitable[None]]
-Responder = Callable[[Message], Awaitable[bytes | Answer]]
+Responder = Callable[[Message], Awaitable[bytes | EndpointReply]]
 
 
 class Delivery(Protocol):

@@ -14,7 +14,7 @@ StepName = Literal["agent", "connection", "host_key", "credentials", "host"]
 """On the way to a target, in this order; a backend leaves out what it has not."""
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class TargetTestStep(Struct, frozen=True, kw_only=True):
     """One of them, and what was found there in a few words. What comes after one that is not well was not tried."""
 
     name: StepName
@@ -33,7 +33,7 @@ class TargetTest(Struct, frozen=True, kw_only=True):
     pool: PoolId
     instance: InstanceId
     agent_version: str
-    steps: list[Step] = field(default_factory=list)
+    steps: list[TargetTestStep] = field(default_factory=list)
     code: str = ""
     message: str = ""
     versions: dict[str, str] = field(default_factory=dict)

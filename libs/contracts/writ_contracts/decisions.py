@@ -51,7 +51,7 @@ class TraceEntry(Struct, frozen=True, kw_only=True, gc=False):
     note: str = ""
 
 
-class Limit(Struct, frozen=True):
+class RuleLimit(Struct, frozen=True):
     """At most `most` operations that this rule allowed may be open at once, over all targets; or on so many targets.
 
     An obligation of whoever carries it out; what is beyond it waits its turn.
@@ -94,7 +94,7 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     trace: list[TraceEntry] = field(default_factory=list)
     trace_omitted: int = 0
     facts: list[Fact] = field(default_factory=list)
-    limits: list[Limit] = field(default_factory=list)
+    limits: list[RuleLimit] = field(default_factory=list)
     nearest: TraceEntry | None = None
     opens_at: float | None = None
     could_approve: list[PrincipalId] = field(default_factory=list)

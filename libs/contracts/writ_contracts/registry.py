@@ -66,7 +66,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.PRINCIPAL,),
         receivers=(R.EXECUTOR,),
         message=requests.Request,
-        answer=requests.Answer,
+        answer=requests.RequestAnswer,
     ),
     *map(_question, QUESTIONS),
     Channel(

@@ -27,7 +27,7 @@ from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, T
 from writ_agent.backends.processes import end
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_local.child import HostChild
-from writ_contracts.backends import Step
+from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.inventory import Target
 from writ_hostops.operations import HANDLERS, LISTINGS
@@ -97,14 +97,14 @@ class LocalBackend:
     async def test_target(self, target: Target) -> TargetTestResult:
         """See Visits."""
         here = [
-            Step(name="connection", well=True, detail=f"on {os.uname().nodename} itself"),
-            Step(name="credentials", well=True, detail=f"as {_user()}"),
+            TargetTestStep(name="connection", well=True, detail=f"on {os.uname().nodename} itself"),
+            TargetTestStep(name="credentials", well=True, detail=f"as {_user()}"),
         ]
         try:
             reply = await _survey(survey_request(self._allowed(target)), ())
             found = surveyed(reply, self.operations, here)
         except WritError as error:
-            step = Step(name="host", well=False, detail=str(error))
+            step = TargetTestStep(name="host", well=False, detail=str(error))
             found = TargetTestResult(steps=[*here, step], code=error.code, message=str(error))
         self.target_health.record(target.id, found.code)
         return found

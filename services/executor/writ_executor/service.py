@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from writ_bus.grammar import is_inbox
-from writ_bus.port import Answer, Bus, Endpoint, Message, Service
+from writ_bus.port import Bus, Endpoint, EndpointReply, Message, Service
 from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledged, ClaimAnswer, Heartbeat, Progress
 from writ_contracts.audit import AuditStanding, JournalAnswer
@@ -18,7 +18,6 @@ from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.notices import Noted
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role, Style
-from writ_contracts.requests import Answer as RequestAnswer
 from writ_contracts.requests import (
     Failure,
     OperationAnswer,
@@ -27,6 +26,7 @@ from writ_contracts.requests import (
     SimulateAnswer,
     TargetsAnswer,
 )
+from writ_contracts.requests import RequestAnswer as RequestAnswer
 from writ_executor import __version__
 from writ_executor.composition import compose
 from writ_executor.config import Config
@@ -219,10 +219,10 @@ class Executor:
 
     def _handler_of(
         self, name: str, handler: Handler, refused: Callable[[Failure], Any]
-    ) -> Callable[[Message], Awaitable[Answer]]:
+    ) -> Callable[[Message], Awaitable[EndpointReply]]:
         """Wrap a handler in the outermost frame: one answer and one record on every path."""
 
-        async def answered(message: Message) -> Answer:
+        async def answered(message: Message) -> EndpointReply:
             began = time.perf_counter()
             try:
                 body = await handler(message)
@@ -282,9 +282,9 @@ def _fields(body: Any) -> dict[str, object]:
     return {"operation_id": operation_id} if operation_id else {}
 
 
-def _encoded(body: Any, message: Message) -> Answer:
+def _encoded(body: Any, message: Message) -> EndpointReply:
     """In the requester's own encoding."""
     content_type = message.headers.get("Content-Type", wire.JSON).partition(";")[0].strip().lower()
     if content_type == wire.MSGPACK and message.subject.startswith(("writ.request.", "writ.query.")):
-        return Answer(msgspec.msgpack.encode(body), {"Content-Type": wire.MSGPACK})
-    return Answer(wire.encode(body), {"Content-Type": wire.JSON})
+        return EndpointReply(msgspec.msgpack.encode(body), {"Content-Type": wire.MSGPACK})
+    return EndpointReply(wire.encode(body), {"Content-Type": wire.JSON})

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Done, Effect, Probed, TargetTestResult, Task, Verdict
 from writ_contracts.agents import ReceiptOutcome
-from writ_contracts.backends import Step
+from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
@@ -79,14 +79,16 @@ def survey_request(allowed: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def surveyed(reply: Mapping[str, Any] | None, operations: Iterable[str], steps: list[Step]) -> TargetTestResult:
+def surveyed(
+    reply: Mapping[str, Any] | None, operations: Iterable[str], steps: list[TargetTestStep]
+) -> TargetTestResult:
     """How a host was found that hostops looked around on; `operations`: all that this hostops has."""
     output = seen_of("survey", reply).output
     versions = {str(name): str(version)[:100] for name, version in dict(output.get("versions", {})).items()}
     reasons = {str(pattern): str(why)[:500] for pattern, why in dict(output.get("lacking", {})).items()}
     lacking = {name: why for pattern, why in reasons.items() for name in operations if fnmatchcase(name, pattern)}
     return TargetTestResult(
-        steps=[*steps, Step(name="host", well=True, detail=versions.get("os", ""))],
+        steps=[*steps, TargetTestStep(name="host", well=True, detail=versions.get("os", ""))],
         versions=versions,
         operations=sorted(set(operations) - lacking.keys()),
         lacking=lacking,

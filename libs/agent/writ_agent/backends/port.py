@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from writ_agent.backends.target_health import TargetHealth
 from writ_contracts.agents import ReceiptOutcome
-from writ_contracts.backends import Step
+from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Operation
@@ -130,7 +130,7 @@ class Listings(Protocol):
 class TargetTestResult(Struct, frozen=True, kw_only=True):
     """How a target was found by a test; the fields are those of `writ_contracts.backends.TargetTest`."""
 
-    steps: list[Step] = field(default_factory=list)
+    steps: list[TargetTestStep] = field(default_factory=list)
     code: str = ""
     message: str = ""
     versions: dict[str, str] = field(default_factory=dict)

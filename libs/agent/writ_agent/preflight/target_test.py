@@ -6,7 +6,7 @@ import time
 from writ_agent.backends.port import Backend, TargetTester, TargetTestResult, cannot_test_targets
 from writ_agent.reporting.receipts import Identity
 from writ_agent.verification import Trust
-from writ_contracts.backends import Step, TargetTest
+from writ_contracts.backends import TargetTest, TargetTestStep
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_contracts.operations import offers
@@ -50,7 +50,7 @@ def target_report(
         pool=identity.pool,
         instance=identity.instance,
         agent_version=VERSION,
-        steps=[Step(name="agent", well=True, detail=identity.instance), *result.steps],
+        steps=[TargetTestStep(name="agent", well=True, detail=identity.instance), *result.steps],
         code=result.code,
         message=result.message[:1000],
         versions=result.versions,

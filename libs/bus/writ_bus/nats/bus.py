@@ -11,7 +11,7 @@ from nats.aio.subscription import Subscription as NatsSubscription
 
 from writ_bus import tracing
 from writ_bus.backoff import pause_after
-from writ_bus.errors import BusError, Full, Refused, Unreachable
+from writ_bus.errors import BusError, BusRefused, Full, Unreachable
 from writ_bus.grammar import check_filter, check_subject
 from writ_bus.nats import services
 from writ_bus.nats.connection import Connection, Options, open_connection
@@ -193,7 +193,7 @@ def _answer(message: Msg) -> Message:
     if code is None:
         return Message(message.subject, message.data, headers, message.reply)
     what = headers.get(services.ERROR, "no description")
-    raise Full(what) if code == services.OVERLOADED[services.ERROR_CODE] else Refused(f"the service failed: {what}")
+    raise Full(what) if code == services.OVERLOADED[services.ERROR_CODE] else BusRefused(f"the service failed: {what}")
 
 
 async def connect(options: Options) -> NatsBus:

@@ -19,7 +19,7 @@ from writ_bus import tracing
 from writ_bus.errors import BusError
 from writ_bus.grammar import is_inbox
 from writ_bus.nats.connection import Connection
-from writ_bus.port import Answer, Endpoint, Message, Service
+from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_bus.workers import Workers
 
 _logger = logging.getLogger("writ.bus")
@@ -193,7 +193,7 @@ class NatsServing:
             await self._reply(message.reply, b"", FAILED)
             return
         self._discovery.count(endpoint, started, failed=False)
-        if isinstance(answer, Answer):
+        if isinstance(answer, EndpointReply):
             await self._reply(message.reply, answer.data, answer.headers)
         else:
             await self._reply(message.reply, answer, {})

@@ -17,7 +17,7 @@ from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.nats.server import address_of, configuration, make_streams, options_of
-from writ_installation.provisioner.enrolment_endpoint import Door
+from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.folders import write_servers
 from writ_runtime.health import Check
 from writ_runtime.logs import Log
@@ -28,14 +28,14 @@ PATIENT_SECONDS = 5.0
 _log = Log("writ.keeper")
 
 
-class Keeper:
+class Provisioner:
     """`follow` it until cancelled; `checks` say whether all is as the files want it."""
 
     def __init__(self, home: Home, url: str, tls: TlsOptions | None) -> None:
         self._home = home
         self._url = url
         self._tls = tls
-        self._door = Door(home, tls)
+        self._enrolment_endpoint = EnrolmentEndpoint(home, tls)
         self._seen: list[object] | None = None
         self._reload_due = True
         self._problem: str | None = "not made yet"
@@ -66,7 +66,7 @@ class Keeper:
 
     async def close(self) -> None:
         """Lets no agent in any more."""
-        await self._door.close()
+        await self._enrolment_endpoint.close()
 
     async def _try(self, now: list[object]) -> None:
         try:
@@ -92,15 +92,15 @@ class Keeper:
             self._reload_due = False
         pools = {agent.pool for agent in read_agents(self._home.agents).agents}
         await make_streams(self._home, self._url, sorted(pools), self._tls)
-        await self._door.open(self._url)
+        await self._enrolment_endpoint.open(self._url)
 
 
 def _write(home: Home) -> bool:
     """The servers' configurations, as the files have them now; whether any of them is new."""
     if home.site is None:
         return write_servers(home)
-    wanted = configuration(home, address_of(home.site)).encode()
-    if home.server_config.exists() and home.server_config.read_bytes() == wanted:
+    expected = configuration(home, address_of(home.site)).encode()
+    if home.server_config.exists() and home.server_config.read_bytes() == expected:
         return False
-    atomic_files.save(home.server_config, wanted)
+    atomic_files.save(home.server_config, expected)
     return True

@@ -1,6 +1,6 @@
 """`writ up`: NATS, then the services, kept running and in step with the files, and all of it down again in order.
 
-Read `House.run` from top to bottom. Nothing that it starts outlives it, however it ends.
+Read `Supervisor.run` from top to bottom. Nothing that it starts outlives it, however it ends.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from writ_client.context import tls_of
 from writ_contracts.errors import ConfigError, Conflict, Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
-from writ_installation.files.create import add_missing_pools, found
+from writ_installation.files.create import add_missing_pools, create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held
 from writ_installation.nats.server import (
@@ -32,8 +32,8 @@ from writ_installation.nats.server import (
 from writ_installation.processes import installed, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
-from writ_installation.processes.report import HouseReport, ProcessReport, write_report
-from writ_installation.provisioner.enrolment_endpoint import Door
+from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
+from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.supervisor.companion_task import beside, unless
 from writ_installation.supervisor.log_output import follow
 from writ_runtime.service import no_core_files
@@ -41,11 +41,11 @@ from writ_runtime.signals import Stop
 from writ_runtime.watched_file import stamp
 
 LOOK_SECONDS = 0.5
-Say = Callable[[str], None]
+ShowLine = Callable[[str], None]
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """How a house is to be. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
+    """How an installation is to be. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
 
     `health_port`: that of the first process, the others follow in order; 0: each takes a free one.
     """
@@ -62,27 +62,32 @@ class Options(Struct, frozen=True, kw_only=True):
     stop_seconds: float = STOP_SECONDS
 
 
-class House:
+class Supervisor:
     """One installation while it is up."""
 
     def __init__(
-        self, home: Home, options: Options, environ: Mapping[str, str], say: Say, table: services.Table | None = None
+        self,
+        home: Home,
+        options: Options,
+        environ: Mapping[str, str],
+        show: ShowLine,
+        table: services.Table | None = None,
     ) -> None:
         self._home = home
         self._options = options
         self._environ = environ
-        self._say = say
+        self._show = show
         self._table = table or services.Table()
         self._credentials = credential_folders(self._table.agents, home, environ)
         self._children: list[Child] = []
         self._server: Server | None = None
-        self._door = Door(home, tls_of(environ))
+        self._enrolment_endpoint = EnrolmentEndpoint(home, tls_of(environ))
         self._state, self._problem = "starting", ""
         self._health_ports = count(options.health_port)
         self._began = time.time()
-        self._reported: HouseReport | None = None
+        self._reported: InstallationReport | None = None
 
-    async def run(self, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
+    async def run(self, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
         """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
@@ -92,33 +97,33 @@ class House:
         no_core_files()
         self._home.make_folders()
         with held(self._home.lock):
-            first = found(self._home)
+            first = create_installation(self._home)
             if first:
-                self._say(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
+                self._show(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
             self._server = self._make_server()
             async with beside(follow(self._home.log, print) if self._options.verbose else None):
                 try:
                     await self._work(self._server, stop, on_ready)
                 finally:
-                    self._say("stopping")
+                    self._show("stopping")
                     await self._down()
 
-    async def _work(self, server: Server, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
-        seen = self._files()  # before they are read: what changes during the start is a change, too
+    async def _work(self, server: Server, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
+        observed = self._files()  # before they are read: what changes during the start is a change, too
         await unless(stop, self._start(server))
         if not stop.asked:
             self._state = "ready"
             on_ready(self._report())
-            async with beside(self._follow(server, seen)):
+            async with beside(self._follow(server, observed)):
                 await stop.wait()
 
     def _make_server(self) -> Server:
         options = self._options
         if options.nats_url is not None:
-            return ExternalServer(self._home, options.nats_url, self._say)
+            return ExternalServer(self._home, options.nats_url, self._show)
         if options.listen != LOOPBACK:
-            self._say(f"NATS listens on {options.listen} without TLS: let that be a network of your own, or a tunnel")
-        return BundledServer(self._home, self._address(), self._say, self._environ)
+            self._show(f"NATS listens on {options.listen} without TLS: let that be a network of your own, or a tunnel")
+        return BundledServer(self._home, self._address(), self._show, self._environ)
 
     def _address(self) -> Address:
         listen = self._options.listen
@@ -150,9 +155,9 @@ class House:
 
     async def _open(self, server: Server) -> None:
         try:
-            await self._door.open(server.url)
+            await self._enrolment_endpoint.open(server.url)
         except BusError as error:
-            self._say(f"agents cannot enrol: {hint(error, server)}")
+            self._show(f"agents cannot enrol: {hint(error, server)}")
 
     async def _start_children(self, wanted: list[services.Service]) -> None:
         installed.require(service.argv for service in wanted)
@@ -177,11 +182,11 @@ class House:
 
     def _child(self, service: services.Service) -> Child:
         start, stop = self._options.start_seconds, self._options.stop_seconds
-        return Child(service, self._home, self._environ, self._say, start_seconds=start, stop_seconds=stop)
+        return Child(service, self._home, self._environ, self._show, start_seconds=start, stop_seconds=stop)
 
     async def _start_child(self, child: Child) -> None:
         await child.start()
-        self._say(f"{child.name} is ready (process {child.pid})")
+        self._show(f"{child.name} is ready (process {child.pid})")
         self._report()
 
     def _pools_here(self) -> dict[str, str]:
@@ -194,25 +199,25 @@ class House:
         each = self._options.replicas.agents
         return services.agents(self._table, self._home, server.url, pools, self._environ, each)
 
-    async def _follow(self, server: Server, seen: list[object]) -> None:
+    async def _follow(self, server: Server, observed: list[object]) -> None:
         while True:
             await asyncio.sleep(self._options.look_seconds)
             self._report()
             now = self._files()
-            if now == seen:
+            if now == observed:
                 continue
             try:
                 await self._adapt(server)
-                seen, self._problem = now, ""
+                observed, self._problem = now, ""
             except ConfigError as error:
-                seen = now
+                observed = now
                 self._not_taken_in(f"nothing changed, since a file is wrong: {error}")
             except (BusError, Unreachable, OSError, ExceptionGroup) as error:
                 self._not_taken_in(f"a change could not be taken in, trying again: {_reason(error)}")
 
     def _not_taken_in(self, problem: str) -> None:
         self._problem = problem
-        self._say(problem)
+        self._show(problem)
 
     def _files(self) -> list[object]:
         """What changes when a file of the owner's does, or a token is made, used or taken back, or expires."""
@@ -225,7 +230,7 @@ class House:
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
         added = set(add_missing_pools(self._home))
         if await server.adapt():
-            self._say("principals and pools are as in the files again")
+            self._show("principals and pools are as in the files again")
         known = before | added
         await make_streams(self._home, server.url, sorted(known), tls_of(self._environ))
         await self._open(server)
@@ -234,7 +239,7 @@ class House:
         wanted = {service.name: service for service in self._agents(server, here)}
         gone = [child for child in self._children if child.name.startswith("agent-") and child.name not in wanted]
         for child in gone:
-            self._say(f"{child.name} is not wanted any more: stopping it")
+            self._show(f"{child.name} is not wanted any more: stopping it")
         await self._stop_children(gone)
         running = {child.name for child in self._children}
         await self._start_children([service for name, service in wanted.items() if name not in running])
@@ -242,18 +247,18 @@ class House:
     async def _down(self) -> None:
         self._state = "stopping"
         self._report()
-        await self._door.close()
+        await self._enrolment_endpoint.close()
         for level in sorted({child.service.stop_at for child in self._children}):
             children = [child for child in self._children if child.service.stop_at == level]
             await self._stop_children(children)
         if self._server is not None:
             await self._server.stop()
-        self._home.house_file.unlink(missing_ok=True)
+        self._home.report_file.unlink(missing_ok=True)
 
-    def _report(self) -> HouseReport:
+    def _report(self) -> InstallationReport:
         assert self._server is not None  # noqa: S101 - made before anything is reported
         bundled = [self._server] if isinstance(self._server, BundledServer) else []
-        report = HouseReport(
+        report = InstallationReport(
             pid=os.getpid(),
             state=self._state,
             problem=self._problem,
@@ -263,7 +268,7 @@ class House:
             processes=[*map(_process, bundled), *map(_process, self._children)],
         )
         if report != self._reported:
-            write_report(self._home.house_file, report)
+            write_report(self._home.report_file, report)
             self._reported = report
         return report
 

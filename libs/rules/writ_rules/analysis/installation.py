@@ -11,17 +11,17 @@ from msgspec import structs
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Risk
 from writ_rules.analysis.pairs import demand
+from writ_rules.analysis.question_space import QuestionSpace, offered
 from writ_rules.analysis.reading import ALL_ROLES, Reading, readings
-from writ_rules.analysis.scene import Scene, offered
 from writ_rules.engine.case import show
 from writ_rules.engine.conditioning import attribute
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PolicyFile, RuleEntry, placed, present
-from writ_rules.engine.obligations import ADMIN_DEMAND, APPROVER, Demand, Step, progress
+from writ_rules.engine.obligations import ADMIN_DEMAND, APPROVER, ApproverStep, Demand, progress
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.verbs import Verb, verbs
 
-Kept = TypeVar("Kept")
+Stored = TypeVar("Stored")
 MOST_NAMED = 3
 
 
@@ -68,12 +68,14 @@ class _Targets:
     def about(self, rules: Iterable[Reading]) -> Iterator[Finding]:
         for rule in rules:
             yield from _unknown(rule, "targets", lambda word: bool(self._named(word)), "no target is")
-            for key, what in (("target_roles", "no target has role"), ("target_tags", "no target has tag")):
-                yield from _unknown(rule, key, self._words[key].__contains__, what)
+            for key, problem in (("target_roles", "no target has role"), ("target_tags", "no target has tag")):
+                yield from _unknown(rule, key, self._words[key].__contains__, problem)
             for name in rule.entry.target_attributes or {}:
                 if name not in self._attributes:
                     text = "no target has this attribute" + ("" if rule.entry.allowed else ": denies all in its scope")
-                    yield Finding(Severity.WARNING, (*rule.place.keys, "target_attributes", name), text, at_key=True)
+                    yield Finding(
+                        Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text, at_key=True
+                    )
                 yield from self._other_kinds(rule, name)
             yield from self._reach(rule)
 
@@ -85,21 +87,21 @@ class _Targets:
         if odd := [target for target, value in values.items() if not asked.can_judge(value)]:
             then = "denies all in its scope there" if deny else "never matches there"
             text = f"can't be compared with {show(values[odd[0]])} of {_named(odd)}: '{rule.name}' {then}"
-            yield Finding(Severity.WARNING, (*rule.place.keys, "target_attributes", name), text)
+            yield Finding(Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text)
 
     def _reach(self, rule: Reading) -> Iterator[Finding]:
         scope = self._scope(rule)
         if not scope:
             text = f"no target of the inventory is one that '{rule.name}' is about"
-            yield Finding(Severity.LINT, rule.place.keys, text)
+            yield Finding(Severity.LINT, rule.placed_rule.keys, text)
             return
         missing = [name for name in rule.operations if not any(_offers(one, self._known[name]) for one in scope)]
         if missing and len(missing) == len(rule.operations):
             text = f"no target that '{rule.name}' is about has any of its operations"
-            yield Finding(Severity.LINT, (*rule.place.keys, "operations"), text)
+            yield Finding(Severity.LINT, (*rule.placed_rule.keys, "operations"), text)
         elif missing:
             text = f"no target that '{rule.name}' is about has {_named(missing)}"
-            yield Finding(Severity.WARNING, (*rule.place.keys, "operations"), text)
+            yield Finding(Severity.WARNING, (*rule.placed_rule.keys, "operations"), text)
 
     def _scope(self, rule: Reading) -> list[Target]:
         entry = rule.entry
@@ -131,7 +133,7 @@ class _Principals:
         self._ids = {one.id for one in self._all}
         self._roles = {role for one in self._all for role in one.roles}
         self._kinds = {str(one.kind) for one in self._all}
-        self._people = Scene(catalogue=Catalogue(()), principals=tuple(self._all)).people()
+        self._people = QuestionSpace(catalogue=Catalogue(()), principals=tuple(self._all)).people()
         self._known = known
         self._scopes: dict[Any, list[Principal]] = {}
         self._unable: dict[Any, list[Principal]] = {}
@@ -145,7 +147,7 @@ class _Principals:
                 yield from self._approval(rule)
             else:
                 text = f"no principal is one that '{rule.name}' is about"
-                yield Finding(Severity.LINT, rule.place.keys, text)
+                yield Finding(Severity.LINT, rule.placed_rule.keys, text)
         if admin:
             yield from self._admin(rules)
 
@@ -153,8 +155,11 @@ class _Principals:
         asked = demand(rule.entry)
         if asked is None:
             return
-        steps = tuple(Step(roles, quorum) for roles, quorum in asked[0])
-        scope, keys = self._scope(rule), (*rule.place.keys, "approval" if rule.entry.approval else "requires_approval")
+        steps = tuple(ApproverStep(roles, quorum) for roles, quorum in asked[0])
+        scope, keys = (
+            self._scope(rule),
+            (*rule.placed_rule.keys, "approval" if rule.entry.approval else "requires_approval"),
+        )
         unable = self._lacking(rule, Demand(rule.name, steps, 0))
         if len(unable) == len(scope):
             yield Finding(Severity.LINT, keys, f"nobody can give this approval: {self._why(steps, scope)}")
@@ -183,7 +188,7 @@ class _Principals:
             lambda: [one for one in self._scope(rule) if not progress(asked, (), one, self._people).possible],
         )
 
-    def _why(self, steps: Iterable[Step], scope: Sequence[Principal]) -> str:
+    def _why(self, steps: Iterable[ApproverStep], scope: Sequence[Principal]) -> str:
         for step in steps:
             able = {who for role in step.approvers for who in self._people.get(role, ())}
             roles = " or ".join(step.approvers)
@@ -214,19 +219,19 @@ def _offers(target: Target, verb: Verb) -> bool:
     return offered(target, verb.operation)
 
 
-def _unknown(rule: Reading, key: str, known: Callable[[str], bool], what: str) -> Iterator[Finding]:
+def _unknown(rule: Reading, key: str, known: Callable[[str], bool], problem: str) -> Iterator[Finding]:
     if key == "target_roles" and rule.roles >= ALL_ROLES:
         return
     for at, word in enumerate(getattr(rule.entry, key) or ()):
         if word is not None and not known(word):
-            yield Finding(Severity.WARNING, (*rule.place.keys, key, at), f"{what} '{word}'")
+            yield Finding(Severity.WARNING, (*rule.placed_rule.keys, key, at), f"{problem} '{word}'")
 
 
 def _key(words: Sequence[str | None] | None) -> Any:
     return None if words is None else frozenset(present(words))
 
 
-def _kept(store: dict[Any, Kept], key: Any, make: Callable[[], Kept]) -> Kept:
+def _kept(store: dict[Any, Stored], key: Any, make: Callable[[], Stored]) -> Stored:
     if key not in store:
         store[key] = make()
     return store[key]

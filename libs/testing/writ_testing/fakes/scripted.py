@@ -32,10 +32,10 @@ from writ_contracts.decisions import (
     Effect,
     Grant,
     GrantAnswer,
-    Limit,
     PolicyVersion,
     ReadAction,
     ReadGrant,
+    RuleLimit,
     Subject,
 )
 from writ_contracts.errors import Conflict, WritError
@@ -71,7 +71,7 @@ class ScriptedPolicy:
         self.errors: dict[str, Failure] = {}
         self.grant_errors: dict[str, Failure] = {}
         self.needs: dict[str, list[str]] = {}
-        self.limits: dict[str, list[Limit]] = {}
+        self.limits: dict[str, list[RuleLimit]] = {}
         self.decides: list[Decide] = []
         self.grants: list[AskGrant] = []
         self.lifetime = 30.0

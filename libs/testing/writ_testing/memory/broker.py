@@ -9,7 +9,7 @@ from writ_bus import tracing
 from writ_bus.errors import Unreachable
 from writ_bus.grammar import check_filter, is_inbox, matches
 from writ_bus.nats import services
-from writ_bus.port import Answer, Endpoint, Message, Service
+from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_bus.workers import Workers
 from writ_testing.memory.journal import Disk
 
@@ -137,7 +137,7 @@ class MemoryServing(MemorySubscribed):
             self._reply(message, b"", services.FAILED)
             raise error
         self._discovery.count(endpoint, 0, failed=False)
-        answer = answer if isinstance(answer, Answer) else Answer(answer)
+        answer = answer if isinstance(answer, EndpointReply) else EndpointReply(answer)
         self._reply(message, answer.data, answer.headers)
 
     def _reply(self, message: Message, data: bytes, headers: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from writ_bus import tracing
 from writ_bus.backoff import backoff
-from writ_bus.errors import Full, Refused, TimedOut, Unreachable
+from writ_bus.errors import BusRefused, Full, TimedOut, Unreachable
 from writ_bus.grammar import check_subject
 from writ_bus.nats import services
 from writ_bus.port import Delivery, Handler, Message, Service, Stored
@@ -119,7 +119,7 @@ class MemoryBus:
     ) -> MemoryPull:
         """See Bus."""
         if stream != subjects.JOURNAL_STREAM:
-            raise Refused(f"no stream {stream} here")
+            raise BusRefused(f"no stream {stream} here")
         return self._keep(MemoryPull(self.broker, self.broker.disk.consumer(durable), handler, slots))
 
     def _keep(self, subscribed: S) -> S:
@@ -151,4 +151,4 @@ def _unless_failed(message: Message) -> Message:
     if code is None:
         return message
     what = message.headers.get(services.ERROR, "no description")
-    raise Full(what) if code == services.OVERLOADED[services.ERROR_CODE] else Refused(f"the service failed: {what}")
+    raise Full(what) if code == services.OVERLOADED[services.ERROR_CODE] else BusRefused(f"the service failed: {what}")

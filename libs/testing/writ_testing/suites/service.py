@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from writ_bus.errors import Full, Refused, TimedOut
-from writ_bus.port import Answer, Message
+from writ_bus.errors import BusRefused, Full, TimedOut
+from writ_bus.port import EndpointReply, Message
 from writ_testing.suites.bus_fixture import (
     ASK,
     REQUESTS,
@@ -26,8 +26,8 @@ class ServiceSuite:
     async def test_an_answer_may_have_headers(self, ground: Ground) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
 
-        async def answer(message: Message) -> Answer:
-            return Answer(b"packed", {"Content-Type": "application/msgpack"})
+        async def answer(message: Message) -> EndpointReply:
+            return EndpointReply(b"packed", {"Content-Type": "application/msgpack"})
 
         await executor.serve(service("executor", REQUESTS, answer))
         assert (await alice.request(ASK, b"", timeout=SOON)).headers["Content-Type"] == "application/msgpack"
@@ -73,7 +73,7 @@ class ServiceSuite:
             return b"fine"
 
         serving = await executor.serve(service("executor", REQUESTS, answer))
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(BusRefused) as refused:
             await alice.request(ASK, b"break", timeout=SOON)
         assert "hunter2" not in str(refused.value)
         assert serving.failures == 1

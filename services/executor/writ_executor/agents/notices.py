@@ -12,7 +12,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Full, Invalid
 from writ_contracts.journal import ControlEvent
-from writ_contracts.notices import BY_AUDIT, BY_KEEPER, BY_POLICY, Noted, Notice
+from writ_contracts.notices import BY_AUDIT, BY_POLICY, BY_PROVISIONER, Noted, Notice
 from writ_contracts.wire import decode
 from writ_executor.journal.recorder import Recorder
 from writ_runtime.buckets import Buckets
@@ -39,7 +39,7 @@ class Notices:
 
     async def of_provisioner(self, message: Message) -> Noted:
         """Record an accepted or refused key of an agent."""
-        return await self._note("keeper", BY_KEEPER, message)
+        return await self._note("keeper", BY_PROVISIONER, message)
 
     async def _note(self, service: str, kinds: frozenset[str], message: Message) -> Noted:
         notice = decode(message.data, Notice, limit=LARGEST)

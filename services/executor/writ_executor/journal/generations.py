@@ -13,8 +13,8 @@ from writ_bus.port import Journal, Usage
 from writ_contracts import subjects
 from writ_contracts.archives import Announced, in_force, next_of
 from writ_contracts.audit import JournalAnswer
-from writ_contracts.carried import origin
 from writ_contracts.catalogue.control import JournalArchive
+from writ_contracts.copied_control_events import origin
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.life import Life
 from writ_contracts.records import Record

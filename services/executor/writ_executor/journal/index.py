@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
-from writ_contracts.decisions import Limit
+from writ_contracts.decisions import RuleLimit
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Archived, JournalEvent, LimitTaken, LockTaken, OperationEvent, Requested
 from writ_contracts.life import Life, State, apply
@@ -227,7 +227,7 @@ def lines(requested: Requested) -> tuple[str, ...]:
     return (*own, *dict.fromkeys(limit_line(limit.rule, limit.kind) for limit in requested.limits))
 
 
-def limit_of(requested: Requested, line: str) -> Limit | None:
+def limit_of(requested: Requested, line: str) -> RuleLimit | None:
     """Return the limit of a line, the strictest if several share it; None for a target's line."""
     found = (limit for limit in requested.limits if limit_line(limit.rule, limit.kind) == line)
     return min(found, key=lambda limit: limit.most, default=None)

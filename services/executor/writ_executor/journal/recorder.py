@@ -14,7 +14,7 @@ from writ_bus import tracing
 from writ_bus.port import Entry, Journal
 from writ_contracts import journal, subjects
 from writ_contracts.agents import SecurityKind
-from writ_contracts.carried import CARRIED_FROM
+from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.life import Life, apply
 from writ_contracts.records import Record

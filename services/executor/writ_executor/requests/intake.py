@@ -16,7 +16,7 @@ from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
-from writ_contracts.requests import MAX_REQUEST_BYTES, Answer, Failure, Request
+from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestAnswer
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission.admission import Admission
@@ -63,7 +63,7 @@ class Intake:
         self._policy = policy
         self._accepted = accepted
 
-    async def handle_request(self, message: Message) -> Answer:
+    async def handle_request(self, message: Message) -> RequestAnswer:
         """Return the one answer. Raises WritError for refusals without an event."""
         principal, operation = parse_request(message.subject)
         self._admission.rate(principal)
@@ -107,12 +107,12 @@ class Intake:
         definition_of(attempt).check(parameters)
         return structs.replace(attempt, parameters=parameters)
 
-    def _earlier(self, attempt: Attempt) -> Answer | None:
+    def _earlier(self, attempt: Attempt) -> RequestAnswer | None:
         """The answer of the same request sent before, if its operation is known here without asking the journal."""
         life = self._lives.known(attempt.operation_id)
         return None if life is None else self._again(attempt, life)
 
-    def _again(self, attempt: Attempt, life: Life) -> Answer:
+    def _again(self, attempt: Attempt, life: Life) -> RequestAnswer:
         what = life.what
         fingerprint = what.fingerprint if what else ""
         if not same(fingerprint, attempt.fingerprint):
@@ -120,7 +120,9 @@ class Intake:
                 code="conflict",
                 message=f"idempotency key already used for another request, operation {attempt.operation_id}",
             )
-            return Answer(operation_id=attempt.operation_id, correlation_id=attempt.correlation_id, error=failure)
+            return RequestAnswer(
+                operation_id=attempt.operation_id, correlation_id=attempt.correlation_id, error=failure
+            )
         return answer(life)
 
     def _fingerprint(self, operation_id: str, operation: str, request: Request) -> str:
@@ -163,7 +165,7 @@ class Intake:
     def _start_by(self) -> float:
         return self._recorder.clock() + self._config.queue_window
 
-    async def _proceed(self, attempt: Attempt, decided: CheckedDecision) -> Answer:
+    async def _proceed(self, attempt: Attempt, decided: CheckedDecision) -> RequestAnswer:
         decision = decided.decision
         if decision.effect == "deny":
             return await self._deny(attempt, decided, decision.code, decision.reason)
@@ -172,7 +174,7 @@ class Intake:
             return await self._deny(attempt, decided, "approval_unavailable", reason)
         return await self._accept(attempt, decided)
 
-    async def _accept(self, attempt: Attempt, decided: CheckedDecision) -> Answer:
+    async def _accept(self, attempt: Attempt, decided: CheckedDecision) -> RequestAnswer:
         definition = definition_of(attempt)
         target = WRIT if definition.control else await self._targets.find(attempt.target)
         event = self._requested(attempt, decided, target)
@@ -187,7 +189,7 @@ class Intake:
                 return await self._was_there(attempt, event)
         return answer(life)
 
-    async def _was_there(self, attempt: Attempt, event: Requested) -> Answer:
+    async def _was_there(self, attempt: Attempt, event: Requested) -> RequestAnswer:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)
         if life.requested is None or not life.open or life.requested.fingerprint != event.fingerprint:
             await self._vault.forget(event)  # what we kept is nobody's
@@ -231,7 +233,7 @@ class Intake:
             limits=decision.limits,
         )
 
-    async def _deny(self, attempt: Attempt, decided: CheckedDecision, code: str, reason: str) -> Answer:
+    async def _deny(self, attempt: Attempt, decided: CheckedDecision, code: str, reason: str) -> RequestAnswer:
         event = Refused(
             **self._refusal(attempt, code, reason),
             outcome="denied",
@@ -241,17 +243,17 @@ class Intake:
         )
         return await self._record(attempt, event)
 
-    async def _refuse(self, attempt: Attempt, error: Invalid) -> Answer:
+    async def _refuse(self, attempt: Attempt, error: Invalid) -> RequestAnswer:
         event = Refused(**self._refusal(attempt, error.code, str(error)[:2000]), outcome="invalid")
         answered = await self._record(attempt, event)
         if answered.operation_id is not None:  # what is too much to record by itself raises no alarm by itself either
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
         return with_problems(answered, error)
 
-    async def _record(self, attempt: Attempt, event: Refused) -> Answer:
+    async def _record(self, attempt: Attempt, event: Refused) -> RequestAnswer:
         if not self._admission.records(event):
             failure = Failure(code=event.code, message=event.message)
-            return Answer(
+            return RequestAnswer(
                 correlation_id=attempt.correlation_id, outcome=event.outcome, verdict=event.verdict, error=failure
             )
         try:
@@ -279,7 +281,7 @@ class Intake:
         }
 
 
-def with_problems(answered: Answer, error: Invalid) -> Answer:
+def with_problems(answered: RequestAnswer, error: Invalid) -> RequestAnswer:
     """Return the answer with the problems of the sent document. Its author reads them; the journal does not hold
     them.
     """

@@ -15,7 +15,7 @@ from writ_contracts.errors import ConfigError, Conflict
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import ControlEvent
 from writ_contracts.life import Life
-from writ_contracts.restored import Restored
+from writ_contracts.restore_marker import Restored
 from writ_contracts.wire import decode_event
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives

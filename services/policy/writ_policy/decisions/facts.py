@@ -13,7 +13,7 @@ from writ_contracts.errors import Untrusted
 from writ_contracts.facts import Fact, Gathered, Listing
 from writ_policy.state.snapshot import World
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.facts import Listing as Listed
+from writ_rules.engine.facts import TargetListing as Listed
 from writ_trust.statements import digest, open_signed
 
 CLOCK_SECONDS = 5.0

@@ -13,7 +13,7 @@ from writ_contracts.wire import encode
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.statements import check_statement
 from writ_policy.state.snapshot import World
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import Need
@@ -33,7 +33,7 @@ MOST_RULES, TRACE_BYTES = 100, 24_576
 class RuledRequest(Struct, frozen=True, kw_only=True):
     """A ruling with the request that it is on."""
 
-    request: Request
+    request: DecisionRequest
     ruling: Ruling
     decision: Decision
 
@@ -130,25 +130,32 @@ class Judge(Struct, frozen=True, kw_only=True):
         signed = ruled.decision.authenticated == "signature"
         return self._ruled(subject, ruled.request, ruling, known, traced, signed=signed)
 
-    def _decide(self, request: Request, known: KnownFacts) -> Ruling:
+    def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
         return decide(self.world.policy, request, self.control, self.world.people, known.facts)
 
     def _ruled(
-        self, subject: Subject, request: Request, ruling: Ruling, known: KnownFacts, traced: int, *, signed: bool
+        self,
+        subject: Subject,
+        request: DecisionRequest,
+        ruling: Ruling,
+        known: KnownFacts,
+        traced: int,
+        *,
+        signed: bool,
     ) -> RuledRequest:
         decision = self._decision(subject, request, ruling, signed, known)
         trace = _bounded(ruling.account, traced)
         decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.account) - len(trace))
         return RuledRequest(request=request, ruling=ruling, decision=decision)
 
-    def _understand(self, subject: Subject, *, recorded: bool) -> tuple[Request, bool]:
+    def _understand(self, subject: Subject, *, recorded: bool) -> tuple[DecisionRequest, bool]:
         principal = self.world.principal(subject.principal, subject.key)
         operation = self.catalogue.find(subject.operation)
         target = self.world.target(subject.target)
         if not offers(target.capabilities, target.backend, operation):
             raise Invalid(f"{target.id} ({target.backend}) does not offer {operation.name}", code="unsupported")
         effective = operation.check(subject.parameters)
-        request = Request(
+        request = DecisionRequest(
             operation=operation,
             target=target,
             principal=principal,
@@ -161,7 +168,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         return request, check_statement(subject, principal, None if recorded else self.now)
 
     def _decision(
-        self, subject: Subject, request: Request, ruling: Ruling, signed: bool, known: KnownFacts
+        self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts
     ) -> Decision:
         more = len(ruling.rules) - MOST_RULES
         return Decision(
@@ -190,7 +197,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             emergency=ruling.emergency,
         )
 
-    def _is_dry(self, subject: Subject, request: Request) -> bool:
+    def _is_dry(self, subject: Subject, request: DecisionRequest) -> bool:
         return subject.dry_run or (self.dry_run_only and not request.operation.control)
 
 
@@ -198,7 +205,7 @@ def _denied(ruling: Ruling, code: str, reason: str, needs: Sequence[Need] = ()) 
     return structs.replace(ruling, effect="deny", code=code, reason=reason, rules=[], needs=list(needs))
 
 
-def _wants_signature(request: Request) -> bool:
+def _wants_signature(request: DecisionRequest) -> bool:
     operation = request.operation
     return (operation.own_signature or operation.risk is Risk.ADMIN) and not request.own
 

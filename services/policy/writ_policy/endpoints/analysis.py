@@ -27,7 +27,7 @@ from writ_policy.endpoints.versions import QueryHandler, decode_query, sender_ke
 from writ_policy.versions.stored import Versions
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.explaining import can_i, explain
-from writ_rules.lines import decided
+from writ_rules.json_lines import decided
 from writ_rules.loading import Mode
 from writ_rules.setting import Setting
 

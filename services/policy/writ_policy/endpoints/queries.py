@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from writ_bus.port import Answer, Endpoint, Message
+from writ_bus.port import Endpoint, EndpointReply, Message
 from writ_contracts.errors import Denied, Full, Invalid, WritError
 from writ_contracts.registry import channel
 from writ_contracts.requests import Failure
@@ -28,7 +28,7 @@ def endpoint(name: str, handler: Callable[[Message], Awaitable[Any]], observe: O
     """
     query_channel = channel(name)
 
-    async def answered(message: Message) -> Answer:
+    async def answered(message: Message) -> EndpointReply:
         started = time.perf_counter()
         outcome, code = "ok", ""
         try:
@@ -46,7 +46,7 @@ def endpoint(name: str, handler: Callable[[Message], Awaitable[Any]], observe: O
         seconds = time.perf_counter() - started
         observe(Handled(endpoint=name, outcome=outcome, seconds=seconds, code=code, fields=_principal_of(message)))
         data, content_type = encode_as(reply, message.headers.get("Content-Type", JSON))
-        return Answer(data, {"Content-Type": content_type})
+        return EndpointReply(data, {"Content-Type": content_type})
 
     return Endpoint(name=name, subject=query_channel.subject(), handler=answered, concurrency=CONCURRENCY)
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from msgspec import structs
 
-from writ_bus.port import Answer, Endpoint, Entry, Message, Stored
+from writ_bus.port import Endpoint, EndpointReply, Entry, Message, Stored
 from writ_contracts import subjects, wire
 from writ_contracts.errors import Conflict, Denied, Invalid, Untrusted, WritError
 from writ_contracts.facts import MOST_REPORT_BYTES, Fact, Reported, ScanReport, StoredReport
@@ -68,7 +68,7 @@ class Scans:
             name="scan", subject=subjects.scan("x").replace(".x", ".*"), handler=self.answer, concurrency=CONCURRENCY
         )
 
-    async def answer(self, message: Message) -> Answer:
+    async def answer(self, message: Message) -> EndpointReply:
         """One report; every way out is a Reported."""
         began, code, outcome = time.perf_counter(), "", "ok"
         try:
@@ -83,7 +83,7 @@ class Scans:
         seconds = time.perf_counter() - began
         self._observe(Handled(endpoint="scan", outcome=outcome, seconds=seconds, code=code, fields={}))
         data, encoding = wire.encode_as(reported, message.headers.get("Content-Type", wire.JSON))
-        return Answer(data, {"Content-Type": encoding})
+        return EndpointReply(data, {"Content-Type": encoding})
 
     async def _report(self, message: Message) -> str:
         """Check it and store it; the digest of what is stored. Raises WritError, and then the earlier one stays."""

@@ -14,8 +14,8 @@ from msgspec import Struct, structs
 
 from writ_bus.port import Journal
 from writ_contracts import subjects
-from writ_contracts.carried import CARRIED_FROM, origin
 from writ_contracts.catalogue.control import EmergencyConfirm, EmergencyDeclare, JournalArchive, StopLift
+from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.journal import ControlEvent

@@ -7,8 +7,8 @@ to it, and what is there no longer must be, all of it, what the author of the la
 from collections.abc import Callable, Mapping, Sequence
 
 from writ_contracts import subjects
-from writ_contracts.carried import CARRIED_FROM, origin
 from writ_contracts.catalogue.control import JournalArchive
+from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record

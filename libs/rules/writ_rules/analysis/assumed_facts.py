@@ -10,9 +10,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.conditions import SEVERITIES, Condition, Parameter, Scan
-from writ_rules.engine.facts import NO_FACTS, Facts, Listing, ScanFinding, ScanReport, Severity
+from writ_rules.engine.facts import NO_FACTS, Facts, ScanFinding, ScanReport, Severity, TargetListing
 from writ_rules.engine.listings import SOURCES
 from writ_rules.engine.rules import Rule
 
@@ -21,47 +21,50 @@ UNREPORTED, CLEAN = "unreported", "clean"
 FINDING = "a-finding"
 
 
-class Supposed(Struct, frozen=True, kw_only=True):
+class AssumedFacts(Struct, frozen=True, kw_only=True):
     """`listed`: whether each source lists what the request names. `scans`: the worst finding of each scanner."""
 
     listed: Mapping[str, bool] = {}
     scans: Mapping[str, str] = {}
 
 
-NOTHING = Supposed()
+NOTHING = AssumedFacts()
 
 
 def suppositions(
-    rules: Sequence[Rule], operation: str, answers: Callable[[Supposed], object]
-) -> tuple[list[Supposed], int]:
+    rules: Sequence[Rule], operation: str, answers: Callable[[AssumedFacts], object]
+) -> tuple[list[AssumedFacts], int]:
     """One for each combination of `answers` of the rules' scans, with each list full and empty; no more than MOST, and
     of how many at least.
     """
-    asked = [condition for rule in rules for condition in rule.conditions[operation]]
-    sources = sorted({source for source in _sources(asked) if source in SOURCES})
-    scanners = sorted({one.scanner for one in asked if isinstance(one, Scan)})
-    found: dict[object, Supposed] = {}
+    conditions = [condition for rule in rules for condition in rule.conditions[operation]]
+    sources = sorted({source for source in _sources(conditions) if source in SOURCES})
+    scanners = sorted({one.scanner for one in conditions if isinstance(one, Scan)})
+    found: dict[object, AssumedFacts] = {}
     listings = product((True, False), repeat=len(sources))
     reports = list(product((UNREPORTED, CLEAN, *SEVERITIES), repeat=len(scanners)))
     states = 2 ** len(sources) * len(reports)
     for listed, worst in islice(product(listings, reports), MOST * 8):
-        made = Supposed(listed=dict(zip(sources, listed, strict=True)), scans=dict(zip(scanners, worst, strict=True)))
+        made = AssumedFacts(
+            listed=dict(zip(sources, listed, strict=True)), scans=dict(zip(scanners, worst, strict=True))
+        )
         found.setdefault((listed, answers(made)), made)
     return list(found.values())[:MOST], states if states > MOST * 8 else len(found)
 
 
-def facts(supposed: Supposed, request: Request, defaults: Iterable[Any] = ()) -> Facts:
+def facts(supposed: AssumedFacts, request: DecisionRequest, defaults: Iterable[Any] = ()) -> Facts:
     """As the engine takes them. `defaults`: what rules may fill in, which is listed with the request's own values."""
     if supposed == NOTHING:
         return NO_FACTS
     names = frozenset(text for value in (*request.effective.values(), *defaults) for text in _texts(value))
     listings = {
-        source: Listing(source, names if full else frozenset(), request.at) for source, full in supposed.listed.items()
+        source: TargetListing(source, names if full else frozenset(), request.at)
+        for source, full in supposed.listed.items()
     }
     return Facts(listings, scans(supposed, request.target.id, request.at))
 
 
-def scans(supposed: Supposed, target: str, at: float) -> dict[str, ScanReport]:
+def scans(supposed: AssumedFacts, target: str, at: float) -> dict[str, ScanReport]:
     """The reports alone."""
     return {
         scanner: ScanReport(scanner, target, at, tuple(_findings(worst, at)))
@@ -87,8 +90,8 @@ def _findings(worst: str, at: float) -> Iterator[ScanFinding]:
             yield ScanFinding(FINDING, severity, "", at)
 
 
-def _sources(asked: Iterable[Condition]) -> Iterator[str]:
-    for condition in asked:
+def _sources(conditions: Iterable[Condition]) -> Iterator[str]:
+    for condition in conditions:
         if isinstance(condition, Parameter) and condition.listed is not None:
             yield condition.listed.source
 

@@ -1,4 +1,4 @@
-"""Houses of stand-ins, each `writ up` in a process of its own, for tests of the supervisor."""
+"""Installations of stand-ins, each `writ up` in a process of its own, for tests of the supervisor."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ import pytest
 from tests.installation import standin
 
 from writ_installation.files.home import Home, host_token
-from writ_installation.processes.report import HouseReport, read_report
+from writ_installation.processes.report import InstallationReport, read_report
 from writ_testing.eventually import eventually
 
 WITHIN = 60.0
@@ -21,7 +21,7 @@ AGENT = f"agent-local-{host_token()}"
 
 
 class Up:
-    """A house in a process of its own."""
+    """An installation in a process of its own."""
 
     def __init__(self, home: Home, process: asyncio.subprocess.Process, log: Path) -> None:
         self.home = home
@@ -34,9 +34,9 @@ class Up:
         return self._log.read_text()
 
     @property
-    def report(self) -> HouseReport:
+    def report(self) -> InstallationReport:
         """What it says of itself."""
-        report = read_report(self.home.house_file)
+        report = read_report(self.home.report_file)
         assert report is not None
         return report
 
@@ -61,10 +61,10 @@ class Up:
 
 
 async def start(home: Home, log: Path, environ: Mapping[str, str] | None = None, **options: Any) -> Up:
-    """A house that begins to come up; whoever starts it ends it."""
+    """An installation that begins to come up; whoever starts it ends it."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, standin.__file__, "house", str(home.root), json.dumps(options)),
+            *(sys.executable, standin.__file__, "up", str(home.root), json.dumps(options)),
             stdout=output,
             stderr=output,
             env={**os.environ, **(environ or {})},
@@ -74,7 +74,7 @@ async def start(home: Home, log: Path, environ: Mapping[str, str] | None = None,
 
 @asynccontextmanager
 async def up(tmp_path: Path, environ: Mapping[str, str] | None = None, **options: Any) -> AsyncIterator[Up]:
-    """A house that is ready, and gone after the block."""
+    """An installation that is ready, and gone after the block."""
     one = await start(Home(tmp_path / "home"), tmp_path / "said", environ, **options)
     try:
         await one.until(lambda: "READY" in one.said or one.process.returncode is not None)

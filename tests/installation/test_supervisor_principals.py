@@ -1,11 +1,11 @@
-"""Principals that are added to a house and taken out of it, while it runs, comes up, or is down."""
+"""Principals that are added to an installation and taken out of it, while it runs, comes up, or is down."""
 
 import asyncio
 import stat
 from pathlib import Path
 
 import pytest
-from tests.installation.houses import WITHIN, start, up
+from tests.installation.stand_in_installations import WITHIN, start, up
 
 from writ_bus.errors import Forbidden
 from writ_client.context import Context, open_bus
@@ -36,10 +36,10 @@ async def test_a_principal_that_is_added_is_let_in_at_once(tmp_path: Path) -> No
         assert stat.S_IMODE(one.home.principals.stat().st_mode) == 0o600
 
 
-async def test_a_principal_that_is_added_while_the_house_comes_up_is_let_in(tmp_path: Path) -> None:
+async def test_a_principal_that_is_added_while_the_installation_comes_up_is_let_in(tmp_path: Path) -> None:
     one = await start(Home(tmp_path / "home"), tmp_path / "said")
     try:
-        await one.until(lambda: read_report(one.home.house_file) is not None)
+        await one.until(lambda: read_report(one.home.report_file) is not None)
         operator = Context(principal="operator", url=one.report.url)
         await (await open_bus(operator, one.home.key("principal-operator").seed, wait=30)).close()
         entry = {"id": "bob", "kind": "human", "roles": [], "key": one.home.make_key("principal-bob").public}

@@ -6,8 +6,8 @@ import pytest
 from tests.rules.asking import CATALOGUE, NOON, at, file_of, rule
 
 from writ_rules.analysis.diff import Diff, diff
-from writ_rules.analysis.made_up import MOST_PRINCIPALS, MOST_TARGETS, principals, targets
-from writ_rules.analysis.scene import Scene
+from writ_rules.analysis.question_space import QuestionSpace
+from writ_rules.analysis.synthetic import MOST_PRINCIPALS, MOST_TARGETS, principals, targets
 from writ_rules.engine.compile import compile_policy
 
 MANY_TARGETS = [f"web-{number}" for number in range(60)]
@@ -18,7 +18,9 @@ MANY_ROLES = [f"role-{number}" for number in range(40)]
 
 def added(*rules: dict[str, Any], **sections: Any) -> Diff:
     """What these rules change where there were none."""
-    return diff(file_of(), file_of(global_policies=list(rules), **sections), Scene(catalogue=CATALOGUE), at(NOON))
+    return diff(
+        file_of(), file_of(global_policies=list(rules), **sections), QuestionSpace(catalogue=CATALOGUE), at(NOON)
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_an_inherited_rule_of_a_gateway_is_about_targets_behind_one() -> None:
     before = file_of(global_policies=[rule("may", "service_restart")])
     limit = rule("limit", "service_restart", allowed=False, targets=["web-1"])
     after = file_of(global_policies=[rule("may", "service_restart")], role_policies={"gateway": [limit]})
-    found = diff(before, after, Scene(catalogue=CATALOGUE), at(NOON))
+    found = diff(before, after, QuestionSpace(catalogue=CATALOGUE), at(NOON))
     assert {(change.role, *change.targets) for change in found.changes} == {
         (role, "web-1") for role in ("gateway", "production", "staging", "development", "testing", "maintenance")
     }

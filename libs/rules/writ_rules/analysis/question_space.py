@@ -10,7 +10,7 @@ from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Operation, offers
 
 
-class Scene(Struct, frozen=True, eq=False, kw_only=True):
+class QuestionSpace(Struct, frozen=True, eq=False, kw_only=True):
     """The installation that an analysis is about. Without `targets` or `principals` (None), some are made up from what
     the policies name, so that every rule has somebody and something to be about.
     """

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.installation.houses import AGENT, WITHIN, start, up
+from tests.installation.stand_in_installations import AGENT, WITHIN, start, up
 
 from writ_client.context import Context, open_bus
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
@@ -15,7 +15,7 @@ from writ_documents import yaml_file
 from writ_documents.readers import read_agents
 from writ_installation.administration.principals import add_principal
 from writ_installation.files import list_edits
-from writ_installation.files.create import found
+from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home, host_token
 from writ_installation.processes import child
 from writ_installation.status.control import down, restart, status, to_restart
@@ -118,7 +118,7 @@ async def test_sigterm_ends_all_in_order(tmp_path: Path) -> None:
         assert not any(alive(pid) for pid in pids)
         order = [line.split()[0] for line in (one.home.run / "order").read_text().splitlines()]
         assert order == ["agent", "executor", "audit", "policy"]
-        assert not one.home.house_file.exists()
+        assert not one.home.report_file.exists()
 
 
 async def test_a_deaf_service_does_not_hold_up_the_end_for_ever(tmp_path: Path) -> None:
@@ -182,15 +182,15 @@ async def test_a_chosen_port_that_somebody_takes_meanwhile_is_chosen_anew(
 ) -> None:
     home = Home(tmp_path / "home")
     home.make_folders()
-    found(home)
+    create_installation(home)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ports = iter([free_port(), taken.getsockname()[1], free_port(), free_port()])
         monkeypatch.setattr(supervisor, "free_port", lambda *_: next(ports))
-        house = supervisor.House(home, Options(nats_port=0), os.environ, lambda _: None)
-        server = house._make_server()
-        await house._serve(server)
+        installation = supervisor.Supervisor(home, Options(nats_port=0), os.environ, lambda _: None)
+        server = installation._make_server()
+        await installation._serve(server)
         await server.stop()
     assert list(ports) == []
 
