@@ -1,4 +1,4 @@
-"""What every agent reads from its environment; each kind of agent adds its own."""
+"""Environment variables common to all agents. Each kind of agent adds its own."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What the policy service reads from its environment."""
+"""Configuration of the policy service, from its environment."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from writ_runtime.config import ServiceConfig, env
 
 
 class Config(ServiceConfig, frozen=True, kw_only=True):
-    """The four files are looked at before every decision; one that can't be used leaves its last good version."""
+    """The four files are checked before every decision. An unusable one leaves its last good version in force."""
 
     policy: Annotated[Path, env("SYSTEMMANAGER_POLICY_CONFIG", "the policy file, YAML or JSON")]
     mode: Annotated[

@@ -1,7 +1,7 @@
-"""Grants: read the operation, decide again, sign, and append `granted` at the sequence that was read; only then answer.
+"""Grants: read the operation, decide again, sign, append `granted` at the sequence read, and only then answer.
 
-What is read may be old, and time passes until the append. The expected sequence closes both gaps: whoever wrote in
-between makes the append fail, and then nothing has started.
+The read may be stale, and time passes until the append. The expected sequence closes both gaps: any write in between
+fails the append, and then nothing has started.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ class Granting:
         self._keys = {**former, key.public: sys.maxsize}
 
     async def recorded(self, ask: Decide) -> bool:
-        """Whether the journal has policy's decision on the statement in the question. Raises Forged where it is said to
-        have one, and has not.
+        """Return whether the journal has policy's decision on the question's statement. Raises ForgedStart if the
+        question claims one that does not exist.
         """
         subject = ask.subject
         if not subject.recorded or subject.statement is None:
@@ -52,10 +52,10 @@ class Granting:
         return True
 
     async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
-        """The grant, once it is recorded, or the decision that denies it.
+        """Return the grant once it is recorded, or the decision that denies it.
 
-        Raises Conflict (`moved_on`) where the operation does not wait for this claim any more, Forged where no executor
-        may ask for it, and whatever an append raises: after TimedOut nobody knows whether it has started.
+        Raises Conflict (`moved_on`) if the operation no longer waits for this claim, ForgedStart if no executor may ask
+        for it, and errors of the append: after TimedOut it may have started.
         """
         subject = ask.subject
         if subject.simulate:

@@ -1,7 +1,7 @@
-"""The highest version of the policy that was ever enforced here: one that is lower, or another one, is refused.
+"""The highest version of the policy ever enforced here. A lower one, or another one of that number, is refused.
 
-Versions are kept in a stream. Whoever can replace that stream could take a version back that was published and signed:
-each earlier version is signed as well.
+Versions are kept in a stream. An attacker who can replace the stream could take back a published version: each earlier
+one is signed as well.
 """
 
 from msgspec import Struct
@@ -29,7 +29,7 @@ class HighestVersion:
         self._mark = file.read() or EnforcedVersion()
 
     def refusal(self, head: StoredPolicy | None, stored: int) -> str | None:
-        """Why the version at the head of a store that ends at `stored` must not be enforced, if so."""
+        """Return why the version at the head of a store that ends at `stored` must not be enforced, or None."""
         mark = self._mark
         if mark.number <= self._lost:
             return None

@@ -1,4 +1,4 @@
-"""What the policy service counts: decisions by effect, operation and role, refused files, the policy in force."""
+"""Metrics of the policy service: decisions by effect, operation and role, refused files, the policy in force."""
 
 from writ_contracts.agents import SecurityKind
 from writ_contracts.operations import Catalogue
@@ -16,7 +16,7 @@ EFFECTS = ("allow", "deny", "require_approval")
 
 
 def metrics() -> Metrics:
-    """With the endpoints that this service has."""
+    """Return the metrics, with the endpoints of this service."""
     return Metrics(endpoints=("decide", "grant", "scan", *(one.name for one in QUESTIONS)))
 
 
@@ -38,7 +38,7 @@ class Measures:
         self._rules = measured.gauge("writ_policy_rules", "Enabled rules of the policy in force.")
 
     def decided(self, ruled: RuledRequest) -> dict[str, object]:
-        """Counts a decision; what the log says of it."""
+        """Count a decision. Return its fields for the log."""
         decision, role = ruled.decision, ruled.request.target.role
         self._decisions.add(effect=decision.effect, operation=decision.operation, role=role)
         return {
@@ -62,9 +62,9 @@ class Measures:
         self._rules.set(world.policy.rules)
 
     def compared(self, *, lost: bool) -> None:
-        """Whether the store of versions lacks what was enforced."""
+        """Record if the store of versions lacks an enforced one."""
         self._lost.set(float(lost))
 
     def alarmed(self, kind: SecurityKind) -> None:
-        """Something was found that should not be."""
+        """Count a security finding."""
         self._security.add(kind=kind)

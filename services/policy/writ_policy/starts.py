@@ -1,6 +1,7 @@
-"""Whether the journal bears what an executor asks: the request with its first decision, and a start that is the next.
+"""The evidence of the journal for an executor's question: a request with its first decision, and a start that is the
+next.
 
-An executor's word is not enough for either. Pure: the records of the operation come in.
+An executor's claim is not enough for either. Pure: the records of the operation come in.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -136,7 +137,7 @@ def _is_over(
     agents: Collection[str],
     keys: Collection[str],
 ) -> bool:
-    """Its instance says that nothing of it runs any more, or its time had passed when the next one was dispatched."""
+    """Return whether the earlier attempt is over: its instance says so, or its time had passed at the next dispatch."""
     try:
         grant = open_signed(earlier.grant, Grant, keys)
     except Untrusted as error:

@@ -1,7 +1,7 @@
-"""How each target was found the last time that this agent went there: for health and metrics. Bounded.
+"""The latest result per target of this agent, for health and metrics. Bounded.
 
-It is told by tests and by ordinary work alike, so what people see is what operations meet. An agent has no inventory:
-a target that is there no more is one where it has not been for a day.
+Tests and operations both count, so health shows the experience of operations. An agent has no inventory: a target
+without any result for a day counts as removed.
 """
 
 import time
@@ -17,14 +17,14 @@ MOST_NAMED = 8
 
 
 class TargetResult(Struct, frozen=True):
-    """`reason`: `ok`, or the code of what kept us out. `at`: Unix seconds."""
+    """The latest result of reaching a target. `reason`: `ok` or an error code. `at`: Unix seconds."""
 
     reason: str
     at: float
 
     @property
     def well(self) -> bool:
-        """Whether it was reached."""
+        """Return whether it was reached."""
         return self.reason == WELL
 
 

@@ -1,5 +1,6 @@
-"""Looking at a host without changing it: for a baseline before a claim, or since an executor asks. Never without a look
-that policy signed.
+"""Reads of a host without changes: a baseline before a claim, and reads at an executor's request.
+
+Each needs a read grant that policy signed.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ LISTINGS_AT_ONCE = 4
 """More wait, and may go away empty: everybody's simulations make them, and the host has other things to do."""
 VISITS_AT_ONCE = 16
 LISTING_SHARE = 0.9
-"""Of a listing's or a test's time is its own; the rest is for telling what came of it."""
+"""The share of a listing's or test's time for the read itself; the rest is for the reply."""
 MAX_BASELINE_BYTES = 4096
 MAX_SEEN_BYTES = 1_000_000
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class HostReads:
         meters: Meters,
         now: Callable[[], float],
     ) -> None:
-        """`now`: the journal server's time, by which policy signs looks."""
+        """`now`: the journal server's time, by which policy signs read grants."""
         self._now = now
         self._backend = backend
         self._identity = identity
@@ -67,7 +68,7 @@ class HostReads:
         self._meters = meters
 
     async def baseline(self, work: Dispatched) -> dict[str, Any]:
-        """How the target is before the operation; empty where that cannot be told, or may not."""
+        """Return the target's state before the operation; empty if it cannot or may not be read."""
         try:
             verified = verify_baseline_grant(self._trust, work, self._now())
             if verified is None or not isinstance(self._backend, Baselines):
@@ -141,7 +142,7 @@ class HostReads:
         return ReadReply(visit=target_report(self._trust, self._identity, grant.target, found))
 
     async def _watch(self, code: str, what: str, operation_id: str | None) -> None:
-        """Some failures on a host are attempts that people should hear of."""
+        """Report codes of a host that are signs of an attack as security events."""
         if kind := ALARMS.get(code):
             await self._reporter.tell(SecurityRefusal(kind, f"{what} ended with {code}"), operation_id)
 
@@ -154,7 +155,7 @@ class HostReads:
 
 
 async def read_host(backend: Backend, ask: AskRead, task: Task) -> ReadReply:
-    """By the power of the backend that the action needs. Raises Invalid (`unsupported`)."""
+    """Read by the backend's capability for the action. Raises Invalid (`unsupported`)."""
     match ask.action, backend:
         case "baseline", Baselines():
             return ReadReply(seen=await backend.baseline(task))
@@ -174,7 +175,7 @@ def failure(error: WritError) -> Failure:
 
 
 def task_of(grant: ReadGrant, operation: Operation, parameters: dict[str, Any], attempt: int, seconds: float) -> Task:
-    """What a look lets one do."""
+    """Return the task that a read grant permits."""
     return Task(
         operation_id=grant.operation_id,
         attempt=attempt,

@@ -1,4 +1,4 @@
-"""Tells every executor that this instance is there and what it runs: at an interval, and soon after any change."""
+"""Heartbeats: report this instance and its operations to every executor, at an interval and soon after any change."""
 
 import asyncio
 from collections.abc import Callable

@@ -24,13 +24,13 @@ class ProgressRelay:
         self._sender: asyncio.Task[None] | None = None
 
     def __call__(self, message: str) -> None:
-        """Never blocks."""
+        """Accept a message; never blocks."""
         self._latest = message[:LONGEST]
         if self._sender is None:
             self._sender = asyncio.create_task(self._send())
 
     def close(self) -> None:
-        """What has not been sent is not worth sending any more."""
+        """Drop unsent messages: they are of no use after the end."""
         if self._sender is not None:
             self._sender.cancel()
 

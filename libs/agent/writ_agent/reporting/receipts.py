@@ -1,4 +1,4 @@
-"""From what a backend says to what the agent signs: the receipt, with public fields only and of bounded size."""
+"""Receipts: from a backend's result to signed public fields of bounded size."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ MAX_FULL_BYTES = 1_800_000
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """Who signs: this process of this pool."""
+    """The signer: this process of this pool."""
 
     key: Key
     pool: str
@@ -30,7 +30,7 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 class ReceiptSubject(Struct, frozen=True, kw_only=True):
-    """What a receipt is about."""
+    """The attempt that a receipt reports on."""
 
     operation_id: str
     attempt: int
@@ -78,7 +78,7 @@ def _short(message: str) -> str:
 
 
 def _bounded(values: dict[str, Any], limit: int) -> dict[str, Any]:
-    """The fields, in their order, that fit into `limit` bytes; long strings and lists are cut, and say so."""
+    """Return the fields, in order, that fit into `limit` bytes. Long strings and lists are cut and marked so."""
     if len(canonical(values)) <= limit:
         return values
     kept: dict[str, Any] = {"truncated": True}

@@ -22,12 +22,12 @@ ALARMS: Mapping[str, SecurityKind] = {
     "tailscale_wrong_tags": "wrong_peer",
     "set_aside": "host_set_aside",
 }
-"""Codes of what was refused on a host, and the security events that they are."""
+"""Codes of refusals on a host, and the security events they are."""
 _log = Log("writ.agent")
 
 
 class Reporter:
-    """Tells of what was refused. Under a flood the log alone has what is over `MOST_PENDING` unsent ones."""
+    """Reports refusals. In a flood, refusals beyond `MOST_PENDING` unsent reports go to the log alone."""
 
     def __init__(self, outbox: Outbox, identity: Identity, meters: Meters) -> None:
         self._outbox = outbox

@@ -1,4 +1,4 @@
-"""Messages on a pipe: four bytes of length, then that many of content."""
+"""Messages on a pipe: four bytes of length, then the content."""
 
 from asyncio import IncompleteReadError, StreamReader
 from typing import BinaryIO

@@ -1,4 +1,4 @@
-"""What the service has worked out beside its decisions, with all that the work needs: texts, and no state."""
+"""The jobs of the analysis process, with all their input: texts, and no state."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -39,7 +39,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class Done(Struct, frozen=True, kw_only=True):
-    """Its answer, as it goes over the wire; or the error that it is instead."""
+    """The answer in its wire form, or an error in its place."""
 
     answer: Raw = Raw(b"null")
     code: str = ""

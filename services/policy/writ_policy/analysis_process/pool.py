@@ -29,7 +29,7 @@ _log = Log("writ.policy")
 
 
 class AnalysisPool:
-    """`work` on a job; `close` ends what runs."""
+    """The analysis process. `work` carries out a job; `close` ends it."""
 
     def __init__(self, *, seconds: float = SECONDS, idle_seconds: float = IDLE_SECONDS) -> None:
         self._seconds = seconds
@@ -40,8 +40,8 @@ class AnalysisPool:
         self._idle: asyncio.TimerHandle | None = None
 
     async def work(self, job: Job, kind: type[Answer]) -> Answer:
-        """The answer. Raises Invalid for what is wrong with the question or takes too long, Full where too many wait,
-        WritError where the process dies of it.
+        """Return the answer. Raises Invalid for a wrong or too slow question, Full if too many wait, WritError if
+        the process dies.
         """
         if self._waiting >= MOST_WAITING:
             raise Full("too many such questions wait for their turn: ask again later", code="rate_limited")

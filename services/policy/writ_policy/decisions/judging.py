@@ -1,4 +1,4 @@
-"""Everything that a decision stands on, brought up to now before each one."""
+"""The inputs of decisions, brought up to date before each one."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""From the executor's question to a ruling: who asks, for what, on which target, and what the engine says of it."""
+"""From an executor's question to a ruling: principal, operation, target and the engine's verdict."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -31,7 +31,7 @@ MOST_RULES, TRACE_BYTES = 100, 24_576
 
 
 class RuledRequest(Struct, frozen=True, kw_only=True):
-    """A ruling with the request that it is on."""
+    """A ruling with its request and decision."""
 
     request: DecisionRequest
     ruling: Ruling
@@ -39,12 +39,12 @@ class RuledRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def sources(self) -> list[str]:
-        """The listings that the decision needs and has not."""
+        """Return the listings that the decision still needs."""
         return sorted({need.source for need in self.ruling.needs})
 
 
 class Judge(Struct, frozen=True, kw_only=True):
-    """Everything that a decision stands on, at `now` (Unix seconds)."""
+    """All inputs of a decision, at `now` (Unix seconds)."""
 
     world: World
     control: ControlState
@@ -61,8 +61,10 @@ class Judge(Struct, frozen=True, kw_only=True):
         recorded: bool = False,
         traced: int = MOST_TRACED,
     ) -> RuledRequest:
-        """The decision on what is `known`; `starting`: on a claim. `recorded`: the journal has policy's first decision
-        on this statement, so that its age is not judged again. Raises Invalid or Untrusted for no question.
+        """Decide on the `known` facts. `starting`: for a claim.
+
+        `recorded`: the journal has policy's first decision on this statement, so that its age is not judged again.
+        Raises Invalid or Untrusted for an invalid question.
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded)
@@ -77,8 +79,8 @@ class Judge(Struct, frozen=True, kw_only=True):
     def under_other_names(
         self, ruled: RuledRequest, subject: Subject, names: object, known: KnownFacts, traced: int = MOST_TRACED
     ) -> RuledRequest:
-        """The same, unless a rule denies it under a name of `names`, which the thing is said to have as well: a deny of
-        an alias is one of the unit. Allowed it must be by its own name.
+        """Return the ruling, or a denial if a rule denies the object under one of its other `names`: a deny of an
+        alias is a deny of the unit. An allow needs the object's own name.
         """
         named = ruled.request.operation.named
         if ruled.ruling.effect == "deny" or not named or not isinstance(names, list):
@@ -100,9 +102,9 @@ class Judge(Struct, frozen=True, kw_only=True):
     def under_listed_names(
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int = MOST_TRACED
     ) -> RuledRequest:
-        """As `under_other_names`, by what the target's agents list; it is needed where a deny hangs on names.
+        """Rule as `under_other_names`, by names that the target's agents list. Needed where a deny depends on names.
 
-        Raises Untrusted (`forged_listing`) for the names of something else: no deny hangs on those.
+        Raises Untrusted (`forged_listing`) for the names of another object, on which no deny depends.
         """
         request, ruling = ruled.request, ruled.ruling
         place = (request.operation.name, request.target.role)
@@ -125,7 +127,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     def _again(
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int, ruling: Ruling
     ) -> RuledRequest:
-        """Another ruling on the same request as it was asked for."""
+        """Return another ruling on the same request."""
         ruling = structs.replace(ruling, effective=ruled.ruling.effective)
         signed = ruled.decision.authenticated == "signature"
         return self._ruled(subject, ruled.request, ruling, known, traced, signed=signed)
@@ -211,8 +213,8 @@ def _wants_signature(request: DecisionRequest) -> bool:
 
 
 def _bounded(account: Trace, most: int) -> list[TraceEntry]:
-    """All of it, or what matched, what could not be judged, and the first of the rest; beyond the usual number as much
-    as there is room for.
+    """Return the whole trace, or its telling part: matched rules, rules in error, and the first of the others.
+    Beyond the usual number as many as fit.
     """
     first = account.first(max(most, 0))
     if len(first) <= MOST_TRACED:

@@ -1,4 +1,4 @@
-"""Whether a request is signed by the principal itself: exactly this request, and not long ago."""
+"""The principal's own signature on a request: exactly this request, and recent."""
 
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Untrusted

@@ -60,18 +60,18 @@ class DecisionEndpoints:
         self._observe = observe
 
     def endpoints(self) -> list[Endpoint]:
-        """What is answered to services, to be served."""
+        """Return the endpoints for services."""
         return [
             Endpoint(name="decide", subject=subjects.POLICY_DECIDE, handler=self.decide, concurrency=CONCURRENCY),
             Endpoint(name="grant", subject=subjects.POLICY_GRANT, handler=self.grant, concurrency=CONCURRENCY),
         ]
 
     async def decide(self, message: Message) -> bytes:
-        """Answers Decide."""
+        """Answer Decide."""
         return await self._handle("decide", message, Decide, self._decide, Decided)
 
     async def grant(self, message: Message) -> bytes:
-        """Answers AskGrant."""
+        """Answer AskGrant."""
         return await self._handle("grant", message, AskGrant, self._granting.grant, GrantAnswer)
 
     async def _decide(self, ask: Decide) -> tuple[Decided, RuledRequest]:
@@ -98,7 +98,9 @@ class DecisionEndpoints:
     async def _report_forged(
         self, ask: Ask, answer: Callable[[Ask], Awaitable[tuple[Struct, RuledRequest]]]
     ) -> tuple[Struct, RuledRequest]:
-        """The answer. What no true executor would ask becomes a security event, which policy itself records."""
+        """Return the answer. A question that no honest executor asks becomes a security event, recorded by policy
+        itself.
+        """
         try:
             return await answer(ask)
         except ForgedStart as error:

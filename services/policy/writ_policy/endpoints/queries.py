@@ -1,4 +1,4 @@
-"""The endpoints of the questions that principals ask: one answer in their own encoding, one record, on every path."""
+"""The endpoints of principals' queries: one answer in their own encoding and one record, on every path."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -23,8 +23,8 @@ _log = Log("writ.policy")
 
 
 def endpoint(name: str, handler: Callable[[Message], Awaitable[Any]], observe: Observer, buckets: Buckets) -> Endpoint:
-    """The question of that name in the registry, answered by the handler, which raises WritError; `buckets`: how many a
-    second of one principal are answered.
+    """Return the endpoint of that query in the registry. `handler` answers it and raises WritError; `buckets` limits
+    the rate of one principal.
     """
     query_channel = channel(name)
 

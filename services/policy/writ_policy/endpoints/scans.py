@@ -1,6 +1,6 @@
-"""Reports of scanners: taken from those who may send them, kept one by scanner and target, read for each decision.
+"""Reports of scanners: accepted from entitled scanners, stored one by scanner and target, read for each decision.
 
-Nothing is kept in memory: what a decision is made on is what is stored at that moment, for every replica alike.
+Nothing is cached: every replica decides by the reports stored at that moment.
 """
 
 import time
@@ -42,7 +42,7 @@ _log = Log("writ.policy")
 
 
 class Scans:
-    """Answers `writ.scan.<scanner>`, and knows what is stored."""
+    """The endpoint `writ.scan.<scanner>`, and the stored reports."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Scans:
         observe: Observer,
         clock: Callable[[], float],
     ) -> None:
-        """`key` signs what is stored, and nothing else that is stored counts; `security` has recorded what does not."""
+        """`key` signs stored reports; others do not count. `security` records them."""
         self._stored = stored
         self._key = key
         self._security = security
@@ -63,7 +63,7 @@ class Scans:
         self._clock = clock
 
     def endpoint(self) -> Endpoint:
-        """To be served."""
+        """Return the endpoint."""
         return Endpoint(
             name="scan", subject=subjects.scan("x").replace(".x", ".*"), handler=self.answer, concurrency=CONCURRENCY
         )
@@ -86,7 +86,9 @@ class Scans:
         return EndpointReply(data, {"Content-Type": encoding})
 
     async def _report(self, message: Message) -> str:
-        """Check it and store it; the digest of what is stored. Raises WritError, and then the earlier one stays."""
+        """Check the report and store it. Return the digest of the stored form. Raises WritError, and then the
+        earlier one stays.
+        """
         scanner, key = subjects.parse_scan(message.subject), sender_key(message)
         world = await self._sources.refresh()
         principal = world.principal(scanner, key)
@@ -120,7 +122,7 @@ class Scans:
         raise Conflict(f"{ATTEMPTS} others reported on {stored.report.target} as {stored.scanner} first")
 
     async def add(self, known: KnownFacts, target: str, scanners: Iterable[str]) -> KnownFacts:
-        """What is known, with the stored reports of these scanners on the target. Raises what the bus raises."""
+        """Add the stored reports of these scanners on the target. Raises errors of the bus."""
         reports, named = dict[str, Report](), list(known.named)
         for scanner in scanners:
             record = await self._stored.last(subjects.scanned(scanner, target))

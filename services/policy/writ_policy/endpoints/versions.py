@@ -38,7 +38,7 @@ QueryHandler = Callable[[Message], Awaitable[Any]]
 
 
 class VersionQueries:
-    """One method a question; each answers with the struct that the registry names. Raises WritError."""
+    """One method for each query. It returns the struct that the registry names. Raises WritError."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class VersionQueries:
         judge: Callable[[], Awaitable[Judge]],
         tell: Callable[[Notice], None],
     ) -> None:
-        """`judge` gives all that a decision stands on, as it is now."""
+        """`judge` returns all inputs of a decision, as they are now."""
         self._config = config
         self._sources = sources
         self._versions = versions
@@ -87,7 +87,7 @@ class VersionQueries:
         return PolicyShowAnswer(version=self._view(version, problem, version.number), document=version.document)
 
     async def status(self, message: Message) -> PolicyStatusAnswer:
-        """What this replica decides by, and what is wrong."""
+        """Return this replica's inputs of decisions, and their problems."""
         decode_query(message, PolicyStatusQuery)
         judge = await self._judge()
         world, head = judge.world, self._versions.head
@@ -110,7 +110,7 @@ class VersionQueries:
         )
 
     async def permit(self, message: Message, *, query: str = "policy") -> None:
-        """Raises Denied unless policy lets the sender read that; a refusal is recorded."""
+        """Raises Denied unless policy lets the sender read this; records a refusal."""
         principal, _ = parse_query(message.subject)
         subject = Subject(
             operation_id=encode_id(os.urandom(16)),
@@ -150,7 +150,7 @@ def decode_query(message: Message, kind: type[Any], limit: int = QUESTION_BYTES)
 
 
 def sender_key(message: Message) -> str:
-    """The user key that the NATS server says sent this; it overwrites what a sender puts there. "" if it says none."""
+    """Return the sender's user key by the NATS server, which overwrites a forged header; "" without one."""
     try:
         info: dict[str, Any] = msgspec.json.decode(message.headers.get(REQUEST_INFO, "{}"), type=dict[str, Any])
     except msgspec.DecodeError:

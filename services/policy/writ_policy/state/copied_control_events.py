@@ -1,7 +1,7 @@
-"""The journal's control events in the order that they had at first, where some were stored again (see `CARRIED_FROM`).
+"""The journal's control events in their first order, including copies that were stored again (see `CARRIED_FROM`).
 
-What executors stored again is believed only as far as it can be checked: a copy of what is still there must be equal
-to it, and what is there no longer must be, all of it, what the author of the last archive signed for.
+Copies by executors are believed only as far as they can be checked: a copy of a present event must equal it, and the
+copies of absent events must be, all of them, those that the author of the last archive signed for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,7 @@ IsDecided = Callable[[ControlEvent, int], bool]
 
 
 def in_order(records: Sequence[Record], is_decided: IsDecided) -> dict[int, Record]:
-    """Each event once, by the sequence that it had at first. Raises Untrusted where they cannot be all of them, or not
-    as they were.
-    """
+    """Return each event once, by its first sequence. Raises Untrusted if events are missing or changed."""
     found: dict[int, Record] = {}
     for record in records:
         try:
@@ -49,7 +47,7 @@ def _check(ordered: Mapping[int, Record], is_decided: IsDecided) -> None:
 
 
 def _archive(record: Record, is_decided: IsDecided) -> ControlEvent | None:
-    """What it says was archived, if it is where it was first: where a copy was first is what archives vouch for."""
+    """Return the archive announcement, if the record is at its first sequence; a copy vouches for nothing."""
     if record.subject != subjects.control_event(ARCHIVE) or CARRIED_FROM in record.headers:
         return None
     try:
