@@ -1,4 +1,4 @@
-"""How much one principal may ask: token buckets. Pure; time comes in."""
+"""Rate limits by principal: token buckets. Pure; time comes in."""
 
 from msgspec import Struct
 
@@ -29,6 +29,6 @@ class Buckets:
         self._by_principal: dict[str, Bucket] = {}
 
     def take(self, principal: str, now: float) -> bool:
-        """Whether this principal may have one more now."""
+        """Take one token of this principal, if there is one. Return whether there was."""
         bucket = self._by_principal.setdefault(principal, Bucket(self._rate, self._burst, self._burst, now))
         return bucket.take(now)

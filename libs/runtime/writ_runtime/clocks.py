@@ -51,7 +51,7 @@ SYSTEM = Clocks()
 
 
 class ClockMeasurement(Struct, frozen=True):
-    """What the server's clock showed (Unix seconds) at an instant of the boot clock, give or take `error` seconds."""
+    """The server's clock (Unix seconds) at an instant of the boot clock, with an `error` in seconds."""
 
     server: float
     boot: float
@@ -59,10 +59,10 @@ class ClockMeasurement(Struct, frozen=True):
 
 
 class ServerClock:
-    """The time of the journal's server. Between two measurements it goes on with the boot clock.
+    """The time of the journal's server. Between two measurements it advances with the boot clock.
 
-    A step of the host's own clock does not move it. Until the first measurement it shows the host's own time, and
-    `problem` says that the server's is not known.
+    A step of the host's own clock does not move it. Until the first measurement it shows the host's time, and `problem`
+    reports that the server's is unknown.
     """
 
     def __init__(self, bus: Bus | None, clocks: Clocks = SYSTEM) -> None:
@@ -86,19 +86,19 @@ class ServerClock:
 
     @property
     def skew(self) -> float | None:
-        """By how many seconds the host's own clock is ahead of the server's; None where that is not known."""
+        """Return the seconds by which the host's clock is ahead of the server's; None if unknown."""
         measured = self._measured
         if measured is None or self.clocks.boot() - measured.boot > OLDEST:
             return None
         return self.clocks.wall() - self.now()
 
     def notable_skew(self) -> float | None:
-        """Return the skew if it is one that `check` tells of."""
+        """Return the skew if `check` reports it, else None."""
         skew = self.skew
         return None if skew is None or abs(skew) < DEGRADED else round(skew, 3)
 
     async def measure(self) -> None:
-        """Ask for the time once. A failure leaves what was known, and is told by `check`."""
+        """Measure the time once. A failure keeps the last measurement, and `check` reports it."""
         if self._bus is None:
             return
         began = self.clocks.boot()
@@ -135,7 +135,7 @@ class ServerClock:
             await self.measure()
 
     def problem(self, breaks: float | None = None) -> str | None:
-        """Say what is wrong with the host's clock or the server's, if anything is, as a reason for `/readyz`.
+        """Return a problem of the host's or the server's clock for `/readyz`, or None.
 
         `breaks`: seconds of skew from which the service is not ready; None: it never depends on the host's clock.
         """
@@ -148,18 +148,18 @@ class ServerClock:
         return detail if breaks is not None and abs(skew) >= breaks else Attention(detail)
 
     async def check(self) -> str | None:
-        """As a check of `/readyz`, for a service that decides nothing by the host's clock."""
+        """Check the clocks for a service that decides nothing by the host's clock."""
         return self.problem() or self._detail()
 
     async def strict_check(self) -> str | None:
-        """As a check of `/readyz`, for a service that is not ready where the two clocks are far apart."""
+        """Check the clocks for a service that is not ready while the two are far apart."""
         return self.problem(BREAKS) or self._detail()
 
     def _detail(self) -> Detail:
         return Detail(f"{describe(self.skew or 0.0)} the NATS server's")
 
     def shown(self, metrics: Metrics) -> None:
-        """Tell the skew in these metrics."""
+        """Export the skew in these metrics."""
         metrics.measure(
             "writ_clock_skew_seconds",
             "How far this host's clock is ahead of the NATS server's; not a number where that is not known.",

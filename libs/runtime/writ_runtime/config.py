@@ -1,7 +1,7 @@
-"""Configuration from the environment: one frozen struct per service, read once, every mistake named by its variable.
+"""Configuration from the environment: one frozen struct per service, read once. Errors name the variable.
 
-Each field is `Annotated[type, env("NAME", "what it is for")]`, and further `Meta` constraints hold as well. An empty
-variable counts as unset. Values never appear in errors: some of them are secret.
+Each field is `Annotated[type, env("NAME", "description")]`; further `Meta` constraints hold as well. An empty variable
+counts as unset. Values never appear in errors: some of them are secret.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ def env(name: str, description: str) -> Meta:
 
 
 class ServiceConfig(Struct, frozen=True, kw_only=True):
-    """What every service reads. Each service's own `Config` adds to it."""
+    """Variables common to all services. Each service's own `Config` adds to it."""
 
     home: Annotated[Path, env("WRIT_HOME", "folder of keys, state and run files")] = Path(".writ")
     nats_url: Annotated[str, env("NATS_URL", "the NATS server, such as nats://127.0.0.1:4222 or tls://…")]
@@ -67,7 +67,7 @@ class ServiceConfig(Struct, frozen=True, kw_only=True):
 
 
 def load(kind: type[Loaded], environ: Mapping[str, str]) -> Loaded:
-    """The configuration, or a ConfigError with all that is wrong with it."""
+    """Return the configuration. Raises ConfigError with all mistakes."""
     values: dict[str, object] = {}
     problems: list[str] = []
     for field, meta, hint in _variables(kind):
@@ -134,7 +134,7 @@ def _default_text(field: FieldInfo) -> str | None:
 
 
 def _why(hint: Any, error: msgspec.ValidationError) -> str:
-    """What may stand there; msgspec would name only what may not."""
+    """Return the permitted values; msgspec would name only the wrong one."""
     if get_origin(kind := get_args(hint)[0]) is Literal:
         return f"must be one of {_type_text(kind)}"
     if kind == Collector | None:

@@ -1,4 +1,4 @@
-"""How a service comes by its bus: its own key from a private file, its role's inbox, TLS if configured."""
+"""A service's connection to NATS: its key from a private file, its role's inbox, TLS if configured."""
 
 from writ_bus.nats.bus import connect
 from writ_bus.nats.connection import OnViolation, Options, TlsOptions

@@ -1,8 +1,7 @@
-"""`/healthz`, `/readyz` and `/metrics` over HTTP/1.1, for supervisors and Prometheus; it reads the path, and
-the format that is accepted.
+"""`/healthz`, `/readyz` and `/metrics` over HTTP/1.1, for supervisors and Prometheus. Only the path and Accept are
+read.
 
-One request a connection, GET or HEAD, bounded in size, time and number: nobody who reaches the port can hold
-anything up.
+One request a connection, GET or HEAD, bounded in size, time and number: no client can hold anything up.
 """
 
 import asyncio
@@ -22,13 +21,13 @@ Check = Callable[[], Awaitable[str | None]]
 
 
 class Attention(str):
-    """A reason that somebody should look, and none to send no work here: an old version of a file in force, say."""
+    """A reason for attention that does not make the service unready, such as an old version of a file in force."""
 
     __slots__ = ()
 
 
 class Detail(str):
-    """What a check saw that is well: `/readyz` shows it under `details`, and the check as `ok`."""
+    """A detail of a healthy check: `/readyz` shows it under `details`, and the check as `ok`."""
 
     __slots__ = ()
 
@@ -42,7 +41,7 @@ _log = Log("writ.health")
 
 
 class HttpResponse(Struct, frozen=True):
-    """One HTTP response."""
+    """An HTTP response."""
 
     status: HTTPStatus
     body: bytes
@@ -50,7 +49,7 @@ class HttpResponse(Struct, frozen=True):
 
 
 class HealthListener(Protocol):
-    """Where the checks go besides `/readyz`, and what `/metrics` answers."""
+    """A listener for check results besides `/readyz`, and the source of `/metrics`."""
 
     def checked(self, checks: Mapping[str, bool], *, ready: bool) -> None:
         """Each check by name, and whether all of it is ready."""
@@ -60,7 +59,7 @@ class HealthListener(Protocol):
 
 
 class Health:
-    """What a process says of itself. It is alive as long as it answers, and ready when every check says so."""
+    """The health of a process. It is alive while it answers, and ready when every check passes."""
 
     def __init__(self, metrics: HealthListener) -> None:
         self._metrics = metrics
@@ -71,11 +70,11 @@ class Health:
         self._checks = checks
 
     def stopping(self) -> None:
-        """Not ready any more, so that nobody sends new work here."""
+        """Become unready, so that no new work arrives."""
         self._checks = {"stop": _stopping}
 
     async def answer(self, method: str, path: str, accept: str = "") -> HttpResponse:
-        """The response to one request; `accept` as in the header of that name."""
+        """Return the response to one request. `accept`: its Accept header."""
         if method not in ("GET", "HEAD"):
             return _plain(HTTPStatus.METHOD_NOT_ALLOWED)
         match path.partition("?")[0]:
@@ -185,7 +184,9 @@ def _is_well(reason: str | None) -> bool:
 
 
 async def _judge(name: str, check: Check) -> str | None:
-    """A check that hangs or breaks is a reason as well; what broke it is in the log, not on the port."""
+    """Return the reason of a failed check. A hanging or crashing check is a reason too; the cause of a crash is only
+    in the log.
+    """
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             return await check()

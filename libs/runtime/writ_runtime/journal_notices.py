@@ -1,6 +1,6 @@
-"""Has executors record what a service notices: only they may write notices to the journal.
+"""Notices of a service for the journal: only executors may write them there.
 
-In the order in which it came, each until it is stored; what is too much is dropped, since the log has it as well.
+They are sent in order, each until it is stored. Excess ones are dropped, since the log has them as well.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Notifier:
             raise Unreachable(f"it cannot be recorded now: {failure.message}")
 
     async def run(self, bus: Bus) -> None:
-        """Send what waits, and what comes."""
+        """Send queued and new notices until cancelled."""
         while True:
             notice = await self._waiting.get()
             for pause in backoff(first=0.2, most=5.0):
@@ -52,7 +52,7 @@ class Notifier:
                 await asyncio.sleep(pause)
 
     async def _sent(self, bus: Bus, notice: Notice) -> bool:
-        """Whether it is stored, or never will be."""
+        """Return whether the notice is stored, or never will be."""
         try:
             message = await bus.request(self._subject, encode(notice), timeout=ANSWER)
             failure = decode(message.data, Noted).error

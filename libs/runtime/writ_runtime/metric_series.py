@@ -1,7 +1,7 @@
-"""The series of one metric: labels that are bounded, and what is counted, set and timed under them.
+"""The series of one metric, with bounded labels.
 
-Every label has a closed set of values, given when the metric is made, or at most so many of an operator's own names:
-whatever else comes is counted as `other`, so that no caller, however hostile, can grow the number of series.
+Every label has a closed set of values, given with the metric, or a bounded number of an operator's own names. Any other
+value is counted as `other`, so that no caller, however hostile, can grow the number of series.
 """
 
 from bisect import bisect_left
@@ -20,8 +20,9 @@ EXAMPLE_EVERY = 1.0
 
 
 class AtMost:
-    """The values of a label that come from an operator's files, such as pools: the first `most` of them have their
-    names, the rest are `other`. Given to several metrics, it names the same ones in all."""
+    """Label values from an operator's files, such as pools: the first `most` keep their names, the rest are `other`.
+    One object shared by several metrics names the same ones in all.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -40,7 +41,7 @@ class AnyOf(AtMost):
     """The same, where which ones they are changes all the time, and their owner has no more than so many."""
 
     def named(self, value: str) -> str:
-        """The value itself."""
+        """Return the value itself."""
         return value
 
 
@@ -64,7 +65,7 @@ class Series(Generic[Metric]):
         return self._found.get(tuple(map(labels.__getitem__, self._names))) or self._look_up(labels)
 
     def _look_up(self, labels: Mapping[str, str]) -> Metric:
-        """What is found by the very values next time, unless one of them is called `other` here."""
+        """Return the series. Its own labels find it next time, unless one of them became `other`."""
         key = tuple(named(labels[name]) for name, named in zip(self._names, self._naming, strict=True))
         return self._found.setdefault(key, self._metric.labels(*key))
 
@@ -82,7 +83,7 @@ def _naming(values: Collection[str] | AtMost) -> Callable[[str], str]:
 
 
 class Counter:
-    """A count of things that happened."""
+    """A counter."""
 
     def __init__(self, metric: prometheus.Counter, labels: Labels) -> None:
         self._series = Series(metric, labels)
@@ -93,7 +94,7 @@ class Counter:
 
 
 class Gauge:
-    """A present state."""
+    """A gauge."""
 
     def __init__(self, metric: prometheus.Gauge, labels: Labels) -> None:
         self._names = tuple(labels)
@@ -122,7 +123,7 @@ class Info:
 
 
 class Histogram:
-    """How long things took. Whatever it was that took so long is remembered with the bucket, as an exemplar."""
+    """A histogram of durations. The slow case of a bucket is remembered as its exemplar."""
 
     def __init__(self, metric: prometheus.Histogram, labels: Labels) -> None:
         self._series = Series(metric, labels)
@@ -150,7 +151,7 @@ class Histogram:
 
 
 class Timing:
-    """One block that is timed: there are a dozen for each operation, so it costs little."""
+    """One timed block. There are a dozen for each operation, so it costs little."""
 
     __slots__ = ("_add", "_began", "_metric", "_operation_id")
 

@@ -33,7 +33,7 @@ def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: boo
 
 
 def load_evaluators(found: Iterable[EntryPoint] | None = None) -> dict[str, Evaluator]:
-    """The conditions that plugins bring for policies, by the names of their entry points. Raises ConfigError."""
+    """Return plugins' conditions for policies, by the names of their entry points. Raises ConfigError."""
     named = [
         (_source(entry), entry.name, _evaluator(entry))
         for entry in (entry_points(group=EVALUATORS) if found is None else found)
@@ -42,7 +42,7 @@ def load_evaluators(found: Iterable[EntryPoint] | None = None) -> dict[str, Eval
 
 
 def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object]:
-    """What carries out the operations of plugins, by operation. Raises ConfigError."""
+    """Return plugins' handlers by operation. Raises ConfigError."""
     named = [
         (_source(entry), name, handler)
         for entry in (entry_points(group=HANDLERS) if found is None else found)

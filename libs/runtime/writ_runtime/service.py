@@ -41,7 +41,7 @@ Settings = TypeVar("Settings", bound=ServiceConfig)
 
 
 class RunFile(Struct, frozen=True, kw_only=True):
-    """What a started service leaves for whoever started it."""
+    """The file that a started service leaves for its supervisor."""
 
     pid: int
     health_port: int
@@ -122,7 +122,7 @@ async def running(name: str, config: ServiceConfig, metrics: Metrics | None = No
 
 
 async def finish(log: Log, *steps: StopStep) -> None:
-    """Takes the steps in their order; one that fails or takes too long is logged and doesn't hold up the next."""
+    """Take the steps in order. One that fails or takes too long is logged and does not hold up the next."""
     for step in steps:
         try:
             async with asyncio.timeout(step.grace):
@@ -147,7 +147,7 @@ def run(
     *,
     context: logs.Context = dict,
 ) -> NoReturn:
-    """Configures, runs `main` (on uvloop where there is one), and exits with the status that the module names."""
+    """Configure, run `main` (on uvloop if installed), and exit with the module's status."""
     try:
         config = load(kind, os.environ)
     except ConfigError as error:
@@ -173,12 +173,12 @@ def run(
 
 
 def no_core_files() -> None:
-    """Keys and parameters are in the memory of this process and of those that it starts: no crash writes them down."""
+    """Forbid core files: keys and parameters are in the memory of this process and its children."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _settle_memory() -> None:
-    """What is loaded by now stays: the collector need not look at it again, nor often at what messages leave."""
+    """Freeze loaded objects: the garbage collector need not scan them again, and runs less often for messages."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """`async with Stop() as stop: await stop.wait()`. A second signal cancels the task that entered it."""
+    """`async with Stop() as stop: await stop.wait()`. A second signal cancels the entering task."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
@@ -18,7 +18,7 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether somebody wants the process to end."""
+        """Return whether the process was asked to end."""
         return self._asked.is_set()
 
     async def wait(self) -> None:

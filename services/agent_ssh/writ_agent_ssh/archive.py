@@ -1,7 +1,7 @@
-"""What is sent to a host: hostops, the jeepney that it carries along, modules of plugins; one zip, the same for all.
+"""The archive sent to hosts: hostops, its bundled jeepney and modules of plugins; one zip, the same for all hosts.
 
-Plugins name theirs by the entry point group `writ.hostops`, `name = "package.module"`: plain Python >= 3.9 with nothing
-but the standard library and hostops, whose `HANDLERS` are as in `writ_hostops.operations`.
+Plugins name their modules by the entry point group `writ.hostops`, `name = "package.module"`: plain Python >= 3.9 with
+only the standard library and hostops. Their `HANDLERS` are as in `writ_hostops.operations`.
 """
 
 import hashlib
@@ -29,9 +29,7 @@ _WHEN = (1980, 1, 1, 0, 0, 0)
 
 
 class Archive(Struct, frozen=True, kw_only=True):
-    """The zip, its digest, that of its files when unpacked, and which modules in it bring handlers for which
-    operations.
-    """
+    """The zip, its digest, the digest of its unpacked files, and its modules with handlers by operation."""
 
     data: bytes
     digest: str
@@ -40,7 +38,7 @@ class Archive(Struct, frozen=True, kw_only=True):
     operations: frozenset[str]
 
     def opening(self, nonce: str, folder: str) -> bytes:
-        """What is written first: the bootstrap as one line, then its configuration."""
+        """Return the first bytes to send: the bootstrap as one line, then its configuration."""
         requested = {
             "nonce": nonce,
             "folder": folder,
@@ -54,7 +52,9 @@ class Archive(Struct, frozen=True, kw_only=True):
 
 
 def build(found: Iterable[EntryPoint] | None = None) -> Archive:
-    """The archive of what is installed here. Raises ConfigError for a plugin's module that cannot be loaded."""
+    """Build the archive of the packages installed here. Raises ConfigError for a plugin's module that cannot be
+    loaded.
+    """
     carried = tuple(sorted(entry.value for entry in (entry_points(group=GROUP) if found is None else found)))
     operations = set(HANDLERS)
     for name in carried:

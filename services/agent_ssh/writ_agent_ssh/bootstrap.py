@@ -1,8 +1,8 @@
-"""Runs on the host, in whatever Python is there: makes hostops ready in Writ's folder of that user, and starts it.
+"""The bootstrap on the host, for any Python there: put hostops into Writ's folder of that user, and start it.
 
-It is sent as text, so it imports nothing of Writ before hostops is there. Line by line on standard input: its
-configuration, and where this host hasn't the archive of that digest yet, the archive. It answers one line, with the
-nonce, so that what a shell printed before cannot be taken for it.
+It is sent as text, so it imports nothing of Writ before hostops is in place. Standard input brings its configuration as
+one line and, if this host lacks the archive of that digest, the archive. The reply is one line with the nonce, so that
+earlier prints of a shell cannot be taken for it.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -49,14 +49,14 @@ def main() -> None:
 
 
 def default_folder() -> str:
-    """One for each user of this host, on a disk that a reboot keeps."""
+    """Return the default folder: one for each user of this host, on a disk that survives a reboot."""
     if os.geteuid() == 0:
         return "/var/lib/writ-hostops"
     return os.path.join(pwd.getpwuid(os.geteuid()).pw_dir, ".local", "state", "writ-hostops")
 
 
 def ready(folder: str, requested: Dict[str, Any], source: Any, say: Any) -> str:
-    """The folder with the code of that digest."""
+    """Return the folder with the code of that digest."""
     codes = os.path.join(folder, "code")
     os.umask(0o077)  # for the folders above it, too, whatever this user's is
     os.makedirs(codes, mode=0o700, exist_ok=True)
@@ -150,7 +150,9 @@ def unpacked(archive: bytes, code: str) -> str:
 
 
 def sweep(codes: str) -> None:
-    """Remove what no agent has used for long; another connection may do the same, or be done with its own part."""
+    """Remove code unused for long. Other connections may remove the same code, or finish with theirs, at the same
+    time.
+    """
     for name in os.listdir(codes):
         path = os.path.join(codes, name)
         try:

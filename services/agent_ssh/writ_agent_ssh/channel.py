@@ -46,11 +46,11 @@ class PendingRequest:
         self._log_left = MOST_LOG
 
     def progress(self, message: str) -> None:
-        """Tell how far it is, without its secrets."""
+        """Report progress, without the secrets."""
         self._progress(redact(message, self.secrets))
 
     def log(self, message: str) -> None:
-        """Log what the host wrote, without its secrets, as long as it is within the bound."""
+        """Log the host's text, without the secrets and within the bound."""
         if self._log_left > 0:
             _log.warning("hostops.stderr", text=redact(message, self.secrets)[: self._log_left])
             self._log_left -= len(message)
@@ -77,7 +77,6 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self.gone = False
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
-        """See asyncssh.SSHClientSession."""
         self._chan = chan
         if self.gone:  # it was opened after all, and nobody waits for it any more
             chan.abort()
@@ -89,7 +88,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._write(self._archive.opening(self._nonce, self._folder))
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        """From the host."""
+        """Take in bytes from the host."""
         if self.gone:
             return
         if datatype == EXTENDED_DATA_STDERR:
@@ -120,7 +119,9 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             self._end(ConnectionDropped("the connection to the host ended"))
 
     def post(self, kind: bytes, message: Mapping[str, Any], pending: PendingRequest) -> int:
-        """Ask; its tag. Raises Dropped, or Invalid (`invalid_parameter`) for a text that UTF-8 cannot carry."""
+        """Send a request and return its tag. Raises ConnectionDropped, or Invalid (`invalid_parameter`) for text
+        outside of UTF-8.
+        """
         if self.gone:
             raise ConnectionDropped("the connection to the host ended")
         tag = self._next + 1
@@ -134,7 +135,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
 
     @property
     def busy(self) -> bool:
-        """Whether somebody waits for an answer."""
+        """Return whether a request is pending."""
         return bool(self._pending)
 
     def forget(self, tag: int) -> None:
@@ -207,8 +208,8 @@ class Channel(asyncssh.SSHClientSession[bytes]):
 
 
 def _refuse_foreign_codes(message: Told) -> None:
-    """Raise Broken for a result, or one that the host kept, with a code that hostops does not have: it would pass for a
-    finding of the agent's own, such as `host_key_changed`.
+    """Raise BrokenFrame for a result, or a kept one, with a code outside of hostops' own: it would pass for a
+    finding of the agent, such as `host_key_changed`.
     """
     for message_or_result in (message, message.get("result")):
         if isinstance(message_or_result, dict) and message_or_result.get("code", "") not in _CODES:

@@ -1,4 +1,4 @@
-"""`python -m writ_agent_ssh.enrolment`: what `writ target add` needs to know of SSH, as JSON; it decides nothing.
+"""`python -m writ_agent_ssh.enrolment`: SSH data for `writ target add`, as JSON. It decides nothing.
 
 `host-key HOST PORT`: the key that the host shows to a stranger, for a person to compare. `new-key COMMENT`: a key pair.
 `read-key`: the public half of a private key on standard input. `fingerprint`: of a host key line there.

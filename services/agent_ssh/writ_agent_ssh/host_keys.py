@@ -1,6 +1,7 @@
-"""Which host keys are believed: those of the inventory's `host_keys` for a target, else those of the known_hosts file.
+"""Trusted host keys: the target's `host_keys` in the inventory, else the known_hosts file. No key is trusted at first
+sight.
 
-Nothing is ever believed at first sight. The file is read anew for each connection.
+The file is read for each connection.
 """
 
 from pathlib import Path
@@ -14,7 +15,9 @@ from writ_contracts.errors import Invalid
 
 
 class PinnedHostKeys(NamedTuple):
-    """For one address: what asyncssh compares with, whether anything is pinned, and what to ask the host to show."""
+    """For one address: the keys that asyncssh compares with, whether any is pinned, and the algorithms to request
+    from the host.
+    """
 
     hosts: asyncssh.SSHKnownHosts
     pinned: bool

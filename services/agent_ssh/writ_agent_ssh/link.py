@@ -1,6 +1,6 @@
-"""One authenticated SSH connection to one target, with those to the hosts on its way: opened, used, closed together.
+"""One authenticated SSH connection to a target, with those to its jump hosts: opened, used, closed together.
 
-Here asyncssh's exceptions become ours. Nothing of the user who runs this is read: no ssh config, agent or default key.
+asyncssh's exceptions become ours here. Nothing of the user running this is read: no ssh config, agent or default key.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_runtime.logs import Log
 
 NONSENSE = (PacketDecodeError, UnicodeError)
-"""What asyncssh lets through where a server's packets are none; they are no errors of its own kind."""
+"""Exceptions that asyncssh lets through for malformed packets of a server; they are not of its own kind."""
 _log = Log("writ.agent.ssh")
 C = TypeVar("C", bound="asyncssh.SSHClientSession[bytes]")
 
@@ -39,17 +39,17 @@ class Link:
 
     @property
     def host_key(self) -> str:
-        """The fingerprint of the key that the host showed, as ssh has it."""
+        """Return the fingerprint of the host's key, as ssh prints it."""
         key = self._hops[-1].get_server_host_key()
         return key.get_fingerprint() if key else ""
 
     @property
     def lost(self) -> bool:
-        """Whether it is of no use any more."""
+        """Return whether the connection is unusable."""
         return self._watch.lost
 
     async def channel(self, factory: Callable[[], C], command: str) -> C:
-        """What listens to a channel on which this command runs. Raises Unreachable."""
+        """Open a channel that runs this command. Return its session. Raises Unreachable."""
         listener = factory()
         with translated("the host"):
             await self._hops[-1].create_session(lambda: listener, command, encoding=None)
@@ -61,7 +61,7 @@ class Link:
             hop.abort()
 
     async def close(self) -> None:
-        """In order, and if that takes too long at once."""
+        """Close in order; abort if that takes too long."""
         for hop in reversed(self._hops):
             hop.close()
         try:
@@ -73,19 +73,18 @@ class Link:
 
 
 class Watch(asyncssh.SSHClient):
-    """Notices that the connection is gone."""
+    """Notices the end of the connection."""
 
     def __init__(self) -> None:
         self.lost = False
         self.carrier: Carrier | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncssh.SSHClient."""
         self.lost = True
         self.end()
 
     def end(self) -> None:
-        """What carried it goes with it."""
+        """Close the carrier of the connection as well."""
         if self.carrier is not None:
             self.carrier.end()
 
@@ -131,7 +130,9 @@ async def connect(
 
 
 async def _carried(connection: Connection, tailnet: Tailnet | None, watch: Watch) -> socket.socket | None:
-    """Connected to the peer of the tailnet that the inventory means, where it means one (and then no jump hosts)."""
+    """Return a socket to the pinned peer of the tailnet, if the inventory names one (and then no jump hosts); else
+    None.
+    """
     if connection.via is None:
         return None
     if tailnet is None:
@@ -157,7 +158,7 @@ async def _hop(
 async def tell_why(
     where: str, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], ours: Mapping[str, Any]
 ) -> None:
-    """For a server that hung up: raises what it says to a connection without SSH, if it says anything."""
+    """Raise the reason of a server that hung up, if it gives one to a connection without SSH."""
     offer = await listen(*streams, ours)
     if offer.lacks:
         raise asyncssh.KeyExchangeFailed(offer.lacks) from None
@@ -211,7 +212,7 @@ def _pair(credential: Credential) -> object:
 
 
 def _tell(target: str, connection: asyncssh.SSHClientConnection) -> None:
-    """What was agreed on, for the log of each connection."""
+    """Log the negotiated algorithms of the connection."""
     key = connection.get_server_host_key()
     _log.info(
         "ssh.connected",
@@ -225,7 +226,7 @@ def _tell(target: str, connection: asyncssh.SSHClientConnection) -> None:
 
 @contextmanager
 def translated(where: str, trusted: PinnedHostKeys | None = None) -> Iterator[None]:
-    """asyncssh's exceptions as ours, with a code for what the operator has to do."""
+    """Turn asyncssh's exceptions into ours, with a code for the operator's next step."""
     try:
         yield
     except asyncssh.HostKeyNotVerifiable as error:

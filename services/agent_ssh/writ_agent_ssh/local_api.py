@@ -1,8 +1,8 @@
-"""What tailscaled says over its LocalAPI: how this node stands, its peers, and whose an address is.
+"""tailscaled's LocalAPI: this node's state, its peers, and the owner of an address.
 
 HTTP over a unix socket (tailscale's ipn/localapi/localapi.go; shapes in ipn/ipnstate/ipnstate.go, whois in
-client/tailscale/apitype). It refuses what a browser could send: another Host than its own, an Origin, a Referer. Every
-question is bounded in time and size; what it cannot answer is an error with a code, never an empty answer.
+client/tailscale/apitype). It refuses requests that a browser could send: a foreign Host, an Origin, a Referer. Every
+request is bounded in time and size; an unanswerable one is an error with a code, never an empty answer.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class PeerStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """How this node stands, and its peers where they were asked for. `tun` false: userspace mode."""
+    """The state of this node, and its peers if requested. `tun` false: userspace mode."""
 
     version: str = msgspec.field(name="Version", default="")
     state: str = msgspec.field(name="BackendState")
@@ -63,7 +63,7 @@ class Whois(Struct, frozen=True, kw_only=True):
 
 
 class Response(NamedTuple):
-    """What came back over HTTP."""
+    """An HTTP response."""
 
     status: int
     body: bytes
@@ -76,7 +76,7 @@ class LocalApi:
         self.socket = socket
 
     async def status(self, *, peers: bool) -> Status:
-        """How things stand now. Raises Unreachable, Invalid."""
+        """Return the present state. Raises Unreachable, Invalid."""
         response = await self._get(f"status?peers={'true' if peers else 'false'}")
         return decoded("status", response, Status)
 
@@ -96,7 +96,7 @@ class LocalApi:
             raise Unreachable(f"tailscaled cannot be asked at {self.socket}: {why}", code=UNAVAILABLE) from error
 
     async def _exchange(self, path: str) -> bytes:
-        """All that it says until it closes the connection, as it is asked to."""
+        """Return the whole response, up to the close that the request demands."""
         reader, writer = await asyncio.open_unix_connection(self.socket)
         try:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
@@ -111,18 +111,18 @@ class LocalApi:
 
 
 class _ResponseBytes:
-    """Bytes where http.client wants a socket."""
+    """Bytes in place of the socket that http.client expects."""
 
     def __init__(self, said: bytes) -> None:
         self._data = said
 
     def makefile(self, mode: str) -> BytesIO:
-        """See socket.socket."""
+        """Return the bytes as a file."""
         return BytesIO(self._data)
 
 
 def decoded(name: str, response: Response, kind: type[T]) -> T:
-    """What it says. Raises Invalid for a refusal, Unreachable for what is no answer."""
+    """Return the decoded answer. Raises Invalid for a refusal, Unreachable for anything malformed."""
     if response.status != 200:
         said = response.body.decode(errors="replace").strip()[:200]
         raise Invalid(f"tailscaled refuses {name}: {response.status} {said}", code=REFUSED)
@@ -133,7 +133,7 @@ def decoded(name: str, response: Response, kind: type[T]) -> T:
 
 
 def parse(said: bytes) -> Response:
-    """A whole response, chunked or not. Raises Unreachable for one that is none, or not whole."""
+    """Parse a whole response, chunked or not. Raises Unreachable for a malformed or incomplete one."""
     try:
         response = HTTPResponse(_ResponseBytes(said), method="GET")  # type: ignore[arg-type]
         response.begin()

@@ -1,6 +1,6 @@
-"""What comes out of the constant command before the frames do: noise of a shell, then one line with our nonce.
+"""The output before the frames: noise of a shell, then one line with our nonce.
 
-Pure: bytes in, what to do next out.
+Pure: bytes in, the line out.
 """
 
 import re
@@ -11,7 +11,7 @@ Word = Literal["HERE", "SEND", "OLD", "UNUSABLE"]
 
 
 class BootstrapLine(NamedTuple):
-    """The line of the bootstrap, and what came after it."""
+    """The line of the bootstrap, and the bytes behind it."""
 
     word: Word
     why: str
@@ -23,7 +23,7 @@ class TooMuchNoise(Exception):
 
 
 class Opening:
-    """Looks for the line of one bootstrap."""
+    """Finds the line of one bootstrap in the output."""
 
     def __init__(self, nonce: str) -> None:
         self._line = re.compile(rb"\nWRIT-(HERE|SEND|OLD|UNUSABLE) " + re.escape(nonce.encode()) + rb" ([^\n]*)\n")

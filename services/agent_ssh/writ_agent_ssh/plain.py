@@ -1,7 +1,8 @@
-"""A host without Python: what systemctl and dpkg-query can do, each run as an argument vector; nothing is left there.
+"""A host without Python: the operations that systemctl and dpkg-query can do, each run as an argument vector. Nothing
+is left on the host.
 
-It keeps no marks, so what broke off is judged by a look alone. Files are not touched: without openat2 nobody could
-promise that they are beneath their roots.
+It keeps no marks, so a broken operation is judged by a probe alone. File operations are refused: without openat2
+nothing keeps a path beneath its roots.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ class PlainSession:
     """A HostSession; see there."""
 
     def __init__(self, link: Link, boot_id: str, operations: Collection[str]) -> None:
-        """`operations`: what there would be with Python."""
+        """`operations`: those that Python would bring."""
         self._link = link
         self._lacking = {name: NO_PYTHON for name in operations if name not in OPERATIONS}
         self._running: dict[int, _Request] = {}
@@ -52,18 +53,16 @@ class PlainSession:
 
     @property
     def lost(self) -> bool:
-        """See HostSession."""
         return self._link.lost
 
     @property
     def busy(self) -> bool:
-        """See HostSession."""
         return bool(self._running)
 
     async def ask(
         self, request: Mapping[str, Any], progress: Progress, secrets: Collection[str], begun: Callable[[int], None]
     ) -> Told:
-        """See HostSession. Raises Invalid (`no_python`) for what needs Python there."""
+        """Carry out the request. Raises Invalid (`no_python`) for operations that need Python there."""
         if request["operation"] not in OPERATIONS and request["action"] != "survey":
             known = ", ".join(sorted(OPERATIONS))
             raise Invalid(f"{NO_PYTHON}; without it there is only {known}", code="no_python")
@@ -77,7 +76,7 @@ class PlainSession:
             self._running.pop(tag, None)
 
     async def stop(self, tag: int, grace: float) -> bool:
-        """See HostSession: systemd's job is taken back, which is what goes on there."""
+        """End the request by cancelling systemd's job: only the job goes on without this channel."""
         pending = self._running.get(tag)
         return pending is None or await pending.stop(grace)
 
@@ -108,7 +107,7 @@ class _Request:
         self._work = asyncio.create_task(self._answer())
 
     async def ended(self) -> HostAnswer:
-        """How it went. Raises Dropped where the connection broke after a job was sent."""
+        """Return the outcome. Raises ConnectionDropped if the connection broke after a job was sent."""
         try:
             await asyncio.wait({self._work})
         finally:
@@ -125,7 +124,7 @@ class _Request:
             return failure(HostError(error.code, str(error)))
 
     async def stop(self, grace: float) -> bool:
-        """Whether it has ended, and nothing of it goes on."""
+        """Return whether it has ended, with nothing of it running."""
         self._stopped = True
         if not self._unit:
             self._work.cancel()

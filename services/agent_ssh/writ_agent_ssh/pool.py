@@ -27,7 +27,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 
 
 class _TargetSession:
-    """What there is of one target."""
+    """The session and locks of one target."""
 
     def __init__(self) -> None:
         self.opening = asyncio.Lock()
@@ -43,7 +43,7 @@ class _TargetSession:
         return self.session if self.connection == connection else None
 
     def drop(self) -> None:
-        """Away with what there is."""
+        """Drop the session."""
         session, link, self.session, self.link = self.session, self.link, None, None
         if session is not None:
             session.close()
@@ -65,8 +65,8 @@ class Pool:
         tailnet: Tailnet | None = None,
         set_aside: SetAside | None = None,
     ) -> None:
-        """`idle`: seconds that an unused one is kept. `connects`: in the making at once to one host, be it a target or
-        on the way to others.
+        """`idle`: seconds for which an unused session is kept. `connects`: simultaneous attempts to one host, as a
+        target or jump host.
         """
         self._archive, self._credentials, self._known = archive, credentials, known
         self._tailnet = tailnet
@@ -78,7 +78,7 @@ class Pool:
         self._sweeping: asyncio.Task[None] | None = None
 
     async def session(self, target: Target, *, patience: float = 0.0) -> HostSession:
-        """The target's. What cannot be reached is tried again for `patience` seconds. Raises WritError."""
+        """Return the target's session. An unreachable host is tried again for `patience` seconds. Raises WritError."""
         self._set_aside.check(target.id)
         connection, until, pause = connection_of(target), time.monotonic() + patience, FIRST_PAUSE
         while True:
@@ -103,7 +103,7 @@ class Pool:
 
     @asynccontextmanager
     async def started(self, target: str, link: Link, connection: Connection) -> AsyncIterator[HostSession]:
-        """hostops on that connection, ended afterwards."""
+        """Start hostops on that connection; end it afterwards."""
         session = await self._start(target, link, connection)
         try:
             yield session
@@ -116,7 +116,7 @@ class Pool:
             self._target_sessions[target.id].drop()
 
     async def close(self) -> None:
-        """All of them."""
+        """Close all sessions."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         for place in self._target_sessions.values():
@@ -161,7 +161,7 @@ class Pool:
 
     @contextmanager
     def _remembered(self, target: str) -> Iterator[None]:
-        """How it went is what the target is known by from now on."""
+        """Record the outcome of the block as the target's latest result."""
         try:
             yield
         except WritError as error:

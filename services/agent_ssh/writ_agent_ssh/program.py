@@ -1,4 +1,4 @@
-"""One program of a host, run on a channel of its own to its end: what it wrote, bounded, and how it ended."""
+"""One program on a host, on a channel of its own: its bounded output and its exit status."""
 
 import asyncio
 import secrets
@@ -13,7 +13,7 @@ from writ_contracts.errors import Unreachable
 
 MOST_OUTPUT = 8 * 1024 * 1024
 SECONDS = 10.0
-"""For what should answer at once."""
+"""Seconds for a command that should answer at once."""
 
 
 class CommandResult(NamedTuple):
@@ -24,7 +24,7 @@ class CommandResult(NamedTuple):
 
 
 class Program(asyncssh.SSHClientSession[bytes]):
-    """The bytes of its channel. What a shell says before our word is skipped."""
+    """The channel of the program. Output of the shell before our marker is skipped."""
 
     def __init__(self, word: bytes) -> None:
         self._word = b"\n" + word + b"\n"
@@ -36,7 +36,6 @@ class Program(asyncssh.SSHClientSession[bytes]):
         self.ended: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
-        """See asyncssh.SSHClientSession."""
         self._chan = chan
         if self._aborted:  # it was opened after all, and nobody waits for it any more
             chan.abort()
@@ -52,7 +51,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
             self.abort()
 
     def exit_status_received(self, status: int) -> None:
-        """How it ended."""
+        """Keep the exit status."""
         self._status = status
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -79,9 +78,10 @@ class Program(asyncssh.SSHClientSession[bytes]):
 
 
 async def run(link: Link, vector: Sequence[str], seconds: float = SECONDS) -> CommandResult:
-    """Its end, within so many seconds. Raises Invalid (`unquotable`), Unreachable (`connection_lost`, `garbled`, …).
+    """Run the command to its end, within so many seconds. Raises Invalid (`unquotable`), Unreachable
+    (`connection_lost`, `garbled`, …).
 
-    The host itself ends what takes much longer, should nobody be here any more.
+    The host itself ends a much longer run, in case the agent is gone.
     """
     word = secrets.token_hex(16)
     bounded = ["env", "LC_ALL=C", "timeout", str(int(seconds) + 5), *vector]

@@ -1,7 +1,7 @@
-"""Sets a host aside whose bytes were being read when the agent was killed, so that the others are served again.
+"""Quarantine: a host whose bytes were being read when the agent was killed is set aside, so that the others are served.
 
-The name of the target is in a page of memory that is a file as well, for as long as bytes of its host are read. The
-kernel keeps the page when it kills the process (out of memory, SIGKILL). The next start finds the name there.
+While bytes of a host are read, the target's name is in a memory page that is also a file. The kernel keeps the page
+when it kills the process (out of memory, SIGKILL), and the next start finds the name there.
 """
 
 import json
@@ -96,7 +96,7 @@ def _page(path: Path) -> mmap.mmap:
 
 
 def _read(path: Path) -> dict[str, tuple[int, float]]:
-    """What was kept; nothing of a file that is not there, or was torn by a crash of the machine."""
+    """Return the kept entries; none if the file is absent or torn by a crash of the machine."""
     try:
         found = json.loads(path.read_text())
         return {str(name): (int(times), float(until)) for name, (times, until) in found.items()}

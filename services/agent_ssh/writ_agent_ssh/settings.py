@@ -59,7 +59,7 @@ class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def connection_of(target: Target) -> Connection:
-    """Raises Invalid (`invalid_connection`)."""
+    """Return the connection of a target. Raises Invalid (`invalid_connection`)."""
     try:
         return msgspec.convert(target.connection, Connection)
     except msgspec.ValidationError as error:

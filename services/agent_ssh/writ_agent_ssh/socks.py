@@ -1,4 +1,4 @@
-"""A TCP connection through a SOCKS5 proxy that asks for no password (RFC 1928): tailscaled in userspace mode is one."""
+"""A TCP connection through a SOCKS5 proxy without a password (RFC 1928), such as tailscaled in userspace mode."""
 
 import asyncio
 import socket
@@ -20,7 +20,9 @@ REASONS = {
 
 
 async def connect(proxy: str, address: str, port: int) -> socket.socket:
-    """Connected to that address through the proxy (`host:port`); bounded in time by the caller. Raises Unreachable."""
+    """Return a socket to that address through the proxy (`host:port`). The caller bounds the time. Raises
+    Unreachable.
+    """
     where = f"the SOCKS5 proxy {proxy}"
     host, _, number = proxy.rpartition(":")
     loop = asyncio.get_running_loop()

@@ -46,11 +46,11 @@ class Handlers:
         self._observe = observe
 
     async def trace(self, message: Message) -> EndpointReply:
-        """Answers TraceQuery."""
+        """Answer TraceQuery."""
         return await self._handle("trace", message, TraceQuery, self._reading.trace, TraceAnswer)
 
     async def search(self, message: Message) -> EndpointReply:
-        """Answers SearchQuery."""
+        """Answer SearchQuery."""
         return await self._handle("search", message, SearchQuery, self._reading.search, SearchAnswer)
 
     async def _handle(
@@ -81,7 +81,7 @@ class Handlers:
 
 
 def sender_key(message: Message) -> str:
-    """The user key that the NATS server says sent this; it overwrites what a sender puts there. "" if it says none."""
+    """Return the sender's user key by the NATS server, which overwrites a forged header; "" without one."""
     try:
         info: dict[str, Any] = msgspec.json.decode(message.headers.get(REQUEST_INFO, "{}"), type=dict[str, Any])
     except msgspec.DecodeError:

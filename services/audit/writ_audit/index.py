@@ -1,8 +1,8 @@
-"""The index: one SQLite file, the only importer of sqlite3. What it holds can always be made again from the journal.
+"""The index: one SQLite file; no other module imports sqlite3. All of its content can be rebuilt from the journal.
 
-A batch of changes and the position that they lead to are one transaction, so that a kill at any moment leaves an index
-that is merely behind. Errors: IndexDamaged (throw it away, build it anew), Unreachable (disk full and the like: later).
-WAL mode: readers and the one writer do not wait for each other (https://www.sqlite.org/wal.html).
+A batch of changes and its position are one transaction, so a kill at any moment leaves an index that is merely behind.
+Errors: IndexDamaged (rebuild it), Unreachable (disk full and the like: try later). WAL mode: readers and the one writer
+do not wait for each other (https://www.sqlite.org/wal.html).
 """
 
 import sqlite3
@@ -69,14 +69,16 @@ WHERE operation_id = :operation_id AND sequence < :sequence
 
 
 class IndexDamaged(WritError):
-    """The file is no index, or not one that this version reads: it is built anew, and then answers again."""
+    """The file is no index, or one of another version. It is rebuilt."""
 
     default_code = "unavailable"
     retry = True
 
 
 class IndexPosition(Struct, frozen=True):
-    """How far the journal has been read, and which journal: digests of its first record and of that at `position`."""
+    """The position in the journal, and the journal's identity: digests of its first record and of the one at
+    `position`.
+    """
 
     position: int = 0
     origin: str = ""
@@ -106,7 +108,7 @@ class Index:
     """Thread safe: one writer and one reader at a time, each with its own connection."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the file, or makes it. One that cannot be used is replaced by an empty one; `rebuilt` says why."""
+        """Open or create the file. An unusable one is replaced by an empty one; `rebuilt` has the reason."""
         self._path = path
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
@@ -138,7 +140,7 @@ class Index:
 
     @property
     def place(self) -> IndexPosition:
-        """How far it has read."""
+        """Return the position of the index."""
         return self._place
 
     def apply(self, changes: Sequence[Change], place: IndexPosition) -> None:
@@ -163,7 +165,7 @@ class Index:
         return next((OperationOwner(*row) for row in self._read(sql, [operation_id])), None)
 
     def linked(self, operation_id: str, correlation_id: str) -> list[int]:
-        """Sequences of all events that name the operation, and of security events that share its correlation id."""
+        """Return the sequences of all events naming the operation, and of security events with its correlation id."""
         return [int(row[0]) for row in self._read(_LINKED, [operation_id, correlation_id])]
 
     def correlated(self, correlation_id: str, after: int, limit: int) -> list[LinkedEvent]:

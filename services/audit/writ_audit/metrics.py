@@ -1,4 +1,4 @@
-"""What the audit service counts: events by kind, their volume, how far the index is behind, and how it was read."""
+"""Metrics of the audit service: events by kind, their volume, the lag of the index, and its reads."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -13,12 +13,12 @@ READS = ("current", "behind")
 
 
 def metrics() -> Metrics:
-    """With the endpoints that this service has."""
+    """Return the metrics, with the endpoints of this service."""
     return Metrics(endpoints=("trace", "search"))
 
 
 def event_kinds() -> tuple[str, ...]:
-    """Every kind of event that the metrics tell apart."""
+    """Return every kind of event that the metrics distinguish."""
     return (*sorted(str(kind.__struct_config__.tag) for kind in get_args(JournalEvent)), UNREADABLE)
 
 
@@ -47,5 +47,5 @@ class Measures:
         self._reads.add(result="current" if current else "behind")
 
     def alarmed(self, kind: SecurityKind) -> None:
-        """Something was found that should not be."""
+        """Count a security finding."""
         self._security.add(kind=kind)

@@ -1,7 +1,7 @@
-"""Traces and searches: the index says where, the journal says what.
+"""Traces and searches: the index finds the events, the journal has their content.
 
-The events of an operation are read from the journal by its own filter, so that a trace asked for right after the end
-is whole however far the index is; what is linked to it waits, for a bounded time, until the index has caught up.
+The events of an operation are read from the journal by its own filter, so that a trace right after the end is complete
+at any lag of the index. Linked events wait, for a bounded time, until the index has caught up.
 """
 
 import asyncio
@@ -103,7 +103,9 @@ class Reading:
         return self._answer(records, withheld=withheld, more=len(found) > MOST_EVENTS)
 
     async def _readable(self, reader: Reader, correlation_id: str, found: Sequence[LinkedEvent]) -> list[LinkedEvent]:
-        """The reader's own, those that policy allows, and security events of nobody among them."""
+        """Return the readable events: the reader's own, those policy allows, and security events between them
+        without a principal.
+        """
         owned = {event.principal for event in found if event.principal and reader.owns(event.principal, event.acts_for)}
         for owner in sorted({event.principal for event in found} - owned - {""}):
             parameters = {"query": "trace", "correlation_id": correlation_id, "principal": owner}
@@ -112,8 +114,8 @@ class Reading:
         return [event for event in found if event.principal in owned or (owned and _nobodys(event))]
 
     async def _fetch(self, sequences: Sequence[int]) -> list[Record]:
-        """The records at these sequences, which are in order: one read for each run without a gap. What is in an
-        archive is not among them.
+        """Return the records at these ordered sequences, by one read for each run without a gap. Archived ones are
+        missing.
         """
         runs = [[sequence for _, sequence in run] for _, run in groupby(enumerate(sequences), key=_run)]
         reads = [await self._journal.read(JOURNAL, after=run[0] - 1, limit=len(run)) for run in runs]

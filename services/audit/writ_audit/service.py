@@ -78,7 +78,7 @@ class Audit:
         self._serving = await self._bus.serve(self._service)
 
     async def follow(self) -> None:
-        """Keep the index in step, and have refusals recorded, for ever."""
+        """Keep the index in step, and have refusals recorded, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follower.run())
             group.create_task(self._notifier.run(self._bus))
@@ -89,7 +89,7 @@ class Audit:
             group.create_task(self._tell())
 
     async def _tell(self) -> None:
-        """Executors, that we are there and how far; nobody there to hear it is no error: the next one comes."""
+        """Report presence and position to executors. A missing listener is no error: the next report follows."""
         while True:
             position, lag = self._follower.position, self._follower.lag
             standing = AuditStanding(position=position, lag=lag, instance=self._instance)
@@ -100,7 +100,7 @@ class Audit:
             await asyncio.sleep(TELL_EVERY)
 
     async def stop(self) -> None:
-        """Take no new queries; answer those that came."""
+        """Take no new queries; answer the pending ones."""
         if self._serving is not None:
             await self._serving.close()
 
@@ -109,7 +109,7 @@ class Audit:
         self._index.close()
 
     def checks(self) -> Mapping[str, Check]:
-        """What `/readyz` looks at."""
+        """Return the checks of `/readyz`."""
         return {"journal": self._journal_check, "index": self._index_check, "clock": self._time.check}
 
     async def _journal_check(self) -> str | None:

@@ -14,7 +14,7 @@ from writ_runtime.list_reader.lists import REFUSED, SORTS
 
 
 def main(section: str, path: str) -> int:
-    """The status that it ends with."""
+    """Return the exit status."""
     gc.disable()  # until its end it needs most of what it makes
     status, answer = 0, b""
     try:
