@@ -53,7 +53,7 @@ policies:
 
 
 class Unexpected(Exception):
-    """Something did not go as the demo says that it goes."""
+    """The demo did not go as expected."""
 
 
 def main() -> int:
@@ -87,7 +87,7 @@ async def show(folder: Path) -> None:
 
 
 def first_operation(path: str) -> list[str]:
-    """What is asked for first, of an installation with the demo's policy, where `path` says `old words`."""
+    """Return the first request of an installation with the demo's policy, for a `path` with the text `old words`."""
     given = [f"file_path={path}", "content=new words", "--reason", "the old ones were old"]
     return ["run", "file_write", "--target", TARGET, *given]
 
@@ -113,7 +113,7 @@ async def refuse(installation: RunningInstallation, path: Path) -> None:
 
 
 async def simulate(installation: RunningInstallation, path: Path) -> None:
-    """What would be decided."""
+    """Show a simulated decision."""
     title("3. What would be decided: nothing is done or recorded")
     await run(
         installation, 3, "simulate", "file_write", "--target", TARGET, f"file_path={path}", "content=x", "timeout=120"
@@ -121,14 +121,14 @@ async def simulate(installation: RunningInstallation, path: Path) -> None:
 
 
 async def invalid(installation: RunningInstallation, path: Path) -> None:
-    """A request that breaks the operation's own schema."""
+    """Send a request that breaks the operation's own schema."""
     title("4. A request that is not even valid")
     await run(installation, 2, "run", "file_read", "--target", TARGET, f"file_path={path}", "max_bytes=lots")
     await run(installation, 2, "run", "file_reed", "--target", TARGET, f"file_path={path}")
 
 
 async def forge(installation: RunningInstallation, path: Path) -> None:
-    """An executor that was taken over."""
+    """Show the limits of an executor with a stolen key."""
     title("5. An executor in the wrong hands: it dispatches the deletion itself, with a grant that it signed itself")
     target = next(one for one in read_inventory(installation.home.inventory).targets if one.id == TARGET)
     key = installation.home.key("executor")
@@ -157,7 +157,7 @@ def describe(event: object, target: Target) -> str:
 
 
 async def run(installation: RunningInstallation, status: int, *arguments: str, quiet: bool = False) -> Ended:
-    """Run `writ`, show it as on a terminal, and see that it ends as it should."""
+    """Run `writ`, show it as on a terminal, and check its exit status."""
     ended = await installation.writ(*arguments)
     if not quiet:
         styled(f"  $ writ {' '.join(map(quoted, arguments))}", CYAN)
@@ -174,12 +174,12 @@ def quoted(argument: str) -> str:
 
 
 def title(text: str) -> None:
-    """A heading."""
+    """Print a heading."""
     styled(f"\n{text}", BOLD)
 
 
 def styled(text: str, style: str) -> None:
-    """A line that stands out on a terminal."""
+    """Print a highlighted line."""
     print(f"\x1b[{style}m{text}\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Looking through files and processes that others change meanwhile: what is gone by then holds nothing."""
+"""Searches of files and processes that change meanwhile: a vanished one holds nothing."""
 
 import os
 import stat
@@ -20,7 +20,7 @@ def folders(top: Path) -> Iterator[Path]:
 
 
 def modes(paths: Iterable[Path]) -> Iterator[int]:
-    """The permission bits of those that are still there."""
+    """Yield the permission bits of those that still exist."""
     for path in paths:
         with suppress(FileNotFoundError):
             yield stat.S_IMODE(path.lstat().st_mode)
@@ -35,7 +35,7 @@ def contents(path: Path) -> bytes:
 
 
 def containing(paths: Iterable[Path], *marks: str | bytes) -> list[Path]:
-    """Those that hold one of the marks."""
+    """Return those that hold one of the marks."""
     wanted = [mark.encode() if isinstance(mark, str) else mark for mark in marks]
     return [path for path in paths if (data := contents(path)) and any(mark in data for mark in wanted)]
 
@@ -51,11 +51,11 @@ def cmdline(pid: int) -> bytes:
 
 
 def environ(pid: int) -> bytes:
-    """The environment that it was started with, each entry ended by a null (proc(5)); nothing where it is gone."""
+    """Return the initial environment, each entry ended by a null (proc(5)); nothing for a vanished process."""
     return contents(Path(f"/proc/{pid}/environ"))
 
 
 def alive(pid: int) -> bool:
-    """Whether it is there, and not dead and waiting to be asked for (proc(5), `state`)."""
+    """Return whether the process exists and is no zombie (proc(5), `state`)."""
     state = contents(Path(f"/proc/{pid}/stat")).rpartition(b") ")[2][:1]
     return state not in (b"", b"Z", b"X")

@@ -1,7 +1,7 @@
 # long: two parties of one conversation, which are read together
-"""A policy that decides as a test tells it, and the hands of an agent, for tests of whoever talks to them.
+"""A policy that decides by script, and an agent driven step by step.
 
-Both sign for real, with keys of their own: what is checked in production is checked here too.
+Both sign for real, with keys of their own: checks of production hold here too.
 """
 
 import secrets
@@ -59,9 +59,9 @@ VERSION = PolicyVersion(
 
 
 class ScriptedPolicy:
-    """Allows everything, unless `effects`, `errors` or `grant_effects` say otherwise for an operation.
+    """Allows everything, unless `effects`, `errors` or `grant_effects` name the operation.
 
-    `needs`: what it asks to be listed before it decides. `limits`: what its decisions come with.
+    `needs`: listings it asks for before it decides. `limits`: limits in its decisions.
     """
 
     def __init__(self, catalogue: Catalogue, targets: Mapping[str, Target]) -> None:
@@ -257,7 +257,7 @@ class ScriptedPolicy:
 
 
 class Held(Struct):
-    """What an agent got for its claim."""
+    """The answer to an agent's claim."""
 
     claim: Signed
     answer: ClaimAnswer
@@ -274,7 +274,7 @@ class AgentHands:
         self.instance = f"i-{secrets.token_hex(4)}"
 
     def claim_for(self, work: Dispatched, seal: SealKey) -> Signed:
-        """A signed claim."""
+        """Return a signed claim."""
         return sign(
             self.key,
             Claim(
@@ -288,7 +288,7 @@ class AgentHands:
         )
 
     async def claim(self, work: Dispatched) -> Held:
-        """Claim it; what came of it."""
+        """Send a claim. Return its answer."""
         seal = SealKey()
         claim = self.claim_for(work, seal)
         return await self.send_claim(claim, work.principal, seal)
@@ -322,7 +322,7 @@ class AgentHands:
     async def finish(
         self, work: Dispatched, held: Held, full: dict[str, Any] | None = None, **how: Any
     ) -> Acknowledged:
-        """Say what became of it."""
+        """Send a receipt for the operation."""
         message = ReceiptMessage(
             receipt=self.receipt_for(work, held, **how), principal=work.principal, full_output=full or {}
         )

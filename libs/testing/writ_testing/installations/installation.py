@@ -28,7 +28,7 @@ START_SECONDS = 60.0
 
 
 class RunningInstallation:
-    """What a test does with it."""
+    """A running installation, with the actions of tests."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class RunningInstallation:
         cwd: Path | None = None,
         command: Path | None = None,
     ) -> None:
-        """`command`: another `writ` than the one that is installed here."""
+        """`command`: another `writ` than the one installed here."""
         self.home = home
         self._cwd = cwd
         self._command = command or Path(sys.executable).with_name("writ")
@@ -87,22 +87,22 @@ class RunningInstallation:
 
     @property
     def report(self) -> InstallationReport:
-        """What the supervisor says now."""
+        """Return the supervisor's present report."""
         report = read_report(self.home.report_file)
         assert report is not None
         return report
 
     @property
     def url(self) -> str:
-        """Where NATS is."""
+        """Return the address of NATS."""
         return self.report.url
 
     def pid(self, name: str) -> int | None:
-        """The process of that name, if it runs."""
+        """Return the pid of that process, if it runs."""
         return next((one.pid for one in self.report.processes if one.name == name), None)
 
     def kill(self, name: str) -> int:
-        """SIGKILL that process (the supervisor starts it again); its pid."""
+        """Send SIGKILL to that process, which the supervisor starts again. Return its old pid."""
         pid = self.pid(name)
         assert pid is not None, f"{name} does not run"
         os.kill(pid, signal.SIGKILL)
@@ -121,7 +121,7 @@ class RunningInstallation:
                 os.kill(pid, signal.SIGCONT)
 
     async def until(self, name: str, *, other_than: int | None = None, within: float = START_SECONDS) -> int:
-        """The pid of that process once it is ready (and another than before)."""
+        """Return the pid of that process once it is ready (and differs from `other_than`)."""
         async with asyncio.timeout(within):
             while True:
                 for one in self.report.processes:
@@ -130,12 +130,12 @@ class RunningInstallation:
                 await asyncio.sleep(0.05)
 
     async def client(self, principal: str = "operator", *, wait: float = 10.0) -> Writ:
-        """A connected client."""
+        """Return a connected client."""
         seed = self.home.seed_file(f"principal-{principal}").read_bytes()
         return await Writ.connect(self.url, seed=seed, principal=principal, wait=wait)
 
     def logs(self) -> str:
-        """All that the services wrote."""
+        """Return the logs of all services."""
         return "\n".join(contents(path).decode(errors="replace") for path in sorted(self.home.log.iterdir()))
 
     async def writ(self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> "Ended":
@@ -152,7 +152,7 @@ class RunningInstallation:
 
 
 class Ended:
-    """A command that has ended."""
+    """The result of a command."""
 
     def __init__(self, status: int, out: str, err: str) -> None:
         self.status, self.out, self.err = status, out, err
@@ -162,7 +162,7 @@ class Ended:
 
 
 def open_policy(*rules: Mapping[str, Any]) -> str:
-    """A policy that allows every operation on targets, and what `rules` add."""
+    """Return a policy that allows every operation on targets, with additional `rules`."""
     names = [name for name, operation in load_catalogue().items() if not operation.control]
     everything = {"name": "tests_may", "operations": names, "allowed": True}
     policy = {

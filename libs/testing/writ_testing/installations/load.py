@@ -22,7 +22,7 @@ TIMEOUT = 8
 
 
 class Load:
-    """One `test_count` after the other on each target, all targets at once; asked once each, as a client asks."""
+    """One `test_count` after the other on each target, all targets at once. Each is requested once, as by a client."""
 
     def __init__(self, path: Path, delay: float) -> None:
         self.done: list[OperationView] = []
@@ -36,7 +36,7 @@ class Load:
             self.done.append(await writ.run("test_count", target, wanted, timeout=ENDS_WITHIN))
 
     async def more(self, number: int) -> None:
-        """Until that many more than now have ended."""
+        """Wait until that many more have ended."""
         wanted = len(self.done) + number
 
         async def enough() -> bool:
@@ -53,7 +53,7 @@ class Load:
             assert (told["requested"], told["granted"], told["finished"]) == (1, 1, 1), (view.operation_id, told)
 
     async def check_ends(self, writ: Writ) -> Counter[str]:
-        """Whoever was killed meanwhile: each has one outcome on record, and an effect, one, if it succeeded."""
+        """Check after kills: each has one recorded outcome, and exactly one effect if it succeeded."""
         ends = {view.operation_id: await settled(writ, view.operation_id) for view in self.done}
         effects = Counter(self._path.read_text().split())
         assert effects == Counter(one for one, outcome in ends.items() if outcome == "succeeded")
@@ -77,7 +77,7 @@ async def settled(writ: Writ, operation_id: str) -> str:
 
 
 async def fill(writ: Writ, target: str = "web-1") -> Full:
-    """Asks for operations until the journal has no room for another; with what words."""
+    """Request operations until the journal has no room for another. Return the refusal."""
     for _ in range(1000):
         asked = await asyncio.gather(*(writ.submit("test_noop", target) for _ in range(8)), return_exceptions=True)
         errors = [one for one in asked if isinstance(one, BaseException)]
@@ -90,7 +90,7 @@ async def fill(writ: Writ, target: str = "web-1") -> Full:
 
 @asynccontextmanager
 async def load(writ: Writ, targets: Sequence[str], path: Path, *, delay: float = 0.0) -> AsyncIterator[Load]:
-    """It runs within the block; at its end what has begun is waited for."""
+    """Run load within the block. At its end, begun operations are waited for."""
     ran = Load(path, delay)
     async with asyncio.TaskGroup() as group:
         for target in targets:

@@ -1,4 +1,4 @@
-"""Who listens to what within one process: delivery, queue groups, services."""
+"""Subscriptions within one process: delivery, queue groups, services."""
 
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -24,7 +24,7 @@ class _Listener(Struct, frozen=True, eq=False):
 
 
 class Broker:
-    """What the server is: who listens to what, and the disk."""
+    """The server: its subscriptions and its disk."""
 
     def __init__(self, *, max_bytes: int = 64 << 20, ack_wait: float = 10.0) -> None:
         self.disk = Disk(max_bytes=max_bytes, ack_wait=ack_wait)
@@ -52,7 +52,7 @@ class Broker:
         return bool(hearing)
 
     def stop(self) -> None:
-        """The server goes away; what it stored stays."""
+        """Stop the server; stored events stay."""
         self.disk.online.clear()
         self.policies.online.clear()
         self.scans.online.clear()
@@ -74,7 +74,7 @@ class MemorySubscribed:
         self._listeners: list[_Listener] = []
 
     def listen(self, filter: str, queue: str, receive: Receive) -> None:
-        """From now on."""
+        """Listen from now on."""
         listener = _Listener(check_filter(filter), queue, receive)
         self._listeners.append(listener)
         self._broker.listeners.append(listener)
@@ -85,20 +85,19 @@ class MemorySubscribed:
         self._listeners.clear()
 
     async def close(self) -> None:
-        """See Subscription."""
         self._unlisten()
         for workers in self._workers:
             await workers.finish()
 
     async def abort(self) -> None:
-        """End the handlers that still run."""
+        """End the running handlers."""
         self._unlisten()
         for workers in self._workers:
             await workers.cancel()
 
 
 class MemoryServing(MemorySubscribed):
-    """The Serving port."""
+    """A Serving within one process."""
 
     def __init__(self, broker: Broker, service: Service) -> None:
         super().__init__(broker, [])
@@ -113,7 +112,6 @@ class MemoryServing(MemorySubscribed):
 
     @property
     def failures(self) -> int:
-        """See Serving."""
         return sum(stats.num_errors for stats in self._discovery.stats.values())
 
     def _presenter(self, verb: str) -> Receive:

@@ -39,22 +39,18 @@ class MemoryBus:
 
     @property
     def connected(self) -> bool:
-        """See Bus."""
         return self.broker.disk.online.is_set()
 
     async def server_time(self, *, timeout: float) -> float:
-        """See Bus."""
         await self.broker.disk.until_online(timeout)
         return self.broker.disk.clock()
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """See Bus."""
         self.broker.deliver(Message(check_subject(subject), data, tracing.outgoing(headers)))
 
     async def request(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> Message:
-        """See Bus."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Future[Message] = loop.create_future()
         deadline = loop.time() + timeout
@@ -83,7 +79,6 @@ class MemoryBus:
     async def request_many(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> list[Message]:
-        """See Bus."""
         answers: list[Message] = []
         asked = MemorySubscribed(self.broker, [])
         reply = self.broker.inbox()
@@ -96,7 +91,6 @@ class MemoryBus:
     async def subscribe(
         self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 64
     ) -> MemorySubscribed:
-        """See Bus."""
         workers = Workers(concurrency, concurrency * BACKLOG)
 
         async def handle(message: Message) -> None:
@@ -111,13 +105,11 @@ class MemoryBus:
         return self._keep(subscribed)
 
     async def serve(self, service: Service) -> MemoryServing:
-        """See Bus."""
         return self._keep(MemoryServing(self.broker, service))
 
     async def pull(
         self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
     ) -> MemoryPull:
-        """See Bus."""
         if stream != subjects.JOURNAL_STREAM:
             raise BusRefused(f"no stream {stream} here")
         return self._keep(MemoryPull(self.broker, self.broker.disk.consumer(durable), handler, slots))
@@ -127,7 +119,6 @@ class MemoryBus:
         return subscribed
 
     async def drain(self, grace: float) -> None:
-        """See Bus."""
         try:
             async with asyncio.timeout(grace):
                 await asyncio.gather(*(one.close() for one in self._open))
@@ -136,7 +127,6 @@ class MemoryBus:
         self._open.clear()
 
     async def close(self) -> None:
-        """See Bus."""
         await asyncio.gather(*(one.abort() for one in self._open))
         self._open.clear()
 

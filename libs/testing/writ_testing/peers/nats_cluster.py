@@ -36,7 +36,7 @@ class Node:
         self.process: ServerProcess
 
     def configure(self, ours: Path, routes: list[int]) -> None:
-        """`ours` is the file that Writ writes; what is named again after it counts."""
+        """Write the configuration. `ours` is the file that Writ writes; later lines override it."""
         settings: dict[str, Any] = {
             "server_name": self.name,
             "port": self.port,
@@ -58,7 +58,7 @@ class Node:
         )
 
     async def stream(self, name: str) -> dict[str, Any] | None:
-        """What it tells of its copy of this stream; None while it has none, or does not answer."""
+        """Return the node's data on its copy of this stream; None without a copy or an answer."""
         try:
             seen = await asyncio.to_thread(self._monitor, "/jsz?accounts=true&streams=true")
         except OSError:
@@ -72,7 +72,7 @@ class Node:
 
 
 class Cluster:
-    """All of them."""
+    """All nodes."""
 
     def __init__(self, folder: Path) -> None:
         self.nodes = [Node(name, folder) for name in NODES]
@@ -83,7 +83,7 @@ class Cluster:
         return ",".join(f"nats://127.0.0.1:{node.port}" for node in self.nodes)
 
     async def leader(self, stream: str = JOURNAL_STREAM) -> Node:
-        """The node that leads this stream now."""
+        """Return the present leader of this stream."""
 
         async def look() -> Node | None:
             for node in self.nodes:
@@ -109,7 +109,7 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster_for(home: Home, folder: Path) -> AsyncIterator[Cluster]:
-    """It runs within the block; the installation is to be told `cluster.url` as NATS_URL."""
+    """Run a cluster within the block. Start the installation with `cluster.url` as NATS_URL."""
     cluster = Cluster(folder)
     wanted = replace(sizes(home), replicas=len(NODES))
     write_atomically(home.nats / "sizes.json", fast.encode(wanted))

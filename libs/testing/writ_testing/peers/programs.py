@@ -1,7 +1,7 @@
-"""The programs of other projects that tests run for real.
+"""Programs of other projects that tests run for real.
 
-Where one is missing, the tests that need it are skipped and say where to get it. Where `TEST_PEERS=required`, as in
-`.ci/run`, they fail instead: nothing is skipped there.
+Tests without their program are skipped, with a hint where to get it. With `TEST_PEERS=required`, as in `.ci/run`, they
+fail instead.
 """
 
 import os
@@ -36,7 +36,7 @@ def program(name: str) -> str:
 
 
 def missing(what: str, how: str) -> NoReturn:
-    """Ends the test: `how` says what to do about it."""
+    """Skip or fail the test. `how`: the remedy."""
     said = f"no {what} here: {how}"
     if os.environ.get("TEST_PEERS") == "required":
         pytest.fail(said, pytrace=False)

@@ -1,6 +1,6 @@
-"""The LocalAPI of tailscaled on a unix socket, as far as one asks it who a peer is: `status` and `whois`.
+"""tailscaled's LocalAPI on a unix socket, with `status` and `whois`.
 
-Shapes and refusals are those of tailscale's ipn/localapi/localapi.go and ipn/ipnstate/ipnstate.go; what is not here is
+Shapes and refusals are those of tailscale's ipn/localapi/localapi.go and ipn/ipnstate/ipnstate.go; other paths are
 answered 404. Threads serve it, so that tests with and without an event loop use it alike.
 """
 
@@ -25,7 +25,7 @@ SUFFIX = "tailnet.example"
 NEVER = "0001-01-01T00:00:00Z"
 """Go's zero time."""
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
-"""What Go reads as false; all else of `peers` is the default, true."""
+"""Go's texts for false; any other value of `peers` is the default, true."""
 
 State = Literal["NoState", "NeedsLogin", "NeedsMachineAuth", "Stopped", "Starting", "Running"]
 
@@ -58,11 +58,11 @@ class Peer:
 
     @property
     def number(self) -> int:
-        """A node id."""
+        """Return the node id."""
         return int(self.node_key[-8:], 16)
 
     def status(self) -> dict[str, Any]:
-        """As `PeerStatus`; what is empty and `omitempty` there is left out."""
+        """Return the peer as `PeerStatus`, without empty `omitempty` fields."""
         shown: dict[str, Any] = {
             "ID": f"n{self.number}CNTRL", "PublicKey": self.node_key, "HostName": self.name,
             "DNSName": f"{self.name}.{SUFFIX}.", "OS": "linux", "UserID": self._user_id,
@@ -79,7 +79,7 @@ class Peer:
         return shown | {name: value for name, value in more.items() if value}
 
     def whois(self) -> dict[str, Any]:
-        """As `WhoIsResponse`."""
+        """Return the peer as `WhoIsResponse`."""
         node = {
             "ID": self.number, "StableID": f"n{self.number}CNTRL", "Name": f"{self.name}.{SUFFIX}.",
             "User": self._user_id, "Key": self.node_key, "KeyExpiry": self.key_expiry or NEVER,
@@ -92,7 +92,7 @@ class Peer:
         return {"Node": node, "UserProfile": self.profile(), "CapMap": None}
 
     def profile(self) -> dict[str, Any]:
-        """As `UserProfile`."""
+        """Return the peer as `UserProfile`."""
         login = "tagged-devices" if self.tags else self.user
         return {"ID": self._user_id, "LoginName": login, "DisplayName": login.partition("@")[0]}
 
@@ -107,7 +107,7 @@ class Peer:
 
 @dataclass
 class LocalApi:
-    """What the server answers from. Change it while it serves, as the tailnet changes."""
+    """The data of the server. Change it while the server runs, as the tailnet changes."""
 
     socket: Path
     peers: list[Peer] = field(default_factory=list)
@@ -170,7 +170,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection. The order of the checks is that of the real one."""
+    """One connection. The checks have the order of the real ones."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
@@ -240,12 +240,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nowhere."""
+        """Log nothing."""
 
 
 @contextmanager
 def local_api(socket: Path, *peers: Peer) -> Iterator[LocalApi]:
-    """Serves on that socket (its path shorter than 108 bytes), and is gone with it afterwards."""
+    """Serve on that socket (a path shorter than 108 bytes), and remove it afterwards."""
     api = LocalApi(socket, list(peers))
     with _Server(api) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="local-api")

@@ -30,7 +30,7 @@ time.sleep({seconds})
 
 
 def noop(call: Call) -> HostAnswer:
-    """test_noop."""
+    """Carry out test_noop."""
     return HostAnswer()
 
 
@@ -51,23 +51,23 @@ def count(call: Call) -> HostAnswer:
 
 
 def count_baseline(call: Call) -> HostAnswer:
-    """How many lines there are."""
+    """Return the present number of lines."""
     return HostAnswer(state={"lines": len(_counted(str(call.parameters["path"])))})
 
 
 def count_preview(call: Call) -> HostAnswer:
-    """How many there would be."""
+    """Return the expected number of lines."""
     return HostAnswer(output={"lines": len(_counted(str(call.parameters["path"]))) + 1})
 
 
 def count_probe(call: Call) -> HostAnswer:
-    """Whether this operation's id is among them."""
+    """Report success if this operation's id is among the lines."""
     lines = _counted(str(call.parameters["path"]))
     return verdict("succeeded" if call.id in lines else "not_done", "its line", {"lines": len(lines)})
 
 
 def sleep(call: Call) -> HostAnswer:
-    """test_sleep: processes that leave their session; `stubborn` ones ignore SIGTERM."""
+    """Carry out test_sleep: processes that leave their session; `stubborn` ones ignore SIGTERM."""
     script = _STUBBORN.format(processes=call.parameters["processes"], seconds=call.parameters["seconds"])
     if not call.parameters.get("stubborn"):
         script = script.replace("SIG_IGN", "SIG_DFL")
@@ -78,14 +78,14 @@ def sleep(call: Call) -> HostAnswer:
 
 
 def keep(call: Call) -> HostAnswer:
-    """test_secret."""
+    """Carry out test_secret."""
     secret = str(call.parameters["secret"])
     digest = hashlib.sha256(secret.encode()).hexdigest()
     return HostAnswer(output={"digest": digest, "echo": secret}, effect="done")
 
 
 def fail(call: Call) -> HostAnswer:
-    """test_fail; a defect is a process that ends without a word."""
+    """Carry out test_fail. A defect is a process that ends without a result."""
     how = call.parameters["how"]
     if how == "refused":
         raise HostError("permission_denied", "refused as asked for")
@@ -95,7 +95,7 @@ def fail(call: Call) -> HostAnswer:
 
 
 def unseen(call: Call) -> HostAnswer:
-    """A preview that says nothing."""
+    """Return an empty preview."""
     return HostAnswer()
 
 

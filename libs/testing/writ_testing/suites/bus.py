@@ -1,6 +1,6 @@
-"""What every implementation of the Bus port must do, but for services, the record and pulled work (their own suites).
+"""The suite of all Bus implementations, except for services, the journal and pulled work (their own suites).
 
-A test class inherits the suites, and says with the fixture `ground` how buses are made.
+A test class inherits the suites, and its fixture `ground` makes buses.
 """
 
 import asyncio
@@ -138,4 +138,4 @@ class MessagingSuite:
 
 
 class BusSuite(MessagingSuite, ServiceSuite, JournalSuite, WorkSuite):
-    """All of it."""
+    """The suite of the Bus port."""

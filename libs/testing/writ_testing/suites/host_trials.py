@@ -1,4 +1,4 @@
-"""Operations tried on a host, each with a look at the host itself: what a backend says of an effect is not enough."""
+"""Trials: operations on a host, each with a read of the host itself, since a backend's report is not enough."""
 
 import asyncio
 import hashlib
@@ -27,7 +27,7 @@ ON_A_REAL_HOST = frozenset(
     for kind, verbs in {"service": "status start stop restart", "snapshot": "create list restore delete"}.items()
     for verb in verbs.split()
 )
-"""What needs systemd or a file system of its own; the lab shows these."""
+"""Operations that need systemd or a file system of their own; the lab shows these."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Trial:
 
 
 async def show(backend: Backend, trial: Trial) -> None:
-    """Preview it, carry it out, probe it, and look at the host in between. AssertionError where it does not show."""
+    """Preview it, run it, probe it, and read the host in between. Raises AssertionError for a mismatch."""
     task, name = trial.task, trial.task.operation.name
     change = not task.operation.read_only
     if change:
@@ -60,7 +60,7 @@ async def show(backend: Backend, trial: Trial) -> None:
 
 
 class Trials:
-    """Makes trials for hosts that are this very machine, whichever way one comes to it."""
+    """Makes trials for hosts that are this very machine, by any backend."""
 
     def __init__(self, catalogue: Catalogue, target: Target, root: Path) -> None:
         self._catalogue = catalogue
@@ -82,7 +82,7 @@ class Trials:
         )
 
     def trial(self, name: str, look: Callable[[dict[str, Any] | None], bool], **given: Any) -> Trial:
-        """`look` gets the output, or None."""
+        """Return a trial. `look` gets the output, or None."""
 
         async def shows(done: Done | None) -> bool:
             return await asyncio.to_thread(look, None if done is None else done.output)
@@ -112,7 +112,7 @@ class Trials:
         )
 
     def backups(self) -> Iterator[Trial]:
-        """In the restic repository that the target declares, as `repository` makes it."""
+        """Yield trials in the target's restic repository, made by `repository`."""
         folder, backup = self._root / "trial-data", self._target.backup
         folder.mkdir()
         (folder / "a").write_text("before")
@@ -126,7 +126,7 @@ class Trials:
 
 @contextmanager
 def listener() -> Iterator[int]:
-    """A port on loopback that listens."""
+    """Yield a listening port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield int(server.getsockname()[1])
 
@@ -163,4 +163,4 @@ def _text(path: Path) -> str:
 
 
 def _nobody(message: str) -> None:
-    """Nobody wants to hear how far it is."""
+    """Discard progress."""

@@ -1,4 +1,4 @@
-"""What every implementation of the Journal port must do: it is the record and the lock of the whole installation."""
+"""The suite of all Journal implementations: the journal is record and lock of the whole installation."""
 
 import asyncio
 from contextlib import aclosing
@@ -35,7 +35,7 @@ def lock(target: str, holder: str, expected: int) -> Entry:
 
 
 def an_operation(number: int = 1) -> str:
-    """An operation id."""
+    """Return an operation id."""
     return operation_id("alice", str(number))
 
 
@@ -57,7 +57,7 @@ async def take(tail: Tail, count: int) -> list[Record]:
 
 
 class JournalSuite:
-    """Appends, reads, tails."""
+    """The suite of the Journal port."""
 
     async def test_what_was_appended_is_read_back_in_order(self, ground: Ground) -> None:
         executor = await ground.bus("executor")

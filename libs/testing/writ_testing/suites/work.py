@@ -1,4 +1,4 @@
-"""What every implementation must do for pulled work and for stores."""
+"""The suite of pulled work and of stores."""
 
 import asyncio
 
