@@ -19,7 +19,7 @@ class AgentConfig(ServiceConfig, frozen=True, kw_only=True):
     state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of its spool, mode 0700, on a disk that is kept")]
     slots: Annotated[int, Meta(ge=1, le=1024), env("WRIT_SLOTS", "operations that may run at once")] = 8
     heartbeat: Annotated[Seconds, env("WRIT_HEARTBEAT", "seconds between heartbeats; a third of a lease")] = 5.0
-    kill_grace: Annotated[Seconds, env("WRIT_KILL_GRACE", "seconds between being told to stop and being killed")] = 3.0
+    kill_grace: Annotated[Seconds, env("WRIT_KILL_GRACE", "seconds between SIGTERM and SIGKILL")] = 3.0
     stop_grace: Annotated[
         Seconds, env("WRIT_STOP_GRACE", "seconds that what runs has to end by itself when the agent stops")
     ] = 10.0

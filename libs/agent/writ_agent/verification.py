@@ -166,7 +166,7 @@ def _grant_of(
 ) -> tuple[ReadGrant, Operation]:
     grant = verify_read_grant(trust, signed, action, work.parameters, work.look_key, now)
     if (grant.operation_id, grant.operation, grant.target.id) != (work.operation_id, work.operation, work.target):
-        raise SecurityRefusal("forged_look", "a look for another operation or target")
+        raise SecurityRefusal("forged_look", "a read grant for another operation or target")
     return grant, trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
 
 
@@ -192,13 +192,13 @@ def verify_read_grant(
     """Return the read grant if policy signed it for this pool, action and parameters, and it has not expired."""
     grant = _signed_by_policy(trust, signed, ReadGrant, "forged_look")
     if grant.pool != trust.pool or grant.target.pool != trust.pool:
-        raise SecurityRefusal("forged_look", f"a look for pool {grant.pool}")
+        raise SecurityRefusal("forged_look", f"a read grant for pool {grant.pool}")
     if action not in grant.actions:
-        raise SecurityRefusal("forged_look", f"a look that does not allow a {action}")
+        raise SecurityRefusal("forged_look", f"a read grant that does not allow a {action}")
     if not _digest_holds(key, parameters, grant.parameters_digest):
-        raise SecurityRefusal("forged_look", "a look for other parameters")
+        raise SecurityRefusal("forged_look", "a read grant for other parameters")
     if now > grant.expires_at:
-        raise Denied(f"the look expired {now - grant.expires_at:.1f} s ago", code="look_expired")
+        raise Denied(f"the read grant expired {now - grant.expires_at:.1f} s ago", code="look_expired")
     return grant
 
 

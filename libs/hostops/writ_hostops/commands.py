@@ -59,7 +59,7 @@ class ProgramResult:
     def whole(self, what: str) -> str:
         """Its output; HostError `garbled` where there was more than could be kept."""
         if self.cut:
-            raise HostError("garbled", f"{what} said more than {MOST_OUTPUT} bytes")
+            raise HostError("garbled", f"{what} printed more than {MOST_OUTPUT} bytes")
         return self.out
 
     def refuse_stopped(self, what: str, effect: str = "none") -> None:

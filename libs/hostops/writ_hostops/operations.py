@@ -205,9 +205,9 @@ def _probe_marked(request: HostRequest, handler: Handler, progress: Callable[[st
     if begun and not ended and _goes_on(begun.get("process", {})):
         return verdict("unknown", "it still runs on this host", {})
     if ended and ended.get("outcome") == "succeeded":
-        return verdict("succeeded", "this host's record of the operation says so", dict(ended.get("state", {})))
+        return verdict("succeeded", "by this host's record of the operation", dict(ended.get("state", {})))
     if ended and ended.get("effect") == "none" and ended.get("certain"):
-        return verdict("not_done", "this host's record of the operation says so", dict(ended.get("state", {})))
+        return verdict("not_done", "by this host's record of the operation", dict(ended.get("state", {})))
     return _answer(request, handler, progress, stop, expected=(begun or {}).get("expected", {}))
 
 

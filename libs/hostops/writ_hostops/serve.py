@@ -55,7 +55,7 @@ def serve(source: int, output: int) -> None:
         ready.register(source, selectors.EVENT_READ)
         ready.register(woken, selectors.EVENT_READ)
         unfinished = 0
-        # A signal counts after the end of the input, too: whoever asked has often said all there is to say.
+        # A signal counts after the end of the input, too: all requests have often come by then.
         while unfinished or not lines.ended:
             events = {key.fd for key, _ in ready.select()}
             if woken in events:
@@ -163,7 +163,7 @@ class _Requests:
     def _write(self, answer: Dict[str, Any]) -> None:
         text = json.dumps(answer, ensure_ascii=False, separators=(",", ":")) + "\n"
         data = memoryview(text.encode("utf-8", "replace"))
-        # Whoever asked may be gone; what was begun is finished and marked all the same.
+        # The requester may be gone; a begun operation is finished and marked all the same.
         with self._lock, contextlib.suppress(BrokenPipeError):
             while data:
                 data = data[os.write(self._output, data) :]

@@ -114,7 +114,7 @@ async def listening(health: Health, host: str, port: int) -> AsyncIterator[int]:
         task = asyncio.current_task()
         if task is None:
             return
-        if len(open_now) >= MOST_CONNECTIONS:  # whoever says nothing makes way: a probe is through in an instant
+        if len(open_now) >= MOST_CONNECTIONS:  # a silent client makes way: a probe takes an instant
             open_now.pop(next(iter(open_now))).transport.abort()
         open_now[task] = writer
         try:

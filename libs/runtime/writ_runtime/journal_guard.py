@@ -107,7 +107,7 @@ class JournalGuard:
         if usage.last_sequence < mark.sequence:
             return f"{known}; this one ends at {usage.last_sequence}: was it restored?"
         if not mark.sequence or usage.first_sequence > mark.sequence:
-            return None  # nothing is known yet, or what is known is in an archive by now
+            return None  # no event is known yet, or the known one is archived by now
         found = await self._journal.read(JOURNAL, after=mark.sequence - 1, limit=1)
         if not found or found[0].sequence != mark.sequence or digest_of(found[0]) != mark.digest:
             return f"{known}; in its place is another, or none: was it restored?"

@@ -74,7 +74,7 @@ def _above(span: Span) -> Context:
 
 def _who(service: str) -> dict[str, str | int]:
     who: dict[str, str | int] = {"service.namespace": "writ", "process.pid": os.getpid()}
-    if not os.environ.get("OTEL_SERVICE_NAME"):  # whoever gives another name has a reason
+    if not os.environ.get("OTEL_SERVICE_NAME"):  # another name was chosen on purpose
         who["service.name"] = f"writ-{service}"
     return who
 

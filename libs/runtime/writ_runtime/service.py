@@ -166,7 +166,7 @@ def run(
     except (asyncio.CancelledError, KeyboardInterrupt):
         log.warning("service.cut_short")
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - the last frame: what nobody expected is logged whole
+    except Exception as error:  # noqa: BLE001 - the last frame: the unexpected is logged in full
         log.error("service.crashed", exception=error)
         sys.exit(1)
     sys.exit(0)

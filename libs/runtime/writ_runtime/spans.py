@@ -57,7 +57,7 @@ async def _at_most(seconds: float, action: Callable[[], None]) -> None:
 
     def act() -> None:
         action()
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: there is no waiter any more
             loop.call_soon_threadsafe(done.set)
 
     threading.Thread(target=act, name="last spans", daemon=True).start()

@@ -56,7 +56,7 @@ class LocalBackend:
             child = await starting
             message = request("run", task, self._allowed(task.target))
             reply = await child.ask(message, progress, secrets_of(task))
-            # A hostops that was killed has left what it had started, which nobody watches any more.
+            # A killed hostops leaves its child processes behind, which nothing watches any more.
             return done_of(task, reply, reply is not None or await end(task.operation_id, LEFT_BEHIND_SECONDS))
         except OSError as error:
             return Done(outcome="failed", code="unavailable", message=f"no process could be started: {error.strerror}")

@@ -90,7 +90,7 @@ def _handlers(name: str) -> Collection[str]:
     try:
         handlers: dict[str, object] = importlib.import_module(name).HANDLERS
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{name}, which a plugin wants carried along, cannot be loaded: {error}") from error
+        raise ConfigError(f"{name}, which a plugin sends along, cannot be loaded: {error}") from error
     return handlers.keys()
 
 

@@ -94,7 +94,7 @@ class SshBackend:
                 return await self._end(run, grace)
         except TimeoutError:
             self._pool.drop(run.task.target)  # it hangs; the next one gets a connection of its own
-            return run.task.operation.read_only  # what only looks is over when its connection is
+            return run.task.operation.read_only  # a read ends with its connection
 
     async def settle(self, task: Task) -> Done:
         """Settle as in Leftovers. The host ended reads itself when the connection broke."""

@@ -78,7 +78,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
         self._chan = chan
-        if self.gone:  # it was opened after all, and nobody waits for it any more
+        if self.gone:  # it was opened after all, too late for its caller
             chan.abort()
 
     def session_started(self) -> None:
@@ -98,7 +98,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             with self._reading:
                 self._read(data)
         except (frames.BrokenFrame, TooMuchNoise, KeyError, TypeError) as error:
-            self._end(Unreachable(f"the host wrote what is not ours into the stream: {error}", code="garbled"))
+            self._end(Unreachable(f"the host wrote foreign bytes into the stream: {error}", code="garbled"))
 
     def _read(self, data: bytes) -> None:
         while data and self._opening is not None:
@@ -191,7 +191,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             with suppress(BrokenPipeError, OSError):  # it is closed: `connection_lost` comes, and knows more
                 self._chan.write(data)
             if self._chan.get_write_buffer_size() > MOST_UNSENT:
-                self._end(Unreachable("the host does not read what it is sent", code="garbled"))
+                self._end(Unreachable("the host does not read its input", code="garbled"))
 
     def _end(self, error: Exception) -> None:
         if self.gone:
@@ -202,7 +202,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         for future in [self.hello, *waiting]:
             if not future.done():
                 future.set_exception(error)
-                future.exception()  # whoever waits sees it; if nobody does, that is no defect
+                future.exception()  # a waiter sees it; without one it is no defect
         if self._chan is not None:
             self._chan.abort()
 

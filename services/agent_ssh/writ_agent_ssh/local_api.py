@@ -104,7 +104,7 @@ class LocalApi:
             while piece := await reader.read(65_536):
                 said += piece
                 if len(said) > MOST_BYTES:
-                    raise Unreachable(f"tailscaled says more than {MOST_BYTES} bytes", code=GARBLED)
+                    raise Unreachable(f"tailscaled sends more than {MOST_BYTES} bytes", code=GARBLED)
             return bytes(said)
         finally:
             writer.transport.abort()
@@ -129,7 +129,7 @@ def decoded(name: str, response: Response, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(response.body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreachable(f"tailscaled answers {name} with what is no answer: {error}", code=GARBLED) from error
+        raise Unreachable(f"tailscaled answers {name} with a malformed response: {error}", code=GARBLED) from error
 
 
 def parse(said: bytes) -> Response:

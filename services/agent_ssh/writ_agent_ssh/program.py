@@ -37,7 +37,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
         self._chan = chan
-        if self._aborted:  # it was opened after all, and nobody waits for it any more
+        if self._aborted:  # it was opened after all, too late for its caller
             chan.abort()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
@@ -62,7 +62,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
         if self._status is None:
             self._fail("the connection to the host ended", "connection_lost")
         elif not word:
-            self._fail("the host's shell does not do as it is told", "garbled")
+            self._fail("the host's shell does not run the command literally", "garbled")
         else:
             self.ended.set_result(CommandResult(self._status, out.decode("utf-8", "replace")))
 
@@ -74,7 +74,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
 
     def _fail(self, message: str, code: str) -> None:
         self.ended.set_exception(Unreachable(message, code=code))
-        self.ended.exception()  # whoever waits sees it; if nobody does, that is no defect
+        self.ended.exception()  # a waiter sees it; without one it is no defect
 
 
 async def run(link: Link, vector: Sequence[str], seconds: float = SECONDS) -> CommandResult:

@@ -106,7 +106,7 @@ class Settlement:
             case "lost":
                 return await self._probed(reply, session, probe, certain)
             case _:
-                return self._unknown(f"the host cannot tell: {reply.get('message', '')}", over=certain)
+                return self._unknown(f"the host does not know: {reply.get('message', '')}", over=certain)
 
     async def _probed(self, reply: dict[str, Any], session: HostSession, probe: Probe, certain: bool) -> Done:
         """It was begun, its process is gone, and there is no result."""

@@ -46,7 +46,7 @@ async def _shake_hands(sock: socket.socket, where: str, address: str, port: int)
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, b"\x05\x01\x00")
     if await _exactly(sock, where, 2) != b"\x05\x00":
-        raise Unreachable(f"{where} does not let in without a password, or is none", code=CODE)
+        raise Unreachable(f"{where} needs a password, or is no SOCKS5 proxy", code=CODE)
     await loop.sock_sendall(sock, b"\x05\x01\x00" + _encoded(address) + port.to_bytes(2, "big"))
     version, reply, _, kind = await _exactly(sock, where, 4)
     if version != 5:

@@ -86,7 +86,7 @@ def check(peer: PeerStatus, connection: Connection, now: float) -> None:
     if missing := sorted(set(connection.tailscale_tags) - set(peer.tags or ())):
         raise Untrusted(f"{name} has not the tag {', '.join(missing)}", code=WRONG_TAGS)
     if peer.expired or _past(peer.key_expiry, now):
-        when = peer.key_expiry if _is_set(peer.key_expiry) else "it is not told when"
+        when = peer.key_expiry if _is_set(peer.key_expiry) else "its expiry is not known"
         raise Untrusted(f"the key of {name} has expired ({when})", code=EXPIRED)
     if not peer.online:
         seen = peer.last_seen if _is_set(peer.last_seen) else "never"

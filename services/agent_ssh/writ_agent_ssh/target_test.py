@@ -49,7 +49,9 @@ async def _survey(session: HostSession, target: Target) -> Told:
             return await session.ask(survey_request(allowed(target)), _silent, (), lambda _: None)
     except TimeoutError:
         seconds = SURVEY_SECONDS + LATE
-        raise Unreachable(f"the host let us in, and told nothing within {seconds:g} s", code="timeout") from None
+        raise Unreachable(
+            f"the host accepted the login and did not answer within {seconds:g} s", code="timeout"
+        ) from None
 
 
 def _let_in(link: Link, connection: Connection) -> Iterator[TargetTestStep]:

@@ -159,7 +159,7 @@ class Follower:
         last = records[-1]
         place = IndexPosition(last.sequence, self._index.place.origin or _digest(records[0]), _digest(last))
         began = time_ns()
-        await self._examine(records)  # before the position moves on: whoever is killed meanwhile does it again
+        await self._examine(records)  # before the position moves on: after a kill in between it is done again
         await asyncio.to_thread(self._index.apply, changes, place)
         self._guard.read(last)
         if tracing.exporting():
@@ -175,7 +175,7 @@ class Follower:
             return
         for principal, operation_id in self._histories.unknown(records):
             known = await self._journal.read(operation_filter(principal, operation_id))
-            # An `archived` behind them tells that the beginning is in an archive: it counts from the start.
+            # A later `archived` shows that the beginning is in an archive: it counts from the start.
             before = [one for one in known if one.sequence < records[0].sequence or _is_archived(one)]
             self._histories.learn(operation_id, before)
         for record in records:

@@ -17,14 +17,14 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
         env("SYSTEMMANAGER_POLICY_MODE", "strict refuses a policy for what lint finds, permissive warns of it"),
     ] = "strict"
     dry_run_only: Annotated[
-        bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: nothing changes anywhere, what is accepted ends as a preview")
+        bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: no target is changed, accepted operations end as previews")
     ] = False
     versions_lost: Annotated[
         int,
         env("WRIT_POLICY_VERSIONS_LOST", "versions up to this number are not waited for: the store was lost with them"),
     ] = 0
     state_dir: Annotated[
-        Path, env("WRIT_STATE_DIR", "folder of what it must not forget: the highest version it enforced, its journal")
+        Path, env("WRIT_STATE_DIR", "folder of its state: the highest version it enforced, its journal")
     ]
     journal_lost: Annotated[
         int, env("WRIT_JOURNAL_LOST", "the journal up to this event was lost or restored: another one is no alarm")
@@ -52,5 +52,5 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
     def _former(self) -> list[tuple[str, int, int]]:
         parts = [[*one.strip().split("@"), "0"] for one in self.former_keys.split(",") if one.strip()]
         if any(len(one) not in (3, 4) or not one[0] or not all(map(str.isdecimal, one[1:])) for one in parts):
-            raise ConfigError("WRIT_POLICY_FORMER_KEYS wants KEY@NUMBER or KEY@NUMBER@EVENT, with commas between")
+            raise ConfigError("WRIT_POLICY_FORMER_KEYS needs KEY@NUMBER or KEY@NUMBER@EVENT, with commas between")
         return [(key, int(version), int(event)) for key, version, event, *_ in parts]

@@ -93,7 +93,7 @@ class PolicyService:
         guard = self._make_guard(bus, security)
         self._bus, self._versions, self._guard, self._security = bus, versions, guard, security
         await guard.compare()
-        if versions.taken_back is not None:  # nothing is answered: whoever looks finds out why it is not ready
+        if versions.taken_back is not None:  # nothing is answered: `/readyz` has the reason
             security.tell(LOST, versions.taken_back, None, None)
             return
         await self._sources.start(versions)

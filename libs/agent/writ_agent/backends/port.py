@@ -181,4 +181,4 @@ def cannot_list(source: str) -> Invalid:
 
 def cannot_test_targets(backend: str) -> Invalid:
     """Return the error for a backend without target tests."""
-    return Invalid(f"agents of backend {backend} cannot tell how they find their targets", code="unsupported")
+    return Invalid(f"agents of backend {backend} cannot test their targets", code="unsupported")

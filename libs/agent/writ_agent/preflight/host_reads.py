@@ -82,7 +82,7 @@ class HostReads:
         except (WritError, TimeoutError) as error:
             _log.info("agent.no_baseline", operation_id=work.operation_id, reason=str(error))
             return {}
-        except Exception as error:  # noqa: BLE001 - a defect of the backend must not have the delivery come again for ever
+        except Exception as error:  # noqa: BLE001 - a defect of the backend must not repeat the delivery without end
             _log.error("agent.baseline_broke", operation_id=work.operation_id, exception=error)
             return {}
 
@@ -109,7 +109,7 @@ class HostReads:
                 return await self._test(grant, min(max(ask.timeout, 0.1), LONGEST_LOOK)), grant.operation_id
             grant, operation = verify_requested_grant(self._trust, ask, self._now())
         except SecurityRefusal as refused:
-            # What the look itself says cannot be believed, so the report is about no operation.
+            # The unverified read grant cannot be believed, so the report names no operation.
             await self._reporter.tell(refused, None)
             return ReadReply(error=failure(refused)), ""
         except WritError as error:
@@ -129,10 +129,10 @@ class HostReads:
             await self._watch(error.code, f"{ask.action} of {grant.operation} on {grant.target.id}", grant.operation_id)
             return ReadReply(error=failure(error))
         except Exception as error:  # noqa: BLE001 - a defect of the backend is answered, and logged whole
-            _log.error("agent.look_broke", operation_id=grant.operation_id, exception=error)
+            _log.error("agent.read_broke", operation_id=grant.operation_id, exception=error)
             return ReadReply(error=Failure(code="internal", message="a defect of the agent; its log has the details"))
         if len(canonical(reply.seen)) > MAX_SEEN_BYTES:
-            return ReadReply(error=Failure(code="oversize", message="more was seen than can be told"))
+            return ReadReply(error=Failure(code="oversize", message="the result is too large for one message"))
         return reply
 
     async def _test(self, grant: ReadGrant, seconds: float) -> ReadReply:

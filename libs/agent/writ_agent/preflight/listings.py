@@ -88,7 +88,7 @@ async def _other_names(backend: Backend, task: Task) -> Sequence[str]:
             return ()
         raise
     if not isinstance(names := observed.get("names"), list):
-        raise Invalid(f"it is not told what {task.operation.named} is called besides", code="unsupported")
+        raise Invalid(f"its other names are not known ({task.operation.named})", code="unsupported")
     return [str(name) for name in names]
 
 

@@ -23,14 +23,14 @@ class Meters:
         self.observe = Observer(Log("writ.agent"), metrics)
         self.stages = metrics.histogram(
             "writ_agent_stage_seconds",
-            "look: the state before; claim: until granted; run: on the host, after that; tell: the receipt is kept.",
+            "look: the baseline; claim: until granted; run: on the host; tell: until the receipt is kept.",
             {"stage": STAGES},
         )
         self.ended = metrics.counter("writ_agent_operations_total", "Operations that ended here.", outcomes)
         self.seconds = metrics.histogram(
             "writ_agent_operation_seconds", "From grant to end.", {"operation": list(catalogue)}
         )
-        self.refused = metrics.counter("writ_agent_refused_total", "Grants, looks, cancels that did not hold.", kinds)
+        self.refused = metrics.counter("writ_agent_refused_total", "Refused grants, read grants and cancels.", kinds)
         metrics.measure("writ_agent_free_slots", "Operations that could begin now.", free_slots)
 
 

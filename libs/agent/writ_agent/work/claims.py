@@ -96,4 +96,4 @@ async def _working(delivery: Delivery) -> None:
     try:
         await delivery.working()
     except WritError as error:
-        _log.debug("agent.not_told_working", error=str(error))
+        _log.debug("agent.working_not_sent", error=str(error))

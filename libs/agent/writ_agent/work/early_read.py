@@ -51,9 +51,9 @@ class EarlyRead:
         except SecurityRefusal as refused:
             await self._reporter.tell(refused, work.operation_id, work.principal)
         except WritError as error:
-            _log.info("agent.not_read_ahead", operation_id=work.operation_id, reason=str(error))
+            _log.info("agent.no_early_read", operation_id=work.operation_id, reason=str(error))
         except Exception as error:  # noqa: BLE001 - a defect: what is granted is run all the same
-            _log.error("agent.ahead_broke", operation_id=work.operation_id, exception=error)
+            _log.error("agent.early_read_broke", operation_id=work.operation_id, exception=error)
 
     async def settle(self, task: Task) -> None:
         """End the read unless it serves this granted task."""
@@ -73,7 +73,7 @@ class EarlyRead:
         return await asyncio.shield(self._dropping)
 
     async def _drop(self) -> bool:
-        await self._beginning  # it may be telling of a look that was forged
+        await self._beginning  # it may be reporting a forged read grant
         running = self.take()
         if running is None:
             return True

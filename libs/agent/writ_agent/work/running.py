@@ -72,12 +72,12 @@ class Running:
     async def _guarded(self, progress: Progress) -> Done:
         try:
             done = await self._handler.run(self._task, progress)
-            # What cannot be told is a defect of the backend as well.
+            # A result that cannot be encoded is a defect of the backend as well.
             canonical([done.output, done.state, done.code, done.message])
             return done
         except WritError as error:
             return Done(outcome="failed", code=error.code, message=str(error))
-        except Exception as error:  # noqa: BLE001 - a defect of the backend: nobody can tell what it did
+        except Exception as error:  # noqa: BLE001 - a defect of the backend: its effect is unknown
             _log.error("agent.backend_broke", operation_id=self._task.operation_id, exception=error)
             over = await self._handler.stop(self._task.operation_id, self._grace)
             return _broken(self._task, error, over)
@@ -98,7 +98,7 @@ class Running:
         return done
 
     def _not_seen_to_end(self) -> Done:
-        code, message = _SAID.get(self._cause or "timeout", ("not_confirmed", "it was told to stop"))
+        code, message = _SAID.get(self._cause or "timeout", ("not_confirmed", "it was stopped on request"))
         effect: Literal["none", "maybe"] = "none" if self._task.operation.read_only else "maybe"
         return Done(
             outcome="unknown", code=code, message=f"{message}, and was not seen to end", effect=effect, over=False

@@ -143,7 +143,7 @@ class Worker:
         """Return the answer with a grant; None if there is none, which was reported."""
         key = _key(claimed.work)
         try:
-            if not self._only_reads(claimed.work):  # what only reads may be asked for again, whoever forgot it
+            if not self._only_reads(claimed.work):  # a read may be requested again if it is forgotten
                 await self._parts.spool.keep(key, _claim_sent(claimed), durable=False)
             answer = await ask(self._parts.bus, claimed, delivery, lambda: self.stopping, self._boot)
         except TimedOut as error:

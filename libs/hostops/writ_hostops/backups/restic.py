@@ -71,7 +71,7 @@ class Restic:
     def kept(self, stop: Stop) -> List[StoredBackup]:
         """Writ's own backups of this host, newest first. Takes no lock and writes nothing."""
         ran = self._once(["snapshots", "--no-lock", f"--host={self.host}", "--tag=writ"], stop)
-        ran.refuse_stopped("the look into the repository")
+        ran.refuse_stopped("the read of the repository")
         self.refuse(ran, "none")
         found = [_kept(item) for item in _list(ran.whole("restic")) if item.get("hostname") == self.host]
         ours = [one for one in found if one.backup_id]

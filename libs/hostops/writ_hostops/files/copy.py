@@ -42,7 +42,7 @@ def run(call: Call) -> HostAnswer:
             try:
                 return _copy(call, copy)
             except Raced:
-                call.progress("the destination was changed by another program at the same moment; looking again")
+                call.progress("the destination was changed by another program at the same moment; reading it again")
         raise Raced(copy.dest.path)
 
 

@@ -22,7 +22,7 @@ def run(call: Call) -> HostAnswer:
             try:
                 facts = _delete(call, place, if_digest)
             except Raced:
-                call.progress("the file was changed by another program at the same moment; looking again")
+                call.progress("the file was changed by another program at the same moment; reading it again")
             else:
                 return HostAnswer(output={"changed": True, **_output(path, facts)}, state=dict(ABSENT), effect="done")
         raise Raced(path)

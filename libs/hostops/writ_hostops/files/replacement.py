@@ -32,7 +32,7 @@ from writ_hostops.stop import Stop
 
 DEFAULT_MODE = 0o644
 _FLAG_UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
-# The kernel makes these anew or must not keep them for other content.
+# The kernel creates these again or must not keep them for other content.
 _XATTRS_NOT_KEPT = ("security.capability", "security.ima", "security.evm")
 
 
@@ -163,7 +163,7 @@ def _dress(fd: int, old: Optional[ExistingFile], mode: Optional[int]) -> None:
         os.fchmod(fd, DEFAULT_MODE if mode is None else mode)
         return
     os.fchown(fd, old.status.st_uid, old.status.st_gid)
-    # Not setuid and setgid: whoever granted them granted them to the old content. The kernel does the same on write(2).
+    # Not setuid and setgid: they were granted to the old content. The kernel does the same on write(2).
     os.fchmod(fd, stat.S_IMODE(old.status.st_mode) & 0o777)
     _copy_xattrs(old.fd, fd)
     if mode is not None:

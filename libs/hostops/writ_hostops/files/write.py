@@ -56,7 +56,7 @@ def run(call: Call) -> HostAnswer:
             try:
                 return _write(call, place, arguments)
             except Raced:
-                call.progress("the file was changed by another program at the same moment; looking again")
+                call.progress("the file was changed by another program at the same moment; reading it again")
         raise Raced(arguments.path)
 
 

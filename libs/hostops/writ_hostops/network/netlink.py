@@ -125,7 +125,7 @@ def _dump(kind: int, smallest: int) -> List[bytes]:
         try:
             return [body for body in _bodies(kind, bytes(smallest)) if len(body) >= smallest]
         except OSError as error:
-            # The kernel's lists changed while it told them.
+            # The kernel's lists changed during the dump.
             if error.errno not in (errno.EINTR, errno.ENOBUFS):
                 raise HostError("unavailable", f"netlink: {error.strerror or type(error).__name__}") from error
     raise HostError("unavailable", "netlink: the network's configuration kept changing")

@@ -42,7 +42,7 @@ class _Test:
 
     def __init__(self, call: Call, host: str, count: int) -> None:
         self._call, self._host, self._count = call, host, count
-        # What is left for an answer is spread over the tries, so that all of them are made in time.
+        # The remaining time is spread over the tries, so that all of them are made.
         self._seconds = min(_LONGEST_TRY, max(0.1, call.stop.remaining() * 0.8 / count - _PAUSE))
         self._address: Optional[Address] = None
         self._sent = 0

@@ -78,7 +78,7 @@ def _refuse_undeclared(network: Network, declared: Tuple[str, ...]) -> None:
         try:
             outer = ipaddress.ip_network(text, strict=False)
         except ValueError:
-            raise HostError("invalid_parameter", "target.scan_networks holds what is no network") from None
+            raise HostError("invalid_parameter", "target.scan_networks has an entry that is no network") from None
         if _inside(network, outer):
             return
     raise HostError("outside_networks", f"{network} is not inside a network that the target declares for scans")

@@ -39,7 +39,7 @@ _SIMULATED = (
     "-o", "Dir::Log::Solver=/dev/null",
 )  # fmt: skip
 _LOCKED = re.compile(r"^E: (Could not get lock|Unable to (acquire|lock))", re.MULTILINE)
-INTERRUPTED = "dpkg was interrupted before; `dpkg --configure -a` on the host mends it"
+INTERRUPTED = "dpkg was interrupted before; `dpkg --configure -a` on the host repairs it"
 _REASONS = (
     (
         re.compile(r"^E: .*(\(13: Permission denied\)|are you root\?)", re.MULTILINE),

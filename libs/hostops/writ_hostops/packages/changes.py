@@ -70,7 +70,7 @@ def preview(call: Call) -> HostAnswer:
     """Return the changes that apt would make now, package by package, by its own simulation."""
     arguments = _parse_arguments(call)
     if not arguments.name:
-        return HostAnswer(output={"would": "fetch the index anew", "commands": [apt.shown(*arguments.words())]})
+        return HostAnswer(output={"would": "fetch the index again", "commands": [apt.shown(*arguments.words())]})
     before = dpkg.installed(call.stop, absent=arguments.purge)
     planned = _plan(call.stop, arguments, before)
     step = apt.only(planned, arguments.name)
@@ -108,7 +108,7 @@ def judge(arguments: PackageArguments, before: Dict[str, Any], now: Dict[str, An
     """succeeded, not_done or unknown, and why; a pure function of two states."""
     if not arguments.name:
         return ("unknown", "whether the index was fetched since is not known") if before == now or not before else (
-            "succeeded", "the index was fetched anew since")  # fmt: skip
+            "succeeded", "the index was fetched again since")  # fmt: skip
     if now["status"] not in ("installed", "absent"):
         return "unknown", f"dpkg has it as {now['status']}"
     if arguments.removes:

@@ -124,7 +124,7 @@ def probe_restore(call: Call) -> HostAnswer:
 def judge_restore(before: Dict[str, Any], now: Dict[str, str], kept: Optional[Snapshot]) -> Tuple[str, str]:
     """succeeded, not_done or unknown, and why."""
     if not now or not before.get("reference"):
-        return "unknown", "there is nothing to tell what the folder was before from what it is now"
+        return "unknown", "the folder's former and present state cannot be distinguished"
     if now["reference"] == before["reference"]:
         return "not_done", "it is the subvolume that it was before"
     if kept is not None and now["origin"] == kept.reference:

@@ -85,9 +85,9 @@ def unpack(head: bytes, attached: Optional[bytes]) -> Dict[str, Any]:
     try:
         message = json.loads(head.decode("utf-8"), parse_int=_whole, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        raise BrokenFrame("a frame says nothing that can be read") from None
+        raise BrokenFrame("a frame without readable JSON") from None
     if not isinstance(message, dict):
-        raise BrokenFrame("a frame says nothing that can be read")
+        raise BrokenFrame("a frame without readable JSON")
     _check(message)
     names = message.pop("attached", [])
     if attached is not None:
@@ -98,7 +98,7 @@ def unpack(head: bytes, attached: Optional[bytes]) -> Dict[str, Any]:
 def _attach(message: Dict[str, Any], names: Any, attached: bytes) -> None:
     """Put back the attached texts: one after the other, each once, and all of them."""
     if not isinstance(names, list) or len(names) > MOST_ATTACHED:
-        raise BrokenFrame("a frame attaches what is no list of texts")
+        raise BrokenFrame("an attachment list that is no list of texts")
     offset = 0
     for entry in names:
         folders, name, length = _attached_entry(entry)
@@ -108,10 +108,10 @@ def _attach(message: Dict[str, Any], names: Any, attached: bytes) -> None:
         try:
             values[name] = attached[offset : offset + length].decode("utf-8")
         except UnicodeDecodeError:
-            raise BrokenFrame("a frame attaches what is no text") from None
+            raise BrokenFrame("an attachment that is no text") from None
         offset += length
     if offset != len(attached):
-        raise BrokenFrame("a frame attaches more than it says")
+        raise BrokenFrame("a frame with more attached bytes than listed")
 
 
 def _attached_entry(entry: Any) -> Tuple[str, str, int]:
@@ -155,7 +155,7 @@ def _whole(digits: str) -> int:
 
 
 def _no_number(_: str) -> NoReturn:
-    raise BrokenFrame("a frame holds what is no number")
+    raise BrokenFrame("a frame with an invalid number")
 
 
 def _long(values: Any) -> List[Tuple[str, str]]:

@@ -26,7 +26,7 @@ def start(source: int, output: int, folder: str, carried: Sequence[str]) -> None
     os.umask(0o077)
     if os.getpid() != os.getsid(0):
         _lead()
-    gc.freeze()  # what is here by now stays: children that share it do not copy it
+    gc.freeze()  # freeze loaded objects: children that share them do not copy them
     folders = HostFolders(os.path.join(folder, "marks"), tuple({folder, os.path.realpath(folder)}))
     Supervisor(source, output, folders).serve(_hello())
 

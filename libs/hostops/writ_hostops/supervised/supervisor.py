@@ -79,7 +79,7 @@ class Supervisor:
                 ready = self._ready.select(self._pause())
                 for key, _ in ready:
                     self._handle(key.fd)
-                if not ready and not self._spares:  # nobody waits for it just now
+                if not ready and not self._spares:  # it has no waiter just now
                     self._prepare()
                 self._look_at_the_clock()
         finally:
@@ -143,7 +143,7 @@ class Supervisor:
         job = _Job(tag, operation_id, child, is_last(frame.kind, message), limit)
         self._jobs[child.out] = job
         self._ready.register(child.out, selectors.EVENT_READ)
-        with contextlib.suppress(BrokenPipeError):  # it was killed: its end of the other pipe says so
+        with contextlib.suppress(BrokenPipeError):  # it was killed: the end of its other pipe shows that
             _write_all(child.into, frame.raw())
 
     def _stop(self, message: Dict[str, Any]) -> None:
@@ -192,7 +192,7 @@ class Supervisor:
         os.waitpid(job.child.pid, 0)
         self._uses.pop(job.child.pid, None)
         self._forget(job)
-        # One that was killed has left what it had started, which nobody watches any more.
+        # A killed child leaves its processes behind, which nothing watches any more.
         doubtful = job.operation_id and (job.stops or (job.last and not job.has_result))
         self._close(job, certain=not doubtful or processes.end({}, job.operation_id, 0.0))
 

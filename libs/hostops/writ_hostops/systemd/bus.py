@@ -44,7 +44,7 @@ class NoBus(Exception):
 def system_bus() -> Iterator[SystemdOnBus]:
     """A connection to the system bus (DBUS_SYSTEM_BUS_ADDRESS, or its usual place); NoBus if there is none."""
     systemd = _ahead.pop() if _ahead else _opened()
-    if systemd.hung_up():  # the bus was started anew meanwhile
+    if systemd.hung_up():  # the bus was restarted meanwhile
         systemd.close()
         systemd = _opened()
     kept = False
@@ -178,7 +178,7 @@ class SystemdOnBus:
         except HostError as error:
             if error.code not in ("job_failed", "permission_denied"):
                 raise
-            # Either it has just ended, and the signal is on its way; or we may not, and the wait below tells nothing.
+            # Either it has just ended, and the signal is on its way; or we may not, and the wait below is in vain.
         with Stop(CANCEL_TIMEOUT) as patience:
             try:
                 return JobEnd(self._job_result(path, patience), reason)
@@ -251,7 +251,7 @@ def _about(name: str) -> Sequence[bytes]:
     millisecond.
     """
     address = DBusAddress(f"{_MANAGER.object_path}/unit/{escaped(name)}", NAME, "org.freedesktop.DBus.Properties")
-    # All of Unit at once is faster than each that we want; the other interfaces have hundreds.
+    # All of Unit at once is faster than single properties; the other interfaces have hundreds.
     questions = [new_method_call(address, "GetAll", "s", (f"{NAME}.Unit",))]
     questions += [
         new_method_call(address, "Get", "ss", (f"{NAME}.{interface_of(name)}", key)) for key in properties_of(name)

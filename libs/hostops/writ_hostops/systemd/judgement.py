@@ -29,12 +29,12 @@ def judge(verb: str, before: Dict[str, Any], now: Dict[str, Any]) -> Tuple[str, 
     if not before:
         return "unknown", "there is no baseline to compare with"
     if before.get("boot_id") != now["boot_id"]:
-        return "unknown", "the host was started anew since"
+        return "unknown", "the host was restarted since"
     same = all(before.get(key) == now[key] for key in ("invocation_id", "active_enter", "active_state"))
     if same:
         return "not_done", "the unit is as it was before"
     if verb == "restart" and active in _RUNS:
-        return "succeeded", "the unit was started anew since"
+        return "succeeded", "the unit was restarted since"
     return "unknown", f"the unit has changed since, and is {active}"
 
 
@@ -46,7 +46,7 @@ def would(verb: str, unit: Unit, boot_id: str, asking: str) -> HostAnswer:
     if unit.load_state != "loaded":
         raise HostError("job_failed", f"{unit.id} cannot be used: it is {unit.load_state}", state=observed)
     if (verb != "stop" and not unit.can_start) or (verb != "start" and not unit.can_stop):
-        raise HostError("job_failed", f"{unit.id} refuses a {verb} by hand", state=observed)
+        raise HostError("job_failed", f"{unit.id} refuses a manual {verb}", state=observed)
     verb_asked = "start" if unit.active_state in _RESTS else verb
     word = "nothing" if _is_there(verb, unit) else verb_asked
     return HostAnswer(output={"would": word, "commands": [asking], **output(unit, boot_id)}, state=observed)
@@ -65,7 +65,7 @@ def ended(verb: str, before: Unit, end: JobEnd, after: Unit, boot_id: str) -> Ho
     effect = "done" if changed else "none"
     if end.result == "done" and _reached(verb, after):
         return HostAnswer(output=details, state=state(after, boot_id), effect=effect)
-    # A job that was taken back leaves what it had begun to go on by itself.
+    # A cancelled job leaves its begun work running by itself.
     certain = end.result not in ("", "canceled") or after.settled
     raise HostError(
         end.stopped if end.stopped and end.result != "done" else "job_failed",

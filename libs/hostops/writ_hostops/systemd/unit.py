@@ -130,7 +130,9 @@ def judged(unit: Unit, baseline: Mapping[str, Any]) -> Unit:
     """Return the unit if its baseline reported all of its names to policy. HostError `unit_alias`."""
     unjudged = [name for name in aliases(unit) if name not in (baseline.get("names") or ())]
     if unjudged:
-        reason = f"{unit.id} is also {', '.join(unjudged)} on this host, which nobody told policy in time: ask again"
+        reason = (
+            f"{unit.id} is also {', '.join(unjudged)} on this host, which policy did not know: send the request again"
+        )
         raise HostError("unit_alias", reason)
     return unit
 

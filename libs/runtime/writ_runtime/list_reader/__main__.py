@@ -15,7 +15,7 @@ from writ_runtime.list_reader.lists import REFUSED, SORTS
 
 def main(section: str, path: str) -> int:
     """Return the exit status."""
-    gc.disable()  # until its end it needs most of what it makes
+    gc.disable()  # until its end it needs most of its objects
     status, answer = 0, b""
     try:
         answer = msgpack.encode(getattr(SORTS[section].read(Path(path)), section))

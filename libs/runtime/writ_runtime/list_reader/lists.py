@@ -91,7 +91,7 @@ def _read_beside(path: Path, sort: ListKind[Kind]) -> Kind:
         ).returncode
         if status not in (0, REFUSED):
             raise subprocess.CalledProcessError(status, command)
-        data = mmap(answer.fileno(), 0)  # not closed by hand: that fails while an error holds parts of it
+        data = mmap(answer.fileno(), 0)  # not closed explicitly: that fails while an error holds parts of it
         if status == REFUSED:
             raise FileErrors(*msgpack.decode(data, type=list[Problem]))
         return sort.kind(**{sort.section: _entries(data, sort.entry)})

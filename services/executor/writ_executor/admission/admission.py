@@ -121,7 +121,7 @@ class Admission:
             try:
                 await self._recorder.append_last(subjects.refused_summary(principal), event)
                 if away.codes.get("rate_limited"):
-                    detail = f"{count} requests of {principal} in a minute were turned away unrecorded"
+                    detail = f"{count} requests of {principal} in a minute were refused without a record"
                     await self._recorder.security("flood", detail, principal=principal)
             except WritError as error:
                 _log.warning("refusals.not_summarised", principal=principal, count=count, error=str(error))

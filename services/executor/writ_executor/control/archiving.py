@@ -130,7 +130,7 @@ class Archiving:
 
     def _archived(self, life: Life, generation: int) -> Archived:
         requested = life.requested
-        if life.archived is not None:  # by an earlier archive: it says so still, unless its beginning is in this one
+        if life.archived is not None:  # by an earlier archive: it stays, unless the operation begins in this one
             found = life.archived.generation if requested is None else generation
             return structs.replace(life.archived, id=os.urandom(16).hex(), at=self._recorder.clock(), generation=found)
         assert requested is not None  # noqa: S101 - it began with one of them

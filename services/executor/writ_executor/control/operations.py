@@ -96,7 +96,7 @@ class Controls:
             try:
                 return await self._cancel_now(requested, life)
             except Conflict:
-                continue  # it moved on while we looked: look again
+                continue  # it moved on meanwhile: read it again
         raise Conflict(f"{victim_id} moved on {ATTEMPTS} times while it was to be cancelled")
 
     async def _cancel_now(self, requested: Requested, life: Life) -> Done:

@@ -68,7 +68,7 @@ class Publishing:
             try:
                 await self._policies.append(_entry(version, stored))
             except Conflict:
-                continue  # somebody else was first: whether this may still follow is policy's to say
+                continue  # another was first: policy decides whether this one may still follow
             return version
         raise Conflict(f"{ATTEMPTS} others stored a version of the policy first")
 

@@ -74,7 +74,7 @@ class Follower:
                 break
             for record in records:
                 self._take(record)
-        if strange or restored:  # before this journal is as long, and somebody takes it for one of its own
+        if strange or restored:  # before this journal is as long, and the snapshot passes for one of its own
             await self.save()
 
     async def follow(self) -> None:

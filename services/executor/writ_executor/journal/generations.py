@@ -85,7 +85,7 @@ class Generations:
         now, position = self._clock(), self._audit_services.position()
         yield ArchiveLimit(self._index.sequence, "what this executor has not read yet", passing=True)
         if position is None:
-            silent = "audit, of which nothing was heard lately: its index must have read what is archived"
+            silent = "audit, which has not reported lately: its index must have read whatever is archived"
             yield ArchiveLimit(0, silent, passing=True)
         else:
             yield ArchiveLimit(position, "audit, which has read no further", passing=True)
@@ -102,7 +102,7 @@ class Generations:
         newest = self._clock() - self._keep
         why = f"WRIT_JOURNAL_KEEP, {self._keep:g} s"
         if until is not None and until < newest:
-            newest, why = until, "the time that was asked for"
+            newest, why = until, "the requested time"
         low, high = usage.first_sequence - 1, usage.last_sequence
         while low < high:
             middle = (low + high + 1) // 2

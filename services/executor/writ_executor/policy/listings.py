@@ -40,7 +40,7 @@ class Listings:
         except WritError as error:
             return self._failed("unusable", signed, f"the answer of pool {grant.pool} is of no use: {error}")
         if reply.error is not None:
-            return self._failed("refused", signed, f"pool {grant.pool} says: {reply.error.message}")
+            return self._failed("refused", signed, f"pool {grant.pool} answers: {reply.error.message}")
         self._measures.listed("listed")
         return Gathered(look=signed, listings=reply.listings[: len(grant.sources)])
 

@@ -192,7 +192,7 @@ class Intake:
     async def _was_there(self, attempt: Attempt, event: Requested) -> RequestAnswer:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)
         if life.requested is None or not life.open or life.requested.fingerprint != event.fingerprint:
-            await self._vault.forget(event)  # what we kept is nobody's
+            await self._vault.forget(event)  # the kept parameters belong to no operation
         return self._again(attempt, life)
 
     def _requested(self, attempt: Attempt, decided: CheckedDecision, target: Target) -> Requested:
@@ -246,7 +246,7 @@ class Intake:
     async def _refuse(self, attempt: Attempt, error: Invalid) -> RequestAnswer:
         event = Refused(**self._refusal(attempt, error.code, str(error)[:2000]), outcome="invalid")
         answered = await self._record(attempt, event)
-        if answered.operation_id is not None:  # what is too much to record by itself raises no alarm by itself either
+        if answered.operation_id is not None:  # a refusal without an event raises no alarm either
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
         return with_problems(answered, error)
 

@@ -143,7 +143,7 @@ class Sweep:
         attempt = life.dispatched.attempt if life.dispatched else 1
         again = life.requested is not None and life.requested.idempotent and attempt < MOST_ATTEMPTS
         silence = self._presence.silence(_pool(life), operation_id)
-        silent = silence > self._config.lease  # whoever still has it must not have company
+        silent = silence > self._config.lease  # a live attempt must stay the only one
         if again and silent and life.state is State.STARTED:
             await self._dispatcher.again(life)
         else:
@@ -162,7 +162,7 @@ class Sweep:
         self._probed = {key: at for key, at in self._probed.items() if now - at < RESOLVE_SECONDS}
         self._probed[operation_id] = now
         if not changes(requested) or await self._dispatcher.holder(requested.target) == operation_id:
-            await self._host_reads.probe(life)  # later than that, what it sees may be another operation's doing
+            await self._host_reads.probe(life)  # later the state may be another operation's effect
 
 
 def _pool(life: Life) -> str:

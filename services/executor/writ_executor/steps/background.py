@@ -40,5 +40,5 @@ class BackgroundTasks:
             _log.debug("background.superseded", task=name, error=str(error))
         except WritError as error:
             _log.warning("background.postponed", task=name, code=error.code, error=str(error))
-        except Exception as error:  # noqa: BLE001 - the last frame of its task; a defect is logged whole
+        except Exception as error:  # noqa: BLE001 - the last frame of its task; a defect is logged in full
             _log.error("background.crashed", task=name, exception=error)

@@ -96,7 +96,7 @@ class Claims:
                 with going_on(life):
                     return await self._start(life, *startable, body.claim, claim)
             except Conflict:
-                life = None  # somebody else wrote: see what it is now
+                life = None  # another writer was first: read the life again
         raise Conflict(f"{claim.operation_id} moved on {ATTEMPTS} times")
 
     async def _check(self, signed: Signed, pool: str) -> None:
@@ -117,7 +117,7 @@ class Claims:
         parameters = await self._parameters(life, requested, signed)
         try:
             granted = await self._grant(requested, parameters, signed)
-        except Untrusted:  # policy may know other keys than we: an alarm is for whom neither knows
+        except Untrusted:  # policy may know other keys than this replica: an alarm needs a key unknown to both
             await self._check(signed, requested.pool)
             raise
         except Invalid as error:  # what was a valid request is none any more: its principal or target is gone

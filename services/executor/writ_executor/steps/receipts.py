@@ -63,7 +63,7 @@ class Receipts:
                 with going_on(life):
                     await self._take(life, receipt, body)
             except Conflict:
-                life = None  # somebody else wrote: see what it is now
+                life = None  # another writer was first: read the life again
                 continue
             return Acknowledged(stored=True)
         raise Conflict(f"{receipt.operation_id} moved on {ATTEMPTS} times")
@@ -84,7 +84,7 @@ class Receipts:
         fault("executor.receipt")
         if receipt.outcome == "unknown":
             await self._unclear(life, receipt, body.receipt)
-        elif _ran_nothing(receipt) and earlier_effect(life):  # this attempt; nobody knows of the one before
+        elif _ran_nothing(receipt) and earlier_effect(life):  # this attempt; the fate of the earlier one is unknown
             if life.state is not State.UNKNOWN:
                 await self._outcomes.mark_unknown(life, receipt.code, receipt.message, receipt=body.receipt)
         elif life.state is State.UNKNOWN:

@@ -71,7 +71,7 @@ def fitting(answer: Struct) -> bytes:
             raise Invalid("the answer is too large for one message: ask about less", code="oversize")
         changed: dict[str, Any] = {name: items[: len(items) // 2]}
         if hasattr(answer, "bounded") and name != "bounded":
-            changed["bounded"] = [f"{len(items) // 2} of {len(items)} {name} are told", *getattr(answer, "bounded", ())]
+            changed["bounded"] = [f"{len(items) // 2} of {len(items)} {name} listed", *getattr(answer, "bounded", ())]
         answer = msgspec.structs.replace(answer, **changed)
         data = msgspec.json.encode(answer)
     return data

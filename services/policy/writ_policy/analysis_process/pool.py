@@ -79,7 +79,7 @@ class AnalysisPool:
             raise
         if frame is None:
             await self.close()
-            _log.error("policy.aside_died")
+            _log.error("policy.analysis_died")
             raise WritError("the process that works on such questions died of it")
         self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._stop_when_idle)
         return msgspec.json.decode(frame, type=Done)

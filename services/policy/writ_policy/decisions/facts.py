@@ -61,7 +61,7 @@ def _open_grant(gathered: Gathered, subject: Subject, world: World, own_key: str
     try:
         grant = open_signed(gathered.look, ReadGrant, (own_key,))
     except Untrusted as error:
-        raise Untrusted(f"a listing under a look that policy did not sign: {error}", code="forged_listing") from error
+        raise Untrusted(f"a listing under a read grant not signed by policy: {error}", code="forged_listing") from error
     signed_for = (grant.operation_id, grant.operation, grant.target.id)
     if signed_for != (subject.operation_id, subject.operation, target.id) or "listing" not in grant.actions:
         raise Untrusted(f"a listing for {grant.operation_id} on {grant.target.id}", code="forged_listing")
@@ -81,7 +81,7 @@ def _listings(gathered: Gathered, grant: ReadGrant, world: World) -> Iterator[tu
         if signed_for != (digest(gathered.look), grant.operation_id, grant.target.id, pool) or listing.source in seen:
             raise Untrusted(f"the listing of {listing.source} was made for something else", code="forged_listing")
         if listing.source not in grant.sources:
-            raise Untrusted(f"nobody asked for {listing.source}", code="forged_listing")
+            raise Untrusted(f"{listing.source} was not requested", code="forged_listing")
         seen.add(listing.source)
         yield listing.source, (listing, digest(signed))
 
@@ -89,10 +89,10 @@ def _listings(gathered: Gathered, grant: ReadGrant, world: World) -> Iterator[tu
 def _stale(grant: ReadGrant, now: float) -> str:
     """Return the reason why listings under this grant do not count any more, or ""."""
     if now > grant.expires_at:
-        return f"it was asked for {now - grant.issued_at:.0f} s ago, and not used in time"
+        return f"it was requested {now - grant.issued_at:.0f} s ago, and not used in time"
     if grant.issued_at > now + CLOCK_SECONDS:
         ahead = grant.issued_at - now
-        return f"it was asked for {ahead:.0f} s in the future: the clocks of policy's replicas differ"
+        return f"it was requested {ahead:.0f} s in the future: the clocks of policy's replicas differ"
     return ""
 
 

@@ -93,8 +93,8 @@ def read_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | No
     if ruling.effect == "deny" or ask.subject.simulate or not actions:
         return None
     if ask.look_key is None:
-        raise Invalid("a look needs a look_key for the digest of its parameters")
-    # A preview shows what would be done with all of them; the others need what identifies the thing to look at.
+        raise Invalid("a read grant needs a look_key for the digest of its parameters")
+    # A preview shows the effect of all parameters; the others need the parameters that identify the object.
     shown = ruling.effective if "preview" in actions else public(request.operation.parameters, ruling.effective)
     until = now + LOOK_SECONDS if ask.look_until is None or actions == ["ahead"] else ask.look_until
     return ReadGrant(
@@ -139,7 +139,7 @@ def target_test_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGra
     if ruled.ruling.effect != "allow" or ask.subject.simulate or "visit" not in ask.look:
         return None
     if ask.look_key is None:
-        raise Invalid("a look needs a look_key for the digest of its parameters")
+        raise Invalid("a read grant needs a look_key for the digest of its parameters")
     return ReadGrant(
         operation_id=ask.subject.operation_id,
         operation=BACKEND_TEST,

@@ -86,7 +86,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         if ruled.ruling.effect == "deny" or not named or not isinstance(names, list):
             return ruled
         if len(names) > MOST_OTHER_NAMES:
-            reason = f"it is said to have {len(names)} other names: at most {MOST_OTHER_NAMES} are judged"
+            reason = f"it is reported to have {len(names)} other names: at most {MOST_OTHER_NAMES} are judged"
             return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "rule_error", reason))
         for name in names:
             other = {named: name}
@@ -112,15 +112,13 @@ class Judge(Struct, frozen=True, kw_only=True):
             return ruled
         listing, thing = known.facts.listings.get(OTHER_NAMES), str(request.effective[request.operation.named])
         if listing is None:
-            reason = f"a deny hangs on names, and what {thing} is called besides has not been asked for"
+            reason = f"a deny depends on names, and the other names of {thing} were not requested yet"
             needs = [*ruling.needs, Need(OTHER_NAMES)]
             return self._again(ruled, subject, known, traced, _denied(ruling, "facts_needed", reason, needs))
         if known.about != thing:
-            raise Untrusted(
-                f"a listing of what {known.about!r} is called besides, for {thing!r}", code="forged_listing"
-            )
+            raise Untrusted(f"a listing of the other names of {known.about!r}, for {thing!r}", code="forged_listing")
         if listing.failure:
-            reason = f"a deny hangs on names, and what {thing} is called besides is not known: {listing.failure}"
+            reason = f"a deny depends on names, and the other names of {thing} are not known: {listing.failure}"
             return self._again(ruled, subject, known, traced, _denied(ruling, "rule_error", reason))
         return self.under_other_names(ruled, subject, sorted(listing.names), known, traced)
 

@@ -130,7 +130,7 @@ class DecisionEndpoints:
         except WritError as error:
             code, outcome = error.code, "refused" if isinstance(error, Invalid | Untrusted | Denied) else "failed"
             reply = otherwise(error=_failure(error))
-        except Exception as error:  # noqa: BLE001 - the last frame before the wire: a defect denies, and is told
+        except Exception as error:  # noqa: BLE001 - the last frame before the wire: a defect denies, and is reported
             _log.error(f"{endpoint}.crashed", exception=error)
             code, outcome = "internal", "failed"
             reply = otherwise(error=Failure(code=code, message="a defect in policy: see its log"))

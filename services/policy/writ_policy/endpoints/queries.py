@@ -39,7 +39,7 @@ def endpoint(name: str, handler: Callable[[Message], Awaitable[Any]], observe: O
         except WritError as error:
             code, outcome = error.code, "refused" if isinstance(error, Invalid | Denied | Full) else "failed"
             reply = query_channel.answer(error=Failure(code=code, message=str(error)[:1000], retry=error.retry))
-        except Exception as error:  # noqa: BLE001 - the last frame before the wire: a defect is told
+        except Exception as error:  # noqa: BLE001 - the last frame before the wire: a defect is reported
             _log.error(f"{name}.crashed", exception=error)
             code, outcome = "internal", "failed"
             reply = query_channel.answer(error=Failure(code=code, message="a defect in policy: see its log"))

@@ -76,7 +76,7 @@ class Scans:
         except WritError as error:
             code, outcome = error.code, "refused"
             reported = Reported(error=Failure(code=error.code, message=str(error)[:1000], retry=error.retry))
-        except Exception as error:  # noqa: BLE001 - the last frame before the wire: a defect is answered, and told
+        except Exception as error:  # noqa: BLE001 - the last frame before the wire: a defect is answered, and reported
             _log.error("scan.crashed", exception=error)
             code, outcome = "internal", "failed"
             reported = Reported(error=Failure(code=code, message="a defect in policy: see its log"))

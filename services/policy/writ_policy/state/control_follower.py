@@ -182,7 +182,7 @@ class Follower:
         number = event.body.get("version")
         decided = event.kind in VERSIONS and self._allowed(event, event.kind, sequence) is not None
         if not isinstance(number, int) or not decided:
-            await self._versions.read()  # a hint: what is stored there is believed by its own signatures
+            await self._versions.read()  # a hint only: stored versions are believed by their own signatures
         elif number > self._versions_lost and not await self._versions.reach(number):
             raise Unreachable(f"version {number} of the policy was published and is not in the store", code="behind")
 

@@ -29,7 +29,7 @@ def in_order(records: Sequence[Record], is_decided: IsDecided) -> dict[int, Reco
         except Invalid as error:
             raise Untrusted(str(error)) from error
         if found.setdefault(at, record).data != record.data:
-            raise Untrusted(f"event {record.sequence} is not event {at}, which it says that it was")
+            raise Untrusted(f"event {record.sequence} is not event {at}, as it claims")
     ordered = dict(sorted(found.items()))
     _check(ordered, is_decided)
     return ordered
@@ -37,7 +37,7 @@ def in_order(records: Sequence[Record], is_decided: IsDecided) -> dict[int, Reco
 
 def _check(ordered: Mapping[int, Record], is_decided: IsDecided) -> None:
     archives = [event for record in ordered.values() if (event := _archive(record, is_decided)) is not None]
-    last = max(archives, key=lambda event: int(event.body["last"]), default=None)  # all tell of the same events
+    last = max(archives, key=lambda event: int(event.body["last"]), default=None)  # all name the same events
     end = int(last.body["last"]) if last else 0
     if last and of_all(one.data for at, one in ordered.items() if at <= end) != last.body["control"]:
         raise Untrusted(f"the control events up to {end} are not those that archive {last.body['generation']} names")

@@ -78,7 +78,7 @@ class Compiler:
             _log.warning("policy.lint", finding=f"{place}: {finding.message}")
         if len(found) > MOST_WARNINGS:
             _log.warning(
-                "policy.lint", finding=f"and {len(found) - MOST_WARNINGS} more: writ policy validate tells all"
+                "policy.lint", finding=f"and {len(found) - MOST_WARNINGS} more: writ policy validate lists all"
             )
 
     def read(self, path: Path) -> FileReading:

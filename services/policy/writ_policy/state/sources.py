@@ -175,7 +175,7 @@ class Sources:
             try:
                 await asyncio.to_thread(self._compiler.warn, world.policy, *among)
             except Exception as error:  # noqa: BLE001 - decisions do not need it
-                _log.error("policy.lint_defect", exception=error, effect="nothing is told of what the policy lacks")
+                _log.error("policy.lint_defect", exception=error, effect="missing names in the policy are not reported")
 
 
 def _same(values: list[Any], others: list[Any]) -> bool:

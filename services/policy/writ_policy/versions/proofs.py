@@ -32,7 +32,7 @@ def read_version(record: Record, trusted: Collection[str]) -> tuple[StoredPolicy
     """
     version = decode(record.data, StoredPolicy, limit=3_000_000)
     if version.number != record.sequence:
-        raise Untrusted(f"it says that it is version {version.number}, and is stored as {record.sequence}")
+        raise Untrusted(f"it claims to be version {version.number}, and is stored as {record.sequence}")
     if plain_digest(version.document.encode()) != version.digest:
         raise Untrusted("its document is not the one that its digest names")
     if version.origin == "file":
@@ -42,7 +42,7 @@ def read_version(record: Record, trusted: Collection[str]) -> tuple[StoredPolicy
 
 def _of_file(version: StoredPolicy, record: Record, trusted: Collection[str]) -> int:
     if version.file is None or record.subject != subjects.POLICY_FILE:
-        raise Untrusted("it says that it is the file's, and policy has not signed it")
+        raise Untrusted("it claims to be the file's, and policy has not signed it")
     signed = open_signed(version.file, PolicyFile, trusted)
     if (signed.number, signed.digest, version.author) != (version.number, version.digest, "file"):
         raise Untrusted("policy signed another file, or for another number")
@@ -86,7 +86,7 @@ def _check_content(version: StoredPolicy, decision: Decision) -> None:
     if not _opens(version.parameters_key, _whole(version, version.effective), decision.parameters_digest):
         raise Untrusted("policy allowed something else than this document")
     if version.restores != (version.effective.get("version") if version.origin == "rollback" else None):
-        raise Untrusted("it restores another version than was asked for")
+        raise Untrusted("it restores another version than requested")
 
 
 def _whole(version: StoredPolicy, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class ProposedVersions:
                 raise _invalid(name, error) from error
         if policy.deny_by_default and not any("gateway" in policy.roles_with(change) for change in CHANGES):
             reason = (
-                "no rule of it allows policy_publish or policy_rollback on Writ itself: nobody could change it again"
+                "no rule of it allows policy_publish or policy_rollback on Writ itself: it could never be changed again"
             )
             raise Invalid(f"the {name} cannot be used: {reason}", code="invalid_document", problems=[(1, 1, reason)])
 
