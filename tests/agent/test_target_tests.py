@@ -13,7 +13,7 @@ from writ_agent.backends.target_health import KEPT, MOST_NAMED, MOST_TARGETS, Ta
 from writ_agent.reporting.metrics import ENDPOINTS, show_target_health
 from writ_agent.service import targets_check
 from writ_contracts.agents import AskRead, ReadReply
-from writ_contracts.backends import TargetTest, TargetTestStep
+from writ_contracts.backends import TargetReport, TargetTestStep
 from writ_contracts.errors import Unreachable
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
@@ -33,7 +33,7 @@ async def ask_visit(world: World, **changed: Any) -> ReadReply:
     return await world.executor.ask_look(ask, POOL)
 
 
-async def found(world: World, **changed: Any) -> TargetTest:
+async def found(world: World, **changed: Any) -> TargetReport:
     looked = await ask_visit(world, **changed)
     assert looked.error is None
     assert looked.visit is not None

@@ -16,7 +16,6 @@ NOT_CONVERTED = {  # documents that the edit of the prose has not reached yet: t
     "CHANGELOG.md",
     "deploy/README.md",
     "docs/codes.md",
-    "docs/configuration.md",
     "docs/install.md",
     "docs/metrics.md",
     "docs/performance.md",

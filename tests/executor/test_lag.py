@@ -15,7 +15,7 @@ from writ_contracts.life import Life, State, fold
 from writ_contracts.requests import RequestAnswer
 from writ_contracts.wire import decode_event, encode
 from writ_executor.agents.presence import Presence
-from writ_executor.journal.index import Index, Lock
+from writ_executor.journal.index import RECENTLY_ENDED, Index, Lock
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_trust.sealing import SealKey
@@ -118,6 +118,19 @@ async def test_nobody_that_came_earlier_is_overtaken_by_one_that_is_known_early(
     assert index.next_in(subjects.target_lock("web-1")) is None
     index.sequence = life.sequence
     assert index.next_in(subjects.target_lock("web-1")) == life
+
+
+async def test_a_late_answer_opens_no_operation_that_ended_and_is_forgotten(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    answer = await world.ask("service_restart", **RESTART)
+    life = await first(world, answer.operation_id or "", 1)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.finish(work, await world.hands.claim(work), outcome="succeeded")
+    for number in range(RECENTLY_ENDED + 1):
+        one.index.put(_ended(life, f"{number:026d}"))
+    assert one.index.get(answer.operation_id or "") is None
+    one.index.put(life)
+    assert (one.index.count(), one.index.next_in(subjects.target_lock("web-1"))) == (0, None)
 
 
 async def test_a_lock_that_is_news_is_not_taken_for_a_free_one(world: World) -> None:
@@ -269,8 +282,8 @@ async def test_what_ended_in_an_archive_before_a_replica_read_it_holds_its_targe
     Index.read(one.index, 1000, subject, encode(event))
     assert (one.index.count(), one.index.next_in(subjects.target_lock("web-1"))) == (0, None)
     later = structs.replace(requested, operation_id="later")
-    one.index.sequence = 2000
     one.index.put(Life(state=State.REQUESTED, sequence=1500, first_sequence=1500, requested=later))
+    one.index.sequence = 2000
     following = one.index.next_in(subjects.target_lock("web-1"))
     assert following
     assert following.requested == later

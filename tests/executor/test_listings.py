@@ -16,6 +16,7 @@ from writ_contracts.journal import SecurityEvent
 from writ_contracts.requests import Failure, SimulateAnswer, SimulateQuery
 from writ_contracts.wire import decode, encode
 from writ_executor.policy import listings
+from writ_testing.eventually import eventually
 from writ_trust.statements import digest, read, sign
 
 RESTART = {"parameters": {"service_name": "nginx"}}
@@ -98,6 +99,21 @@ async def test_where_no_agent_answers_policy_is_told_so(world: World, monkeypatc
     (facts,) = gathered(world)
     assert facts.listings == []
     assert facts.failure == f"no agent of pool {world.hands.pool} answered"
+
+
+async def test_where_no_agent_is_there_nobody_is_waited_for(world: World) -> None:
+    asked = await serve_listings(world)
+    world.policy.needs["service_restart"] = ["list_services"]
+    one = await world.executor(lease=0.2)
+
+    async def known() -> bool:
+        return not one.presence.new
+
+    await eventually(known)
+    await world.ask("service_restart", **RESTART)
+    (facts,) = gathered(world)
+    assert facts.failure == f"no agent of pool {world.hands.pool} is there"
+    assert asked == []
 
 
 async def test_what_the_agent_has_against_it_is_told(world: World) -> None:

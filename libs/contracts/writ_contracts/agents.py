@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.backends import TargetTest
+from writ_contracts.backends import TargetReport
 from writ_contracts.decisions import ReadAction
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId
 from writ_contracts.requests import Failure
@@ -199,7 +199,7 @@ class ReadReply(Struct, frozen=True, kw_only=True):
     seen: dict[str, Any] = field(default_factory=dict)
     verdict: Literal["took_effect", "no_effect", "unknown"] = "unknown"
     listings: list[Signed] = field(default_factory=list)
-    visit: TargetTest | None = None
+    visit: TargetReport | None = None
     error: Failure | None = None
 
 

@@ -85,7 +85,7 @@ def compose(  # long: one list of parts, each given those before it
     guard = _guard(config, bus, recorder, background, measured)
     follower = Follower(bus, index, key, measures.success, guard)
     lives, vault = Lives(bus, index, measures), Vault(bus, key)
-    policy, alarms = PolicyClient(bus, config.policy_key, measures), Alarms(recorder)
+    policy, alarms = PolicyClient(bus, config.policy_key, presence, measures), Alarms(recorder)
     targets, keys, audit_detail = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
     admission = Admission(config, bus, index, recorder, measures)
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)

@@ -67,6 +67,7 @@ class Executor:
         self.time.shown(measured)
         self._observe = Observer(log, measured)
         self._files = (inventory, agents)
+        self._urgent = tuple(operation.name for operation in catalogue.values() if operation.control)
         self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
         components = compose(config, bus, key, catalogue, inventory, agents, self._measures, measured, self.time)
         self.index, self.background, self.presence, self.follower = (
@@ -213,6 +214,7 @@ class Executor:
                 subject=one.subject(),
                 handler=self._handler_of(one.name, *handlers[one.name]),
                 concurrency=CONCURRENCY,
+                urgent=self._urgent if one.name == "request" else (),
             )
             for one in served
         ]

@@ -131,7 +131,7 @@ class Listings(Protocol):
 
 
 class TargetTestResult(Struct, frozen=True, kw_only=True):
-    """The result of a target test; the fields are those of `writ_contracts.backends.TargetTest`."""
+    """The result of a target test; the fields are those of `writ_contracts.backends.TargetReport`."""
 
     steps: list[TargetTestStep] = field(default_factory=list)
     code: str = ""

@@ -6,7 +6,7 @@ import time
 from writ_agent.backends.port import Backend, TargetTester, TargetTestResult, cannot_test_targets
 from writ_agent.reporting.receipts import Identity
 from writ_agent.verification import Trust
-from writ_contracts.backends import TargetTest, TargetTestStep
+from writ_contracts.backends import TargetReport, TargetTestStep
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_contracts.operations import offers
@@ -40,12 +40,12 @@ async def _found(backend: Backend, target: Target, seconds: float) -> TargetTest
 
 def target_report(
     trust: Trust, identity: Identity, target: Target, found: tuple[TargetTestResult, float]
-) -> TargetTest:
+) -> TargetReport:
     """Return the test report, with those operations that the target's entry offers."""
     result, seconds = found
     catalogue = trust.catalogue
     offered = {name for name, one in catalogue.items() if offers(target.capabilities, target.backend, one)}
-    return TargetTest(
+    return TargetReport(
         target=target.id,
         pool=identity.pool,
         instance=identity.instance,

@@ -22,7 +22,7 @@ class Noop(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Count(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which file counts, and how many seconds pass before it does."""
+    """The counted file, and the seconds before it counts."""
 
     path: Path
     delay: Delay = 0.0

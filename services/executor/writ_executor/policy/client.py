@@ -14,6 +14,7 @@ from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untr
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
+from writ_executor.agents.presence import Presence
 from writ_executor.metrics import Measures
 from writ_executor.policy.listings import Listings
 from writ_trust.statements import digest, open_signed, read
@@ -46,10 +47,10 @@ class PolicyClient:
     If policy needs facts of the target, they are gathered and the question is sent once more.
     """
 
-    def __init__(self, bus: Bus, policy_key: str, measures: Measures) -> None:
+    def __init__(self, bus: Bus, policy_key: str, presence: Presence, measures: Measures) -> None:
         self._bus = bus
         self._trusted = (policy_key,)
-        self._listings = Listings(bus, policy_key, measures)
+        self._listings = Listings(bus, policy_key, presence, measures)
         self._measures = measures
         self._silent: tuple[float, str] | None = None
 

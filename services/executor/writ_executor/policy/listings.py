@@ -11,6 +11,7 @@ from writ_contracts.errors import TimedOut, Unreachable, WritError
 from writ_contracts.facts import Gathered
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
+from writ_executor.agents.presence import Presence
 from writ_executor.metrics import Measures
 from writ_trust.statements import open_signed
 
@@ -21,8 +22,9 @@ LISTING_SECONDS = 4.0
 class Listings:
     """Asks any agent of the pool."""
 
-    def __init__(self, bus: Bus, policy_key: str, measures: Measures) -> None:
+    def __init__(self, bus: Bus, policy_key: str, presence: Presence, measures: Measures) -> None:
         self._bus = bus
+        self._presence = presence
         self._trusted = (policy_key,)
         self._measures = measures
 
@@ -31,6 +33,8 @@ class Listings:
         grant that policy did not sign.
         """
         grant = open_signed(signed, ReadGrant, self._trusted)
+        if not self._presence.new and not self._presence.agents(grant.pool):  # NATS would take 4 s to say so
+            return self._failed("no_agent", signed, f"no agent of pool {grant.pool} is there")
         ask = AskRead(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
         try:
             message = await self._bus.request(subjects.look(grant.pool), encode(ask), timeout=LISTING_SECONDS + 0.5)

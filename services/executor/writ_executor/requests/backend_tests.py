@@ -9,7 +9,7 @@ import time
 from writ_bus.port import Bus, Message
 from writ_contracts import subjects
 from writ_contracts.agents import AskRead, ReadReply
-from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, TargetTest
+from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, TargetReport
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import Decide, ReadGrant, Subject
 from writ_contracts.errors import Denied, TimedOut, Unreachable
@@ -66,7 +66,7 @@ class BackendTests:
             detail = f"{BACKEND_TEST} of target {target}: {decided.decision.code}"
             await self._recorder.security("read_refused", detail, principal=principal)
 
-    async def _ask(self, signed: Signed, key: str) -> TargetTest:
+    async def _ask(self, signed: Signed, key: str) -> TargetReport:
         grant = read(signed, ReadGrant)
         ask = AskRead(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
         try:
