@@ -43,7 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class Agent:
-    """`start` it once, `stop` it once."""
+    """One agent. Call `start` once and `stop` once."""
 
     def __init__(
         self,

@@ -26,6 +26,6 @@ class AgentConfig(ServiceConfig, frozen=True, kw_only=True):
 
 
 class PluginConfig(AgentConfig, frozen=True, kw_only=True):
-    """An agent's, and which backend it has."""
+    """The configuration of an agent with a plugin's backend."""
 
     backend: Annotated[str, env("WRIT_BACKEND", "name of an installed backend, as the inventory has it")]

@@ -33,7 +33,7 @@ def metrics() -> Metrics:
 async def serve(
     process: Process, config: AgentConfig, backend: Backend, handlers: Mapping[str, object] | None = None
 ) -> None:
-    """Work until somebody asks the process to stop; then stop in order. `handlers`: instead of those of plugins."""
+    """Work until the process is asked to stop; then stop in order. `handlers` replace those of plugins."""
     key, catalogue = load_key(config), load_catalogue()
     identity = Identity(key=key, pool=config.pool, instance=new_instance())
     secret = bytes.fromhex(derive(key.seed, "writ.spool", config.pool))
@@ -63,7 +63,7 @@ async def serve(
 
 
 def handlers_for(backend: str, catalogue: Catalogue, loaded: Mapping[str, object]) -> dict[str, Handler]:
-    """Those of the plugins' handlers whose operation this backend may have. Raises ConfigError."""
+    """Return the plugins' handlers whose operation this backend may have. Raises ConfigError."""
     chosen: dict[str, Handler] = {}
     for name, handler in loaded.items():
         operation = catalogue.get(name)
@@ -95,7 +95,7 @@ def targets_check(target_health: TargetHealth) -> Check:
 
 
 def new_instance() -> str:
-    """The id of this process: the host's name for people, the rest for uniqueness."""
+    """Return the id of this process: the host's name for people, the rest for uniqueness."""
     return f"{printable(socket.gethostname()[:40])}-{secrets.token_hex(6)}"
 
 

@@ -44,7 +44,7 @@ class Trust(Struct, frozen=True, kw_only=True):
     catalogue: Catalogue
 
     def operation(self, name: str, backend: str, capabilities: list[str] | None) -> Operation:
-        """The operation, if this agent and the target have it. Raises Invalid."""
+        """Return the operation if this agent and the target have it. Raises Invalid."""
         operation = self.catalogue.find(name)
         if name not in self.operations or backend != self.backend or not offers(capabilities, backend, operation):
             raise Invalid(f"{name} on a {backend} target is not offered by pool {self.pool}", code="unsupported")
@@ -62,7 +62,7 @@ class SentClaim(Struct, frozen=True, kw_only=True):
 
 
 class VerifiedGrant(Struct, frozen=True, kw_only=True):
-    """A verified grant, opened: this may be run, once, if it begins before `begin_by` (boot clock)."""
+    """A verified and opened grant. It may be run once, if it begins before `begin_by` (boot clock)."""
 
     grant: Grant
     grant_digest: str

@@ -27,7 +27,7 @@ MOST_LOG = 64 * 1024
 GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 BUSY_PATIENCE = 60.0
-"""Seconds that a lock of somebody else is waited for."""
+"""Seconds of waiting for another process's lock."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _READ = 1 << 16
 _POLL = 0.05
@@ -57,7 +57,7 @@ class ProgramResult:
         return (self.out + self.errors)[-MOST_LOG:]
 
     def whole(self, what: str) -> str:
-        """Its output; HostError `garbled` where there was more than could be kept."""
+        """Return the output; HostError `garbled` if it was too long to keep."""
         if self.cut:
             raise HostError("garbled", f"{what} printed more than {MOST_OUTPUT} bytes")
         return self.out
@@ -72,7 +72,7 @@ class ProgramResult:
 
 
 def found(name: str) -> str:
-    """The path of a program of the host; HostError `tool_missing`."""
+    """Return the path of a program; HostError `tool_missing`."""
     path = shutil.which(name, path=_search())
     if path is None:
         raise HostError("tool_missing", f"{name} is not installed on this host")
@@ -87,7 +87,9 @@ def run(
     folder: Optional[int] = None,
     line: Optional[Line] = None,
 ) -> ProgramResult:
-    """Run it to its end, or until `stop`. `folder` is a descriptor to work in; `line` hears each line of its output."""
+    """Run the command to its end, or until `stop`. `folder`: descriptor of the working folder. `line` gets each line
+    of output.
+    """
     stop.check()
     try:
         process = subprocess.Popen(
@@ -121,7 +123,7 @@ def run(
 def while_busy(
     attempt: Callable[[], ProgramResult], is_busy: Callable[[ProgramResult], bool], stop: Stop, progress: Line, who: str
 ) -> ProgramResult:
-    """Run `attempt` until nobody else holds the lock; HostError `busy` after BUSY_PATIENCE seconds."""
+    """Run `attempt` until the lock is free; HostError `busy` after BUSY_PATIENCE seconds."""
     deadline = time.monotonic() + min(BUSY_PATIENCE, stop.remaining() * 0.8)
     while True:
         ran = attempt()
@@ -150,7 +152,7 @@ class _Reader:
                 self._open[pipe.fileno()] = number
 
     def read_until(self, stop: Stop) -> str:
-        """Until it has ended ("") or should (`cancelled`, `timeout`)."""
+        """Read until the program ends ("") or must end (`cancelled`, `timeout`)."""
         with selectors.PollSelector() as ready:
             ready.register(stop.fileno(), selectors.EVENT_READ)
             for fd in self._open:
@@ -177,7 +179,7 @@ class _Reader:
                 continue
 
     def close(self) -> None:
-        """No more is read."""
+        """Stop reading."""
         for pipe in self._pipes:
             if pipe is not None:
                 pipe.close()

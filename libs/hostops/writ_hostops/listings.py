@@ -22,7 +22,7 @@ def list_services(call: Call) -> HostAnswer:
 
 
 def list_ports(call: Call) -> HostAnswer:
-    """The ports on which something waits, TCP and UDP, as text."""
+    """List the ports with a listener, TCP and UDP, as text."""
     Fields(dict(call.parameters), "parameters").end()
     return _names(str(port) for port in sockets.ports())
 
@@ -34,13 +34,13 @@ def list_packages(call: Call) -> HostAnswer:
 
 
 def list_backups(call: Call) -> HostAnswer:
-    """The ids of Writ's own backups of this host."""
+    """List the ids of Writ's own backups of this host."""
     Fields(dict(call.parameters), "parameters").end()
     return _names(backups.names(call))
 
 
 def list_snapshots(call: Call) -> HostAnswer:
-    """The names of the snapshots of all folders beneath the target's file roots."""
+    """List the names of the snapshots of all folders beneath the target's file roots."""
     Fields(dict(call.parameters), "parameters").end()
     return _names(snapshots.names(call))
 

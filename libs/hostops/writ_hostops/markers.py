@@ -21,22 +21,22 @@ from writ_hostops import processes
 from writ_hostops.errors import HostError, system_errors
 
 KEPT = 7 * 86400.0
-"""Seconds; far longer than any operation may take to be retried."""
+"""Seconds; far longer than an operation may be retried."""
 _SWEEP_EVERY = 86400.0
 NOTED = 3600.0
-"""Seconds after which the folder's time is written down again."""
+"""Seconds between notes of the folder's time."""
 _CLOCK = ".clock"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Markers:
-    """The marks in one state folder, which is created if it is absent."""
+    """The marks in one state folder, which is created if absent."""
 
     def __init__(self, state_dir: str) -> None:
         self._path = state_dir
 
     def begin(self, operation_id: str, attempt: int, operation: str, expected: Mapping[str, Any]) -> None:
-        """Mark it as begun by this process; HostError `already_seen` if it was before."""
+        """Mark the operation as begun by this process; HostError `already_seen` for a known one."""
         record = {
             "operation": operation,
             "begun": time.time(),  # for people
@@ -104,20 +104,20 @@ class _Folder:
         os.close(self._fd)
 
     def create(self, name: str, record: Mapping[str, Any]) -> None:
-        """A durable new file; FileExistsError if there is one. A torn one (from a crash) counts: it had begun."""
+        """Write a durable new file; FileExistsError if it exists. A torn one (from a crash) counts as begun."""
         made_at = self._time().now
         self._write(name, record, os.O_EXCL, made_at)
         with system_errors(self._path):
             os.fsync(self._fd)
 
     def put(self, name: str, record: Mapping[str, Any]) -> None:
-        """A durable file, whole or not at all."""
+        """Write a durable file, whole or not at all."""
         self._replace(name, name + ".tmp", record, self._time().now)
         with system_errors(self._path):
             os.fsync(self._fd)
 
     def get(self, name: str) -> Optional[Dict[str, Any]]:
-        """The record; None if absent. A torn one, which only a crash at its beginning leaves, is an empty record."""
+        """Return the record; None if absent. A torn one, left only by a crash at the begin, is an empty record."""
         with system_errors(self._path):
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)

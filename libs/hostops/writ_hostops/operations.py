@@ -79,7 +79,7 @@ LISTINGS: Dict[str, Handler] = {
     "list_backups": listings.list_backups,
     "list_snapshots": listings.list_snapshots,
 }
-"""By name, for the action `listing`: they are no operations."""
+"""By name, for the action `listing`; listings are no operations."""
 
 _EXPECT: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {"file_write": write.expect}
 """The part of the parameters that a marker keeps, for probes that need more than the baseline."""
@@ -200,7 +200,7 @@ def _repeated(request: HostRequest, earlier: Optional[Dict[str, Any]], refusal: 
 
 
 def _probe_marked(request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: Stop) -> HostAnswer:
-    """Let this host's own record speak first."""
+    """Consult this host's own record before the probe."""
     begun, ended = Markers(request.target.state_dir).read(request.id, request.attempt)
     if begun and not ended and _goes_on(begun.get("process", {})):
         return verdict("unknown", "it still runs on this host", {})

@@ -16,11 +16,11 @@ MARK = "WRIT_OPERATION_ID"
 _POLL = 0.02
 _FORCE = 2.0
 _BEGINS = 1.0
-"""Seconds in which a process that was forked begins its program, or ends."""
+"""Seconds within which a fork execs its program, or ends."""
 
 
 def boot_id() -> str:
-    """Which boot of this host it is; "" where the kernel does not say."""
+    """Return the id of the present boot; "" if the kernel gives none."""
     return _read("/proc/sys/kernel/random/boot_id").strip()
 
 
@@ -30,7 +30,7 @@ def boot_time() -> float:
 
 
 def identity() -> Dict[str, Any]:
-    """This process, for good."""
+    """Return this process's permanent identity."""
     return {"pid": os.getpid(), "start": _start(os.getpid()), "boot_id": boot_id()}
 
 
@@ -74,13 +74,15 @@ def kill(pids: List[int], number: int) -> None:
 
 
 def kill_group(leader: int, number: int) -> None:
-    """A signal to its whole group."""
+    """Send a signal to the whole group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
 
 
 def end(who: Mapping[str, Any], operation_id: str, grace: float) -> bool:
-    """SIGTERM, after the grace SIGKILL, to a process, its group and its kin; whether all are seen to be gone."""
+    """Send SIGTERM, and SIGKILL after the grace, to a process, its group and its kin. Return whether all are seen to
+    be gone.
+    """
     began, killed = time.monotonic(), 0.0
     if alive(who):
         kill([int(who["pid"])], signal.SIGTERM)
@@ -98,7 +100,9 @@ def end(who: Mapping[str, Any], operation_id: str, grace: float) -> bool:
 
 
 def _is_ours(pid: int) -> bool:
-    """By the real user id: a setuid program of somebody else runs with our effective one (proc(5), status)."""
+    """Return whether the process is ours by real user id: another user's setuid program runs with our effective one
+    (proc(5), status).
+    """
     for line in _read(f"/proc/{pid}/status").splitlines():
         if line.startswith("Uid:"):
             return int(line.split()[1]) == os.getuid()

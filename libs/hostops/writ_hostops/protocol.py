@@ -19,7 +19,7 @@ from writ_hostops.stop import Stop
 
 ACTIONS = ("run", "baseline", "probe", "preview", "listing", "survey")
 MAX_LINE = 8 * 1024 * 1024
-"""Bytes of a request: 1 MiB of content fits, however JSON escapes it."""
+"""Bytes of a request: 1 MiB of content fits with any JSON escapes."""
 MAX_TIMEOUT = 86400.0
 DEFAULT_TIMEOUT = 60.0
 MAX_MESSAGE = 500
@@ -31,7 +31,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 @dataclass(frozen=True)
 class FileRoot:
-    """A folder beneath which the file operations may work; system folders need the explicit word."""
+    """A folder for file operations; system folders need an explicit permission."""
 
     path: str
     allow_system_root: bool = False
@@ -71,7 +71,7 @@ class Target:
 
 @dataclass(frozen=True)
 class HostRequest:
-    """One wish, checked in form; the parameters are checked by the operation's own handler."""
+    """A request, checked in form; the operation's handler checks its parameters."""
 
     id: str
     action: str
@@ -82,7 +82,7 @@ class HostRequest:
     timeout: float
     attempt: int
     shown: Tuple[str, ...] = ()
-    """The fields of the output that this host may keep with its mark: those that are no secret."""
+    """The public fields of the output, which this host may keep with its mark."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class HostAnswer:
 
 
 def verdict(word: str, reason: str, state: Dict[str, Any]) -> HostAnswer:
-    """A probe's answer: did the operation take effect? `succeeded`, `not_done` or `unknown`."""
+    """Return a probe's answer: `succeeded`, `not_done` or `unknown`."""
     return HostAnswer(output={"verdict": word, "reason": reason}, state=state)
 
 
@@ -139,7 +139,7 @@ def failure(error: HostError) -> HostAnswer:
 
 
 def result(request_id: str, answer: HostAnswer) -> Dict[str, Any]:
-    """The last line about a request."""
+    """Return the last line about a request."""
     return {
         "id": request_id,
         "event": "result",
@@ -154,7 +154,7 @@ def result(request_id: str, answer: HostAnswer) -> Dict[str, Any]:
 
 
 def parse_line(line: bytes) -> object:
-    """The JSON value of a line; HostError `invalid_parameter` if it is none."""
+    """Return the JSON value of a line; HostError `invalid_parameter` for anything else."""
     try:
         return json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -168,7 +168,7 @@ def id_of(raw: object) -> str:
 
 
 def parse_request(raw: object) -> HostRequest:
-    """The request; raises HostError `invalid_parameter` naming the field, `unsupported` for an unknown action."""
+    """Return the request. HostError `invalid_parameter` names the field; `unsupported` is an unknown action."""
     fields = Fields(raw, "request")
     request_id = fields.text("id")
     if not _ID.fullmatch(request_id):
@@ -196,7 +196,7 @@ def parse_request(raw: object) -> HostRequest:
 
 
 def parse_target(raw: object) -> Target:
-    """The target's part of a request."""
+    """Return the target of a request."""
     fields = Fields(raw, "target")
     state_dir = fields.text("state_dir", "")
     target = Target(
@@ -234,7 +234,7 @@ def _file_root(raw: object) -> FileRoot:
 
 
 def _folder(value: str) -> str:
-    """A root may be written with a slash at its end."""
+    """Remove the trailing slash that a root may have."""
     return _absolute(value, "target.file_roots").rstrip("/") or "/"
 
 

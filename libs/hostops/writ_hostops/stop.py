@@ -55,7 +55,7 @@ class Stop:
         return max(0.0, self._deadline - time.monotonic())
 
     def wait(self, seconds: float) -> None:
-        """Let this much time pass, then `check`; a cancel or the deadline ends it early."""
+        """Wait this long, then `check`. A cancel or the deadline ends the wait."""
         select.select([self._read], [], [], min(seconds, self.remaining()))
         self.check()
 

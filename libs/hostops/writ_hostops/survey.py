@@ -29,7 +29,7 @@ _SYSTEMD = "/run/systemd/system"
 
 
 def survey(call: Call) -> HostAnswer:
-    """{versions: {name: version}, lacking: {operation or prefix*: why}}."""
+    """Return {versions: {name: version}, lacking: {operation or prefix*: reason}}."""
     Fields(dict(call.parameters), "parameters").end()
     versions = {"os": _system(), "kernel": os.uname().release, "python": ".".join(map(str, sys.version_info[:3]))}
     for name, command in _PROGRAMS:
@@ -72,7 +72,7 @@ def _kinds(roots: Sequence[str]) -> List[str]:
 
 
 def _mounts() -> Iterator[Tuple[str, str]]:
-    """Mount points and their kinds: the fields of proc_pid_mountinfo(5), with its octal escapes."""
+    """Return mount points and their kinds: fields of proc_pid_mountinfo(5), with its octal escapes."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             words = line.split(" ")

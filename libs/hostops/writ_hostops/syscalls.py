@@ -47,7 +47,7 @@ class _OpenHow(ctypes.Structure):
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
-    """A new descriptor (close-on-exec) for `path` beneath `directory`; EAGAIN if something was renamed meanwhile."""
+    """Return a new descriptor (close-on-exec) for `path` beneath `directory`; EAGAIN if a rename interfered."""
     how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
     return _checked(
         _syscall(
@@ -61,7 +61,7 @@ def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
 
 
 def renameat2(directory: int, old: str, new: str, flags: int) -> None:
-    """Rename within one directory; EINVAL if the file system knows no such flag, ENOSYS if the kernel has no call."""
+    """Rename within one directory; EINVAL if the file system lacks the flag, ENOSYS if the kernel lacks the call."""
     number = _renameat2_number()
     if number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

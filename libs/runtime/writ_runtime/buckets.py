@@ -12,7 +12,7 @@ class Bucket(Struct):
     at: float
 
     def take(self, now: float) -> bool:
-        """Take one token, if there is one."""
+        """Take a token; return False without one."""
         self.tokens = min(self.burst, self.tokens + max(0.0, now - self.at) * self.rate)
         self.at = now
         if self.tokens < 1.0:

@@ -28,9 +28,9 @@ EVERY = 5.0
 FIRST_WITHIN = 5.0
 ASK_SECONDS = 2.0
 SLOWEST = 0.5
-"""A round trip of more seconds says too little of the instant in the middle of it."""
+"""A longer round trip (seconds) says too little of its middle."""
 OLDEST = 60.0
-"""Seconds after which a measurement is replaced even by a slow one, and without any the time counts as not known."""
+"""Age in seconds after which even a slow measurement replaces the last one; without any the time counts as unknown."""
 _log = Log("writ.clocks")
 
 
@@ -41,7 +41,7 @@ def boot_time() -> float:
 
 
 class Clocks(Struct, frozen=True, kw_only=True):
-    """The host's own clocks; tests bring others."""
+    """The host's own clocks; tests replace them."""
 
     boot: Callable[[], float] = boot_time
     wall: Callable[[], float] = time.time
@@ -71,7 +71,7 @@ class ServerClock:
         self._measured: ClockMeasurement | None = None
         self._failure = "it has not been asked yet"
         self._forbidden = False
-        """By the permissions of an earlier release: each question that the server refuses is a security event."""
+        """True for permissions of an earlier release: each question that the server refuses is a security event."""
 
     def over(self, bus: Bus) -> None:
         """Ask by this bus from now on."""
@@ -121,7 +121,9 @@ class ServerClock:
         self._measured, self._forbidden = new, False
 
     async def start(self) -> None:
-        """Measure until it succeeds once, for some seconds at the most: a service starts without it, not ready."""
+        """Measure until the first success, for some seconds at most: without one the service starts, but is not
+        ready.
+        """
         give_up = self.clocks.boot() + FIRST_WITHIN
         await self.measure()
         while self._measured is None and not self._forbidden and self.clocks.boot() < give_up:

@@ -21,7 +21,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
 class Variable(Struct, frozen=True):
-    """One environment variable as the documentation shows it; `default` is None where it must be set."""
+    """An environment variable for the documentation; `default` is None if it must be set."""
 
     name: str
     type: str
@@ -30,7 +30,7 @@ class Variable(Struct, frozen=True):
 
 
 def env(name: str, description: str) -> Meta:
-    """Marks a field as read from the environment variable `name`."""
+    """Mark a field as read from the environment variable `name`."""
     return Meta(description=description, extra={"env": name})
 
 
@@ -86,7 +86,7 @@ def load(kind: type[Loaded], environ: Mapping[str, str]) -> Loaded:
 
 
 def describe(kind: type[Struct]) -> list[Variable]:
-    """The variables of a configuration, in the order of its fields."""
+    """Return the variables of a configuration, in the order of its fields."""
     return [
         Variable(_name(meta), _type_text(hint), _default_text(field), meta.description or "")
         for field, meta, hint in _variables(kind)

@@ -17,7 +17,7 @@ from msgspec import Struct
 from writ_runtime.logs import Log
 
 Check = Callable[[], Awaitable[str | None]]
-"""None (or a Detail) when all is well, else the reason in a few words."""
+"""Returns None (or a Detail) if all is well, else the reason in a few words."""
 
 
 class Attention(str):
@@ -52,10 +52,10 @@ class HealthListener(Protocol):
     """A listener for check results besides `/readyz`, and the source of `/metrics`."""
 
     def checked(self, checks: Mapping[str, bool], *, ready: bool) -> None:
-        """Each check by name, and whether all of it is ready."""
+        """Take the result of each check by name, and whether all of it is ready."""
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All metrics, and their content type, which is one of those accepted."""
+        """Return all metrics, and their content type, which is one of those accepted."""
 
 
 class Health:
@@ -66,7 +66,7 @@ class Health:
         self._checks: Mapping[str, Check] = {"start": _starting}
 
     def watch(self, checks: Mapping[str, Check]) -> None:
-        """From now on these checks decide whether it is ready."""
+        """Let these checks decide readiness from now on."""
         self._checks = checks
 
     def stopping(self) -> None:
@@ -89,7 +89,7 @@ class Health:
                 return _plain(HTTPStatus.NOT_FOUND)
 
     async def readiness(self) -> HttpResponse:
-        """Every check by name, in JSON: 200 when all are well, else 503."""
+        """Return every check by name, in JSON: 200 if all pass, else 503."""
         checks = self._checks
         reasons = await asyncio.gather(*(_judge(name, check) for name, check in checks.items()))
         results = dict(zip(checks, reasons, strict=True))
@@ -107,7 +107,7 @@ class Health:
 
 @asynccontextmanager
 async def listening(health: Health, host: str, port: int) -> AsyncIterator[int]:
-    """Serves on `host`; gives the port, which is a free one if `port` is 0. OSError when it is taken."""
+    """Serve on `host`. Yield the port, a free one if `port` is 0. OSError if it is taken."""
     open_now: dict[asyncio.Task[Any], StreamWriter] = {}
 
     async def connected(reader: StreamReader, writer: StreamWriter) -> None:

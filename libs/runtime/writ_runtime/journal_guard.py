@@ -31,7 +31,7 @@ _log = Log("writ.journal")
 
 
 class Mark(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One event of one stream; without a sequence, none is known of it yet."""
+    """One event of one stream. Without a sequence no event is known yet."""
 
     created: str = ""
     sequence: int = 0
@@ -75,11 +75,11 @@ class JournalGuard:
         return self._mark
 
     def begin(self, mark: Mark) -> None:
-        """This is known, from elsewhere than the file."""
+        """Begin with a mark from elsewhere than the file."""
         self._mark = mark
 
     def read(self, record: Record) -> None:
-        """A reader of the journal has come to this event."""
+        """Note that a reader of the journal has reached this event."""
         self._latest = record
 
     async def compare(self) -> bool:
@@ -142,6 +142,6 @@ def declare(measured: Metrics, read: Callable[[], float]) -> None:
 
 
 def digest_of(record: Record) -> str:
-    """Of an event with the place and the moment at which the server stored it."""
+    """Return the digest of an event with its sequence and the server's time stamp."""
     place = f"{record.sequence}\0{record.time!r}\0{record.subject}\0"
     return hashlib.sha256(place.encode() + record.data).hexdigest()

@@ -19,22 +19,22 @@ _log = Log("writ.notices")
 
 
 class Notifier:
-    """`tell` returns at once; `run` sends, until cancelled."""
+    """Sends notices. `tell` returns at once; `run` sends, until cancelled."""
 
     def __init__(self, subject: str) -> None:
-        """`subject`: the service's own, on which nobody else may send."""
+        """`subject`: the service's own, on which no other may send."""
         self._subject = subject
         self._waiting: asyncio.Queue[Notice] = asyncio.Queue(MOST_WAITING)
 
     def tell(self, notice: Notice) -> None:
-        """Have it recorded as soon as an executor is there."""
+        """Queue a notice until an executor records it."""
         try:
             self._waiting.put_nowait(notice)
         except asyncio.QueueFull:
             _log.warning("notice.dropped", kind=notice.kind, detail=notice.detail)
 
     async def record(self, bus: Bus, notice: Notice) -> None:
-        """Returns once it is stored. Raises Unreachable where it is not, or nobody knows."""
+        """Send a notice and wait until it is stored. Raises Unreachable if it is not, or may not be."""
         try:
             failure = decode((await bus.request(self._subject, encode(notice), timeout=ANSWER)).data, Noted).error
         except WritError as error:

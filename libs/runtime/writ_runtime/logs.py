@@ -32,15 +32,15 @@ class Log:
         self.write(logging.DEBUG, event, fields)
 
     def info(self, event: str, /, **fields: object) -> None:
-        """Something happened as it should, or was refused as it should."""
+        """Log an expected event or refusal."""
         self.write(logging.INFO, event, fields)
 
     def warning(self, event: str, /, **fields: object) -> None:
-        """Something is not as it should be, and Writ goes on."""
+        """Log a deviation after which Writ goes on."""
         self.write(logging.WARNING, event, fields)
 
     def error(self, event: str, /, *, exception: BaseException | None = None, **fields: object) -> None:
-        """A defect, or a loss; with `exception` its traceback is logged too."""
+        """Log a defect or a loss; with `exception` its traceback, too."""
         self.write(logging.ERROR, event, fields, exception)
 
     def write(
@@ -62,7 +62,7 @@ def bound(**fields: object) -> Iterator[None]:
 
 
 def configure(service: str, level: str, form: str, *, context: Context = dict, stream: TextIO | None = None) -> None:
-    """Directs all logs of the process to standard error. `context` gives fields of the moment, such as trace ids."""
+    """Direct all logs of the process to standard error. `context` gives fields of the moment, such as trace ids."""
     stream = stream or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
@@ -71,7 +71,7 @@ def configure(service: str, level: str, form: str, *, context: Context = dict, s
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; `time`, `level`, `service`, `event` come first, whatever fields there are."""
+    """One JSON object a line, beginning with `time`, `level`, `service`, `event`."""
 
     def __init__(self, service: str, context: Context) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """Time, level, event and `key=value` fields for a person; control characters never reach the terminal."""
+    """Time, level, event and `key=value` fields for a person. Control characters never reach the terminal."""
 
     def __init__(self, service: str, context: Context) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class ConsoleFormatter(logging.Formatter):
         self._context = context
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, with a traceback below it where there is one."""
+        """Return the line, with a traceback below it if there is one."""
         fields = {**self._context(), **fields_of(record)}
         traceback = fields.pop("traceback", "")
         words = [f"{key}={_visible(value)}" for key, value in fields.items()]

@@ -16,7 +16,7 @@ from writ_bus import tracing
 OTHER = "other"
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 EXAMPLE_EVERY = 1.0
-"""Seconds within which a bucket takes no second example: no more are kept than are scraped."""
+"""Seconds before a bucket takes another exemplar: no more are kept than are scraped."""
 
 
 class AtMost:
@@ -29,7 +29,7 @@ class AtMost:
         self._names: set[str] = set()
 
     def named(self, value: str) -> str:
-        """The value itself, or `other`; no value stays none."""
+        """Return the value or `other`; no value stays none."""
         if value and value not in self._names:
             if len(self._names) >= self.most:
                 return OTHER
@@ -38,7 +38,7 @@ class AtMost:
 
 
 class AnyOf(AtMost):
-    """The same, where which ones they are changes all the time, and their owner has no more than so many."""
+    """Label values that change all the time, whose owner has a bounded number of them."""
 
     def named(self, value: str) -> str:
         """Return the value itself."""
@@ -50,7 +50,7 @@ Metric = TypeVar("Metric", prometheus.Counter, prometheus.Gauge, prometheus.Hist
 
 
 class Series(Generic[Metric]):
-    """The series of one metric by their labels, each looked up once: there are few, since labels have closed sets."""
+    """The series of one metric by their labels, each looked up once: closed sets of labels keep them few."""
 
     def __init__(self, metric: Metric, labels: Labels) -> None:
         self._metric: Metric = metric
@@ -59,7 +59,7 @@ class Series(Generic[Metric]):
         self._found: dict[tuple[str, ...], Metric] = {}
 
     def of(self, labels: Mapping[str, str]) -> Metric:
-        """The one with these labels."""
+        """Return the series with these labels."""
         if not self._names:
             return self._metric
         return self._found.get(tuple(map(labels.__getitem__, self._names))) or self._look_up(labels)
@@ -70,7 +70,7 @@ class Series(Generic[Metric]):
         return self._found.setdefault(key, self._metric.labels(*key))
 
     def forget(self) -> None:
-        """None has been there."""
+        """Forget all series."""
         self._found.clear()
         self._metric.clear()
 
@@ -89,7 +89,7 @@ class Counter:
         self._series = Series(metric, labels)
 
     def add(self, amount: float = 1, /, **labels: str) -> None:
-        """Adds to the series of these labels."""
+        """Add to the series of these labels."""
         self._series.of(labels).inc(amount)
 
 
@@ -101,24 +101,24 @@ class Gauge:
         self._series = Series(metric, labels)
 
     def set(self, value: float, /, **labels: str) -> None:
-        """Sets the series of these labels."""
+        """Set the series of these labels."""
         self._series.of(labels).set(value)
 
     def replace(self, values: Mapping[tuple[str, ...], float]) -> None:
-        """These series, by their labels in the order in which they were declared, and no others any more."""
+        """Replace all series by these, with labels in the order of their declaration."""
         self._series.forget()
         for key, value in values.items():
             self._series.of(dict(zip(self._names, key, strict=True))).set(value)
 
 
 class Info:
-    """Words as the labels of one series, `<name>_info`, in place of the last ones."""
+    """Texts as the labels of one series, `<name>_info`."""
 
     def __init__(self, metric: prometheus.Info) -> None:
         self._metric = metric
 
     def set(self, **words: str) -> None:
-        """Says so from now on."""
+        """Set the texts."""
         self._metric.info(words)
 
 
@@ -130,11 +130,11 @@ class Histogram:
         self._due: dict[prometheus.Histogram, list[float]] = {}
 
     def observe(self, seconds: float, operation_id: str = "", /, **labels: str) -> None:
-        """Adds one observation to the series of these labels: an example of it is this operation, if it is of one."""
+        """Add an observation to the series of these labels, with the operation as exemplar if there is one."""
         self._add(self._series.of(labels), seconds, operation_id)
 
     def time(self, operation_id: str = "", /, **labels: str) -> "Timing":
-        """Observes how long the block takes, also if it fails."""
+        """Time the block, also if it fails."""
         return Timing(self._add, self._series.of(labels), operation_id)
 
     def _add(self, metric: prometheus.Histogram, seconds: float, operation_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Metrics of one process, in a registry of its own. This and `series` are the only users of prometheus_client."""
+"""Metrics of one process, in a registry of its own. Only this module and metric_series.py use prometheus_client."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -45,7 +45,7 @@ class Family(Struct, frozen=True, kw_only=True):
 
 
 class Metrics:
-    """The metrics of one service, those of its process, of the handled messages and of its checks included."""
+    """The metrics of one service, with those of its process, its handled messages and its checks."""
 
     def __init__(self, endpoints: Collection[str] = ()) -> None:
         self._registry = prometheus.CollectorRegistry()
@@ -63,7 +63,7 @@ class Metrics:
         self._ready = self.gauge("writ_ready", "1 while `/readyz` answers 200, else 0.")
 
     def handled(self, record: Handled) -> None:
-        """Counts and times one message."""
+        """Count and time one message."""
         self._handled.add(endpoint=record.endpoint, outcome=record.outcome, code=record.code)
         self._seconds.observe(record.seconds, str(record.fields.get("operation_id", "")), endpoint=record.endpoint)
 
@@ -107,12 +107,12 @@ class Metrics:
         self._before.append(set_gauges)
 
     def info(self, name: str, text: str) -> Info:
-        """Words about the present, such as a version; they come from its operator, never from a caller."""
+        """Declare texts about the present, such as a version; they come from its operator, never from a caller."""
         self._declare(f"{name}_info", "info", text)
         return Info(prometheus.Info(name, text, registry=self._registry))
 
     def histogram(self, name: str, text: str, labels: Labels | None = None) -> Histogram:
-        """A distribution of seconds."""
+        """Declare a histogram of seconds."""
         names = self._declare(name, "histogram", text, labels)
         made = prometheus.Histogram(name, text, names, registry=self._registry, buckets=SECONDS)
         return Histogram(made, labels or {})
@@ -134,7 +134,7 @@ class Metrics:
 
 
 def _all(labels: Labels) -> list[dict[str, str]]:
-    """Every combination of closed labels, where these are few."""
+    """Return every combination of closed labels, if there are few."""
     closed = [[(name, value) for value in values] for name, values in labels.items() if not isinstance(values, AtMost)]
     if len(closed) < len(labels) or prod(map(len, closed)) > FEW:
         return []

@@ -25,7 +25,9 @@ _WRIT = "Writ itself"
 
 
 def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: bool = False) -> Catalogue:
-    """The built-in operations and those of plugins; with the evaluators of policies on demand. Raises ConfigError."""
+    """Return the built-in operations and those of plugins; with the evaluators of policies on demand. Raises
+    ConfigError.
+    """
     named = [(_WRIT, operation.name, operation) for operation in BUILT_IN]
     for entry in entry_points(group=OPERATIONS) if found is None else found:
         named += [(_source(entry), operation.name, operation) for operation in _operations(entry)]
@@ -52,7 +54,7 @@ def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object
 
 
 def load_backends(found: Iterable[EntryPoint] | None = None) -> dict[str, Callable[..., object]]:
-    """Factories of backends by the backend's name. Raises ConfigError."""
+    """Return factories of backends by the backend's name. Raises ConfigError."""
     named = [
         (_source(entry), entry.name, _callable(entry))
         for entry in (entry_points(group=BACKENDS) if found is None else found)

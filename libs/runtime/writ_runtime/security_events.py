@@ -27,7 +27,7 @@ from writ_runtime.metric_series import Counter
 from writ_runtime.metrics import Metrics
 
 ATTEMPTS = 32
-"""Races that somebody has to win in a row to keep an event out; it is counted and logged all the same."""
+"""Lost races in a row after which an event is given up; it is counted and logged all the same."""
 RATE, BURST = 1.0, 200.0
 MOST_WAITING = 200
 
@@ -139,7 +139,7 @@ class SecurityEvents:
 
 
 def security_event(record: Record) -> SecurityEvent | None:
-    """The event in a record, which may be anything: executors write there as well."""
+    """Return the security event in a record, or None for any other content: executors write there as well."""
     try:
         event = decode_event(record.data)
     except Invalid:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks for an orderly stop, the second cuts it short."""
+"""SIGTERM and SIGINT: the first requests an orderly stop, the second cuts it short."""
 
 import asyncio
 import signal
@@ -22,11 +22,11 @@ class Stop:
         return self._asked.is_set()
 
     async def wait(self) -> None:
-        """Returns when somebody does."""
+        """Wait for a request to stop."""
         await self._asked.wait()
 
     def ask(self, reason: str) -> None:
-        """Asks from inside the process; only the first reason is kept."""
+        """Request a stop from inside the process; only the first reason is kept."""
         self.reason = self.reason or reason
         self._asked.set()
 

@@ -33,8 +33,8 @@ def installed() -> bool:
 
 @asynccontextmanager
 async def exporting(service: str) -> AsyncIterator[None]:
-    """Spans of this process are exported within the block, as those of `writ-<service>`. Raises ConfigError where there
-    is nothing to do it with.
+    """Export spans of this process within the block, as those of `writ-<service>`. Raises ConfigError without the
+    exporter.
     """
     if not installed():
         raise ConfigError(

@@ -22,7 +22,7 @@ class Watched(Generic[Reading]):
     """`value` is the last good reading; `problem` the fault of the present file, or None."""
 
     def __init__(self, path: Path, read: Callable[[Path], Reading]) -> None:
-        """Reads the file; whatever `read` raises goes to the caller: there is no earlier version to keep."""
+        """Read the file. Errors of `read` go to the caller: there is no earlier version to keep."""
         self._path = path
         self._read = read
         self._stamp = stamp(path)

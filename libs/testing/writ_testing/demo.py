@@ -57,7 +57,7 @@ class Unexpected(Exception):
 
 
 def main() -> int:
-    """0 if everything went as it should."""
+    """Run the demo. Return 0 if everything went as expected."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="writ-demo-") as folder:
         try:
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 async def show(folder: Path) -> None:
-    """All of it, in order."""
+    """Show all of it, in order."""
     root = folder / "files"
     title("An installation of its own: NATS, policy, executor, audit and an agent")
     home = prepare(folder, targets=[local_target(TARGET, root)], policy=POLICY)
@@ -93,7 +93,7 @@ def first_operation(path: str) -> list[str]:
 
 
 async def write(installation: RunningInstallation, path: Path) -> None:
-    """A change: decided, granted, done, recorded."""
+    """Show a change: decided, granted, done, recorded."""
     title("1. A change that policy allows")
     ended = await run(installation, 0, *first_operation(str(path)))
     expect(path.read_text() == "new words", "the file was not written")
@@ -106,7 +106,7 @@ async def write(installation: RunningInstallation, path: Path) -> None:
 
 
 async def refuse(installation: RunningInstallation, path: Path) -> None:
-    """A denial, with the rule and the reason."""
+    """Show a denial, with the rule and the reason."""
     title("2. What a rule denies")
     await run(installation, 3, "run", "file_delete", "--target", TARGET, f"file_path={path}")
     expect(path.exists(), "the file was deleted all the same")
@@ -150,7 +150,7 @@ async def forge(installation: RunningInstallation, path: Path) -> None:
 
 
 def describe(event: object, target: Target) -> str:
-    """A security event in a line."""
+    """Return a security event in a line."""
     if not isinstance(event, SecurityEvent):
         return "nothing"
     return f"{event.kind} on {target.id}: {event.detail}"
@@ -169,7 +169,7 @@ async def run(installation: RunningInstallation, status: int, *arguments: str, q
 
 
 def quoted(argument: str) -> str:
-    """As one would type it."""
+    """Return the argument as one would type it."""
     return f"'{argument}'" if any(letter.isspace() for letter in argument) else argument
 
 

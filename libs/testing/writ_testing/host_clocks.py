@@ -26,11 +26,11 @@ class Host:
         return Clocks(boot=lambda: boot_time() + self.boot, wall=lambda: time.time() + self.wall)
 
     def step(self, seconds: float) -> None:
-        """The host's own time is set."""
+        """Step the host's own time."""
         self.wall += seconds
 
     def suspend(self, seconds: float) -> None:
-        """It slept: the boot clock went on, and its own time was set right when it woke."""
+        """Suspend the host: its boot clock goes on, and its own time is right after the wake-up."""
         self.boot += seconds
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def files(*tops: Path) -> Iterator[Path]:
-    """Every file in these folders, at any depth; no link to another folder is followed."""
+    """Yield every file in these folders, at any depth, without following links to folders."""
     for top in tops:
         for folder, _, names in os.walk(top):
             yield from (path for name in names if (path := Path(folder, name)).is_file())
 
 
 def folders(top: Path) -> Iterator[Path]:
-    """It, and those in it at any depth."""
+    """Yield the folder and all folders in it, at any depth."""
     yield from (Path(folder) for folder, _, _ in os.walk(top))
 
 
@@ -27,7 +27,7 @@ def modes(paths: Iterable[Path]) -> Iterator[int]:
 
 
 def contents(path: Path) -> bytes:
-    """Of a file or of an entry in /proc; nothing where it is gone or another user's."""
+    """Return the contents of a file or /proc entry; nothing if it is gone or another user's."""
     try:
         return path.read_bytes()
     except OSError:
@@ -41,12 +41,12 @@ def containing(paths: Iterable[Path], *marks: str | bytes) -> list[Path]:
 
 
 def pids() -> list[int]:
-    """Of all processes there are."""
+    """Return the pids of all processes."""
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def cmdline(pid: int) -> bytes:
-    """Its words, each ended by a null (proc(5)); nothing where it is gone."""
+    """Return the arguments, each ended by a null (proc(5)); nothing for a vanished process."""
     return contents(Path(f"/proc/{pid}/cmdline"))
 
 

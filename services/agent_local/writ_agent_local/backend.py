@@ -146,7 +146,7 @@ async def _try_hostops() -> str | None:
 
 
 def _user() -> str:
-    """Whose rights it has; by number where the host has no name for it."""
+    """Return the user whose rights it has; by number if the host has no name for it."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -1,7 +1,7 @@
-"""One child process with hostops in it, for one request: started clean, fed, read, and ended with all its kin.
+"""One child process with hostops, for one request: started clean, fed, read, and ended with all its kin.
 
-It leads a session of its own, dies when its agent dies, gets no environment but the mark of its operation, and no shell
-is anywhere on the way.
+It leads a session of its own, dies with its agent, gets no environment but the mark of its operation, and no shell is
+involved.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _log = Log("writ.agent.hostops")
 
 
 class HostChild:
-    """`ask` it once; `stop` may be called meanwhile."""
+    """One child. Call `ask` once; `stop` may be called meanwhile."""
 
     def __init__(self, process: Process, operation_id: str) -> None:
         self._process = process

@@ -23,8 +23,9 @@ from writ_hostops.operations import HANDLERS
 
 GROUP = "writ.hostops"
 COMMAND = """python3 -I -S -c 'exec(open(0,"rb",0,closefd=False).readline())'"""
-"""The one command that a shell of a host ever gets. Within single quotes sh, bash, dash, fish, zsh and csh read the
-same, as long as there is no quote, backslash or exclamation mark inside."""
+"""The one command that a host's shell ever gets. Within single quotes sh, bash, dash, fish, zsh and csh read it
+alike, as long as it has no quote, backslash or exclamation mark.
+"""
 _WHEN = (1980, 1, 1, 0, 0, 0)
 
 
@@ -71,7 +72,7 @@ def build(found: Iterable[EntryPoint] | None = None) -> Archive:
 
 
 def _contents(files: Iterable[tuple[str, bytes]]) -> str:
-    """As `contents` of the bootstrap has it."""
+    """Return the digests of the files, as `contents` of the bootstrap does."""
     digest = hashlib.sha256()
     for name, text in sorted(files):
         digest.update(f"{name} {len(text)}\n".encode() + text)

@@ -33,12 +33,13 @@ from writ_hostops.operations import LISTINGS
 from writ_runtime.faults import fault
 
 STOP_SECONDS = 1.5
-"""Beyond the grace, for the host to answer that something has ended: with a grace of 3 s there is an outcome within 5 s
-of the timeout, which is when executors call an operation overdue."""
+"""Seconds beyond the grace for the host to confirm an end. With a grace of 3 s the outcome comes within 5 s of the
+timeout, before executors call the operation overdue.
+"""
 
 
 class _RunningOperation:
-    """One operation under way."""
+    """One running operation."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -129,7 +130,7 @@ class SshBackend:
         return found
 
     async def check(self) -> str | None:
-        """Always ready; how each target was found last is a check of its own."""
+        """Report ready always; the health of targets is a check of its own."""
         return None
 
     async def close(self) -> None:
@@ -137,7 +138,7 @@ class SshBackend:
         await self._pool.close()
 
     async def _connected(self, run: _RunningOperation) -> HostSession | None:
-        """None where it was stopped meanwhile."""
+        """Return the session; None if the operation was stopped meanwhile."""
         run.connecting = asyncio.create_task(self._pool.session(run.task.target))
         try:
             return await run.connecting
@@ -148,7 +149,7 @@ class SshBackend:
             raise
 
     async def _broken(self, run: _RunningOperation, session: HostSession, error: WritError, until: float) -> Done:
-        """The connection ended before the answer came."""
+        """Settle an operation whose connection ended before the answer."""
         if run.task.operation.read_only:
             if run.stopping:
                 return Done(

@@ -1,4 +1,4 @@
-"""The bytes of hostops's channel on one host: the bootstrap, then frames. All is bounded, whatever the host sends."""
+"""The bytes of hostops' channel on one host: the bootstrap, then frames. Every size is bounded."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
@@ -22,7 +22,7 @@ KEPT_STDERR = 4096
 MOST_LOG = 8192
 """Characters of a request's log, as many as hostops itself writes."""
 MOST_UNSENT = 16 * 1024 * 1024
-"""Bytes that wait for a host to read them."""
+"""Bytes waiting for a host to read them."""
 NO_SUCH_COMMAND = 127
 Progress = Callable[[str], None]
 Told = dict[str, Any]
@@ -31,13 +31,13 @@ _log = Log("writ.agent.ssh")
 
 
 class ConnectionDropped(Unreachable):
-    """The connection ended before the answer came."""
+    """The connection ended before the answer."""
 
     default_code = "connection_lost"
 
 
 class PendingRequest:
-    """A question under way."""
+    """A pending request."""
 
     def __init__(self, progress: Progress, secrets: Collection[str]) -> None:
         self.answer: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
@@ -57,7 +57,7 @@ class PendingRequest:
 
 
 class Channel(asyncssh.SSHClientSession[bytes]):
-    """The bytes of the channel, cut into frames; whatever is no frame ends it."""
+    """Cuts the bytes of the channel into frames. Anything else ends it."""
 
     def __init__(self, nonce: str, archive: Archive, folder: str, reading: Reading) -> None:
         self._reading = reading
@@ -108,11 +108,11 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             self._take(frame)
 
     def exit_status_received(self, status: int) -> None:
-        """127: there is no python3."""
+        """Handle the exit status; 127 means that python3 is missing."""
         self._status = status
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The channel is closed."""
+        """Fail all pending requests: the channel is closed."""
         if self._status == NO_SUCH_COMMAND:
             self._end(Invalid("the host has no python3", code="no_python"))
         else:
@@ -139,11 +139,11 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         return bool(self._pending)
 
     def forget(self, tag: int) -> None:
-        """Nobody waits for it any more."""
+        """Drop a request without a waiter."""
         self._pending.pop(tag, None)
 
     def close(self) -> None:
-        """End it from here."""
+        """Close the channel from this end."""
         self._end(ConnectionDropped("the connection was closed"))
 
     def _opened(self, line: BootstrapLine) -> bytes:

@@ -13,7 +13,7 @@ MOST_BYTES = 64 * 1024
 
 
 class Credential(NamedTuple):
-    """A private key and its certificate (empty without one), as OpenSSH writes them."""
+    """A private key and its certificate (empty without one), in OpenSSH's format."""
 
     key: bytes
     certificate: bytes

@@ -25,13 +25,15 @@ class PinnedHostKeys(NamedTuple):
 
 
 class KnownHosts:
-    """A file in the format of OpenSSH, with `@cert-authority` and `@revoked`."""
+    """A known_hosts file in OpenSSH's format, with `@cert-authority` and `@revoked`."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def of(self, host: str, port: int, connection: Connection | None = None) -> PinnedHostKeys:
-        """For a target its `connection`, for a host on the way None. Raises Invalid (`invalid_known_hosts`)."""
+        """Return the keys for a target, by its `connection`, or for a jump host (None). Raises Invalid
+        (`invalid_known_hosts`).
+        """
         lines = list(connection.host_keys) if connection is not None else []
         text = "".join(f"{_entry(line)}\n" for line in lines) or self._read()
         try:
@@ -55,6 +57,6 @@ class KnownHosts:
 
 
 def _entry(line: str) -> str:
-    """A line of the inventory as one of known_hosts, for any host: it is used for this target alone."""
+    """Return a line of the inventory as one of known_hosts for any host; it is used for this target alone."""
     marker, _, rest = line.partition(" ") if line.startswith("@") else ("", "", line)
     return f"{marker} * {rest}".strip()

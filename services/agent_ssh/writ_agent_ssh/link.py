@@ -31,7 +31,7 @@ C = TypeVar("C", bound="asyncssh.SSHClientSession[bytes]")
 
 
 class Link:
-    """An open connection. `lost` once it is gone, from whichever side."""
+    """An open connection. `lost` once either side has closed it."""
 
     def __init__(self, hops: list[asyncssh.SSHClientConnection], watch: "Watch") -> None:
         self._hops = hops
@@ -56,7 +56,7 @@ class Link:
         return listener
 
     def abort(self) -> None:
-        """Away with it, now: the host may not even answer."""
+        """Abort at once, without waiting for the host."""
         for hop in reversed(self._hops):
             hop.abort()
 
@@ -97,8 +97,10 @@ async def connect(
     tailnet: Tailnet | None,
     making: Mapping[tuple[str, int], asyncio.Semaphore],
 ) -> Link:
-    """By way of its jump hosts, or of the tailnet. `making`: the turns of those on the way, which are waited for in its
-    own time. Raises Invalid, Untrusted (`host_key_changed`, …), Unreachable; leaves nothing open.
+    """Connect through the jump hosts, or the tailnet.
+
+    `making`: the locks of jump hosts, waited for within its own time. Raises Invalid, Untrusted (`host_key_changed`,
+    …), Unreachable; leaves nothing open.
     """
     hops: list[asyncssh.SSHClientConnection] = []
     watch = Watch()
@@ -169,7 +171,7 @@ async def tell_why(
 async def _raw(
     hops: list[asyncssh.SSHClientConnection], address: Address
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection without SSH; asyncssh's streams are as those of asyncio."""
+    """Open a connection without SSH. asyncssh's streams are like asyncio's."""
     if not hops:
         return await asyncio.open_connection(address.host, address.port)
     return await hops[-1].open_connection(address.host, address.port, encoding=None)  # type: ignore[return-value]

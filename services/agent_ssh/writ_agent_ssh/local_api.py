@@ -20,13 +20,15 @@ from writ_contracts.errors import Invalid, Unreachable
 HOST = "local-tailscaled.sock"
 SECONDS = 3.0
 MOST_BYTES = 32 * 1024 * 1024
-"""Of one answer: about 1.5 KB for each peer."""
+"""Bytes of one answer: about 1.5 KB for each peer."""
 UNAVAILABLE, GARBLED, REFUSED = "tailscale_unavailable", "tailscale_garbled", "tailscale_refused"
 T = TypeVar("T", bound=Struct)
 
 
 class PeerStatus(Struct, frozen=True, kw_only=True):
-    """One node, as `status` has it. `public_key` is its node key, `dns_name` ends in a dot; None stands for nothing."""
+    """One node, as in `status`. `public_key` is its node key, `dns_name` ends in a dot; None stands for an absent
+    value.
+    """
 
     public_key: str = msgspec.field(name="PublicKey")
     dns_name: str = msgspec.field(name="DNSName", default="")
@@ -49,7 +51,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """Whose an address is, as `whois` has it."""
+    """The node of an address, as in `whois`."""
 
     key: str = msgspec.field(name="Key")
     name: str = msgspec.field(name="Name", default="")
@@ -81,7 +83,7 @@ class LocalApi:
         return decoded("status", response, Status)
 
     async def whois(self, address: str) -> Whois | None:
-        """Whose `IP:port` (`[IP]:port`) is; None where it is nobody's. Raises Unreachable, Invalid."""
+        """Return the owner of `IP:port` (`[IP]:port`); None without one. Raises Unreachable, Invalid."""
         response = await self._get(f"whois?addr={quote(address, safe='')}")
         return None if response.status == 404 else decoded("whois", response, Whois)
 

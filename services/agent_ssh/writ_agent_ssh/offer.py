@@ -14,7 +14,7 @@ LONGEST_LINE, LONGEST_PACKET, MOST_LINES = 1024, 65_536, 50
 KEXINIT, COOKIE = 20, 16
 SECONDS = 3.0
 LISTS = ("kex_algs", "server_host_key_algs", "encryption_algs")
-"""The first three lists of a KEXINIT, by the names that asyncssh has for ours."""
+"""The first three lists of a KEXINIT, by asyncssh's names."""
 
 
 class ServerOffer(NamedTuple):

@@ -19,7 +19,7 @@ class BootstrapLine(NamedTuple):
 
 
 class TooMuchNoise(Exception):
-    """More than any shell's greeting, and still nothing of ours."""
+    """More output than any shell's greeting, without our line."""
 
 
 class Opening:
@@ -30,7 +30,7 @@ class Opening:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> BootstrapLine | None:
-        """The line, once it is there. Raises TooMuchNoise."""
+        """Return the line once it is complete. Raises TooMuchNoise."""
         self._buffer += data
         if found := self._line.search(self._buffer):
             word, why = found[1].decode(), found[2].decode(errors="replace")[:200]

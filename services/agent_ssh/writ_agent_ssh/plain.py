@@ -24,7 +24,7 @@ from writ_hostops.systemd.unit import JobEnd, Unit, judged, own
 
 SERVICES = ("service_status", "service_start", "service_stop", "service_restart")
 OPERATIONS = frozenset({*SERVICES, "package_list", "list_services", "list_packages"})
-"""Operations and listings."""
+"""The available operations and listings."""
 NO_PYTHON = "the host has no python3 (3.9 or newer)"
 _VERSION = re.compile(r"\d+(?:[.:+~-][0-9A-Za-z]+)*")
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -32,7 +32,7 @@ _NO_PROGRAM, _TIMED_OUT = (126, 127), 124
 
 
 class PlainSession:
-    """A HostSession; see there."""
+    """A HostSession without Python on the host."""
 
     def __init__(self, link: Link, boot_id: str, operations: Collection[str]) -> None:
         """`operations`: those that Python would bring."""
@@ -92,7 +92,7 @@ class PlainSession:
 
 
 class _Request:
-    """One request under way. `_unit` is named once a job of it may be on its way to systemd."""
+    """A running request. `_unit` is set once a job of it may be on its way to systemd."""
 
     def __init__(
         self, link: Link, boot_id: str, request: Mapping[str, Any], progress: Progress, lacking: Mapping[str, str]
@@ -160,7 +160,7 @@ class _Request:
                 return HostAnswer(output=judgement.output(unit, self._boot_id), state=state)
 
     async def _survey(self) -> HostAnswer:
-        """As writ_hostops.survey has it."""
+        """Return the survey in the form of writ_hostops.survey."""
         versions, lacking = {}, dict(self._lacking)
         for name, program, pattern in (("systemd", "systemctl", "service_*"), ("dpkg", "dpkg-query", "package_list")):
             ran = await run(self._link, [program, "--version"])

@@ -1,6 +1,6 @@
-"""The connections, one to each target and none shared: opened when needed, kept, closed when idle, renewed when lost.
+"""The connections, one for each target and none shared: opened when needed, kept, closed when idle, renewed when lost.
 
-Trying again has its place before anything is claimed; afterwards there is one try, and then the truth.
+Retries happen only before a claim. After it there is one attempt, and its true result.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class _TargetSession:
         self.used_at = 0.0
 
     def ready(self, connection: Connection) -> HostSession | None:
-        """The session, if it is good for this connection."""
+        """Return the session if it is usable for this connection."""
         if self.session is None or self.link is None or self.session.lost or self.link.lost:
             return None
         return self.session if self.connection == connection else None
@@ -92,7 +92,7 @@ class Pool:
 
     @asynccontextmanager
     async def fresh_link(self, target: str, connection: Connection) -> AsyncIterator[Link]:
-        """A connection besides the kept one, closed afterwards. How all of it goes is remembered."""
+        """Open a connection besides the kept one, closed afterwards. Its outcome is recorded."""
         with self._remembered(target):
             self._set_aside.check(target)
             link = await self._connect(target, connection)
@@ -111,7 +111,7 @@ class Pool:
             session.close()
 
     def drop(self, target: Target) -> None:
-        """Away with the connection to it: it hangs."""
+        """Drop the hanging connection to the target."""
         if target.id in self._target_sessions:
             self._target_sessions[target.id].drop()
 
@@ -150,7 +150,7 @@ class Pool:
             return await connect(target, connection, self._credentials, self._known, self._tailnet, self._making)
 
     async def _start(self, target: str, link: Link, connection: Connection) -> HostSession:
-        """By hostops; where there is no Python for it, without."""
+        """Start hostops, or a session without Python if the host has none."""
         seconds, reading = connection.connect_timeout, self._set_aside.reading(target)
         try:
             return await Session.start(link, self._archive, connection.folder or "", seconds, reading)

@@ -17,7 +17,7 @@ SECONDS = 10.0
 
 
 class CommandResult(NamedTuple):
-    """`status` 127: there is no such program."""
+    """The result of a command. `status` 127: the program is missing."""
 
     status: int
     out: str
@@ -41,7 +41,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
             chan.abort()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        """Errors are counted, and not kept: they may quote anything."""
+        """Count errors without keeping them: they may quote anything."""
         if datatype is None:
             self._out += data
         else:
@@ -55,7 +55,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
         self._status = status
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The channel is closed."""
+        """Finish: the channel is closed."""
         if self.ended.done():
             return
         _, word, out = bytes(self._out).partition(self._word)
@@ -67,7 +67,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
             self.ended.set_result(CommandResult(self._status, out.decode("utf-8", "replace")))
 
     def abort(self) -> None:
-        """Away with the channel."""
+        """Abort the channel."""
         self._aborted = True
         if self._chan is not None:
             self._chan.abort()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from writ_contracts.errors import Invalid
 
 MOST_BYTES = 100_000
-"""Of the whole line: Linux takes no single argument of more than 128 KiB, and the line is one to the shell."""
+"""Bytes of the whole line: Linux limits an argument to 128 KiB, and the line is one to the shell."""
 _PIECES = re.compile(r"[^'\\]+|['\\]")
 
 

@@ -17,7 +17,7 @@ from writ_hostops.supervised import frames
 
 PING_SECONDS = 30.0
 ANSWER_SECONDS = 3.0
-"""A host that says nothing for so long, when one waits for it, hangs."""
+"""A host silent for so long during a wait counts as hanging."""
 
 
 class HostSession(Protocol):
@@ -37,7 +37,9 @@ class HostSession(Protocol):
     async def ask(
         self, request: Mapping[str, Any], progress: Progress, secrets: Collection[str], begun: Callable[[int], None]
     ) -> Told:
-        """One request of hostops; `begun` hears its tag, for `stop`. Raises Dropped. Cancelled, it is ended there."""
+        """Send one request of hostops. `begun` gets its tag, for `stop`. Raises ConnectionDropped. A cancel ends it
+        on the host.
+        """
 
     async def stop(self, tag: int, grace: float) -> bool:
         """End that request. Return whether nothing of it certainly runs. Raises as `answers`."""
@@ -53,7 +55,7 @@ class HostSession(Protocol):
 
 
 class Session:
-    """A HostSession by hostops there."""
+    """A HostSession by a hostops on the host."""
 
     def __init__(self, channel: Channel, hello: Told) -> None:
         self._channel = channel
@@ -63,7 +65,7 @@ class Session:
 
     @classmethod
     async def start(cls, link: Link, archive: Archive, folder: str, seconds: float, reading: Reading) -> "Session":
-        """In so many seconds. Raises Invalid (`no_python`, `unusable_folder`), Unreachable (`garbled`, …)."""
+        """Start within so many seconds. Raises Invalid (`no_python`, `unusable_folder`), Unreachable (`garbled`, …)."""
         nonce = secrets.token_hex(16)
         channel = Channel(nonce, archive, folder, reading)
         try:

@@ -17,7 +17,7 @@ from writ_contracts.errors import Untrusted
 from writ_runtime.logs import Log
 
 FIRST_SECONDS, LONGEST_SECONDS = 60.0, 3600.0
-"""How long a host is set aside, at first and after many times: each time twice as long as before."""
+"""Seconds for which a host is set aside: at first, and at most; each time doubles."""
 FORGOTTEN_AFTER = 7 * 86400.0
 _SIZE, _LONGEST_NAME = 256, 255
 _log = Log("writ.agent.ssh")
@@ -44,7 +44,7 @@ class SetAside:
     """The hosts that are set aside. `folder`: the agent's state, which outlives it; None keeps nothing."""
 
     def __init__(self, folder: Path | None, clock: Callable[[], float] = time.time) -> None:
-        """Find out whether reading a host's bytes has ended the agent before."""
+        """Find out whether reading a host's bytes ended the agent before."""
         self._clock = clock
         self._page: mmap.mmap | bytearray = bytearray(_SIZE)
         self._known: dict[str, tuple[int, float]] = {}
@@ -54,7 +54,7 @@ class SetAside:
             self._blame(bytes(self._page[1 : 1 + self._page[0]]).decode(errors="replace"))
 
     def reading(self, target: str) -> Reading:
-        """For a connection to this target."""
+        """Return the context of a connection to this target."""
         return Reading(self._page, target)
 
     def check(self, target: str) -> None:
@@ -66,7 +66,7 @@ class SetAside:
             raise Untrusted(f"{what}; the host is set aside for {left:.0f} s", code="set_aside")
 
     def close(self) -> None:
-        """Let go of the page; nothing is read any more."""
+        """Release the page; nothing is read any more."""
         if isinstance(self._page, mmap.mmap):
             self._page.close()
 

@@ -84,7 +84,7 @@ class Settlement:
             await self._pause()
 
     async def _answering(self) -> HostSession:
-        """A connection on which the host says a word. Raises WritError."""
+        """Return a connection on which the host answers. Raises WritError."""
         session = await self._pool.session(self._task.target, patience=RECONNECT_SECONDS)
         try:
             await session.answers()
@@ -109,7 +109,7 @@ class Settlement:
                 return self._unknown(f"the host does not know: {reply.get('message', '')}", over=certain)
 
     async def _probed(self, reply: dict[str, Any], session: HostSession, probe: Probe, certain: bool) -> Done:
-        """It was begun, its process is gone, and there is no result."""
+        """Return the outcome of an operation that began, whose process is gone without a result."""
         rebooted = bool(reply.get("rebooted")) or bool(self._boot_id and session.boot_id != self._boot_id)
         code, why = ("host_rebooted", "the host was rebooted") if rebooted else ("connection_lost", "it ended unseen")
         try:

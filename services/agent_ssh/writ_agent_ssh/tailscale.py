@@ -111,12 +111,12 @@ def confirm(peer: PeerStatus, whois: Whois | None) -> None:
 
 
 def command(program: Path, api: Path, address: str, port: int) -> list[str]:
-    """The argument vector of `tailscale nc`."""
+    """Return the argument vector of `tailscale nc`."""
     return [str(program), f"--socket={api}", "nc", str(ip_address(address)), str(port)]
 
 
 def joined(address: str, port: int) -> str:
-    """`IP:port`, with brackets where they belong."""
+    """Return `IP:port`, with brackets for IPv6."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
@@ -133,7 +133,7 @@ async def _direct(address: str, port: int) -> socket.socket:
 
 
 async def _netcat(argv: list[str]) -> Carrier:
-    """On a socket pair, without anything of our environment. It ends by itself when our end is closed."""
+    """Run it on a socket pair, without our environment. It ends by itself when our end is closed."""
     ours, theirs = socket.socketpair()
     try:
         with theirs:
@@ -159,11 +159,11 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 def _nothing() -> None:
-    """There is nothing but the socket."""
+    """Do nothing: only the socket needs closing."""
 
 
 def _address(text: str) -> str:
-    """As it is compared; empty where it is no address."""
+    """Return the address in its comparable form; empty for anything else."""
     try:
         return str(ip_address(text))
     except ValueError:

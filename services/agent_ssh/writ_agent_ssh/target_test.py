@@ -18,7 +18,7 @@ from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.inventory import Target
 
 LATE = 3.0
-"""How much later than by its own clock a host may tell that it took too long."""
+"""Seconds by which a host's own timeout report may be late."""
 HOST_KEY = ("host_key_changed", "host_key_unknown")
 CREDENTIALS = ("auth_failed",)
 UNTRIED: dict[str, StepName] = {"no_credentials": "credentials", "invalid_known_hosts": "host_key"}
@@ -77,4 +77,4 @@ def _kept_out(error: WritError) -> Iterator[TargetTestStep]:
 
 
 def _silent(message: str) -> None:
-    """Nobody is waiting to hear how far it is."""
+    """Discard progress: nobody waits for it."""

@@ -63,7 +63,7 @@ class Follower:
         self._query_waits = asyncio.Event()
         self._last = 0
         self.problem: str | None = None
-        """Why nothing more gets into the index at present."""
+        """The reason why the index takes in nothing at present."""
 
     @property
     def position(self) -> int:

@@ -1,4 +1,4 @@
-"""The endpoints `trace` and `search`: decode, read, encode; one answer and one record of it on every path."""
+"""The endpoints `trace` and `search`: decode, read, encode; one answer and one record on every path."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ Query = TypeVar("Query", bound=Struct)
 
 
 def service(version: str, reading: Reading, observe: Observer) -> Service:
-    """The micro service, to be served."""
+    """Return the NATS service with its endpoints."""
     handlers = Handlers(reading, observe)
     return Service(
         name="audit",
@@ -39,7 +39,7 @@ def service(version: str, reading: Reading, observe: Observer) -> Service:
 
 
 class Handlers:
-    """One method an endpoint."""
+    """One method for each endpoint."""
 
     def __init__(self, reading: Reading, observe: Observer) -> None:
         self._reading = reading

@@ -59,7 +59,7 @@ class OperationHistories:
         self._known: OrderedDict[str, OperationHistory] = OrderedDict()
 
     def unknown(self, records: Iterable[Record]) -> set[tuple[str, str]]:
-        """(principal, operation id) of those whose beginning is neither known here nor in these records."""
+        """Yield (principal, operation id) of operations whose beginning is neither known nor in these records."""
         begun, missing = set[str](), set[tuple[str, str]]()
         for record in records:
             where = parse_event(record.subject)

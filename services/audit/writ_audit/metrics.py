@@ -23,7 +23,7 @@ def event_kinds() -> tuple[str, ...]:
 
 
 class Measures:
-    """All of it, in the metrics of the process. `lag` and `position` are read whenever somebody asks."""
+    """All metrics of the audit service. `lag` and `position` are read at each scrape."""
 
     def __init__(self, measured: Metrics, lag: Callable[[], float], position: Callable[[], float]) -> None:
         self._events = measured.counter("writ_audit_events_total", "Events indexed, by kind.", {"kind": event_kinds()})
@@ -38,12 +38,12 @@ class Measures:
         measured.measure("writ_audit_position", "Last sequence indexed.", position)
 
     def indexed(self, kind: str, size: int) -> None:
-        """One more event of the journal."""
+        """Count an event of the journal."""
         self._events.add(kind=kind)
         self._bytes.add(size)
 
     def read(self, *, current: bool) -> None:
-        """A query waited for the index to be as far as the journal."""
+        """Count a query that waited for the index."""
         self._reads.add(result="current" if current else "behind")
 
     def alarmed(self, kind: SecurityKind) -> None:

@@ -17,7 +17,7 @@ UNREADABLE = "unreadable"
 SECURITY = "security"
 
 STATE_AFTER: dict[str, State] = {event: after for (_, event), after in TABLE.items()}
-"""Each event leads to one state, whatever was before; whether it could come there the writer has checked."""
+"""The state after each event, independent of the state before; its writer has checked the order."""
 
 _OPERATION_EVENTS = (
     journal.Requested,
@@ -80,7 +80,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Change:
-    """The change of one record; `stored_at` (Unix seconds) is used where its own time cannot be read."""
+    """Return the change by one record. `stored_at` (Unix seconds) replaces an unreadable time of its own."""
     try:
         event = event_of(subject, data)
     except Invalid:

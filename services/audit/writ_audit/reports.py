@@ -23,11 +23,11 @@ from writ_runtime.security_events import SecurityEvents, SecurityFinding, securi
 from writ_trust.statements import open_signed
 
 PATIENCE = 5.0
-"""Seconds that executors have to record it."""
+"""Seconds for executors to record a report."""
 MARGIN = 1_000
-"""Events by which the index may be ahead of a report that waits to be read here."""
+"""Events by which the index may be ahead of a report that is still unread here."""
 RATE, BURST = 0.2, 50.0
-"""Of one pool, a second and at once."""
+"""Reports of one pool: a second on average, and at once."""
 MOST_WAITING, REMEMBERED = 256, 1_000
 
 _log = Log("writ.audit")
@@ -45,7 +45,7 @@ class Reports:
         self._known_reports: OrderedDict[str, None] = OrderedDict()
 
     async def listen(self, bus: Bus) -> None:
-        """Hear them from now on."""
+        """Subscribe to reports."""
         await bus.subscribe(subjects.report("x").replace(".x", ".*"), self._receive, queue="q-audit")
 
     async def _receive(self, message: Message) -> None:

@@ -56,7 +56,7 @@ class Servers:
             await asyncio.sleep(EVERY)
 
     def show(self, figures: Figures) -> None:
-        """These, and none from before."""
+        """Set these series and remove earlier ones."""
         self._count.set(len(figures.servers))
         self._connections.replace({(one.server_name,): one.connections for one in figures.servers})
         self._subscriptions.replace({(one.server_name,): one.subscriptions for one in figures.servers})

@@ -1,4 +1,4 @@
-"""The parts of the audit service, put together; its health checks and metrics."""
+"""The composition of the audit service; its health checks and metrics."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ from writ_runtime.state_file import StateFile
 _log = Log("writ.audit")
 TELL_EVERY = 5.0
 MOST_BEHIND = 1_000
-"""Events that the index may be behind the journal before the service calls itself not ready."""
+"""Events of lag at which the service is not ready."""
 
 
 class Audit:
@@ -72,7 +72,7 @@ class Audit:
         self._security.tell("journal_replaced", f"seen by audit: {why}", None, None)
 
     async def serve(self) -> None:
-        """Answer queries from now on."""
+        """Serve queries."""
         await self._time.start()
         await self._reports.listen(self._bus)
         self._serving = await self._bus.serve(self._service)
@@ -105,7 +105,7 @@ class Audit:
             await self._serving.close()
 
     def close(self) -> None:
-        """Close the index, when nothing uses it any more."""
+        """Close the index after its last use."""
         self._index.close()
 
     def checks(self) -> Mapping[str, Check]:

@@ -79,7 +79,7 @@ def compose(  # long: one list of parts, each given those before it
     measured: Metrics,
     time: ServerClock,
 ) -> Components:
-    """All of them over one bus; nothing runs yet."""
+    """Compose all parts over one bus; nothing runs yet."""
     index, background, presence = Index(), BackgroundTasks(), Presence(config.lease, time.clocks.boot)
     recorder = Recorder(bus.journal, index, measures, time.now)
     guard = _guard(config, bus, recorder, background, measured)

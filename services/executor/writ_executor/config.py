@@ -12,7 +12,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 
 
 class Config(ServiceConfig, frozen=True, kw_only=True):
-    """Replicas of one installation share `params_key_file`, and nothing else but the journal."""
+    """Replicas of one installation share `params_key_file` and the journal, nothing else."""
 
     policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…")]
     params_key_file: Annotated[

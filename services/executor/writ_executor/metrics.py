@@ -22,13 +22,13 @@ from writ_runtime.metrics import Metrics
 from writ_runtime.security_events import security_counter
 
 POOLS = 50
-"""So many pools have series of their own: with `local-<host>` there may be one for each of thousands of targets."""
+"""Pools with series of their own: with `local-<host>` there may be thousands of pools."""
 STAGES = ("decide", "wait", "claim", "grant", "run", "record", "whole")
 QUEUES = ("waiting", "dispatched", "running")
 LISTED = ("listed", "no_agent", "refused", "unusable")
 TURNED_AWAY = ("rate_limited", "full", "too_many_open", "denied", "invalid")
 Key = tuple[str, ...]
-"""The labels of one series, in the order in which they were declared."""
+"""The labels of one series, in the order of their declaration."""
 _WAITING = (State.REQUESTED, State.AWAITING_APPROVAL, State.APPROVED)
 
 
@@ -38,7 +38,7 @@ def metrics() -> Metrics:
 
 
 class Measures:
-    """All of it, in the metrics of the process."""
+    """All metrics of the executor."""
 
     def __init__(self, measured: Metrics, catalogue: Catalogue, clock: Callable[[], float]) -> None:
         """`clock`: the journal server's time."""
@@ -131,7 +131,7 @@ class Measures:
         self._passed("whole", requested, requested.at, end.at)
 
     def _passed(self, stage: str, requested: Requested, since: float, until: float) -> None:
-        """Both are measured times of one server, each with its error: no time is less than none."""
+        """Time a stage between two measured times of one server, each with an error. A negative time counts as zero."""
         self._stages.observe(max(0.0, until - since), requested.operation_id, stage=stage, pool=requested.pool)
 
     def count_refusal(self, code: str) -> None:
@@ -151,11 +151,11 @@ class Measures:
         self._listings.add(result=result)
 
     def looked_up(self, *, hit: bool) -> None:
-        """An operation was needed: from the index, or read."""
+        """Count a look-up of an operation: from the index, or by reading the journal."""
         self._lookups.add(result="hit" if hit else "miss")
 
     def see(self, lives: Iterator[Life], agents: Mapping[str, list[Heartbeat]], now: float) -> None:
-        """Set the gauges of operations and pools: `agents` has every pool with targets."""
+        """Set the gauges of operations and pools. `agents` has every pool with targets."""
         queued, oldest = RefusalCounts[Key](), dict[Key, float]()
         counted, overdue = 0, 0
         for life in lives:
@@ -197,7 +197,7 @@ def queue_of(life: Life) -> str:
 
 
 def deadline_of(life: Life) -> float:
-    """When an open operation should have come further, in Unix seconds."""
+    """Return the Unix time by which an open operation is due."""
     if life.state in _WAITING:
         return life.requested.start_by if life.requested else 0.0
     if life.state is State.DISPATCHED:

@@ -1,4 +1,4 @@
-"""The executor as a service: which message goes to which part, and one answer and one record on every path."""
+"""The executor as a service: routing of messages to parts, with one answer and one record on every path."""
 
 import asyncio
 import time
@@ -39,17 +39,17 @@ from writ_runtime.metrics import Handled, Metrics, Observer
 from writ_runtime.watched_file import Watched
 
 CONCURRENCY = 256
-"""Requests of one kind that are worked on at once; more wait their turn."""
+"""Concurrent requests of one kind; more wait."""
 
 NAMED = 10
-"""Pools without an agent, or agents with a wrong clock, that are named in one line."""
+"""Pools without an agent, or agents with a wrong clock, named in one line."""
 
 log = Log("writ.executor")
 Handler = Callable[[Message], Awaitable[Any]]
 
 
 class Executor:
-    """All of it, over one bus."""
+    """The executor over one bus."""
 
     def __init__(
         self,
@@ -285,7 +285,7 @@ def _fields(body: Any) -> dict[str, object]:
 
 
 def _encoded(body: Any, message: Message) -> EndpointReply:
-    """In the requester's own encoding."""
+    """Encode in the requester's own encoding."""
     content_type = message.headers.get("Content-Type", wire.JSON).partition(";")[0].strip().lower()
     if content_type == wire.MSGPACK and message.subject.startswith(("writ.request.", "writ.query.")):
         return EndpointReply(msgspec.msgpack.encode(body), {"Content-Type": wire.MSGPACK})

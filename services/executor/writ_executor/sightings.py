@@ -9,7 +9,7 @@ from writ_executor.steps.overdue import Age, phase_of
 
 
 class Sighting(Struct, frozen=True):
-    """Of one phase: the id of its event, the boot clock then, and how old the event was by the journal's clock."""
+    """The sighting of a phase: its event's id, the boot clock then, and the event's age by the journal's clock."""
 
     event: str
     boot: float

@@ -24,7 +24,7 @@ class Success:
         self._steps: deque[tuple[float, list[int]]] = deque(maxlen=int(SECONDS / STEP) + 1)
 
     def ended(self, at: float, outcome: str) -> None:
-        """One more, as the journal has it; `at` in Unix seconds, in order."""
+        """Count an ended operation; `at` in Unix seconds, in order."""
         if outcome not in GOOD and outcome not in BAD:
             return
         step = at // STEP * STEP
@@ -33,13 +33,13 @@ class Success:
         self._steps[-1][1][outcome in BAD] += 1
 
     def counts(self) -> tuple[int, int]:
-        """(good, bad) of the last five minutes."""
+        """Return (good, bad) of the last five minutes."""
         since = self._clock() - SECONDS
         within = [counts for step, counts in self._steps if step > since]
         return sum(good for good, _ in within), sum(bad for _, bad in within)
 
     def ratio(self) -> float:
-        """The share of the good, 0 to 1."""
+        """Return the share of the good, 0 to 1."""
         good, bad = self.counts()
         return good / (good + bad) if good + bad else 1.0
 

@@ -42,11 +42,11 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
     agents: Annotated[Path, env("WRIT_AGENTS", "agents.yaml: which keys may claim for which pool")]
 
     def former(self) -> dict[str, int]:
-        """Up to which version each earlier key is believed. Raises ConfigError."""
+        """Return the last version for which each earlier key is believed. Raises ConfigError."""
         return {key: version for key, version, _ in self._former()}
 
     def former_events(self) -> dict[str, int]:
-        """Up to which event of the journal each earlier key is believed. Raises ConfigError."""
+        """Return the last event of the journal for which each earlier key is believed. Raises ConfigError."""
         return {key: event for key, _, event in self._former()}
 
     def _former(self) -> list[tuple[str, int, int]]:

@@ -24,7 +24,7 @@ from writ_trust.keys import Key
 from writ_trust.statements import sign
 
 Gather = Callable[[AskGrant | Decide, Judge], Awaitable[KnownFacts]]
-"""Gives the facts that came with a question, checked, and those that policy has itself."""
+"""Returns the facts of a question, checked, together with those that policy has itself."""
 
 
 class Granting:
@@ -33,7 +33,7 @@ class Granting:
     def __init__(
         self, journal: Journal, judging: JudgeFactory, gather: Gather, key: Key, former: Mapping[str, int]
     ) -> None:
-        """`former`: policy's earlier keys, and up to which event of the journal each signed."""
+        """`former`: policy's earlier keys, each with the last event of the journal it signed."""
         self._journal = journal
         self._judging = judging
         self._gather = gather
@@ -91,7 +91,7 @@ class Granting:
         return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
     async def _append(self, recorded: RecordedOperation, event: Granted) -> None:
-        """Store the start. Raises Conflict (`moved_on`) where anything was written since the operation was read."""
+        """Store the start. Raises Conflict (`moved_on`) if anything was written since the operation was read."""
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:
             raise Invalid(f"a start of {len(data)} bytes, at most {MAX_EVENT_BYTES} are kept", code="oversize")

@@ -13,14 +13,14 @@ FILE = "policy-version.json"
 
 
 class EnforcedVersion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A version, by its number and the digest of its document."""
+    """A version, by its number and its document's digest."""
 
     number: int = 0
     digest: str = ""
 
 
 class HighestVersion:
-    """The mark of it in a file."""
+    """The mark of the highest version in a file."""
 
     def __init__(self, file: StateFile[EnforcedVersion], lost: int = 0) -> None:
         """`lost`: versions up to this number are given up, since their store was lost. Raises ConfigError."""
@@ -41,7 +41,7 @@ class HighestVersion:
         return None
 
     def note(self, version: StoredPolicy) -> None:
-        """Remember it before it is enforced. Raises OSError."""
+        """Remember the version before it is enforced. Raises OSError."""
         mark = EnforcedVersion(number=version.number, digest=version.digest)
         if mark != self._mark:
             self._file.write(mark)

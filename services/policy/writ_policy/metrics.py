@@ -21,7 +21,7 @@ def metrics() -> Metrics:
 
 
 class Measures:
-    """All of it, in the metrics of the process."""
+    """All metrics of the policy service."""
 
     def __init__(self, measured: Metrics, catalogue: Catalogue) -> None:
         labels = {"effect": EFFECTS, "operation": tuple(catalogue), "role": ROLES}
@@ -52,11 +52,11 @@ class Measures:
         }
 
     def refused(self, file: str) -> None:
-        """Counts a file whose new content can't be used, or `store` for a version."""
+        """Count a file with unusable new content, or `store` for a version."""
         self._refused.add(file=file)
 
     def in_force(self, world: World) -> None:
-        """Names the policy in force."""
+        """Export the name of the policy in force."""
         self._info.set(name=world.version.name, version=world.version.version, digest=world.version.digest[:12])
         self._version.set(world.version.number)
         self._rules.set(world.policy.rules)

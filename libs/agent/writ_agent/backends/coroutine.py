@@ -1,4 +1,4 @@
-"""A handler from one coroutine function, for plugins: the least to write for an operation of one's own."""
+"""A handler from one coroutine function, for plugins: the shortest way to a new operation."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -22,7 +22,7 @@ class CoroutineHandler:
 
     @property
     def running(self) -> Collection[str]:
-        """The operations under way."""
+        """Return the running operations."""
         return self._runs.keys()
 
     async def run(self, task: Task, progress: Progress) -> Done:

@@ -27,7 +27,7 @@ _VERDICTS: Mapping[str, Verdict] = {"succeeded": "took_effect", "not_done": "no_
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """The last line of hostops about a request."""
+    """hostops' last line about a request."""
 
     outcome: ReceiptOutcome
     code: str = ""
@@ -109,7 +109,7 @@ def allowed(target: Target, forbidden: Iterable[str] = (), state_dir: str = "") 
 
 
 def result_of(reply: Mapping[str, Any] | None) -> Result | None:
-    """The result, if it is one."""
+    """Return the result; None for another line."""
     try:
         return None if reply is None else msgspec.convert(reply, Result)
     except msgspec.ValidationError:
@@ -121,7 +121,7 @@ LONG_SECRET = 8
 
 
 def told_of(task: Task, reply: Mapping[str, Any] | None) -> Result | None:
-    """The result, if it is one, without the task's secrets wherever the record would show them."""
+    """Return the result without the task's secrets in fields that the record shows."""
     result = result_of(reply)
     long = [secret for secret in secrets_of(task) if len(secret) >= LONG_SECRET]
     if result is None or not long:
@@ -152,7 +152,7 @@ def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> D
 
 
 def without_word(task: Task, over: bool) -> Done:
-    """It was killed, or broke."""
+    """Return the outcome of a hostops that was killed or crashed."""
     message = "hostops ended without a result"
     if task.operation.read_only:
         return Done(outcome="cancelled", code="ended", message=message, over=over)
@@ -170,7 +170,7 @@ def seen_of(action: str, reply: Mapping[str, Any] | None, task: Task | None = No
 
 
 def probed_of(result: Result) -> Probed:
-    """The verdict of a probe, with its reason."""
+    """Return the verdict of a probe, with its reason."""
     verdict = _VERDICTS.get(str(result.output.get("verdict")), "unknown")
     return Probed(verdict=verdict, seen={**result.state, "reason": str(result.output.get("reason", ""))})
 
@@ -182,7 +182,7 @@ def secrets_of(task: Task) -> list[str]:
 
 
 def redacted(value: Any, secrets: Collection[str]) -> Any:
-    """The value with every text in it redacted."""
+    """Return the value with every text redacted."""
     match value:
         case str():
             return redact(value, secrets)
@@ -195,7 +195,7 @@ def redacted(value: Any, secrets: Collection[str]) -> Any:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text without the secrets, longest first."""
+    """Return the text without the secrets, longest first."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "<secret>")
     return text

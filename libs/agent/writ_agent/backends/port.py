@@ -21,7 +21,7 @@ from writ_contracts.parameters import Parameters
 Effect = Literal["none", "done", "maybe"]
 Verdict = Literal["took_effect", "no_effect", "unknown"]
 Progress = Callable[[str], None]
-"""Tell the requester how far it is: public words, at any rate; the runtime thins them out. Never blocks."""
+"""Report progress to the requester, in public words; the runtime limits the rate. Never blocks."""
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class Task(Struct, frozen=True, kw_only=True):
     baseline: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self, kind: type[Parameters] | None = None) -> Any:
-        """The parameters as the operation's struct."""
+        """Return the parameters as the operation's struct."""
         return msgspec.convert(dict(self.parameters), kind or self.operation.parameters)
 
 
@@ -85,14 +85,14 @@ class Backend(Handler, Protocol):
 
     @property
     def name(self) -> str:
-        """As in the inventory's `backend`."""
+        """Return the name, as in the inventory's `backend`."""
 
     @property
     def operations(self) -> Collection[str]:
         """Return the names of the operations it can carry out."""
 
     async def check(self) -> str | None:
-        """None when it could do so now, else the reason in a few words."""
+        """Return None if it is ready, else the reason in a few words."""
 
 
 @runtime_checkable
@@ -143,7 +143,7 @@ class TargetTestResult(Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class TargetTester(Protocol):
-    """Can go to a target and see whether operations can be carried out there."""
+    """A backend that can test a target: connection, versions and available operations."""
 
     @property
     def target_health(self) -> TargetHealth:

@@ -14,11 +14,11 @@ from pathlib import Path
 MARK = "WRIT_OPERATION_ID"
 POLL = 0.02
 BEGINS = 0.5
-"""Seconds in which an exec is over, however much else there is to do."""
+"""Seconds for an exec under any load."""
 
 
 def marked(operation_id: str, environ: dict[str, str] | None = None) -> dict[str, str]:
-    """The environment for a process of this operation: `environ` (or nothing but a PATH), and the mark."""
+    """Return the environment for a process of this operation: `environ` (or only a PATH), and the mark."""
     base = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"} if environ is None else environ
     return {**base, MARK: operation_id}
 
@@ -60,7 +60,9 @@ def _pids() -> Iterator[int]:
 
 
 def _is_ours(pid: int) -> bool:
-    """By the real user id: anybody can set an environment variable, also of a setuid program (proc(5), status)."""
+    """Return whether the process is ours by real user id: anybody can set an environment variable, also of a setuid
+    program (proc(5), status).
+    """
     found = [line.split()[1] for line in _read(pid, "status").splitlines() if line.startswith(b"Uid:")]
     return found == [b"%d" % os.getuid()]
 
@@ -74,7 +76,7 @@ def _environ(pid: int) -> list[bytes]:
 
 
 def _begins(pid: int) -> bool:
-    """It has a program and no arguments yet; threads of the kernel and zombies have no program."""
+    """Return whether it has a program and no arguments yet; kernel threads and zombies have no program."""
     try:
         return not _read(pid, "cmdline") and bool(Path(f"/proc/{pid}/exe").readlink())
     except OSError:

@@ -83,7 +83,7 @@ class Routed:
                 raise lacks(task, "preview")
 
     async def listing(self, target: Target, source: str) -> list[str]:
-        """By the backend: it is about the target, not about an operation."""
+        """List by the backend: a listing is about the target, not about an operation."""
         match self._backend:
             case Listings() as backend:
                 return await backend.listing(target, source)

@@ -35,7 +35,7 @@ from writ_runtime.metrics import Handled
 BASELINE_SECONDS = 5.0
 LONGEST_LOOK = 60.0
 LISTINGS_AT_ONCE = 4
-"""More wait, and may go away empty: everybody's simulations make them, and the host has other things to do."""
+"""More listings wait, and may time out: every principal's simulations cause them, and the host has other work."""
 VISITS_AT_ONCE = 16
 LISTING_SHARE = 0.9
 """The share of a listing's or test's time for the read itself; the rest is for the reply."""
@@ -170,7 +170,7 @@ async def read_host(backend: Backend, ask: AskRead, task: Task) -> ReadReply:
 
 
 def failure(error: WritError) -> Failure:
-    """The error as it crosses the wire."""
+    """Return the error in its wire form."""
     return Failure(code=error.code, message=str(error), retry=error.retry)
 
 

@@ -52,7 +52,7 @@ async def list_under(
 
 
 async def _names(backend: Backend, task: Task, source: str, seconds: float) -> ListedNames:
-    """The names, sorted, or why there are none."""
+    """Return the sorted names, or the reason for their absence."""
     try:
         async with asyncio.timeout(seconds):
             names = sorted(set(await _listing_of(backend, task, source)))

@@ -1,4 +1,4 @@
-"""The numbers of an agent: operations by outcome, how long they and their stages took, refusals by reason, slots."""
+"""Metrics of an agent: operations by outcome, durations of operations and stages, refusals by reason, slots."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -14,7 +14,7 @@ STAGES = ("look", "claim", "run", "tell")
 
 
 class Meters:
-    """Made once for each process. `observe` takes the one record of each handled message."""
+    """The metrics, made once for each process. `observe` takes the one record of each handled message."""
 
     def __init__(self, metrics: Metrics, catalogue: Catalogue, free_slots: Callable[[], float]) -> None:
         operations = {"operation": list(catalogue)}

@@ -1,4 +1,4 @@
-"""Relays how far an operation is: the last word of each half second, and never a word too many for its size."""
+"""Progress relay: the latest message of each half second, bounded in size."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ LONGEST = 500
 
 
 class ProgressRelay:
-    """Of one operation. Call it with each word; `close` when the operation has ended."""
+    """The progress of one operation. Call it with each message; `close` it at the end."""
 
     def __init__(self, bus: Bus, pool: str, operation_id: str, principal: str) -> None:
         self._bus = bus

@@ -39,13 +39,13 @@ class ReceiptSubject(Struct, frozen=True, kw_only=True):
     grant_digest: str | None
     claim_digest: str | None
     outputs: bool = True
-    """Whether the receipt shows the public output and state."""
+    """True if the receipt shows the public output and state."""
 
 
 def receipt_message(
     identity: Identity, run: ReceiptSubject, done: Done, operation: Operation | None, duration: float
 ) -> bytes:
-    """A ReceiptMessage. `duration` in seconds. Without the operation nothing of the output counts as public."""
+    """Return a ReceiptMessage. `duration` in seconds. Without the operation no output counts as public."""
     size = len(canonical(done.output))
     full = done.output if size <= MAX_FULL_BYTES else {"omitted_bytes": size}
     shown = public(operation.output, done.output) if operation and run.outputs else {}

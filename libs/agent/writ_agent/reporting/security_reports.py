@@ -1,4 +1,4 @@
-"""Security events as an agent sees them: signed, and sent like receipts until an executor has them in the journal."""
+"""Security events seen by an agent: signed, and sent like receipts until an executor has them in the journal."""
 
 import os
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Reporter:
         self._meters = meters
 
     async def tell(self, refused: SecurityRefusal, operation_id: str | None, principal: str | None = None) -> None:
-        """Count it, log it, send it."""
+        """Count the refusal, log it, and send it."""
         self._meters.refused.add(reason=refused.kind)
         _log.warning("agent.refused", kind=refused.kind, reason=str(refused), operation_id=operation_id)
         if len(self._outbox.pending) >= MOST_PENDING:

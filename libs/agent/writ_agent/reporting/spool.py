@@ -63,11 +63,11 @@ Entry = ClaimSent | Intent | Parcel
 
 
 class _Cleared(Struct, frozen=True, kw_only=True, tag="cleared"):
-    """Nothing is kept under this key any more."""
+    """No entry under this key any more."""
 
 
 class _Begun(Struct, frozen=True, kw_only=True, tag="begun"):
-    """Under this key an operation was begun, and nothing is kept of it any more."""
+    """An operation began under this key, and nothing else of it is kept."""
 
 
 class _Line(Struct, frozen=True, kw_only=True):
@@ -80,7 +80,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Spool:
-    """Entries by key. Making one takes the folder for this process alone."""
+    """Entries by key. A spool locks the folder for this process alone."""
 
     def __init__(self, folder: Path, secret: bytes) -> None:
         """`secret`: 32 bytes that encrypt the messages. Raises Conflict if another process has the folder."""
@@ -106,7 +106,7 @@ class Spool:
 
     @property
     def begun(self) -> Collection[str]:
-        """Under which keys an operation was begun, by this process or an earlier one; the latest ones."""
+        """Return the keys of begun operations, of this process or an earlier one; the latest ones."""
         return self._begun.keys()
 
     async def keep(self, key: str, entry: Entry, *, durable: bool = True) -> None:
@@ -143,7 +143,7 @@ class Spool:
             self.clear(key)
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Unlock the folder."""
         os.close(self._file)
         os.close(self._lock)
 

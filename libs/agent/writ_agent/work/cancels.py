@@ -33,7 +33,7 @@ class Cancels:
         self._meters = meters
 
     async def handle(self, message: Message) -> bytes:
-        """Every way out is a Cancelled."""
+        """Handle a cancel. Every path ends in a Cancelled."""
         began = time.monotonic()
         try:
             ask = decode(message.data, AskCancel)

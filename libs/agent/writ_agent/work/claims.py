@@ -26,7 +26,7 @@ from writ_trust.statements import sign
 
 ASK_SECONDS = 5.0
 PATIENCE = 12.0
-"""Less than a grant is good for: an answer that comes later than that is of no use."""
+"""Less than a grant's lifetime: a later answer is of no use."""
 _PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
 _UNCERTAIN = frozenset({"timeout", "internal"})
 """Codes after which `granted` may be stored all the same."""
@@ -73,7 +73,7 @@ async def ask(
 
 
 async def _once(bus: Bus, claimed: SentClaim, body: bytes, uncertain: bool) -> tuple[ClaimAnswer | None, bool]:
-    """The answer if there is one, and whether `granted` may be stored without our knowing."""
+    """Return the answer, if any, and whether `granted` may be stored unknown to this agent."""
     try:
         reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS)
         answer = decode(reply.data, ClaimAnswer)

@@ -22,7 +22,7 @@ _log = Log("writ.agent")
 
 
 class EarlyRead:
-    """One reading: begun with the claim, taken with the grant, and dropped at last if it was not."""
+    """One early read: begun with the claim, taken with the grant, and dropped if it was not taken."""
 
     def __init__(
         self, work: Dispatched, backend: Backend, trust: Trust, reporter: Reporter, grace: float, time: ServerClock
@@ -83,4 +83,4 @@ class EarlyRead:
 
 
 def _silent(message: str) -> None:
-    """Nobody may hear how far it is before it is granted."""
+    """Discard progress: nobody may see it before the grant."""

@@ -18,7 +18,7 @@ class InFlightOperation:
     def __init__(self, work: Dispatched) -> None:
         self.work = work
         self.owners = {work.principal}
-        """Whose it is: may cancel it without a signature. Before the grant, as the event says."""
+        """Principals that may cancel it without a signature. Before the grant those in the event."""
         self.early_read: EarlyRead | None = None
         self.running: Running | None = None
         self.stopped: Cause | None = None
@@ -36,7 +36,7 @@ class InFlightOperation:
 
 
 class InFlightOperations:
-    """All of them by operation id."""
+    """The in-flight operations by id."""
 
     def __init__(self, begun: Iterable[str] = ()) -> None:
         """`begun`: operations that earlier processes of this agent began, each as `<operation id>.<attempt>`."""
@@ -90,7 +90,7 @@ class InFlightOperations:
 
 
 class RecentKeys:
-    """The latest of many words."""
+    """The latest of many keys."""
 
     def __init__(self) -> None:
         self._words: OrderedDict[str, None] = OrderedDict()
@@ -105,7 +105,7 @@ class RecentKeys:
         return iter(self._words)
 
     def add(self, word: str) -> None:
-        """Remember it, and forget the oldest where there are too many."""
+        """Remember the key, and forget the oldest beyond the limit."""
         self._words[word] = None
         if len(self._words) > REMEMBERED:
             self._words.popitem(last=False)

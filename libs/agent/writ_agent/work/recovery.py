@@ -53,7 +53,7 @@ async def _ended(parts: WorkerParts, entry: ClaimSent | Intent, operation: Opera
 
 
 async def _settled(parts: WorkerParts, intent: Intent) -> Done | None:
-    """None where it ran on this host. Raises WritError, TimeoutError."""
+    """Return the fate from the backend; None if it ran on this host. Raises WritError, TimeoutError."""
     if not isinstance(parts.backend, Leftovers) or intent.grant is None:
         return None
     grant, operation = verify_spooled_grant(parts.trust, intent.grant, intent.operation_id)

@@ -65,7 +65,7 @@ class Running:
         return self._certain
 
     async def abandon(self) -> None:
-        """Nobody waits for it any more, whether it could be stopped or not."""
+        """Give the operation up, stopped or not: nobody waits for it any more."""
         self._run.cancel()
         await asyncio.wait({self._run}, timeout=1.0)
 

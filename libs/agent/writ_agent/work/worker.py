@@ -67,7 +67,7 @@ class Worker:
         self.stopping = False
 
     async def handle(self, delivery: Delivery) -> None:
-        """From the delivery to the receipt in the outbox."""
+        """Take a delivery from its arrival to its receipt in the outbox."""
         fault("agent.pulled")
         work = self._read(delivery)
         if work is None or self._parts.in_flight.begun(work, idempotent=self._is_idempotent(work)):

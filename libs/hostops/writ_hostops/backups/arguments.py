@@ -15,7 +15,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class BackupArguments:
-    """`path` "" where the operation has none."""
+    """Arguments of a backup operation. `path` is "" for operations without one."""
 
     backup_id: str
     path: str = ""
@@ -25,7 +25,7 @@ class BackupArguments:
 
 
 def parse_arguments(call: Call) -> BackupArguments:
-    """The parameters of backup_create, backup_restore and backup_delete."""
+    """Parse the parameters of backup_create, backup_restore and backup_delete."""
     fields = Fields(dict(call.parameters), "parameters")
     backup_id = fields.text("backup_id")
     if len(backup_id) > MAX_ID or not _ID.fullmatch(backup_id):

@@ -69,7 +69,7 @@ def probe(call: Call) -> HostAnswer:
 
 
 def _words(restic: Restic, arguments: BackupArguments, tree: Tree, operation_id: str) -> List[str]:
-    """No exclusions of any kind."""
+    """Return restic's arguments, without exclusions of any kind."""
     tags = ["writ", f"writ-id={arguments.backup_id}", f"writ-op={operation_id}", *_of_folder(tree)]
     force = ["--force"] if arguments.full else []
     return ["backup", *force, f"--host={restic.host}", *(f"--tag={tag}" for tag in tags), "--", tree.entry]

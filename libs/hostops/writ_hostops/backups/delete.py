@@ -61,7 +61,7 @@ def _those(restic: Restic, backup_id: str, stop: Stop) -> List[StoredBackup]:
 
 
 def _forget(found: List[StoredBackup]) -> List[str]:
-    """By restic's whole ids: it would take a prefix, too."""
+    """Forget by restic's whole ids: it would take a prefix, too."""
     return ["forget", "--", *(one.reference for one in found)]
 
 

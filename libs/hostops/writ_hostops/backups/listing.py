@@ -13,7 +13,7 @@ MOST = 1000
 
 
 def run(call: Call) -> HostAnswer:
-    """All, or those of one path."""
+    """List all backups, or those of one path."""
     fields = Fields(dict(call.parameters), "parameters")
     path, limit = path_from(fields, ""), fields.integer("limit", 100, 1, MOST)
     fields.end()

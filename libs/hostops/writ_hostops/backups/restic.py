@@ -21,13 +21,13 @@ from writ_hostops.stop import Stop
 
 _NO_REPOSITORY, _LOCKED, _WRONG_PASSWORD = 10, 11, 12
 INCOMPLETE = 3
-"""restic's exit status where not all could be read."""
+"""restic's exit status if some files could not be read."""
 _COMMON = ("--json", "--no-cache")
 
 
 @dataclass(frozen=True)
 class StoredBackup:
-    """One backup in the repository. `reference` is restic's own id, whole; `created_at` Unix seconds."""
+    """A backup in the repository. `reference` is restic's whole id; `created_at` in Unix seconds."""
 
     reference: str
     backup_id: str
@@ -49,7 +49,7 @@ class StoredBackup:
 
 
 class Restic:
-    """The repository of a call's target; HostError `not_declared`, `tool_missing`, `unavailable`."""
+    """The repository of a call's target. HostError `not_declared`, `tool_missing`, `unavailable`."""
 
     def __init__(self, call: Call) -> None:
         backup = call.target.backup
@@ -69,7 +69,7 @@ class Restic:
         }
 
     def kept(self, stop: Stop) -> List[StoredBackup]:
-        """Writ's own backups of this host, newest first. Takes no lock and writes nothing."""
+        """Return Writ's own backups of this host, newest first. Takes no lock and writes nothing."""
         ran = self._once(["snapshots", "--no-lock", f"--host={self.host}", "--tag=writ"], stop)
         ran.refuse_stopped("the read of the repository")
         self.refuse(ran, "none")
@@ -78,11 +78,11 @@ class Restic:
         return sorted(ours, key=lambda one: one.created_at, reverse=True)
 
     def of(self, backup_id: str, stop: Stop) -> List[StoredBackup]:
-        """Those with exactly this id."""
+        """Return the backups with exactly this id."""
         return [one for one in self.kept(stop) if one.backup_id == backup_id]
 
     def run(self, words: Sequence[str], folder: Optional[int] = None, line: Optional[Line] = None) -> ProgramResult:
-        """restic with these arguments; a lock of somebody else is waited for, a stale one (of the dead) removed."""
+        """Run restic with these arguments. A lock held by a living process is waited for; a stale one is removed."""
 
         def attempt() -> ProgramResult:
             ran = self._once(words, self._call.stop, folder, line)
@@ -94,7 +94,7 @@ class Restic:
         return commands.while_busy(attempt, _is_locked, self._call.stop, self._call.progress, "the backup repository")
 
     def shown(self, words: Sequence[str], folder: str = "") -> str:
-        """The command for people, in the folder where it is run; without repository and password."""
+        """Return the command for people, with its folder and without repository and password."""
         command = shlex.join(["restic", *_COMMON, *words])
         return f"cd {shlex.quote(folder)} && {command}" if folder else command
 
@@ -122,13 +122,13 @@ def messages(text: str, kind: str) -> List[Dict[str, Any]]:
 
 
 def summary(ran: ProgramResult) -> Dict[str, Any]:
-    """Its last summary; empty if there is none."""
+    """Return restic's last summary; empty without one."""
     found = messages(ran.out, "summary")
     return found[-1] if found else {}
 
 
 def teller(call: Call, doing: str) -> Line:
-    """Progress from restic's status messages."""
+    """Return a function that reports progress from restic's status messages."""
 
     def tell(line: str) -> None:
         message = _object(line)
@@ -203,14 +203,14 @@ def _kept(item: Dict[str, Any]) -> StoredBackup:
 
 
 def _reference(text: str) -> str:
-    """restic takes any prefix for an id, so only a whole one goes back to it."""
+    """Check for a whole id: restic takes any prefix for an id."""
     if len(text) != 64 or set(text) - set("0123456789abcdef"):
         raise ValueError
     return text
 
 
 def _moment(text: str) -> float:
-    """RFC 3339 with nanoseconds, which Python 3.9 does not read."""
+    """Parse RFC 3339 with nanoseconds, which Python 3.9 does not read."""
     day, rest = text[:19], text[19:]
     offset = "+00:00" if rest.endswith("Z") else rest[-6:]
     fraction = rest[: -1 if rest.endswith("Z") else -6]

@@ -158,7 +158,7 @@ def _kinds(arguments: BackupArguments, tree: Tree) -> AllowedKinds:
 
 
 def _refuse_without_room(tree: Tree, kept: StoredBackup) -> None:
-    """Refuse early: all of the backup is there twice until it is moved into place."""
+    """Refuse early: the disk holds the backup's content twice until the move."""
     with system_errors(tree.where):
         room = os.fstatvfs(tree.folder)
     if kept.size is not None and kept.size > room.f_bavail * room.f_frsize:

@@ -39,13 +39,15 @@ class AllowedKinds:
 
 
 def staging_name() -> str:
-    """A new name of such a folder (paths.TEMPORARY)."""
+    """Return a new name for a staging folder (paths.TEMPORARY)."""
     return f".writ-{secrets.token_hex(8)}.restore"
 
 
 @contextmanager
 def staging_folder(tree: Tree) -> Iterator[int]:
-    """A descriptor of a new folder in the destination, which holds an empty folder TREE; removed afterwards."""
+    """Yield a descriptor of a new folder in the destination with an empty folder TREE inside. It is removed
+    afterwards.
+    """
     name = staging_name()
     with system_errors(tree.where):
         os.mkdir(name, 0o700, dir_fd=tree.folder)
@@ -196,7 +198,7 @@ def _empty(folder: int) -> None:
 
 
 def _remove(folder: int, name: str, mode: int) -> None:
-    """Remove an entry of the staging folder, with all beneath it."""
+    """Remove an entry of the staging folder and everything beneath it."""
     if not stat.S_ISDIR(mode):
         os.unlink(name, dir_fd=folder)
         return
@@ -220,7 +222,7 @@ def _remove(folder: int, name: str, mode: int) -> None:
 
 
 def _mode(folder: int, name: str) -> int:
-    """The type and mode of an entry, links not followed; 0 where nothing is."""
+    """Return type and mode of an entry without following links; 0 for an absent one."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     except FileNotFoundError:

@@ -18,7 +18,7 @@ from writ_hostops.stop import Stop
 
 CHUNK = 1024 * 1024
 HASHED_UNASKED = 64 * 1024 * 1024
-"""Bytes up to which a file is hashed for the record; a larger one only where the digest decides something."""
+"""Largest file hashed for the record alone, in bytes; a larger one is hashed only if its digest decides something."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FileFacts:
     version: str
 
     def as_state(self) -> Dict[str, Any]:
-        """For baselines and the `state` of answers."""
+        """Return the facts for baselines and the `state` of answers."""
         return {
             "exists": True,
             "digest": self.digest,
@@ -53,7 +53,7 @@ def state_of(facts: Optional[FileFacts]) -> Dict[str, Any]:
 
 
 def mode_text(mode: int) -> str:
-    """Permission bits as chmod(1) writes them: "0644"."""
+    """Return permission bits as chmod(1) writes them: "0644"."""
     return f"{mode:04o}"
 
 
@@ -63,7 +63,7 @@ def version_of(status: os.stat_result) -> str:
 
 
 def chunks(fd: int, stop: Optional[Stop]) -> Iterator[bytes]:
-    """The file from its start to its end, whatever the descriptor's own offset is."""
+    """Yield the file from start to end, at any offset of the descriptor."""
     offset = 0
     while True:
         if stop is not None:
@@ -76,7 +76,7 @@ def chunks(fd: int, stop: Optional[Stop]) -> Iterator[bytes]:
 
 
 def sha256_of(fd: int, stop: Optional[Stop]) -> str:
-    """Hex SHA-256 of the whole file; None where there is no stopping any more."""
+    """Return the SHA-256 of the whole file in hex. `stop` is None once an operation can no longer be stopped."""
     digest = hashlib.sha256()
     for chunk in chunks(fd, stop):
         digest.update(chunk)
@@ -84,7 +84,7 @@ def sha256_of(fd: int, stop: Optional[Stop]) -> str:
 
 
 def facts_of(fd: int, stop: Stop, always_hash: bool = False) -> FileFacts:
-    """The facts of an opened regular file."""
+    """Return the facts of an opened regular file."""
     status = os.fstat(fd)
     hashed = always_hash or status.st_size <= HASHED_UNASKED
     return FileFacts(
@@ -96,7 +96,7 @@ def facts_of(fd: int, stop: Stop, always_hash: bool = False) -> FileFacts:
 
 
 def facts_at(place: OpenedPlace, stop: Stop, always_hash: bool = False) -> Optional[FileFacts]:
-    """The facts of the file at a place; None if nothing is there."""
+    """Return the facts of the file at a place; None if it is absent."""
     fd = open_existing(place)
     if fd is None:
         return None

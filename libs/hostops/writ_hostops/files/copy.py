@@ -27,7 +27,7 @@ _ZEROS = bytes(CHUNK)
 
 @dataclass(frozen=True)
 class CopyEnds:
-    """Both ends, opened: the file to copy and the place to copy it to."""
+    """Both ends of a copy, opened."""
 
     source_path: str
     source: int
@@ -62,7 +62,7 @@ def preview(call: Call) -> HostAnswer:
 
 
 def baseline(call: Call) -> HostAnswer:
-    """The destination as it is."""
+    """Return the destination's state."""
     state = state_at(call, "dest_path")
     return HostAnswer(output=state, state=state)
 

@@ -39,7 +39,7 @@ def preview(call: Call) -> HostAnswer:
 
 
 def baseline(call: Call) -> HostAnswer:
-    """The file as it is."""
+    """Return the file's state."""
     state = state_at(call, "file_path")
     return HostAnswer(output=state, state=state)
 

@@ -22,7 +22,7 @@ _TURN = 0.02
 
 @contextmanager
 def locked(place: OpenedPlace, stop: Stop) -> Iterator[str]:
-    """Our turn with this file; gives the name of a temporary file beside it, which is gone before and after."""
+    """Take this file's lock. Yield the name of a temporary file beside it, which is absent before and afterwards."""
     lock, temporary = (beside(place, ending) for ending in ("lock", "tmp"))
     with system_errors(place.path):
         fd = _take_turn(place, lock, stop)
@@ -45,7 +45,7 @@ def beside(place: OpenedPlace, ending: str) -> str:
 
 
 def remove(folder: int, name: str) -> None:
-    """One name of a folder; nothing happens if it is not there."""
+    """Remove a name from a folder; do nothing if it is absent."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
 

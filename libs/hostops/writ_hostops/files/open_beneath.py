@@ -28,7 +28,7 @@ _MOST_OWN = 20_000
 
 @dataclass(frozen=True)
 class OpenedPlace:
-    """A name in an opened folder; whether anything is there is another question. `own` is Writ's own, on this host."""
+    """A name in an opened folder, present or absent. `own`: Writ's own paths on this host."""
 
     path: str
     folder: int
@@ -46,7 +46,7 @@ class OpenedPlace:
 
 @contextmanager
 def opened_place(target: Target, path: str, name: str) -> Iterator[OpenedPlace]:
-    """The place of the parameter called `name`, checked against roots and Writ's own paths."""
+    """Yield the place of the parameter called `name`, checked against roots and Writ's own paths."""
     check_path(path, name)
     root, relative = locate(path, target.file_roots)
     if relative == ".":
@@ -62,7 +62,7 @@ def opened_place(target: Target, path: str, name: str) -> Iterator[OpenedPlace]:
 
 @contextmanager
 def opened_file(place: OpenedPlace) -> Iterator[int]:
-    """A descriptor for reading the regular file at the place; HostError `not_found` or `not_a_regular_file`."""
+    """Yield a descriptor for reading the regular file at the place; HostError `not_found` or `not_a_regular_file`."""
     fd = open_existing(place)
     if fd is None:
         raise HostError("not_found", f"{place.path} does not exist")
@@ -73,7 +73,7 @@ def opened_file(place: OpenedPlace) -> Iterator[int]:
 
 
 def open_existing(place: OpenedPlace) -> Optional[int]:
-    """Like opened_file, but None where nothing is; to be closed by the caller."""
+    """Open like opened_file, or return None for an absent file. The caller closes it."""
     with system_errors(place.path):
         try:
             return _open_regular(place)
@@ -90,7 +90,7 @@ def refuse_irregular(status: os.stat_result, path: str) -> None:
 
 
 def open_folder(root: str, relative: str) -> int:
-    """A descriptor of the folder `relative` ("" for the root itself) beneath `root`."""
+    """Return a descriptor of the folder `relative` ("" for the root itself) beneath `root`."""
     start = os.open("/", _PATH_ONLY | os.O_DIRECTORY)
     try:
         # The root is held to the same: one reached through a link could be pointed elsewhere by who owns the link.
@@ -107,7 +107,9 @@ def open_folder(root: str, relative: str) -> int:
 
 @contextmanager
 def reopened(folder: int, relative: str, path: str) -> Iterator[int]:
-    """A descriptor of the folder `relative` ("" for itself) beneath an opened one, at `path`; no link is followed."""
+    """Return a descriptor of the folder `relative` ("" for itself) beneath an opened one, at `path`, without
+    following links.
+    """
     fd = _resolve(folder, relative, _FOLDER, f"{path}/{relative}")
     try:
         yield fd
@@ -182,7 +184,7 @@ def _open_regular(place: OpenedPlace) -> int:
 
 
 def own_paths(target: Target) -> List[str]:
-    """Writ's own files and folders on this host, and those of the target's backups."""
+    """Return Writ's own files and folders on this host, and those of the target's backups."""
     backup = [] if target.backup is None else [target.backup.password_file, target.backup.folder]
     return [item for item in (*target.forbidden_paths, target.state_dir, *backup) if item]
 
@@ -194,7 +196,7 @@ def secret_paths(target: Target) -> List[str]:
 
 
 def refuse_own(target: Target, path: str, folder: int, name: str) -> None:
-    """Refuse Writ's own keys and state, whatever the roots allow: by path, and by inode for other mounts."""
+    """Refuse Writ's own keys and state inside any root: by path, and by inode for other mounts."""
     own = own_paths(target)
     if any(within(path, os.path.realpath(item)) for item in own):
         raise HostError("outside_roots", f"{path} belongs to Writ itself")

@@ -13,9 +13,9 @@ from writ_hostops.errors import HostError
 from writ_hostops.protocol import FileRoot
 
 SYSTEM_ROOTS = ("/etc", "/proc", "/sys", "/dev", "/boot", "/root")
-"""With `/` itself and everything beneath these: roots only by `allow_system_root`."""
+"""`/`, these folders and everything beneath them may be roots only with `allow_system_root`."""
 KERNEL_TREES = ("/proc", "/sys", "/dev")
-"""Not even beneath an allowed `/`: only a root inside one of them reaches it."""
+"""Folders excluded even from an allowed `/`: only a root inside one of them reaches it."""
 TEMPORARY = re.compile(r"\.writ-[0-9a-f]{16}\.(lock|tmp|restore)")
 """Names that a write uses beside the file, and a restore in its folder. Requests may not name them."""
 

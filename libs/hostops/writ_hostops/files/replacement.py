@@ -47,7 +47,7 @@ class ExistingFile:
 
 
 def shown_put(place: OpenedPlace, size: int, replaces: bool) -> List[str]:
-    """The calls of `put`, for people; HostError where they would be refused as the folder and its disk are now."""
+    """Return the calls of `put`, for people; HostError if folder or disk would refuse them now."""
     _refuse_closed(place)
     refuse_without_room(place, size)
     temporary = posixpath.join(posixpath.dirname(place.path), beside(place, "tmp"))
@@ -58,7 +58,7 @@ def shown_put(place: OpenedPlace, size: int, replaces: bool) -> List[str]:
 
 
 def shown_take_away(place: OpenedPlace) -> List[str]:
-    """The calls of `take_away`, for people; HostError where they would be refused."""
+    """Return the calls of `take_away`, for people; HostError if they would be refused."""
     _refuse_closed(place)
     temporary = shlex.quote(posixpath.join(posixpath.dirname(place.path), beside(place, "tmp")))
     return [f"renameat2({shlex.quote(place.path)}, {temporary}, RENAME_NOREPLACE)", f"unlink({temporary})"]
@@ -151,7 +151,7 @@ def take_away(place: OpenedPlace, temporary: str, old: ExistingFile, stop: Stop)
 
 
 def write_all(fd: int, data: bytes, stop: Stop) -> None:
-    """All of `data`, a chunk at a time."""
+    """Write all of `data`, a chunk at a time."""
     view = memoryview(data)
     while view:
         stop.check()

@@ -22,7 +22,7 @@ FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class Tree:
-    """`folder` is the descriptor to work in; `name` is "" for all of it, else the one file in it."""
+    """An opened tree. `folder` is its descriptor; `name` is "" for all of it, else the one file in it."""
 
     path: str
     folder: int
@@ -30,7 +30,7 @@ class Tree:
 
     @property
     def where(self) -> str:
-        """The path of `folder`."""
+        """Return the path of `folder`."""
         return posixpath.dirname(self.path) if self.name else self.path
 
     @property
@@ -65,7 +65,7 @@ def opened_around(target: Target, path: str, name: str) -> Iterator[Tree]:
 
 @contextmanager
 def opened_parent(target: Target, path: str, name: str) -> Iterator[Tuple[int, str]]:
-    """The folder above, and the last name; for a root the root itself and ""."""
+    """Yield the parent folder and the last name; for a root the root itself and ""."""
     check_path(path, name)
     root, relative = locate(path, target.file_roots)
     _refuse_holding_own(target, path)
@@ -101,7 +101,7 @@ def refuse_not_new(folder: int, path: str) -> None:
 
 @contextmanager
 def entered(target: Target, path: str, folder: int, name: str) -> Iterator[Tree]:
-    """The folder or file `name` of an opened folder; the folder itself for ""."""
+    """Yield the folder or file `name` of an opened folder; the folder itself for ""."""
     tree = _entered(path, folder, name) if name else Tree(path, folder)
     try:
         refuse_own(target, path, tree.folder, tree.name or ".")

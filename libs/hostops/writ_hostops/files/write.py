@@ -35,7 +35,7 @@ class WriteArguments:
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of the content."""
+        """Return the SHA-256 of the content in hex."""
         return hashlib.sha256(self.content).hexdigest()
 
     def is_there(self, facts: Optional[FileFacts]) -> bool:
@@ -76,7 +76,7 @@ def preview(call: Call) -> HostAnswer:
 
 
 def baseline(call: Call) -> HostAnswer:
-    """The file as it is."""
+    """Return the file's state."""
     state = state_at(call, "file_path")
     return HostAnswer(output=state, state=state)
 
@@ -152,7 +152,7 @@ def _parse(parameters: Dict[str, Any]) -> WriteArguments:
 
 
 def digest_field(fields: Fields) -> str:
-    """`if_digest`: hex SHA-256, or "" for no condition."""
+    """Take `if_digest`: a SHA-256 in hex, or "" for no condition."""
     value = fields.text("if_digest", "")
     if value and not DIGEST.fullmatch(value):
         raise fields.wrong("if_digest", "must be a SHA-256 in 64 lower-case hex digits")

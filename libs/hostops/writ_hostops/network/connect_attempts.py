@@ -41,13 +41,15 @@ def icmp(address: Address, port: int, name: str, stop: Stop, seconds: float) -> 
 
 
 def tcp(address: Address, port: int, name: str, stop: Stop, seconds: float) -> str:
-    """A TCP connection, closed at once."""
+    """Open a TCP connection and close it at once."""
     with _connected(address, port, stop, time.monotonic() + seconds):
         return ""
 
 
 def http(address: Address, port: int, name: str, stop: Stop, seconds: float) -> str:
-    """HEAD / of the host; on port 443 over TLS, whose certificate must hold. Any HTTP status is an answer."""
+    """Request HEAD / of the host, on port 443 over TLS with a valid certificate. Any HTTP status counts as an
+    answer.
+    """
     deadline = time.monotonic() + seconds
     host = f"[{name}]" if ":" in name else name
     request = f"HEAD / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: writ\r\nConnection: close\r\n\r\n"
@@ -121,7 +123,7 @@ def _icmp_socket(family: int) -> socket.socket:
 
 
 def _checksum(data: bytes) -> int:
-    """RFC 1071; over IPv6 the kernel fills it in."""
+    """Return the checksum of RFC 1071; over IPv6 the kernel fills it in."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF

@@ -38,7 +38,7 @@ def run(call: Call) -> HostAnswer:
 
 
 class _Test:
-    """Counts tries and times the answers."""
+    """Counts the tries and times the answers."""
 
     def __init__(self, call: Call, host: str, count: int) -> None:
         self._call, self._host, self._count = call, host, count
@@ -50,12 +50,12 @@ class _Test:
         self._detail = ""
 
     def resolve(self) -> None:
-        """Ask for the name."""
+        """Resolve the name."""
         for _ in range(self._count):
             self._timed(self._resolve_once)
 
     def reach(self, protocol: str, port: int) -> None:
-        """Ask for the name once, then try its first address."""
+        """Resolve the name once, then try its first address."""
         try:
             self._resolve_once()
         except HostError as error:

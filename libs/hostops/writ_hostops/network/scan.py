@@ -29,14 +29,14 @@ _TELL_EVERY = 2.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
-"""Behind these addresses is IPv4, whatever is declared of IPv6."""
+"""Addresses mapped to IPv4, whatever is declared for IPv6."""
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Door = Tuple[str, int]
 
 
 def run(call: Call) -> HostAnswer:
-    """Scan. Refused as a whole unless all of `cidr` is inside one declared network."""
+    """Scan the network. Refused as a whole unless all of `cidr` is inside one declared network."""
     fields = Fields(dict(call.parameters), "parameters")
     network = _network(fields.text("cidr"), fields)
     ports = _ports(fields)

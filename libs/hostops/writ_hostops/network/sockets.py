@@ -31,7 +31,9 @@ class Socket:
 
 
 def listening(stop: Stop) -> List[Dict[str, Any]]:
-    """Sorted by protocol, port and address. `pid` 0 and `process` "" where another user's processes are not shown."""
+    """Return listening sockets sorted by protocol, port and address. `pid` 0 and `process` "" for hidden processes
+    of other users.
+    """
     found = [item for name, protocol in _FILES for item in parse_table(protocol, _lines(name))]
     owners = _owners({item.inode for item in found}, stop)
     found.sort(key=lambda item: (item.protocol, item.port, item.address))
@@ -54,7 +56,7 @@ def ports() -> List[int]:
 
 
 def parse_table(protocol: str, lines: Iterable[str]) -> Iterator[Socket]:
-    """The listening ones in the lines of a /proc/net table, without its heading."""
+    """Return the listening sockets in the lines of a /proc/net table, without its heading."""
     state = _TCP_LISTEN if protocol == "tcp" else _UDP_UNCONNECTED
     for line in lines:
         fields = line.split()
@@ -64,7 +66,7 @@ def parse_table(protocol: str, lines: Iterable[str]) -> Iterator[Socket]:
 
 
 def parse_address(text: str) -> str:
-    """An address as /proc writes it: words of 32 bits in hex, each in the order of the machine."""
+    """Parse an address as /proc writes it: words of 32 bits in hex, each in the machine's byte order."""
     words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
     return str(ipaddress.ip_address(b"".join(struct.pack(_WORD, word) for word in words)))
 

@@ -14,7 +14,7 @@ from writ_hostops.protocol import Call
 from writ_hostops.stop import Stop
 
 OPTIONS: Sequence[str] = ()
-"""Before every command; tests put another root here."""
+"""Options of every command; tests set another root here."""
 ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
     "DEBIAN_PRIORITY": "critical",
@@ -102,7 +102,7 @@ def command(*words: str, simulate: bool = False) -> List[str]:
 
 
 def shown(*words: str) -> str:
-    """The command for people."""
+    """Return the command for people."""
     return shlex.join(command(*words))
 
 
@@ -118,7 +118,7 @@ def simulate(stop: Stop, *words: str) -> List[AptStep]:
 
 
 def steps(text: str) -> List[AptStep]:
-    """The transaction in the output of a simulation."""
+    """Return the steps in the output of a simulation."""
     found: Dict[str, AptStep] = {}
     for line in text.splitlines():
         match = _DONE.match(line)

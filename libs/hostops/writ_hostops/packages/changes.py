@@ -27,7 +27,7 @@ MOST_NAMED = 500
 
 @dataclass(frozen=True)
 class PackageArguments:
-    """The parameters. `name` "" is the index."""
+    """Parameters of a package operation. `name` "" is the index."""
 
     operation: str
     name: str
@@ -40,7 +40,9 @@ class PackageArguments:
         return self.operation == "package_remove"
 
     def words(self) -> List[str]:
-        """For apt-get, after its options. The name is by Debian's grammar and so no option; `--` all the same."""
+        """Return apt-get's arguments behind its options. By Debian's grammar a name is never an option; `--`
+        precedes it all the same.
+        """
         if not self.name:
             return ["update"]
         if self.removes:
@@ -92,7 +94,7 @@ def preview(call: Call) -> HostAnswer:
 
 
 def baseline(call: Call) -> HostAnswer:
-    """The package as dpkg has it; for the index, when it was fetched last."""
+    """Return the package as dpkg has it; for the index, the time of its last fetch."""
     state = _installed(call)[1]
     return HostAnswer(output=state, state=state)
 
@@ -105,7 +107,7 @@ def probe(call: Call) -> HostAnswer:
 
 
 def judge(arguments: PackageArguments, before: Dict[str, Any], now: Dict[str, Any]) -> Tuple[str, str]:
-    """succeeded, not_done or unknown, and why; a pure function of two states."""
+    """Return succeeded, not_done or unknown, with the reason; a pure function of two states."""
     if not arguments.name:
         return ("unknown", "whether the index was fetched since is not known") if before == now or not before else (
             "succeeded", "the index was fetched again since")  # fmt: skip
@@ -263,7 +265,9 @@ def _state(arguments: PackageArguments, packages: dpkg.Installed) -> Dict[str, A
 
 
 def _index() -> str:
-    """When a list was replaced last, as text; "" where none is. Not by their own times, which are the repository's."""
+    """Return the time of the last replacement of a list, as text; "" without one. The lists' own times are the
+    repository's.
+    """
     try:
         with os.scandir(INDEX) as entries:
             lists = [entry for entry in entries if entry.is_file() and entry.name != "lock"]

@@ -10,7 +10,7 @@ from writ_hostops.errors import HostError
 from writ_hostops.stop import Stop
 
 OPTIONS: Sequence[str] = ()
-"""Before every command of dpkg-query; tests put another root here."""
+"""Options of every dpkg-query; tests set another root here."""
 _FORMAT = "${db:Status-Status}\\t${Package}\\t${Version}\\t${Architecture}\\n"
 # Broken ones (half-installed, half-configured, unpacked, …) are there too, and are not well.
 _ABSENT = ("not-installed", "config-files")
@@ -18,7 +18,7 @@ _ABSENT = ("not-installed", "config-files")
 
 @dataclass(frozen=True)
 class Package:
-    """One package as dpkg has it. `status` is dpkg's word, `installed` when all is well."""
+    """A package as dpkg has it. `status` is dpkg's word, `installed` when all is well."""
 
     name: str
     version: str
@@ -27,7 +27,7 @@ class Package:
 
 
 Installed = Mapping[str, Package]
-"""By `name` for the host's own architecture, else by `name:architecture`."""
+"""Packages by `name` for the host's own architecture, else by `name:architecture`."""
 
 
 def installed(stop: Stop, absent: bool = False) -> Dict[str, Package]:
@@ -58,13 +58,13 @@ def packages_of(status: int, out: str, absent: bool = False) -> Dict[str, Packag
 
 
 def version_of(packages: Installed, name: str) -> str:
-    """Its version; "" where it is not there."""
+    """Return the installed version; "" if absent."""
     package = packages.get(name)
     return package.version if package else ""
 
 
 def changed(before: Installed, after: Installed) -> List[str]:
-    """The names whose package came, went, or is another one; sorted."""
+    """Return the names of packages that were added, removed or replaced, sorted."""
     return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
 
 
@@ -81,7 +81,7 @@ def _package(line: str) -> Package:
 
 
 def _native(packages: Sequence[Package]) -> Optional[str]:
-    """dpkg's own architecture is the host's."""
+    """Return the host's architecture: that of dpkg itself."""
     return next((one.architecture for one in packages if one.name == "dpkg"), None)
 
 

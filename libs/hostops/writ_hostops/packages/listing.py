@@ -22,7 +22,7 @@ def run(call: Call) -> HostAnswer:
 
 
 def parse_arguments(parameters: Mapping[str, Any]) -> Tuple[str, bool]:
-    """`pattern` and `upgradable`. HostError `invalid_parameter`."""
+    """Parse `pattern` and `upgradable`. HostError `invalid_parameter`."""
     fields = Fields(dict(parameters), "parameters")
     pattern, upgradable = pattern_from(fields), fields.flag("upgradable", False)
     fields.end()

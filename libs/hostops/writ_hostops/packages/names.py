@@ -17,12 +17,12 @@ _PATTERN = re.compile(r"[a-z0-9*?][a-z0-9*?+.-]*")
 
 
 def name_from(fields: Fields, default: "str | None" = None) -> str:
-    """`package_name`; "" only where the default is."""
+    """Take `package_name`; "" only with that default."""
     return _taken(fields, "package_name", _NAME, "is no package name of Debian", default)
 
 
 def version_from(fields: Fields) -> str:
-    """`version`, whole and exact; "" for the newest."""
+    """Take `version`, whole and exact; "" for the newest."""
     return _taken(fields, "version", _VERSION, "is no exact version of a Debian package", "")
 
 

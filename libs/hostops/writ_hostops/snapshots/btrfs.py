@@ -146,7 +146,7 @@ class BtrfsStore:
         calls.sync(self._parent)
 
     def _settle(self, temporary: str) -> str:
-        """After the exchange all failures leave the effect."""
+        """Sync after the exchange. From then on a failure has the effect."""
         try:
             calls.sync(self._parent)
             calls.destroy(self._parent, temporary)
@@ -161,7 +161,7 @@ class BtrfsStore:
 
     @contextmanager
     def _folder(self, make: bool) -> Iterator[Optional[int]]:
-        """The folder of this subvolume's snapshots; None where there is none."""
+        """Return the folder of this subvolume's snapshots; None without one."""
         opened: List[int] = [open_folder(self._root, "")]
         try:
             for name in (FOLDER, self._place):
@@ -221,7 +221,7 @@ def _read(folder: int, path: str) -> List[Snapshot]:
 
 
 def _own_folder(parent: int, name: str, make: bool) -> Optional[int]:
-    """Refused if anybody else could have put something there."""
+    """Return the folder; refuse one that another user could have written to."""
     try:
         if make:
             with contextlib.suppress(FileExistsError):

@@ -51,7 +51,7 @@ class Subvolume:
 
 
 def snapshot(source: int, folder: int, name: str) -> None:
-    """A writable snapshot of the subvolume `source`, as `name` in `folder`; EEXIST."""
+    """Make a writable snapshot of the subvolume `source` as `name` in `folder`; EEXIST."""
     fcntl.ioctl(folder, _SNAP_CREATE, bytearray(_V2.pack(source, 0, 0, b"", os.fsencode(name))))
 
 
@@ -61,7 +61,7 @@ def destroy(folder: int, name: str) -> None:
 
 
 def set_read_only(subvolume: int) -> None:
-    """Nobody writes to it any more."""
+    """Make the subvolume read-only."""
     fcntl.ioctl(subvolume, _SET_FLAGS, bytearray(_FLAGS.pack(READ_ONLY)))
 
 
@@ -87,7 +87,7 @@ def info(subvolume: int) -> Subvolume:
 
 
 def file_system(folder: int) -> str:
-    """Which btrfs it is on, whichever subvolume and mount of it."""
+    """Return the btrfs file system's id, the same for all its subvolumes and mounts."""
     info = bytearray(_FS_INFO_SIZE)
     fcntl.ioctl(folder, _GET_FS_INFO, info)
     return bytes(info[_FS_ID]).hex()

@@ -97,7 +97,7 @@ def preview(call: Call) -> HostAnswer:
 
 
 def probe(call: Call) -> HostAnswer:
-    """For create whether this very operation's snapshot is there, for delete whether it is gone."""
+    """Report success if the very snapshot of this operation exists after a create, or is gone after a delete."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
         there = _find(store, arguments.name)
@@ -107,7 +107,7 @@ def probe(call: Call) -> HostAnswer:
 
 
 def baseline(call: Call) -> HostAnswer:
-    """Which subvolume the folder is, before it is put back."""
+    """Return the folder's subvolume before a restore."""
     with _store(call, _parse_arguments(call).path) as store:
         state = store.now()
     return HostAnswer(output=state, state=state)
@@ -122,7 +122,7 @@ def probe_restore(call: Call) -> HostAnswer:
 
 
 def judge_restore(before: Dict[str, Any], now: Dict[str, str], kept: Optional[Snapshot]) -> Tuple[str, str]:
-    """succeeded, not_done or unknown, and why."""
+    """Return succeeded, not_done or unknown, with the reason."""
     if not now or not before.get("reference"):
         return "unknown", "the folder's former and present state cannot be distinguished"
     if now["reference"] == before["reference"]:
@@ -133,7 +133,7 @@ def judge_restore(before: Dict[str, Any], now: Dict[str, str], kept: Optional[Sn
 
 
 def judge(operation: str, operation_id: str, there: Optional[Snapshot]) -> Tuple[str, str]:
-    """succeeded, not_done or unknown, and why."""
+    """Return succeeded, not_done or unknown, with the reason."""
     if operation == "snapshot_delete":
         return ("succeeded", "it is gone") if there is None else ("not_done", "it is there")
     if there is None:
@@ -146,7 +146,7 @@ def judge(operation: str, operation_id: str, there: Optional[Snapshot]) -> Tuple
 
 
 def names(call: Call) -> List[str]:
-    """Of all folders beneath the target's file roots, whichever they are of."""
+    """Return the snapshot names of all folders beneath the target's file roots."""
     roots = [root.path for root in call.target.file_roots]
     found: List[str] = []
     for root in roots:
@@ -159,7 +159,9 @@ def names(call: Call) -> List[str]:
 
 @contextmanager
 def _store(call: Call, path: str) -> Iterator[Store]:
-    """The snapshots of a folder strictly beneath a declared root; HostError `unsupported` where there can be none."""
+    """Yield the store of a folder strictly beneath a declared root; HostError `unsupported` where snapshots are
+    impossible.
+    """
     with opened_parent(call.target, path, "target_path") as (parent, name):
         if not name:
             raise HostError("unsupported", f"{path} is a file root itself; snapshots are of folders beneath one")

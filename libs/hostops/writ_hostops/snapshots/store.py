@@ -11,7 +11,7 @@ from writ_hostops.errors import HostError
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One snapshot. `finished`: it was made to its end; `created_at` in Unix seconds; `size` in bytes of its own."""
+    """A snapshot. `finished`: complete; `created_at` in Unix seconds; `size`: bytes of its own."""
 
     name: str
     created_at: float
@@ -35,7 +35,7 @@ class Store(Protocol):
     """The snapshots of one folder."""
 
     def all(self) -> List[Snapshot]:
-        """All of them, unfinished ones too, newest first."""
+        """Return all snapshots, unfinished ones too, newest first."""
 
     def create(self, name: str, description: str, operation_id: str) -> None:
         """Make one; HostError `exists`."""
@@ -55,7 +55,7 @@ class Store(Protocol):
         """Return the limits of a later restore that a requester must know, or ""."""
 
     def commands(self, verb: str, snapshot: Snapshot) -> List[str]:
-        """The commands or calls for create, restore or delete, for people."""
+        """Return the commands or calls for create, restore or delete, for people."""
 
     def free(self) -> int:
         """Return the free bytes at the place of the snapshots."""

@@ -33,7 +33,7 @@ def datasets() -> List[Tuple[str, str]]:
 
 
 def _plain(word: str) -> str:
-    """Spaces and the like come as octal."""
+    """Decode octal escapes such as those of spaces."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), word)
 
 

@@ -23,7 +23,7 @@ from writ_hostops.systemd.bus import open_ahead
 _READ = 1 << 18
 _MOST_LOG = 8192
 LATE = 15
-"""Seconds after its timeout at which a child ends itself, should nobody else."""
+"""Seconds after its timeout at which a child ends itself, in case its parent does not."""
 
 
 class HostFolders(NamedTuple):
@@ -34,7 +34,7 @@ class HostFolders(NamedTuple):
 
 
 class ChildProcess(NamedTuple):
-    """A child as its parent sees it."""
+    """A child process, from its parent's side."""
 
     pid: int
     into: int
@@ -68,7 +68,7 @@ def _pipe(failed: contextlib.ExitStack) -> "tuple[int, int]":
 
 
 def _alone(requests: int, replies: int) -> None:
-    """Keep these two descriptors, as 3 and 4, and nothing else; no terminal, no group of somebody else."""
+    """Keep these two descriptors, as 3 and 4, and nothing else: no terminal, no foreign process group."""
     for awaited in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(awaited, signal.SIG_DFL)
     high = max(requests, replies, 10) + 1
@@ -150,7 +150,7 @@ class _Log:
         self._replies, self._tag, self._left = replies, tag, _MOST_LOG
 
     def write(self, text: str) -> int:
-        """A piece of it."""
+        """Send a piece of text."""
         if text.strip() and self._left > 0:
             _write(self._replies, frames.pack(frames.LOG, {"tag": self._tag, "message": text[: self._left]}))
             self._left -= len(text)

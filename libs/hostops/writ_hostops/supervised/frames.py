@@ -19,12 +19,13 @@ REQUEST, SETTLE, STOP, PING = b"Q", b"T", b"S", b"P"
 HELLO, PROGRESS, RESULT, LOG = b"H", b"G", b"R", b"L"
 """Kinds of replies. Every request, settle, stop and ping gets one RESULT with its `tag`."""
 MOST, MOST_HEAD = 8 * 1024 * 1024, 4 * 1024 * 1024
-"""Bytes of a frame that carries a request or a result, and of its JSON; a stream that announces more is ended."""
+"""Bytes of a frame with a request or result, and of its JSON; a stream that announces more is ended."""
 MOST_OF_OTHERS = 64 * 1024
-"""Bytes of a frame of any other kind."""
+"""Bytes of a frame of another kind."""
 MOST_SYMBOLS, MOST_DEPTH, MOST_DIGITS, MOST_ATTACHED = 400_000, 20, 20, 64
-"""Commas, colons and brackets of a frame's JSON, which bound its values; its nesting; the digits of a whole number; the
-texts that are attached."""
+"""Commas, colons and brackets of a frame's JSON, which bound its values; its nesting; the digits of an integer; its
+attached texts.
+"""
 LONG = 4096
 HEADER = struct.Struct(">cII")
 _PLACES = ("parameters", "output")
@@ -36,7 +37,7 @@ class BrokenFrame(Exception):
 
 
 class Frame(NamedTuple):
-    """One of them, as it came."""
+    """A frame as received."""
 
     kind: bytes
     head: bytes
@@ -51,7 +52,7 @@ class Frame(NamedTuple):
         return unpack(self.head, None)
 
     def raw(self) -> bytes:
-        """As it is sent."""
+        """Return the frame's bytes."""
         return HEADER.pack(self.kind, len(self.head), len(self.attached)) + self.head + self.attached
 
 
@@ -96,7 +97,7 @@ def unpack(head: bytes, attached: Optional[bytes]) -> Dict[str, Any]:
 
 
 def _attach(message: Dict[str, Any], names: Any, attached: bytes) -> None:
-    """Put back the attached texts: one after the other, each once, and all of them."""
+    """Put back the attached texts: in order, each once, and all of them."""
     if not isinstance(names, list) or len(names) > MOST_ATTACHED:
         raise BrokenFrame("an attachment list that is no list of texts")
     offset = 0
@@ -165,7 +166,7 @@ def _long(values: Any) -> List[Tuple[str, str]]:
 
 
 class Cutter:
-    """Cuts a stream into frames, however its bytes come."""
+    """Cuts a stream of any chunks into frames."""
 
     def __init__(self, kinds: bytes) -> None:
         self._kinds = kinds

@@ -13,9 +13,9 @@ from writ_hostops.errors import HostError
 from writ_hostops.markers import Markers
 
 NEVER = "never"
-"""The name under which a mark is taken so that the operation can't begin any more."""
+"""The name of a mark that prevents the operation's begin."""
 _TORN, _PAUSE = 1.0, 0.02
-"""Seconds after which a mark without a word is one that a crash has left, and none that is being written just now."""
+"""Seconds after which an empty mark is the leftover of a crash, and not one being written."""
 
 
 def settle(message: Mapping[str, Any], state_dir: str) -> Dict[str, Any]:

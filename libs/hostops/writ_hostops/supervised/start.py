@@ -17,7 +17,9 @@ from writ_hostops.supervised.supervisor import Supervisor
 
 
 def start(source: int, output: int, folder: str, carried: Sequence[str]) -> None:
-    """Serve. `folder`: Writ's own on this host; `carried`: modules beside hostops whose HANDLERS are added."""
+    """Start and serve. `folder`: Writ's own on this host; `carried`: modules beside hostops whose HANDLERS are
+    added.
+    """
     for name in carried:
         HANDLERS.update(importlib.import_module(name).HANDLERS)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -22,7 +22,7 @@ from writ_hostops.supervised.child import ChildProcess, HostFolders, fork, is_la
 SILENCE = 90.0
 """Seconds without a frame after which the other end counts as gone: it pings more often."""
 LATE = 3.0
-"""Seconds after its timeout at which a child that has not ended is ended."""
+"""Seconds after its timeout at which a child is ended."""
 MOST_AT_ONCE = 64
 _FULL = f"this host carries out {MOST_AT_ONCE} requests of this agent already; nothing was done"
 MOST_SPARES, MOST_USES = 4, 200

@@ -37,12 +37,12 @@ _SERIAL_AT = 8  # of every message (D-Bus specification, message format); jeepne
 
 
 class NoBus(Exception):
-    """There is no system bus on this host."""
+    """This host has no system bus."""
 
 
 @contextmanager
 def system_bus() -> Iterator[SystemdOnBus]:
-    """A connection to the system bus (DBUS_SYSTEM_BUS_ADDRESS, or its usual place); NoBus if there is none."""
+    """Connect to the system bus (DBUS_SYSTEM_BUS_ADDRESS, or its usual place); NoBus without one."""
     systemd = _ahead.pop() if _ahead else _opened()
     if systemd.hung_up():  # the bus was restarted meanwhile
         systemd.close()
@@ -226,7 +226,7 @@ class SystemdOnBus:
         return [replies[serial] for serial in serials]
 
     def _receive(self, timeout: float, stop: Optional[Stop] = None) -> Optional[Message]:
-        """The next message; None once the time is up or `stop` is cancelled."""
+        """Return the next message; None once time is up or `stop` is cancelled."""
         awaited: List[Union[socket.socket, Stop]] = [self._connection] if stop is None else [self._connection, stop]
         while True:
             message: Optional[Message] = self._parser.get_next_message()

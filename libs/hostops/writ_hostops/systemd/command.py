@@ -100,17 +100,17 @@ def job(verb: str, name: str) -> List[str]:
 
 
 def shown(verb: str, name: str) -> str:
-    """The same for people."""
+    """Return the command of a job, for people."""
     return shlex.join(["systemctl", *job(verb, name)])
 
 
 def cancel(number: int) -> List[str]:
-    """Take a job back."""
+    """Return systemctl's arguments to cancel a job."""
     return ["cancel", "--", str(number)]
 
 
 def listing(which: Sequence[str]) -> List[str]:
-    """UNITS or UNIT_FILES; `names_of` reads both answers."""
+    """Return systemctl's arguments for UNITS or UNIT_FILES; `names_of` parses both outputs."""
     return [*which, "--full", "--no-legend", f"--type={','.join(KINDS)}"]
 
 
@@ -145,7 +145,7 @@ def end_of(verb: str, name: str, status: int) -> JobEnd:
 
 
 def _columns(out: str) -> List[Tuple[str, str]]:
-    """The first two words of each line."""
+    """Return the first two words of each line."""
     lines = (line.split() for line in out.splitlines())
     return [(words[0], words[1]) for words in lines if len(words) > 1]
 

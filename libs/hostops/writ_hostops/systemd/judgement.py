@@ -12,15 +12,15 @@ from writ_hostops.protocol import HostAnswer
 from writ_hostops.systemd.unit import JobEnd, Unit, aliases
 
 SETTLING = 0.25
-"""Seconds that a service has to live whose start systemd calls done as soon as its process is there."""
+"""Seconds that a started service must live if systemd calls its start done at once."""
 _UNTRIED = ("simple", "exec", "idle")
-"""Types of services (systemd.service(5)) that say nothing of having come up."""
+"""Service types (systemd.service(5)) whose start does not show readiness."""
 _RUNS = ("active", "reloading")
 _RESTS = ("inactive", "failed")
 
 
 def judge(verb: str, before: Dict[str, Any], now: Dict[str, Any]) -> Tuple[str, str]:
-    """succeeded, not_done or unknown, and why, from two states."""
+    """Return succeeded, not_done or unknown, with the reason, from two states."""
     active = str(now["active_state"])
     if active not in (*_RUNS, *_RESTS):
         return "unknown", f"the unit is {active}"
@@ -103,7 +103,7 @@ def state(unit: Unit, boot_id: str) -> Dict[str, Any]:
 
 
 def baseline(unit: Unit, boot_id: str) -> Dict[str, Any]:
-    """The same, and its other names, under which policy judges the operation too before it starts."""
+    """Return the state with the unit's other names, by which policy judges the start, too."""
     return {**state(unit, boot_id), "names": aliases(unit)}
 
 

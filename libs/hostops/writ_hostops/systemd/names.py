@@ -29,7 +29,7 @@ def is_own(state: str) -> bool:
 
 
 def escaped(name: str) -> str:
-    """As the last part of the unit's object path has it (bus_label_escape in systemd's source)."""
+    """Escape a name as in the unit's object path (bus_label_escape in systemd's source)."""
     plain = [at > 0 if one.isdigit() else one.isalpha() for at, one in enumerate(name)]
     return "".join(one if as_is else f"_{ord(one):02x}" for one, as_is in zip(name, plain))
 
@@ -41,7 +41,9 @@ def short_name(full: str) -> str:
 
 
 def full_name(name: str) -> str:
-    """`name` with its kind: a bare `nginx` means nginx.service. HostError `invalid_parameter` if it is no such unit."""
+    """Return `name` with its kind: a bare `nginx` means nginx.service. HostError `invalid_parameter` for an invalid
+    name.
+    """
     stem, dot, kind = name.rpartition(".")
     if dot and kind in _OTHER_KINDS:
         raise HostError("invalid_parameter", f"service_name must be one of {', '.join(KINDS)}, not a {kind} unit")

@@ -57,7 +57,7 @@ def error_name(reply: Message) -> str:
 
 
 def plain(variant: Tuple[str, Any]) -> Any:
-    """The value of a D-Bus variant; bytes as hex (InvocationID), a job (id, path) as its id."""
+    """Return a D-Bus variant's plain value: bytes as hex (InvocationID), a job (id, path) as its id."""
     signature, value = variant
     if signature == "ay":
         return bytes(value).hex()

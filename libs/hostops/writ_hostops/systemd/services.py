@@ -46,7 +46,7 @@ def restart(call: Call) -> HostAnswer:
 
 
 def baseline(call: Call) -> HostAnswer:
-    """The unit as it is, see `judgement.baseline`."""
+    """Return the unit's state, see `judgement.baseline`."""
     observed = judgement.baseline(_read_unit(call), boot_id())
     return HostAnswer(output=observed, state=observed)
 
@@ -73,12 +73,12 @@ def names() -> List[str]:
 
 
 def verb_of(operation: str) -> str:
-    """start, stop, restart or status."""
+    """Return start, stop, restart or status."""
     return operation.rpartition("_")[2]
 
 
 def name_from(fields: Fields) -> str:
-    """`service_name`, in full, and nothing beside it. HostError `invalid_parameter`."""
+    """Take `service_name`, in full, and refuse further fields. HostError `invalid_parameter`."""
     name = full_name(fields.text("service_name"))
     fields.end()
     return name

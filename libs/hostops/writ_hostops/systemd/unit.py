@@ -10,7 +10,7 @@ from writ_hostops.stop import Stop
 from writ_hostops.systemd.names import short_name
 
 SETTLED = ("active", "inactive", "failed")
-"""Active states in which nothing goes on by itself."""
+"""Active states without a transition."""
 
 UNIT_PROPERTIES = (
     "Id",
@@ -40,7 +40,7 @@ KIND_PROPERTIES: Mapping[str, str] = {
 
 
 def interface_of(name: str) -> str:
-    """The kind of a unit, as the last word of its interface."""
+    """Return a unit's kind as the last word of its D-Bus interface."""
     return name.rpartition(".")[2].capitalize()
 
 
@@ -51,7 +51,7 @@ def properties_of(name: str) -> List[str]:
 
 @dataclass(frozen=True)
 class Unit:
-    """One unit at one moment. `names`: its own and its aliases.
+    """A unit at one moment. `names`: its own and its aliases.
 
     `active_since` in Unix microseconds, `active_enter` in those of the monotonic clock.
     """
@@ -78,11 +78,11 @@ class Unit:
 
     @property
     def settled(self) -> bool:
-        """Nothing goes on: no job is queued, and its state is not one between two others."""
+        """Return True if nothing goes on: no job is queued, and its state is no transition."""
         return self.job == 0 and self.active_state in SETTLED
 
     def as_state(self) -> Dict[str, Any]:
-        """For the `state` of answers and for baselines."""
+        """Return the unit for baselines and the `state` of answers."""
         return {
             "service_name": self.id,
             "active_state": self.active_state,
@@ -138,7 +138,7 @@ def judged(unit: Unit, baseline: Mapping[str, Any]) -> Unit:
 
 
 def aliases(unit: Unit) -> List[str]:
-    """Its other names, as a request would say them."""
+    """Return its other names, in the form of a request."""
     return sorted(short_name(name) for name in unit.names if name != unit.id)
 
 
@@ -154,7 +154,7 @@ class JobEnd:
 
 
 class Systemd(Protocol):
-    """Asks the host's systemd."""
+    """The port to the host's systemd."""
 
     def unit(self, name: str) -> Unit:
         """Return the unit with that name or alias; HostError `unit_not_found`."""
@@ -165,7 +165,9 @@ class Systemd(Protocol):
         """
 
     def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
-        """Start, stop or restart the unit and wait for the end; a stop cancels the job and still waits for a moment."""
+        """Start, stop or restart the unit and wait for the end. A cancel cancels the job, and still waits for a
+        moment.
+        """
 
     def shown(self, verb: str, name: str) -> str:
         """Return the call or command of `job`, for people."""

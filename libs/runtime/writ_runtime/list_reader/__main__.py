@@ -1,6 +1,6 @@
 """`python -m writ_runtime.list_reader SECTION FILE`: write the list to standard output, in MessagePack.
 
-Where the file has mistakes, they are written instead, and the exit status is `REFUSED`.
+Mistakes in the file are written in its place, with the exit status `REFUSED`.
 """
 
 import gc

@@ -22,10 +22,10 @@ from writ_runtime.logs import Log
 
 Kind = TypeVar("Kind", bound=Struct)
 SMALL = 64 << 10
-"""Bytes of a file that is read here, in less time than a process takes to begin."""
+"""Bytes of a file read here, in less time than a process takes to begin."""
 SECONDS = 60.0
 REFUSED = 3
-"""The status of a process whose output is the file's mistakes."""
+"""The exit status of a process whose output is the file's mistakes."""
 
 _log = Log("writ.files")
 
@@ -56,7 +56,7 @@ def read_principals(path: Path) -> Principals:
 
 
 def read_agents(path: Path) -> Agents:
-    """Which keys may claim for which pool."""
+    """Return the keys that may claim for each pool."""
     return _read(path, AGENTS)
 
 
@@ -98,7 +98,7 @@ def _read_beside(path: Path, sort: ListKind[Kind]) -> Kind:
 
 
 def _entries(data: mmap, kind: type[Struct]) -> list[Struct]:
-    """One at a time: all at once would take the interpreter from everybody else for as long."""
+    """Yield one entry at a time: all at once would hold the interpreter for as long."""
     decoder = msgpack.Decoder(kind)
     return [decoder.decode(each) for each in msgpack.decode(data, type=list[Raw])]
 

@@ -34,7 +34,7 @@ class Forger:
     """The attacker, on a bus connected with the executor's key."""
 
     def __init__(self, bus: Bus, target: Target, signer: Key, change: Change = lambda grant: grant) -> None:
-        """`signer` signs the grants (the true policy key makes them genuine), `change` makes them wrong."""
+        """`signer` signs the grants (the true policy key makes them genuine); `change` falsifies them."""
         self._bus = bus
         self._target = target
         self._signer = signer
@@ -44,9 +44,9 @@ class Forger:
         self._operation = ""
         self._answers: ClaimAnswer | None = None
         self.replay = False
-        """Answer every claim with the first answer that was given."""
+        """Answer every claim with the first answer."""
         self.claims: list[Claim] = []
-        """Those that were answered."""
+        """The answered claims."""
 
     async def listen(self) -> None:
         """Answer the pool's claims, before the true executors do."""
@@ -156,5 +156,5 @@ class Forger:
 
 
 def changed(**fields: Any) -> Change:
-    """A grant with these fields otherwise."""
+    """Return a function that changes these fields of a grant."""
     return lambda grant: structs.replace(grant, **fields)

@@ -77,13 +77,13 @@ class ScriptedPolicy:
         self.lifetime = 30.0
         self.kill_grace = KILL_GRACE
         self.agents: frozenset[str] | None = None
-        """Whose claims it believes; None: anybody's."""
+        """The keys whose claims are accepted; None: any key."""
         self._bus: Bus | None = None
         self._catalogue = catalogue
         self._targets = dict(targets)
 
     def know(self, targets: Iterable[Target]) -> None:
-        """These are in the scripted inventory too."""
+        """Add targets to the scripted inventory."""
         self._targets |= {target.id: target for target in targets}
 
     async def serve(self, bus: Bus) -> None:
@@ -102,7 +102,7 @@ class ScriptedPolicy:
         )
 
     def target(self, target_id: str) -> Target:
-        """The target of the scripted inventory."""
+        """Return a target of the scripted inventory."""
         return WRIT if target_id == WRIT_TARGET else self._targets[target_id]
 
     async def _decide(self, message: Message) -> bytes:
@@ -149,7 +149,7 @@ class ScriptedPolicy:
     async def _record(
         self, ask: AskGrant, grant: Grant, writ: Signed, decision: Signed, effective: dict[str, Any]
     ) -> None:
-        """Append `granted` where the operation waits for this claim. Raises Conflict (`moved_on`) where it does not."""
+        """Append `granted` if the operation waits for this claim. Raises Conflict (`moved_on`) otherwise."""
         assert self._bus is not None
         subject, claim = ask.subject, decode(bytes(ask.claim.payload), Claim)
         operation = subjects.operation_filter(subject.principal, subject.operation_id)
@@ -181,7 +181,7 @@ class ScriptedPolicy:
         return self._catalogue.find(subject.operation).check(subject.parameters)
 
     def decision(self, subject: Subject, effective: dict[str, Any], effect: Effect, control: int) -> Decision:
-        """A decision on the subject."""
+        """Return a decision on the subject."""
         return Decision(
             operation_id=subject.operation_id,
             principal=subject.principal,
@@ -218,7 +218,7 @@ class ScriptedPolicy:
         return sign(self.key, look)
 
     def grant(self, ask: AskGrant, decision: Decision, signed: Signed, effective: dict[str, Any]) -> Grant:
-        """A grant for the claim."""
+        """Return a grant for the claim."""
         claim = decode(bytes(ask.claim.payload), Claim)
         return Grant(
             operation_id=decision.operation_id,
@@ -302,7 +302,7 @@ class AgentHands:
         return Held(claim, answer, opened)
 
     def receipt_for(self, work: Dispatched, held: Held, **how: Any) -> Signed:
-        """A signed receipt; `succeeded` unless `how` says otherwise."""
+        """Return a signed receipt; `succeeded` unless `how` says otherwise."""
         receipt = Receipt(
             operation_id=work.operation_id,
             attempt=work.attempt,

@@ -174,7 +174,7 @@ class ScriptedExecutor:
     def sealed(
         self, asked: DispatchedOperation, claim: Claim, grant: Signed, parameters: dict[str, Any] | None = None
     ) -> ClaimAnswer:
-        """An answer with this grant."""
+        """Return an answer with this grant."""
         inside = SealedParameters(parameters=parameters or asked.parameters, parameters_key=asked.key)
         return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)))
 
@@ -207,7 +207,7 @@ class ScriptedExecutor:
         return decode(message.data, ReadReply)
 
     def decision(self, operation_id: str, parameters: dict[str, Any], key: str, **changed: Any) -> Signed:
-        """An allowed operation_cancel, unless `changed`."""
+        """Return an allowed operation_cancel, unless `changed`."""
         fields: dict[str, Any] = {
             "operation_id": encode_id(secrets.token_bytes(16)),
             "principal": PRINCIPAL,
@@ -240,7 +240,7 @@ class ScriptedExecutor:
         return decode((await self.bus.request(subject, encode(ask), timeout=PATIENCE)).data, Cancelled)
 
     async def ended(self, operation_id: str) -> Receipt:
-        """Its receipt, once it is there."""
+        """Return the operation's receipt once it has arrived."""
         await self.until(lambda: any(read(one.receipt, Receipt).operation_id == operation_id for one in self.receipts))
         return next(one for one in self.signed_receipts() if one.operation_id == operation_id)
 
@@ -249,7 +249,7 @@ class ScriptedExecutor:
         return [read(one.receipt, Receipt) for one in self.receipts]
 
     async def until(self, true: Callable[[], bool], patience: float = PATIENCE) -> None:
-        """Until it is so after some message; a TimeoutError if it never is."""
+        """Wait until the condition holds after some message; TimeoutError if it never does."""
         async with asyncio.timeout(patience), self._changed:
             await self._changed.wait_for(true)
 

@@ -25,7 +25,7 @@ class AgentInstallation:
         self._module, self._environ = module, environ
 
     async def agent(self, pool: str, **environ: str) -> "AgentProcess":
-        """Another process of the pool's agent; it is ready when the executor has heard of it."""
+        """Start another process of the pool's agent. It is ready when the executor has its heartbeat."""
         beats = self.executor.heartbeats
         before = {beat.instance for beat in beats}
         agent = AgentProcess(await self.process(pool, **environ))
@@ -77,7 +77,7 @@ class AgentProcess:
         return await self.ended()
 
     async def ended(self) -> int:
-        """Its exit status, once it has one."""
+        """Wait for the end. Return the exit status."""
         async with asyncio.timeout(30):
             await self.process.wait()
             await self._reading
@@ -92,7 +92,7 @@ class AgentProcess:
 async def agent_installation(
     folder: Path, module: str, pools: Sequence[str], environ: Mapping[str, str] | None = None
 ) -> AsyncIterator[AgentInstallation]:
-    """Its agents are gone after the block."""
+    """Yield an installation whose agents end with the block."""
     async with writ_server(folder, pools=tuple(pools)) as server:
         executor = ScriptedExecutor(await server.bus("executor"), load_catalogue())
         await executor.serve()

@@ -47,7 +47,7 @@ class RunningInstallation:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """`writ up`, until it is ready. Raises AssertionError with its last words if it isn't."""
+        """Run `writ up` until it is ready. Raises AssertionError with its last output otherwise."""
         self.output = self.home.log / "up.log"
         with self.output.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
@@ -73,7 +73,7 @@ class RunningInstallation:
         raise AssertionError(f"writ up ended with {process.returncode}: {self.output.read_text()[-2000:]}")
 
     async def stop(self) -> None:
-        """As Ctrl-C does; kill after a while."""
+        """Stop as Ctrl-C does; kill after a while."""
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -110,7 +110,7 @@ class RunningInstallation:
 
     @contextmanager
     def paused(self, prefix: str) -> Iterator[None]:
-        """The processes whose names begin so stand still (SIGSTOP) within the block."""
+        """Stop the processes with this name prefix (SIGSTOP) within the block."""
         pids = [one.pid for one in self.report.processes if one.name.startswith(prefix) and one.pid is not None]
         try:
             for pid in pids:
@@ -177,7 +177,7 @@ def open_policy(*rules: Mapping[str, Any]) -> str:
 
 
 def local_target(target_id: str, root: Path, **more: Any) -> dict[str, Any]:
-    """An inventory entry for this machine (`connection.host` may say otherwise), with one folder for files."""
+    """Return an inventory entry for this machine (or `connection.host`), with one folder for files."""
     entry: dict[str, Any] = {
         "id": target_id,
         "role": "development",
@@ -195,7 +195,7 @@ def prepare(
     policy: str | None = None,
     principals: Sequence[tuple[str, Mapping[str, Any]]] = (),
 ) -> Home:
-    """A home with keys, these targets (default: `web-1`, this machine) and principals besides `operator`."""
+    """Create a home with keys, these targets (default: `web-1`, this machine) and principals besides `operator`."""
     home = Home(folder / "home")
     home.make_folders()
     root = folder / "files"
@@ -224,7 +224,7 @@ async def running_installation(
     command: Path | None = None,
     **prepared: Any,
 ) -> AsyncIterator[RunningInstallation]:
-    """It runs within the block, and nothing of it after."""
+    """Yield an installation that runs within the block."""
     made = home or prepare(folder, **prepared)
     installation = RunningInstallation(made, environ or {}, ["--executors", str(executors), *arguments], cwd, command)
     try:

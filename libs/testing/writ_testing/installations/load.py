@@ -18,7 +18,7 @@ from writ_testing.eventually import eventually
 
 ENDS_WITHIN = 120.0
 TIMEOUT = 8
-"""Of each operation, in seconds: how long it takes until something is known of one whose agent was killed."""
+"""Timeout of each operation, in seconds: the time until the fate of one with a killed agent is known."""
 
 
 class Load:
@@ -30,7 +30,7 @@ class Load:
         self._path, self._delay = path, delay
 
     async def work(self, writ: Writ, target: str) -> None:
-        """Until it is over; an error of the client's is the test's."""
+        """Run until the load ends; an error of the client fails the test."""
         while not self.over.is_set():
             wanted = {"path": str(self._path), "delay": self._delay, "timeout": TIMEOUT}
             self.done.append(await writ.run("test_count", target, wanted, timeout=ENDS_WITHIN))
@@ -45,7 +45,7 @@ class Load:
         await eventually(enough, within=ENDS_WITHIN, what=f"{number} more operations")
 
     async def check(self, writ: Writ) -> None:
-        """Each succeeded, has one effect, and is on record as begun once and ended once."""
+        """Check that each succeeded, took effect once, and began and ended once on record."""
         assert Counter(view.outcome for view in self.done) == {"succeeded": len(self.done)}
         assert Counter(self._path.read_text().split()) == Counter(view.operation_id for view in self.done)
         for view in self.done:
@@ -64,7 +64,7 @@ class Load:
 
 
 async def settled(writ: Writ, operation_id: str) -> str:
-    """Its outcome, after a while in which an `unknown` may be resolved."""
+    """Return the outcome, after a while in which an `unknown` may be resolved."""
 
     async def look() -> str | None:
         try:

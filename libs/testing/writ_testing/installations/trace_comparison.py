@@ -32,7 +32,7 @@ OWN = frozenset(
     | {"parameters_digest", "statement_digest", "decision_digest", "claim_digest", "grant_digest", "output_digest"}
     | {"inventory_digest", "principals_digest", "result_digest"}
 )
-"""Fields whose values are one operation's own, or as long as the folder's name makes them."""
+"""Fields with values of one operation, or with a length that depends on the folder's name."""
 
 
 def same_part(trace: Mapping[str, Any], places: Mapping[str, str]) -> list[Any]:
@@ -44,7 +44,7 @@ def same_part(trace: Mapping[str, Any], places: Mapping[str, str]) -> list[Any]:
 
 
 async def in_the_demo(folder: Path) -> list[Any]:
-    """The same of the first operation, in the demo's installation by `writ up` on this machine."""
+    """Return the same part of the first operation of the demo's installation on this machine."""
     root = folder / "files"
     home = prepare(folder, targets=[local_target(TARGET, root)], policy=POLICY)
     (root / "same").write_text("old words\n")

@@ -35,11 +35,11 @@ class Broker:
         self._inboxes = count()
 
     def inbox(self) -> str:
-        """A new reply subject."""
+        """Return a new reply subject."""
         return f"_INBOX.memory.{next(self._inboxes)}"
 
     def deliver(self, message: Message) -> bool:
-        """To every plain listener, and to one of each queue group; whether anybody was there."""
+        """Deliver to every plain listener and to one of each queue group. Return whether there was any."""
         if not self.disk.online.is_set():
             raise Unreachable("the server is away")
         hearing = [one for one in self.listeners if matches(one.filter, message.subject)]
@@ -58,7 +58,7 @@ class Broker:
         self.scans.online.clear()
 
     def start(self) -> None:
-        """It is there again."""
+        """Start the server again."""
         self.disk.online.set()
         self.policies.online.set()
         self.scans.online.set()
@@ -66,7 +66,7 @@ class Broker:
 
 
 class MemorySubscribed:
-    """The Subscription port over one or more listeners."""
+    """A Subscription over one or more listeners."""
 
     def __init__(self, broker: Broker, workers: Sequence[Workers | Lanes]) -> None:
         self._broker = broker

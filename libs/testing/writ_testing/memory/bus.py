@@ -1,6 +1,6 @@
 """The Bus port within one process: as strict as NATS where it matters, and with nothing to start.
 
-Every MemoryBus of one Broker talks to the others. Requests, queue groups, discovery, the journal's lock, pull and ack
+Every MemoryBus of one Broker reaches the others. Requests, queue groups, discovery, the journal's lock, pull and ack
 behave as over NATS, which BusSuite shows; permissions do not exist here.
 """
 
@@ -26,7 +26,7 @@ S = TypeVar("S", bound=MemorySubscribed)
 
 
 class MemoryBus:
-    """The Bus port; give several the same broker to let them talk."""
+    """A Bus within one process. Give several the same broker to connect them."""
 
     def __init__(self, broker: Broker | None = None) -> None:
         self.broker = broker or Broker()

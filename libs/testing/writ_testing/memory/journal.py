@@ -28,7 +28,7 @@ class Disk:
         self.online.set()
         self.lost_answers = 0
         self.clock = time.time
-        """The server's."""
+        """The server's clock."""
         self._watchers: set[asyncio.Event] = set()
 
     def watch(self) -> asyncio.Event:
@@ -47,7 +47,7 @@ class Disk:
             watcher.set()
 
     def consumer(self, durable: str) -> "Consumer":
-        """The durable consumer of a pool."""
+        """Return the durable consumer of a pool."""
         if durable not in self.consumers:
             pool = durable.removeprefix("agent-")
             self.consumers[durable] = Consumer(self, subjects.dispatched_filter(pool))
@@ -62,11 +62,11 @@ class Disk:
             raise Unreachable("the server is away") from None
 
     def last_sequence(self, filter: str) -> int:
-        """Of the events under `filter`; 0 if there are none."""
+        """Return the last sequence of events under `filter`; 0 without any."""
         return next((one.sequence for one in reversed(self.records) if matches(filter, one.subject)), 0)
 
     def store(self, entries: Sequence[Entry]) -> int:
-        """All or none, as the server does it; the last one's sequence."""
+        """Store all or none, as the server does. Return the last sequence."""
         for entry in entries:
             last = self.last_sequence(entry.filter)
             if last != entry.expected:
@@ -192,7 +192,7 @@ class Consumer:
         return self._disk.records[sequence - 1], self._attempts[sequence]
 
     def next_due(self) -> float | None:
-        """When something is to be handed out again."""
+        """Return the time of the next redelivery."""
         return min(self._due.values(), default=None)
 
     def ack(self, sequence: int) -> None:

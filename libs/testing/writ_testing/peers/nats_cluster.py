@@ -26,7 +26,7 @@ NODES = ("n1", "n2", "n3")
 
 
 class Node:
-    """One of the servers."""
+    """One server of the cluster."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -52,7 +52,7 @@ class Node:
         self._config.write_text("\n".join(lines))
 
     async def start(self) -> None:
-        """It serves when this returns: it sees a majority, and has caught up."""
+        """Start it, and wait until it sees a majority and has caught up."""
         self.process = await ServerProcess.start(
             self._config, self._log, port=self.port, monitor_port=self.monitor_port
         )
@@ -79,7 +79,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """As NATS_URL names it."""
+        """Return the address for NATS_URL."""
         return ",".join(f"nats://127.0.0.1:{node.port}" for node in self.nodes)
 
     async def leader(self, stream: str = JOURNAL_STREAM) -> Node:
@@ -97,7 +97,7 @@ class Cluster:
         return await eventually(look, within=60, what=f"a leader of {stream}")
 
     async def whole(self, stream: str = JOURNAL_STREAM) -> None:
-        """Until every copy of the stream has all of it."""
+        """Wait until every copy of the stream is complete."""
 
         async def look() -> bool:
             seen = await (await self.leader(stream)).stream(stream)

@@ -1,4 +1,4 @@
-"""A real nats-server for tests: Writ's own configuration, made-up keys, free ports on loopback, streams in place."""
+"""A real nats-server for tests: Writ's own configuration, throw-away keys, free ports on loopback, streams in place."""
 
 import random
 import socket
@@ -28,7 +28,7 @@ used, and during a restart of a server.
 
 
 def _from_anywhere() -> Iterator[int]:
-    """All of them, over and over; each process of tests begins elsewhere."""
+    """Yield all ports over and over; each test process begins elsewhere."""
     at = random.SystemRandom().randrange(len(PORTS))
     return cycle([*PORTS[at:], *PORTS[:at]])
 
@@ -61,7 +61,7 @@ def _is_free(port: int) -> bool:
 
 
 class WritServer:
-    """A server with its plan and everybody's keys. Users are named as their inboxes: `executor`, `alice`, `agent-a`."""
+    """A server with its plan and all keys. Users are named as their inboxes: `executor`, `alice`, `agent-a`."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class WritServer:
         return self._directory / "nats-server.conf"
 
     async def start(self) -> None:
-        """Start the process: the first time, or again on the same state."""
+        """Start the process, for the first time or again on the same state."""
         self.config.write_text(render(self.plan))
         log = self._directory / "nats-server.log"
         self.process = await ServerProcess.start(
@@ -110,20 +110,20 @@ class WritServer:
         )
 
     async def provision(self, *, journal_bytes: int = JOURNAL_BYTES, ack_wait: float = ACK_WAIT) -> None:
-        """Streams, and a consumer for each pool."""
+        """Create streams, and a consumer for each pool."""
         sizes = Sizes(journal=journal_bytes, params=16 << 20, results=16 << 20)
         async with self.connected("bootstrap") as bus:
             await provision(bus, self.plan.pools, sizes, ack_wait=ack_wait)
 
     async def add_principal(self, name: str) -> None:
-        """A new user, while the server runs."""
+        """Add a user while the server runs."""
         self.keys[name] = Key(generate_seed())
         self.plan = replace(self.plan, principals={**self.plan.principals, name: [self.keys[name].public]})
         self.config.write_text(render(self.plan))
         await self.process.reload()
 
     async def add_pool(self, pool: str) -> None:
-        """A new pool's agents, while the server runs; their consumer is `provision`'s."""
+        """Add a new pool's agents while the server runs; `provision` makes their consumer."""
         key = self.keys[f"agent-{pool}"] = Key(generate_seed())
         self.plan = replace(self.plan, pools={**self.plan.pools, pool: [key.public]})
         self.config.write_text(render(self.plan))

@@ -30,7 +30,7 @@ PACKAGES = {
 
 
 def program(name: str) -> str:
-    """Its path, looked for where only root's PATH leads, too; a key of PACKAGES."""
+    """Return the program's path, searched in root's PATH, too. `name`: a key of PACKAGES."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     return found or missing(name, f"it is in Debian's package {PACKAGES[name]}")
 

@@ -33,11 +33,11 @@ class Sshd:
 
     @property
     def host_folder(self) -> Path:
-        """Writ's own folder on this host."""
+        """Return Writ's own folder on this host."""
         return self.folder / "writ-hostops"
 
     def connection(self, **more: Any) -> dict[str, Any]:
-        """As an inventory has it."""
+        """Return the `connection` of an inventory entry."""
         port = more.pop("port", self.port)
         return {"host": "127.0.0.1", "port": port, "user": USER, "folder": str(self.host_folder), **more}
 
@@ -56,7 +56,7 @@ class Sshd:
                 file.write(path.with_name(f"{name}.pub").read_text())
 
     def trust(self, ports: Sequence[int] = ()) -> None:
-        """Put its host key on record, for its own port and these."""
+        """Add its host key to known_hosts, for its own port and these."""
         key = (self.folder / "host_key.pub").read_text().rpartition(" ")[0]
         lines = [f"[127.0.0.1]:{port} {key}\n" for port in (self.port, *ports)]
         self.known_hosts.write_text("".join(lines))
@@ -76,14 +76,14 @@ class Sshd:
         await eventually(self._listens)
 
     async def stop(self) -> None:
-        """With all its sessions."""
+        """Stop it with all its sessions."""
         if self.process is not None and self.process.returncode is None:
             for pid in [*self.sessions(), self.process.pid]:
                 _kill(pid)
             await self.process.wait()
 
     def sessions(self) -> list[int]:
-        """The processes of its connections."""
+        """Return the processes of its connections."""
         return descendants(self.process.pid) if self.process is not None else []
 
     def _config(self) -> list[str]:
@@ -128,7 +128,7 @@ async def sshd(folder: Path, *options: str, shell: str = "") -> AsyncIterator[Ss
 
 
 def make_key(path: Path, kind: str = "ed25519") -> None:
-    """A key without a passphrase, and its `.pub`."""
+    """Make a key without a passphrase, and its `.pub`."""
     command = [program("ssh-keygen"), "-q", "-t", kind, "-N", "", "-C", path.name, "-f", str(path)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 

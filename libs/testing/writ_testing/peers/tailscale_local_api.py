@@ -31,13 +31,13 @@ State = Literal["NoState", "NeedsLogin", "NeedsMachineAuth", "Stopped", "Startin
 
 
 def node_key(name: str) -> str:
-    """A made-up node key, the same for the same name."""
+    """Return a node key, always the same one for a name."""
     return f"nodekey:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """One node of the tailnet. Tagged ones belong to nobody; the others to `user`."""
+    """One node of the tailnet. Tagged ones have no user; the others belong to `user`."""
 
     name: str
     addresses: tuple[str, ...]
@@ -47,13 +47,13 @@ class Peer:
     expired: bool = False
     key_expiry: str | None = None
     last_seen: str = NEVER
-    """Only there when it is offline, as with the real one."""
+    """Set only while it is offline, as in the real one."""
     ssh_host_keys: tuple[str, ...] = ()
     user: str = "operator@example.org"
 
     @property
     def node_key(self) -> str:
-        """As given, else made of its name."""
+        """Return the given node key, or one made of the name."""
         return self.key or node_key(self.name)
 
     @property
@@ -118,19 +118,19 @@ class LocalApi:
     permit_read: bool = True
     """False as for a caller without the right to read."""
     silent: bool = False
-    """True: it takes connections and answers nothing, until it is stopped."""
+    """True: it accepts connections and answers nothing, until it is stopped."""
     garbage: bytes | None = None
-    """These bytes instead of every answer."""
+    """These bytes replace every answer."""
     asked: list[str] = field(default_factory=list)
-    """The paths with their queries, in order."""
+    """The requested paths with their queries, in order."""
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def put(self, peer: Peer) -> None:
-        """There it is, instead of one of the same name."""
+        """Add the peer in place of one with the same name."""
         self.peers = [*(one for one in self.peers if one.name != peer.name), peer]
 
     def status(self, peers: bool) -> dict[str, Any]:
-        """As `Status`. Without peers there is null for them, not {}."""
+        """Return the answer as `Status`. Without peers they are null, not {}."""
         others = self.peers if peers else []
         tailnet = {"Name": "example.org", "MagicDNSSuffix": SUFFIX, "MagicDNSEnabled": True}
         running = self.state == "Running"
@@ -144,7 +144,7 @@ class LocalApi:
         }  # fmt: skip
 
     def whois(self, address: str) -> Peer | None:
-        """Whose address `IP`, `IP:port` or `nodekey:…` is; ValueError when it is none of these."""
+        """Return the owner of `IP`, `IP:port` or `nodekey:…`; ValueError for any other form."""
         if address.startswith("nodekey:"):
             return next((one for one in [self.own, *self.peers] if one.node_key == address), None)
         return next((one for one in [self.own, *self.peers] if _address(address) in one.addresses), None)
@@ -176,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        """The method matters to neither `status` nor `whois`."""
+        """Answer; `status` and `whois` ignore the method."""
         api, url = self.server.api, urlsplit(self.path)
         api.asked.append(self.path)
         if api.silent:

@@ -23,7 +23,7 @@ class TcpProxy:
         self._flowing.clear()
 
     def cut(self) -> None:
-        """Every connection is closed, and on new ones nothing passes."""
+        """Close every connection, and let nothing pass on new ones."""
         self._flowing.clear()
         for writer in self._writers:
             writer.close()

@@ -1,4 +1,4 @@
-"""The operations for tests as hostops carries them out on a host: sent there with it, so for Python 3.9."""
+"""The test operations for hostops: sent to a host with it, so for Python 3.9."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from writ_hostops.packages import apt, dpkg
 from writ_hostops.protocol import Call, HostAnswer, verdict
 
 PACKAGES = "WRIT_TEST_PACKAGES"
-"""Names the file that says in which root this host's packages are."""
+"""Names the file with the root of this host's packages."""
 _STUBBORN = """
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -35,7 +35,7 @@ def noop(call: Call) -> HostAnswer:
 
 
 def count(call: Call) -> HostAnswer:
-    """test_count: this operation's id as one more line."""
+    """Carry out test_count: append this operation's id as a line."""
     path = str(call.parameters["path"])
     call.progress("waiting")
     if call.parameters.get("delay"):

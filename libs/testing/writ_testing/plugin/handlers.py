@@ -110,7 +110,7 @@ class CountHandler(CoroutineHandler):
 
 
 def counting_file(task: Task) -> Path:
-    """The file of a test_count: beneath the target's `count_dir`, or anywhere if it declares none."""
+    """Return the file of a test_count: beneath the target's `count_dir`, or anywhere without one."""
     named = Path(str(task.parameters["path"]))
     folder = task.target.attributes.get("count_dir")
     path = named if folder is None else Path(str(folder)) / named
@@ -120,7 +120,7 @@ def counting_file(task: Task) -> Path:
 
 
 def append(path: Path, operation_id: str) -> int:
-    """The id as one more line, on disk; how many there are."""
+    """Append the id as a line, on disk. Return the number of lines."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, f"{operation_id}\n".encode())

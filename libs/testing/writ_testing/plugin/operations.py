@@ -64,7 +64,7 @@ class Counted(Output, frozen=True, kw_only=True):
 
 
 class Kept(Output, frozen=True, kw_only=True):
-    """`echo` is the secret again; `digest` its SHA-256."""
+    """`echo` repeats the secret; `digest` is its SHA-256."""
 
     digest: Annotated[str, PUBLIC] = ""
     echo: str = ""

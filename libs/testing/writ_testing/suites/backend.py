@@ -51,7 +51,7 @@ class Host(Protocol):
 
 
 class ProgressRecorder:
-    """Progress, and a way to wait for it."""
+    """Records progress, and lets a test wait for it."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -63,7 +63,7 @@ class ProgressRecorder:
 
 
 class BackendSuite:
-    """Inherit, and give the fixture `host`."""
+    """Inherit it, and give the fixture `host`."""
 
     async def test_a_change_takes_effect_and_is_told_as_it_is(self, host: Host) -> None:
         task = host.change(_id(1))
@@ -160,7 +160,7 @@ class BackendSuite:
 
 
 async def run(host: Host, task: Task) -> Done:
-    """Run it to its end."""
+    """Run the task to its end."""
     return await asyncio.wait_for(host.backend.run(task, ProgressRecorder()), PATIENCE)
 
 
@@ -170,7 +170,7 @@ def _id(number: int) -> str:
 
 
 def task(operation: Any, target: Any, operation_id: str, **parameters: Any) -> Task:
-    """A task as the runtime would make it."""
+    """Return a task as the runtime makes it."""
     return Task(
         operation_id=operation_id,
         attempt=1,

@@ -18,7 +18,7 @@ from writ_testing.suites.work import WorkSuite
 
 
 class MessagingSuite:
-    """Requests, subscriptions, trace context."""
+    """The suite of requests, subscriptions and trace context."""
 
     async def test_a_request_is_answered(self, ground: Ground) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")

@@ -8,7 +8,7 @@ from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.port import Bus, Endpoint, Message, Responder, Service
 
 SOON = 20.0
-"""Seconds; a wait that takes longer has failed."""
+"""Seconds; a longer wait has failed."""
 
 
 class Ground(Protocol):
@@ -24,7 +24,7 @@ class Ground(Protocol):
         """Stop the server, run `meanwhile`, and start it again with its stored data."""
 
     def lose_answers(self, bus: Bus, number: int) -> None:
-        """The next appends of this bus are stored, and their answers get lost."""
+        """Store the next appends of this bus, but lose their answers."""
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], within: float = SOON) -> None:
@@ -62,7 +62,7 @@ async def everybody(bus: Bus, subject: str, number: int = 1) -> list[Message]:
 
 
 def service(name: str, subject: str, handler: Responder, *, concurrency: int = 64, version: str = "0.1.0") -> Service:
-    """A service with one endpoint."""
+    """Return a service with one endpoint."""
     endpoint = Endpoint(name="one", subject=subject, handler=handler, concurrency=concurrency)
     return Service(name=name, version=version, description="for tests", endpoints=[endpoint])
 

@@ -32,8 +32,9 @@ ON_A_REAL_HOST = frozenset(
 
 @dataclass(frozen=True)
 class Trial:
-    """One operation. `shows`: whether the host is as the operation, which answered `Done`, says; before it, with None,
-    a change must not show yet."""
+    """One operation. `shows` returns whether the host has the effect of the operation's answer `Done`; before it,
+    with None, a change must not show yet.
+    """
 
     task: Task
     shows: Callable[[Done | None], Awaitable[bool]]
@@ -69,7 +70,7 @@ class Trials:
         self._number = (os.getpid() << 32) + 1000  # what runs is known by its id all over the machine
 
     def task(self, name: str, **given: Any) -> Task:
-        """With an id of its own."""
+        """Return a task with an id of its own."""
         self._number += 1
         operation = self._catalogue[name]
         return Task(
@@ -90,7 +91,7 @@ class Trials:
         return Trial(self.task(name, **given), shows)
 
     def files(self) -> Iterator[Trial]:
-        """Written, read, copied, deleted, in this order."""
+        """Yield trials that write, read, copy and delete, in this order."""
         one, two = self._root / "trial-one", self._root / "trial-two"
         digest = hashlib.sha256(b"new\n").hexdigest()
         yield self.trial("file_write", lambda _: _text(one) == "new\n", file_path=str(one), content="new\n")
@@ -99,7 +100,7 @@ class Trials:
         yield self.trial("file_delete", lambda _: not two.exists(), file_path=str(two))
 
     def network(self, port: int) -> Iterator[Trial]:
-        """`port` listens on loopback, which the target declares for scans."""
+        """Yield network trials. `port` listens on loopback, which the target declares for scans."""
         yield self.trial("network_status", lambda seen: seen is not None and port in _ports(seen))
         given = {"host": "127.0.0.1", "protocol": "tcp", "port": port, "count": 1}
         yield self.trial("network_test", lambda seen: seen is not None and seen["reachable"], **given)
@@ -132,7 +133,7 @@ def listener() -> Iterator[int]:
 
 
 def repository(folder: Path) -> dict[str, Any]:
-    """A new restic repository beneath it, as a target's `backup` declares one."""
+    """Make a new restic repository in the folder, as a target's `backup` declares one."""
     folder.mkdir()
     (folder / "password").write_text("correct horse")
     backup = {"repository": str(folder / "repo"), "password_file": str(folder / "password")}

@@ -39,12 +39,12 @@ class Admission:
         self._refusal_counts = RefusalCounts()
         self._under_way: dict[str, int] = {}
         self._each = 0.0
-        """Share of the journal that one open operation will take yet."""
+        """Share of the journal that one open operation will still need."""
         self.fill = 0.0
-        """Share of the journal that is used."""
+        """Used share of the journal."""
 
     def rate(self, principal: str) -> None:
-        """One more message of this principal. Raises Full (`rate_limited`)."""
+        """Count a message of this principal. Raises Full (`rate_limited`)."""
         if not self._requests.take(principal, time.monotonic()):
             self.count_refusal(principal, "rate_limited")
             raise Full(
@@ -53,7 +53,7 @@ class Admission:
             )
 
     def room(self, principal: str, *, control: bool) -> None:
-        """One more operation. Raises Full (`full`, `too_many_open`); control operations pass."""
+        """Check the room for one more operation. Raises Full (`full`, `too_many_open`); control operations pass."""
         if control:
             return
         if full := self.full():

@@ -11,13 +11,13 @@ class RefusalCount(Struct):
 
 
 class RefusalCounts:
-    """Counts per principal, handed over once a minute."""
+    """Counts per principal, taken out once a minute."""
 
     def __init__(self) -> None:
         self._counts: dict[str, RefusalCount] = {}
 
     def add(self, principal: str, code: str, now: float) -> None:
-        """One more was turned away."""
+        """Count a refusal."""
         entry = self._counts.setdefault(principal, RefusalCount(now))
         entry.codes[code] = entry.codes.get(code, 0) + 1
 

@@ -29,7 +29,7 @@ class Presence:
         self._lease = lease
         self._clock = clock
         self._missed = 0.0
-        """Seconds in which this replica did not listen: they count as nobody's silence."""
+        """Seconds in which this replica did not listen. They count as silence of nobody."""
         self._tidied = clock()
         self._began = self._now()
         self._latest: dict[tuple[str, str], LastHeartbeat] = {}
@@ -40,7 +40,7 @@ class Presence:
         return self._clock() - self._missed
 
     def record(self, heartbeat: Heartbeat) -> None:
-        """Take in one heartbeat."""
+        """Take in a heartbeat."""
         now = self._now()
         key = (heartbeat.pool, heartbeat.instance)
         if heartbeat.leaving:
@@ -71,7 +71,7 @@ class Presence:
         self._running = {key: at for key, at in self._running.items() if at >= horizon}
 
     def start_lease(self, pool: str, operation_id: str) -> None:
-        """It was granted just now: its lease begins."""
+        """Begin the lease of an operation granted just now."""
         self._running[pool, operation_id] = self._now()
 
     @property
@@ -88,7 +88,7 @@ class Presence:
         return [last.heartbeat for last in self._alive()]
 
     def agents_of(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
-        """The same of each of these pools, all at once."""
+        """Return the live agents of each of these pools at once."""
         found: dict[str, list[Heartbeat]] = {pool: [] for pool in pools}
         for last in self._alive():
             if last.heartbeat.pool in found:

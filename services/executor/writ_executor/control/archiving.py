@@ -29,7 +29,7 @@ from writ_runtime.faults import fault
 from writ_trust.digests import of_all
 
 PAGE = 200
-"""Operations that are looked at and written together."""
+"""Operations handled and written together."""
 AT_ONCE = 32
 DAY = 86_400.0
 
@@ -166,7 +166,9 @@ class Archiving:
                 )
 
     async def _announce(self, requested: Requested, archive: JournalArchive) -> None:
-        """From here on the range may go. Raises Invalid where another archive was first, Conflict if just now."""
+        """Announce the archive: from here on the range may go. Raises Invalid if another archive was first, Conflict
+        for a race.
+        """
         kind = requested.operation
         event = self._recorder.control_event(requested, self._vault.digest_key(requested.operation_id))
         last = await self._generations.must_be_next(archive)

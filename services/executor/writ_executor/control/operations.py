@@ -26,7 +26,7 @@ Carry = Callable[[Requested], Awaitable[Done]]
 
 
 class Controls:
-    """Control operations by name."""
+    """The control operations by name."""
 
     def __init__(
         self,
@@ -52,7 +52,9 @@ class Controls:
         }
 
     async def carry_out(self, life: Life) -> None:
-        """From `requested` (or `started`, where another replica died) to its outcome; each step may be repeated."""
+        """Carry the operation from `requested` (or `started`, after a replica's death) to its outcome. Each step may
+        be repeated.
+        """
         requested = life.requested
         if requested is None:
             return

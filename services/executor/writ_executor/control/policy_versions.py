@@ -28,7 +28,7 @@ Done = tuple[Literal["succeeded", "failed"], str, str, dict[str, Any]]
 
 
 class Publishing:
-    """Carries out both operations."""
+    """The operations `policy_publish` and `policy_rollback`."""
 
     def __init__(
         self, bus: Bus, index: Index, recorder: Recorder, lives: Lives, vault: Vault, policy: PolicyClient

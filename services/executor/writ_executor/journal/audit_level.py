@@ -20,13 +20,13 @@ class AuditDetail(Struct, frozen=True, kw_only=True):
     """The detail that one audit level keeps."""
 
     traced: int
-    """Rules in the trace of a decision, at the most."""
+    """Largest number of rules in the trace of a decision."""
     values: bool
-    """Values of public parameters; without them they are kept as secret ones are, until the outcome."""
+    """Values of public parameters; otherwise they are kept like secret ones, until the outcome."""
     outputs: bool
-    """Public outputs and states; without them they go to the requester alone."""
+    """Public outputs and states; otherwise only the requester gets them."""
     refused_bytes: int
-    """Of the parameters of a refused request."""
+    """Bytes of a refused request's parameters."""
     shown_bytes: int
     """Bytes of a preview or probe result."""
 

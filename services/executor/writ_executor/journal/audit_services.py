@@ -6,7 +6,7 @@ from collections.abc import Callable
 from writ_contracts.audit import AuditStanding
 
 SILENCE = 20.0
-"""Seconds without a word of any audit service: three in a row got lost, or there is none."""
+"""Seconds without a report of any audit service: three in a row got lost, or none is running."""
 MOST_BEHIND = 1_000
 
 
@@ -20,7 +20,7 @@ class AuditServices:
         self._heard: deque[tuple[float, AuditStanding]] = deque(maxlen=64)
 
     def record(self, standing: AuditStanding) -> None:
-        """Take in one word."""
+        """Take in a report."""
         self._heard.append((self._clock(), standing))
 
     @property

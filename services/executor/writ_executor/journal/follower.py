@@ -32,13 +32,13 @@ _log = Log("writ.executor")
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """Which operations had not ended once the journal had been read up to `sequence`."""
+    """The operations open when the journal had been read up to `sequence`."""
 
     sequence: int
     control_sequence: int
     open: list[tuple[str, str]]
     mark: Mark = Mark()
-    """Of the journal that it is of; without one, of before marks were kept."""
+    """The mark of its journal; absent in snapshots written before marks existed."""
 
 
 class Follower:
@@ -53,7 +53,7 @@ class Follower:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._snapshot_at = 0
         self.damaged = 0
-        """Records that could not be taken in: defects, or a writer that is not an executor."""
+        """Unreadable records: defects, or a writer other than an executor."""
 
     async def start(self, *, restored: bool = False) -> None:
         """Read the snapshot, then all later events. `restored`: snapshot and journal come from a backup, and the
@@ -160,7 +160,7 @@ class Follower:
 
 
 async def read_life(bus: Bus, principal: str, operation_id: str) -> Life:
-    """One operation, folded from the journal itself."""
+    """Return one operation, folded from the journal itself."""
     records = await bus.journal.read(operation_filter(principal, operation_id))
     life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
     return structs.replace(life, first_time=records[0].time, time=records[-1].time) if records else life

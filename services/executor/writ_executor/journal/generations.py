@@ -22,7 +22,7 @@ from writ_executor.journal.audit_services import AuditServices
 from writ_executor.journal.index import Index
 
 RESOLVED_WITHIN = 7 * 86_400.0
-"""Seconds in which a late receipt may still settle an `unknown`."""
+"""Seconds in which a late receipt may still resolve an `unknown`."""
 
 
 class ArchiveLimit(Struct, frozen=True):
@@ -76,7 +76,7 @@ class Generations:
         return in_force(await archives(self._journal), usage.first_sequence)
 
     async def cut(self, until: float | None = None) -> ArchiveLimit:
-        """Up to where it may be archived now; nothing later than `until` (Unix seconds)."""
+        """Return the last sequence that may be archived now, of events not later than `until` (Unix seconds)."""
         usage = await self._journal.usage()
         limits = [*self._held(), await self._old_enough(usage, until)]
         return min(limits, key=lambda limit: limit.cut)
@@ -111,7 +111,9 @@ class Generations:
         return ArchiveLimit(low, why)
 
     async def standing(self, until: float | None) -> JournalAnswer:
-        """The answer to the question `journal`. Raises Unreachable (`behind`) where this executor has just begun."""
+        """Return the answer to the query `journal`. Raises Unreachable (`behind`) while this executor has just
+        started.
+        """
         if self._audit_services.unheard:
             raise Unreachable("this executor began lately, and has not heard yet how far audit has read", code="behind")
         usage, limit = await self._journal.usage(), await self.cut(until)

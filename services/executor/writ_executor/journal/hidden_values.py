@@ -32,7 +32,7 @@ class Vault:
         self._key = key
 
     def digest_key(self, operation_id: str) -> str:
-        """Keys the digests of an operation's effective parameters."""
+        """Return the key for digests of an operation's effective parameters."""
         return derive(self._key, "parameters", operation_id)
 
     def fingerprint_key(self, operation_id: str) -> str:
@@ -46,11 +46,11 @@ class Vault:
         return derive(self._key, "look", operation_id)
 
     async def keep(self, requested: Requested, parameters: dict[str, Any], seconds: float) -> None:
-        """Keep the caller's parameters until the operation's outcome, at the most for `seconds`."""
+        """Keep the requester's parameters until the outcome, at most for `seconds`."""
         await self._bus.params.put(_place(requested), encrypt(self._key, msgspec.json.encode(parameters)), ttl=seconds)
 
     async def parameters(self, requested: Requested) -> dict[str, Any]:
-        """The caller's parameters, whole. Raises Gone."""
+        """Return the requester's whole parameters. Raises ParametersLost."""
         if not requested.hidden:
             return dict(requested.parameters)
         data = await self._bus.params.get(_place(requested))
@@ -59,7 +59,7 @@ class Vault:
         return dict(msgspec.json.decode(decrypt(self._key, data)))
 
     async def forget(self, requested: Requested) -> None:
-        """Its outcome is there: the parameters go."""
+        """Delete the parameters of an ended operation."""
         if requested.hidden:
             await self._bus.params.delete(_place(requested))
 
@@ -69,7 +69,7 @@ class Vault:
         await self._bus.results.put(f"{principal}.{operation_id}", data, ttl=RESULT_SECONDS)
 
     async def result(self, principal: str, operation_id: str) -> dict[str, Any] | None:
-        """A full output, while it is kept."""
+        """Return a full output while it is kept."""
         data = await self._bus.results.get(f"{principal}.{operation_id}")
         return None if data is None else dict(msgspec.json.decode(decrypt(self._key, data)))
 

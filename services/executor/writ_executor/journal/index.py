@@ -59,7 +59,7 @@ class Index:
             del self._own[event.id]
 
     def get(self, operation_id: str) -> Life | None:
-        """The life, if it is open or ended lately."""
+        """Return the life of an open or lately ended operation."""
         return self._open.get(operation_id) or self._unknown.get(operation_id) or self._ended.get(operation_id)
 
     def open(self) -> Iterator[Life]:
@@ -75,7 +75,7 @@ class Index:
         return len(self._open)
 
     def open_of(self, principal: str) -> list[Life]:
-        """One principal's, in the order of their requests."""
+        """Return one principal's open operations, in the order of their requests."""
         ids = self._by_principal.get(principal, ())
         return sorted((self._open[item] for item in ids), key=lambda life: life.first_sequence)
 
@@ -149,7 +149,7 @@ class Index:
             self._keep(apply(_before(known, event), event, sequence, time))  # type: ignore[arg-type]
 
     def put(self, life: Life) -> None:
-        """Remember the life as it is now, unless a later one is known."""
+        """Remember the life, unless a later one is known."""
         what = life.what
         if what is None or (life.open and life.sequence <= self.sequence and self.get(what.operation_id) is None):
             return  # a late answer: the tail has passed this event, and the end that came after it is forgotten

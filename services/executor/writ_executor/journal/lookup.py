@@ -1,4 +1,4 @@
-"""Finding an operation: in the index if it is there, in the journal otherwise."""
+"""Finding an operation: in the index, else in the journal."""
 
 from writ_bus.port import Bus
 from writ_contracts.errors import Invalid
@@ -20,7 +20,7 @@ class Lives:
         self._measures = measures
 
     def known(self, operation_id: str) -> Life | None:
-        """The operation, if it is open or ended lately."""
+        """Return an open or lately ended operation."""
         return self._index.get(operation_id)
 
     def cached(self, principal: str, operation_id: str) -> Life | None:
@@ -32,11 +32,11 @@ class Lives:
         return life
 
     async def find(self, principal: str, operation_id: str) -> Life:
-        """The operation, perhaps a few milliseconds old. Raises Invalid (`not_found`)."""
+        """Return the operation, perhaps a few milliseconds old. Raises Invalid (`not_found`)."""
         return self.cached(principal, operation_id) or await self.fresh(principal, operation_id)
 
     async def fresh(self, principal: str, operation_id: str) -> Life:
-        """The operation as the journal has it now. Raises Invalid (`not_found`)."""
+        """Return the operation as the journal has it now. Raises Invalid (`not_found`)."""
         self._measures.looked_up(hit=False)
         life = await read_life(self._bus, principal, operation_id)
         if life.state is State.ABSENT:

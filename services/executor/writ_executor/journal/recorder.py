@@ -1,7 +1,7 @@
-"""The only way to write the journal: one event, one expected sequence, nothing after a failed append.
+"""The only way to write the journal: one event, one expected sequence, and nothing after a failed append.
 
-Each append says which event of the operation its writer had seen last; the server stores it only if that still is the
-last one. The life that an append returns is the one to go on with.
+Each append names the last event of the operation known to its writer. The server stores it only if that still is the
+last one. Continue with the life that an append returns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +45,9 @@ class Recorder:
         return tracing.stamp(self.clock(), correlation_id)
 
     async def append(self, life: Life, event: journal.OperationEvent) -> Life:
-        """Store the event as the next of this operation. Raises Conflict if it isn't, Full, Unreachable, TimedOut."""
+        """Store the event as the next of this operation. Raises Conflict if it is not the next, Full, Unreachable,
+        TimedOut.
+        """
         event = _detached(event)
         after = apply(life, event, life.sequence + 1)  # refuses what the table does not have, before anything is sent
         entry = self._entry(life, after, event)
@@ -54,7 +56,7 @@ class Recorder:
             return self._remember(life, event, sequence)
 
     async def take_lock(self, requested: journal.Requested, lock: Lock | None) -> None:
-        """Let this operation have its target, if nobody took it since `lock`. Raises as `append`."""
+        """Take the target's lock for this operation, unless it was taken since `lock`. Raises as `append`."""
         line = subjects.target_lock(requested.target)
         sequence = await self._journal.append(self._taken(requested, line, lock))
         self._index.locks[line] = Lock(requested.operation_id, sequence)
@@ -157,7 +159,7 @@ class Recorder:
         raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
 
     async def append_once(self, subject: str, event: journal.JournalEvent, *, after: int) -> int:
-        """As `append_last`, unless this event (by its id) is there already, behind `after`: then its sequence."""
+        """Append unless an event with this id is stored behind `after`. Return its sequence."""
         for _ in range(ATTEMPTS):
             last = await self._journal.last(subject)
             there = await self._journal.read(subject, after=after)
@@ -170,7 +172,7 @@ class Recorder:
         raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
 
     async def append_again(self, record: Record, origin: int, event_id: str) -> None:
-        """Store a control event once more, byte for byte: it was at `origin` first."""
+        """Store a control event once more, byte for byte, with its first sequence `origin`."""
         for _ in range(ATTEMPTS):
             last = await self._journal.last(record.subject)
             try:
@@ -195,7 +197,7 @@ class Recorder:
         await self._journal.append_together(entries)
 
     async def append_after(self, expected: int, subject: str, event: journal.JournalEvent) -> int:
-        """Store an event whose subject is its own filter and stands at `expected`. Raises as `append`."""
+        """Store an event whose subject is its own filter with the last sequence `expected`. Raises as `append`."""
         entry = Entry(subject=subject, data=_bytes(event), event_id=event.id, filter=subject, expected=expected)
         return await self._journal.append(entry)
 

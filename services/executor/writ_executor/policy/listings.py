@@ -20,7 +20,7 @@ LISTING_SECONDS = 4.0
 
 
 class Listings:
-    """Asks any agent of the pool."""
+    """Requests for listings to any agent of the pool."""
 
     def __init__(self, bus: Bus, policy_key: str, presence: Presence, measures: Measures) -> None:
         self._bus = bus

@@ -33,7 +33,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     @property
     def target(self) -> str:
-        """The target as claimed, also where the rest of the request was not understood."""
+        """Return the target, even if the rest of the request was not understood."""
         return self.request.target if self.request else self.claimed
 
     @property
@@ -43,7 +43,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 def new_attempt(principal: str, operation: str, message: Message) -> Attempt:
-    """Before anything of the message is understood."""
+    """Return the attempt before anything of the message is decoded."""
     trace = tracing.current() or tracing.root()
     return Attempt(
         principal=principal,
@@ -84,14 +84,14 @@ def claimed_target(message: Message) -> str:
 
 
 def request_of(attempt: Attempt) -> Request:
-    """The request, once it was understood."""
+    """Return the decoded request."""
     if attempt.request is None:
         raise Invalid("the request was not understood")
     return attempt.request
 
 
 def definition_of(attempt: Attempt) -> Operation:
-    """The operation, once it was found."""
+    """Return the found operation."""
     if attempt.definition is None:
         raise Invalid("the operation is not known", code="unknown_operation")
     return attempt.definition

@@ -27,11 +27,11 @@ from writ_trust.statements import read
 TEST_SECONDS = 40.0
 """Time for an agent to connect and to read the target."""
 RATE, BURST = 1.0, 20.0
-"""Of one principal's refusals so many are recorded, a second and at once."""
+"""Recorded refusals of one principal: a second on average, and at once."""
 
 
 class BackendTests:
-    """Asks policy, then any agent of the target's pool."""
+    """Target tests: asks policy, then any agent of the target's pool."""
 
     def __init__(self, bus: Bus, index: Index, vault: Vault, policy: PolicyClient, recorder: Recorder) -> None:
         self._bus = bus

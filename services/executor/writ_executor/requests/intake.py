@@ -34,7 +34,7 @@ from writ_runtime.faults import fault
 from writ_trust.digests import keyed_digest, same
 
 STATEMENT_BYTES = 4_096
-"""No true one is longer."""
+"""No genuine statement is longer."""
 
 
 class Intake:
@@ -108,7 +108,7 @@ class Intake:
         return structs.replace(attempt, parameters=parameters)
 
     def _earlier(self, attempt: Attempt) -> RequestAnswer | None:
-        """The answer of the same request sent before, if its operation is known here without asking the journal."""
+        """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
         life = self._lives.known(attempt.operation_id)
         return None if life is None else self._again(attempt, life)
 

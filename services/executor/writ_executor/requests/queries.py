@@ -45,7 +45,7 @@ Query = TypeVar("Query")
 
 
 class Queries:
-    """Answers `writ.query.<principal>.<kind>`; each answer type carries its own error."""
+    """Answers `writ.query.<principal>.<kind>`. Each answer type carries its own error."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Queries:
         buckets: Buckets,
         generations: Generations,
     ) -> None:
-        """`buckets`: how many questions a second of one principal are answered."""
+        """`buckets` limits the queries of one principal."""
         self._catalogue = catalogue
         self._index = index
         self._lives = lives
@@ -93,7 +93,7 @@ class Queries:
         return ResultAnswer(output=kept if kept is not None else shown.output if shown else {})
 
     async def targets(self, message: Message) -> TargetsAnswer:
-        """The inventory as requesters see it."""
+        """Return the inventory for requesters."""
         self._decode_query(message, TargetsQuery)
         return TargetsAnswer(targets=await self._targets.views())
 
@@ -108,7 +108,7 @@ class Queries:
         return await self._generations.standing(query.until)
 
     async def simulate(self, message: Message) -> SimulateAnswer:
-        """The very path of a request up to the decision."""
+        """Take a request's path up to the decision."""
         principal, query = self._decode_query(message, SimulateQuery)
         definition = self._catalogue.find(query.operation)
         definition.check(query.parameters)

@@ -23,7 +23,7 @@ class Targets:
         self._inventory.begin()
 
     async def find(self, target_id: str) -> Target:
-        """The target as the file has it now. Raises Invalid (`unknown_target`)."""
+        """Return the target in the present file. Raises Invalid (`unknown_target`)."""
         await self._inventory.refresh()
         target = self._all().get(target_id)
         if target is None:
@@ -52,7 +52,7 @@ class Targets:
         return frozenset(name for agent in agents for name in agent.operations) if agents else None
 
     async def views(self) -> list[TargetView]:
-        """All of them, for requesters, as the file has them now."""
+        """Return all targets of the present file, for requesters."""
         await self._inventory.refresh()
         return [self._view(target) for _, target in sorted(self._all().items())]
 

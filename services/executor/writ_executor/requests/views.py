@@ -8,13 +8,13 @@ from writ_contracts.requests import Failure, Problem, RequestAnswer, Verdict
 
 
 def failure(error: WritError) -> Failure:
-    """An error as it crosses the wire."""
+    """Return an error in its wire form."""
     found = [Problem(line=line, column=column, message=text) for line, column, text in getattr(error, "problems", ())]
     return Failure(code=error.code, message=str(error), retry=error.retry, problems=found)
 
 
 def verdict(decision: Decision) -> Verdict:
-    """A decision in short."""
+    """Return a short form of the decision."""
     policy = f"{decision.policy.name}@{decision.policy.digest[:12]}"
     return Verdict(
         decision=decision.effect, rules=decision.rules, reason=decision.reason, code=decision.code, policy=policy
@@ -37,7 +37,7 @@ def answer(life: Life) -> RequestAnswer:
 
 
 def _remembered(kept: journal.Archived) -> RequestAnswer:
-    """The reply to a request whose operation is in an archive: it is not run again."""
+    """Return the reply to a request whose operation is archived: it is not run again."""
     return RequestAnswer(
         operation_id=kept.operation_id, correlation_id=kept.correlation_id, state="archived", outcome=kept.outcome
     )

@@ -19,7 +19,7 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, name: str, work: Coroutine[Any, Any, object]) -> None:
-        """Go on with `work` in a task of its own."""
+        """Run `work` in a task of its own."""
         task = asyncio.create_task(self._guard(name, work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

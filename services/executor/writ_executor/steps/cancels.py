@@ -21,7 +21,7 @@ class Cancels:
         self._asking: set[str] = set()
 
     async def ask(self, life: Life) -> CancelResult:
-        """The agent's answer. Raises Unreachable or TimedOut; the sweep asks again."""
+        """Ask the agent once. Return its answer. Raises Unreachable or TimedOut; the sweep asks again."""
         if life.cancel is None or life.started is None or life.requested is None:
             return "not_running"
         ask = AskCancel(
@@ -38,7 +38,7 @@ class Cancels:
         return answer.result
 
     async def ask_again(self, life: Life) -> None:
-        """As `ask`, for the sweep: not while an earlier question is still open."""
+        """Ask as `ask` does, for the sweep, unless an earlier question is still open."""
         if life.requested is None or life.requested.operation_id in self._asking:
             return
         self._asking.add(life.requested.operation_id)

@@ -163,7 +163,7 @@ class Claims:
     async def _denied(
         self, life: Life, signed: Signed, code: str, reason: str, decision: Signed | None = None
     ) -> Denied:
-        """End it as denied; the error for the agent."""
+        """End it as denied. Return the error for the agent."""
         await self._end(life, signed, "denied", code, f"at its start: {reason}", decision)
         return Denied(reason, code=code)
 

@@ -38,7 +38,7 @@ class Dispatcher:
         self._start_window = start_window
 
     async def start(self, life: Life) -> Life:
-        """Dispatch it, or leave it waiting for its target or a limit; the life as it is then."""
+        """Dispatch it, or leave it waiting for its target or a limit. Return its life then."""
         requested = _requested(life)
         stands_in = lines(requested)
         if not stands_in:

@@ -61,7 +61,7 @@ class OutcomeRecorder:
         receipt: Signed | None = None,
         decision: Signed | None = None,
     ) -> Life:
-        """Its one outcome. Raises Conflict if another was first."""
+        """Record its one outcome. Raises Conflict if another was first."""
         requested = _requested(life)
         if not self._keeps(requested):
             if output:
@@ -84,7 +84,7 @@ class OutcomeRecorder:
     async def not_started(
         self, life: Life, outcome: Outcome, code: str, message: str, decision: Signed | None = None
     ) -> Life:
-        """Its end before this attempt began: `unknown` where an earlier one may have taken effect."""
+        """End it before this attempt began: `unknown` if an earlier attempt may have taken effect."""
         if earlier_effect(life):
             return await self.mark_unknown(life, code, f"{message}; an earlier attempt may have taken effect")
         return await self.finish(life, outcome=outcome, code=code, message=message, decision=decision)

@@ -14,7 +14,7 @@ from writ_contracts.life import Life, State
 
 RESOLVE_SECONDS = 900.0
 STUBBORN_LEASES = 5
-"""So many leases past its deadline an operation that was to be stopped is lost, even if its agent still names it."""
+"""A cancelled operation counts as lost this many leases after its deadline, even if its agent still names it."""
 LONGEST_SHORT = 600.0
 """Seconds. A new replica grants a period up to this length in full, and only the rest of a longer one."""
 
@@ -24,9 +24,9 @@ class Due(StrEnum):
 
     NOTHING = "nothing"
     BEGIN = "begin"
-    """Its replica died after `requested`: take the first step again."""
+    """Its replica died after `requested`: repeat the first step."""
     ADVANCE = "advance"
-    """Its target may have become free, or a place under its limits."""
+    """Its target, or a place under its limits, may have become free."""
     EXPIRE = "expire"
     CONTROL = "control"
     """A control operation whose replica died."""

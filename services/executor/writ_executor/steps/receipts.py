@@ -46,7 +46,9 @@ class Receipts:
         self._alarms = alarms
 
     async def handle_receipt(self, message: Message) -> Acknowledged:
-        """Stored, or no longer wanted. Raises WritError where the agent must keep it or has no right to say it."""
+        """Acknowledge a receipt that is stored or not needed. Raises WritError if the agent must keep it or has no
+        right to send it.
+        """
         body = decode(message.data, ReceiptMessage)
         pool = subjects.parse_pool(message.subject)
         try:

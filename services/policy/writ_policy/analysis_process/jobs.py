@@ -47,7 +47,7 @@ class Done(Struct, frozen=True, kw_only=True):
 
 
 def perform(job: Job, catalogue: Catalogue) -> Done:
-    """The work. Whatever is wrong with the question is in the answer."""
+    """Carry out the job. Mistakes in the question become part of the answer."""
     work: Mapping[Kind, Callable[[Job, Catalogue], Struct]] = {
         "validate": _validate,
         "test": _test,
@@ -62,7 +62,7 @@ def perform(job: Job, catalogue: Catalogue) -> Done:
 
 
 def fitting(answer: Struct) -> bytes:
-    """The answer's bytes, its longest list cut where it is too much for one message; which `bounded` says."""
+    """Return the answer's bytes. Its longest list is cut to fit one message, which `bounded` states."""
     data = msgspec.json.encode(answer)
     while len(data) > LARGEST_ANSWER:
         name = max(answer.__struct_fields__, key=lambda one: len(msgspec.json.encode(getattr(answer, one))))

@@ -1,7 +1,7 @@
-"""The process beside the service: started when there is work, one job at a time, killed when one takes too long.
+"""The analysis process: started for work, one job at a time, killed if one takes too long.
 
-It has a process of its own because the work holds the interpreter: in a thread it would hold up decisions as much as in
-the event loop. It is nicer than the service, and gone when there has been no work for a minute.
+It is a process because its work holds the interpreter: in a thread it would delay decisions as much as in the event
+loop. It has lower priority than the service, and ends after a minute without work.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from writ_runtime.logs import Log
 
 Answer = TypeVar("Answer", bound=Struct)
 SECONDS = 30.0
-"""How long one job may take."""
+"""Time limit of one job."""
 IDLE_SECONDS = 60.0
 MOST_WAITING = 8
 _COMMAND = subprocess_env.command("writ_policy.analysis_process")
@@ -107,6 +107,6 @@ class AnalysisPool:
         return process
 
     def _stop_when_idle(self) -> None:
-        """The end of its input ends the process."""
+        """End the process by closing its input."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()

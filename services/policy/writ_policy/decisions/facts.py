@@ -69,7 +69,7 @@ def _open_grant(gathered: Gathered, subject: Subject, world: World, own_key: str
 
 
 def _listings(gathered: Gathered, grant: ReadGrant, world: World) -> Iterator[tuple[str, tuple[Listing, str]]]:
-    """By source, with the digest. Raises Untrusted."""
+    """Yield the listings by source, with digests. Raises Untrusted."""
     pool = world.target(grant.target.id).pool
     seen = set[str]()
     for signed in gathered.listings:

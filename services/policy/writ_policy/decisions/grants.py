@@ -18,12 +18,14 @@ from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, open_signed
 
 GRANT_SECONDS = 15.0
-"""How long after its claim an agent may still begin, by its own boot clock: CLOCK_MONOTONIC stands still in suspend."""
+"""Time after its claim in which an agent may still begin, by its own boot clock: CLOCK_MONOTONIC stands still in
+suspend.
+"""
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 86_400.0
 
 
 def check_claim(ask: AskGrant, world: World) -> Claim:
-    """The claim, if an agent of the target's own pool signed it for this operation. Raises Untrusted."""
+    """Return the claim if an agent of the target's own pool signed it for this operation. Raises Untrusted."""
     pool = world.target(ask.subject.target).pool
     try:
         claim = open_signed(ask.claim, Claim, world.agents.get(pool, frozenset()))
@@ -35,7 +37,7 @@ def check_claim(ask: AskGrant, world: World) -> Claim:
 
 
 def grant(ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed) -> Grant:
-    """The writ for this claim, on this decision, which allows."""
+    """Return the grant for this claim, on this allowing decision."""
     subject, request, ruling = ask.subject, ruled.request, ruled.ruling
     if ruling.timeout is None:
         raise Invalid(f"{request.operation.name} has no timeout, so nothing would end it", code="internal")

@@ -23,9 +23,9 @@ from writ_trust.statements import digest
 
 OWN = ("operation_cancel", "audit_read")
 OF_RULES = frozenset({"denied", "rule_error", "facts_needed"})
-"""Codes of lines 5 to 7 of docs/policy.md: a rule denies, or can't be judged."""
+"""Codes of lines 5 to 7 of docs/policy.md: a rule denies, or cannot be judged."""
 MOST_OTHER_NAMES = 64
-"""A host that says more of a unit keeps nobody else waiting for a decision."""
+"""The bound keeps a host with many names from delaying other decisions."""
 MOST_RULES, TRACE_BYTES = 100, 24_576
 """A decision is part of journal events, which are at most 64 KiB."""
 

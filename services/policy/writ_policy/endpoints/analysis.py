@@ -33,8 +33,8 @@ from writ_rules.setting import Setting
 
 LONGEST_QUESTION = 2_000_000
 SLICE_SECONDS, PAUSE_SECONDS = 0.0005, 0.002
-"""Of one question with many decisions: how long others may have to wait each time, and how long it then waits itself. A
-decision for somebody else takes several turns of the event loop, so a bare turn in between would not be enough.
+"""For one query with many decisions: the time it may hold others up at once, and its pause afterwards. Another
+decision takes several turns of the event loop, so a bare turn would be too little.
 """
 Answer = TypeVar("Answer", bound=Struct)
 
@@ -61,7 +61,7 @@ class AnalysisQueries:
         self._analysis_pool = analysis_pool
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """The answer to each question, by its channel's name."""
+        """Return the handler of each query, by its channel's name."""
         return {
             "query_policy_can_i": self.can_i,
             "query_policy_explain": self.explain,
@@ -82,7 +82,7 @@ class AnalysisQueries:
         return can_i(setting(judge), query, asker=asker, now=judge.now, facts=facts)
 
     async def explain(self, message: Message) -> questions.PolicyExplainAnswer:
-        """Why it would be decided so."""
+        """Explain the decision."""
         query = decode_query(message, questions.PolicyExplainQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, [query.principal or asker])
@@ -94,7 +94,7 @@ class AnalysisQueries:
         return questions.PolicyExplainAnswer(explanation=found)
 
     async def eval(self, message: Message) -> questions.PolicyEvalAnswer:
-        """Many decisions, for one asker at a time; those of others go on in between."""
+        """Evaluate many decisions, for one sender at a time; those of others go on in between."""
         query = decode_query(message, questions.PolicyEvalQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, {request.principal for request in query.requests})
@@ -122,7 +122,7 @@ class AnalysisQueries:
         return await self._analyse(message, "validate", questions.PolicyValidateQuery, questions.PolicyValidateAnswer)
 
     async def test(self, message: Message) -> questions.PolicyTestAnswer:
-        """A suite of cases, run."""
+        """Run a suite of cases."""
         return await self._analyse(message, "test", questions.PolicyTestQuery, questions.PolicyTestAnswer)
 
     async def allowed(self, message: Message) -> access.PolicyAllowedAnswer:

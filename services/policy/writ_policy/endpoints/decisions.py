@@ -35,7 +35,7 @@ _log = Log("writ.policy")
 
 
 class DecisionEndpoints:
-    """One method an endpoint."""
+    """One method for each endpoint."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class DecisionEndpoints:
         measures: Measures,
         observe: Observer,
     ) -> None:
-        """`former`: policy's earlier keys, and up to which event of the journal each signed."""
+        """`former`: policy's earlier keys, each with the last event of the journal it signed."""
         self._granting = Granting(journal, judging, self._known_facts, key, former)
         self._security = security
         self._judging = judging

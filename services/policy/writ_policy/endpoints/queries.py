@@ -15,9 +15,9 @@ from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Observer
 
 CONCURRENCY = 4
-"""Questions of one kind that are worked on at once: decisions come first."""
+"""Concurrent queries of one kind: decisions come first."""
 RATE, BURST = 200.0, 400.0
-"""Questions of one principal that are answered, a second and at once."""
+"""Answered queries of one principal: a second on average, and at once."""
 
 _log = Log("writ.policy")
 

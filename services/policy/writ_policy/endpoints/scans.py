@@ -31,12 +31,12 @@ from writ_trust.keys import Key
 from writ_trust.statements import open_signed, sign
 
 AHEAD_SECONDS = 60.0
-"""How much a scanner's clock may be ahead of ours."""
+"""Largest lead of a scanner's clock over ours."""
 ATTEMPTS = 8
 CONCURRENCY = 8
 MOST_TOLD = 1_000
 MOST_STORED_BYTES = 4 * MOST_REPORT_BYTES
-"""MessagePack grows as JSON, and some more with the signature."""
+"""MessagePack has about the size of JSON, and the signature adds some."""
 
 _log = Log("writ.policy")
 
@@ -69,7 +69,7 @@ class Scans:
         )
 
     async def answer(self, message: Message) -> EndpointReply:
-        """One report; every way out is a Reported."""
+        """Take one report. Every path ends in a Reported."""
         began, code, outcome = time.perf_counter(), "", "ok"
         try:
             reported = Reported(digest=await self._report(message))
@@ -103,7 +103,7 @@ class Scans:
         return await self._store(StoredReport(scanner=scanner, key=key, received_at=now, report=report))
 
     async def _store(self, stored: StoredReport) -> str:
-        """Unless a later one is there."""
+        """Store it unless a later one exists."""
         subject, data = subjects.scanned(stored.scanner, stored.report.target), wire.encode(sign(self._key, stored))
         digest = plain_digest(data)
         for _ in range(ATTEMPTS):
@@ -138,7 +138,7 @@ class Scans:
         return structs.replace(known, facts=facts, named=named)
 
     def _open(self, record: Record) -> StoredReport | None:
-        """The report, if policy signed it for this place; else None, which is recorded once."""
+        """Return the report if policy signed it for this place; else None, which is recorded once."""
         try:
             signed = wire.decode(record.data, Signed, limit=MOST_STORED_BYTES)
             stored = open_signed(signed, StoredReport, (self._key.public,))

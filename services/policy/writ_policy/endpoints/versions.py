@@ -1,6 +1,6 @@
-"""Questions of principals about the policy: `writ.query.<principal>.policy_…`. Nothing here changes anything.
+"""Queries about policy versions: `writ.query.<principal>.policy_…`. They change nothing.
 
-Which policy is in force is everybody's to know. Its text and its history are decided as `audit_read` of `policy`.
+Everybody may know the version in force. Its text and history are decided as `audit_read` of `policy`.
 """
 
 import os
@@ -56,7 +56,7 @@ class VersionQueries:
         self._tell = tell
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """The answer to each question, by its channel's name."""
+        """Return the handler of each query, by its channel's name."""
         return {
             "query_policy_history": self.history,
             "query_policy_show": self.show,
@@ -64,7 +64,7 @@ class VersionQueries:
         }
 
     async def history(self, message: Message) -> PolicyHistoryAnswer:
-        """The versions, newest first."""
+        """Return the versions, newest first."""
         query = decode_query(message, PolicyHistoryQuery)
         await self.permit(message)
         before = query.before or self._versions.stored + 1
@@ -73,7 +73,7 @@ class VersionQueries:
         return PolicyHistoryAnswer(versions=views, more=bool(found) and found[-1][2] > 1)
 
     async def show(self, message: Message) -> PolicyShowAnswer:
-        """One version with its document."""
+        """Return one version with its document."""
         query = decode_query(message, PolicyShowQuery)
         await self.permit(message)
         head = self._versions.head
@@ -145,7 +145,7 @@ class VersionQueries:
 
 
 def decode_query(message: Message, kind: type[Any], limit: int = QUESTION_BYTES) -> Any:
-    """The question, in the encoding of its sender. Raises Invalid."""
+    """Decode the query from its sender's encoding. Raises Invalid."""
     return decode(message.data, kind, content_type=message.headers.get("Content-Type", JSON), limit=limit)
 
 

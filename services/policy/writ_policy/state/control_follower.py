@@ -37,7 +37,7 @@ DECIDED: dict[str, type[Struct]] = {
     "emergency_confirm": EmergencyConfirm,
     "journal_archive": JournalArchive,
 }
-"""Kinds that count only where policy allowed exactly these parameters."""
+"""Kinds that count only if policy allowed exactly these parameters."""
 VERSIONS = ("policy_publish", "policy_rollback")
 
 _log = Log("writ.policy")
@@ -159,7 +159,7 @@ class Follower:
         raise Unreachable(self.lost or "")
 
     async def _applied(self, state: ControlState, sequence: int, record: Record) -> ControlState:
-        """The state after the event, which was at `sequence` when it was first stored."""
+        """Return the state after the event, first stored at `sequence`."""
         try:
             event = decode(record.data, ControlEvent)
         except Invalid as error:
@@ -231,7 +231,7 @@ def _is_on(event: ControlEvent, decision: Decision) -> bool:
 
 
 def _mark(record: Record) -> tuple[int, bytes]:
-    """Which event it is."""
+    """Return the identity of the event."""
     try:
         return origin(record.headers, record.sequence), _digest(record)
     except Invalid:

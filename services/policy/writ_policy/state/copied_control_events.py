@@ -17,7 +17,7 @@ from writ_trust.digests import of_all
 
 ARCHIVE = "journal_archive"
 IsDecided = Callable[[ControlEvent, int], bool]
-"""Whether policy allowed the event, which is at that sequence."""
+"""Returns whether policy allowed the event at that sequence."""
 
 
 def in_order(records: Sequence[Record], is_decided: IsDecided) -> dict[int, Record]:

@@ -41,7 +41,9 @@ class FileReading(Struct, frozen=True):
 
 
 class Compiler:
-    """Documents to policies, for this catalogue and mode. The last result is kept: a file becomes a version next."""
+    """Compiles documents to policies for one catalogue and mode. The last result is cached: a file becomes a version
+    next.
+    """
 
     def __init__(self, catalogue: Catalogue, mode: Mode) -> None:
         self.mode = mode
@@ -82,7 +84,7 @@ class Compiler:
             )
 
     def read(self, path: Path) -> FileReading:
-        """The policy file, compiled to see whether it can be used; never raises."""
+        """Read the policy file, and compile it to find its mistakes; never raises."""
         try:
             data = yaml_file.content(path, largest=MAX_DOCUMENT_BYTES)
             text = data.decode(errors="surrogateescape")

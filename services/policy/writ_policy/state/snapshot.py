@@ -28,7 +28,7 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     agents: Mapping[str, frozenset[str]]
     """The keys that may claim, by pool."""
     scanners: Mapping[str, tuple[str, ...]]
-    """Whose reports the rules ask for, by operation."""
+    """The scanners whose reports rules ask for, by operation."""
 
     def target(self, target_id: str) -> Target:
         """Return the target. Raises Invalid (`unknown_target`)."""
@@ -60,7 +60,7 @@ def compose(
     principals: FileContent[Principals],
     agents: FileContent[Agents],
 ) -> World:
-    """The world of this version and these files."""
+    """Return the world of this version and these files."""
     targets = {target.id: target for target in inventory.value.targets}
     policy, stored = in_force.policy, in_force.stored
     return World(

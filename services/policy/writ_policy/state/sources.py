@@ -40,7 +40,7 @@ class Sources:
         on_change: Callable[[World], None],
         clock: Callable[[], float],
     ) -> None:
-        """`on_refusal` gets the name of a file whose new content can't be used, `on_change` each new world."""
+        """`on_refusal` gets the name of a file with unusable new content, `on_change` each new world."""
         self._tell, self._on_refusal, self._on_change = tell, on_refusal, on_change
         self._clock = clock
         self._compiler = compiler
@@ -59,11 +59,11 @@ class Sources:
 
     @property
     def file(self) -> FileReading:
-        """The policy file as last read."""
+        """Return the policy file as last read."""
         return self._file.value
 
     async def start(self, versions: Versions) -> None:
-        """With the stored versions, which have been read. Raises ConfigError where there is no policy to decide by."""
+        """Start with the stored versions, after they were read. Raises ConfigError without a policy to decide by."""
         self._versions = versions
         if versions.head is None and self.file.error is not None:
             raise self.file.error

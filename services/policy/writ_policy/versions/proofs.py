@@ -90,7 +90,7 @@ def _check_content(version: StoredPolicy, decision: Decision) -> None:
 
 
 def _whole(version: StoredPolicy, parameters: dict[str, Any]) -> dict[str, Any]:
-    """With the document, which is stored once."""
+    """Return the parameters with the document, which is stored once."""
     return {**parameters, "document": version.document} if version.origin == "published" else parameters
 
 

@@ -28,7 +28,7 @@ from writ_trust.statements import sign
 CONFIRMED = 3
 """Reads in a row that miss versions: in a cluster, a leader that has just been deposed may answer for a moment."""
 PAGE = 4
-"""Records of up to 2 MB that are read at once."""
+"""Records of up to 2 MB read at once."""
 ATTEMPTS = 8
 
 _log = Log("writ.policy")
@@ -73,8 +73,8 @@ class Versions:
         self.blocked: str | None = None
         self._missing = 0
         self.taken_back: str | None = None
-        """The store has less than was enforced, or another document: nothing is decided. Where that was found at the
-        start it holds until the next start, else until the store has that again.
+        """The store has less than was enforced, or another document: nothing is decided. If found at the start, this
+        holds until the next start; else until the store has the versions again.
         """
         self._started_behind = False
         self.refused: dict[int, str] = {}
@@ -154,7 +154,7 @@ class Versions:
             return None
 
     async def page(self, before: int, limit: int) -> list[tuple[StoredPolicy | None, str, int]]:
-        """Versions below `before`, newest first, each with why it is not believed; as read, one at a time."""
+        """Return versions below `before`, newest first, one at a time, each with the reason if it is not believed."""
         found: list[tuple[StoredPolicy | None, str, int]] = []
         for number in range(min(before - 1, self.stored), max(0, before - 1 - limit), -1):
             record = await self._record(number)
@@ -211,7 +211,9 @@ class Versions:
         self.stored = record.sequence
 
     async def _enforce(self, version: StoredPolicy) -> None:
-        """Remember it, then decide by it. Raises Unreachable where it cannot be remembered: it is read again then."""
+        """Remember the version, then decide by it. Raises Unreachable if it cannot be remembered: it is then read
+        again.
+        """
         try:
             if self._highest is not None:
                 await asyncio.to_thread(self._highest.note, version)
