@@ -22,7 +22,6 @@ NOT_CONVERTED = {  # documents that the edit of the prose has not reached yet: t
     "docs/plugins.md",
     "docs/policy.md",
     "docs/requests.md",
-    "docs/runbooks.md",
     "tests/lab/README.md",
 }
 RECORDS = {name for name in DOCUMENTS if name.startswith("docs/adr/")}

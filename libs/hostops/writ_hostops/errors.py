@@ -1,10 +1,10 @@
-"""Why an operation on a host did not succeed: one error, told apart by a code from a closed list.
+"""The error of an operation on a host, with a code from a closed list.
 
     Exception
     └── HostError   code, message, effect, certain, state
-        └── Raced   somebody else changed the file at the very moment; the handler looks again
+        └── Raced   another program changed the file at that moment; the handler reads it again
 
-A message says what, which and why, and never holds the value of a secret parameter.
+A message names the thing and the reason, and never holds the value of a secret parameter.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The clocks that a process counts by, and the time of the NATS server beside them.
+"""The clocks of a process, and the time of the NATS server.
 
 Three clocks, each for its own use (docs/adr/0031):
 
-boot    CLOCK_BOOTTIME. Counts periods within one process: nobody sets it, and it goes on in suspend.
-server  The time of the journal's server, as measured over the bus. Instants that travel between hosts are on it.
-wall    The host's own time. Shown to people, and compared with the server's to tell how wrong it is; decides nothing.
+boot    CLOCK_BOOTTIME. For periods within one process: nobody can set it, and it goes on in suspend.
+server  The time of the journal's server, as measured over the bus. Instants in messages are on it.
+wall    The host's own time. Shown to people, and compared with the server's for the skew. Decides nothing.
 """
 
 import asyncio

@@ -1,12 +1,12 @@
-"""What installed packages add to Writ by entry points: operations, and what carries them out.
+"""Plugins: operations, handlers, backends and evaluators of installed packages, by entry points.
 
     [project.entry-points."writ.operations"]     name = "package.module:OPERATIONS"   # tuple[Operation, ...]
     [project.entry-points."writ.handlers"]       name = "package.module:HANDLERS"     # Mapping[str, handler]
     [project.entry-points."writ.backends"]       name = "package.module:backend"      # a Backend factory
     [project.entry-points."writ.evaluators"]     name = "package.module:EVALUATOR"    # an Evaluator for policies
 
-Every service loads the operations; handlers and backends are for agents alone, evaluators for whoever reads policies.
-A name that two bring is an error that names both.
+Every service loads the operations; handlers and backends are for agents alone, evaluators for readers of policies.
+A name of two packages is an error naming both.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

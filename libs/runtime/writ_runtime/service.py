@@ -1,4 +1,4 @@
-"""The frame of a service process: start, readiness, orderly stop, exit status. What it serves is its own affair.
+"""The frame of a service process: start, readiness, orderly stop, exit status, for any kind of service.
 
     async def main(config: Config) -> None:
         async with running("policy", config) as process:

@@ -1,4 +1,4 @@
-"""Load that goes on while a test does something to the installation, and what became of it: all, once each.
+"""Load during a test's actions on the installation, and its result: all operations, once each.
 
 async with load(writ, ["web-1", "web-2"], files / "counted") as ran:
     ...
