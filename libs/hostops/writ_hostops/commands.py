@@ -1,7 +1,7 @@
 """Run a program of the host by an argument vector, without a shell, with bounded output, and end it with all its
 children.
 
-The program leads a session of its own, so that a cancel or the deadline ends its whole group: SIGTERM, then SIGKILL.
+The program leads a session of its own, so a cancel or the deadline ends its whole group: SIGTERM, then SIGKILL.
 Processes outside the group are found by the mark of the operation. Output beyond MOST_OUTPUT is read and dropped.
 """
 

@@ -1,4 +1,4 @@
-"""Durable marks of operations begun here, so that none is carried out twice and a probe knows the intended result.
+"""Durable marks of operations begun here, so none is carried out twice and a probe knows the intended result.
 
 `<id>.<attempt>.begun` is synced to disk before the effect, `….ended` (the result) after it. Neither holds a parameter
 or a secret output; the folder is private to the user of hostops. Marks older than KEPT are swept once a day.

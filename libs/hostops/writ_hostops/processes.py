@@ -1,4 +1,4 @@
-"""Process identities, so that another process can later find out if one lives, and end it with its descendants.
+"""Process identities, so another process can later find out if one lives, and end it with its descendants.
 
 A pid alone identifies nothing for long. With its start time and the boot id it identifies one process for good
 (proc(5)). Processes started for an operation have the operation's id in their environment, which children inherit.

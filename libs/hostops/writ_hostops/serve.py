@@ -28,7 +28,7 @@ _FINISHED = b"\0"
 
 
 def live_alone(environ: Dict[str, str]) -> None:
-    """Lead a session of our own, so that the parent can end this process with all its children.
+    """Lead a session of our own, so the parent can end this process with all its children.
 
     With WRIT_HOSTOPS_PDEATHSIG=1 the kernel ends this process when the parent thread ends.
     """

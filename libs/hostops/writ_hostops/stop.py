@@ -18,7 +18,7 @@ JUDGING = 10.0
 class Stop:
     """One operation's deadline and cancel signal. `cancel` may be called from any thread; use it in a `with`.
 
-    Readable with select once cancelled, so that a wait for something else can include it. Programs run until this stop
+    Readable with select once cancelled, so a wait for something else can include it. Programs run until this stop
     carry its `operation_id` as their mark (processes.py).
     """
 

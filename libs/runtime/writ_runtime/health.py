@@ -70,7 +70,7 @@ class Health:
         self._checks = checks
 
     def stopping(self) -> None:
-        """Become unready, so that no new work arrives."""
+        """Become unready, so no new work arrives."""
         self._checks = {"stop": _stopping}
 
     async def answer(self, method: str, path: str, accept: str = "") -> HttpResponse:

@@ -1,7 +1,7 @@
 """The identity of the journal across restarts: it must be the one that this service knew.
 
 A mark names the stream by its creation time, and one event by its sequence and digest. The digest includes the server's
-time stamp, so that an event stored again, byte for byte, differs. A service with a folder of its own keeps the mark
+time stamp, so an event stored again, byte for byte, differs. A service with a folder of its own keeps the mark
 there: an attacker who replaces the journal has to change that file as well.
 """
 

@@ -1,6 +1,6 @@
 """Structured logs on standard error: a dotted event name and fields, never a sentence with values in it.
 
-JSON lines for programs, aligned text for people. The standard library's logging is underneath, so that messages of
+JSON lines for programs, aligned text for people. The standard library's logging is underneath, so messages of
 libraries have the same form. Fields must not hold secrets: no check here can find them.
 """
 

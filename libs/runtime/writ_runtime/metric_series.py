@@ -1,7 +1,7 @@
 """The series of one metric, with bounded labels.
 
 Every label has a closed set of values, given with the metric, or a bounded number of an operator's own names. Any other
-value is counted as `other`, so that no caller, however hostile, can grow the number of series.
+value is counted as `other`, so no caller, however hostile, can grow the number of series.
 """
 
 from bisect import bisect_left

@@ -58,7 +58,7 @@ class SecurityEvents:
         self._waiting: asyncio.Queue[SecurityFinding] = asyncio.Queue(MOST_WAITING)
 
     def tell(self, kind: SecurityKind, detail: str, operation_id: str | None, principal: str | None) -> None:
-        """Have it recorded. Findings beyond the rate go to the log alone, so that nobody fills the journal this way."""
+        """Have it recorded. Findings beyond the rate go to the log alone, so nobody fills the journal this way."""
         _log.warning("security.found", kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)
         finding = SecurityFinding(kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)
         try:

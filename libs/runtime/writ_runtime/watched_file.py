@@ -1,6 +1,6 @@
 """A file that may change at any time: its last good reading, and the problem of a newer one.
 
-A change is another modification time, size or inode. Reading happens in a thread, so that a large file blocks nothing.
+A change is another modification time, size or inode. Reading happens in a thread, so a large file blocks nothing.
 """
 
 import asyncio

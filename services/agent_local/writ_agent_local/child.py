@@ -101,7 +101,7 @@ class HostChild:
         return None
 
     async def _gone(self) -> None:
-        """Wait for the end of the child, so that nothing of it is left when the operation has ended."""
+        """Wait for the end of the child, so nothing of it is left when the operation has ended."""
         try:
             async with asyncio.timeout(EXIT_SECONDS):
                 await self._process.wait()

@@ -1,7 +1,7 @@
 """The bootstrap on the host, for any Python there: put hostops into Writ's folder of that user, and start it.
 
 It is sent as text, so it imports nothing of Writ before hostops is in place. Standard input brings its configuration as
-one line and, if this host lacks the archive of that digest, the archive. The reply is one line with the nonce, so that
+one line and, if this host lacks the archive of that digest, the archive. The reply is one line with the nonce, so
 earlier prints of a shell cannot be taken for it.
 """
 

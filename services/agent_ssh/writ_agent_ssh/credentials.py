@@ -1,6 +1,6 @@
 """A target's own key: a file with the target's name, and beside it an optional certificate.
 
-Read for each connection, so that short-lived certificates can be replaced. No target can name the key of another.
+Read for each connection, so short-lived certificates can be replaced. No target can name the key of another.
 """
 
 from pathlib import Path

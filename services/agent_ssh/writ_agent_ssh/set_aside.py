@@ -1,4 +1,4 @@
-"""Quarantine: a host whose bytes were being read when the agent was killed is set aside, so that the others are served.
+"""Quarantine: a host whose bytes were being read when the agent was killed is set aside, so the others are served.
 
 While bytes of a host are read, the target's name is in a memory page that is also a file. The kernel keeps the page
 when it kills the process (out of memory, SIGKILL), and the next start finds the name there.

@@ -140,7 +140,7 @@ class Follower:
             await asyncio.sleep(LOOK_EVERY)
 
     async def _follow(self) -> None:
-        """Read page by page. At the end wait a little, so that further events form one group and one commit."""
+        """Read page by page. At the end wait a little, so further events form one group and one commit."""
         self._histories = OperationHistories()  # of events that are read again, nothing is known from the first time
         while True:
             self._query_waits.clear()

@@ -1,6 +1,6 @@
 """Traces and searches: the index finds the events, the journal has their content.
 
-The events of an operation are read from the journal by its own filter, so that a trace right after the end is complete
+The events of an operation are read from the journal by its own filter, so a trace right after the end is complete
 at any lag of the index. Linked events wait, for a bounded time, until the index has caught up.
 """
 

@@ -16,7 +16,7 @@ LEAST = 0.8
 
 
 class Success:
-    """Ends in steps of ten seconds, so that a flood takes no more memory than idle times."""
+    """Ends in steps of ten seconds, so a flood takes no more memory than idle times."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """`clock`: the journal server's time, as in the events."""

@@ -1,6 +1,6 @@
 """Listings of a target, signed by this agent: names for the allowlists of a policy.
 
-Each names its read grant, so that it cannot be reused for another question. A failed listing carries its reason: an
+Each names its read grant, so it cannot be reused for another question. A failed listing carries its reason: an
 empty listing means that no names exist.
 """
 

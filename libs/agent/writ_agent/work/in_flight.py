@@ -1,4 +1,4 @@
-"""The in-flight operations of this process and the begun ones, so that nothing begins twice and everything can be
+"""The in-flight operations of this process and the begun ones, so nothing begins twice and everything can be
 stopped.
 """
 

@@ -76,7 +76,7 @@ def _words(restic: Restic, arguments: BackupArguments, tree: Tree, operation_id:
 
 
 def _of_folder(tree: Tree) -> List[str]:
-    """Return the tag with mode and owner of the folder itself, which restic does not keep, so that a restore can create
+    """Return the tag with mode and owner of the folder itself, which restic does not keep, so a restore can create
     it again.
     """
     if tree.name:

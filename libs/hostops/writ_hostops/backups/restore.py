@@ -138,7 +138,7 @@ def _words(kept: StoredBackup, target: str, *more: str) -> List[str]:
 
 
 def _staged(staging: int) -> str:
-    """Return the path of the staged tree for restic: by its descriptor, so that no rename of the folder redirects
+    """Return the path of the staged tree for restic: by its descriptor, so no rename of the folder redirects
     restic.
     """
     return f"/proc/self/fd/{staging}/{TREE}"

@@ -154,7 +154,7 @@ def _make_writable(source: int, name: str, mode: int) -> None:
 
 
 def _drop_refused(staging: int, kinds: AllowedKinds, problems: List[str]) -> None:
-    """Remove forbidden kinds from the staged tree. This happens before any move, so that nobody ever sees them in
+    """Remove forbidden kinds from the staged tree. This happens before any move, so nobody ever sees them in
     place.
     """
     waiting = [""]

@@ -1,6 +1,6 @@
 """The bytes of an opened file: digests, chunks, and the version of a file.
 
-A loop over bytes checks `stop` once a chunk, so that a cancel ends it within one chunk.
+A loop over bytes checks `stop` once a chunk, so a cancel ends it within one chunk.
 """
 
 from __future__ import annotations

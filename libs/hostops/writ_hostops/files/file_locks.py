@@ -1,6 +1,6 @@
 """Turns with a file: writers through Writ take one after the other, by flock(2) on a lock file beside it.
 
-The names beside a file follow from its own name (paths.TEMPORARY), so that the next turn finds the leftovers of a
+The names beside a file follow from its own name (paths.TEMPORARY), so the next turn finds the leftovers of a
 crash.
 """
 

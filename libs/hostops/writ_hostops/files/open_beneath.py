@@ -1,7 +1,7 @@
 """Open files beneath a declared root without following any link, then work by descriptor only.
 
 The folder of the file is opened by openat2(2) with RESOLVE_BENEATH, NO_SYMLINKS and NO_MAGICLINKS; on kernels without
-it, component by component with O_NOFOLLOW. The file is then one name in that descriptor, so that no later rename or
+it, component by component with O_NOFOLLOW. The file is then one name in that descriptor, so no later rename or
 link redirects the operation. Mounts beneath a root count as beneath it.
 """
 

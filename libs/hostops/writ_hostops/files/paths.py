@@ -1,6 +1,6 @@
 """The paths that an operation may name: a pure function of text and declared roots. The kernel enforces the rest.
 
-A path has one spelling (absolute, no empty, `.` or `..` component), so that policy decides on the path that is opened.
+A path has one spelling (absolute, no empty, `.` or `..` component), so policy decides on the path that is opened.
 """
 
 from __future__ import annotations

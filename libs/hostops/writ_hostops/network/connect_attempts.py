@@ -25,7 +25,7 @@ HTTPS_PORT = 443
 
 
 def icmp(address: Address, port: int, name: str, stop: Stop, seconds: float) -> str:
-    """Send an ICMP echo. Its payload is random, so that no other program's answer counts."""
+    """Send an ICMP echo. Its payload is random, so no other program's answer counts."""
     family, host = address
     request_type, reply_type, _ = _ECHO[socket.AddressFamily(family)]
     payload = os.urandom(16)

@@ -95,7 +95,7 @@ def _inside(inner: Network, outer: Network) -> bool:
 
 
 def _endpoints(network: Network, ports: List[int]) -> Iterator[Door]:
-    """Yield port by port over all addresses, so that no host gets all connections at once."""
+    """Yield port by port over all addresses, so no host gets all connections at once."""
     for port in ports:
         for address in network.hosts():
             yield str(address), port

@@ -1,4 +1,4 @@
-"""btrfs calls missing in Python (linux/btrfs.h), by descriptor, so that no path is resolved twice.
+"""btrfs calls missing in Python (linux/btrfs.h), by descriptor, so no path is resolved twice.
 
 Each raises OSError as os.* would. The numbers are those of _IOC on all architectures but alpha, mips, powerpc and
 sparc.

@@ -1,7 +1,7 @@
 """One request in a process of its own, forked in advance: it waits, carries the request out, reports, and ends.
 
 Reads follow each other in one process. SIGTERM cancels the request. The process leads a session of its own, holds no
-descriptor of the others, and bears the mark of its operation, so that all its descendants can be found.
+descriptor of the others, and bears the mark of its operation, so all its descendants can be found.
 """
 
 from __future__ import annotations

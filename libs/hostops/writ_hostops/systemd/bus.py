@@ -130,7 +130,7 @@ class SystemdOnBus:
     def unit(self, name: str) -> Unit:
         """Return the unit. All property requests are sent in one exchange before any reply is read.
 
-        systemd loads a unit whose path is requested, so that no load call is needed (systemctl does the same).
+        systemd loads a unit whose path is requested, so no load call is needed (systemctl does the same).
         """
         general, *special = self._exchange(_about(name), effect="none")
         values = {key: plain(value) for key, value in body_of(general)[0].items() if key in UNIT_PROPERTIES}

@@ -76,7 +76,7 @@ def _read_beside(path: Path, sort: ListKind[Kind]) -> Kind:
     for an unknown reply (a newer version was installed) ValueError and MsgspecError.
 
     The reply is mapped and not read, since reading would leave its size to the thread. The process has a group of its
-    own, so that a Ctrl-C does not reach it.
+    own, so a Ctrl-C does not reach it.
     """
     command = subprocess_env.command("writ_runtime.list_reader", sort.section, str(path))
     with open(os.memfd_create("reading"), "w+b", buffering=0) as answer:  # noqa: PTH123 - a file without a path

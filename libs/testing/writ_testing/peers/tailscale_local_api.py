@@ -1,7 +1,7 @@
 """tailscaled's LocalAPI on a unix socket, with `status` and `whois`.
 
 Shapes and refusals are those of tailscale's ipn/localapi/localapi.go and ipn/ipnstate/ipnstate.go; other paths are
-answered 404. Threads serve it, so that tests with and without an event loop use it alike.
+answered 404. Threads serve it, so tests with and without an event loop use it alike.
 """
 
 import hashlib

@@ -76,7 +76,7 @@ class Presence:
 
     @property
     def new(self) -> bool:
-        """Return True while this replica has listened for less than a lease, so that silence is not conclusive."""
+        """Return True while this replica has listened for less than a lease, so silence is not conclusive."""
         return self._now() - self._began < self._lease
 
     def agents(self, pool: str) -> list[Heartbeat]:

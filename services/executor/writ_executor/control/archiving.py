@@ -1,6 +1,6 @@
 """`journal_archive`: store again whatever must outlive a range of the journal, then release the range.
 
-Each operation of the range keeps one small event under its own subjects, so that the journal still refuses its
+Each operation of the range keeps one small event under its own subjects, so the journal still refuses its
 idempotency key. All control events are kept byte for byte. The client (`writ journal archive`) makes the archive before
 and removes the range afterwards. Each step may be repeated.
 """

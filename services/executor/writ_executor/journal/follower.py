@@ -1,6 +1,6 @@
 """Keep the index in step with the journal, and let others wait until it reaches a sequence.
 
-A new replica starts from the latest snapshot (the operations open at one sequence) and reads on from there, so that its
+A new replica starts from the latest snapshot (the operations open at one sequence) and reads on from there, so its
 start does not depend on the journal's length.
 """
 

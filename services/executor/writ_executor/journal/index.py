@@ -104,7 +104,7 @@ class Index:
     def has_room(self, line: str, life: Life, lock: Lock | None) -> bool:
         """Return whether this limit has room for one more. Certain only once the journal was read up to `lock`.
 
-        The latest request in line has the number, so that a lowered limit counts for all waiting ones.
+        The latest request in line has the number, so a lowered limit counts for all waiting ones.
         """
         members = self._lines.get(line, {})
         last = lock.operation_id if lock else None

@@ -137,7 +137,7 @@ def _preflight_grant(answer: Decided) -> Signed | None:
 
 
 def _bound_decision(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
-    """Return the decision that the grant names by its digest, so that one signature holds for both."""
+    """Return the decision that the grant names by its digest, so one signature holds for both."""
     if grant.operation_id != ask.subject.operation_id or grant.claim_digest != digest(ask.claim):
         raise Untrusted("policy's grant is for another claim")
     if grant.decision_digest != digest(signed):

@@ -32,7 +32,7 @@ _log = Log("writ.executor")
 
 
 class Sweep:
-    """One round a second (`WRIT_SWEEP`), with jitter, so that replicas do not act at once."""
+    """One round a second (`WRIT_SWEEP`), with jitter, so replicas do not act at once."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Work that goes on after its handler has answered. It is tracked, so that a stop can wait for it and no error is
+"""Work that goes on after its handler has answered. It is tracked, so a stop can wait for it and no error is
 lost.
 """
 

@@ -3,7 +3,7 @@
 An operation takes the lock of its line, which names the previous holder; only a writer that has seen that event can
 take it. A target admits one at a time: its lock is taken first, and any replica that finds a holder without a dispatch
 dispatches it. A limit admits several, so all locks of an operation are stored together with `dispatched`, or none of
-them. The order is that of the requests: a line is read only when the index has passed the request, so that no earlier
+them. The order is that of the requests: a line is read only when the index has passed the request, so no earlier
 one can be missing.
 """
 

@@ -193,7 +193,7 @@ class Receipts:
         return life.requested.correlation_id if life and life.requested else ""
 
     def may_tell(self, progress: Progress, pool: str) -> bool:
-        """Return whether this pool runs the operation, so that its progress reaches its requester and nobody else."""
+        """Return whether this pool runs the operation, so its progress reaches its requester and nobody else."""
         life = self._lives.known(progress.operation_id)
         requested = life.requested if life else None
         return requested is not None and requested.pool == pool and requested.principal == progress.principal

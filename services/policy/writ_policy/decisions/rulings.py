@@ -63,7 +63,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     ) -> RuledRequest:
         """Decide on the `known` facts. `starting`: for a claim.
 
-        `recorded`: the journal has policy's first decision on this statement, so that its age is not judged again.
+        `recorded`: the journal has policy's first decision on this statement, so its age is not judged again.
         Raises Invalid or Untrusted for an invalid question.
         """
         known = known or KnownFacts()

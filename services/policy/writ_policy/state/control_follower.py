@@ -1,4 +1,4 @@
-"""Follow the journal's control events, so that a stop or a new policy counts from its storage.
+"""Follow the journal's control events, so a stop or a new policy counts from its storage.
 
 There is no push: a question for a decision names the last control sequence, and missing events are read before it is
 made. The journal is also read every second. An event that widens rights (the lift of a stop, an emergency) counts only
@@ -176,7 +176,7 @@ class Follower:
         return after
 
     async def _reach_version(self, event: ControlEvent, sequence: int) -> None:
-        """Read the policy versions up to the one that the event names, so that no later decision uses an earlier
+        """Read the policy versions up to the one that the event names, so no later decision uses an earlier
         one.
         """
         number = event.body.get("version")

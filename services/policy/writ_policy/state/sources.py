@@ -95,7 +95,7 @@ class Sources:
             return self._world
 
     async def follow(self) -> None:
-        """Read every half second until cancelled, so that a bad file is noticed without any request."""
+        """Read every half second until cancelled, so a bad file is noticed without any request."""
         while True:
             await self._warn()
             await asyncio.sleep(INTERVAL)

@@ -2,7 +2,7 @@
 
 A file's version has policy's own signature. A published version has two: the author's, over the operation and the
 document, and policy's, on the decision that allowed exactly that. The decision states that the author's key was theirs
-and entitled at that time, so that later changes of keys and rights do not matter. It also names the version under which
+and entitled at that time, so later changes of keys and rights do not matter. It also names the version under which
 it was made: that must be the previous one, or the version is replayed or out of turn.
 """
 

@@ -80,7 +80,7 @@ class Versions:
         self.refused: dict[int, str] = {}
 
     async def start(self) -> None:
-        """Find the version in force from the newest back, so that the start does not slow down with each version.
+        """Find the version in force from the newest back, so the start does not slow down with each version.
 
         Raises ConfigError if it does not load, and errors of the bus.
         """
