@@ -179,7 +179,6 @@ class _Reader:
                 continue
 
     def close(self) -> None:
-        """Stop reading."""
         for pipe in self._pipes:
             if pipe is not None:
                 pipe.close()

@@ -41,8 +41,6 @@ _log = Log("writ.health")
 
 
 class HttpResponse(Struct, frozen=True):
-    """An HTTP response."""
-
     status: HTTPStatus
     body: bytes
     content_type: str = "application/json"

@@ -70,7 +70,6 @@ class Series(Generic[Metric]):
         return self._found.setdefault(key, self._metric.labels(*key))
 
     def forget(self) -> None:
-        """Forget all series."""
         self._found.clear()
         self._metric.clear()
 
@@ -83,8 +82,6 @@ def _naming(values: Collection[str] | AtMost) -> Callable[[str], str]:
 
 
 class Counter:
-    """A counter."""
-
     def __init__(self, metric: prometheus.Counter, labels: Labels) -> None:
         self._series = Series(metric, labels)
 
@@ -94,8 +91,6 @@ class Counter:
 
 
 class Gauge:
-    """A gauge."""
-
     def __init__(self, metric: prometheus.Gauge, labels: Labels) -> None:
         self._names = tuple(labels)
         self._series = Series(metric, labels)
@@ -118,7 +113,6 @@ class Info:
         self._metric = metric
 
     def set(self, **words: str) -> None:
-        """Set the texts."""
         self._metric.info(words)
 
 

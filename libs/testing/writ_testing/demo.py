@@ -174,7 +174,6 @@ def quoted(argument: str) -> str:
 
 
 def title(text: str) -> None:
-    """Print a heading."""
     styled(f"\n{text}", BOLD)
 
 

@@ -39,8 +39,6 @@ timeout, before executors call the operation overdue.
 
 
 class _RunningOperation:
-    """One running operation."""
-
     def __init__(self, task: Task) -> None:
         self.task = task
         self.stopping = False
@@ -134,7 +132,6 @@ class SshBackend:
         return None
 
     async def close(self) -> None:
-        """Close all connections."""
         await self._pool.close()
 
     async def _connected(self, run: _RunningOperation) -> HostSession | None:

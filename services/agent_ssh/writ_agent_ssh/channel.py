@@ -82,7 +82,6 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             chan.abort()
 
     def session_started(self) -> None:
-        """Send the bootstrap."""
         if self.gone:
             return
         self._write(self._archive.opening(self._nonce, self._folder))

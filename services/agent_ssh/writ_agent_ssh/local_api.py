@@ -65,8 +65,6 @@ class Whois(Struct, frozen=True, kw_only=True):
 
 
 class Response(NamedTuple):
-    """An HTTP response."""
-
     status: int
     body: bytes
 

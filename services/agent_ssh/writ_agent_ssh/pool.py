@@ -43,7 +43,6 @@ class _TargetSession:
         return self.session if self.connection == connection else None
 
     def drop(self) -> None:
-        """Drop the session."""
         session, link, self.session, self.link = self.session, self.link, None, None
         if session is not None:
             session.close()
@@ -116,7 +115,6 @@ class Pool:
             self._target_sessions[target.id].drop()
 
     async def close(self) -> None:
-        """Close all sessions."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         for place in self._target_sessions.values():

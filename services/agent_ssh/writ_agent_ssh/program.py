@@ -67,7 +67,6 @@ class Program(asyncssh.SSHClientSession[bytes]):
             self.ended.set_result(CommandResult(self._status, out.decode("utf-8", "replace")))
 
     def abort(self) -> None:
-        """Abort the channel."""
         self._aborted = True
         if self._chan is not None:
             self._chan.abort()

@@ -46,11 +46,9 @@ class Handlers:
         self._observe = observe
 
     async def trace(self, message: Message) -> EndpointReply:
-        """Answer TraceQuery."""
         return await self._handle("trace", message, TraceQuery, self._reading.trace, TraceAnswer)
 
     async def search(self, message: Message) -> EndpointReply:
-        """Answer SearchQuery."""
         return await self._handle("search", message, SearchQuery, self._reading.search, SearchAnswer)
 
     async def _handle(

@@ -72,7 +72,6 @@ class Audit:
         self._security.tell("journal_replaced", f"seen by audit: {why}", None, None)
 
     async def serve(self) -> None:
-        """Serve queries."""
         await self._time.start()
         await self._reports.listen(self._bus)
         self._serving = await self._bus.serve(self._service)

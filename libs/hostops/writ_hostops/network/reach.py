@@ -50,7 +50,6 @@ class _Test:
         self._detail = ""
 
     def resolve(self) -> None:
-        """Resolve the name."""
         for _ in range(self._count):
             self._timed(self._resolve_once)
 

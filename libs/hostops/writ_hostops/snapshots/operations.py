@@ -35,7 +35,6 @@ class SnapshotArguments:
 
 
 def create(call: Call) -> HostAnswer:
-    """Carry out snapshot_create."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
         _refuse_taken(store, arguments)
@@ -49,7 +48,6 @@ def create(call: Call) -> HostAnswer:
 
 
 def restore(call: Call) -> HostAnswer:
-    """Carry out snapshot_restore."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
         kept = _existing(store, arguments)
@@ -72,7 +70,6 @@ def delete(call: Call) -> HostAnswer:
 
 
 def listing(call: Call) -> HostAnswer:
-    """Carry out snapshot_list."""
     with _store(call, _parse_arguments(call).path) as store:
         found = [one for one in store.all() if one.finished]
     return HostAnswer(output={"snapshots": [one.entry() for one in found[:MOST]], "truncated": len(found) > MOST})

@@ -107,7 +107,6 @@ class SystemdOnBus:
         self._signals: Deque[Message] = deque()
 
     def close(self) -> None:
-        """Close the connection."""
         self._connection.close()
 
     @property

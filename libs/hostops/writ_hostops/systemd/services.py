@@ -25,23 +25,19 @@ _POLL = 0.05
 
 
 def status(call: Call) -> HostAnswer:
-    """Carry out service_status."""
     unit = _read_unit(call)
     return HostAnswer(output=judgement.output(unit, boot_id()), state=judgement.state(unit, boot_id()))
 
 
 def start(call: Call) -> HostAnswer:
-    """Carry out service_start."""
     return _change("start", call)
 
 
 def stop(call: Call) -> HostAnswer:
-    """Carry out service_stop."""
     return _change("stop", call)
 
 
 def restart(call: Call) -> HostAnswer:
-    """Carry out service_restart."""
     return _change("restart", call)
 
 

@@ -46,12 +46,10 @@ SORTS: Mapping[str, ListKind[Any]] = {sort.section: sort for sort in (TARGETS, P
 
 
 def read_inventory(path: Path) -> Inventory:
-    """Return the inventory."""
     return _read(path, TARGETS)
 
 
 def read_principals(path: Path) -> Principals:
-    """Return the principals."""
     return _read(path, PRINCIPALS)
 
 

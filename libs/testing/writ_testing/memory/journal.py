@@ -38,11 +38,9 @@ class Disk:
         return watcher
 
     def unwatch(self, watcher: asyncio.Event) -> None:
-        """Stop watching."""
         self._watchers.discard(watcher)
 
     def changed(self) -> None:
-        """Wake all watchers."""
         for watcher in self._watchers:
             watcher.set()
 

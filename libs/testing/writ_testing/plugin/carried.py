@@ -30,7 +30,6 @@ time.sleep({seconds})
 
 
 def noop(call: Call) -> HostAnswer:
-    """Carry out test_noop."""
     return HostAnswer()
 
 
@@ -78,7 +77,6 @@ def sleep(call: Call) -> HostAnswer:
 
 
 def keep(call: Call) -> HostAnswer:
-    """Carry out test_secret."""
     secret = str(call.parameters["secret"])
     digest = hashlib.sha256(secret.encode()).hexdigest()
     return HostAnswer(output={"digest": digest, "echo": secret}, effect="done")

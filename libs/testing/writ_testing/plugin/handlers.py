@@ -26,7 +26,6 @@ _PLAIN = "import subprocess, sys\nsubprocess.run(['sleep', '{seconds}'])\n"
 
 
 async def noop(task: Task, progress: Progress) -> Done:
-    """Carry out test_noop."""
     return Done(outcome="succeeded")
 
 
@@ -58,14 +57,12 @@ async def _start(script: str, operation_id: str) -> Process:
 
 
 async def keep(task: Task, progress: Progress) -> Done:
-    """Carry out test_secret."""
     arguments: Keep = task.arguments(Keep)
     digest = hashlib.sha256(arguments.secret.encode()).hexdigest()
     return Done(outcome="succeeded", output={"digest": digest, "echo": arguments.secret}, effect="done")
 
 
 async def fail(task: Task, progress: Progress) -> Done:
-    """Carry out test_fail."""
     arguments: Fail = task.arguments(Fail)
     match arguments.how:
         case "refused":
@@ -77,7 +74,6 @@ async def fail(task: Task, progress: Progress) -> Done:
 
 
 async def count(task: Task, progress: Progress) -> Done:
-    """Carry out test_count."""
     arguments: Count = task.arguments(Count)
     path = counting_file(task)
     progress("waiting")

@@ -73,7 +73,6 @@ class Queries:
         self._generations = generations
 
     async def operation(self, message: Message) -> OperationAnswer:
-        """Return one operation."""
         principal, query = self._decode_query(message, OperationQuery)
         life = await self._lives.fresh(principal, query.operation_id)
         return OperationAnswer(operation=view(life, latest(life)))

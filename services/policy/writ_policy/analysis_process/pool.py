@@ -56,7 +56,6 @@ class AnalysisPool:
         return msgspec.json.decode(done.answer, type=kind)
 
     async def close(self) -> None:
-        """End the process."""
         if self._idle is not None:
             self._idle.cancel()
         process, self._process = self._process, None

@@ -82,7 +82,6 @@ class AnalysisQueries:
         return can_i(setting(judge), query, asker=asker, now=judge.now, facts=facts)
 
     async def explain(self, message: Message) -> questions.PolicyExplainAnswer:
-        """Explain the decision."""
         query = decode_query(message, questions.PolicyExplainQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, [query.principal or asker])

@@ -67,11 +67,9 @@ class DecisionEndpoints:
         ]
 
     async def decide(self, message: Message) -> bytes:
-        """Answer Decide."""
         return await self._handle("decide", message, Decide, self._decide, Decided)
 
     async def grant(self, message: Message) -> bytes:
-        """Answer AskGrant."""
         return await self._handle("grant", message, AskGrant, self._granting.grant, GrantAnswer)
 
     async def _decide(self, ask: Decide) -> tuple[Decided, RuledRequest]:

@@ -63,7 +63,6 @@ class Scans:
         self._clock = clock
 
     def endpoint(self) -> Endpoint:
-        """Return the endpoint."""
         return Endpoint(
             name="scan", subject=subjects.scan("x").replace(".x", ".*"), handler=self.answer, concurrency=CONCURRENCY
         )
