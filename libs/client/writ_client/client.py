@@ -160,9 +160,9 @@ class Writ(Queries):
         with self._following.listen(id_of(self.principal, key)) as heard:
             answer = await self.submit(operation, target, parameters, idempotency_key=key, **options)
             operation_id = answer.operation_id or id_of(self.principal, key)
-            asked = answer.outcome is None
+            undecided = answer.outcome is None
             return await outcome(
-                self, operation_id, heard, timeout=timeout, on_event=on_event, asked=asked, accepted=True
+                self, operation_id, heard, timeout=timeout, on_event=on_event, undecided=undecided, accepted=True
             )
 
     async def wait(
@@ -187,15 +187,15 @@ class Writ(Queries):
         self, operation_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
         """Stop an operation; the view is that of the `operation_cancel`, whose output says what it could confirm."""
-        wanted = {"operation_id": operation_id}
-        return await self.run("operation_cancel", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+        arguments = {"operation_id": operation_id}
+        return await self.run("operation_cancel", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def stop_set(
         self, scope: list[str], *, reason: str, until: float | None = None, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
         """Let nothing that changes these targets (globs) start, until `until` (Unix seconds) or a `stop_lift`."""
-        wanted = {"scope": scope, "reason": reason} | ({} if until is None else {"until": until})
-        return await self.run("stop_set", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+        arguments = {"scope": scope, "reason": reason} | ({} if until is None else {"until": until})
+        return await self.run("stop_set", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def stop_lift(
         self, stop_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
@@ -209,8 +209,8 @@ class Writ(Queries):
         """Put a policy in force; `replaces`: only if that version is in force still. `version` in the output is its
         number. Raises Invalid: `conflict`, and `invalid_document` with all `problems` of one that does not load.
         """
-        wanted = {"document": document, "reason": reason} | ({} if replaces is None else {"replaces": replaces})
-        return await self._change("policy_publish", wanted, timeout)
+        arguments = {"document": document, "reason": reason} | ({} if replaces is None else {"replaces": replaces})
+        return await self._change("policy_publish", arguments, timeout)
 
     async def policy_rollback(
         self, version: int, *, reason: str, timeout: float = CONTROL_SECONDS
@@ -222,19 +222,19 @@ class Writ(Queries):
         self, scope: list[str], *, reason: str, until: float, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
         """Let the emergency rules count on these targets (globs) until `until` (Unix seconds) or an `emergency_end`."""
-        wanted = {"scope": scope, "reason": reason, "until": until}
-        return await self.run("emergency_declare", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+        arguments = {"scope": scope, "reason": reason, "until": until}
+        return await self.run("emergency_declare", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def emergency_end(
         self, emergency_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
         """End an emergency: `emergency_id` is the `id` in the output of its declaration."""
-        wanted = {"emergency_id": emergency_id, "verdict": "end"}
-        return await self.run("emergency_confirm", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+        arguments = {"emergency_id": emergency_id, "verdict": "end"}
+        return await self.run("emergency_confirm", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
-    async def _change(self, operation: str, wanted: Mapping[str, Any], timeout: float) -> requests.OperationView:
+    async def _change(self, operation: str, arguments: Mapping[str, Any], timeout: float) -> requests.OperationView:
         """Of the policy. What is wrong with a document is in the answer alone: it is not on record."""
-        answer = await self.submit(operation, WRIT_TARGET, wanted, reason=str(wanted["reason"]), timeout=timeout)
+        answer = await self.submit(operation, WRIT_TARGET, arguments, reason=str(arguments["reason"]), timeout=timeout)
         if answer.outcome == "invalid" and answer.error is not None:
             found = [(one.line, one.column, one.message) for one in answer.error.problems]
             raise Invalid(answer.error.message, code=answer.error.code, problems=found)

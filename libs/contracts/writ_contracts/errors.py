@@ -136,7 +136,7 @@ CODES: dict[str, str] = {
     "grant_refused": "the agent refused the grant that it got, and ran nothing",
     "look_expired": "the permission to look at a host is no longer good",
     "not_begun": "the agent got no answer to its claim, and ran nothing",
-    "not_confirmed": "it was told to stop and was not seen to end",
+    "not_confirmed": "it was stopped on request and was not seen to end",
     "agent_stopped": "its agent had to stop",
     "agent_restarted": "its agent ended while it had the operation in hand",
     "spool_failed": "the agent's disk could not keep what it was about to do, so it ran nothing",

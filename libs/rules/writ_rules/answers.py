@@ -43,7 +43,7 @@ Item = TypeVar("Item")
 def validated(found: Validation) -> PolicyValidateAnswer:
     """A validation, told."""
     return PolicyValidateAnswer(
-        valid=found.valid, name=found.name, rules=found.rules, problems=[_problem(said) for said in found.found]
+        valid=found.valid, name=found.name, rules=found.rules, problems=[_problem(finding) for finding in found.found]
     )
 
 
@@ -52,10 +52,10 @@ def problems_of(errors: FileErrors) -> list[PolicyProblem]:
     return [_problem(FileFinding(Severity.ERROR, problem)) for problem in errors.found]
 
 
-def _problem(said: FileFinding) -> PolicyProblem:
-    problem = said.problem
+def _problem(finding: FileFinding) -> PolicyProblem:
+    problem = finding.problem
     return PolicyProblem(
-        severity=said.severity.value,
+        severity=finding.severity.value,
         line=problem.line,
         column=problem.column,
         message=problem.message,
@@ -128,7 +128,7 @@ def covered(coverage: Coverage) -> list[RuleCovered]:
 
 def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAllowedAnswer:
     """What is allowed, by the policy alone: stops and emergencies in force are not looked at. Raises Invalid."""
-    wanted = access.AccessQuery(
+    access_query = access.AccessQuery(
         operations=None if query.operations is None else tuple(query.operations),
         role=query.role,
         target=query.target,
@@ -137,9 +137,9 @@ def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAl
         at=query.at,
         around=now,
     )
-    found = access.allowed(here.policy, scene(here), wanted)
+    found = access.allowed(here.policy, scene(here), access_query)
     return PolicyAllowedAnswer(
-        accesses=_told(found.accesses, list[PolicyAccess]),
+        accesses=_listed(found.accesses, list[PolicyAccess]),
         bounded=found.bounded,
         since=now if query.at is None else None,
     )
@@ -149,12 +149,12 @@ def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWho
     """Who may do an operation at all, or exactly this request where parameters are given. Raises Invalid."""
     if query.parameters is not None and query.target is None:
         raise Invalid("parameters are of one request: name its target, too", code="invalid")
-    wanted = access.AccessQuery(
+    access_query = access.AccessQuery(
         role=query.role, target=query.target, at=query.at, around=now, parameters=query.parameters
     )
-    found = access.who_can(here.policy, scene(here), query.operation, wanted)
+    found = access.who_can(here.policy, scene(here), query.operation, access_query)
     return PolicyWhoCanAnswer(
-        accesses=_told(found.accesses, list[PolicyAccess]),
+        accesses=_listed(found.accesses, list[PolicyAccess]),
         bounded=found.bounded,
         since=now if query.at is None else None,
     )
@@ -174,7 +174,7 @@ def compared(
         return PolicyDiffAnswer(problems=problems)
     files = [shapes.convert(document, PolicyFile) for document in (old, new)]
     found = diff(files[0], files[1], QuestionSpace(catalogue=catalogue) if among is None else scene(among), now)
-    return _told(found, PolicyDiffAnswer)
+    return _listed(found, PolicyDiffAnswer)
 
 
 def scene(here: Setting) -> QuestionSpace:
@@ -186,6 +186,6 @@ def scene(here: Setting) -> QuestionSpace:
     )
 
 
-def _told(value: object, kind: type[Item]) -> Item:
+def _listed(value: object, kind: type[Item]) -> Item:
     """The same fields in the struct of the wire."""
     return msgspec.convert(msgspec.to_builtins(value), kind)

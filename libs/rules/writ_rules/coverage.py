@@ -78,14 +78,14 @@ class Counter:
         asking = {rule.name for rule in _rules(source.policy) if _asks(rule)}
         rules = [
             RuleCoverage(
-                place.rule,
-                place.section,
-                place.line,
-                decided=self._decided.get(place.rule, 0),
-                missed=self._missed.get(place.rule, 0),
-                asks=place.rule in asking,
+                position.rule,
+                position.section,
+                position.line,
+                decided=self._decided.get(position.rule, 0),
+                missed=self._missed.get(position.rule, 0),
+                asks=position.rule in asking,
             )
-            for place in rule_places(source)
+            for position in rule_places(source)
         ]
         return Coverage(policy=source.document.name, rules=rules)
 
@@ -94,16 +94,16 @@ def rule_places(source: PolicySource) -> list[RulePosition]:
     """The enabled rules in the order of the file."""
     entry = shapes.convert(source.document, PolicyFile).policies
     return [
-        RulePosition(item.entry.name, item.section, source.document.place((*item.keys, "name")).line)
+        RulePosition(item.entry.name, item.section, source.document.position((*item.keys, "name")).line)
         for item in placed(entry)
         if item.entry.enabled
     ]
 
 
 def _rules(policy: Policy) -> Iterator[Rule]:
-    places: Iterable[Iterable[Rule]] = (*policy.index.values(), *policy.inherited.values(), policy.emergency)
-    for place in places:
-        yield from place
+    cells: Iterable[Iterable[Rule]] = (*policy.index.values(), *policy.inherited.values(), policy.emergency)
+    for position in cells:
+        yield from position
 
 
 def _asks(rule: Rule) -> bool:

@@ -108,12 +108,12 @@ def run_case(case: Case, here: Setting, counter: Counter) -> Result:
 
 
 def _differences(case: Case, got: Mapping[str, object]) -> list[str]:
-    wanted = {"decision": case.decision, "rules": case.rules, "code": case.code, **case.terms}
-    if isinstance(effective := got.get("effective"), dict) and "effective" in wanted:
+    expected = {"decision": case.decision, "rules": case.rules, "code": case.code, **case.terms}
+    if isinstance(effective := got.get("effective"), dict) and "effective" in expected:
         got = {**got, "effective": {name: effective.get(name) for name in case.terms["effective"]}}
     return [
         f"{name}: wanted {_said(value)}, got {_said(got.get(name))}"
-        for name, value in wanted.items()
+        for name, value in expected.items()
         if value is not None and value != got.get(name)
     ]
 

@@ -1,6 +1,6 @@
-"""What each event of the journal changes in the index. Pure: a record goes in, rows come out.
+"""The change that each event of the journal makes in the index. Pure: a record goes in, rows come out.
 
-Every record gives an event row, also one that cannot be read: the index never stops at a record, nor skips one.
+Every record gives an event row, even an unreadable one: the index never stops at a record, nor skips one.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ UNREADABLE = "unreadable"
 SECURITY = "security"
 
 STATE_AFTER: dict[str, State] = {event: after for (_, event), after in TABLE.items()}
-"""Each event leads to one state, whatever was before; whether it could come there the writer has checked."""
+"""The state after each event, independent of the state before; its writer has checked the order."""
 
 _OPERATION_EVENTS = (
     journal.Requested,
@@ -36,7 +36,7 @@ _OPERATION_EVENTS = (
 
 
 class EventRow(Struct, frozen=True, kw_only=True):
-    """One record of the journal. "" stands for what it does not have."""
+    """One record of the journal. "" stands for an absent field."""
 
     sequence: int
     subject: str
@@ -61,7 +61,7 @@ class OperationRow(Struct, frozen=True, kw_only=True):
 
 
 class OutcomeRow(Struct, frozen=True, kw_only=True):
-    """How an operation stands after an event. Outcome None: it has none yet."""
+    """The state of an operation after an event. Outcome None: not ended."""
 
     operation_id: str
     sequence: int
@@ -72,7 +72,7 @@ class OutcomeRow(Struct, frozen=True, kw_only=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """All that one record changes."""
+    """All changes by one record."""
 
     event: EventRow
     opened: OperationRow | None = None
@@ -80,7 +80,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Change:
-    """The change of one record; `stored_at` (Unix seconds) is used where its own time cannot be read."""
+    """Return the change by one record. `stored_at` (Unix seconds) replaces an unreadable time of its own."""
     try:
         event = event_of(subject, data)
     except Invalid:

@@ -1,4 +1,4 @@
-"""The executor as a service: which message goes to which part, and one answer and one record on every path."""
+"""The executor as a service: routing of messages to parts, with one answer and one record on every path."""
 
 import asyncio
 from collections.abc import Callable
@@ -35,16 +35,16 @@ from writ_runtime.metrics import Metrics, Observer
 from writ_runtime.watched_file import Watched
 
 CONCURRENCY = 256
-"""Requests of one kind that are worked on at once; more wait their turn."""
+"""Concurrent requests of one kind; more wait."""
 
 NAMED = 10
-"""Pools without an agent, or agents with a wrong clock, that are named in one line."""
+"""Pools without an agent, or agents with a wrong clock, named in one line."""
 
 log = Log("writ.executor")
 
 
 class Executor:
-    """All of it, over one bus."""
+    """The executor over one bus."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Executor:
         measured.before(self._update_gauges)
 
     async def serve(self) -> None:
-        """Catch up with the journal, then answer; what goes on for ever is in `run`."""
+        """Catch up with the journal, then serve. The permanent tasks are in `run`."""
         await self.time.start()
         await self.follower.start(restored=await self._restored.is_due())
         await self.admission.measure_fill()
@@ -105,7 +105,7 @@ class Executor:
         )
 
     async def run(self) -> None:
-        """Follow the journal, look for what is overdue, watch the files; until cancelled."""
+        """Follow the journal, sweep, and watch the files, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.follower.follow(), name="follow")
             group.create_task(self.sweep.run(), name="sweep")
@@ -115,7 +115,7 @@ class Executor:
                 group.create_task(file.follow(), name="watch")
 
     async def stop(self) -> None:
-        """Let what has begun come to its end, and leave a snapshot."""
+        """Let begun work end, and write a snapshot."""
         await self.background.settle()
         await self.follower.save()
 
@@ -125,7 +125,9 @@ class Executor:
         self._measures.see_journal(self.admission.fill, self.follower.damaged)
 
     def checks(self) -> dict[str, Check]:
-        """What `/readyz` looks at, by name. Agents and outcomes are told: the executor itself is ready all the same."""
+        """Return the checks of `/readyz` by name. Agents and outcomes are only reported: the executor is ready
+        without them.
+        """
         return {
             "bus": self._bus_check,
             "journal": self._journal_check,
@@ -238,9 +240,9 @@ class Executor:
             log.warning("progress.not_relayed", error=str(error))
 
     def violation(self, kind: str, subject: str) -> None:
-        """The server refused us a subject: a defect or somebody's doing; recorded.
+        """Record that the server refused a subject: a defect or an attack.
 
-        Not so an answer: it may go out for as long as the connection is there that the question came by.
+        A late answer is neither: its reply permission ends with the connection of the question.
         """
         if kind == "publish" and is_inbox(subject.upper()):  # the server's word comes in lower case
             log.warning("answer.too_late", subject=subject)

@@ -40,8 +40,13 @@ async def restored(settings: Settings, file: Path) -> int:
 
 def _tell(settings: Settings, line: str, manifest: Manifest) -> None:
     if settings.screen.json:
-        told = {"id": manifest.id, "made_at": manifest.made_at, "last": manifest.last, "files": len(manifest.members)}
-        settings.screen.data(told)
+        summary = {
+            "id": manifest.id,
+            "made_at": manifest.made_at,
+            "last": manifest.last,
+            "files": len(manifest.members),
+        }
+        settings.screen.data(summary)
     else:
         settings.screen.line(line)
 

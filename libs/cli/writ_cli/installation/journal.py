@@ -127,12 +127,12 @@ def _tell(settings: Settings, one: check.Verified) -> None:
         screen.line(f"  no good already in the journal: event {problem.sequence}: {problem.what}")
 
 
-def _keys(home: Home, given: tuple[str, ...]) -> list[str]:
+def _keys(home: Home, more: tuple[str, ...]) -> list[str]:
     """Policy's public keys. Raises Invalid where none is known."""
     try:
         own = [home.key("policy").public]
     except ConfigError:
         own = []
-    if not (own or given):
+    if not (own or more):
         raise Invalid("whose archive is it? --policy-key names policy's public key")
-    return [*given, *own]
+    return [*more, *own]

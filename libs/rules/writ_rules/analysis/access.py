@@ -92,35 +92,35 @@ class AccessQuery(Struct, frozen=True, kw_only=True):
     parameters: Mapping[str, Any] | None = None
 
 
-def allowed(policy: Policy, scene: QuestionSpace, wanted: AccessQuery) -> AccessListing:
+def allowed(policy: Policy, scene: QuestionSpace, query: AccessQuery) -> AccessListing:
     """For each operation, class of targets and class of principals that is asked about, in this order.
 
     Raises Invalid (`unknown_operation`, `unknown_target`, `unknown_principal`).
     """
-    _check(scene, wanted)
-    names = policy.verbs if wanted.operations is None else wanted.operations
-    asked = _AccessSearch(policy, scene, wanted)
-    accesses = [access for name in names for access in asked.about(_verb(policy, name))]
+    _check(scene, query)
+    names = policy.verbs if query.operations is None else query.operations
+    search = _AccessSearch(policy, scene, query)
+    accesses = [access for name in names for access in search.about(_verb(policy, name))]
     return AccessListing(
         accesses=accesses,
-        bounded=list(asked.bounded),
-        targets=asked.targets if scene.targets is None else [],
-        principals=asked.principals if scene.principals is None else [],
+        bounded=list(search.bounded),
+        targets=search.targets if scene.targets is None else [],
+        principals=search.principals if scene.principals is None else [],
     )
 
 
-def who_can(policy: Policy, scene: QuestionSpace, operation: str, wanted: AccessQuery) -> AccessListing:
+def who_can(policy: Policy, scene: QuestionSpace, operation: str, query: AccessQuery) -> AccessListing:
     """As `allowed` for one operation, without those who never may. Raises Invalid for parameters that it can't have."""
-    if wanted.parameters is not None:
-        _verb(policy, operation).operation.check(wanted.parameters)
-    found = allowed(policy, scene, structs.replace(wanted, operations=(operation,)))
+    if query.parameters is not None:
+        _verb(policy, operation).operation.check(query.parameters)
+    found = allowed(policy, scene, structs.replace(query, operations=(operation,)))
     able = [access for access in found.accesses if access.allowed != "never"]
     return structs.replace(found, accesses=able)
 
 
-def can_i(policy: Policy, scene: QuestionSpace, asked: DecisionRequest) -> Ruling:
+def can_i(policy: Policy, scene: QuestionSpace, search: DecisionRequest) -> Ruling:
     """What is decided of one request, with its trace and its reason; with no stop in force."""
-    return Asker(populated(scene, [policy]).people()).ask(policy, asked)
+    return Asker(populated(scene, [policy]).people()).ask(policy, search)
 
 
 def _verb(policy: Policy, name: str) -> Verb:
@@ -129,16 +129,16 @@ def _verb(policy: Policy, name: str) -> Verb:
     return policy.verbs[name]
 
 
-def _check(scene: QuestionSpace, wanted: AccessQuery) -> None:
-    if scene.targets is not None and wanted.target not in {None, *(target.id for target in scene.targets)}:
-        raise Invalid(f"no target {wanted.target!r} in the inventory", code="unknown_target")
-    if scene.principals is not None and wanted.principal not in {None, *(one.id for one in scene.principals)}:
-        raise Invalid(f"no principal {wanted.principal!r}", code="unknown_principal")
+def _check(scene: QuestionSpace, query: AccessQuery) -> None:
+    if scene.targets is not None and query.target not in {None, *(target.id for target in scene.targets)}:
+        raise Invalid(f"no target {query.target!r} in the inventory", code="unknown_target")
+    if scene.principals is not None and query.principal not in {None, *(one.id for one in scene.principals)}:
+        raise Invalid(f"no principal {query.principal!r}", code="unknown_principal")
 
 
 class _AccessSearch:
-    def __init__(self, policy: Policy, scene: QuestionSpace, wanted: AccessQuery) -> None:
-        self.policy, self.scene, self.wanted = policy, scene, wanted
+    def __init__(self, policy: Policy, scene: QuestionSpace, query: AccessQuery) -> None:
+        self.policy, self.scene, self.wanted = policy, scene, query
         self.asker = Asker(populated(scene, [policy]).people())
         self.bounded: dict[str, None] = {}
         self.asked = 0
@@ -178,11 +178,11 @@ class _AccessSearch:
         if many < tried.every or left < many:
             self.bounded[f"{place}: {min(left, many)} of {tried.every} kinds of request tried"] = None
         self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.unseen)
-        asked = [request(verb.operation, targets[0], members[0], option) for option in tried.options[:left]]
-        self.asked += len(asked)
+        search = [request(verb.operation, targets[0], members[0], option) for option in tried.options[:left]]
+        self.asked += len(search)
         answers = [
             (one, known, self.asker.ask(self.policy, one, known))
-            for one, option in zip(asked, tried.options, strict=False)
+            for one, option in zip(search, tried.options, strict=False)
             if one is not None
             for known in [facts(option.supposed, one, defaults_of([self.policy], verb.operation.name))]
         ]

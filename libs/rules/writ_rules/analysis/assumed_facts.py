@@ -37,9 +37,9 @@ def suppositions(
     """One for each combination of `answers` of the rules' scans, with each list full and empty; no more than MOST, and
     of how many at least.
     """
-    asked = [condition for rule in rules for condition in rule.conditions[operation]]
-    sources = sorted({source for source in _sources(asked) if source in SOURCES})
-    scanners = sorted({one.scanner for one in asked if isinstance(one, Scan)})
+    conditions = [condition for rule in rules for condition in rule.conditions[operation]]
+    sources = sorted({source for source in _sources(conditions) if source in SOURCES})
+    scanners = sorted({one.scanner for one in conditions if isinstance(one, Scan)})
     found: dict[object, AssumedFacts] = {}
     listings = product((True, False), repeat=len(sources))
     reports = list(product((UNREPORTED, CLEAN, *SEVERITIES), repeat=len(scanners)))
@@ -90,8 +90,8 @@ def _findings(worst: str, at: float) -> Iterator[ScanFinding]:
             yield ScanFinding(FINDING, severity, "", at)
 
 
-def _sources(asked: Iterable[Condition]) -> Iterator[str]:
-    for condition in asked:
+def _sources(conditions: Iterable[Condition]) -> Iterator[str]:
+    for condition in conditions:
         if isinstance(condition, Parameter) and condition.listed is not None:
             yield condition.listed.source
 

@@ -80,7 +80,7 @@ class Changes:
 
     def note(
         self,
-        what: ChangeKind,
+        kind_of_change: ChangeKind,
         asked: DecisionRequest,
         facts: Facts,
         before: Ruling,
@@ -91,25 +91,25 @@ class Changes:
         principals: Sequence[Principal],
     ) -> None:
         """One more, with the request that shows it."""
-        who = asked.principal
-        key = (asked.operation.name, asked.target.role, tuple(sorted(who.roles)), what)
+        requester = asked.principal
+        key = (asked.operation.name, asked.target.role, tuple(sorted(requester.roles)), kind_of_change)
         known = self._found.get(key)
         if known is None:
-            known = _change(what, example(asked, facts), asked, before, after)
+            known = _change(kind_of_change, example(asked, facts), asked, before, after)
             self._targets[json.encode(asked.target)] = asked.target
-            self._principals[json.encode(who)] = who
+            self._principals[json.encode(requester)] = requester
         self._found[key] = structs.replace(
             known,
             changed=sorted({*known.changed, *changed}),
             targets=sorted({*known.targets, *(target.id for target in targets)}),
-            principal_kinds=sorted({*known.principal_kinds, who.kind}),
+            principal_kinds=sorted({*known.principal_kinds, requester.kind}),
             principals=sorted({*known.principals, *(principal.id for principal in principals)}),
         )
 
     def told(self, bounded: list[str], notes: list[str], asked: int, people: QuestionSpace) -> Diff:
         """All of them; what was made up for the examples is told with them."""
         changes = [change for key, change in sorted(self._found.items()) if not self._follows(key, change)]
-        approvers = {who for change in changes for who in change.example.approvals}
+        approvers = {requester for change in changes for requester in change.example.approvals}
         made_up = [one for one in people.principals or () if one.id in approvers]
         no_files = self._scene.targets is None, self._scene.principals is None
         return Diff(
@@ -123,17 +123,19 @@ class Changes:
 
     def _follows(self, key: _Key, change: Change) -> bool:
         """Whether one of the roles alone shows the same; told of principals that exist all the same."""
-        operation, role, roles, what = key
+        operation, role, roles, kind_of_change = key
         if self._scene.principals is not None or len(roles) < 2:
             return False
-        alone = (self._found.get((operation, role, (one,), what)) for one in roles)
+        alone = (self._found.get((operation, role, (one,), kind_of_change)) for one in roles)
         return any(one is not None and set(change.principal_kinds) <= set(one.principal_kinds) for one in alone)
 
 
-def _change(what: ChangeKind, shown: Example, asked: DecisionRequest, before: Ruling, after: Ruling) -> Change:
+def _change(
+    kind_of_change: ChangeKind, shown: Example, asked: DecisionRequest, before: Ruling, after: Ruling
+) -> Change:
     return Change(
-        kind=what[0],
-        terms=list(what[1]),
+        kind=kind_of_change[0],
+        terms=list(kind_of_change[1]),
         operation=asked.operation.name,
         role=asked.target.role,
         principal_kinds=[],

@@ -43,10 +43,10 @@ def target_classes(
     """Of the targets that have the operation; `about`: only those that one of these rules is about."""
     every = synthetic.targets(verb.operation, rules) if scene.targets is None else scene.targets
     name = verb.operation.name
-    asked: dict[Any, None] = {}
+    distinguishing: dict[Any, None] = {}
     for rule in rules:
-        asked |= dict.fromkeys(clause for clause in rule.scope if not isinstance(clause, InEffect))
-        asked |= dict.fromkeys(clause for clause in rule.conditions[name] if isinstance(clause, Attribute))
+        distinguishing |= dict.fromkeys(clause for clause in rule.scope if not isinstance(clause, InEffect))
+        distinguishing |= dict.fromkeys(clause for clause in rule.conditions[name] if isinstance(clause, Attribute))
     opaque = judged_elsewhere(verb, rules)
     return _grouped(
         (
@@ -55,7 +55,7 @@ def target_classes(
                 target.id if opaque else "",
                 target.role,
                 target.gateway is not None,
-                *signature(asked, case_of(verb, target, ANYBODY)),
+                *signature(distinguishing, case_of(verb, target, ANYBODY)),
             ),
         )
         for target in every
@@ -69,12 +69,12 @@ def principal_classes(
 ) -> list[list[Principal]]:
     """Of all principals; `about`: only of those that one of these rules is about."""
     every = synthetic.principals(rules) if scene.principals is None else scene.principals
-    asked: dict[Any, None] = {}
+    distinguishing: dict[Any, None] = {}
     for rule in rules:
-        asked |= dict.fromkeys(rule.people)
+        distinguishing |= dict.fromkeys(rule.people)
     opaque = judged_elsewhere(verb, rules)
     return _grouped(
-        (principal, (principal.id if opaque else "", *signature(asked, case_of(verb, ANY_TARGET, principal))))
+        (principal, (principal.id if opaque else "", *signature(distinguishing, case_of(verb, ANY_TARGET, principal))))
         for principal in every
         if about is None or _is_about([rule.people for rule in about], case_of(verb, ANY_TARGET, principal))
     )
@@ -109,8 +109,8 @@ def judged_elsewhere(verb: Verb, rules: Iterable[Rule]) -> bool:
 
 def asks_more(verb: Verb, rules: Iterable[Rule]) -> bool:
     """Whether it matters which target or principal it is, beyond which rules are about them."""
-    asked = (one for rule in rules for one in rule.conditions[verb.operation.name])
-    return any(isinstance(one, Attribute | Evaluated) for one in asked)
+    distinguishing = (one for rule in rules for one in rule.conditions[verb.operation.name])
+    return any(isinstance(one, Attribute | Evaluated) for one in distinguishing)
 
 
 def populated(scene: QuestionSpace, policies: Iterable[Policy]) -> QuestionSpace:

@@ -19,16 +19,16 @@ def spread(axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
     yield from _strided(axes, most)
 
 
-def spread_over(places: Sequence[Any], axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
+def spread_over(bases: Sequence[Any], axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
     """The same, with what differs in one thing at each of the places."""
-    if len(places) * prod(len(axis) for axis in axes) <= most:
-        yield from product(places, *axes)
+    if len(bases) * prod(len(axis) for axis in axes) <= most:
+        yield from product(bases, *axes)
         return
     first = tuple(axis[0] for axis in axes)
     for at, axis in enumerate(axes):
-        for value, place in product(axis, places):
-            yield (place, *first[:at], value, *first[at + 1 :])
-    yield from _strided([places, *axes], most)
+        for value, base in product(axis, bases):
+            yield (base, *first[:at], value, *first[at + 1 :])
+    yield from _strided([bases, *axes], most)
 
 
 def _strided(axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
@@ -37,6 +37,6 @@ def _strided(axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
     for number in range(most):
         at, picked = number * stride % total, []
         for axis in axes:
-            at, place = divmod(at, len(axis))
-            picked.append(axis[place])
+            at, base = divmod(at, len(axis))
+            picked.append(axis[base])
         yield tuple(picked)

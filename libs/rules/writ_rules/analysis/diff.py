@@ -82,8 +82,8 @@ class _Side:
         kept = {key: value for key, value in entry.items() if key not in _SECTIONS | _WORDS}
         self.switches = json.encode(kept, order="deterministic")
         self.texts = {
-            place.entry.name: json.encode([place.section, structs.replace(place.entry, name="-", description="")])
-            for place in placed(file.policies)
+            scope.entry.name: json.encode([scope.section, structs.replace(scope.entry, name="-", description="")])
+            for scope in placed(file.policies)
         }
 
     def text(self, found: Relevant) -> tuple[Counter[bytes], ...]:
@@ -146,28 +146,28 @@ class _Comparison:
             key = (*key, targets[0].id, members[0].id)
         if key not in self.known:
             self.known[key] = self._differences(verb, targets[0], members[0], found)
-        for what, difference in self.known[key].items():
+        for change_kind, difference in self.known[key].items():
             for alike in of_the_same_roles(members):
                 # The approvals are those of this principal: nobody may approve their own request.
                 shown = self._shown(verb, targets[0], alike[0], difference)
-                if shown is not None and self._what(verb.operation.name, *shown[2:]) == what:
+                if shown is not None and self._what(verb.operation.name, *shown[2:]) == change_kind:
                     changed = self._changed(found, *shown[2:])
-                    self.found.note(what, *shown, changed=changed, targets=targets, principals=alike)
+                    self.found.note(change_kind, *shown, changed=changed, targets=targets, principals=alike)
 
     def _differences(
         self, verb: Verb, target: Target, principal: Principal, found: list[Relevant]
     ) -> dict[ChangeKind, _Difference]:
         kinds: dict[ChangeKind, _Difference] = {}
         tried = options(verb, self.policies, found, self.at, about=self._may_matter(found))
-        place, many = f"{verb.operation.name} on {target.role}", len(tried.options)
+        scope, many = f"{verb.operation.name} on {target.role}", len(tried.options)
         if many < tried.every or self.asked + many > MOST_ASKED:
-            self.bounded[f"{place}: {many} of {tried.every} kinds of request tried"] = None
-        self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.unseen)
+            self.bounded[f"{scope}: {many} of {tried.every} kinds of request tried"] = None
+        self.bounded |= dict.fromkeys(f"{scope}: {note}" for note in tried.unseen)
         for option in tried.options[: max(0, MOST_ASKED - self.asked)]:
             shown = self._asked(verb, target, principal, option)
-            decided = {what: one for what, one in shown.items() if what[0] != "other_terms"}
-            for what, difference in (decided or shown).items():
-                kinds.setdefault(what, difference)
+            decided = {change_kind: one for change_kind, one in shown.items() if change_kind[0] != "other_terms"}
+            for change_kind, difference in (decided or shown).items():
+                kinds.setdefault(change_kind, difference)
         return kinds
 
     def _asked(self, verb: Verb, target: Target, principal: Principal, option: Option) -> dict[ChangeKind, _Difference]:
@@ -179,9 +179,9 @@ class _Comparison:
             self.asked += 1
             if shown is None:
                 break
-            what = self._what(verb.operation.name, *shown[2:])
-            if what is not None:
-                found.setdefault(what, difference)
+            change_kind = self._what(verb.operation.name, *shown[2:])
+            if change_kind is not None:
+                found.setdefault(change_kind, difference)
             if [ruling.effect for ruling in shown[2:]] != ["require_approval"] * 2 and approving is None:
                 break
         return found

@@ -102,8 +102,8 @@ def fits(known: Domain, constraint: Constraint) -> bool:
     """Whether each check of the constraint can be judged on each value that its type lets through."""
     if constraint.allowlist_source is not None:
         return False
-    asked = (suited(constraint, key) for key in FITS if getattr(constraint, key) is not None)
-    return all(known.types <= types or constraint.type in types for types in asked)
+    required = (suited(constraint, key) for key in FITS if getattr(constraint, key) is not None)
+    return all(known.types <= types or constraint.type in types for types in required)
 
 
 def accepted(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> tuple[Any, ...] | None:
@@ -112,8 +112,8 @@ def accepted(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> tu
     values = present(constraint.allowed_values) if constraint.allowed_values is not None else known.values
     if values is None:
         return None
-    asked = checks(constraint, deny=deny)
-    return tuple(value for value in taken(verb, name, values) if _all_hold(asked, value))
+    required = checks(constraint, deny=deny)
+    return tuple(value for value in taken(verb, name, values) if _all_hold(required, value))
 
 
 def taken(verb: Verb, name: str, values: Iterable[Any]) -> Iterator[Any]:
@@ -163,8 +163,8 @@ def takes(constraint: Constraint, value: Any, *, deny: bool) -> bool | None:
     return None if None in answers else True
 
 
-def _all_hold(asked: Iterable[Check], value: Any) -> bool:
-    return all(_holds(check, value) for check in asked)
+def _all_hold(required: Iterable[Check], value: Any) -> bool:
+    return all(_holds(check, value) for check in required)
 
 
 def _holds(check: Check, value: Any) -> bool | None:

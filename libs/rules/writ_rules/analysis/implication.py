@@ -78,22 +78,26 @@ def _conditions(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
 
 
 def _same(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:
-    return said(getattr(narrow, key, None)) == said(getattr(wide, key, None))
+    return canonical(getattr(narrow, key, None)) == canonical(getattr(wide, key, None))
 
 
 def _asked_alike(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:
     """Whether the narrower rule asks all of this that the wider one asks."""
-    wanted, has = getattr(wide, key, None), getattr(narrow, key, None)
-    if not wanted:
+    required, has = getattr(wide, key, None), getattr(narrow, key, None)
+    if not required:
         return True
-    if isinstance(wanted, dict):
-        return isinstance(has, dict) and {said(pair) for pair in wanted.items()} <= {said(pair) for pair in has.items()}
-    if isinstance(wanted, list):
-        return isinstance(has, list) and {said(each) for each in present(wanted)} <= {said(each) for each in has}
-    return said(has) == said(wanted)
+    if isinstance(required, dict):
+        return isinstance(has, dict) and {canonical(pair) for pair in required.items()} <= {
+            canonical(pair) for pair in has.items()
+        }
+    if isinstance(required, list):
+        return isinstance(has, list) and {canonical(each) for each in present(required)} <= {
+            canonical(each) for each in has
+        }
+    return canonical(has) == canonical(required)
 
 
-def said(value: Any) -> bytes:
+def canonical(value: Any) -> bytes:
     """A value in a form to compare: true is not 1."""
     return json.encode(value, order="sorted")
 
@@ -147,7 +151,7 @@ def _missing(known: Domain, one: Constraint, other: Constraint) -> bool:
 
 def _left_out(known: Domain, one: Constraint, other: Constraint, *, deny: bool) -> bool:
     """A parameter that is left out: both judge the same value, or the wider rule takes the one that it judges."""
-    if not known.optional or said(one.default) == said(other.default):
+    if not known.optional or canonical(one.default) == canonical(other.default):
         return True
     value = known.default if other.default is None else other.default
     return not other.required if value is None else takes(other, value, deny=deny) is True

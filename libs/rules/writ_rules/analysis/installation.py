@@ -68,12 +68,14 @@ class _Targets:
     def about(self, rules: Iterable[Reading]) -> Iterator[Finding]:
         for rule in rules:
             yield from _unknown(rule, "targets", lambda word: bool(self._named(word)), "no target is")
-            for key, what in (("target_roles", "no target has role"), ("target_tags", "no target has tag")):
-                yield from _unknown(rule, key, self._words[key].__contains__, what)
+            for key, problem in (("target_roles", "no target has role"), ("target_tags", "no target has tag")):
+                yield from _unknown(rule, key, self._words[key].__contains__, problem)
             for name in rule.entry.target_attributes or {}:
                 if name not in self._attributes:
                     text = "no target has this attribute" + ("" if rule.entry.allowed else ": denies all in its scope")
-                    yield Finding(Severity.WARNING, (*rule.place.keys, "target_attributes", name), text, at_key=True)
+                    yield Finding(
+                        Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text, at_key=True
+                    )
                 yield from self._other_kinds(rule, name)
             yield from self._reach(rule)
 
@@ -85,21 +87,21 @@ class _Targets:
         if odd := [target for target, value in values.items() if not asked.can_judge(value)]:
             then = "denies all in its scope there" if deny else "never matches there"
             text = f"can't be compared with {show(values[odd[0]])} of {_named(odd)}: '{rule.name}' {then}"
-            yield Finding(Severity.WARNING, (*rule.place.keys, "target_attributes", name), text)
+            yield Finding(Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text)
 
     def _reach(self, rule: Reading) -> Iterator[Finding]:
         scope = self._scope(rule)
         if not scope:
             text = f"no target of the inventory is one that '{rule.name}' is about"
-            yield Finding(Severity.LINT, rule.place.keys, text)
+            yield Finding(Severity.LINT, rule.placed_rule.keys, text)
             return
         missing = [name for name in rule.operations if not any(_offers(one, self._known[name]) for one in scope)]
         if missing and len(missing) == len(rule.operations):
             text = f"no target that '{rule.name}' is about has any of its operations"
-            yield Finding(Severity.LINT, (*rule.place.keys, "operations"), text)
+            yield Finding(Severity.LINT, (*rule.placed_rule.keys, "operations"), text)
         elif missing:
             text = f"no target that '{rule.name}' is about has {_named(missing)}"
-            yield Finding(Severity.WARNING, (*rule.place.keys, "operations"), text)
+            yield Finding(Severity.WARNING, (*rule.placed_rule.keys, "operations"), text)
 
     def _scope(self, rule: Reading) -> list[Target]:
         entry = rule.entry
@@ -145,7 +147,7 @@ class _Principals:
                 yield from self._approval(rule)
             else:
                 text = f"no principal is one that '{rule.name}' is about"
-                yield Finding(Severity.LINT, rule.place.keys, text)
+                yield Finding(Severity.LINT, rule.placed_rule.keys, text)
         if admin:
             yield from self._admin(rules)
 
@@ -154,7 +156,10 @@ class _Principals:
         if asked is None:
             return
         steps = tuple(ApproverStep(roles, quorum) for roles, quorum in asked[0])
-        scope, keys = self._scope(rule), (*rule.place.keys, "approval" if rule.entry.approval else "requires_approval")
+        scope, keys = (
+            self._scope(rule),
+            (*rule.placed_rule.keys, "approval" if rule.entry.approval else "requires_approval"),
+        )
         unable = self._lacking(rule, Demand(rule.name, steps, 0))
         if len(unable) == len(scope):
             yield Finding(Severity.LINT, keys, f"nobody can give this approval: {self._why(steps, scope)}")
@@ -214,12 +219,12 @@ def _offers(target: Target, verb: Verb) -> bool:
     return offered(target, verb.operation)
 
 
-def _unknown(rule: Reading, key: str, known: Callable[[str], bool], what: str) -> Iterator[Finding]:
+def _unknown(rule: Reading, key: str, known: Callable[[str], bool], problem: str) -> Iterator[Finding]:
     if key == "target_roles" and rule.roles >= ALL_ROLES:
         return
     for at, word in enumerate(getattr(rule.entry, key) or ()):
         if word is not None and not known(word):
-            yield Finding(Severity.WARNING, (*rule.place.keys, key, at), f"{what} '{word}'")
+            yield Finding(Severity.WARNING, (*rule.placed_rule.keys, key, at), f"{problem} '{word}'")
 
 
 def _key(words: Sequence[str | None] | None) -> Any:

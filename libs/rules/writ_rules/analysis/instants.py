@@ -43,10 +43,10 @@ def _windows(clauses: Iterable[Any]) -> list[Occasion]:
 
 def distinct(candidates: Iterable[float], holds: Iterable[Callable[[float], object]]) -> list[float]:
     """One instant for each combination of answers; the first that gives it."""
-    asked = list(holds)
+    predicates = list(holds)
     found: dict[tuple[object, ...], float] = {}
     for moment in candidates:
-        found.setdefault(tuple(ask(moment) for ask in asked), moment)
+        found.setdefault(tuple(holds_at(moment) for holds_at in predicates), moment)
     return list(found.values())
 
 

@@ -24,21 +24,21 @@ LONGEST = 120
 @lru_cache(maxsize=1_024)
 def joined(verb: Verb, name: str, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
     """Texts that the schema takes and that answer the patterns otherwise than `texts` do, a text for each way."""
-    asked = patterns[:MOST_PATTERNS]
-    pieces = [piece for each in asked for piece in regexes.samples(each.text)[:MOST_PIECES]]
-    pieces += [piece for each in asked for piece in regexes.named(each.text)]
+    used = patterns[:MOST_PATTERNS]
+    pieces = [piece for each in used for piece in regexes.samples(each.text)[:MOST_PIECES]]
+    pieces += [piece for each in used for piece in regexes.named(each.text)]
     pieces = list(dict.fromkeys(pieces))
     known: dict[tuple[bool, ...], str] = {}
     for text in taken(verb, name, texts):
-        known.setdefault(_answers(asked, text), text)
+        known.setdefault(_answers(used, text), text)
     first, tried = len(known), 0
     for _ in range(ROUNDS):
         before = len(known)
         for text in islice(_mixed(list(known.values()), pieces), MOST_TRIES - tried):
             tried += 1
             for made in taken(verb, name, [text]):
-                known.setdefault(_answers(asked, made), made)
-        if len(known) in (before, 2 ** len(asked)):
+                known.setdefault(_answers(used, made), made)
+        if len(known) in (before, 2 ** len(used)):
             break
     return tuple(islice(known.values(), first, None))
 

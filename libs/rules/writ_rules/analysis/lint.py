@@ -34,13 +34,13 @@ def lint(
         if finding.severity is not Severity.WARNING
     }
     every = readings(placed(file.policies), known)
-    told = {rule.at for rule in every if rule.place.keys in wrong}
+    reported = {rule.at for rule in every if rule.placed_rule.keys in wrong}
     found = list(_in_effect(file))
     for rule in every:
-        mistakes = [] if rule.at in told else [*vacuous(rule, known), *misspelled(rule, known)]
-        told |= {rule.at for finding in mistakes if finding.severity is Severity.LINT}
+        mistakes = [] if rule.at in reported else [*vacuous(rule, known), *misspelled(rule, known)]
+        reported |= {rule.at for finding in mistakes if finding.severity is Severity.LINT}
         found += mistakes
-    rest = [rule for rule in every if rule.at not in told]
+    rest = [rule for rule in every if rule.at not in reported]
     return [
         *found,
         *covered(rest, known, most_compared),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from writ_rules.analysis.implication import implied, said
+from writ_rules.analysis.implication import canonical, implied
 from writ_rules.analysis.reading import Reading, Verbs
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import RuleEntry, present
@@ -34,7 +34,7 @@ def covered(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED) -
         compared += len(others) + _CLOSELY * len(likely)
         if compared > most:
             text = f"from '{narrow.name}' on, rules were not compared with each other: there are too many"
-            return [*found, Finding(Severity.WARNING, narrow.place.keys, text)]
+            return [*found, Finding(Severity.WARNING, narrow.placed_rule.keys, text)]
         found += islice(_about(narrow, likely, verbs), 1)
     return found
 
@@ -50,8 +50,8 @@ def _index(rules: Sequence[Reading]) -> dict[tuple[str, str], list[Reading]]:
 
 def _smallest(rule: Reading, index: Mapping[tuple[str, str], list[Reading]]) -> list[Reading]:
     """Whatever covers the rule is among these."""
-    places = [(operation, role) for operation in rule.operations for role in rule.roles]
-    return min((index[place] for place in places), key=len, default=[])
+    cells = [(operation, role) for operation in rule.operations for role in rule.roles]
+    return min((index[cell] for cell in cells), key=len, default=[])
 
 
 def _about(narrow: Reading, likely: Sequence[Reading], verbs: Verbs) -> Iterator[Finding]:
@@ -61,7 +61,7 @@ def _about(narrow: Reading, likely: Sequence[Reading], verbs: Verbs) -> Iterator
             continue
         if kind == "overridden":
             text = f"overridden: '{wide.name}' denies all that '{narrow.name}' allows"
-            yield Finding(Severity.LINT, narrow.place.keys, text)
+            yield Finding(Severity.LINT, narrow.placed_rule.keys, text)
             continue
         if not narrow.sure or not _adds_nothing(narrow, wide):
             continue
@@ -69,13 +69,13 @@ def _about(narrow: Reading, likely: Sequence[Reading], verbs: Verbs) -> Iterator
             # They say the same: only the later one is one too many.
             if narrow.at > wide.at:
                 text = f"redundant: '{narrow.name}' says what '{wide.name}' says"
-                yield Finding(Severity.WARNING, narrow.place.keys, text)
+                yield Finding(Severity.WARNING, narrow.placed_rule.keys, text)
         elif kind == "shadowed":
             text = f"shadowed: '{wide.name}' allows all that '{narrow.name}' allows"
-            yield Finding(Severity.WARNING, narrow.place.keys, text)
+            yield Finding(Severity.WARNING, narrow.placed_rule.keys, text)
         else:
             text = f"redundant: '{wide.name}' denies all that '{narrow.name}' denies"
-            yield Finding(Severity.WARNING, narrow.place.keys, text)
+            yield Finding(Severity.WARNING, narrow.placed_rule.keys, text)
 
 
 def _relation(narrow: Reading, wide: Reading) -> str | None:
@@ -104,12 +104,13 @@ def _adds_nothing(narrow: Reading, wide: Reading) -> bool:
         return False
     limits = ("operation_timeout", "max_targets", "max_concurrent")
     return all(_no_laxer(getattr(one, key), getattr(other, key)) for key in limits) and all(
-        each.default is None or said(each.default) == _default(wide, name) for name, each in narrow.constraints.items()
+        each.default is None or canonical(each.default) == _default(wide, name)
+        for name, each in narrow.constraints.items()
     )
 
 
 def _default(rule: Reading, name: str) -> bytes:
-    return said(rule.constraints[name].default if name in rule.constraints else None)
+    return canonical(rule.constraints[name].default if name in rule.constraints else None)
 
 
 def _no_laxer(narrow: int | None, wide: int | None) -> bool:

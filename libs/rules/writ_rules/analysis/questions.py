@@ -28,14 +28,14 @@ class Asker(Struct, frozen=True, eq=False):
 
     def approvals(self, demands: Sequence[Demand], request: DecisionRequest) -> tuple[str, ...]:
         """Who would have to say yes, in order; as far as there are people for it."""
-        given: list[str] = []
+        approvals: list[str] = []
         for _ in range(MOST_APPROVALS):
-            found = [progress(demand, given, request.principal, self.people) for demand in demands]
+            found = [progress(demand, approvals, request.principal, self.people) for demand in demands]
             able = next((how.able for how in found if how.waits_for is not None and how.able), None)
             if not able:
                 break
-            given.append(min(able))
-        return tuple(given)
+            approvals.append(min(able))
+        return tuple(approvals)
 
 
 def example(request: DecisionRequest, known: Facts = NO_FACTS) -> Example:

@@ -27,7 +27,7 @@ CONDITIONS = ("maintenance_windows_only", "target_attributes", "scans", "evaluat
 class Reading(Struct, frozen=True, eq=False, kw_only=True):
     """One enabled rule. `sure`: it never errs. `inherited`: it binds targets behind gateways, too."""
 
-    place: PlacedRule
+    placed_rule: PlacedRule
     at: int
     operations: tuple[str, ...]
     roles: frozenset[str]
@@ -42,22 +42,22 @@ class Reading(Struct, frozen=True, eq=False, kw_only=True):
     @property
     def entry(self) -> RuleEntry:
         """What the file says."""
-        return self.place.entry
+        return self.placed_rule.entry
 
     @property
     def name(self) -> str:
         """Its name."""
-        return self.place.entry.name
+        return self.placed_rule.entry.name
 
     @property
     def emergency(self) -> bool:
         """Whether it counts in emergencies only."""
-        return self.place.section == "emergency_policies"
+        return self.placed_rule.section == "emergency_policies"
 
     @property
     def inherited(self) -> bool:
         """Whether it binds the targets behind a gateway, too."""
-        return self.place.role == "gateway" and self.place.entry.inherit
+        return self.placed_rule.role == "gateway" and self.placed_rule.entry.inherit
 
 
 class _Bits:
@@ -84,21 +84,21 @@ class _Bits:
 
 def readings(every: Sequence[PlacedRule], verbs: Verbs) -> list[Reading]:
     """The enabled rules; those that can't be read, since something in them is an error of its own, are left out."""
-    enabled = [(at, place) for at, place in enumerate(every) if place.entry.enabled]
-    bits = _Bits([place.entry for _, place in enabled], verbs)
+    enabled = [(at, placed_rule) for at, placed_rule in enumerate(every) if placed_rule.entry.enabled]
+    bits = _Bits([placed_rule.entry for _, placed_rule in enabled], verbs)
     found = []
-    for at, place in enabled:
+    for at, placed_rule in enabled:
         try:
-            found.append(_reading(at, place, verbs, bits))
+            found.append(_reading(at, placed_rule, verbs, bits))
         except ValueError:
             continue
     return found
 
 
-def _reading(at: int, place: PlacedRule, verbs: Verbs, bits: _Bits) -> Reading:
-    entry = place.entry
+def _reading(at: int, placed_rule: PlacedRule, verbs: Verbs, bits: _Bits) -> Reading:
+    entry = placed_rule.entry
     operations = tuple(dict.fromkeys(name for name in present(entry.operations) if name in verbs))
-    roles = _roles(place)
+    roles = _roles(placed_rule)
     constraints = {name: each or Constraint() for name, each in (entry.parameter_constraints or {}).items()}
     windows = tuple(times.window(each) for each in present(entry.time_restrictions))
     lists = {
@@ -109,7 +109,7 @@ def _reading(at: int, place: PlacedRule, verbs: Verbs, bits: _Bits) -> Reading:
     for key, words in lists.items():
         about |= bits.of(key, words)
     return Reading(
-        place=place,
+        placed_rule=placed_rule,
         at=at,
         operations=operations,
         roles=roles,
@@ -123,16 +123,16 @@ def _reading(at: int, place: PlacedRule, verbs: Verbs, bits: _Bits) -> Reading:
     )
 
 
-def _roles(place: PlacedRule) -> frozenset[str]:
-    if place.entry.target_roles is not None:
-        return frozenset(present(place.entry.target_roles))
-    return ALL_ROLES if place.role is None else frozenset({place.role})
+def _roles(placed_rule: PlacedRule) -> frozenset[str]:
+    if placed_rule.entry.target_roles is not None:
+        return frozenset(present(placed_rule.entry.target_roles))
+    return ALL_ROLES if placed_rule.role is None else frozenset({placed_rule.role})
 
 
 def _asks(entry: RuleEntry, windows: Sequence[Window]) -> int:
     """A bit for each kind of clause that the rule has and that only a rule with such a clause can imply."""
-    asked: list[Any] = [entry.targets is not None, windows, *(getattr(entry, key, None) for key in CONDITIONS)]
-    return sum(1 << at for at, has in enumerate(asked) if has)
+    conditions: list[Any] = [entry.targets is not None, windows, *(getattr(entry, key, None) for key in CONDITIONS)]
+    return sum(1 << at for at, has in enumerate(conditions) if has)
 
 
 def _sure(entry: RuleEntry, operations: Sequence[str], constraints: Mapping[str, Constraint], verbs: Verbs) -> bool:

@@ -40,15 +40,15 @@ def candidates(verb: Verb, name: str, checks: Iterable[Check]) -> list[Any]:
     """Values that the schema takes, each once, those that the schema itself suggests first."""
     listed = list(checks)
     suggested = list(_of_hint(verb.hints[name], ()))
-    wanted = [value for check in listed for value in suggestions(check)]
-    texts = [value for value in (*suggested, *wanted) if isinstance(value, str)]
+    needed = [value for check in listed for value in suggestions(check)]
+    texts = [value for value in (*suggested, *needed) if isinstance(value, str)]
     lengths = [check.limit for check in listed if isinstance(check, Length)]
     more = [value for length in lengths for value in _of_length(length, texts, suggested)]
     if texts or "string" in verb.types[name]:
         more += [*GENERIC, *(text + "x" for text in texts)]
         more += _of_patterns(verb, name, listed, [*texts, *more])
     found: dict[bytes, Any] = {}
-    for value in (*suggested, *wanted, *more):
+    for value in (*suggested, *needed, *more):
         for made in taken(verb, name, [value]) if value is not None else ():
             found.setdefault(json.encode(made) + type(made).__name__.encode(), made)
     return list(found.values())
@@ -85,17 +85,17 @@ def suggestions(check: Check) -> Iterator[Any]:
 
 
 def _of_length(length: int, texts: list[str], suggested: list[Any]) -> Iterator[Any]:
-    for wanted in (length, length + 1, length - 1):
-        if not 0 <= wanted <= LONGEST:
+    for needed in (length, length + 1, length - 1):
+        if not 0 <= needed <= LONGEST:
             continue
         for text in (*texts, *GENERIC[:4]):
-            yield text[:wanted] if len(text) >= wanted else text + text[-1:] * (wanted - len(text))
+            yield text[:needed] if len(text) >= needed else text + text[-1:] * (needed - len(text))
         for value in suggested:
             if isinstance(value, list) and value:
-                yield (value * (wanted // len(value) + 1))[:wanted]
+                yield (value * (needed // len(value) + 1))[:needed]
             elif isinstance(value, dict) and value:
                 key, item = next(iter(value.items()))
-                yield {f"{key}{at}": item for at in range(wanted)}
+                yield {f"{key}{at}": item for at in range(needed)}
 
 
 def _of_hint(hint: Any, metas: tuple[Meta, ...]) -> Iterator[Any]:
@@ -129,8 +129,8 @@ def _containers(hint: Any, origin: Any) -> Iterator[Any]:
         yield from ({}, dict(zip(keys[:1], items, strict=False)))
     elif isinstance(hint, type) and issubclass(hint, Struct):
         hints = get_type_hints(hint, include_extras=True)
-        wanted = [field.name for field in structs.fields(hint) if field.required]
-        yield {name: next(_of_hint(hints[name], ()), None) for name in wanted}
+        needed = [field.name for field in structs.fields(hint) if field.required]
+        yield {name: next(_of_hint(hints[name], ()), None) for name in needed}
 
 
 def _numbers(kind: Any, metas: tuple[Meta, ...]) -> Iterator[Any]:

@@ -22,7 +22,7 @@ def misspelled(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
     for name, constraint in rule.constraints.items():
         if not any(_is_unit(verbs, operation, name) for operation in rule.operations):
             continue
-        keys = (*rule.place.keys, "parameter_constraints", name)
+        keys = (*rule.placed_rule.keys, "parameter_constraints", name)
         for key, at, value in _listed(constraint):
             text = f"{name} is never '{value}': units are named without {ENDING}"
             yield Finding(severity, (*keys, key, at), text)

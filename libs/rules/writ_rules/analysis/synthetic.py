@@ -80,17 +80,19 @@ def too_many(operation: Operation, rules: Iterable[Rule], *, of_targets: bool, o
 
 
 def _target_axes(operation: Operation, rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
-    asked = [clause for rule in rules for clause in _clauses(rule, operation.name)]
-    ids = list(dict.fromkeys(_id(text) for clause in asked for text in _names(clause)))
-    tags = sorted({tag for clause in asked if isinstance(clause, clauses.Tags) for tag in clause.tags})
+    clauses_of_rules = [clause for rule in rules for clause in _clauses(rule, operation.name)]
+    ids = list(dict.fromkeys(_id(text) for clause in clauses_of_rules for text in _names(clause)))
+    tags = sorted({tag for clause in clauses_of_rules if isinstance(clause, clauses.Tags) for tag in clause.tags})
     tag_sets = [(), *((tag,) for tag in tags), *([tuple(tags)] if len(tags) > 1 else [])]
-    return list(product(ROLES, ("", GATEWAY))), [tag_sets, _attributes(asked), [None, *ids]]
+    return list(product(ROLES, ("", GATEWAY))), [tag_sets, _attributes(clauses_of_rules), [None, *ids]]
 
 
 def _principal_axes(rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
-    asked = [clause for rule in rules for clause in rule.people]
-    users = sorted({who for clause in asked if isinstance(clause, clauses.Users) for who in clause.ids})
-    roles = sorted({role for clause in asked if isinstance(clause, clauses.UserRoles) for role in clause.roles})
+    clauses_of_rules = [clause for rule in rules for clause in rule.people]
+    users = sorted({who for clause in clauses_of_rules if isinstance(clause, clauses.Users) for who in clause.ids})
+    roles = sorted(
+        {role for clause in clauses_of_rules if isinstance(clause, clauses.UserRoles) for role in clause.roles}
+    )
     sets = [(), *((role,) for role in roles)]
     sets += list(combinations(roles, 2)) if len(roles) <= MOST_ROLES else []
     sets += [tuple(roles)] if len(roles) > 2 else []
@@ -99,10 +101,12 @@ def _principal_axes(rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
 
 def _about(rule: Rule, operation: Operation) -> Iterator[tuple[Any, ...]]:
     """Targets that the rule is about: of each of its roles, with the first of its ids and tags, and its attributes."""
-    asked = list(_clauses(rule, operation.name))
-    name = next((_id(text) for clause in asked for text in _names(clause)), None)
-    tags = tuple(sorted(min(clause.tags) for clause in asked if isinstance(clause, clauses.Tags) and clause.tags))
-    values = {clause.name: _wanted(clause) for clause in asked if isinstance(clause, Attribute)}
+    clauses_of_rules = list(_clauses(rule, operation.name))
+    name = next((_id(text) for clause in clauses_of_rules for text in _names(clause)), None)
+    tags = tuple(
+        sorted(min(clause.tags) for clause in clauses_of_rules if isinstance(clause, clauses.Tags) and clause.tags)
+    )
+    values = {clause.name: _fitting_values(clause) for clause in clauses_of_rules if isinstance(clause, Attribute)}
     for each in islice(product(*values.values()), MOST_VALUES):
         for role, gateway in product(sorted(rule.roles or ROLES), ("", GATEWAY)):
             yield (role, gateway), tags, dict(zip(values, each, strict=True)), name
@@ -121,12 +125,12 @@ def _by(rule: Rule) -> Iterator[tuple[Any, ...]]:
 
 def approvers(steps: Iterable[Any]) -> list[Principal]:
     """Enough humans for these steps of approvals, each with one role."""
-    wanted: dict[str, int] = {}
+    quorums: dict[str, int] = {}
     for step in steps:
-        wanted[step.approvers[0]] = wanted.get(step.approvers[0], 0) + step.quorum
+        quorums[step.approvers[0]] = quorums.get(step.approvers[0], 0) + step.quorum
     return [
         _principal(_token(role, str(number + 1)), "human", (role,))
-        for role, count in wanted.items()
+        for role, count in quorums.items()
         for number in range(min(count, 20))
     ]
 
@@ -147,19 +151,19 @@ def _names(clause: Any) -> Iterator[str]:
         yield from (glob.text for glob in clause.globs)
 
 
-def _attributes(asked: Iterable[Any]) -> list[dict[str, Any]]:
+def _attributes(clauses_of_rules: Iterable[Any]) -> list[dict[str, Any]]:
     """None, each value that is asked for alone, and the first of each together."""
     found: dict[str, dict[str, Any]] = {}
-    for clause in asked:
+    for clause in clauses_of_rules:
         if isinstance(clause, Attribute):
-            for value in _wanted(clause):
+            for value in _fitting_values(clause):
                 found.setdefault(clause.name, {})[f"{type(value).__name__} {value}"] = value
     alone = [{name: value} for name, values in found.items() for value in values.values()]
     together = {name: next(iter(values.values())) for name, values in found.items() if values}
     return [{}, *alone, *([together] if len(together) > 1 else [])]
 
 
-def _wanted(clause: Attribute) -> list[Any]:
+def _fitting_values(clause: Attribute) -> list[Any]:
     return [value for check in clause.checks for value in suggestions(check)][:MOST_VALUES]
 
 

@@ -47,12 +47,12 @@ def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[An
     texts = [value for value in tried if isinstance(value, str)]
     patterns = _patterns(checks)
     for pattern in patterns:
-        said = f"'{pattern.wanted}'" if name in verb.public else SECRET
+        shown_pattern = f"'{pattern.wanted}'" if name in verb.public else SECRET
         covered = {pattern.pattern.covers(text) for text in texts}
         if True not in covered:
-            yield f"no {name} was found that pattern {said} matches"
+            yield f"no {name} was found that pattern {shown_pattern} matches"
         elif False not in covered and not _takes_all(verb, name, pattern):
-            yield f"no {name} was found that pattern {said} does not match"
+            yield f"no {name} was found that pattern {shown_pattern} does not match"
     if len(patterns) > MOST_PATTERNS:
         yield f"of {len(patterns)} patterns for {name}, {MOST_PATTERNS} were tried together"
     for check in checks:

@@ -26,11 +26,11 @@ def vacuous(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
 def _in_effect(rule: Reading) -> Iterator[Finding]:
     if rule.since >= rule.until:
         text = f"vacuous: '{rule.name}' expires before it takes effect"
-        yield Finding(Severity.LINT, (*rule.place.keys, "expires_at"), text)
+        yield Finding(Severity.LINT, (*rule.placed_rule.keys, "expires_at"), text)
 
 
 def _windows(rule: Reading) -> Iterator[Finding]:
-    keys = (*rule.place.keys, "time_restrictions")
+    keys = (*rule.placed_rule.keys, "time_restrictions")
     listed = [(at, each) for at, each in enumerate(rule.entry.time_restrictions or ()) if each is not None]
     closed = [(at, why) for (at, _), window in zip(listed, rule.windows, strict=True) if (why := never_opens(window))]
     every = bool(closed) and len(closed) == len(rule.windows)
@@ -90,9 +90,9 @@ def _control(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
         return
     text = f"{_names(control)} acts on target '{WRIT.id}', {why}"
     if len(control) == len(rule.operations):
-        yield Finding(Severity.LINT, rule.place.keys, f"vacuous: '{rule.name}' never matches, for {text}")
+        yield Finding(Severity.LINT, rule.placed_rule.keys, f"vacuous: '{rule.name}' never matches, for {text}")
     else:
-        yield Finding(Severity.WARNING, rule.place.keys, f"'{rule.name}' never matches some operations: {text}")
+        yield Finding(Severity.WARNING, rule.placed_rule.keys, f"'{rule.name}' never matches some operations: {text}")
 
 
 def _parameters(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
@@ -113,7 +113,7 @@ def _parameters(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
             never |= set() if without else {operation}
     whole = bool(never) and never == set(rule.operations)
     for name, operation, why, without in reasons:
-        keys = (*rule.place.keys, "parameter_constraints", name)
+        keys = (*rule.placed_rule.keys, "parameter_constraints", name)
         if whole and not without:
             yield Finding(Severity.LINT, keys, f"vacuous: '{rule.name}' never matches {operation}: {why}")
         else:

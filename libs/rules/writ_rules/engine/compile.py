@@ -105,7 +105,7 @@ def _index(rules: Iterable[Rule]) -> dict[tuple[str, str], tuple[Rule, ...]]:
 
 
 def _allowing(index: Mapping[tuple[str, str], Iterable[Rule]]) -> dict[str, tuple[Role, ...]]:
-    open_at = {place for place, rules in index.items() if any(rule.effect != "deny" for rule in rules)}
+    open_at = {cell for cell, rules in index.items() if any(rule.effect != "deny" for rule in rules)}
     operations = {operation for operation, _ in open_at}
     return {operation: tuple(role for role in ROLES if (operation, role) in open_at) for operation in operations}
 

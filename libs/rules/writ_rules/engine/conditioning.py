@@ -63,11 +63,11 @@ class Conditioning:
     def _maintenance_windows(self, policy: PolicyEntry) -> Times:
         found = list[Occasion]()
         entries = policy.maintenance_windows or ()
-        places = entries.items() if isinstance(entries, Mapping) else enumerate(entries)
-        for place, entry in places:
+        keyed_entries = entries.items() if isinstance(entries, Mapping) else enumerate(entries)
+        for key, entry in keyed_entries:
             if entry is not None:
-                name = entry.name or (place if isinstance(place, str) else f"window {place + 1}")
-                keys = ("policies", "maintenance_windows", place)
+                name = entry.name or (key if isinstance(key, str) else f"window {key + 1}")
+                keys = ("policies", "maintenance_windows", key)
                 made = self._notes.whole(keys, parts(entry), partial(maintenance, name, entry))
                 found += [made] if made is not None else []
         wanted = f"inside {' or '.join(map(str, found))}"[:300] if found else "inside a maintenance window"

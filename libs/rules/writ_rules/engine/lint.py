@@ -76,8 +76,10 @@ def _policy(file: PolicyFile) -> Iterator[Finding]:
     for at, window in every:
         for key in ("days_of_week", "day_of_month"):
             if window is not None and window.recurrence in (None, "none") and getattr(window, key) is not None:
-                place = ("policies", "maintenance_windows", at, key)
-                yield Finding(Severity.WARNING, place, "the window comes once: without a recurrence this is ignored")
+                keys_of_window = ("policies", "maintenance_windows", at, key)
+                yield Finding(
+                    Severity.WARNING, keys_of_window, "the window comes once: without a recurrence this is ignored"
+                )
 
 
 def _windows(entries: list[Any] | dict[str, Any] | None) -> list[Any]:
@@ -177,10 +179,10 @@ def _excludes_all(wanted: AttributeConstraint) -> str:
     if wanted.allowed_values is None:
         return ""
     try:
-        asked = checks(wanted, deny=False)
+        required_checks = checks(wanted, deny=False)
     except ValueError:
         return ""  # the pattern is no pattern, which is an error of its own
-    possible = any(all(_holds(check, value) for check in asked) for value in present(wanted.allowed_values))
+    possible = any(all(_holds(check, value) for check in required_checks) for value in present(wanted.allowed_values))
     return "" if possible else "each of allowed_values is excluded by the rest"
 
 

@@ -93,7 +93,7 @@ class Weighing(Struct, frozen=True, eq=False):
         near = [near for found in (self.considered.own, self.considered.urgent) if (near := found.nearest())]
         return self._missed("no_rule", "no rule allows it", min(near, key=lambda one: one.nearness, default=None))
 
-    def _missed(self, code: str, said: str, near: Judged | None) -> Ruling:
+    def _missed(self, code: str, text: str, near: Judged | None) -> Ruling:
         if near is None:
             restricting = allows(self.considered.gateway.matching)
             return self._deny(code, reasons.nowhere(self.policy, self.request, restricting), [])
@@ -102,7 +102,7 @@ class Weighing(Struct, frozen=True, eq=False):
         return Ruling(
             effect="deny",
             code=code,
-            reason=reasons.missed(said, near, opening),
+            reason=reasons.missed(text, near, opening),
             effective=self.request.effective,
             account=self.considered.account,
             nearest=told(near, section),

@@ -1,7 +1,6 @@
-"""The operations on Writ itself that an executor carries out: cancels, stops, emergencies, versions of the policy,
-archives of the journal.
+"""Control operations: cancels, stops, emergencies, policy versions and journal archives.
 
-Each was decided by policy like any other; what it does is an event in the journal, and nothing else.
+Policy decides on each like on any other. Its effect is an event in the journal and nothing else.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,12 +21,12 @@ from writ_runtime.faults import fault
 
 INSTANCE = "executor"
 EVENTS = ("stop_set", "stop_lift", "emergency_declare", "emergency_confirm")
-"""What these do is a control event, named after them: policy follows it."""
+"""Operations whose effect is a control event of the same name, which policy follows."""
 Carry = Callable[[Requested], Awaitable[Done]]
 
 
 class Controls:
-    """Control operations by name."""
+    """The control operations by name."""
 
     def __init__(
         self,
@@ -53,7 +52,9 @@ class Controls:
         }
 
     async def carry_out(self, life: Life) -> None:
-        """From `requested` (or `started`, where another replica died) to its outcome; each step may be repeated."""
+        """Carry the operation from `requested` (or `started`, after a replica's death) to its outcome. Each step may
+        be repeated.
+        """
         requested = life.requested
         if requested is None:
             return
@@ -97,7 +98,7 @@ class Controls:
             try:
                 return await self._cancel_now(requested, life)
             except Conflict:
-                continue  # it moved on while we looked: look again
+                continue  # it moved on meanwhile: read it again
         raise Conflict(f"{victim_id} moved on {ATTEMPTS} times while it was to be cancelled")
 
     async def _cancel_now(self, requested: Requested, life: Life) -> Done:

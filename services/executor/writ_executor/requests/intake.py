@@ -1,7 +1,7 @@
-"""The intake of requests: understand, have decided, record, hand on. `Intake.handle_request` is the whole path.
+"""The intake of requests: decode, have decided, record, hand on. `Intake.handle_request` is the whole path.
 
-Whatever is wrong with it, its sender gets one clear answer and the journal an event; a request that could not be
-recorded was not accepted.
+An invalid request gets one clear answer and an event in the journal. A request that could not be recorded was not
+accepted.
 """
 
 from typing import Any
@@ -35,7 +35,7 @@ from writ_runtime.faults import fault
 from writ_trust.digests import keyed_digest, same
 
 STATEMENT_BYTES = 4_096
-"""No true one is longer."""
+"""No genuine statement is longer."""
 
 
 class Intake:
@@ -65,7 +65,7 @@ class Intake:
         self._accepted = accepted
 
     async def handle_request(self, message: Message) -> RequestAnswer:
-        """The one answer. Raises WritError for what is turned away unrecorded."""
+        """Return the one answer. Raises WritError for refusals without an event."""
         principal, operation = parse_request(message.subject)
         self._admission.rate(principal)
         self._targets.begin_refresh()
@@ -109,7 +109,7 @@ class Intake:
         return structs.replace(attempt, parameters=parameters)
 
     def _earlier(self, attempt: Attempt) -> RequestAnswer | None:
-        """The answer of the same request sent before, if its operation is known here without asking the journal."""
+        """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
         life = self._lives.known(attempt.operation_id)
         return None if life is None else self._again(attempt, life)
 
@@ -127,7 +127,9 @@ class Intake:
         return answer(life)
 
     def _fingerprint(self, operation_id: str, operation: str, request: Request) -> str:
-        """Of all that is asked for, whatever may be wrong with it: the key of a refused request is used as well."""
+        """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as
+        well.
+        """
         what = [operation, request.target, request.parameters, request.dry_run]
         try:
             return keyed_digest(self._vault.fingerprint_key(operation_id), what)
@@ -191,7 +193,7 @@ class Intake:
     async def _was_there(self, attempt: Attempt, event: Requested) -> RequestAnswer:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)
         if life.requested is None or not life.open or life.requested.fingerprint != event.fingerprint:
-            await self._vault.forget(event)  # what we kept is nobody's
+            await self._vault.forget(event)  # the kept parameters belong to no operation
         return self._again(attempt, life)
 
     def _requested(self, attempt: Attempt, decided: CheckedDecision, target: Target) -> Requested:
@@ -245,7 +247,7 @@ class Intake:
     async def _refuse(self, attempt: Attempt, error: Invalid) -> RequestAnswer:
         event = Refused(**self._refusal(attempt, error.code, str(error)[:2000]), outcome="invalid")
         answered = await self._record(attempt, event)
-        if answered.operation_id is not None:  # what is too much to record by itself raises no alarm by itself either
+        if answered.operation_id is not None:  # a refusal without an event raises no alarm either
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
         return with_problems(answered, error)
 
@@ -281,13 +283,15 @@ class Intake:
 
 
 def with_problems(answered: RequestAnswer, error: Invalid) -> RequestAnswer:
-    """With what is wrong in a document that was sent: its author reads it, the journal does not."""
+    """Return the answer with the problems of the sent document. Its author reads them; the journal does not hold
+    them.
+    """
     if answered.error is None or not error.problems:
         return answered
     return structs.replace(answered, error=structs.replace(answered.error, problems=failure_of(error).problems))
 
 
 def _kept(statement: Signed | None) -> Signed | None:
-    """What somebody signed, unless it is of a size to keep the refusal itself out of the record."""
+    """Return the statement, unless its size would keep the refusal itself out of the record."""
     small = statement is not None and len(bytes(statement.payload)) + len(statement.signature) <= STATEMENT_BYTES
     return statement if small else None

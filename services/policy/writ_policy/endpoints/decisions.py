@@ -33,7 +33,7 @@ _log = Log("writ.policy")
 
 
 class DecisionEndpoints:
-    """One method an endpoint."""
+    """One method for each endpoint."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class DecisionEndpoints:
         measures: Measures,
         observe: Observer,
     ) -> None:
-        """`former`: policy's earlier keys, and up to which event of the journal each signed."""
+        """`former`: policy's earlier keys, each with the last event of the journal it signed."""
         self._granting = Granting(journal, judging, self._known_facts, key, former)
         self._security = security
         self._judging = judging
@@ -58,7 +58,7 @@ class DecisionEndpoints:
         self._observe = observe
 
     def endpoints(self) -> list[Endpoint]:
-        """What is answered to services, to be served."""
+        """Return the endpoints for services."""
         decide = self._answering("decide", Decide, self._decide, Decided)
         grant = self._answering("grant", AskGrant, self._granting.grant, GrantAnswer)
         return [
@@ -90,7 +90,9 @@ class DecisionEndpoints:
     async def _report_forged(
         self, ask: Ask, answer: Callable[[Ask], Awaitable[tuple[Struct, RuledRequest]]]
     ) -> tuple[Struct, RuledRequest]:
-        """The answer. What no true executor would ask becomes a security event, which policy itself records."""
+        """Return the answer. A question that no honest executor asks becomes a security event, recorded by policy
+        itself.
+        """
         try:
             return await answer(ask)
         except ForgedStart as error:

@@ -1,6 +1,6 @@
-"""Questions of principals about the policy: `writ.query.<principal>.policy_…`. Nothing here changes anything.
+"""Queries about policy versions: `writ.query.<principal>.policy_…`. They change nothing.
 
-Which policy is in force is everybody's to know. Its text and its history are decided as `audit_read` of `policy`.
+Everybody may know the version in force. Its text and history are decided as `audit_read` of `policy`.
 """
 
 import os
@@ -36,7 +36,7 @@ QueryHandler = Callable[[Message], Awaitable[Any]]
 
 
 class VersionQueries:
-    """One method a question; each answers with the struct that the registry names. Raises WritError."""
+    """One method for each query. It returns the struct that the registry names. Raises WritError."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class VersionQueries:
         judge: Callable[[], Awaitable[Judge]],
         tell: Callable[[Notice], None],
     ) -> None:
-        """`judge` gives all that a decision stands on, as it is now."""
+        """`judge` returns all inputs of a decision, as they are now."""
         self._config = config
         self._sources = sources
         self._versions = versions
@@ -54,7 +54,7 @@ class VersionQueries:
         self._tell = tell
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """The answer to each question, by its channel's name."""
+        """Return the handler of each query, by its channel's name."""
         return {
             "query_policy_history": self.history,
             "query_policy_show": self.show,
@@ -62,7 +62,7 @@ class VersionQueries:
         }
 
     async def history(self, message: Message) -> PolicyHistoryAnswer:
-        """The versions, newest first."""
+        """Return the versions, newest first."""
         query = decode_query(message, PolicyHistoryQuery)
         await self.permit(message)
         before = query.before or self._versions.stored + 1
@@ -71,7 +71,7 @@ class VersionQueries:
         return PolicyHistoryAnswer(versions=views, more=bool(found) and found[-1][2] > 1)
 
     async def show(self, message: Message) -> PolicyShowAnswer:
-        """One version with its document."""
+        """Return one version with its document."""
         query = decode_query(message, PolicyShowQuery)
         await self.permit(message)
         head = self._versions.head
@@ -85,7 +85,7 @@ class VersionQueries:
         return PolicyShowAnswer(version=self._view(version, problem, version.number), document=version.document)
 
     async def status(self, message: Message) -> PolicyStatusAnswer:
-        """What this replica decides by, and what is wrong."""
+        """Return this replica's inputs of decisions, and their problems."""
         decode_query(message, PolicyStatusQuery)
         judge = await self._judge()
         world, head = judge.world, self._versions.head
@@ -108,7 +108,7 @@ class VersionQueries:
         )
 
     async def permit(self, message: Message, *, query: str = "policy") -> None:
-        """Raises Denied unless policy lets the sender read that; a refusal is recorded."""
+        """Raises Denied unless policy lets the sender read this; records a refusal."""
         principal, _ = parse_query(message.subject)
         subject = Subject(
             operation_id=encode_id(os.urandom(16)),
@@ -143,5 +143,5 @@ class VersionQueries:
 
 
 def decode_query(message: Message, kind: type[Any], limit: int = QUESTION_BYTES) -> Any:
-    """The question, in the encoding of its sender. Raises Invalid."""
+    """Decode the query from its sender's encoding. Raises Invalid."""
     return decode(message.data, kind, content_type=message.headers.get("Content-Type", JSON), limit=limit)
