@@ -73,7 +73,7 @@ def scans(supposed: AssumedFacts, target: str, at: float) -> dict[str, ScanRepor
     }
 
 
-def told(known: Facts) -> dict[str, Any]:
+def supplied_form(known: Facts) -> dict[str, Any]:
     """As `writ policy eval` reads them; empty for none."""
     listings = {source: sorted(listing.names) for source, listing in known.listings.items()}
     reports = {

@@ -106,7 +106,7 @@ class Changes:
             principals=sorted({*known.principals, *(principal.id for principal in principals)}),
         )
 
-    def told(self, bounded: list[str], notes: list[str], asked: int, people: QuestionSpace) -> Diff:
+    def diff(self, bounded: list[str], notes: list[str], asked: int, people: QuestionSpace) -> Diff:
         """All of them; what was made up for the examples is told with them."""
         changes = [change for key, change in sorted(self._found.items()) if not self._follows(key, change)]
         approvers = {requester for change in changes for requester in change.example.approvals}

@@ -92,7 +92,7 @@ class _Side:
             Counter(self.texts[rule.name] for rule in rules) for rules in (found.own, found.inherited, found.emergency)
         )
 
-    def said_of(self, operation: str) -> Counter[bytes]:
+    def rules_text(self, operation: str) -> Counter[bytes]:
         """What all rules about an operation say."""
         return Counter(self.texts[rule.name] for rule in rules_of([self.policy], operation))
 
@@ -122,9 +122,9 @@ class _Comparison:
     def run(self) -> Diff:
         same = self.sides[0].switches == self.sides[1].switches
         for name, verb in self.policies[0].verbs.items():
-            if not same or self.sides[0].said_of(name) != self.sides[1].said_of(name):
+            if not same or self.sides[0].rules_text(name) != self.sides[1].rules_text(name):
                 self._operation(verb, same=same)
-        found = self.found.told(list(self.bounded), list(self._notes()), self.asked, self.people)
+        found = self.found.diff(list(self.bounded), list(self._notes()), self.asked, self.people)
         return structs.replace(found, since=self.at)
 
     def _operation(self, verb: Verb, *, same: bool) -> None:
@@ -150,7 +150,7 @@ class _Comparison:
             for alike in of_the_same_roles(members):
                 # The approvals are those of this principal: nobody may approve their own request.
                 shown = self._shown(verb, targets[0], alike[0], difference)
-                if shown is not None and self._what(verb.operation.name, *shown[2:]) == change_kind:
+                if shown is not None and self._kind_of_change(verb.operation.name, *shown[2:]) == change_kind:
                     changed = self._changed(found, *shown[2:])
                     self.found.note(change_kind, *shown, changed=changed, targets=targets, principals=alike)
 
@@ -164,13 +164,15 @@ class _Comparison:
             self.bounded[f"{scope}: {many} of {tried.every} kinds of request tried"] = None
         self.bounded |= dict.fromkeys(f"{scope}: {note}" for note in tried.unseen)
         for option in tried.options[: max(0, MOST_ASKED - self.asked)]:
-            shown = self._asked(verb, target, principal, option)
+            shown = self._compared(verb, target, principal, option)
             decided = {change_kind: one for change_kind, one in shown.items() if change_kind[0] != "other_terms"}
             for change_kind, difference in (decided or shown).items():
                 kinds.setdefault(change_kind, difference)
         return kinds
 
-    def _asked(self, verb: Verb, target: Target, principal: Principal, option: Option) -> dict[ChangeKind, _Difference]:
+    def _compared(
+        self, verb: Verb, target: Target, principal: Principal, option: Option
+    ) -> dict[ChangeKind, _Difference]:
         """What one way to ask shows: as it is, and where both want approvals with those of either side."""
         found: dict[ChangeKind, _Difference] = {}
         for approving in (None, 0, 1):
@@ -179,7 +181,7 @@ class _Comparison:
             self.asked += 1
             if shown is None:
                 break
-            change_kind = self._what(verb.operation.name, *shown[2:])
+            change_kind = self._kind_of_change(verb.operation.name, *shown[2:])
             if change_kind is not None:
                 found.setdefault(change_kind, difference)
             if [ruling.effect for ruling in shown[2:]] != ["require_approval"] * 2 and approving is None:
@@ -211,7 +213,7 @@ class _Comparison:
             return None
         return rules
 
-    def _what(self, operation: str, before: Ruling, after: Ruling) -> ChangeKind | None:
+    def _kind_of_change(self, operation: str, before: Ruling, after: Ruling) -> ChangeKind | None:
         """What is different; None if nothing is."""
         kind = _KINDS.get((before.effect, after.effect))
         if kind is not None:

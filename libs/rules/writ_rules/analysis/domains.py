@@ -134,10 +134,10 @@ def impossible(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> 
         return "none of its values is one that the operation takes and that the constraint allows"
     least, most = bounds(known, constraint)
     if known.types <= NUMBERS and (least > most or (known.types == {"int"} and _no_whole_number(least, most))):
-        return f"no number is at least {_said(least)} and at most {_said(most)}"
+        return f"no number is at least {_text_of(least)} and at most {_text_of(most)}"
     shortest, longest = lengths(known, constraint)
     if known.types <= SIZED and shortest > longest:
-        return f"nothing is at least {_said(shortest)} and at most {_said(longest)} long"
+        return f"nothing is at least {_text_of(shortest)} and at most {_text_of(longest)} long"
     return None
 
 
@@ -178,5 +178,5 @@ def _no_whole_number(least: float, most: float) -> bool:
     return -inf < least and most < inf and ceil(least) > floor(most)
 
 
-def _said(limit: float) -> str:
+def _text_of(limit: float) -> str:
     return f"{limit:g}"

@@ -65,7 +65,7 @@ def _glob_covers(wide: str, narrow: str) -> bool:
 def _conditions(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
     if not all(_same(narrow.entry, wide.entry, key) for key in UNKNOWN):
         return False
-    if not all(_asked_alike(narrow.entry, wide.entry, key) for key in CONDITIONS):
+    if not all(_requires_as_much(narrow.entry, wide.entry, key) for key in CONDITIONS):
         return False
     if wide.windows and not (narrow.windows and _windows(narrow.windows, wide.windows)):
         return False
@@ -81,7 +81,7 @@ def _same(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:
     return canonical(getattr(narrow, key, None)) == canonical(getattr(wide, key, None))
 
 
-def _asked_alike(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:
+def _requires_as_much(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:
     """Whether the narrower rule asks all of this that the wider one asks."""
     required, has = getattr(wide, key, None), getattr(narrow, key, None)
     if not required:

@@ -106,7 +106,7 @@ class _Targets:
     def _scope(self, rule: Reading) -> list[Target]:
         entry = rule.entry
         key = (rule.roles, rule.inherited, _key(entry.targets), _key(entry.target_tags))
-        return _kept(self._scopes, key, lambda: [one for one in self._targets if self._is_about(rule, one)])
+        return _cached(self._scopes, key, lambda: [one for one in self._targets if self._is_about(rule, one)])
 
     def _is_about(self, rule: Reading, target: Target) -> bool:
         entry = rule.entry
@@ -124,7 +124,7 @@ class _Targets:
             pattern = glob(text)
             return {one for one in self._ids if pattern.covers(one)}
 
-        return _kept(self._globs, text, named)
+        return _cached(self._globs, text, named)
 
 
 class _Principals:
@@ -182,7 +182,7 @@ class _Principals:
     def _lacking(self, rule: Reading, asked: Demand) -> list[Principal]:
         """Those in the rule's scope for whom there are not enough people."""
         key = (self._scope_key(rule), asked.steps)
-        return _kept(
+        return _cached(
             self._unable,
             key,
             lambda: [one for one in self._scope(rule) if not progress(asked, (), one, self._people).possible],
@@ -199,7 +199,7 @@ class _Principals:
         return "those who could are the ones who ask, or too few for all steps"
 
     def _scope(self, rule: Reading) -> list[Principal]:
-        return _kept(
+        return _cached(
             self._scopes, self._scope_key(rule), lambda: [one for one in self._all if _is_about(rule.entry, one)]
         )
 
@@ -231,7 +231,7 @@ def _key(words: Sequence[str | None] | None) -> Any:
     return None if words is None else frozenset(present(words))
 
 
-def _kept(store: dict[Any, Stored], key: Any, make: Callable[[], Stored]) -> Stored:
+def _cached(store: dict[Any, Stored], key: Any, make: Callable[[], Stored]) -> Stored:
     if key not in store:
         store[key] = make()
     return store[key]

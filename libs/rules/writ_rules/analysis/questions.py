@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
-from writ_rules.analysis.assumed_facts import told
+from writ_rules.analysis.assumed_facts import supplied_form
 from writ_rules.analysis.question_space import Example, written
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
@@ -48,7 +48,7 @@ def example(request: DecisionRequest, known: Facts = NO_FACTS) -> Example:
         at=written(request.at),
         emergency=bool(request.emergency),
         approvals=list(request.approvals),
-        facts=told(known),
+        facts=supplied_form(known),
     )
 
 

@@ -118,7 +118,7 @@ def _reading(at: int, placed_rule: PlacedRule, verbs: Verbs, bits: _Bits) -> Rea
         windows=windows,
         constraints=constraints,
         sure=_sure(entry, operations, constraints, verbs),
-        asks=_asks(entry, windows),
+        asks=_condition_bits(entry, windows),
         about=about,
     )
 
@@ -129,7 +129,7 @@ def _roles(placed_rule: PlacedRule) -> frozenset[str]:
     return ALL_ROLES if placed_rule.role is None else frozenset({placed_rule.role})
 
 
-def _asks(entry: RuleEntry, windows: Sequence[Window]) -> int:
+def _condition_bits(entry: RuleEntry, windows: Sequence[Window]) -> int:
     """A bit for each kind of clause that the rule has and that only a rule with such a clause can imply."""
     conditions: list[Any] = [entry.targets is not None, windows, *(getattr(entry, key, None) for key in CONDITIONS)]
     return sum(1 << at for at, has in enumerate(conditions) if has)
