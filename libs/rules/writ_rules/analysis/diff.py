@@ -1,7 +1,8 @@
-"""What two policies decide differently: by operation, target role and roles of principals, each with a request.
+"""Differences between two policies in their decisions: by operation, target role and principal roles, each with a
+request.
 
-Both are asked one request of each kind that either can tell apart, so what is found is all there is, unless the result
-says that there were too many kinds. Every change is told with a request that was put to both.
+Both policies decide one request of each kind that either can distinguish. So the result is complete, unless it says
+that there were too many kinds. Every change comes with a request that both policies decided.
 """
 
 from collections import Counter
@@ -41,7 +42,7 @@ from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
 MOST_ASKED = 200_000
-"""Requests put to the two policies in all."""
+"""Upper limit of the requests that one comparison decides."""
 _KINDS: dict[tuple[Effect, Effect], Kind] = {
     ("deny", "allow"): "newly_allowed",
     ("deny", "require_approval"): "newly_allowed_with_approval",
@@ -55,7 +56,7 @@ _WORDS = {"name", "description", "version", "created_at", "created_by", "audit_a
 
 
 def diff(old: PolicyFile, new: PolicyFile, scene: QuestionSpace, at: float) -> Diff:
-    """What becomes different with `new`. `at` (Unix seconds): around when; windows are tried for weeks from then on.
+    """Return the changes that `new` brings. Windows are tried for weeks from `at` (Unix seconds) on.
 
     Raises Invalid (`invalid_policy`) for a policy that doesn't compile.
     """
@@ -63,14 +64,14 @@ def diff(old: PolicyFile, new: PolicyFile, scene: QuestionSpace, at: float) -> D
 
 
 class _Difference(Struct, frozen=True, eq=False):
-    """A way to ask that shows a change; `approving`: which side's demands are met, 0 the old, 1 the new."""
+    """A kind of request that shows a change; `approving`: the side whose demands are met, 0 the old, 1 the new."""
 
     option: Option
     approving: int | None = None
 
 
 class _Side:
-    """One of the two policies, and its rules' texts, to see which of them are the same on the other side."""
+    """One of the two policies, with the texts of its rules, which tell the unchanged ones."""
 
     def __init__(self, file: PolicyFile, scene: QuestionSpace) -> None:
         policy, findings = compile_policy(file, scene.catalogue)
@@ -87,18 +88,18 @@ class _Side:
         }
 
     def text(self, found: Relevant) -> tuple[Counter[bytes], ...]:
-        """What these rules say, in whatever order."""
+        """Return the texts of these rules, without their order."""
         return tuple(
             Counter(self.texts[rule.name] for rule in rules) for rules in (found.own, found.inherited, found.emergency)
         )
 
     def rules_text(self, operation: str) -> Counter[bytes]:
-        """What all rules about an operation say."""
+        """Return the texts of all rules about an operation."""
         return Counter(self.texts[rule.name] for rule in rules_of([self.policy], operation))
 
 
 def _differing(old: _Side, new: _Side) -> set[Rule]:
-    """The rules of either side that say what none on the other side says."""
+    """Return the rules of either side whose text the other side lacks."""
     texts = set(old.texts.values()) ^ set(new.texts.values())
     counts = Counter(old.texts.values()), Counter(new.texts.values())
     texts |= {text for text in counts[0] if counts[0][text] != counts[1][text]}
@@ -173,7 +174,9 @@ class _Comparison:
     def _compared(
         self, verb: Verb, target: Target, principal: Principal, option: Option
     ) -> dict[ChangeKind, _Difference]:
-        """What one way to ask shows: as it is, and where both want approvals with those of either side."""
+        """Return the changes that one kind of request shows: as it is, and with the approvals of either side where both
+        demand some.
+        """
         found: dict[ChangeKind, _Difference] = {}
         for approving in (None, 0, 1):
             difference = _Difference(option, approving)
@@ -191,7 +194,7 @@ class _Comparison:
     def _shown(
         self, verb: Verb, target: Target, principal: Principal, difference: _Difference
     ) -> tuple[DecisionRequest, Facts, Ruling, Ruling] | None:
-        """The request, and what both make of it; None if the schema refuses it."""
+        """Return the request with the rulings of both policies; None if the schema refuses it or nothing differs."""
         asked = request(verb.operation, target, principal, difference.option)
         if asked is None:
             return None
@@ -203,8 +206,10 @@ class _Comparison:
         return asked, known, before, after
 
     def _may_matter(self, found: list[Relevant]) -> list[Rule] | None:
-        """The rules that differ, where a request that none of them matches is decided alike; None where it may not be:
-        by what a rule covers, too, under an open default and within a gateway's limits.
+        """Return the differing rules if a request that none of them matches is decided alike; None where that is not
+        sure.
+
+        Under an open default and within a gateway's limits, the scope of a rule matters too.
         """
         rules = [rule for each in found for rule in each.all() if rule in self.differing]
         open_default = any(not policy.deny_by_default for policy in self.policies)
@@ -214,7 +219,7 @@ class _Comparison:
         return rules
 
     def _kind_of_change(self, operation: str, before: Ruling, after: Ruling) -> ChangeKind | None:
-        """What is different; None if nothing is."""
+        """Return the kind of the change; None if nothing changes."""
         kind = _KINDS.get((before.effect, after.effect))
         if kind is not None:
             return kind, ()
@@ -225,7 +230,9 @@ class _Comparison:
         return ("other_terms", found) if found else None
 
     def _changed(self, found: list[Relevant], before: Ruling, after: Ruling) -> list[str]:
-        """The rules that differ: of those that decided, else of all that could apply; else the policy's own keys."""
+        """Return the differing rules: of those that decided, else of all that could apply; else the policy's own
+        keys.
+        """
         deciding = {*before.rules, *after.rules}
         names = {rule.name for each in found for rule in each.all()}
         texts = [side.texts for side in self.sides]
