@@ -12,7 +12,7 @@ from tests.executor.conftest import POOL, World
 
 from writ_agent.agent import Agent, Settings
 from writ_agent.reporting.receipts import Identity
-from writ_agent.reporting.spool import Asked, Spool
+from writ_agent.reporting.spool import ClaimSent, Spool
 from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims
 from writ_contracts.decisions import AskGrant, Decision, Grant
@@ -134,7 +134,7 @@ async def test_what_an_agent_says_of_a_claim_that_never_arrived_is_no_alarm(inst
     operation_id = await installation.ask("test_count", path="/x")
     await installation.world.work(operation_id)
     with Spool(installation.folder / "state", SECRET) as spool:
-        asked = Asked(operation_id=operation_id, attempt=1, principal="alice", instance="earlier")
+        asked = ClaimSent(operation_id=operation_id, attempt=1, principal="alice", instance="earlier")
         await spool.keep(f"{operation_id}.1", asked)
     await installation.agent()
     assert (await installation.end(operation_id)).outcome == "succeeded"
@@ -148,7 +148,7 @@ async def test_an_agent_that_ended_between_grant_and_effect_says_that_nothing_wa
     operation_id = await installation.ask("test_count", path="/x")
     held = await installation.world.hands.claim(await installation.world.work(operation_id))
     with Spool(installation.folder / "state", SECRET) as spool:
-        asked = Asked(
+        asked = ClaimSent(
             operation_id=operation_id,
             attempt=1,
             principal="alice",

@@ -7,15 +7,15 @@ import pytest
 
 from writ_cli.operations.backends import _row_of
 from writ_cli.operations.target_advice import ADVICE, OTHERWISE, advice
-from writ_contracts.backends import TargetTest, TargetTestStep
+from writ_contracts.backends import TargetReport, TargetTestStep
 from writ_contracts.requests import TargetView
 
 SSH_AGENT = Path(__file__).parents[2] / "services" / "agent_ssh" / "writ_agent_ssh"
 VIEW = TargetView(id="web1", role="testing", backend="ssh", pool="ssh")
 
 
-def visit(**found: object) -> TargetTest:
-    return TargetTest(target="web1", pool="ssh", instance="i", agent_version="0", **found)  # type: ignore[arg-type]
+def visit(**found: object) -> TargetReport:
+    return TargetReport(target="web1", pool="ssh", instance="i", agent_version="0", **found)  # type: ignore[arg-type]
 
 
 def test_every_code_by_which_a_host_is_not_reached_has_its_advice() -> None:

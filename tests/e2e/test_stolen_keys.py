@@ -22,16 +22,16 @@ from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.agents import (
     AskCancel,
-    AskLook,
+    AskRead,
     Cancelled,
     Claim,
     ClaimAnswer,
     ClaimMessage,
     Heartbeat,
-    Looked,
     Progress,
+    ReadReply,
 )
-from writ_contracts.decisions import AskGrant, Decision, GrantAnswer, Look, Subject
+from writ_contracts.decisions import AskGrant, Decision, GrantAnswer, ReadGrant, Subject
 from writ_contracts.ids import encode_id, operation_id
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.requests import Request, RequestAnswer
@@ -173,9 +173,9 @@ async def test_an_agent_looks_only_at_what_was_signed(
     late = await decided(executor, asked, look=["preview"], look_key=KEY, look_until=time.time() - 1)
     assert answer.look is not None
     assert late.look is not None
-    true = AskLook(look=answer.look, action="preview", parameters=answer.effective, look_key=KEY)
-    forged = sign(installation.home.key("executor"), json.decode(answer.look.payload, type=Look))
-    wrongs: dict[str, tuple[AskLook, str]] = {
+    true = AskRead(look=answer.look, action="preview", parameters=answer.effective, look_key=KEY)
+    forged = sign(installation.home.key("executor"), json.decode(answer.look.payload, type=ReadGrant))
+    wrongs: dict[str, tuple[AskRead, str]] = {
         "late": (structs.replace(true, look=late.look), "a"),
         "another action": (structs.replace(true, action="baseline"), "a"),
         "another path": (structs.replace(true, parameters={**answer.effective, "file_path": "/etc/shadow"}), "a"),
@@ -184,8 +184,8 @@ async def test_an_agent_looks_only_at_what_was_signed(
         "forged": (structs.replace(true, look=forged), "a"),
     }
 
-    async def look(ask: AskLook, pool: str) -> Looked:
-        return decode((await executor.request(subjects.look(pool), encode(ask), timeout=20)).data, Looked)
+    async def look(ask: AskRead, pool: str) -> ReadReply:
+        return decode((await executor.request(subjects.look(pool), encode(ask), timeout=20)).data, ReadReply)
 
     assert (await look(true, "a")).error is None
     for what, (ask, pool) in wrongs.items():

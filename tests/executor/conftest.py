@@ -151,7 +151,7 @@ class World:
 async def _end(executor: Executor, running: asyncio.Task[None], bus: MemoryBus) -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    await executor.chores.settle(grace=0.2)
+    await executor.background.settle(grace=0.2)
     await bus.close()
 
 

@@ -184,7 +184,7 @@ async def test_a_place_is_taken_together_with_the_dispatch_or_not_at_all(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.policy.limits["service_restart"] = [THREE]
-    original = Recorder.let_in
+    original = Recorder.dispatch_with_locks
     lost: list[str] = []
 
     async def dies(self: Recorder, *given: object) -> object:
@@ -193,7 +193,7 @@ async def test_a_place_is_taken_together_with_the_dispatch_or_not_at_all(
             raise WritError("this replica is gone")
         return await original(self, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Recorder, "let_in", dies)
+    monkeypatch.setattr(Recorder, "dispatch_with_locks", dies)
     await world.executor()
     (restart,) = await asked(world, "service_restart", 1)
     assert await world.events("writ.journal.limit.>") == []

@@ -14,7 +14,7 @@ RESTART = {"parameters": {"service_name": "nginx"}, "idempotency_key": "restart-
 async def full(world: World) -> World:
     """An executor that does not know yet how full the journal is."""
     one = await world.executor()
-    one.admission.weigh = _nothing  # type: ignore[method-assign]
+    one.admission.measure_fill = _nothing  # type: ignore[method-assign]
     return world
 
 

@@ -1,6 +1,8 @@
 """Principals that are added to an installation and taken out of it, while it runs, comes up, or is down."""
 
 import asyncio
+import os
+import signal
 import stat
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from writ_bus.errors import Forbidden
 from writ_client.context import Context, open_bus
 from writ_contracts.errors import Conflict, Invalid
 from writ_documents import yaml_file
+from writ_documents.atomic_files import DRAFT
 from writ_documents.readers import read_principals
 from writ_installation.administration.principals import add_principal, admitted
 from writ_installation.files import list_edits
@@ -79,3 +82,23 @@ async def test_principals_can_be_added_while_nothing_runs(tmp_path: Path) -> Non
     with pytest.raises(Invalid, match="human"):
         await add_principal(home, "bot", "agent", [], "nobody")
     assert [who.id for who in read_principals(home.principals).principals] == ["operator", "bob"]
+
+
+async def test_a_report_that_cannot_be_written_keeps_no_removed_principal_in(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        assert (await add_principal(one.home, "bob", "human", [], None)).admitted is True
+        file = one.home.report_file
+        draft = file.with_name(f".{file.name}.{one.report.pid}{DRAFT}")
+        draft.mkdir()  # writing the report fails from now on, as on a full disk
+        killed = one.pid("policy")
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        await one.until(lambda: "could not be written" in one.said)
+        data = yaml_file.read(one.home.principals).data
+        list_edits.write(one.home.principals, "", {"principals": data["principals"][:1]})
+        await one.until(lambda: one.said.count("as in the files again") > 1)
+        with pytest.raises(Forbidden):
+            await open_bus(Context(principal="bob", url=one.report.url), one.home.key("principal-bob").seed, wait=20)
+        assert one.said.count("could not be written") == 1
+        draft.rmdir()
+        await one.until(lambda: one.pid("policy") not in (None, killed))

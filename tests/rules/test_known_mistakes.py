@@ -1,8 +1,8 @@
 """Each known way in which implementations of this format went wrong is a test: ours doesn't.
 
-Those that are about the installation and not about a decision have tests elsewhere: a denial that is not in the audit
-(tests/executor/test_way.py), simulate and execute that disagree (tests/policy/test_one_path.py), a rollback that loses
-the way back (tests/policy/test_versions.py), a list of what is allowed that disagrees with asking
+Those about the installation and not about a decision have tests elsewhere: a denial that is not in the audit
+(tests/executor/test_operation_path.py), simulate and execute that disagree (tests/policy/test_one_path.py), a
+rollback that loses the way back (tests/policy/test_versions.py), a list of what is allowed that disagrees with asking
 (tests/rules/test_brute_force.py), a service that goes on without a good file (tests/policy/test_service.py).
 """
 

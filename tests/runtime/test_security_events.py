@@ -12,12 +12,12 @@ from writ_contracts import subjects
 from writ_contracts.agents import SecurityKind
 from writ_contracts.wire import encode
 from writ_runtime import security_events
-from writ_runtime.security_events import ATTEMPTS, Finding, SecurityEvents, security_event
+from writ_runtime.security_events import ATTEMPTS, SecurityEvents, SecurityFinding, security_event
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 
 LINE = subjects.security_event("broken_record")
-FOUND = Finding(kind="broken_record", detail="event 1: x", operation_id="o", principal="p", after=1)
+FOUND = SecurityFinding(kind="broken_record", detail="event 1: x", operation_id="o", principal="p", after=1)
 
 
 class Installation:

@@ -22,7 +22,7 @@ class TargetTestStep(Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class TargetTest(Struct, frozen=True, kw_only=True):
+class TargetReport(Struct, frozen=True, kw_only=True):
     """What an agent found just now. `code` and `message` say why nothing can be carried out there; empty if it can.
 
     `versions`: of what matters for operations, by its name. `operations`: what the target has as it stands now;
@@ -56,5 +56,5 @@ class BackendTestQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class BackendTestAnswer(Struct, frozen=True, kw_only=True):
     """What an agent found, also where that is bad; or why none could say (`no_agent`, `no_rule`, …)."""
 
-    visit: TargetTest | None = None
+    visit: TargetReport | None = None
     error: Failure | None = None

@@ -193,8 +193,8 @@ CHANNELS: tuple[Channel, ...] = (
         style=S.REQUEST,
         senders=(R.EXECUTOR,),
         receivers=(R.AGENT,),
-        message=agents.AskLook,
-        answer=agents.Looked,
+        message=agents.AskRead,
+        answer=agents.ReadReply,
     ),
     Channel(
         name="cancel",

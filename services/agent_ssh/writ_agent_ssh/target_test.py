@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Collection, Iterator
 
 from writ_agent.backends.hostops_requests import SURVEY_SECONDS, allowed, survey_request, surveyed
-from writ_agent.backends.port import Found
+from writ_agent.backends.port import TargetTestResult
 from writ_agent_ssh.channel import Told
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.pool import Pool
@@ -25,24 +25,24 @@ UNTRIED: dict[str, StepName] = {"no_credentials": "credentials", "invalid_known_
 """What is found before anybody is asked."""
 
 
-async def find(pool: Pool, target: Target, operations: Collection[str]) -> Found:
+async def find(pool: Pool, target: Target, operations: Collection[str]) -> TargetTestResult:
     """How the host is; never raises WritError. `operations`: what the hostops that is sent there has."""
     steps: list[TargetTestStep] = []
     try:
         connection = connection_of(target)
-        async with pool.visited(target.id, connection) as link:
+        async with pool.fresh_link(target.id, connection) as link:
             steps += _let_in(link, connection)
             async with pool.started(target.id, link, connection) as session:
-                told = await _told(session, target)
-            return surveyed(told, operations, steps)
+                reply = await _survey(session, target)
+            return surveyed(reply, operations, steps)
     except WritError as error:
         steps = (
             [*steps, TargetTestStep(name="host", well=False, detail=str(error))] if steps else list(_kept_out(error))
         )
-        return Found(steps=steps, code=error.code, message=str(error))
+        return TargetTestResult(steps=steps, code=error.code, message=str(error))
 
 
-async def _told(session: HostSession, target: Target) -> Told:
+async def _survey(session: HostSession, target: Target) -> Told:
     """Bounded here too: a host that hangs keeps no time of its own. Raises WritError."""
     try:
         async with asyncio.timeout(SURVEY_SECONDS + LATE):

@@ -3,7 +3,7 @@
 Each stream is packed by the server as of one moment, the journal first: what a later event of the journal names is in
 no stream that is packed after it, and what an earlier one names is. Agents' own state is left out on purpose: an old
 one would let them forget what they have done. What had not ended is closed when Writ starts from the file; see
-`writ_executor.rounds.restored_copy`.
+`writ_executor.rounds.restored_journal`.
 """
 
 import asyncio

@@ -86,6 +86,7 @@ class Supervisor:
         self._health_ports = count(options.health_port)
         self._began = time.time()
         self._reported: InstallationReport | None = None
+        self._unwritten = ""
 
     async def run(self, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
         """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
@@ -114,8 +115,8 @@ class Supervisor:
         if not stop.asked:
             self._state = "ready"
             on_ready(self._report())
-            async with companion_task(self._follow(server, observed)):
-                await stop.wait()
+            # An error in it ends Writ: otherwise a removed key would stay good and nobody would notice.
+            await unless(stop, self._follow(server, observed))
 
     def _make_server(self) -> Server:
         options = self._options
@@ -268,9 +269,18 @@ class Supervisor:
             processes=[*map(_process, bundled), *map(_process, self._children)],
         )
         if report != self._reported:
-            write_report(self._home.report_file, report)
-            self._reported = report
+            self._write(report)
         return report
+
+    def _write(self, report: InstallationReport) -> None:
+        try:
+            write_report(self._home.report_file, report)
+        except OSError as error:  # the disk is full, for example: processes go on, and the next round tries again
+            if str(error) != self._unwritten:
+                self._show(f"{self._home.report_file} could not be written, trying again: {error}")
+            self._unwritten = str(error)
+        else:
+            self._reported, self._unwritten = report, ""
 
 
 def _process(one: BundledServer | Child) -> ProcessReport:

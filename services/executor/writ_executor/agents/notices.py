@@ -36,7 +36,7 @@ class Notices:
         """Who was not let read what."""
         return await self._note("audit", BY_AUDIT, message)
 
-    async def of_keeper(self, message: Message) -> Noted:
+    async def of_provisioner(self, message: Message) -> Noted:
         """An agent's key that was let in, or not."""
         return await self._note("keeper", BY_PROVISIONER, message)
 

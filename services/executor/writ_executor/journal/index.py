@@ -146,15 +146,19 @@ class Index:
             return  # it ended before we began to follow
         if known is None or known.sequence < sequence:
             event = self._own.get(event_id) or event_of(subject, data)
-            self.put(apply(_before(known, event), event, sequence, time))  # type: ignore[arg-type]
+            self._keep(apply(_before(known, event), event, sequence, time))  # type: ignore[arg-type]
 
     def put(self, life: Life) -> None:
         """Remember the life as it is now, unless a later one is known."""
         what = life.what
-        if what is None:
-            return
-        known = self.get(what.operation_id)
-        if known is None or known.sequence < life.sequence:
+        if what is None or (life.open and life.sequence <= self.sequence and self.get(what.operation_id) is None):
+            return  # a late answer: the tail has passed this event, and the end that came after it is forgotten
+        self._keep(life)
+
+    def _keep(self, life: Life) -> None:
+        what = life.what
+        known = self.get(what.operation_id) if what else None
+        if what is not None and (known is None or known.sequence < life.sequence):
             self._place(what.operation_id, what.principal, life)
 
     def _place(self, operation_id: str, principal: str, life: Life) -> None:

@@ -64,7 +64,7 @@ class Dispatcher:
         event = self._event(requested, attempt=1)
         try:
             if requested.limits:
-                await self._recorder.let_in(life, event, locks)
+                await self._recorder.dispatch_with_locks(life, event, locks)
                 fault("executor.let_in")
                 return True
             lock = locks[subjects.target_lock(requested.target)]

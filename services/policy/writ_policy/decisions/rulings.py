@@ -10,7 +10,7 @@ from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
 from writ_contracts.operations import Catalogue, Risk, offers
 from writ_contracts.wire import encode
-from writ_policy.decisions.facts import Known
+from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.statements import check_statement
 from writ_policy.state.snapshot import World
 from writ_rules.engine.case import DecisionRequest
@@ -30,7 +30,7 @@ MOST_RULES, TRACE_BYTES = 100, 24_576
 """A decision is part of journal events, which are at most 64 KiB."""
 
 
-class Ruled(Struct, frozen=True, kw_only=True):
+class RuledRequest(Struct, frozen=True, kw_only=True):
     """A ruling with the request that it is on."""
 
     request: DecisionRequest
@@ -55,16 +55,16 @@ class Judge(Struct, frozen=True, kw_only=True):
     def rule(
         self,
         subject: Subject,
-        known: Known | None = None,
+        known: KnownFacts | None = None,
         *,
         starting: bool = False,
         recorded: bool = False,
         traced: int = MOST_TRACED,
-    ) -> Ruled:
+    ) -> RuledRequest:
         """The decision on what is `known`; `starting`: on a claim. `recorded`: the journal has policy's first decision
         on this statement, so that its age is not judged again. Raises Invalid or Untrusted for no question.
         """
-        known = known or Known()
+        known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded)
         ruling = self._decide(request, known)
         if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
@@ -75,8 +75,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         return self._ruled(subject, request, ruling, known, traced, signed=signed)
 
     def under_other_names(
-        self, ruled: Ruled, subject: Subject, names: object, known: Known, traced: int = MOST_TRACED
-    ) -> Ruled:
+        self, ruled: RuledRequest, subject: Subject, names: object, known: KnownFacts, traced: int = MOST_TRACED
+    ) -> RuledRequest:
         """The same, unless a rule denies it under a name of `names`, which the thing is said to have as well: a deny of
         an alias is one of the unit. Allowed it must be by its own name.
         """
@@ -97,7 +97,9 @@ class Judge(Struct, frozen=True, kw_only=True):
                 return self._again(ruled, subject, known, traced, structs.replace(ruling, reason=reason))
         return ruled
 
-    def under_listed_names(self, ruled: Ruled, subject: Subject, known: Known, traced: int = MOST_TRACED) -> Ruled:
+    def under_listed_names(
+        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int = MOST_TRACED
+    ) -> RuledRequest:
         """As `under_other_names`, by what the target's agents list; it is needed where a deny hangs on names.
 
         Raises Untrusted (`forged_listing`) for the names of something else: no deny hangs on those.
@@ -120,22 +122,31 @@ class Judge(Struct, frozen=True, kw_only=True):
             return self._again(ruled, subject, known, traced, _denied(ruling, "rule_error", reason))
         return self.under_other_names(ruled, subject, sorted(listing.names), known, traced)
 
-    def _again(self, ruled: Ruled, subject: Subject, known: Known, traced: int, ruling: Ruling) -> Ruled:
+    def _again(
+        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int, ruling: Ruling
+    ) -> RuledRequest:
         """Another ruling on the same request as it was asked for."""
         ruling = structs.replace(ruling, effective=ruled.ruling.effective)
         signed = ruled.decision.authenticated == "signature"
         return self._ruled(subject, ruled.request, ruling, known, traced, signed=signed)
 
-    def _decide(self, request: DecisionRequest, known: Known) -> Ruling:
+    def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
         return decide(self.world.policy, request, self.control, self.world.people, known.facts)
 
     def _ruled(
-        self, subject: Subject, request: DecisionRequest, ruling: Ruling, known: Known, traced: int, *, signed: bool
-    ) -> Ruled:
+        self,
+        subject: Subject,
+        request: DecisionRequest,
+        ruling: Ruling,
+        known: KnownFacts,
+        traced: int,
+        *,
+        signed: bool,
+    ) -> RuledRequest:
         decision = self._decision(subject, request, ruling, signed, known)
         trace = _bounded(ruling.account, traced)
         decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.account) - len(trace))
-        return Ruled(request=request, ruling=ruling, decision=decision)
+        return RuledRequest(request=request, ruling=ruling, decision=decision)
 
     def _understand(self, subject: Subject, *, recorded: bool) -> tuple[DecisionRequest, bool]:
         principal = self.world.principal(subject.principal, subject.key)
@@ -157,7 +168,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         return request, check_statement(subject, principal, None if recorded else self.now)
 
     def _decision(
-        self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: Known
+        self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts
     ) -> Decision:
         more = len(ruling.rules) - MOST_RULES
         return Decision(

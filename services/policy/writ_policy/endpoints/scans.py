@@ -17,7 +17,7 @@ from writ_contracts.inventory import SCANNER
 from writ_contracts.records import Record
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
-from writ_policy.decisions.facts import Known
+from writ_policy.decisions.facts import KnownFacts
 from writ_policy.endpoints.versions import sender_key
 from writ_policy.state.sources import Sources
 from writ_rules.engine.facts import Facts
@@ -57,7 +57,7 @@ class Scans:
         self._stored = stored
         self._key = key
         self._security = security
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._sources = sources
         self._observe = observe
         self._clock = clock
@@ -119,7 +119,7 @@ class Scans:
             return digest
         raise Conflict(f"{ATTEMPTS} others reported on {stored.report.target} as {stored.scanner} first")
 
-    async def add(self, known: Known, target: str, scanners: Iterable[str]) -> Known:
+    async def add(self, known: KnownFacts, target: str, scanners: Iterable[str]) -> KnownFacts:
         """What is known, with the stored reports of these scanners on the target. Raises what the bus raises."""
         reports, named = dict[str, Report](), list(known.named)
         for scanner in scanners:
@@ -149,11 +149,11 @@ class Scans:
 
     def _refuse(self, record: Record, why: str) -> None:
         digest = plain_digest(record.data)
-        if digest in self._told:
+        if digest in self._reported:
             return
-        if len(self._told) >= MOST_TOLD:
-            self._told.clear()
-        self._told.add(digest)
+        if len(self._reported) >= MOST_TOLD:
+            self._reported.clear()
+        self._reported.add(digest)
         detail = f"the report stored as {record.subject} is not believed: {why}"
         _log.error("scan.refused", reason=detail, effect="there is no report, until the scanner reports again")
         self._security.tell("report_refused", detail, None, None)

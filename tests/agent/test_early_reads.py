@@ -13,7 +13,7 @@ from writ_contracts.agents import Claim, ClaimAnswer
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.signing import Signed
-from writ_testing.fakes.scripted_executor import Asked
+from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
@@ -59,7 +59,7 @@ async def test_it_is_read_ahead_however_late_the_claim_comes(world: World, reade
 async def test_a_reading_that_takes_longer_than_the_claim_is_waited_for(world: World, reader: Reader) -> None:
     agent = await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
-    hands = agent._hands
+    hands = agent._in_flight
     await until(lambda: any(hand.running is not None for hand in hands))
     assert len(reader.begun) == 1
     reader.go_on.set()
@@ -138,13 +138,13 @@ async def test_a_claim_that_is_declined_ends_the_reading_and_nothing_is_told(wor
     await world.executor.dispatch(READ, TARGET)
     await until(lambda: len(reader.begun) == 1)
     answered.set()
-    await until(lambda: reader.ended == [1] and not list(agent._hands))
+    await until(lambda: reader.ended == [1] and not list(agent._in_flight))
     assert world.executor.receipts == []
     assert world.executor.progress == []
 
 
 async def test_a_grant_that_does_not_hold_gets_no_reading(world: World, reader: Reader) -> None:
-    async def forged(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def forged(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
         grant = sign(Key(generate_seed()), world.executor.honest_grant(asked, claim, signed))
         return world.executor.sealed(asked, claim, grant)
 
@@ -171,7 +171,7 @@ CHANGED: dict[str, dict[str, Any]] = {
 async def test_a_grant_for_something_else_has_it_read_again(
     changed: dict[str, Any], world: World, reader: Reader
 ) -> None:
-    async def other(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def other(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
         grant = structs.replace(world.executor.honest_grant(asked, claim, signed), **changed)
         return world.executor.sealed(asked, claim, sign(world.executor.key, grant))
 

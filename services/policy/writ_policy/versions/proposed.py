@@ -16,7 +16,7 @@ MOST_PROBLEMS = 200
 CHANGES = ("policy_publish", "policy_rollback")
 
 
-class Candidates:
+class ProposedVersions:
     """Documents that are to be published, and versions that are to be restored."""
 
     def __init__(self, versions: Versions, compile_text: Callable[[str, str], Policy]) -> None:
@@ -53,8 +53,10 @@ class Candidates:
             except ConfigError as error:
                 raise _invalid(name, error) from error
         if policy.deny_by_default and not any("gateway" in policy.roles_with(change) for change in CHANGES):
-            said = "no rule of it allows policy_publish or policy_rollback on Writ itself: nobody could change it again"
-            raise Invalid(f"the {name} cannot be used: {said}", code="invalid_document", problems=[(1, 1, said)])
+            reason = (
+                "no rule of it allows policy_publish or policy_rollback on Writ itself: nobody could change it again"
+            )
+            raise Invalid(f"the {name} cannot be used: {reason}", code="invalid_document", problems=[(1, 1, reason)])
 
 
 def _invalid(name: str, error: ConfigError) -> Invalid:
@@ -64,5 +66,5 @@ def _invalid(name: str, error: ConfigError) -> Invalid:
     found = [(problem.line, problem.column, problem.message[:500]) for problem in error.found]
     first = error.found[0]
     many = f"{len(found)} mistakes, the first" if len(found) > 1 else "a mistake"
-    said = f"the {name} does not load: {many} in line {first.line}, column {first.column}"
-    return Invalid(said, code="invalid_document", problems=found[:MOST_PROBLEMS])
+    reason = f"the {name} does not load: {many} in line {first.line}, column {first.column}"
+    return Invalid(reason, code="invalid_document", problems=found[:MOST_PROBLEMS])

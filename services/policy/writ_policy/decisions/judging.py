@@ -11,7 +11,7 @@ from writ_policy.versions.stored import Versions
 from writ_runtime.journal_guard import JournalGuard
 
 
-class Judging:
+class JudgeFactory:
     """Makes a Judge for each question."""
 
     def __init__(
@@ -38,8 +38,8 @@ class Judging:
         may be further.
         """
         if not await self._follower.reach(control_sequence):
-            seen = self._follower.state.sequence
-            raise Unreachable(f"control event {control_sequence} is not seen here yet, {seen} is", code="behind")
+            sequence = self._follower.state.sequence
+            raise Unreachable(f"control event {control_sequence} is not seen here yet, {sequence} is", code="behind")
         if not await self._versions.reach(stored_policies):
             raise Unreachable(f"version {stored_policies} of the policy is not seen here yet", code="behind")
         if (why := self._versions.taken_back or self._versions.blocked or self._guard.problem) is not None:

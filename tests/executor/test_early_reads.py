@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.executor.conftest import World
 
-from writ_contracts.decisions import Look
+from writ_contracts.decisions import ReadGrant
 from writ_contracts.journal import Dispatched
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import read
@@ -26,7 +26,7 @@ async def test_the_look_is_in_requested_and_in_dispatched_with_what_it_is_about(
     assert work.ahead is not None
     assert work.ahead == requested.ahead
     assert (work.look, requested.look) == (None, None)
-    look = read(work.ahead, Look)
+    look = read(work.ahead, ReadGrant)
     assert (look.actions, look.operation_id) == (["ahead"], work.operation_id)
     assert keyed_digest(work.look_key, work.parameters) == look.parameters_digest
     (ask,) = world.policy.decides

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from tests.agent.conftest import POOL, TARGET, World
 
-from writ_agent.backends.port import Found
-from writ_agent.backends.target_health import KEPT, MOST_NAMED, MOST_TARGETS, Standings
-from writ_agent.reporting.metrics import ENDPOINTS, show_standings
+from writ_agent.backends.port import TargetTestResult
+from writ_agent.backends.target_health import KEPT, MOST_NAMED, MOST_TARGETS, TargetHealth
+from writ_agent.reporting.metrics import ENDPOINTS, show_target_health
 from writ_agent.service import targets_check
-from writ_contracts.agents import AskLook, Looked
-from writ_contracts.backends import TargetTest, TargetTestStep
+from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.backends import TargetReport, TargetTestStep
 from writ_contracts.errors import Unreachable
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
@@ -24,16 +24,16 @@ from writ_trust.keys import Key, generate_seed
 KEY = "ab" * 32
 
 
-async def ask_visit(world: World, **changed: Any) -> Looked:
+async def ask_visit(world: World, **changed: Any) -> ReadReply:
     operation_id = encode_id(secrets.token_bytes(16))
     target, actions = changed.pop("target", TARGET), changed.pop("actions", ["visit"])
     within = changed.pop("within", 10.0)
     look = world.executor.look(operation_id, "backend_test", target, actions, {}, KEY, **{"pool": POOL, **changed})
-    ask = AskLook(look=look, action="visit", parameters={}, look_key=KEY, timeout=within)
+    ask = AskRead(look=look, action="visit", parameters={}, look_key=KEY, timeout=within)
     return await world.executor.ask_look(ask, POOL)
 
 
-async def found(world: World, **changed: Any) -> TargetTest:
+async def found(world: World, **changed: Any) -> TargetReport:
     looked = await ask_visit(world, **changed)
     assert looked.error is None
     assert looked.visit is not None
@@ -57,24 +57,26 @@ async def test_what_was_found_is_told_with_who_found_it(world: World) -> None:
 async def test_what_took_too_long_or_broke_is_what_health_and_metrics_tell_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hang(target: Target) -> Found:
+    async def hang(target: Target) -> TargetTestResult:
         await asyncio.get_running_loop().create_future()
         raise AssertionError
 
-    async def break_down(target: Target) -> Found:
+    async def break_down(target: Target) -> TargetTestResult:
         raise RuntimeError
 
     await world.agent()
-    world.backend.standings.found(TARGET.id, "")
+    world.backend.target_health.record(TARGET.id, "")
     for way, code in ((hang, "timeout"), (break_down, "internal")):
-        monkeypatch.setattr(world.backend, "visit", way)
+        monkeypatch.setattr(world.backend, "test_target", way)
         assert (await found(world, within=0.5)).code == code
-        assert [(name, one.reason) for name, one in world.backend.standings] == [(TARGET.id, code)]
+        assert [(name, one.reason) for name, one in world.backend.target_health] == [(TARGET.id, code)]
 
 
 async def test_only_what_the_target_offers_is_told(world: World) -> None:
     await world.agent()
-    world.backend.found = Found(operations=["test_noop", "test_count"], lacking={"test_sleep": "no bed", "x": "no y"})
+    world.backend.found = TargetTestResult(
+        operations=["test_noop", "test_count"], lacking={"test_sleep": "no bed", "x": "no y"}
+    )
     narrow = Target(id="host-1", role="testing", backend="fake", agent=POOL, capabilities=["test_noop", "test_sl*"])
     visit = await found(world, target=narrow)
     assert (visit.operations, visit.lacking) == (["test_noop"], {"test_sleep": "no bed"})
@@ -83,7 +85,7 @@ async def test_only_what_the_target_offers_is_told(world: World) -> None:
 async def test_what_is_not_well_is_found_and_no_error(world: World) -> None:
     await world.agent()
     ill = TargetTestStep(name="connection", well=False, detail="nobody answers")
-    world.backend.found = Found(steps=[ill], code="unreachable", message="nobody answers")
+    world.backend.found = TargetTestResult(steps=[ill], code="unreachable", message="nobody answers")
     visit = await found(world)
     assert (visit.code, visit.message, visit.steps[1]) == ("unreachable", "nobody answers", ill)
     assert not visit.well
@@ -95,10 +97,10 @@ async def test_what_is_not_well_is_found_and_no_error(world: World) -> None:
 async def test_a_backend_that_breaks_is_found_broken(
     error: Exception, code: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(_: Target) -> Found:
+    async def broken(_: Target) -> TargetTestResult:
         raise error
 
-    monkeypatch.setattr(world.backend, "visit", broken)
+    monkeypatch.setattr(world.backend, "test_target", broken)
     await world.agent()
     assert (await found(world)).code == code
 
@@ -135,7 +137,7 @@ async def test_a_look_for_a_test_lets_nothing_else_be_looked_at(world: World) ->
     await world.agent()
     look = world.executor.look(encode_id(b"l" * 16), "backend_test", TARGET, ["visit"], {}, KEY, pool=POOL)
     for action in ("baseline", "preview", "probe", "listing"):
-        ask = AskLook(look=look, action=action, parameters={}, look_key=KEY)
+        ask = AskRead(look=look, action=action, parameters={}, look_key=KEY)
         looked = await world.executor.ask_look(ask, POOL)
         assert looked.error is not None
         assert looked.error.code == "grant_refused"
@@ -152,57 +154,57 @@ async def test_a_target_of_another_backend_is_not_gone_to(world: World) -> None:
 
 async def test_a_changed_host_key_is_a_security_event_here_as_well(world: World) -> None:
     await world.agent()
-    world.backend.found = Found(code="host_key_changed", message="another key")
+    world.backend.found = TargetTestResult(code="host_key_changed", message="another key")
     assert (await found(world)).code == "host_key_changed"
     await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["host_key_changed"])
 
 
 async def test_health_names_the_targets_that_were_not_reached_and_stays_ready() -> None:
-    standings = Standings()
-    check = targets_check(standings)
+    target_health = TargetHealth()
+    check = targets_check(target_health)
     assert await check() is None
-    standings.found("a", "")
-    standings.found("b", "auth_failed")
+    target_health.record("a", "")
+    target_health.record("b", "auth_failed")
     told = await check()
     assert isinstance(told, Attention)
     assert told.endswith(": b (auth_failed)")
-    standings.found("b", "")
+    target_health.record("b", "")
     assert await check() is None
 
 
 def test_where_an_agent_has_not_been_for_a_day_says_nothing_of_a_target() -> None:
     now = 1_000_000.0
-    standings = Standings(lambda: now)
-    standings.found("gone", "unreachable")
+    target_health = TargetHealth(lambda: now)
+    target_health.record("gone", "unreachable")
     now += KEPT - 1
-    standings.found("there", "")
-    assert (standings.problem() or "").endswith(": gone (unreachable)")
+    target_health.record("there", "")
+    assert (target_health.problem() or "").endswith(": gone (unreachable)")
     now += 1
-    assert standings.problem() is None
-    assert [name for name, _ in standings] == ["there"]
+    assert target_health.problem() is None
+    assert [name for name, _ in target_health] == ["there"]
 
 
 def test_standings_are_bounded_and_what_is_ill_is_kept_longest() -> None:
-    standings = Standings()
-    standings.found("first", "unreachable")
+    target_health = TargetHealth()
+    target_health.record("first", "unreachable")
     for number in range(MOST_TARGETS + 10):
-        standings.found(f"t{number}", "")
-    names = [name for name, _ in standings]
+        target_health.record(f"t{number}", "")
+    names = [name for name, _ in target_health]
     assert len(names) == MOST_TARGETS
     assert "first" in names
     for number in range(MOST_TARGETS + 10):
-        standings.found(f"u{number}", "unreachable")
-    assert len(list(standings)) == MOST_TARGETS
-    assert (standings.problem() or "").endswith(f" and {MOST_TARGETS - MOST_NAMED} more")
+        target_health.record(f"u{number}", "unreachable")
+    assert len(list(target_health)) == MOST_TARGETS
+    assert (target_health.problem() or "").endswith(f" and {MOST_TARGETS - MOST_NAMED} more")
 
 
 def test_an_agent_that_went_to_ten_thousand_targets_shows_no_more_of_them_than_it_keeps() -> None:
     """And whatever was reached, or not, in turn: a target has one series, with its present reason."""
-    standings, metrics = Standings(), Metrics(ENDPOINTS)
-    show_standings(metrics, standings)
+    target_health, metrics = TargetHealth(), Metrics(ENDPOINTS)
+    show_target_health(metrics, target_health)
     for _ in range(2):
         for number in range(10_000):
-            standings.found(f"host-{number}", "unreachable" if number % 3 else "")
+            target_health.record(f"host-{number}", "unreachable" if number % 3 else "")
             if number % 2_500 == 0:
                 metrics.exposition()
     lines = metrics.exposition()[0].decode().splitlines()

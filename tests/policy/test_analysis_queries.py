@@ -178,7 +178,7 @@ async def test_many_requests_are_put_in_as_many_questions_as_it_takes(asking: As
 async def test_decisions_do_not_wait_for_what_takes_long(asking: Asking, alice: PolicyQueries) -> None:
     many = PolicyEvalQuery(requests=[request()] * MAX_REQUESTS)
     await alice.allowed()
-    beside = asking.service._workbench._process
+    beside = asking.service._analysis_pool._process
     assert beside is not None
     for heavy in (put(asking, "policy_eval", many), alice.allowed()):
         beside.send_signal(signal.SIGSTOP)  # it takes as long as the decisions do

@@ -10,18 +10,18 @@ from writ_contracts.journal import Finished, Outcome, Requested, Resolved, Unkno
 from writ_contracts.life import Life
 from writ_contracts.signing import Signed
 from writ_executor.agents.presence import Presence
-from writ_executor.journal.audit_level import Kept
+from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import lines
 from writ_executor.journal.recorder import Recorder
-from writ_executor.steps.background import Chores
+from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.dispatch import Dispatcher
 from writ_runtime.logs import Log
 
 _log = Log("writ.executor")
 
 
-class Endings:
+class OutcomeRecorder:
     """Appends `finished`, `unknown` and `resolved`."""
 
     def __init__(
@@ -30,15 +30,15 @@ class Endings:
         vault: Vault,
         dispatcher: Dispatcher,
         presence: Presence,
-        chores: Chores,
-        kept: Kept,
+        background: BackgroundTasks,
+        audit_detail: AuditDetail,
     ) -> None:
         self._recorder = recorder
         self._vault = vault
         self._dispatcher = dispatcher
         self._presence = presence
-        self._chores = chores
-        self._kept = kept
+        self._background = background
+        self._audit_detail = audit_detail
 
     def now(self) -> float:
         """Unix seconds."""
@@ -86,10 +86,10 @@ class Endings:
     ) -> Life:
         """Its end before this attempt began: `unknown` where an earlier one may have taken effect."""
         if earlier_effect(life):
-            return await self.lose(life, code, f"{message}; an earlier attempt may have taken effect")
+            return await self.mark_unknown(life, code, f"{message}; an earlier attempt may have taken effect")
         return await self.finish(life, outcome=outcome, code=code, message=message, decision=decision)
 
-    async def lose(self, life: Life, code: str, message: str, receipt: Signed | None = None) -> Life:
+    async def mark_unknown(self, life: Life, code: str, message: str, receipt: Signed | None = None) -> Life:
         """`unknown`: it may have run, and nobody can tell yet."""
         requested = _requested(life)
         event = Unknown(
@@ -104,17 +104,17 @@ class Endings:
             event = structs.replace(event, output={}, state={})
         return self._after(await self._recorder.append(life, event), requested)
 
-    def shown(self, seen: dict[str, Any]) -> dict[str, Any]:
+    def shown(self, observed: dict[str, Any]) -> dict[str, Any]:
         """What of something seen on a host is not too large to be kept."""
-        return self._kept.shown(seen)
+        return self._audit_detail.shown(observed)
 
     def _keeps(self, requested: Requested) -> bool:
         """Whether outputs of this one are for the record; those of control operations are in any case."""
-        return self._kept.outputs or requested.target == WRIT_TARGET
+        return self._audit_detail.outputs or requested.target == WRIT_TARGET
 
     def _after(self, life: Life, requested: Requested) -> Life:
         self._presence.forget(requested.pool, requested.operation_id)
-        self._chores.spawn("clean up", self._clean_up(requested, forget=life.outcome != "unknown"))
+        self._background.spawn("clean up", self._clean_up(requested, forget=life.outcome != "unknown"))
         return life
 
     async def _clean_up(self, requested: Requested, *, forget: bool) -> None:

@@ -30,7 +30,7 @@ from writ_contracts.policy_questions import (
 from writ_documents import yaml_file
 from writ_policy.analysis_process import pool
 from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, fitting
-from writ_policy.analysis_process.pool import MOST_WAITING, Workbench
+from writ_policy.analysis_process.pool import MOST_WAITING, AnalysisPool
 
 
 def text(*rules: dict[str, Any]) -> str:
@@ -72,13 +72,13 @@ def job(kind: Any, query: Any, **changed: Any) -> Job:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Workbench]:
-    made = Workbench()
+async def bench() -> AsyncIterator[AnalysisPool]:
+    made = AnalysisPool()
     yield made
     await made.close()
 
 
-async def test_every_kind_of_job_is_done(bench: Workbench) -> None:
+async def test_every_kind_of_job_is_done(bench: AnalysisPool) -> None:
     valid = await bench.work(job("validate", PolicyValidateQuery(document=IN_FORCE)), PolicyValidateAnswer)
     assert (valid.valid, valid.name, valid.rules) == (True, "test", 1)
     wrong = PolicyValidateQuery(document=IN_FORCE.replace("allowed", "alowed"))
@@ -102,7 +102,7 @@ async def test_every_kind_of_job_is_done(bench: Workbench) -> None:
     }
 
 
-async def test_what_is_wrong_with_a_question_is_said(bench: Workbench) -> None:
+async def test_what_is_wrong_with_a_question_is_said(bench: AnalysisPool) -> None:
     with pytest.raises(Invalid, match="no operation 'reboot'") as raised:
         await bench.work(job("who_can", PolicyWhoCanQuery(operation="reboot")), PolicyWhoCanAnswer)
     assert raised.value.code == "unknown_operation"
@@ -113,7 +113,7 @@ async def test_what_is_wrong_with_a_question_is_said(bench: Workbench) -> None:
 
 
 async def test_what_takes_too_long_is_ended_and_the_next_is_done() -> None:
-    bench = Workbench(seconds=0.001)
+    bench = AnalysisPool(seconds=0.001)
     question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
     try:
         with pytest.raises(Invalid) as raised:
@@ -125,7 +125,7 @@ async def test_what_takes_too_long_is_ended_and_the_next_is_done() -> None:
         await bench.close()
 
 
-async def test_a_process_that_died_is_replaced(bench: Workbench) -> None:
+async def test_a_process_that_died_is_replaced(bench: AnalysisPool) -> None:
     question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
     await bench.work(question, PolicyWhoCanAnswer)
     process = bench._process
@@ -139,12 +139,12 @@ async def test_a_process_that_died_is_replaced(bench: Workbench) -> None:
 
 
 async def test_one_that_rests_is_started_again_and_too_many_do_not_wait(
-    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    bench: AnalysisPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
     await bench.work(question, PolicyWhoCanAnswer)
     first = bench._process
-    bench._rest()
+    bench._stop_when_idle()
     assert (await bench.work(question, PolicyWhoCanAnswer)).accesses
     assert bench._process is not first
     waiting = [asyncio.create_task(bench.work(question, PolicyWhoCanAnswer)) for _ in range(MOST_WAITING)]

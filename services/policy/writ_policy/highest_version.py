@@ -12,7 +12,7 @@ from writ_runtime.state_file import StateFile
 FILE = "policy-version.json"
 
 
-class Enforced(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EnforcedVersion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A version, by its number and the digest of its document."""
 
     number: int = 0
@@ -22,11 +22,11 @@ class Enforced(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class HighestVersion:
     """The mark of it in a file."""
 
-    def __init__(self, file: StateFile[Enforced], lost: int = 0) -> None:
+    def __init__(self, file: StateFile[EnforcedVersion], lost: int = 0) -> None:
         """`lost`: versions up to this number are given up, since their store was lost. Raises ConfigError."""
         self._file = file
         self._lost = lost
-        self._mark = file.read() or Enforced()
+        self._mark = file.read() or EnforcedVersion()
 
     def refusal(self, head: StoredPolicy | None, stored: int) -> str | None:
         """Why the version at the head of a store that ends at `stored` must not be enforced, if so."""
@@ -42,7 +42,7 @@ class HighestVersion:
 
     def note(self, version: StoredPolicy) -> None:
         """Remember it before it is enforced. Raises OSError."""
-        mark = Enforced(number=version.number, digest=version.digest)
+        mark = EnforcedVersion(number=version.number, digest=version.digest)
         if mark != self._mark:
             self._file.write(mark)
             self._mark = mark

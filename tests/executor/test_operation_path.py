@@ -86,7 +86,7 @@ async def test_a_secret_parameter_reaches_the_agent_and_nothing_else(world: Worl
     held = await world.hands.claim(work)
     assert held.parameters["content"] == SECRET
     await world.hands.finish(work, held, full={"echo": SECRET})
-    await asyncio.gather(*(one.chores.settle() for one in world.executors))
+    await asyncio.gather(*(one.background.settle() for one in world.executors))
     assert await world.bus.params.get(kept_as) is None
     stored = b"".join(record.data for record in await world.records())
     assert SECRET.encode() not in stored

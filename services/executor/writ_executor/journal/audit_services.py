@@ -10,7 +10,7 @@ SILENCE = 20.0
 MOST_BEHIND = 1_000
 
 
-class Audits:
+class AuditServices:
     """What was heard lately of each audit service. The best one answers; what none may miss the last one says."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -19,7 +19,7 @@ class Audits:
         self._began = clock()
         self._heard: deque[tuple[float, AuditStanding]] = deque(maxlen=64)
 
-    def heard(self, standing: AuditStanding) -> None:
+    def record(self, standing: AuditStanding) -> None:
         """Take in one word."""
         self._heard.append((self._clock(), standing))
 

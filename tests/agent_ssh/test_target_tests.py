@@ -8,23 +8,23 @@ import pytest
 from tests.agent_ssh.conftest import SshHost, ssh_host
 from tests.agent_ssh.test_troubles import BEHAVIOURS, odd_host
 
-from writ_agent.backends.port import Found
+from writ_agent.backends.port import TargetTestResult
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import make_key
 
 
-async def find(host: SshHost, **connection: Any) -> Found:
+async def find(host: SshHost, **connection: Any) -> TargetTestResult:
     target = host.server.target(connection=host.server.connection(**connection), file_roots=[str(host.root)])
-    return await host.backend.visit(target)
+    return await host.backend.test_target(target)
 
 
-def steps(found: Found) -> dict[str, bool]:
+def steps(found: TargetTestResult) -> dict[str, bool]:
     return {step.name: step.well for step in found.steps}
 
 
 def standing(host: SshHost) -> str:
-    return dict(host.backend.standings)["web1"].reason
+    return dict(host.backend.target_health)["web1"].reason
 
 
 def connections(host: SshHost) -> list[str]:
@@ -145,7 +145,7 @@ async def test_a_folder_that_others_could_write_to(host: SshHost) -> None:
 
 
 async def test_work_tells_how_a_target_is_as_well(host: SshHost) -> None:
-    assert list(host.backend.standings) == []
+    assert list(host.backend.target_health) == []
     await host.run("network_status")
     assert standing(host) == "ok"
     await host.pool.close()

@@ -18,7 +18,7 @@ async def test_one_that_is_cancelled_before_its_grant_tells_nothing_of_what_was_
     operation_id = await world.executor.dispatch(READ, TARGET)
     reader.go_on.set()
     await until(lambda: reader.ended == [1])
-    hand = agent._hands.find(operation_id)
+    hand = agent._in_flight.find(operation_id)
     assert hand is not None
     assert await hand.stop("cancel")
     answered.set()
@@ -30,7 +30,7 @@ async def test_one_that_is_cancelled_before_its_grant_tells_nothing_of_what_was_
 async def test_one_that_is_cancelled_after_its_grant_is_ended(world: World, reader: Reader) -> None:
     agent = await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
-    await until(lambda: any(hand.running is not None for hand in agent._hands))
+    await until(lambda: any(hand.running is not None for hand in agent._in_flight))
     assert (await world.executor.cancel(operation_id)).result == "stopped"
     assert (await world.executor.ended(operation_id)).outcome == "cancelled"
     assert reader.ended == [1]
@@ -78,7 +78,7 @@ async def test_one_that_nothing_ends_keeps_neither_its_place_nor_its_agent(
     await world.executor.dispatch(READ, TARGET)
     await until(lambda: len(reader.begun) == 1)
     answered.set()
-    await until(lambda: not list(agent._hands))
+    await until(lambda: not list(agent._in_flight))
     reader.go_on.set()
 
 
@@ -95,16 +95,16 @@ async def test_all_who_end_it_wait_for_the_same_end(
     agent = await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
     await until(lambda: len(reader.begun) == 1)
-    hand = agent._hands.find(operation_id)
+    hand = agent._in_flight.find(operation_id)
     assert hand is not None
     stopping = asyncio.create_task(hand.stop("cancel"))
     answered.set()
     assert (await world.executor.ended(operation_id)).outcome == "cancelled"
-    assert agent._hands.find(operation_id) is hand
+    assert agent._in_flight.find(operation_id) is hand
     assert not stopping.done()
     certain.set_result(False)
     assert await stopping is False
-    await until(lambda: not list(agent._hands))
+    await until(lambda: not list(agent._in_flight))
 
 
 async def test_a_defect_in_reading_ahead_keeps_nothing_from_being_run(
@@ -113,7 +113,7 @@ async def test_a_defect_in_reading_ahead_keeps_nothing_from_being_run(
     def broken(*_: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(early_read, "verify_ahead", broken)
+    monkeypatch.setattr(early_read, "verify_early_read_grant", broken)
     reader.go_on.set()
     await world.agent()
     assert (await world.executor.ended(await world.executor.dispatch(READ, TARGET))).state == {"reading": 1}

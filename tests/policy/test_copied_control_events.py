@@ -13,8 +13,8 @@ from writ_contracts.errors import Untrusted
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
-from writ_policy.state.carried_control import in_order
 from writ_policy.state.control_follower import Follower
+from writ_policy.state.copied_control_events import in_order
 from writ_policy.versions.stored import Versions
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import of_all

@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 from tests.policy.replica import LOOK_KEY, RULES, Asking
 
-from writ_contracts.decisions import Look
+from writ_contracts.decisions import ReadGrant
 from writ_policy.decisions.grants import LOOK_SECONDS
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import open_signed
@@ -15,12 +15,12 @@ APPROVAL = {"name": "asks", "operations": ["service_status"], "requires_approval
 DENIAL = {"name": "denies", "operations": ["service_status"], "allowed": False}
 
 
-async def asked(asking: Asking, operation: str = "service_status", **changed: Any) -> Look | None:
+async def asked(asking: Asking, operation: str = "service_status", **changed: Any) -> ReadGrant | None:
     """What comes for a question that asks for nothing but a time."""
     more: dict[str, Any] = {"look_key": LOOK_KEY, "look_until": asking.clock.now + 3600, **changed.pop("ask", {})}
     decided = await asking.decide(structs.replace(asking.subject(operation), **changed), **more)
     assert decided.error is None, decided.error
-    return None if decided.look is None else open_signed(decided.look, Look, (asking.files.keys["policy"].public,))
+    return None if decided.look is None else open_signed(decided.look, ReadGrant, (asking.files.keys["policy"].public,))
 
 
 async def test_it_is_for_all_parameters_and_a_minute_however_long_was_asked_for(asking: Asking) -> None:

@@ -9,8 +9,8 @@ from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World
 
 from writ_agent.backends.port import Done, Progress, Task
-from writ_contracts.agents import AskLook, Claim
-from writ_contracts.decisions import LookAction
+from writ_contracts.agents import AskRead, Claim
+from writ_contracts.decisions import ReadAction
 from writ_contracts.errors import Untrusted
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
@@ -22,18 +22,18 @@ KEY = "ab" * 32
 OTHER_POOL = Target(id="host-1", role="testing", backend="fake", agent="pool-2")
 
 
-def ask(world: World, action: LookAction, allowed: LookAction | None = None, **changed: Any) -> AskLook:
+def ask(world: World, action: ReadAction, allowed: ReadAction | None = None, **changed: Any) -> AskRead:
     operation_id = encode_id(secrets.token_bytes(16))
     parameters = {"path": "/x", "delay": 0.0, "timeout": 60}
     target = changed.pop("target", TARGET)
     look = world.executor.look(
         operation_id, "test_count", target, [allowed or action], parameters, KEY, **{"pool": POOL, **changed}
     )
-    return AskLook(look=look, action=action, parameters=parameters, look_key=KEY)
+    return AskRead(look=look, action=action, parameters=parameters, look_key=KEY)
 
 
 @pytest.mark.parametrize("action", ["baseline", "preview", "probe"])
-async def test_a_look_that_holds_is_done(action: LookAction, world: World) -> None:
+async def test_a_look_that_holds_is_done(action: ReadAction, world: World) -> None:
     await world.agent()
     looked = await world.executor.ask_look(ask(world, action), POOL)
     assert looked.error is None

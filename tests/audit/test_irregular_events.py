@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from writ_audit.irregular import Courses, Irregular
+from writ_audit.irregular_events import IrregularEvent, OperationHistories
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Receipt
 from writ_contracts.records import Record
@@ -125,9 +125,9 @@ def records(events: Events) -> list[Record]:
     return found
 
 
-def looked(events: Events) -> list[Irregular]:
-    courses, stored = Courses(), records(events)
-    return [found for record in stored if (found := courses.look(record))]
+def looked(events: Events) -> list[IrregularEvent]:
+    courses, stored = OperationHistories(), records(events)
+    return [found for record in stored if (found := courses.examine(record))]
 
 
 @pytest.mark.parametrize("events", HONEST)
@@ -145,20 +145,20 @@ def test_what_cannot_be_is_found(case: str) -> None:
 
 
 def test_only_operations_whose_beginning_is_not_here_have_to_be_read() -> None:
-    courses, stored = Courses(), records(HONEST[0])
+    courses, stored = OperationHistories(), records(HONEST[0])
     assert courses.unknown(stored) == set()
     assert courses.unknown(stored[2:]) == {("alice", ID)}
     courses.learn(ID, stored[:2])
     assert courses.unknown(stored[2:]) == set()
-    assert [courses.look(record) for record in stored[2:]] == [None, None, None]
+    assert [courses.examine(record) for record in stored[2:]] == [None, None, None]
 
 
 def test_what_is_left_before_an_archive_is_not_judged() -> None:
-    courses, stored = Courses(), records(HONEST[0])
+    courses, stored = OperationHistories(), records(HONEST[0])
     courses.learn(ID, stored[-1:])
-    assert [courses.look(record) for record in stored[1:]] == [None] * 4
+    assert [courses.examine(record) for record in stored[1:]] == [None] * 4
 
 
 def test_a_record_that_cannot_be_read_is_passed_over() -> None:
     broken = Record(1, subjects.operation_event("alice", ID, "granted"), b"\xff", {}, 1.0)
-    assert Courses().look(broken) is None
+    assert OperationHistories().examine(broken) is None

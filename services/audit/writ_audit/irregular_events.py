@@ -25,7 +25,7 @@ FOLLOWS = ("dispatched", "granted", "started", "finished", "unknown", "resolved"
 Ended = journal.Finished | journal.Unknown | journal.Resolved
 
 
-class Irregular(Struct, frozen=True, kw_only=True):
+class IrregularEvent(Struct, frozen=True, kw_only=True):
     """An event that cannot be, and why."""
 
     sequence: int
@@ -43,7 +43,7 @@ class Start(Struct, frozen=True, kw_only=True):
     instance: str
 
 
-class Course(Struct, kw_only=True):
+class OperationHistory(Struct, kw_only=True):
     """What matters of an operation's events so far."""
 
     state: State = State.ABSENT
@@ -52,11 +52,11 @@ class Course(Struct, kw_only=True):
     starts: list[Start] = []
 
 
-class Courses:
+class OperationHistories:
     """The operations that were heard of lately, by id."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Course] = OrderedDict()
+        self._known: OrderedDict[str, OperationHistory] = OrderedDict()
 
     def unknown(self, records: Iterable[Record]) -> set[tuple[str, str]]:
         """(principal, operation id) of those whose beginning is neither known here nor in these records."""
@@ -73,31 +73,31 @@ class Courses:
 
     def learn(self, operation_id: str, records: Sequence[Record]) -> None:
         """Take in the events of an operation from before those that are looked at."""
-        course = Course()
+        history = OperationHistory()
         for record in records:
             event = _event(record)
             if event is not None:
-                _advance(course, event)
-        self._remember(operation_id, course)
+                _advance(history, event)
+        self._remember(operation_id, history)
 
-    def look(self, record: Record) -> Irregular | None:
+    def examine(self, record: Record) -> IrregularEvent | None:
         """What is wrong with the next record, if anything is."""
         where, event = parse_event(record.subject), _event(record)
         if where is None:
             return None
         if event is None:
             return _unreadable(record, where)
-        course = self._known.get(where.operation_id) or Course()
-        what = _wrong(course, event)
-        _advance(course, event)
-        self._remember(where.operation_id, course)
+        history = self._known.get(where.operation_id) or OperationHistory()
+        what = _wrong(history, event)
+        _advance(history, event)
+        self._remember(where.operation_id, history)
         if not what:
             return None
         about = {"operation_id": where.operation_id, "principal": where.principal}
-        return Irregular(sequence=record.sequence, what=f"{where.event} {what}", **about)
+        return IrregularEvent(sequence=record.sequence, what=f"{where.event} {what}", **about)
 
-    def _remember(self, operation_id: str, course: Course) -> None:
-        self._known[operation_id] = course
+    def _remember(self, operation_id: str, history: OperationHistory) -> None:
+        self._known[operation_id] = history
         self._known.move_to_end(operation_id)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
@@ -111,45 +111,47 @@ def _event(record: Record) -> journal.OperationEvent | None:
     return event if isinstance(event, get_args(journal.OperationEvent)) else None
 
 
-def _unreadable(record: Record, where: EventSubject) -> Irregular | None:
+def _unreadable(record: Record, where: EventSubject) -> IrregularEvent | None:
     """A body of another kind or operation than its subject is a finding; of one that is no event the index tells."""
     try:
         kind = str(decode_event(record.data).__struct_config__.tag)
     except Invalid:
         return None
     what = f"{where.event} has a body of kind {kind}, or of another operation"
-    return Irregular(sequence=record.sequence, what=what, operation_id=where.operation_id, principal=where.principal)
+    return IrregularEvent(
+        sequence=record.sequence, what=what, operation_id=where.operation_id, principal=where.principal
+    )
 
 
-def _advance(course: Course, event: journal.OperationEvent) -> None:
-    course.state = advances(course.state, event) or course.state
+def _advance(history: OperationHistory, event: journal.OperationEvent) -> None:
+    history.state = advances(history.state, event) or history.state
     match event:
         case journal.Requested():
-            course.idempotent, course.control = event.idempotent, event.target == WRIT_TARGET
+            history.idempotent, history.control = event.idempotent, event.target == WRIT_TARGET
         case journal.Granted():
             claimed = {"key": event.claim.key, "instance": event.instance}
-            course.starts = [*course.starts, Start(grant=digest(event.grant), claim=digest(event.claim), **claimed)]
+            history.starts = [*history.starts, Start(grant=digest(event.grant), claim=digest(event.claim), **claimed)]
         case _:
             return
 
 
-def _wrong(course: Course, event: journal.OperationEvent) -> str:
-    if isinstance(event, journal.Archived) or course.state is State.ARCHIVED:
+def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
+    if isinstance(event, journal.Archived) or history.state is State.ARCHIVED:
         return ""  # what went into an archive is checked there
-    if advances(course.state, event) is None:
-        return f"of an operation that is {course.state}"
+    if advances(history.state, event) is None:
+        return f"of an operation that is {history.state}"
     match event:
-        case journal.Granted() | journal.Dispatched() if course.starts and not course.idempotent:
+        case journal.Granted() | journal.Dispatched() if history.starts and not history.idempotent:
             return "once more, of what must not run twice"
-        case journal.Started() if not course.control:
+        case journal.Started() if not history.control:
             return "of an operation that agents carry out, without a grant"
         case journal.Finished() | journal.Unknown() | journal.Resolved():
-            return _wrong_receipt(course, event)
+            return _wrong_receipt(history, event)
         case _:
             return ""
 
 
-def _wrong_receipt(course: Course, event: Ended) -> str:
+def _wrong_receipt(history: OperationHistory, event: Ended) -> str:
     """A receipt names a grant that policy recorded, or no grant at all, and comes from who claimed it."""
     if event.receipt is None:
         return ""
@@ -157,7 +159,7 @@ def _wrong_receipt(course: Course, event: Ended) -> str:
         receipt = read(event.receipt, Receipt)
     except Untrusted:
         return "by a receipt that cannot be read"
-    named = [one for one in course.starts if one.grant == receipt.grant_digest or one.claim == receipt.claim_digest]
+    named = [one for one in history.starts if one.grant == receipt.grant_digest or one.claim == receipt.claim_digest]
     if not named:
         return "by a receipt for a grant that is not on record" if receipt.grant_digest else ""
     by = (event.receipt.key, receipt.instance)

@@ -20,18 +20,24 @@ from writ_contracts.wire import decode_event
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
-from writ_executor.steps.ends import Endings
+from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.logs import Log
 
 KIND = "journal_restored"
 _log = Log("writ.executor")
 
 
-class Settling:
+class RestoredJournal:
     """Ends what a backup had open."""
 
     def __init__(
-        self, path: Path | None, journal: Journal, index: Index, lives: Lives, recorder: Recorder, endings: Endings
+        self,
+        path: Path | None,
+        journal: Journal,
+        index: Index,
+        lives: Lives,
+        recorder: Recorder,
+        outcomes: OutcomeRecorder,
     ) -> None:
         """`path`: what `writ restore` left; None where nothing was restored."""
         self._path = path
@@ -39,7 +45,7 @@ class Settling:
         self._index = index
         self._lives = lives
         self._recorder = recorder
-        self._endings = endings
+        self._outcomes = outcomes
 
     async def is_due(self) -> bool:
         """Whether a restore was not settled yet. Raises as `settle`."""
@@ -76,7 +82,7 @@ class Settling:
         )
         for _ in range(ATTEMPTS):
             try:
-                await self._endings.lose(life, "restored", message)
+                await self._outcomes.mark_unknown(life, "restored", message)
             except Conflict:  # another replica, which does the same
                 assert life.requested is not None  # noqa: S101 - it is open
                 life = await self._lives.fresh(life.requested.principal, life.requested.operation_id)
