@@ -132,10 +132,10 @@ class _Walk:
         return self._root[0] if self._root else None
 
     def _end(self, event: yaml.Event, message: str) -> FileErrors:
-        return FileErrors(*self.found, self._document.problem_at(_place(event), message))
+        return FileErrors(*self.found, self._document.problem_at(_position_of(event), message))
 
-    def _tell(self, event: yaml.Event, message: str) -> None:
-        self.found.append(self._document.problem_at(_place(event), message))
+    def _report(self, event: yaml.Event, message: str) -> None:
+        self.found.append(self._document.problem_at(_position_of(event), message))
 
     def _opened(self, event: yaml.CollectionStartEvent) -> None:
         if len(self._stack) > DEEPEST:
@@ -144,7 +144,7 @@ class _Walk:
         if isinstance(parent.container, dict) and parent.key is None:
             raise self._end(event, "a key must be a word")
         if event.tag:
-            self._tell(event, f"tags ({event.tag}) are not allowed")
+            self._report(event, f"tags ({event.tag}) are not allowed")
         container: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
         self._stack.append(_Open(container, self._add(parent, container, event)))
 
@@ -153,14 +153,14 @@ class _Walk:
         if isinstance(parent.container, dict) and parent.key is None:
             parent.key, parent.key_event = event.value, event
             if event.value in parent.container:
-                self._tell(event, f"the key {event.value!r} stands here twice")
+                self._report(event, f"the key {event.value!r} stands here twice")
             if event.value == "<<" and event.implicit[0]:
-                self._tell(event, "merge keys (<<) are not allowed")
+                self._report(event, "merge keys (<<) are not allowed")
             return
         try:
             value = self._value(event)
         except ValueError as error:
-            self._tell(event, str(error))
+            self._report(event, str(error))
             value = None
         self._add(parent, value, event)
 
@@ -188,9 +188,9 @@ class _Walk:
             keys: Keys = ()
         else:
             keys = (*parent.keys, len(parent.container) if isinstance(parent.container, list) else parent.key or "")
-        positions.values[keys] = _place(event)
+        positions.values[keys] = _position_of(event)
         if parent.key_event is not None:
-            positions.keys[keys] = _place(parent.key_event)
+            positions.keys[keys] = _position_of(parent.key_event)
         return keys
 
 
@@ -257,6 +257,6 @@ def _syntax(document: Document, text: str, error: yaml.YAMLError) -> Problem:
     return document.problem_at(Position(mark.line + 1, mark.column + 1), ", ".join(parts))
 
 
-def _place(event: yaml.Event) -> Position:
+def _position_of(event: yaml.Event) -> Position:
     mark = event.start_mark
     return Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)

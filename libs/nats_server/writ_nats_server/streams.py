@@ -106,7 +106,7 @@ async def provision(
         await _provision_consumer(replies, consumer(pool, ack_wait=ack_wait))
 
 
-async def journal_as_wanted(replies: Replies, sizes: Sizes) -> None:
+async def restore_journal_configuration(replies: Replies, sizes: Sizes) -> None:
     """The journal's own configuration back, whatever became of it. Raises BusRefused."""
     await _provision_stream(replies, next(one for one in streams(sizes) if one["name"] == subjects.JOURNAL_STREAM))
 

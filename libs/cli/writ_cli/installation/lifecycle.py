@@ -99,7 +99,7 @@ async def up(
         report = await control.detach(home, _arguments(settings, options))
         _ready(settings, report, detached=True)
         return Exit.DONE
-    supervisor = Supervisor(home, options, os.environ, _say)
+    supervisor = Supervisor(home, options, os.environ, _show_line)
     async with Stop() as stop:
         await supervisor.run(stop, lambda report: _ready(settings, report, detached=False))
     return Exit.DONE
@@ -247,5 +247,5 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
     return Exit.DONE
 
 
-def _say(text: str) -> None:
+def _show_line(text: str) -> None:
     click.echo(f"writ up: {visible(text, newlines=True)}", err=True)

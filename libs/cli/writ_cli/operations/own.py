@@ -7,7 +7,7 @@ import msgspec
 
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
-from writ_cli.operations.progress_line import said
+from writ_cli.operations.progress_line import event_text
 from writ_cli.operations.requests import show_view, with_full_output
 from writ_cli.options import asking
 from writ_cli.output import Screen, harmless, outcome
@@ -84,7 +84,7 @@ def _show_event(screen: Screen, event: Event) -> None:
         click.echo(harmless(msgspec.json.encode(event).decode()))
         return
     at = "" if isinstance(event, Progress) else times.clock(event.at)
-    screen.line(f"{at:12}  {event.__struct_config__.tag or 'progress'!s:18} {said(event)}")
+    screen.line(f"{at:12}  {event.__struct_config__.tag or 'progress'!s:18} {event_text(event)}")
 
 
 @op.command("cancel")

@@ -21,7 +21,7 @@ from writ_rules.coverage import Coverage
 from writ_rules.junit import junit
 from writ_rules.loading import Mode
 from writ_rules.suite_runs import Prepared, Runs, SuiteRun, read_suite, run_suites
-from writ_rules.suites import is_suite, suite_beside, suites_in
+from writ_rules.suites import default_suite_path, is_suite, suites_in
 from writ_runtime.plugins import load_catalogue
 
 
@@ -124,7 +124,7 @@ def _suites(paths: Iterable[Path]) -> Iterator[Path]:
         elif is_suite(path) or not path.exists():
             yield path
         else:
-            yield suite_beside(path)
+            yield default_suite_path(path)
 
 
 def _prepared(suites: list[Path], policy: Path | None, mode: Mode) -> list[Prepared]:

@@ -87,7 +87,7 @@ def refuse_relative(file_roots: Iterable[str]) -> None:
             raise Invalid(f"the file root {folder[:200]!r} is no absolute path")
 
 
-def told_key(host_key: str, address: Address, confirm: Callable[[HostKey], bool]) -> HostKey:
+def verified_host_key(host_key: str, address: Address, confirm: Callable[[HostKey], bool]) -> HostKey:
     """The host key to pin: the line that was given, or the key that the host shows if its fingerprint is the given one
     or somebody confirms it. Raises Untrusted for another one, Unreachable, Invalid.
     """

@@ -28,7 +28,7 @@ from writ_installation.files.home import Home
 from writ_installation.files.lock import turn
 from writ_installation.files.site import Site
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
-from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, put_aside, tie
+from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, rotate_log, tie
 from writ_installation.processes.services import passed_on
 from writ_nats_server.config import SERVICES, ServerPlan, render
 from writ_nats_server.leaf import Listener
@@ -187,7 +187,7 @@ class BundledServer:
         address, expected = self.address, configuration(self._home, self.address)
         leaf = listener(self._home)
         atomic_files.save(self._home.server_config, expected.encode())
-        put_aside(self.log)
+        rotate_log(self.log)
         self._server = await ServerProcess.start(
             self._home.server_config,
             self.log,

@@ -95,7 +95,7 @@ class Child:
         self.run_file.unlink(missing_ok=True)
         for folder in (self.log.parent, self.run_file.parent):  # somebody may have tidied up
             folder.mkdir(mode=0o700, exist_ok=True)
-        put_aside(self.log)
+        rotate_log(self.log)
         with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *tie(),
@@ -155,7 +155,7 @@ class Child:
         return quoted(self.log)
 
 
-def put_aside(log: Path) -> None:
+def rotate_log(log: Path) -> None:
     """Lets a log that has grown too large begin anew, keeping the old one beside it."""
     if log.exists() and log.stat().st_size > LARGEST_LOG:
         log.replace(log.with_suffix(".log.1"))

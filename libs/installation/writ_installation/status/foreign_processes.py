@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
-from writ_installation.processes.readiness import Readiness, ask
+from writ_installation.processes.readiness import Readiness, fetch_readiness
 
 SERVICES = "WRIT_SERVICES"
 LOOPBACK = "127.0.0.1"
@@ -46,7 +46,7 @@ async def health_addresses(home: Home, environ: Mapping[str, str]) -> list[Healt
 
 async def probe_readiness(endpoint: HealthAddress) -> Readiness | None:
     """How it is; None where nothing is, and nothing need be."""
-    reply = await ask(endpoint.host, endpoint.port)
+    reply = await fetch_readiness(endpoint.host, endpoint.port)
     return reply if reply.answered or endpoint.expected else None
 
 

@@ -9,7 +9,7 @@ from writ_runtime.signals import Stop
 
 
 @asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
+async def companion_task(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
     """Goes on with `work` while the block runs."""
     task = asyncio.create_task(work) if work is not None else None
     try:

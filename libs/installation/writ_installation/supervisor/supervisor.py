@@ -34,7 +34,7 @@ from writ_installation.processes.agent_kinds import credential_folders, served_h
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
-from writ_installation.supervisor.companion_task import beside, unless
+from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
 from writ_runtime.service import no_core_files
 from writ_runtime.signals import Stop
@@ -102,7 +102,7 @@ class Supervisor:
             if first:
                 self._show(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
             self._server = self._make_server()
-            async with beside(follow(self._home.log, print) if self._options.verbose else None):
+            async with companion_task(follow(self._home.log, print) if self._options.verbose else None):
                 try:
                     await self._work(self._server, stop, on_ready)
                 finally:
@@ -115,8 +115,8 @@ class Supervisor:
         if not stop.asked:
             self._state = "ready"
             on_ready(self._report())
-            async with beside(self._follow(server, observed)):
-                await stop.wait()
+            # An error in it ends Writ: otherwise a removed key would stay good and nobody would notice.
+            await unless(stop, self._follow(server, observed))
 
     def _make_server(self) -> Server:
         options = self._options

@@ -223,7 +223,9 @@ def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> It
     types, what = verb.types[name], f"{verb.operation.name}.{name}"
     for key in FITS:
         if getattr(constraint, key) is not None and not types & suited(constraint, key):
-            yield Finding(Severity.LINT, (*keys, key), f"{what} is of type {_said(types)}, which '{key}' can't judge")
+            yield Finding(
+                Severity.LINT, (*keys, key), f"{what} is of type {_type_names(types)}, which '{key}' can't judge"
+            )
     yield from _impossible_values(keys, name, constraint, verb)
     source = constraint.allowlist_source
     named = LISTED.get(source or "", ())
@@ -232,7 +234,7 @@ def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> It
         yield Finding(Severity.WARNING, (*keys, "allowlist_source"), text)
     wanted = {"int", "float"} if constraint.type == "float" else {constraint.type}
     if constraint.type is not None and not types & wanted:
-        yield Finding(Severity.LINT, (*keys, "type"), f"{what} is of type {_said(types)}: the rule never matches")
+        yield Finding(Severity.LINT, (*keys, "type"), f"{what} is of type {_type_names(types)}: the rule never matches")
     if constraint.default is not None:
         yield from _default((*keys, "default"), name, constraint, verb)
 
@@ -279,5 +281,5 @@ def _breaks(check: Check, default: Any) -> bool:
         return False
 
 
-def _said(types: Iterable[str]) -> str:
+def _type_names(types: Iterable[str]) -> str:
     return " or ".join(sorted(types))
