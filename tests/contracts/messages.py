@@ -14,6 +14,7 @@ from msgspec import inspect as types
 
 from writ_contracts import (
     agents,
+    approvals,
     audit,
     decisions,
     enrolment,
@@ -38,7 +39,7 @@ from writ_contracts.registry import CHANNELS
 from writ_contracts.wire import encode
 
 GOLDEN = Path(__file__).with_name("golden")
-MODULES = (agents, audit, decisions, enrolment, facts, inventory, journal, notices, policies, requests, signing)
+MODULES = (agents, approvals, audit, decisions, enrolment, facts, inventory, journal, notices, policies, requests, signing)
 
 
 def _pattern(alias: Any) -> str:

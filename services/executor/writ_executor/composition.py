@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from writ_bus.port import Bus
 from writ_contracts.inventory import Agents, Inventory
+from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.alarms import Alarms
@@ -31,6 +32,8 @@ from writ_executor.requests.targets import Targets
 from writ_executor.rounds.accepted import Work
 from writ_executor.rounds.restored_copy import Settling
 from writ_executor.rounds.sweep import Sweep
+from writ_executor.steps.approvals import Approvals
+from writ_executor.steps.approver_events import ApproverEvents
 from writ_executor.steps.background import Chores
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.claims import Claims
@@ -89,14 +92,26 @@ def compose(  # long: one list of parts, each given those before it
     targets, keys, kept = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
     admission = Admission(config, bus, index, recorder, measures)
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)
-    endings, cancels = Endings(recorder, vault, dispatcher, presence, chores, kept), Cancels(bus)
+    approvers, cancels = ApproverEvents(bus), Cancels(bus)
+    endings = Endings(recorder, vault, dispatcher, presence, chores, kept, approvers)
+    approvals = Approvals(catalogue, index, recorder, vault, policy, endings, approvers, config.queue_window)
+    dispatcher.review = approvals.review
     looks, audits = Looks(bus, catalogue, index, vault, policy, endings), Audits(time.clocks.boot)
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
     generations = Generations(bus.journal, index, audits, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
-    controls = Controls(recorder, lives, vault, endings, cancels, publishing, archiving)
+    controls = Controls(recorder, lives, vault, endings, cancels, publishing, archiving, approvals.review)
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
-    work = Work(index, recorder, lives, dispatcher, looks, controls, chores)
+    work = Work(index, recorder, lives, dispatcher, looks, controls, approvals, chores)
+
+    def decided(life: Life, kind: str) -> None:
+        """What policy recorded of people's verdicts: go on, or clean up."""
+        if kind == "approved" and life.state is State.APPROVED:
+            chores.spawn("approved", work.begin(life))
+        elif kind == "rejected":
+            endings.rejected(life)
+
+    follower.heard = decided
     return Parts(
         index=index,
         chores=chores,

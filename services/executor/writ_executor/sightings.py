@@ -55,6 +55,6 @@ def _before(life: Life, server: float) -> float:
     """Where it waits since its request, the first event says how long; else the latest one, which began the phase or
     is younger.
     """
-    waiting = (State.REQUESTED, State.AWAITING_APPROVAL, State.APPROVED)
+    waiting = (State.REQUESTED, State.AWAITING_APPROVAL)
     stored = life.first_time if life.state in waiting else life.time
     return max(server - stored, 0.0) if stored else 0.0

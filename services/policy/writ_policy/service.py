@@ -1,6 +1,7 @@
 """The parts of the policy service, put together; what runs beside the endpoints, and its health checks."""
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -11,6 +12,9 @@ from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION
 from writ_policy.analysis_process.pool import Workbench
+from writ_policy.approvals.deciding import Approvals
+from writ_policy.approvals.pending import Pending
+from writ_policy.approvals.standing import Standings
 from writ_policy.config import Config
 from writ_policy.decisions.readiness import Judging
 from writ_policy.endpoints.analysis import Consulting
@@ -128,14 +132,17 @@ class PolicyService:
         )
         questions = Questions(self._config, self._sources, versions, judging.now, self._notifier.tell)
         consulting = Consulting(self._config.mode, versions, judging.now, questions.permit, scans, self._workbench)
-        handled = {**questions.by_name(), **consulting.by_name()}
+        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize})
+        approvals = Approvals(bus, judging, standings, security, self._observe)
+        pending = Pending(bus.journal, judging, standings, clock)
+        handled = {**questions.by_name(), **consulting.by_name(), **pending.by_name()}
         buckets = Buckets(RATE, BURST)
         asked = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
         return Service(
             name="policy",
             version=VERSION,
-            description="What may happen: decisions, grants for claims, and questions about the policy.",
-            endpoints=[*handlers.endpoints(), scans.endpoint(), *asked],
+            description="What may happen: decisions, grants for claims, approvals, and questions about the policy.",
+            endpoints=[*handlers.endpoints(), scans.endpoint(), approvals.endpoint(), *asked],
         )
 
     def _version_refused(self, number: int, why: str) -> None:

@@ -5,10 +5,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
+from writ_contracts.approvals import Evidence
 from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.requests import Failure
@@ -36,8 +37,10 @@ class Verdicts(Struct, frozen=True, kw_only=True):
     signed: Signed
     effective: dict[str, object]
     look: Signed | None = None
+    look_key: str = ""
     grant: Signed | None = None
     grant_body: Grant | None = None
+    approvals: list[Evidence] = field(default_factory=list)
 
 
 class PolicyClient:
@@ -66,7 +69,13 @@ class PolicyClient:
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
-        return Verdicts(decision=decision, signed=answer.decision, effective=answer.effective, look=_look(answer))
+        return Verdicts(
+            decision=decision,
+            signed=answer.decision,
+            effective=answer.effective,
+            look=_look(answer),
+            look_key=ask.look_key or "",
+        )
 
     async def grant(self, ask: AskGrant) -> Verdicts:
         """The decision, with a grant if it allows, which the journal has by then. Raises as `decide` does, Untrusted
@@ -88,6 +97,7 @@ class PolicyClient:
             effective=answer.effective,
             grant=answer.grant,
             grant_body=body,
+            approvals=answer.approvals,
         )
 
     async def _answer(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:

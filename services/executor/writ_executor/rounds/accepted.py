@@ -1,4 +1,4 @@
-"""What happens to an accepted operation: it is dispatched, previewed, or carried out by the executor itself."""
+"""What happens to an accepted operation: it waits for approval, or is dispatched, previewed, or carried out here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Requested
-from writ_contracts.life import Life
+from writ_contracts.life import Life, State
 from writ_contracts.operations import Operation
 from writ_executor.control.operations import Controls
-from writ_executor.journal.index import Index
+from writ_executor.journal.index import Index, needs_approval
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
+from writ_executor.steps.approvals import Approvals
 from writ_executor.steps.background import Chores
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import Looks
@@ -32,6 +33,7 @@ class Work:
         dispatcher: Dispatcher,
         looks: Looks,
         controls: Controls,
+        approvals: Approvals,
         chores: Chores,
     ) -> None:
         self._index = index
@@ -40,6 +42,7 @@ class Work:
         self._dispatcher = dispatcher
         self._looks = looks
         self._controls = controls
+        self._approvals = approvals
         self._chores = chores
 
     def control_sequence(self) -> int:
@@ -75,6 +78,8 @@ class Work:
         if requested.dry_run:
             self._chores.spawn("preview", self._looks.preview(life))
             return life
+        if life.state is State.REQUESTED and needs_approval(requested):
+            return await self._approvals.wait(life)
         if requested.target == WRIT_TARGET:
             self._chores.spawn("control", self._controls.carry_out(life))
             return life
