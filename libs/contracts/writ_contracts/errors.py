@@ -114,6 +114,7 @@ CODES: dict[str, str] = {
     "approval_unavailable": "it needs an approval and nobody can give one yet",
     "signature_required": "this needs the principal's own signature",
     "bad_signature": "a signature does not hold",
+    "proof_too_weak": "a signature holds but proves less presence of a person than is demanded",
     "stale_statement": "the principal's signature is too old",
     "damaged": "a file of Writ's is not as it was made",
     "forged_claim": "the claim is not one of an agent of the target's pool",
