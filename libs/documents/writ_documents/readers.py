@@ -97,6 +97,7 @@ def _other_persons(document: Document, principals: Principals) -> Iterator[Probl
         keys: Keys = ("principals", at, "person")
         if principal.kind != "human":
             yield document.problem(keys, f"only a human is a person; {principal.kind}s have acts_for")
+            continue
         other = named.get(principal.person, principal)
         if other.kind != "human" or (other.person or other.id) != principal.person:
             yield document.problem(keys, f"'{principal.person}' is not the id of a person: that principal has another")
