@@ -121,6 +121,7 @@ CODES: dict[str, str] = {
     "bad_approval": "the signed approval is about something else, or its signature does not hold",
     "signature_required": "this needs the principal's own signature",
     "bad_signature": "a signature does not hold",
+    "proof_too_weak": "a signature holds but proves less presence of a person than is demanded",
     "stale_statement": "the principal's signature is too old",
     "damaged": "a file of Writ's is not as it was made",
     "forged_claim": "the claim is not one of an agent of the target's pool",
