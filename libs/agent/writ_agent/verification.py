@@ -15,7 +15,7 @@ from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Catalogue, Operation, offers
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
-from writ_trust.approvals import approval_digest, verify_proof
+from writ_trust.approvals import approval_digest, verify_own
 from writ_trust.digests import keyed_digest, same
 from writ_trust.sealing import SealKey
 from writ_trust.statements import digest, open_signed
@@ -132,14 +132,14 @@ def _check_approvals(claimed: Claimed, grant: Grant, answer: ClaimAnswer) -> Non
     different people, none of whom requested it.
 
     An agent does not know people's keys: that a key is its approver's is policy's word. A signed directory of people's
-    credentials, once agents have one, gives the keys to verify by in place of the key that the evidence names.
+    credentials, once agents have one, gives the keys to verify by in place of the key that the approval names.
     """
     if [approval_digest(one) for one in answer.approvals] != grant.approvals:
         raise Refused("mismatched_grant", "the approvals are not those that the grant names")
     approvers = [grant.principal, grant.acts_for]
-    for evidence in answer.approvals:
+    for signed in answer.approvals:
         try:
-            approval = verify_proof(evidence, (evidence.key,))
+            approval = verify_own(signed)
         except Untrusted as error:
             raise Refused("mismatched_grant", f"an approval does not hold: {error}"[:400]) from error
         about = (approval.operation_id, approval.decision_digest, approval.verdict)

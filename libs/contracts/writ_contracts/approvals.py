@@ -8,13 +8,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct, field, structs
 
-from writ_contracts.ids import Digest, Hex32, OperationId, PrincipalId
+from writ_contracts.credentials import Evidence, Proof
+from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
 from writ_contracts.requests import Failure
 
-Proof = Literal["key", "touch", "verified"]
-"""What an approval must show of the person: that a process had their key, that they touched a security key, or that
-the security key also verified them (PIN, biometrics)."""
-PROOFS: tuple[Proof, ...] = ("key", "touch", "verified")
 ApprovalVerdict = Literal["approve", "reject"]
 MOST_PEOPLE = 20
 """People that a step of a signed demand names; more may be entitled."""
@@ -23,7 +20,7 @@ MOST_PENDING = 50
 Name = Annotated[str, Meta(max_length=255)]
 
 
-class ApprovalStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DecisionStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`quorum` different people, each with one of these roles. `people`: those who could, when it was decided."""
 
     roles: list[Name]
@@ -31,28 +28,27 @@ class ApprovalStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
     people: list[PrincipalId] = field(default_factory=list)
 
 
-class ApprovalDemand(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DecisionDemand(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The approvals that a rule demands: its steps in order, within `seconds` of the request, each with this proof."""
 
     rule: str
-    steps: list[ApprovalStep]
+    steps: list[DecisionStep]
     seconds: int
     proof: Proof = "key"
 
 
-class Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class SignedApproval(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A signed Approval. `payload` is its canonical JSON, verified as received.
 
-    `method` says how it was signed: `nkey` by the approver's own nkey (Ed25519 over the payload's bytes). `sshsig` and
-    `webauthn` are for proofs of presence. `key` names the nkey, or the enrolled credential.
+    `credential` is the id of the credential that signed `writ/approval/v1`, a zero byte and the payload; of an nkey it
+    is the public key. `evidence` is what that credential made.
     """
 
     payload: Raw
-    key: Annotated[str, Meta(min_length=1, max_length=512)]
-    signature: Annotated[str, Meta(min_length=1, max_length=4096)]
-    method: Literal["nkey", "sshsig", "webauthn"] = "nkey"
+    credential: Annotated[str, Meta(pattern=TOKEN_PATTERN)]
+    evidence: Evidence
 
-    def detached(self) -> "Evidence":
+    def detached(self) -> "SignedApproval":
         """The same, without the message that it came in."""
         return structs.replace(self, payload=self.payload.copy())
 
@@ -84,7 +80,7 @@ class ApprovalMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """On `writ.approval.<principal>`: the verdict. `principal` requested the operation, and only locates it."""
 
     principal: PrincipalId
-    evidence: Evidence
+    approval: SignedApproval
 
 
 class ApprovalAnswer(Struct, frozen=True, kw_only=True):
@@ -149,7 +145,7 @@ class ApprovalCard(Struct, frozen=True, kw_only=True):
     requested: bytes
     state: str
     until: float
-    evidence: list[Evidence] = field(default_factory=list)
+    approvals: list[SignedApproval] = field(default_factory=list)
     step: str = ""
     waits_for: str = ""
     remaining: int = 0
@@ -180,28 +176,28 @@ class ApprovalEvent(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-def demand_text(demand: ApprovalDemand) -> str:
+def demand_text(demand: DecisionDemand) -> str:
     """The demand in words: its steps and its time."""
     steps = ", then ".join(step_text(step) for step in demand.steps)
     return f"{steps} within {demand.seconds // 60} min"
 
 
-def step_text(step: ApprovalStep) -> str:
+def step_text(step: DecisionStep) -> str:
     """The step in words."""
     return f"{step.quorum if step.quorum > 1 else 'one'} of role {' or '.join(step.roles)}"
 
 
-def seconds_of(demands: list[ApprovalDemand]) -> int:
+def seconds_of(demands: list[DecisionDemand]) -> int:
     """The seconds from the request in which all demands must be met; 0 without a demand."""
     return min((demand.seconds for demand in demands), default=0)
 
 
-def can_be_met(demands: list[ApprovalDemand]) -> bool:
+def can_be_met(demands: list[DecisionDemand]) -> bool:
     """Whether each step had enough people when it was decided. No approver is not "anyone may"."""
     return all(len(step.people) >= min(step.quorum, MOST_PEOPLE) for demand in demands for step in demand.steps)
 
 
-def people_of(demands: list[ApprovalDemand]) -> list[str]:
+def people_of(demands: list[DecisionDemand]) -> list[str]:
     """Those whom the demands name, sorted."""
     return sorted({who for demand in demands for step in demand.steps for who in step.people})
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from writ_contracts.approvals import ApprovalDemand, Evidence
+from writ_contracts.approvals import DecisionDemand, SignedApproval
 from writ_contracts.facts import Fact, Gathered, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
@@ -103,7 +103,7 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     opens_at: float | None = None
     could_approve: list[PrincipalId] = field(default_factory=list)
     emergency: str = ""
-    demands: list[ApprovalDemand] = field(default_factory=list)
+    demands: list[DecisionDemand] = field(default_factory=list)
     target_digest: Digest | None = None
     public_digest: Digest | None = None
     approvals: list[PrincipalId] = field(default_factory=list)
@@ -249,5 +249,5 @@ class GrantAnswer(Struct, frozen=True, kw_only=True):
     effective: dict[str, Any] = field(default_factory=dict)
     look: Signed | None = None
     needs: list[Source] = field(default_factory=list)
-    approvals: list[Evidence] = field(default_factory=list)
+    approvals: list[SignedApproval] = field(default_factory=list)
     error: Failure | None = None

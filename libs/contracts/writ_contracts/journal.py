@@ -10,7 +10,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from writ_contracts.agents import SecurityKind
-from writ_contracts.approvals import ApprovalDemand, Evidence
+from writ_contracts.approvals import DecisionDemand, SignedApproval
 from writ_contracts.decisions import Limit
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
@@ -122,7 +122,7 @@ class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"
     operation: str = ""
     target: str = ""
     acts_for: str | None = None
-    demands: list[ApprovalDemand] = field(default_factory=list)
+    demands: list[DecisionDemand] = field(default_factory=list)
 
 
 class ApprovalGiven(Event, frozen=True, kw_only=True, tag="approval_given"):
@@ -130,7 +130,7 @@ class ApprovalGiven(Event, frozen=True, kw_only=True, tag="approval_given"):
 
     operation_id: str
     approver: str
-    evidence: Evidence
+    approval: SignedApproval
     remaining: int
 
 
@@ -141,7 +141,7 @@ class Approved(Event, frozen=True, kw_only=True, tag="approved"):
     """
 
     operation_id: str
-    approvals: list[Evidence]
+    approvals: list[SignedApproval]
     approver: str = ""
 
 
@@ -150,7 +150,7 @@ class Rejected(Event, frozen=True, kw_only=True, tag="rejected"):
 
     operation_id: str
     approver: str
-    evidence: Evidence
+    approval: SignedApproval
     reason: str = ""
 
 

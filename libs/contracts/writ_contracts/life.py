@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from writ_contracts import journal
-from writ_contracts.approvals import Evidence
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.errors import Conflict
 
 
@@ -97,7 +97,7 @@ class Life(Struct, frozen=True, kw_only=True):
     requested: journal.Requested | None = None
     refused: journal.Refused | None = None
     awaiting: journal.AwaitingApproval | None = None
-    approvals: tuple[Evidence, ...] = ()
+    approvals: tuple[SignedApproval, ...] = ()
     """Signed approvals, in the order in which policy recorded them."""
     approved: journal.Approved | None = None
     approved_time: float = 0.0
@@ -181,7 +181,7 @@ def _approvals(life: Life, event: journal.OperationEvent, time: float) -> dict[s
         case journal.AwaitingApproval():
             return {"awaiting": event}
         case journal.ApprovalGiven():
-            return {"approvals": (*life.approvals, event.evidence)}
+            return {"approvals": (*life.approvals, event.approval)}
         case journal.Approved():
             return {"approvals": tuple(event.approvals), "approved": event, "approved_time": time}
         case _:

@@ -82,11 +82,11 @@ class Granting:
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)
-        permit = grant(ask, claim, ruled, decision, given.evidence if ruled.decision.approvals else ())
+        permit = grant(ask, claim, ruled, decision, given.signed if ruled.decision.approvals else ())
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
         await self._append(recorded, event)
-        effective, approvals = dict(ruled.ruling.effective), list(given.evidence) if permit.approvals else []
+        effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
         return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
     def _refused(self, ask: AskGrant, ruled: Ruled) -> GrantAnswer:

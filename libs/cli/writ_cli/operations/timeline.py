@@ -14,13 +14,13 @@ from writ_cli.output import Screen, outcome, shown
 from writ_client.operation_events import read_body
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
-from writ_contracts.approvals import Evidence, demand_text, short_digest
+from writ_contracts.approvals import SignedApproval, demand_text, short_digest
 from writ_contracts.audit import TraceAnswer, TraceEvent
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Untrusted
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
-from writ_trust.approvals import verify_proof
+from writ_trust.approvals import verify_own
 from writ_trust.statements import digest, open_signed, read
 
 Line = tuple[str, object]
@@ -118,10 +118,10 @@ def _details(event: journal.JournalEvent | None) -> Iterator[Line]:  # noqa: C90
         case journal.AwaitingApproval():
             yield "until", times.clock(event.until)
         case journal.ApprovalGiven() | journal.Rejected():
-            yield from _approval(event.evidence, event.operation_id)
+            yield from _approval(event.approval, event.operation_id)
         case journal.Approved():
-            for evidence in event.approvals:
-                yield from _approval(evidence, event.operation_id)
+            for signed in event.approvals:
+                yield from _approval(signed, event.operation_id)
         case journal.SecurityEvent():
             yield "detail", event.detail
             yield "reported by", _signature(event.report, SecurityReport)
@@ -165,14 +165,14 @@ def _ended(event: journal.Finished | journal.Resolved) -> Iterator[Line]:
         yield "effect", f"{receipt.effect}, {times.span(receipt.duration_ms / 1000)}"
 
 
-def _approval(evidence: Evidence, of: str) -> Iterator[Line]:
+def _approval(signed: SignedApproval, of: str) -> Iterator[Line]:
     try:
-        approval = verify_proof(evidence, [evidence.key])
+        approval = verify_own(signed)
     except Untrusted as error:
         yield "approval", f"{DOES_NOT_HOLD}: {error}"
         return
     wrong = f"; {DOES_NOT_HOLD}: it is on operation {approval.operation_id}" if approval.operation_id != of else ""
-    shown = f"of request {short_digest(approval.requested)} signed by {evidence.key[:12]}…{wrong}"
+    shown = f"of request {short_digest(approval.requested)} signed by {signed.credential[:12]}…{wrong}"
     yield approval.verdict, f"{approval.approver} ({approval.proof}), {shown}"
     yield "reason", approval.reason
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
-from writ_contracts.approvals import Evidence
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import Decision, Grant, Look
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.records import Record
@@ -20,7 +20,7 @@ from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event
-from writ_trust.approvals import approval_digest, verify_proof
+from writ_trust.approvals import approval_digest, verify_own
 from writ_trust.statements import digest, open_signed
 
 MOST_TOLD = 1_000
@@ -93,11 +93,11 @@ class Signatures:
                 if event.over is not None:
                     self._own(event.over, Receipt)
             case journal.ApprovalGiven():
-                self._approval(event.operation_id, event.evidence, "approve", event.approver)
+                self._approval(event.operation_id, event.approval, "approve", event.approver)
             case journal.Approved():
                 self._approved(event)
             case journal.Rejected():
-                self._approval(event.operation_id, event.evidence, "reject", event.approver)
+                self._approval(event.operation_id, event.approval, "reject", event.approver)
                 self._requests.pop(event.operation_id, None)
             case journal.Granted():
                 self._granted(event)
@@ -138,11 +138,11 @@ class Signatures:
             request = Request(sha256(record.data).hexdigest(), digest(event.decision), event.principal, event.acts_for)
             self._requests[event.operation_id] = request
 
-    def _approval(self, operation_id: str, evidence: Evidence, verdict: str, approver: str) -> str:
+    def _approval(self, operation_id: str, signed: SignedApproval, verdict: str, approver: str) -> str:
         """The digest of an approval that holds: by the key that it names, of the exact request, by somebody else than
         asked.
         """
-        approval = verify_proof(evidence, (evidence.key,))
+        approval = verify_own(signed)
         self.signed += 1
         if (approval.operation_id, approval.verdict) != (operation_id, verdict):
             raise Untrusted("its approval is of another operation or verdict")
@@ -154,7 +154,7 @@ class Signatures:
                 raise Untrusted("its approval is of another request")
             if approval.approver in (known.principal, known.acts_for):
                 raise Untrusted("its approver requested it")
-        return approval_digest(evidence)
+        return approval_digest(signed)
 
     def _approved(self, event: journal.Approved) -> None:
         digests = {self._approval(event.operation_id, one, "approve", "") for one in event.approvals}

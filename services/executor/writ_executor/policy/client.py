@@ -9,7 +9,7 @@ from msgspec import Struct, field, structs
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
-from writ_contracts.approvals import Evidence
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.requests import Failure
@@ -40,7 +40,7 @@ class Verdicts(Struct, frozen=True, kw_only=True):
     look_key: str = ""
     grant: Signed | None = None
     grant_body: Grant | None = None
-    approvals: list[Evidence] = field(default_factory=list)
+    approvals: list[SignedApproval] = field(default_factory=list)
 
 
 class PolicyClient:

@@ -9,7 +9,7 @@ from writ_bus import tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParameters
-from writ_contracts.approvals import Evidence
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import AskGrant, Grant
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.journal import Dispatched, Outcome, Requested
@@ -192,7 +192,7 @@ class Claims:
         claim: Claim,
         requested: Requested,
         effective: dict[str, Any],
-        approvals: list[Evidence],
+        approvals: list[SignedApproval],
     ) -> ClaimAnswer:
         inside = SealedParameters(parameters=effective, parameters_key=self._vault.digest_key(requested.operation_id))
         return ClaimAnswer(

@@ -8,7 +8,7 @@ import time
 from writ_bus import tracing
 from writ_bus.port import Answer, Bus, Endpoint, Entry, Message
 from writ_contracts import subjects, wire
-from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalEvent, ApprovalMessage, Evidence, people_of
+from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalEvent, ApprovalMessage, SignedApproval, people_of
 from writ_contracts.errors import Conflict, Denied, Untrusted, WritError
 from writ_contracts.inventory import WRIT
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
@@ -25,7 +25,7 @@ from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Observer
 from writ_runtime.security_events import SecurityEvents
-from writ_trust.approvals import BAD, verify_proof
+from writ_trust.approvals import BAD, verify_approval
 
 CONCURRENCY = 16
 LARGEST = 16_384
@@ -86,13 +86,13 @@ class Approvals:
             approver = judge.world.principal(principal, sender_key(message))
             if approver.kind != "human":
                 raise Denied(f"{principal} is of kind {approver.kind}: only a person approves", code="not_approver")
-            approval = verify_proof(asked.evidence, (approver.key,))
+            approval = verify_approval(asked.approval, judge.world.credentials(principal))
             if approval.approver != principal:
                 raise Untrusted(f"{principal} sent an approval of {approval.approver}", code=BAD)
             standing = await self._standings.of(asked.principal, approval.operation_id, judge.world)
-            if repeated(standing, asked.evidence):
+            if repeated(standing, asked.approval):
                 return _answered(standing, standing.life.state, standing.open(judge.world).remaining)
-            event, remaining = self._event(standing, approval, asked.evidence, judge)
+            event, remaining = self._event(standing, approval, asked.approval, judge)
             try:
                 state = await self._append(standing, event)
             except Conflict:
@@ -102,7 +102,7 @@ class Approvals:
         raise Conflict(f"{ATTEMPTS} others decided on it first", code="decided")
 
     def _event(
-        self, standing: Standing, approval: Approval, evidence: Evidence, judge: Judge
+        self, standing: Standing, approval: Approval, signed: SignedApproval, judge: Judge
     ) -> tuple[Recordable, int]:
         """The event to record, and how many more approvals are needed after it. Raises what refuses the verdict."""
         check_pending(standing, approval, judge.now)
@@ -110,13 +110,13 @@ class Approvals:
         stamp = tracing.stamp(judge.now, standing.life.requested.correlation_id if standing.life.requested else "")
         common = {**stamp, "operation_id": approval.operation_id, "approver": approval.approver}
         if approval.verdict == "reject":
-            return Rejected(**common, evidence=evidence.detached(), reason=approval.reason), 0
-        verify_proof(evidence, (evidence.key,), strongest(standing.demands))
+            return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
+        verify_approval(signed, judge.world.credentials(approval.approver), strongest(standing.demands))
         _check_rules(approval, judge)
         after = standing.open(judge.world, approval.approver)
         if after.complete:
-            return Approved(**common, approvals=[*standing.evidence, evidence.detached()]), 0
-        return ApprovalGiven(**common, evidence=evidence.detached(), remaining=after.remaining), after.remaining
+            return Approved(**common, approvals=[*standing.signed, signed.detached()]), 0
+        return ApprovalGiven(**common, approval=signed.detached(), remaining=after.remaining), after.remaining
 
     async def _append(self, standing: Standing, event: Recordable) -> str:
         """Record it, if nothing was written since the operation was read; the state after it. Raises Conflict."""

@@ -12,10 +12,10 @@ from writ_bus.port import Journal, Message
 from writ_contracts.approvals import (
     ApprovalCard,
     ApprovalCardAnswer,
-    ApprovalDemand,
     ApprovalQuery,
     ApprovalsAnswer,
     ApprovalsQuery,
+    DecisionDemand,
     PendingApproval,
 )
 from writ_contracts.errors import Denied, Invalid, WritError
@@ -46,7 +46,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
     operation_id: str
     sequence: int
     until: float
-    demands: list[ApprovalDemand]
+    demands: list[DecisionDemand]
 
 
 class Pending:
@@ -139,7 +139,7 @@ def _concerns(one: Waiting, who: str, world: World) -> bool:
     return asker is not None and who not in (asker.id, asker.acts_for) and _entitled(one.demands, who, world)
 
 
-def _entitled(demands: list[ApprovalDemand], who: str, world: World) -> bool:
+def _entitled(demands: list[DecisionDemand], who: str, world: World) -> bool:
     """Whether this person has a role that some step asks for."""
     roles = {role for demand in demands for step in demand.steps for role in step.roles}
     return any(who in world.people.get(role, ()) for role in roles)
@@ -174,7 +174,7 @@ def _card(standing: Standing, data: bytes, who: str, world: World) -> ApprovalCa
         requested=data,
         state=str(standing.life.outcome or standing.life.state),
         until=standing.until,
-        evidence=list(standing.life.approvals),
+        approvals=list(standing.life.approvals),
         step=open_.step_for(who) if pending else "",
         waits_for=open_.waits_for if pending else "",
         remaining=open_.remaining if pending else 0,

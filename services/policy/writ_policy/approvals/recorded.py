@@ -5,14 +5,15 @@ from hashlib import sha256
 
 from msgspec import Struct
 
-from writ_contracts.approvals import Approval, Evidence
+from writ_contracts.approvals import Approval, SignedApproval
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
+from writ_contracts.persons import person_of
 from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
 from writ_policy.starts import Recorded
 from writ_policy.state.snapshot import World
-from writ_trust.approvals import BAD, read_approval, verify_proof
+from writ_trust.approvals import BAD, read_approval, verify_approval
 from writ_trust.statements import digest, read
 
 
@@ -20,6 +21,7 @@ class Exact(Struct, frozen=True, kw_only=True):
     """The exact request that approvals must name: the digests of its `requested` event and of its first decision."""
 
     operation_id: str
+    principal: str
     requested: str
     decision_digest: str
 
@@ -28,7 +30,7 @@ class Approvals(Struct, frozen=True):
     """The people whose approvals count now, in order, and what they signed."""
 
     approvers: tuple[str, ...] = ()
-    evidence: Sequence[Evidence] = ()
+    signed: Sequence[SignedApproval] = ()
 
 
 def approvals_of(recorded: Recorded, records: Sequence[Record], world: World) -> Approvals:
@@ -44,6 +46,7 @@ def exact_of(recorded: Recorded, records: Sequence[Record]) -> Exact:
     requested = recorded.requested
     return Exact(
         operation_id=requested.operation_id,
+        principal=requested.principal,
         requested=sha256(data).hexdigest(),
         decision_digest=digest(requested.decision),
     )
@@ -54,18 +57,25 @@ def first_decision(recorded: Recorded) -> Decision:
     return read(recorded.requested.decision, Decision)
 
 
-def counted(evidence: Sequence[Evidence], exact: Exact, world: World) -> Approvals:
-    """Those of this exact request, signed by the keys that their approvers have now."""
-    found = [(who, one) for one in evidence if (who := _approver(one, exact, world))]
-    return Approvals(tuple(who for who, _ in found), [one for _, one in found])
+def counted(signed: Sequence[SignedApproval], exact: Exact, world: World) -> Approvals:
+    """Those of this exact request, signed by the keys that their approvers have now. One person counts once, and never
+    for their own request, by whatever principal.
+    """
+    found, persons = dict[str, SignedApproval](), {person_of(exact.principal, world.principals)}
+    for one in signed:
+        who = _approver(one, exact, world)
+        if who and (person := person_of(who, world.principals)) not in persons:
+            persons.add(person)
+            found[who] = one
+    return Approvals(tuple(found), list(found.values()))
 
 
-def _approver(evidence: Evidence, exact: Exact, world: World) -> str:
+def _approver(signed: SignedApproval, exact: Exact, world: World) -> str:
     try:
-        approver = world.principals.get(read_approval(evidence).approver)
+        approver = world.principals.get(read_approval(signed).approver)
         if approver is None or approver.kind != "human":
             return ""
-        approval = verify_proof(evidence, (approver.key,))
+        approval = verify_approval(signed, world.credentials(approver.id))
         check_exact(approval, exact)
     except Untrusted:
         return ""

@@ -48,7 +48,7 @@ class Standings:
             decision=decision,
             asker=asker,
             approvers=given.approvers,
-            evidence=given.evidence,
+            signed=given.signed,
             requested_at=recorded.requested_at,
         )
         return standing, records[0].data

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from writ_contracts.approvals import Approval, ApprovalDemand, Evidence, Proof, seconds_of
+from writ_contracts.approvals import Approval, DecisionDemand, SignedApproval, seconds_of
+from writ_contracts.credentials import PROOFS, Proof
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Conflict, Denied, Untrusted
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import Rejected
 from writ_contracts.life import Life, State
+from writ_contracts.persons import same_person
 from writ_policy.approvals.recorded import Exact, check_exact
 from writ_policy.decisions.demands import Open, progress_of
 from writ_policy.state.snapshot import World
@@ -30,11 +32,11 @@ class Standing(Struct, frozen=True, kw_only=True):
     decision: Decision
     asker: Principal
     approvers: tuple[str, ...]
-    evidence: Sequence[Evidence]
+    signed: Sequence[SignedApproval]
     requested_at: float
 
     @property
-    def demands(self) -> list[ApprovalDemand]:
+    def demands(self) -> list[DecisionDemand]:
         """What its decision demands."""
         return self.decision.demands
 
@@ -48,10 +50,9 @@ class Standing(Struct, frozen=True, kw_only=True):
         return progress_of(self.demands, (*self.approvers, *more), self.asker, world.people)
 
 
-def strongest(demands: Sequence[ApprovalDemand]) -> Proof:
+def strongest(demands: Sequence[DecisionDemand]) -> Proof:
     """The strongest proof that one of the demands asks for."""
-    order: tuple[Proof, ...] = ("key", "touch", "verified")
-    return max((one.proof for one in demands), key=order.index, default="key")
+    return max((one.proof for one in demands), key=PROOFS.index, default="key")
 
 
 def check_pending(standing: Standing, approval: Approval, now: float) -> None:
@@ -72,9 +73,9 @@ def check_pending(standing: Standing, approval: Approval, now: float) -> None:
 def check_entitled(standing: Standing, approval: Approval, world: World) -> Open:
     """The progress before the verdict. Raises Denied (`not_approver`) where it is not this person's to give."""
     who, before = approval.approver, standing.open(world)
-    if who in (standing.asker.id, standing.asker.acts_for):
+    if same_person(who, standing.asker.id, world.principals):
         raise Denied(f"{who} requested it, or it was requested for {who}: somebody else decides", code=NOT_APPROVER)
-    if who in standing.approvers:
+    if any(same_person(who, other, world.principals) for other in standing.approvers):
         raise Conflict(f"{who} has approved it already", code="decided")
     if approval.verdict == "reject" and who in before.later:
         return before
@@ -85,11 +86,11 @@ def check_entitled(standing: Standing, approval: Approval, world: World) -> Open
     return before
 
 
-def repeated(standing: Standing, evidence: Evidence) -> bool:
+def repeated(standing: Standing, signed: SignedApproval) -> bool:
     """Whether this very verdict is on record already: its approver asks again, because an answer got lost."""
     end = standing.life.end
-    known = [*standing.evidence, *([end.evidence] if isinstance(end, Rejected) else ())]
-    return any(one == evidence for one in known)
+    known = [*standing.signed, *([end.approval] if isinstance(end, Rejected) else ())]
+    return any(one == signed for one in known)
 
 
 def _how_decided(life: Life) -> str:

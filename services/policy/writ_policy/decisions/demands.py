@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from writ_contracts.approvals import MOST_PEOPLE, ApprovalDemand, ApprovalStep
+from writ_contracts.approvals import MOST_PEOPLE, DecisionDemand, DecisionStep
 from writ_contracts.inventory import Principal
 from writ_rules.engine.obligations import Demand, People, Progress, Step, progress
 
@@ -36,22 +36,22 @@ class Open(Struct, frozen=True, kw_only=True):
         return next((label for label, able in self.steps.items() if who in able), "")
 
 
-def wire_demands(demands: Iterable[Demand], asker: Principal, people: People) -> list[ApprovalDemand]:
+def wire_demands(demands: Iterable[Demand], asker: Principal, people: People) -> list[DecisionDemand]:
     """The demands with the people who could meet them now."""
     return [
-        ApprovalDemand(
+        DecisionDemand(
             rule=one.rule, seconds=one.seconds, steps=[_wire_step(step, asker, people) for step in one.steps]
         )
         for one in demands
     ]
 
 
-def _wire_step(step: Step, asker: Principal, people: People) -> ApprovalStep:
+def _wire_step(step: Step, asker: Principal, people: People) -> DecisionStep:
     able = _members(step.approvers, people) - {asker.id, asker.acts_for}
-    return ApprovalStep(roles=list(step.approvers), quorum=step.quorum, people=sorted(able)[:MOST_PEOPLE])
+    return DecisionStep(roles=list(step.approvers), quorum=step.quorum, people=sorted(able)[:MOST_PEOPLE])
 
 
-def progress_of(demands: Sequence[ApprovalDemand], approvals: Sequence[str], asker: Principal, people: People) -> Open:
+def progress_of(demands: Sequence[DecisionDemand], approvals: Sequence[str], asker: Principal, people: People) -> Open:
     """The progress that these approvals make, by the roles that people have now."""
     steps, later, words, remaining = dict[str, frozenset[str]](), set[str](), list[str](), 0
     for demand in demands:

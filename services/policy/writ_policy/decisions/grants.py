@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from writ_bus import tracing
 from writ_contracts.agents import Claim
-from writ_contracts.approvals import Evidence
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import KILL_GRACE, AskGrant, Decide, Grant, Look, LookAction, Subject
 from writ_contracts.errors import Invalid, Untrusted
@@ -36,7 +36,9 @@ def check_claim(ask: AskGrant, world: World) -> Claim:
     return claim
 
 
-def grant(ask: AskGrant, claim: Claim, ruled: Ruled, decision: Signed, approvals: Iterable[Evidence] = ()) -> Grant:
+def grant(
+    ask: AskGrant, claim: Claim, ruled: Ruled, decision: Signed, approvals: Iterable[SignedApproval] = ()
+) -> Grant:
     """The writ for this claim, on this decision, which allows, and on these approvals."""
     subject, request, ruling = ask.subject, ruled.request, ruled.ruling
     if ruling.timeout is None:
