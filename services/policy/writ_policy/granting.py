@@ -77,7 +77,7 @@ class Granting:
             ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
         if ruled.ruling.effect == "allow":
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
-        if given.approvers:
+        if recorded.life.approvals:
             ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
