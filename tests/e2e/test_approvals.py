@@ -16,10 +16,16 @@ from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Denied, Untrusted
 from writ_contracts.journal import Approved
 from writ_contracts.wire import encode
-from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-PEOPLE = {
+PEOPLE: dict[str, dict[str, Any]] = {
     "alice": {"roles": ["operator"]},
     "bob": {"roles": ["approver"]},
     "carol": {"roles": ["approver", "lead"]},
@@ -47,17 +53,17 @@ ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_SWEEP": "0.5"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     folder = tmp_path_factory.mktemp("approvals")
     targets = [local_target("web-1", folder / "files"), local_target("web-2", folder / "files")]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=list(PEOPLE.items()))
-    async with running_house(folder, home=home, executors=2, environ=ENVIRON) as running:
+    async with running_installation(folder, home=home, executors=2, environ=ENVIRON) as running:
         yield running
 
 
 @asynccontextmanager
-async def people(house: RunningHouse, *names: str) -> AsyncIterator[list[Writ]]:
-    clients = [await house.client(name) for name in names]
+async def people(installation: RunningInstallation, *names: str) -> AsyncIterator[list[Writ]]:
+    clients = [await installation.client(name) for name in names]
     try:
         yield clients
     finally:
@@ -65,8 +71,8 @@ async def people(house: RunningHouse, *names: str) -> AsyncIterator[list[Writ]]:
             await client.close()
 
 
-def policy_key(house: RunningHouse) -> tuple[str]:
-    return (house.home.key("policy").public,)
+def policy_key(installation: RunningInstallation) -> tuple[str]:
+    return (installation.home.key("policy").public,)
 
 
 async def asked(writ: Writ, operation: str = "test_noop", target: str = "web-1", **parameters: Any) -> str:
@@ -75,21 +81,21 @@ async def asked(writ: Writ, operation: str = "test_noop", target: str = "web-1",
     return answer.operation_id or ""
 
 
-async def approve(house: RunningHouse, writ: Writ, operation_id: str, reason: str = "fine") -> str:
-    card = await writ.approvals.card(operation_id, policy_key(house))
+async def approve(installation: RunningInstallation, writ: Writ, operation_id: str, reason: str = "fine") -> str:
+    card = await writ.approvals.card(operation_id, policy_key(installation))
     assert card.unverified == []
     return (await writ.approvals.approve(card, reason=reason)).state
 
 
-async def test_a_second_person_approves_and_it_runs(house: RunningHouse) -> None:
-    async with people(house, "alice", "bob") as (alice, bob):
+async def test_a_second_person_approves_and_it_runs(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
         operation_id = await asked(alice)
         listed = (await bob.approvals.pending()).pending
         assert [(one.operation_id, one.yours) for one in listed] == [(operation_id, True)]
-        card = await bob.approvals.card(operation_id, policy_key(house))
+        card = await bob.approvals.card(operation_id, policy_key(installation))
         assert card.sentence == "alice requests test_noop on web-1"
         assert card.short == listed[0].digest[:4] + "-" + listed[0].digest[4:8]
-        assert await approve(house, bob, operation_id) == "approved"
+        assert await approve(installation, bob, operation_id) == "approved"
         done = await alice.wait(operation_id, timeout=20)
         assert done.outcome == "succeeded"
         trace = await alice.trace(operation_id=operation_id)
@@ -98,11 +104,11 @@ async def test_a_second_person_approves_and_it_runs(house: RunningHouse) -> None
         assert (await bob.approvals.pending()).pending == []
 
 
-async def test_a_rejection_ends_it_and_is_no_expiry(house: RunningHouse) -> None:
-    async with people(house, "alice", "bob", "carol") as (alice, bob, carol):
+async def test_a_rejection_ends_it_and_is_no_expiry(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob", "carol") as (alice, bob, carol):
         operation_id = await asked(alice)
-        late = await carol.approvals.card(operation_id, policy_key(house))
-        card = await bob.approvals.card(operation_id, policy_key(house))
+        late = await carol.approvals.card(operation_id, policy_key(installation))
+        card = await bob.approvals.card(operation_id, policy_key(installation))
         assert (await bob.approvals.reject(card, reason="not today")).state == "rejected"
         ended = await alice.wait(operation_id, timeout=20)
         assert (ended.outcome, ended.message) == ("rejected", "rejected by bob: not today")
@@ -110,11 +116,11 @@ async def test_a_rejection_ends_it_and_is_no_expiry(house: RunningHouse) -> None
             await carol.approvals.approve(late)
 
 
-async def test_neither_the_requester_nor_their_agent_nor_its_human_approves(house: RunningHouse) -> None:
-    async with people(house, "alice", "copilot") as (alice, copilot):
+async def test_neither_the_requester_nor_their_agent_nor_its_human_approves(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "copilot") as (alice, copilot):
         for writ in (alice, copilot):
             operation_id = await asked(writ)
-            theirs = await writ.approvals.card(operation_id, policy_key(house))
+            theirs = await writ.approvals.card(operation_id, policy_key(installation))
             for other in (alice, copilot):
                 with pytest.raises(Denied):
                     await other.approvals.approve(theirs)
@@ -125,22 +131,22 @@ async def test_neither_the_requester_nor_their_agent_nor_its_human_approves(hous
             assert (await writ.wait(operation_id, timeout=10)).outcome == "cancelled"
 
 
-async def test_order_of_steps_and_quorum(house: RunningHouse) -> None:
-    async with people(house, "alice", "bob", "carol") as (alice, bob, carol):
-        operation_id = await asked(alice, "test_count", path=str(house.home.root.parent / "files" / "counted"))
-        assert await approve(house, bob, operation_id) == "awaiting_approval"
-        again = await bob.approvals.card(operation_id, policy_key(house))
+async def test_order_of_steps_and_quorum(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob", "carol") as (alice, bob, carol):
+        operation_id = await asked(alice, "test_count", path=str(installation.home.root.parent / "files" / "counted"))
+        assert await approve(installation, bob, operation_id) == "awaiting_approval"
+        again = await bob.approvals.card(operation_id, policy_key(installation))
         assert (again.step, again.waits_for, again.remaining) == ("", "one of role lead", 1)
         with pytest.raises(Conflict, match="bob has approved it already"):
             await bob.approvals.approve(again)
-        assert await approve(house, carol, operation_id) == "approved"
+        assert await approve(installation, carol, operation_id) == "approved"
         assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
 
 
-async def test_expiry_while_nobody_looks(house: RunningHouse) -> None:
-    async with people(house, "alice", "bob") as (alice, bob):
+async def test_expiry_while_nobody_looks(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
         operation_id = await asked(alice, "test_fail")
-        card = await bob.approvals.card(operation_id, policy_key(house))
+        card = await bob.approvals.card(operation_id, policy_key(installation))
         ended = await alice.wait(operation_id, timeout=8)
         assert (ended.outcome, ended.code) == ("expired", "not_approved")
         assert "one of role approver" in ended.message
@@ -149,8 +155,8 @@ async def test_expiry_while_nobody_looks(house: RunningHouse) -> None:
             await bob.approvals.approve(card)
 
 
-async def test_an_approver_hears_of_it(house: RunningHouse) -> None:
-    async with people(house, "alice", "bob") as (alice, bob):
+async def test_an_approver_hears_of_it(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
         async with asyncio.timeout(20), aclosing(await bob.approvals.listen()) as events:
             operation_id = await asked(alice)
             await alice.cancel(operation_id)
@@ -162,48 +168,50 @@ async def test_an_approver_hears_of_it(house: RunningHouse) -> None:
         assert (heard[0].principal, heard[0].operation, heard[0].target) == ("alice", "test_noop", "web-1")
 
 
-async def test_a_control_operation_that_needs_approval_takes_effect_after_it(house: RunningHouse) -> None:
-    async with people(house, "alice", "bob") as (alice, bob):
+async def test_a_control_operation_that_needs_approval_takes_effect_after_it(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
         stop = await alice.stop_set(["web-2"], reason="a test")
         assert (await alice.submit("test_sleep", "web-2")).outcome == "denied"
         operation_id = await asked(alice, "stop_lift", "writ", stop_id=stop.output["id"])
-        assert await approve(house, bob, operation_id) == "approved"
+        assert await approve(installation, bob, operation_id) == "approved"
         assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
         lifted = await alice.submit("test_sleep", "web-2")
         assert lifted.state == "awaiting_approval"
         await alice.cancel(lifted.operation_id or "")
 
 
-async def test_a_stop_in_between_wins_over_an_approval(house: RunningHouse) -> None:
-    async with people(house, "alice", "bob") as (alice, bob):
+async def test_a_stop_in_between_wins_over_an_approval(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
         operation_id = await asked(alice, "test_sleep", "web-2", seconds=0)
         stop = await alice.stop_set(["web-2"], reason="a freeze")
-        assert await approve(house, bob, operation_id) == "approved"
+        assert await approve(installation, bob, operation_id) == "approved"
         ended = await alice.wait(operation_id, timeout=20)
         assert (ended.outcome, ended.code) == ("denied", "stopped")
         lift = await asked(alice, "stop_lift", "writ", stop_id=stop.output["id"])
-        await approve(house, bob, lift)
+        await approve(installation, bob, lift)
         assert (await alice.wait(lift, timeout=20)).outcome == "succeeded"
 
 
-async def test_hidden_parameters_are_only_rejected_unless_the_requester_gives_them(house: RunningHouse) -> None:
-    async with people(house, "alice", "bob") as (alice, bob):
+async def test_hidden_parameters_are_only_rejected_unless_the_requester_gives_them(
+    installation: RunningInstallation,
+) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
         operation_id = await asked(alice, "test_secret", secret="s3cret-canary")
-        card = await bob.approvals.card(operation_id, policy_key(house))
+        card = await bob.approvals.card(operation_id, policy_key(installation))
         with pytest.raises(Denied, match="secret cannot be seen"):
             await bob.approvals.approve(card)
         with pytest.raises(Untrusted, match="other parameters"):
-            await bob.approvals.card(operation_id, policy_key(house), hidden={"secret": "another"})
-        seen = await bob.approvals.card(operation_id, policy_key(house), hidden={"secret": "s3cret-canary"})
+            await bob.approvals.card(operation_id, policy_key(installation), hidden={"secret": "another"})
+        seen = await bob.approvals.card(operation_id, policy_key(installation), hidden={"secret": "s3cret-canary"})
         assert (await bob.approvals.approve(seen)).state == "approved"
         assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
 
 
-async def test_an_executor_cannot_append_an_approval(house: RunningHouse) -> None:
-    async with people(house, "alice") as (alice,):
+async def test_an_executor_cannot_append_an_approval(installation: RunningInstallation) -> None:
+    async with people(installation, "alice") as (alice,):
         operation_id = await asked(alice, target="web-2")
-        key = house.home.key("executor")
-        bus = await open_bus(Context(principal="executor", url=house.url), key.seed, wait=10)
+        key = installation.home.key("executor")
+        bus = await open_bus(Context(principal="executor", url=installation.url), key.seed, wait=10)
         try:
             last = await bus.journal.last(subjects.operation_filter("alice", operation_id))
             assert last is not None

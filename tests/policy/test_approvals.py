@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 from msgspec import Raw, json, structs
-from tests.policy.replica import NOON, Asking, at
+from tests.policy.replica import Asking
+from tests.rules.asking import NOON, at
 
 from writ_contracts import subjects
 from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalMessage, SignedApproval

@@ -9,13 +9,13 @@ from writ_contracts.errors import Invalid
 from writ_contracts.journal import AwaitingApproval, Outcome, Requested
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
-from writ_executor.journal.hidden_values import Gone, Vault
+from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
-from writ_executor.policy.client import PolicyClient, Verdicts
+from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.approver_events import ApproverEvents
-from writ_executor.steps.ends import Endings
+from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
 from writ_trust.statements import read
 
@@ -30,7 +30,7 @@ class Approvals:
         recorder: Recorder,
         vault: Vault,
         policy: PolicyClient,
-        endings: Endings,
+        outcomes: OutcomeRecorder,
         events: ApproverEvents,
         start_seconds: float,
     ) -> None:
@@ -40,7 +40,7 @@ class Approvals:
         self._recorder = recorder
         self._vault = vault
         self._policy = policy
-        self._endings = endings
+        self._outcomes = outcomes
         self._events = events
         self._start_seconds = start_seconds
 
@@ -70,7 +70,7 @@ class Approvals:
             demands=decision.demands,
         )
 
-    async def review(self, life: Life) -> Verdicts | None:
+    async def review(self, life: Life) -> CheckedDecision | None:
         """Policy's decision on an approved operation right before it starts, with a new read grant for its baseline;
         None where that ended it: denied by now, or `stale`. Raises where policy does not answer.
         """
@@ -80,19 +80,19 @@ class Approvals:
         try:
             given = await self._vault.parameters(requested)
             decided = await self._policy.decide(self._question(requested, given))
-        except Gone as error:
-            await self._endings.not_started(life, "failed", error.code, f"nothing was run: {error}")
+        except ParametersLost as error:
+            await self._outcomes.not_started(life, "failed", error.code, f"nothing was run: {error}")
             return None
         except Invalid as error:  # its principal or target is gone
-            await self._endings.not_started(life, "denied", error.code, f"at its start: {error}")
+            await self._outcomes.not_started(life, "denied", error.code, f"at its start: {error}")
             return None
         return await self._allowed(life, requested, decided)
 
-    async def _allowed(self, life: Life, requested: Requested, decided: Verdicts) -> Verdicts | None:
+    async def _allowed(self, life: Life, requested: Requested, decided: CheckedDecision) -> CheckedDecision | None:
         outcome, code, why = _refusal(read(requested.decision, Decision), decided.decision)
         if outcome is None:
             return decided
-        await self._endings.not_started(life, outcome, code, f"at its start: {why}", decided.signed)
+        await self._outcomes.not_started(life, outcome, code, f"at its start: {why}", decided.signed)
         return None
 
     def _question(self, requested: Requested, given: dict[str, object]) -> Decide:
@@ -102,7 +102,7 @@ class Approvals:
             control_sequence=self._index.control_sequence,
             look=["baseline"] if baseline else [],
             look_until=self._recorder.clock() + self._start_seconds if baseline else None,
-            look_key=self._vault.look_key(requested.operation_id),
+            look_key=self._vault.read_grant_key(requested.operation_id),
         )
 
 

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
-from writ_contracts.decisions import Limit
+from writ_contracts.decisions import RuleLimit
 from writ_contracts.errors import Conflict, Unreachable
 from writ_contracts.journal import Dispatched, LimitTaken, LockTaken, Requested
 from writ_contracts.life import Life, State
@@ -23,14 +23,14 @@ from writ_executor.journal.follower import Follower
 from writ_executor.journal.index import Index, Lock, limit_of, lines
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.traces import going_on
-from writ_executor.policy.client import Verdicts
+from writ_executor.policy.client import CheckedDecision
 from writ_runtime.faults import fault
 from writ_trust.statements import digest
 
-Review = Callable[[Life], Awaitable[Verdicts | None]]
+Review = Callable[[Life], Awaitable[CheckedDecision | None]]
 
 
-async def _no_review(life: Life) -> Verdicts | None:
+async def _no_review(life: Life) -> CheckedDecision | None:
     raise Unreachable("nobody reviews approved operations here")
 
 
@@ -76,7 +76,7 @@ class Dispatcher:
             return True
         try:
             if requested.limits:
-                await self._recorder.let_in(life, event, locks)
+                await self._recorder.dispatch_with_locks(life, event, locks)
                 fault("executor.let_in")
                 return True
             lock = locks[subjects.target_lock(requested.target)]
@@ -121,7 +121,7 @@ class Dispatcher:
         lock = await self._lock(subjects.target_lock(target))
         return lock.operation_id if lock else None
 
-    def held_up_by(self, life: Life) -> Limit | None:
+    def held_up_by(self, life: Life) -> RuleLimit | None:
         """The limit that it waits for, if it is not its target that it waits for."""
         requested = _requested(life)
         return requested.limits[0] if requested.limits and self._index.has_target(life) else None

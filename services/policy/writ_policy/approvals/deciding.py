@@ -6,7 +6,7 @@ Of two answers at once the first is recorded; the second reads the operation aga
 import time
 
 from writ_bus import tracing
-from writ_bus.port import Answer, Bus, Endpoint, Entry, Message
+from writ_bus.port import Bus, Endpoint, EndpointReply, Entry, Message
 from writ_contracts import subjects, wire
 from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalEvent, ApprovalMessage, SignedApproval, people_of
 from writ_contracts.errors import Conflict, Denied, Untrusted, WritError
@@ -15,10 +15,10 @@ from writ_contracts.journal import ApprovalGiven, Approved, Rejected
 from writ_contracts.requests import Failure
 from writ_policy.approvals.standing import Standings
 from writ_policy.approvals.verdicts import Standing, check_entitled, check_pending, repeated, strongest
-from writ_policy.decisions.readiness import Judging
+from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import OF_RULES, Judge
 from writ_policy.endpoints.versions import sender_key
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.decide import decide
 from writ_runtime.buckets import Buckets
 from writ_runtime.faults import fault
@@ -41,7 +41,7 @@ class Approvals:
     """Answers `writ.approval.<principal>`."""
 
     def __init__(
-        self, bus: Bus, judging: Judging, standings: Standings, security: SecurityEvents, observe: Observer
+        self, bus: Bus, judging: JudgeFactory, standings: Standings, security: SecurityEvents, observe: Observer
     ) -> None:
         self._bus = bus
         self._judging = judging
@@ -55,7 +55,7 @@ class Approvals:
         subject = subjects.approval("x").replace(".x", ".*")
         return Endpoint(name="approval", subject=subject, handler=self.answer, concurrency=CONCURRENCY)
 
-    async def answer(self, message: Message) -> Answer:
+    async def answer(self, message: Message) -> EndpointReply:
         """One verdict; every way out is an ApprovalAnswer."""
         began, code, outcome, principal = time.perf_counter(), "", "ok", ""
         try:
@@ -74,7 +74,7 @@ class Approvals:
         seconds = time.perf_counter() - began
         self._observe(Handled(endpoint="approval", outcome=outcome, seconds=seconds, code=code, fields=fields))
         data, encoding = wire.encode_as(reply, message.headers.get("Content-Type", wire.JSON))
-        return Answer(data, {"Content-Type": encoding})
+        return EndpointReply(data, {"Content-Type": encoding})
 
     async def _decide(self, principal: str, message: Message) -> ApprovalAnswer:
         if not self._buckets.take(principal, time.monotonic()):
@@ -164,7 +164,7 @@ def _check_rules(approval: Approval, judge: Judge) -> None:
         "decision_digest": approval.decision_digest,
         "verdict": approval.verdict,
     }
-    request = Request(
+    request = DecisionRequest(
         operation=operation,
         target=WRIT,
         principal=judge.world.principals[approval.approver],

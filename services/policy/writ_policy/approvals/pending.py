@@ -27,9 +27,9 @@ from writ_contracts.wire import event_of
 from writ_policy.approvals.standing import Standings
 from writ_policy.approvals.verdicts import Standing
 from writ_policy.decisions.demands import progress_of
-from writ_policy.decisions.readiness import Judging
+from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import Judge
-from writ_policy.endpoints.versions import Answering, asked, sender_key
+from writ_policy.endpoints.versions import QueryHandler, decode_query, sender_key
 from writ_policy.state.snapshot import World
 from writ_runtime.logs import Log
 
@@ -52,7 +52,9 @@ class Waiting(Struct, frozen=True, kw_only=True):
 class Pending:
     """Answers `approvals` and `approval`."""
 
-    def __init__(self, journal: Journal, judging: Judging, standings: Standings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, journal: Journal, judging: JudgeFactory, standings: Standings, clock: Callable[[], float]
+    ) -> None:
         self._journal = journal
         self._judging = judging
         self._standings = standings
@@ -60,13 +62,13 @@ class Pending:
         self._read = 0
         self._waiting: dict[str, Waiting] = {}
 
-    def by_name(self) -> dict[str, Answering]:
+    def by_name(self) -> dict[str, QueryHandler]:
         """The answer to each question, by its channel's name."""
         return {"query_approvals": self.approvals, "query_approval": self.approval}
 
     async def approvals(self, message: Message) -> ApprovalsAnswer:
         """The pending operations that the sender can decide on now or later."""
-        query: ApprovalsQuery = asked(message, ApprovalsQuery)
+        query: ApprovalsQuery = decode_query(message, ApprovalsQuery)
         judge, who = await self._judging.now(), parse_query(message.subject)[0]
         judge.world.principal(who, sender_key(message))
         await self._read_on()
@@ -84,7 +86,7 @@ class Pending:
 
     async def approval(self, message: Message) -> ApprovalCardAnswer:
         """One operation that needed approval: for its approvers, its requester, and the person whom that acts for."""
-        query: ApprovalQuery = asked(message, ApprovalQuery)
+        query: ApprovalQuery = decode_query(message, ApprovalQuery)
         judge, who = await self._judging.now(), parse_query(message.subject)[0]
         judge.world.principal(who, sender_key(message))
         records = await self._journal.read(any_operation_filter(query.operation_id), limit=1)

@@ -11,7 +11,7 @@ from writ_contracts.errors import Untrusted
 from writ_contracts.persons import person_of
 from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
-from writ_policy.starts import Recorded
+from writ_policy.starts import RecordedOperation
 from writ_policy.state.snapshot import World
 from writ_trust.approvals import BAD, read_approval, verify_approval
 from writ_trust.statements import digest, read
@@ -33,14 +33,14 @@ class Approvals(Struct, frozen=True):
     signed: Sequence[SignedApproval] = ()
 
 
-def approvals_of(recorded: Recorded, records: Sequence[Record], world: World) -> Approvals:
+def approvals_of(recorded: RecordedOperation, records: Sequence[Record], world: World) -> Approvals:
     """The recorded approvals of an operation that hold now."""
     if not recorded.life.approvals:
         return Approvals()
     return counted(recorded.life.approvals, exact_of(recorded, records), world)
 
 
-def exact_of(recorded: Recorded, records: Sequence[Record]) -> Exact:
+def exact_of(recorded: RecordedOperation, records: Sequence[Record]) -> Exact:
     """The digests of an operation, from the bytes that the journal has."""
     data = next(one.data for one in records if (where := parse_event(one.subject)) and where.event == "requested")
     requested = recorded.requested
@@ -52,7 +52,7 @@ def exact_of(recorded: Recorded, records: Sequence[Record]) -> Exact:
     )
 
 
-def first_decision(recorded: Recorded) -> Decision:
+def first_decision(recorded: RecordedOperation) -> Decision:
     """The first decision, whose signature was checked before."""
     return read(recorded.requested.decision, Decision)
 

@@ -8,7 +8,7 @@ from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.subjects import operation_filter
 from writ_policy.approvals.recorded import counted, exact_of
 from writ_policy.approvals.verdicts import Standing
-from writ_policy.starts import Forged, read_recorded
+from writ_policy.starts import ForgedStart, read_recorded
 from writ_policy.state.snapshot import World
 from writ_trust.statements import open_signed
 
@@ -35,7 +35,7 @@ class Standings:
             recorded = read_recorded(records, principal, operation_id)
             trusted = [key for key, until in self._keys.items() if recorded.life.first_sequence <= until]
             decision = open_signed(recorded.requested.decision, Decision, trusted)
-        except (Forged, Untrusted) as error:
+        except (ForgedStart, Untrusted) as error:
             raise Invalid(f"{principal} has no operation {operation_id} to decide on", code="not_found") from error
         asker = world.principals.get(principal)
         if asker is None:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from writ_contracts.approvals import MOST_PEOPLE, DecisionDemand, DecisionStep
 from writ_contracts.inventory import Principal
-from writ_rules.engine.obligations import Demand, People, Progress, Step, progress
+from writ_rules.engine.obligations import ApproverStep, Demand, People, Progress, progress
 
 
 class Open(Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ def wire_demands(demands: Iterable[Demand], asker: Principal, people: People) ->
     ]
 
 
-def _wire_step(step: Step, asker: Principal, people: People) -> DecisionStep:
+def _wire_step(step: ApproverStep, asker: Principal, people: People) -> DecisionStep:
     able = _members(step.approvers, people) - {asker.id, asker.acts_for}
     return DecisionStep(roles=list(step.approvers), quorum=step.quorum, people=sorted(able)[:MOST_PEOPLE])
 
@@ -55,7 +55,9 @@ def progress_of(demands: Sequence[DecisionDemand], approvals: Sequence[str], ask
     """The progress that these approvals make, by the roles that people have now."""
     steps, later, words, remaining = dict[str, frozenset[str]](), set[str](), list[str](), 0
     for demand in demands:
-        own = Demand(demand.rule, tuple(Step(tuple(one.roles), one.quorum) for one in demand.steps), demand.seconds)
+        own = Demand(
+            demand.rule, tuple(ApproverStep(tuple(one.roles), one.quorum) for one in demand.steps), demand.seconds
+        )
         how = progress(own, approvals, asker, people)
         if how.waits_for is None:
             continue
