@@ -116,6 +116,11 @@ for command in (
     principals.context,
     scan.scan,
     LazyGroup(
+        "approvals",
+        "writ_cli.approvals.group:approvals",
+        "Requests that wait for a person: see them, approve or reject them.",
+    ),
+    LazyGroup(
         "policy",
         "writ_cli.policy.group:policy",
         "What the policy says: validate, test, explain and compare it, and publish it.",

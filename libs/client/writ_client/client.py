@@ -16,6 +16,7 @@ from writ_bus import tracing
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_client import request_signing
+from writ_client.approvals import Approvals
 from writ_client.context import Context, open_bus, read_context
 from writ_client.operation_events import Event, Following
 from writ_client.operation_wait import History, OnEvent, outcome
@@ -54,6 +55,7 @@ class Writ(Queries):
         self._clock = clock
         self._following = Following(bus, principal)
         self.policy = PolicyQueries(bus, principal)
+        self.approvals = Approvals(bus, key, principal, clock)
 
     @classmethod
     async def connect(

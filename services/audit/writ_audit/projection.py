@@ -23,7 +23,9 @@ _OPERATION_EVENTS = (
     journal.Requested,
     journal.Refused,
     journal.AwaitingApproval,
+    journal.ApprovalGiven,
     journal.Approved,
+    journal.Rejected,
     journal.Dispatched,
     journal.Granted,
     journal.Started,
@@ -148,6 +150,8 @@ def _end(event: journal.OperationEvent) -> tuple[str | None, str]:
     match event:
         case journal.Unknown():
             return "unknown", event.code
+        case journal.Rejected():
+            return "rejected", "rejected"
         case journal.Refused() | journal.Finished() | journal.Resolved() | journal.Archived():
             return event.outcome, event.code
         case _:

@@ -1,6 +1,7 @@
 """The composition of the policy service, its background tasks and its health checks."""
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -11,6 +12,9 @@ from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION
 from writ_policy.analysis_process.pool import AnalysisPool
+from writ_policy.approvals.deciding import Approvals
+from writ_policy.approvals.pending import Pending
+from writ_policy.approvals.standing import Standings
 from writ_policy.config import Config
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.endpoints.analysis import AnalysisQueries
@@ -132,14 +136,17 @@ class PolicyService:
         analysis = AnalysisQueries(
             self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
         )
-        handled = {**version_queries.by_name(), **analysis.by_name()}
+        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize})
+        approvals = Approvals(bus, judging, standings, security, self._observe)
+        pending = Pending(bus.journal, judging, standings, clock)
+        handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name()}
         buckets = Buckets(RATE, BURST)
         query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
         return Service(
             name="policy",
             version=VERSION,
-            description="What may happen: decisions, grants for claims, and questions about the policy.",
-            endpoints=[*handlers.endpoints(), scans.endpoint(), *query_endpoints],
+            description="What may happen: decisions, grants for claims, approvals, and questions about the policy.",
+            endpoints=[*handlers.endpoints(), scans.endpoint(), approvals.endpoint(), *query_endpoints],
         )
 
     def _version_refused(self, number: int, why: str) -> None:

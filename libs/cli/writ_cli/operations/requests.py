@@ -11,7 +11,7 @@ from writ_cli.exit_status import Exit, of_outcome
 from writ_cli.operations import parameter_words
 from writ_cli.operations.progress_line import Live
 from writ_cli.options import asking
-from writ_cli.output import Screen, outcome
+from writ_cli.output import Screen, outcome, visible
 from writ_cli.settings import Settings
 from writ_client import request_signing
 from writ_client.client import Writ
@@ -124,11 +124,20 @@ async def _wait(screen: Screen, writ: Writ, arguments: RunArguments, patience: f
     try:
         with Live(screen) as live:
             answer = await _submit(writ, arguments)
+            _tell_waiting(screen, answer)
             view = await writ.wait(answer.operation_id or number, timeout=patience, on_event=live.show)
     except asyncio.CancelledError:
         click.echo(f"writ: operation {number} goes on: `writ op watch {number}`", err=True)
         return Exit.PENDING
     return show_view(screen, await with_full_output(writ, view), answer.verdict)
+
+
+def _tell_waiting(screen: Screen, answer: RequestAnswer) -> None:
+    """On standard error, also where nobody watches: it may take an hour, and others have to know."""
+    if answer.state == "awaiting_approval" and answer.verdict is not None and not screen.json:
+        why = visible(answer.verdict.reason)
+        click.echo(f"writ: it waits for approval: {why}", err=True)
+        click.echo(f"writ: they can use `writ approvals show {answer.operation_id}`", err=True)
 
 
 async def with_full_output(writ: Writ, view: OperationView) -> OperationView:

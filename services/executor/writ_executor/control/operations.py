@@ -5,17 +5,21 @@ Policy decides on each like on any other. Its effect is an event in the journal 
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from msgspec import structs
+
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import CancelRequested, Requested, Started
 from writ_contracts.life import Life, State
+from writ_contracts.signing import Signed
 from writ_executor.control.archiving import Archiving
 from writ_executor.control.policy_versions import Done, Publishing
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.steps.cancels import Cancels
+from writ_executor.steps.dispatch import Review
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
 
@@ -37,11 +41,13 @@ class Controls:
         cancels: Cancels,
         publishing: Publishing,
         archiving: Archiving,
+        review: Review,
     ) -> None:
         self._recorder = recorder
         self._lives = lives
         self._vault = vault
         self._outcomes = outcomes
+        self._review = review
         self._cancels = cancels
         self.offered: Mapping[str, Carry] = {
             "operation_cancel": self._cancel,
@@ -59,7 +65,13 @@ class Controls:
         if requested is None:
             return
         if life.state is State.REQUESTED:
-            life = await self._recorder.append(life, self._started(requested))
+            life = await self._recorder.append(life, self._started(requested, requested.decision))
+        elif life.state is State.APPROVED:
+            reviewed = await self._review(life)
+            if reviewed is None:
+                return
+            life = await self._recorder.append(life, self._started(requested, reviewed.signed))
+        requested = _as_started(requested, life)
         fault("executor.control_started")
         try:
             outcome, code, message, output = await self.offered[requested.operation](requested)
@@ -67,7 +79,7 @@ class Controls:
             outcome, code, message, output = "failed", error.code, str(error), {}
         await self._outcomes.finish(life, outcome=outcome, code=code, message=message, output=output)
 
-    def _started(self, requested: Requested) -> Started:
+    def _started(self, requested: Requested, decision: Signed) -> Started:
         return Started(
             **(stamp := self._recorder.stamp(requested.correlation_id)),
             operation_id=requested.operation_id,
@@ -75,7 +87,7 @@ class Controls:
             instance=INSTANCE,
             deadline=stamp["at"] + requested.timeout,
             parameters=requested.effective,
-            decision=requested.decision,
+            decision=decision,
         )
 
     async def _control(self, requested: Requested) -> Done:
@@ -136,3 +148,10 @@ class Controls:
             parameters=requested.effective,
             parameters_key=self._vault.digest_key(requested.operation_id),
         )
+
+
+def _as_started(requested: Requested, life: Life) -> Requested:
+    """The request with the decision that it was started by: of an approved one, the second, which allows."""
+    started = life.started
+    decision = started.decision if isinstance(started, Started) else None
+    return requested if decision is None else structs.replace(requested, decision=decision)

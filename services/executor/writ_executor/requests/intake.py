@@ -10,7 +10,8 @@ from msgspec import json, structs
 
 from writ_bus.port import Message
 from writ_contracts import wire
-from writ_contracts.decisions import Decide, Subject
+from writ_contracts.approvals import can_be_met, seconds_of
+from writ_contracts.decisions import Decide, Decision, Subject
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
@@ -170,9 +171,8 @@ class Intake:
         decision = decided.decision
         if decision.effect == "deny":
             return await self._deny(attempt, decided, decision.code, decision.reason)
-        if decision.effect == "require_approval":
-            reason = f"it needs an approval, and approvals are not offered yet ({decision.reason})"
-            return await self._deny(attempt, decided, "approval_unavailable", reason)
+        if decision.effect == "require_approval" and not request_of(attempt).dry_run and not _can_be_approved(decision):
+            return await self._deny(attempt, decided, "approval_unavailable", decision.reason)
         return await self._accept(attempt, decided)
 
     async def _accept(self, attempt: Attempt, decided: CheckedDecision) -> RequestAnswer:
@@ -181,7 +181,8 @@ class Intake:
         event = self._requested(attempt, decided, target)
         with self._admission.reserve_parameters(attempt.principal, event.hidden_bytes):
             if event.hidden:
-                keep = self._config.queue_window + 3 * (self._config.start_window + event.timeout) + 3600
+                to_start = self._config.queue_window + 3 * (self._config.start_window + event.timeout) + 3600
+                keep = seconds_of(decided.decision.demands) + to_start
                 await self._vault.keep(event, attempt.parameters, keep)
             fault("executor.params_kept")
             try:
@@ -280,6 +281,11 @@ class Intake:
             "dry_run": attempt.dry_run,
             "statement": _kept(request.statement) if request else None,
         }
+
+
+def _can_be_approved(decision: Decision) -> bool:
+    """Whether there are people to wait for."""
+    return bool(decision.demands and decision.could_approve) and can_be_met(decision.demands)
 
 
 def with_problems(answered: RequestAnswer, error: Invalid) -> RequestAnswer:

@@ -68,8 +68,10 @@ class DecisionEndpoints:
 
     async def _decide(self, ask: Decide) -> tuple[Decided, RuledRequest]:
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies)
-        recorded, known = await self._granting.recorded(ask), await self._known_facts(ask, judge)
-        ruled = judge.rule(ask.subject, known, recorded=recorded, traced=ask.traced)
+        given, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
+        approvals = given.approvers if given else ()
+        recorded = given is not None and ask.subject.statement is not None
+        ruled = judge.rule(ask.subject, known, recorded=recorded, approvals=approvals, traced=ask.traced)
         if ask.subject.simulate or ruled.decision.dry_run:  # nothing will start, and be judged by its baseline then
             ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
