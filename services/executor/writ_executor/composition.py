@@ -94,7 +94,7 @@ def compose(  # long: one list of parts, each given those before it
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
     generations = Generations(bus.journal, index, audits, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
-    controls = Controls(recorder, lives, vault, endings, cancels, publishing, archiving)
+    controls = Controls(recorder, lives, vault, endings, cancels, publishing, archiving, index, targets)
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
     work = Work(index, recorder, lives, dispatcher, looks, controls, chores)
     return Parts(

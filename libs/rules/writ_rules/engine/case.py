@@ -21,7 +21,8 @@ SHOWN = 160
 class Request(Struct, frozen=True, kw_only=True):
     """What is to be decided, `at` Unix seconds. `given` are the caller's own parameters, `effective` the same with the
     catalogue's defaults, checked. `own`: a control operation on what is the principal's own. `approvals`: who said yes,
-    in order. `emergency`: whether one that covers the target is in force; None: as the control state says.
+    in order. `emergency`: whether one that covers the target is in force; None: as the control state says. `person`:
+    who acts by the principal (`writ_contracts.persons`), if that is known.
     """
 
     operation: Operation
@@ -34,6 +35,12 @@ class Request(Struct, frozen=True, kw_only=True):
     own: bool = False
     approvals: tuple[str, ...] = ()
     emergency: bool | None = None
+    person: str = ""
+
+    @property
+    def behind(self) -> str:
+        """The person who acts by the principal."""
+        return self.person or self.principal.person or self.principal.acts_for or self.principal.id
 
 
 class Case:

@@ -9,7 +9,9 @@ from writ_contracts.decisions import MOST_TRACED, Decision, Subject, TraceEntry
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
 from writ_contracts.operations import Catalogue, Risk, offers
+from writ_contracts.persons import person_of
 from writ_contracts.wire import encode
+from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.facts import Known
 from writ_policy.decisions.statements import check_statement
 from writ_policy.state.snapshot import World
@@ -67,6 +69,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         known = known or Known()
         request, signed = self._understand(subject, recorded=recorded)
         ruling = self._decide(request, known)
+        if request.operation.control and ruling.effect != "deny" and not request.own:
+            ruling = self._checks().apply(request, ruling)
         if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
             reason = f"{request.operation.name} needs the principal's own signature; else: {ruling.reason}"
             ruling = structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
@@ -126,6 +130,14 @@ class Judge(Struct, frozen=True, kw_only=True):
         signed = ruled.decision.authenticated == "signature"
         return self._ruled(subject, ruled.request, ruling, known, traced, signed=signed)
 
+    def _checks(self) -> ControlChecks:
+        def by_rules(request: Request) -> Ruling:
+            return decide(self.world.policy, request, self.control, self.world.people)
+
+        return ControlChecks(
+            world=self.world, control=self.control, catalogue=self.catalogue, decide=by_rules, now=self.now
+        )
+
     def _decide(self, request: Request, known: Known) -> Ruling:
         return decide(self.world.policy, request, self.control, self.world.people, known.facts)
 
@@ -153,6 +165,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             at=self.now,
             dry_run=subject.dry_run and not self.dry_run_only,
             own=operation.name in OWN and self.world.owns(principal.id, subject.owner),
+            person=person_of(principal.id, self.world.principals),
         )
         return request, check_statement(subject, principal, None if recorded else self.now)
 

@@ -15,7 +15,13 @@ from msgspec import Struct, structs
 from writ_bus.port import Journal
 from writ_contracts import subjects
 from writ_contracts.carried import CARRIED_FROM, origin
-from writ_contracts.catalogue.control import EmergencyConfirm, EmergencyDeclare, JournalArchive, StopLift
+from writ_contracts.catalogue.control import (
+    EmergencyConfirm,
+    EmergencyDeclare,
+    EmergencyReview,
+    JournalArchive,
+    StopLift,
+)
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.journal import ControlEvent
@@ -35,6 +41,7 @@ DECIDED: dict[str, type[Struct]] = {
     "stop_lift": StopLift,
     "emergency_declare": EmergencyDeclare,
     "emergency_confirm": EmergencyConfirm,
+    "emergency_review": EmergencyReview,
     "journal_archive": JournalArchive,
 }
 """Kinds that count only where policy allowed exactly these parameters."""
