@@ -67,13 +67,13 @@ class Office(Asking):
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
     """Alice and Bob, Alice's agent, and a scanner; in an emergency anybody restarts."""
     known = files(tmp_path)
-    people = [
+    people: list[dict[str, Any]] = [
         {"id": "alice", "kind": "human"},
         {"id": "bob", "kind": "human"},
         {"id": "copilot", "kind": "agent", "acts_for": "alice"},
         {"id": "agent-a", "kind": "service", "roles": ["scanner"]},
     ]
-    known.write("principals", {"principals": [{**one, "key": known.keys[str(one["id"])].public} for one in people]})
+    known.write("principals", {"principals": [{**one, "key": known.keys[one["id"]].public} for one in people]})
     known.policy(*RULES, emergency_policies=URGENT)
     broker = Broker()
     async with replica(MemoryBus(broker), MemoryBus(broker), known) as one:

@@ -202,6 +202,8 @@ def _show_status(screen: Screen, seen: control.HouseStatus) -> None:
     for one in seen.processes:
         if one.ready and one.failing:
             screen.line(Text(f"{one.name}: {_failing(one)}", style="yellow"))
+    for said in dict.fromkeys(one.details["control"] for one in seen.processes if "control" in one.details):
+        screen.line(Text(f"in force: {said}", style="bold yellow"))
     if seen.problem:
         screen.line(Text(seen.problem, style="yellow"))
     if seen.journal is None:

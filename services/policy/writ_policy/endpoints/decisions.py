@@ -12,6 +12,7 @@ from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import AskGrant, Decide, Decided, GrantAnswer
 from writ_contracts.errors import Denied, Invalid, Untrusted, WritError
 from writ_contracts.requests import Failure, Problem
+from writ_policy.decisions.control_checks import CHECKS
 from writ_policy.decisions.facts import Known, listed
 from writ_policy.decisions.grants import look, visit_look
 from writ_policy.decisions.readiness import Judging
@@ -76,6 +77,8 @@ class Handlers:
 
     async def _decide(self, ask: Decide) -> tuple[Decided, Ruled]:
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies)
+        if ask.subject.operation in CHECKS:  # an id that another executor's event made a moment ago is not unknown
+            judge = await self._judging.now()
         recorded, known = await self._granting.recorded(ask), await self._known(ask, judge)
         ruled = judge.rule(ask.subject, known, recorded=recorded, traced=ask.traced)
         if ask.subject.simulate or ruled.decision.dry_run:  # nothing will start, and be judged by its baseline then
