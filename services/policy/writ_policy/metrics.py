@@ -5,7 +5,7 @@ from collections import Counter
 from writ_contracts.agents import SecurityKind
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
-from writ_policy.decisions.rulings import Ruled
+from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state import control_views
 from writ_policy.state.snapshot import World
 from writ_policy.state.sources import FILES
@@ -56,7 +56,7 @@ class Measures:
         for state in EMERGENCY_STATES:
             self._emergencies.set(counts[state], state=state)
 
-    def decided(self, ruled: Ruled) -> dict[str, object]:
+    def decided(self, ruled: RuledRequest) -> dict[str, object]:
         """Counts a decision; what the log says of it."""
         decision, role = ruled.decision, ruled.request.target.role
         self._decisions.add(effect=decision.effect, operation=decision.operation, role=role)

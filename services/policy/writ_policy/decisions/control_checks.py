@@ -15,7 +15,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
 from writ_contracts.persons import person_of, same_person
 from writ_policy.state.snapshot import World
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState, Emergency
 from writ_rules.engine.ruling import Ruling
 
@@ -31,7 +31,7 @@ PEOPLE_ONLY = frozenset(
 )
 TOLERANCE = 60.0
 """Seconds by which a requester's clock may be ahead when it asks for the longest emergency."""
-Decide = Callable[[Request], Ruling]
+Decide = Callable[[DecisionRequest], Ruling]
 
 
 class ControlChecks(Struct, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
     decide: Decide
     now: float
 
-    def apply(self, request: Request, ruling: Ruling) -> Ruling:
+    def apply(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Return the ruling on a request that rules do not deny. Raises Invalid for what names nothing."""
         name = request.operation.name
         if name in PEOPLE_ONLY and request.principal.kind != "human":
@@ -52,14 +52,14 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         check = CHECKS.get(name)
         return ruling if check is None else check(self, request, ruling)
 
-    def lift(self, request: Request, ruling: Ruling) -> Ruling:
+    def lift(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """A stop that is in force."""
         wanted = str(request.effective["stop_id"])
         if not any(stop.id == wanted and stop.lasts(self.now) for stop in self.control.stops):
             raise Invalid(f"no stop {wanted!r} is in force: `writ stop list`", code="not_found")
         return ruling
 
-    def stop(self, request: Request, ruling: Ruling) -> Ruling:
+    def stop(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """A stop whose reach names what there is, and that does not end before it begins."""
         reach, until = request.effective, request.effective.get("until")
         if until is not None and until <= self.now:
@@ -75,7 +75,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
                 raise Invalid(f"no principal {name!r}", code="unknown_principal")
         return ruling
 
-    def declare(self, request: Request, ruling: Ruling) -> Ruling:
+    def declare(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """An emergency within the policy's bound, by a person whose last one is over and signed off."""
         person, terms = self._person(request), self.world.policy.emergency_terms
         until, latest = request.effective["until"], self.now + terms.longest
@@ -91,7 +91,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         settled = {"until": min(until, latest), "declared_by": person, "confirm_by": confirm_by}
         return structs.replace(ruling, effective={**ruling.effective, **settled})
 
-    def confirm(self, request: Request, ruling: Ruling) -> Ruling:
+    def confirm(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """An emergency in force: any entitled person ends it, another one than its own confirms it."""
         emergency = self._find(request, "is in force", lambda one: one.lasts(self.now))
         if request.effective["verdict"] == "end":
@@ -104,7 +104,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
             return _denied(ruling, "own_emergency", f"{emergency.by} declared it: another person has to confirm it")
         return ruling
 
-    def review(self, request: Request, ruling: Ruling) -> Ruling:
+    def review(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """An emergency that is over; another person signs it off, if there is one who could."""
         emergency = self._find(request, "waits for its review", lambda one: bool(one.person))
         if emergency.lasts(self.now):
@@ -113,17 +113,17 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
             return _denied(ruling, "own_emergency", f"{emergency.by} declared it: another person has to review it")
         return ruling
 
-    def _find(self, request: Request, said: str, fits: Callable[[Emergency], bool]) -> Emergency:
+    def _find(self, request: DecisionRequest, said: str, fits: Callable[[Emergency], bool]) -> Emergency:
         wanted = str(request.effective["emergency_id"])
         found = next((one for one in self.control.emergencies if one.id == wanted and fits(one)), None)
         if found is None:
             raise Invalid(f"no emergency {wanted!r} {said}: `writ emergency list`", code="not_found")
         return found
 
-    def _person(self, request: Request) -> str:
+    def _person(self, request: DecisionRequest) -> str:
         return person_of(request.principal.id, self.world.principals)
 
-    def _is_own(self, request: Request, emergency: Emergency) -> bool:
+    def _is_own(self, request: DecisionRequest, emergency: Emergency) -> bool:
         return self._person(request) == emergency.person or same_person(
             request.principal.id, emergency.by, self.world.principals
         )
@@ -135,7 +135,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         definition, target = self.catalogue.find(operation), self.world.target("writ")
         given = {name: value for name, value in PLACEHOLDERS.items() if name in definition.parameters.__struct_fields__}
         asked = [
-            Request(
+            DecisionRequest(
                 operation=definition, target=target, principal=one, given=given, effective=given, at=self.now, own=False
             )
             for one in others
@@ -146,7 +146,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
 PLACEHOLDERS: Mapping[str, Any] = MappingProxyType(
     {"emergency_id": "any", "verdict": "confirm", "reason": "any", "timeout": 30}
 )
-CHECKS: Mapping[str, Callable[[ControlChecks, Request, Ruling], Ruling]] = MappingProxyType(
+CHECKS: Mapping[str, Callable[[ControlChecks, DecisionRequest, Ruling], Ruling]] = MappingProxyType(
     {
         "stop_set": ControlChecks.stop,
         "stop_lift": ControlChecks.lift,
