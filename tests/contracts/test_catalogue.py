@@ -59,6 +59,7 @@ CONTROLS: dict[str, tuple[str, bool]] = {
     "policy_rollback": ("admin", True),
     "emergency_declare": ("change", True),
     "emergency_confirm": ("change", True),
+    "emergency_review": ("change", True),
     "stop_set": ("change", True),
     "stop_lift": ("admin", True),
     "journal_archive": ("admin", True),

@@ -7,7 +7,7 @@ Nothing is sent without an idempotency key, so whatever got lost on the way is a
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
@@ -193,10 +193,24 @@ class Writ(Queries):
         return await self.run("operation_cancel", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def stop_set(
-        self, scope: list[str], *, reason: str, until: float | None = None, timeout: float = CONTROL_SECONDS
+        self,
+        scope: list[str],
+        *,
+        reason: str,
+        until: float | None = None,
+        roles: Sequence[str] = (),
+        principals: Sequence[str] = (),
+        operations: Sequence[str] = (),
+        timeout: float = CONTROL_SECONDS,
     ) -> requests.OperationView:
-        """Let nothing that changes these targets (globs) start, until `until` (Unix seconds) or a `stop_lift`."""
-        arguments = {"scope": scope, "reason": reason} | ({} if until is None else {"until": until})
+        """Let no change start on these targets (globs), until `until` (Unix seconds) or a `stop_lift`.
+
+        Roles of targets, principals and operations narrow it. `running` in the output has the operations within its
+        reach that had started before: they go on unless they are cancelled.
+        """
+        narrowed = {"roles": roles, "principals": principals, "operations": operations}
+        arguments: dict[str, Any] = {"scope": scope, "reason": reason, **({} if until is None else {"until": until})}
+        arguments |= {name: list(given) for name, given in narrowed.items() if given}
         return await self.run("stop_set", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def stop_lift(
@@ -226,6 +240,21 @@ class Writ(Queries):
         """Let the emergency rules count on these targets (globs) until `until` (Unix seconds) or an `emergency_end`."""
         arguments = {"scope": scope, "reason": reason, "until": until}
         return await self.run("emergency_declare", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
+
+    async def emergency_confirm(
+        self, emergency_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
+    ) -> requests.OperationView:
+        """Confirm an emergency that another person declared, before it lapses."""
+        return await self.run(
+            "emergency_confirm", WRIT_TARGET, {"emergency_id": emergency_id}, reason=reason, timeout=timeout
+        )
+
+    async def emergency_review(
+        self, emergency_id: str, *, reason: str, timeout: float = CONTROL_SECONDS
+    ) -> requests.OperationView:
+        """Sign off what was done in an emergency that is over; before, its person declares no other."""
+        wanted = {"emergency_id": emergency_id, "reason": reason}
+        return await self.run("emergency_review", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
 
     async def emergency_end(
         self, emergency_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS

@@ -103,7 +103,9 @@ def compose(  # long: one list of parts, each given those before it
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
     generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
-    controls = Controls(recorder, lives, vault, outcomes, cancels, publishing, archiving, approvals.review)
+    controls = Controls(
+        recorder, lives, vault, outcomes, cancels, publishing, archiving, index, targets, approvals.review
+    )
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
     accepted = AcceptedOperations(index, recorder, lives, dispatcher, host_reads, controls, approvals, background)
 

@@ -10,7 +10,9 @@ from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
 from writ_contracts.operations import Catalogue, Risk, offers
 from writ_contracts.parameters import public
+from writ_contracts.persons import person_of
 from writ_contracts.wire import canonical, encode
+from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.statements import check_statement
@@ -73,6 +75,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         request, signed = self._understand(subject, recorded=recorded)
         request = structs.replace(request, approvals=approvals)
         ruling = self._decide(request, known)
+        if request.operation.control and ruling.effect != "deny" and not request.own:
+            ruling = self._checks().apply(request, ruling)
         if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
             reason = f"{request.operation.name} needs the principal's own signature; else: {ruling.reason}"
             ruling = structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
@@ -149,6 +153,14 @@ class Judge(Struct, frozen=True, kw_only=True):
         signed = ruled.decision.authenticated == "signature"
         return self._ruled(subject, ruled.request, ruling, known, traced, signed=signed)
 
+    def _checks(self) -> ControlChecks:
+        def by_rules(request: DecisionRequest) -> Ruling:
+            return decide(self.world.policy, request, self.control, self.world.people)
+
+        return ControlChecks(
+            world=self.world, control=self.control, catalogue=self.catalogue, decide=by_rules, now=self.now
+        )
+
     def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
         return decide(self.world.policy, request, self.control, self.world.people, known.facts)
 
@@ -183,6 +195,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             at=self.now,
             dry_run=subject.dry_run and not self.dry_run_only,
             own=operation.name in OWN and self.world.owns(principal.id, subject.owner),
+            person=person_of(principal.id, self.world.principals),
         )
         return request, check_statement(subject, principal, None if recorded else self.now)
 

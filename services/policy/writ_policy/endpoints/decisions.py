@@ -9,6 +9,7 @@ from writ_bus.port import Endpoint, Journal, Message
 from writ_contracts import subjects, wire
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import AskGrant, Decide, Decided, GrantAnswer
+from writ_policy.decisions.control_checks import CHECKS
 from writ_policy.decisions.facts import KnownFacts, listed
 from writ_policy.decisions.grants import read_grant, target_test_grant
 from writ_policy.decisions.judging import JudgeFactory
@@ -68,6 +69,8 @@ class DecisionEndpoints:
 
     async def _decide(self, ask: Decide) -> tuple[Decided, RuledRequest]:
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies)
+        if ask.subject.operation in CHECKS:  # an id that another executor's event made a moment ago is not unknown
+            judge = await self._judging.now()
         given, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
         approvals = given.approvers if given else ()
         recorded = given is not None and ask.subject.statement is not None

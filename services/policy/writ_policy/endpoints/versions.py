@@ -28,6 +28,8 @@ from writ_contracts.subjects import parse_query
 from writ_contracts.wire import JSON, decode
 from writ_policy.config import Config
 from writ_policy.decisions.rulings import Judge
+from writ_policy.state import control_views
+from writ_policy.state.control_views import MOST_SHOWN
 from writ_policy.state.sources import FILES, Sources
 from writ_policy.versions.stored import Versions
 
@@ -92,6 +94,8 @@ class VersionQueries:
         store = self._versions.blocked or self._versions.problem
         found = {name: self._sources.problem(name) for name in FILES} | {"store": store}
         ignored = self._sources.ignored()
+        stops = control_views.stops(judge.control, judge.now)
+        emergencies = control_views.emergencies(judge.control, judge.now)
         return PolicyStatusAnswer(
             version=None if head is None else self._view(head, "", head.number),
             name=world.policy.name,
@@ -101,6 +105,9 @@ class VersionQueries:
             rules=world.policy.rules,
             stored=self._versions.stored,
             control_sequence=judge.control.sequence,
+            stops=stops[:MOST_SHOWN],
+            emergencies=emergencies[:MOST_SHOWN],
+            more=len(stops[MOST_SHOWN:]) + len(emergencies[MOST_SHOWN:]),
             inventory_digest=world.version.inventory_digest,
             principals_digest=world.version.principals_digest,
             problems={name: problem[:2000] for name, problem in found.items() if problem is not None},
