@@ -75,7 +75,9 @@ class ContainerInspect(Parameters, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class ContainerState(Output, frozen=True, kw_only=True):
-    """The container afterwards. `state` is the engine's word: created, running, exited, …; times are Unix seconds."""
+    """The container afterwards. `state` is the engine's word: created, running, exited, …; times are Unix seconds.
+    `log` has its last lines where it failed.
+    """
 
     container_name: Annotated[str, PUBLIC] = ""
     container_id: Annotated[str, PUBLIC] = ""
@@ -85,6 +87,7 @@ class ContainerState(Output, frozen=True, kw_only=True):
     health: Annotated[str, PUBLIC] = ""
     started_at: Annotated[float | None, PUBLIC] = None
     exit_code: Annotated[int | None, PUBLIC] = None
+    log: str = ""
 
 
 class ContainerDetails(ContainerState, frozen=True, kw_only=True):

@@ -1,0 +1,149 @@
+"""A Docker engine of the lab with a small image and a registry that never answers, as a host for suites of backends."""
+
+import asyncio
+import io
+import json
+import tarfile
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+from tests.lab.engine import Engine
+
+from writ_agent.backends.port import Done, Task
+from writ_agent_docker.backend import DockerBackend
+from writ_contracts.inventory import Target
+from writ_runtime.plugins import load_catalogue
+from writ_testing.peers.programs import program
+from writ_testing.suites.backend import task
+from writ_testing.suites.host_trials import Trial, Trials
+
+CATALOGUE = load_catalogue()
+BOX = "lab/box:1"
+PROGRAMS = ("sh", "sleep", "cat", "echo", "true", "false", "env", "httpd", "id", "ls", "touch")
+
+
+def make_box(engine: Engine) -> None:
+    """An image of busybox alone, made here. A first process without a handler gets no SIGTERM from the kernel."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(program("busybox"), "bin/busybox")
+        for name in PROGRAMS:
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    changes = ("--change", 'CMD ["sleep", "1000"]', "--change", "STOPSIGNAL SIGKILL")
+    engine.docker("import", *changes, "-", BOX, stdin=packed.getvalue())
+
+
+class MuteRegistry:
+    """Takes requests on loopback and never answers one; without TLS, which an engine tries first and does without."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> str:
+        """Return its address."""
+        self._server = await asyncio.start_server(self._hold, "127.0.0.1", 0)
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        """End every connection."""
+        if self._server is not None:
+            self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.05)
+
+    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            if not (await reader.read(1)).startswith(b"G"):
+                return
+            self.asked += 1
+            try:
+                await reader.read()
+            finally:
+                self.asked -= 1
+        except ConnectionError:
+            return
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+
+class DockerHost:
+    """The backend, and the engine as its own command line shows it."""
+
+    def __init__(self, folder: Path, engine: Engine, registry: str, mute: MuteRegistry) -> None:
+        self.engine, self._registry, self._mute = engine, registry, mute
+        credentials = folder / "credentials"
+        credentials.mkdir()
+        (credentials / "box").touch()
+        self.root = folder / "root"
+        self.root.mkdir()
+        self.target = Target(
+            id="box",
+            role="testing",
+            backend="docker",
+            connection={"socket": str(engine.socket)},
+            mount_roots=[str(self.root)],
+        )
+        self.backend = DockerBackend(credentials)
+
+    def task(self, name: str, operation_id: str, **given: Any) -> Task:
+        return replace(task(CATALOGUE[name], self.target, operation_id, **given), timeout=30.0)
+
+    def change(self, operation_id: str) -> Task:
+        return self.task("container_create", operation_id, container_name=f"c-{operation_id}", image=BOX)
+
+    def slow(self, operation_id: str) -> Task:
+        image = f"{self._registry}/box:1"
+        return self.task("container_create", operation_id, container_name=f"s-{operation_id}", image=image)
+
+    def refused(self, operation_id: str) -> Task:
+        given = {"container_name": "bad", "image": BOX, "mounts": ["/etc:/etc"]}
+        return self.task("container_create", operation_id, **given)
+
+    async def changed(self, operation_id: str) -> bool:
+        return await asyncio.to_thread(self.runs, f"c-{operation_id}") is True
+
+    async def busy(self, operation_id: str) -> bool:
+        await asyncio.sleep(0.3)  # in which an engine notices that its client has left
+        return self._mute.asked > 0
+
+    def trials(self) -> Iterator[Trial]:
+        made = Trials(CATALOGUE, self.target, Path("/"))
+        name = "trial"
+
+        def trial(verb: str, shows: Callable[[Any], bool], **given: Any) -> Trial:
+            return made.trial(f"container_{verb}", shows, container_name=name, **given)
+
+        yield trial("create", lambda _: self.runs(name) is True, image=BOX, env={"A": "$(id) `id`\n'\"%s"})
+        yield trial("inspect", lambda seen: seen is not None and seen["env"]["A"] == "$(id) `id`\n'\"%s")
+        yield trial("stop", lambda _: self.runs(name) is False)
+        yield trial("start", lambda _: self.runs(name) is True)
+        before = self.shown(name)["State"]["StartedAt"]
+        yield trial("restart", lambda _: self.shown(name)["State"]["StartedAt"] != before)
+        yield trial("delete", lambda _: self.runs(name) is None, force=True)
+
+    @property
+    def elsewhere(self) -> Collection[str]:
+        return ()
+
+    async def run(self, name: str, operation_id: str, **given: Any) -> Done:
+        """Run it to its end."""
+        return await asyncio.wait_for(self.backend.run(self.task(name, operation_id, **given), print), 60.0)
+
+    def runs(self, name: str) -> bool | None:
+        found = self.shown(name)
+        return bool(found["State"]["Running"]) if found else None
+
+    def shown(self, name: str) -> dict[str, Any]:
+        """Inspect, by the command line; empty where there is none."""
+        listed = self.engine.docker("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}}").split("\n")
+        ids = [line.split()[0] for line in listed if line.endswith(f" {name}")]
+        return dict(json.loads(self.engine.docker("inspect", ids[0]))[0]) if ids else {}
