@@ -1,4 +1,4 @@
-"""A Docker engine of the lab with a small image and a registry that never answers, as a host for suites of backends."""
+"""A Docker engine of the lab with small images, as a host for suites of backends."""
 
 import asyncio
 import io
@@ -20,12 +20,14 @@ from writ_testing.suites.backend import task
 from writ_testing.suites.host_trials import Trial, Trials
 
 CATALOGUE = load_catalogue()
-BOX = "lab/box:1"
+BOX, SLOW = "lab/box:1", "lab/slow:1"
 PROGRAMS = ("sh", "sleep", "cat", "echo", "true", "false", "env", "httpd", "id", "ls", "touch")
 
 
-def make_box(engine: Engine) -> None:
-    """An image of busybox alone, made here. A first process without a handler gets no SIGTERM from the kernel."""
+def make_images(engine: Engine) -> None:
+    """Images of busybox alone, made here; one with a health check that takes its time. A first process without a handler
+    gets no SIGTERM from the kernel.
+    """
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         tar.add(program("busybox"), "bin/busybox")
@@ -35,51 +37,15 @@ def make_box(engine: Engine) -> None:
             tar.addfile(link)
     changes = ("--change", 'CMD ["sleep", "1000"]', "--change", "STOPSIGNAL SIGKILL")
     engine.docker("import", *changes, "-", BOX, stdin=packed.getvalue())
-
-
-class MuteRegistry:
-    """Takes requests on loopback and never answers one; without TLS, which an engine tries first and does without."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def start(self) -> str:
-        """Return its address."""
-        self._server = await asyncio.start_server(self._hold, "127.0.0.1", 0)
-        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def stop(self) -> None:
-        """End every connection."""
-        if self._server is not None:
-            self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        await asyncio.sleep(0.05)
-
-    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        try:
-            if not (await reader.read(1)).startswith(b"G"):
-                return
-            self.asked += 1
-            try:
-                await reader.read()
-            finally:
-                self.asked -= 1
-        except ConnectionError:
-            return
-        finally:
-            self._writers.discard(writer)
-            writer.close()
+    check = ("--change", "HEALTHCHECK --interval=60s --start-period=60s CMD true")
+    engine.docker("import", *changes, *check, "-", SLOW, stdin=packed.getvalue())
 
 
 class DockerHost:
     """The backend, and the engine as its own command line shows it."""
 
-    def __init__(self, folder: Path, engine: Engine, registry: str, mute: MuteRegistry) -> None:
-        self.engine, self._registry, self._mute = engine, registry, mute
+    def __init__(self, folder: Path, engine: Engine) -> None:
+        self.engine = engine
         credentials = folder / "credentials"
         credentials.mkdir()
         (credentials / "box").touch()
@@ -101,8 +67,7 @@ class DockerHost:
         return self.task("container_create", operation_id, container_name=f"c-{operation_id}", image=BOX)
 
     def slow(self, operation_id: str) -> Task:
-        image = f"{self._registry}/box:1"
-        return self.task("container_create", operation_id, container_name=f"s-{operation_id}", image=image)
+        return self.task("container_create", operation_id, container_name=f"s-{operation_id}", image=SLOW)
 
     def refused(self, operation_id: str) -> Task:
         given = {"container_name": "bad", "image": BOX, "mounts": ["/etc:/etc"]}
@@ -112,8 +77,7 @@ class DockerHost:
         return await asyncio.to_thread(self.runs, f"c-{operation_id}") is True
 
     async def busy(self, operation_id: str) -> bool:
-        await asyncio.sleep(0.3)  # in which an engine notices that its client has left
-        return self._mute.asked > 0
+        return bool(await asyncio.to_thread(self.shown, f"s-{operation_id}"))
 
     def trials(self) -> Iterator[Trial]:
         made = Trials(CATALOGUE, self.target, Path("/"))
