@@ -67,6 +67,8 @@ CONTROLS: dict[str, tuple[str, bool]] = {
 SECRET = {
     ("container_create", "command"),
     ("container_create", "env"),
+    ("container_create", "labels"),
+    ("container_create", "health_command"),
     ("stack_deploy", "compose"),
     ("stack_deploy", "env"),
     ("stack_update", "compose"),

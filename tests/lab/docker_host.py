@@ -25,7 +25,7 @@ PROGRAMS = ("sh", "sleep", "cat", "echo", "true", "false", "env", "httpd", "id",
 
 
 def make_images(engine: Engine) -> None:
-    """Images of busybox alone, made here; one with a health check that takes its time. A first process without a handler
+    """Images of busybox alone; one with a health check that takes its time. A first process without a handler
     gets no SIGTERM from the kernel.
     """
     packed = io.BytesIO()

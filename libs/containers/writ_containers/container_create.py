@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Done, Progress, Task
-from writ_containers import container_config, container_view, mount_rules
+from writ_containers import container_config, container_view
+from writ_containers.breakouts import refuse_breakouts
+from writ_containers.connection import connection_of
 from writ_containers.engine import Engine
 from writ_containers.health_wait import last_lines, settled
 from writ_contracts.catalogue.containers import ContainerCreate
@@ -31,15 +34,9 @@ async def create(engine: Engine, task: Task, progress: Progress, until: float) -
 
 
 def check(given: ContainerCreate, target: Target) -> None:
-    """Raises Invalid for a mount that the target does not offer."""
-    for text in given.mounts:
-        source = text.partition(":")[0]
-        if not source.startswith("/"):
-            continue
-        if mount_rules.is_engine_socket(source):
-            raise Invalid(f"mounts: {source} is the socket of the engine", code="breakout_refused")
-        if not mount_rules.is_beneath(source, target.mount_roots):
-            raise Invalid(f"mounts: {source} is not below mount_roots of target {target.id}", code="outside_roots")
+    """Raises Invalid for what breaks out of the container and is not allowed by its flag."""
+    flags = msgspec.structs.asdict(given)
+    refuse_breakouts([container_config.settings(given)], flags, target.mount_roots, connection_of(target).socket)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:

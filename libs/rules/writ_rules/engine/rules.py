@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from writ_contracts.decisions import Effect
 from writ_rules.engine import clauses, times
+from writ_rules.engine.checks import values_of
 from writ_rules.engine.clauses import Clause, listed
 from writ_rules.engine.conditioning import Conditioning, Evaluators
 from writ_rules.engine.conditions import Condition, Parameter, Scan, Times
@@ -51,6 +52,19 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
         return self.section == EMERGENCY
 
 
+class Refused(dict[str, Parameter]):
+    """By name of the flag: the condition that it is not set. One for all rules, so that it is judged once a request."""
+
+    def __missing__(self, name: str) -> Parameter:
+        made = Parameter(
+            name, None, False, (values_of("allowed_values", "one of false, since no rule names it", [False]),)
+        )
+        return self.setdefault(name, made)
+
+
+REFUSED = Refused()
+
+
 class Workshop:
     """Makes rules of a policy's entries, and notes what is wrong with them."""
 
@@ -79,7 +93,10 @@ class Workshop:
             times=next(
                 (one for one in conditions if isinstance(one, Times) and one.clause == "time_restrictions"), None
             ),
-            conditions={name: _binding(conditions, self.verbs[name]) for name in operations},
+            conditions={
+                name: (*_binding(conditions, self.verbs[name]), *_unnamed(placed, self.verbs[name]))
+                for name in operations
+            },
             asks_facts=any(isinstance(one, Scan) or getattr(one, "listed", None) for one in conditions),
             defaults={name: _defaults(self.verbs[name], parameters) for name in operations},
             demand=self._demand(placed),
@@ -118,6 +135,13 @@ class Workshop:
 
 def _binding(conditions: list[Condition], verb: Verb) -> tuple[Condition, ...]:
     return tuple(one for one in conditions if not isinstance(one, Parameter) or one.name in verb.types)
+
+
+def _unnamed(placed: Placed, verb: Verb) -> tuple[Parameter, ...]:
+    """What breaks out of a container is allowed only by a rule that names the flag for it."""
+    if not placed.entry.allowed:
+        return ()
+    return tuple(REFUSED[name] for name in sorted(verb.breakouts - {*(placed.entry.parameter_constraints or {})}))
 
 
 def _effect(entry: RuleEntry) -> Effect:
