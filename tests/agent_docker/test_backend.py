@@ -97,8 +97,8 @@ async def test_an_engine_that_is_away_is_said_and_nothing_is_done(host: EngineHo
     with pytest.raises(WritError) as refused:
         await host.run("container_start", ID, **given)
     assert refused.value.code == "unreachable"
-    assert [standing.reason for _, standing in host.backend.standings] == ["unreachable"]
-    found = await host.backend.visit(host.target)
+    assert [standing.reason for _, standing in host.backend.target_health] == ["unreachable"]
+    found = await host.backend.test_target(host.target)
     assert (found.code, [step.name for step in found.steps if not step.well]) == ("unreachable", ["connection"])
 
 

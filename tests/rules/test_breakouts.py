@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.rules.asking import World, policy, rule
 
-GIVEN = {"container_name": "web", "image": "nginx"}
+GIVEN: dict[str, Any] = {"container_name": "web", "image": "nginx"}
 
 
 def effect(asked: dict[str, Any], *rules: dict[str, Any], **sections: Any) -> str:

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from writ_agent.backends.port import Done, Found, Probed, Progress, Task
-from writ_agent.backends.target_health import Standings
+from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task
+from writ_agent.backends.target_health import TargetHealth
 from writ_agent_docker.engines import Engines
 from writ_agent_docker.target_test import find
 from writ_containers import container_operations
@@ -29,7 +29,7 @@ class DockerBackend:
 
     def __init__(self, credentials: Path) -> None:
         self.operations: Collection[str] = container_operations.OPERATIONS
-        self.standings = Standings()
+        self.target_health = TargetHealth()
         self._engines = Engines(credentials)
         self._runs: dict[str, asyncio.Task[Done]] = {}
 
@@ -76,10 +76,10 @@ class DockerBackend:
         async with self._engine(target) as engine:
             return await container_operations.listing(engine, source)
 
-    async def visit(self, target: Target) -> Found:
-        """See Visits."""
+    async def test_target(self, target: Target) -> TargetTestResult:
+        """See TargetTester."""
         found = await find(self._engines, target, self.operations)
-        self.standings.found(target.id, found.code)
+        self.target_health.record(target.id, found.code)
         return found
 
     async def check(self) -> str | None:
@@ -100,6 +100,6 @@ class DockerBackend:
         try:
             yield self._engines.engine(target)
         except WritError as error:
-            self.standings.found(target.id, error.code if error.code in AWAY else "")
+            self.target_health.record(target.id, error.code if error.code in AWAY else "")
             raise
-        self.standings.found(target.id, "")
+        self.target_health.record(target.id, "")

@@ -3,17 +3,17 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from writ_agent.backends.port import Found
+from writ_agent.backends.port import TargetTestResult
 from writ_agent_docker.engines import Engines
 from writ_containers.engine import API_VERSION, Engine
-from writ_contracts.backends import Step, StepName
+from writ_contracts.backends import StepName, TargetTestStep
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
 UNTRIED = frozenset({"no_credentials", "invalid_connection"})
 
 
-async def find(engines: Engines, target: Target, operations: Collection[str]) -> Found:
+async def find(engines: Engines, target: Target, operations: Collection[str]) -> TargetTestResult:
     """Return how the engine is; never raises WritError."""
     try:
         connection = engines.connection(target)
@@ -24,15 +24,16 @@ async def find(engines: Engines, target: Target, operations: Collection[str]) ->
             await engine.close()
     except WritError as error:
         name: StepName = "credentials" if error.code in UNTRIED else "connection"
-        return Found(steps=[Step(name=name, well=False, detail=str(error))], code=error.code, message=str(error))
+        step = TargetTestStep(name=name, well=False, detail=str(error))
+        return TargetTestResult(steps=[step], code=error.code, message=str(error))
     steps = [
-        Step(name="connection", well=True, detail=connection.socket),
-        Step(name="host", well=True, detail=str(info.get("OperatingSystem", ""))),
+        TargetTestStep(name="connection", well=True, detail=connection.socket),
+        TargetTestStep(name="host", well=True, detail=str(info.get("OperatingSystem", ""))),
     ]
     problem = _too_old(version)
     if problem:
-        return Found(steps=steps, code="engine_too_old", message=problem, versions=_versions(version, info))
-    return Found(steps=steps, versions=_versions(version, info), operations=sorted(operations))
+        return TargetTestResult(steps=steps, code="engine_too_old", message=problem, versions=_versions(version, info))
+    return TargetTestResult(steps=steps, versions=_versions(version, info), operations=sorted(operations))
 
 
 def _versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, str]:

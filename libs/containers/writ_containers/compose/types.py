@@ -15,7 +15,8 @@ Texts = Annotated[list[Text], Meta(max_length=512)]
 Words = Text | Texts
 Mapping = Annotated[dict[Text, Text], Meta(max_length=512)]
 Number = int | float | Annotated[str, Meta(pattern=r"^[0-9]+(?:\.[0-9]+)?(?!\n)$", max_length=20)]
-Size = int | Annotated[str, Meta(pattern=r"^[0-9]+(?:\.[0-9]+)? ?(?:[bkmgtBKMGT]|[kmgtKMGT]i?[bB])?(?!\n)$", max_length=20)]
+_SIZE = r"^[0-9]+(?:\.[0-9]+)? ?(?:[bkmgtBKMGT]|[kmgtKMGT]i?[bB])?(?!\n)$"
+Size = int | Annotated[str, Meta(pattern=_SIZE, max_length=20)]
 Duration = Annotated[str, Meta(pattern=r"^(?:[0-9]+(?:\.[0-9]+)?(?:us|ms|s|m|h))+(?!\n)$", max_length=40)]
 Path = Annotated[str, Meta(pattern=r"^/[^\x00-\x1f\x7f]*(?!\n)$", max_length=4095)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]

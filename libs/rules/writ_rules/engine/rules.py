@@ -1,6 +1,7 @@
 """One rule, made ready: its scope and conditions as clauses, its demands, its limits."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from msgspec import Struct
@@ -52,17 +53,11 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
         return self.section == EMERGENCY
 
 
-class Refused(dict[str, Parameter]):
-    """By name of the flag: the condition that it is not set. One for all rules, so that it is judged once a request."""
-
-    def __missing__(self, name: str) -> Parameter:
-        made = Parameter(
-            name, None, False, (values_of("allowed_values", "one of false, since no rule names it", [False]),)
-        )
-        return self.setdefault(name, made)
-
-
-REFUSED = Refused()
+@cache
+def refused_flag(name: str) -> Parameter:
+    """Return the condition that a flag is not set; one for all rules, so that it is judged once a request."""
+    wanted = "one of false, since no rule names it"
+    return Parameter(name, None, False, (values_of("allowed_values", wanted, [False]),), implied=True)
 
 
 class Workshop:
@@ -94,7 +89,7 @@ class Workshop:
                 (one for one in conditions if isinstance(one, Times) and one.clause == "time_restrictions"), None
             ),
             conditions={
-                name: (*_binding(conditions, self.verbs[name]), *_unnamed(placed, self.verbs[name]))
+                name: (*_binding(conditions, self.verbs[name]), *_unnamed(entry, self.verbs[name]))
                 for name in operations
             },
             asks_facts=any(isinstance(one, Scan) or getattr(one, "listed", None) for one in conditions),
@@ -137,11 +132,16 @@ def _binding(conditions: list[Condition], verb: Verb) -> tuple[Condition, ...]:
     return tuple(one for one in conditions if not isinstance(one, Parameter) or one.name in verb.types)
 
 
-def _unnamed(placed: Placed, verb: Verb) -> tuple[Parameter, ...]:
+def _unnamed(entry: RuleEntry, verb: Verb) -> tuple[Parameter, ...]:
     """What breaks out of a container is allowed only by a rule that names the flag for it."""
-    if not placed.entry.allowed:
+    if not entry.allowed:
         return ()
-    return tuple(REFUSED[name] for name in sorted(verb.breakouts - {*(placed.entry.parameter_constraints or {})}))
+    return tuple(refused_flag(name) for name in sorted(verb.breakouts - named(entry)))
+
+
+def named(entry: RuleEntry) -> set[str]:
+    """Return the parameters that a rule says something of; a name with nothing behind it says nothing."""
+    return {name for name, constraint in (entry.parameter_constraints or {}).items() if constraint is not None}
 
 
 def _effect(entry: RuleEntry) -> Effect:
