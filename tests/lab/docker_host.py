@@ -93,6 +93,11 @@ class DockerHost:
         before = self.shown(name)["State"]["StartedAt"]
         yield trial("restart", lambda _: self.shown(name)["State"]["StartedAt"] != before)
         yield trial("delete", lambda _: self.runs(name) is None, force=True)
+        text = f"services: {{web: {{image: {BOX}, environment: {{A: '$$(id)'}}}}}}"
+        yield made.trial("stack_deploy", lambda _: self.runs("shop-web-1") is True, stack_name="shop", compose=text)
+        more = text.replace("image:", "scale: 2, image:")
+        yield made.trial("stack_update", lambda _: self.runs("shop-web-2") is True, stack_name="shop", compose=more)
+        yield made.trial("stack_remove", lambda _: self.runs("shop-web-1") is None, stack_name="shop")
 
     @property
     def elsewhere(self) -> Collection[str]:

@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from writ_agent.backends.hostops_requests import redact
 from writ_agent.backends.port import Done, Probed, Progress, Task, cannot_list
-from writ_containers import container_changes, container_create, container_view
+from writ_containers import container_changes, container_create, container_view, stack_operations, stack_view
 from writ_containers.engine import Engine
 from writ_containers.secret_values import secret_values
 from writ_contracts.errors import WritError
 
 CHANGES = ("container_start", "container_stop", "container_restart", "container_delete")
-OPERATIONS = frozenset({"container_create", "container_inspect", *CHANGES})
+OPERATIONS = frozenset({"container_create", "container_inspect", *CHANGES, *stack_operations.OPERATIONS})
 SPARE_SECONDS = 1.0
 """Before the operation's own time is over, for its last words."""
 CANCEL_SECONDS = 0.8
@@ -36,6 +36,8 @@ async def run(engine: Engine, task: Task, progress: Progress) -> Done:
 
 async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
     """Return the container as it is; nothing before it is created. Raises WritError."""
+    if task.operation.name in stack_operations.OPERATIONS:
+        return await stack_operations.baseline(engine, task)
     name = str(task.parameters["container_name"])
     raw = await (engine.find_or_none if task.operation.name == "container_create" else engine.find)(name)
     return {} if raw is None else container_view.baseline(raw)
@@ -43,11 +45,15 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
 
 async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
     """Return whether it took effect. Raises WritError."""
+    if task.operation.name in stack_operations.OPERATIONS:
+        return await stack_operations.probe(engine, task, before)
     return await container_changes.judge(engine, task, before)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     """Return what it would do. Raises WritError."""
+    if task.operation.name in stack_operations.OPERATIONS:
+        return await stack_operations.preview(engine, task)
     if task.operation.name == "container_create":
         return await container_create.preview(engine, task)
     return await container_changes.preview(engine, task)
@@ -55,9 +61,14 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
 
 async def listing(engine: Engine, source: str) -> list[str]:
     """Return all names. Raises WritError."""
-    if source != "list_containers":
-        raise cannot_list(source)
-    return sorted(name for one in await engine.containers() for name in _names(one))
+    match source:
+        case "list_containers":
+            return sorted(name for one in await engine.containers() for name in _names(one))
+        case "list_stacks":
+            labels = [one.get("Labels") or {} for one in await engine.containers()]
+            return sorted({str(one[stack_view.PROJECT]) for one in labels if stack_view.PROJECT in one})
+        case _:
+            raise cannot_list(source)
 
 
 async def _run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
@@ -67,6 +78,8 @@ async def _run(engine: Engine, task: Task, progress: Progress, until: float) -> 
             return Done(outcome="succeeded", output=container_view.details(raw), state=container_view.baseline(raw))
         case "container_create":
             return await container_create.create(engine, task, progress, until)
+        case name if name in stack_operations.OPERATIONS:
+            return await stack_operations.run(engine, task, progress, until)
         case _:
             return await container_changes.change(engine, task, progress, until)
 
@@ -79,7 +92,7 @@ async def _cancelled(engine: Engine, task: Task) -> Done:
         async with asyncio.timeout(CANCEL_SECONDS):
             if task.operation.name == "container_create":
                 return _cancelled_create(await container_create.taken_away(engine, task.operation_id))
-            judged = await container_changes.judge(engine, task, task.baseline)
+            judged = await probe(engine, task, task.baseline)
     except (WritError, TimeoutError):
         return Done(outcome="unknown", code="cancelled", effect="maybe", over=False)
     message = str(judged.seen.get("reason", ""))

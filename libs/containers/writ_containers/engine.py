@@ -87,8 +87,7 @@ class Engine:
 
     async def containers(self, labels: Mapping[str, str] | None = None) -> list[Raw]:
         """GET /containers/json: all of them, or those with these labels; also the stopped ones."""
-        filters = {"label": [f"{name}={value}" for name, value in labels.items()]} if labels else None
-        given = {"filters": json.dumps(filters)} if filters else {}
+        given = {"filters": json.dumps(_labels(labels))} if labels else {}
         found = await self._read(self._docker.containers.list(all=True, **given))
         return [one._container for one in found]
 
@@ -116,6 +115,27 @@ class Engine:
         """DELETE /containers/{id}. Its volumes stay."""
         with translated():
             await self._docker.containers.container(_check_id(container_id)).delete(force=force)
+
+    async def networks(self, labels: Mapping[str, str]) -> list[Raw]:
+        """GET /networks: those with these labels."""
+        return list(await self._read(self._docker.networks.list(filters=_labels(labels))))
+
+    async def remove_network(self, network_id: str) -> None:
+        """DELETE /networks/{id}."""
+        with translated():
+            await (await self._docker.networks.get(_check_id(network_id))).delete()
+
+    async def volumes(self, labels: Mapping[str, str]) -> list[str]:
+        """GET /volumes: the names of those with these labels."""
+        found = await self._read(self._docker.volumes.list(filters=_labels(labels)))
+        return [str(one["Name"]) for one in found.get("Volumes") or ()]
+
+    async def remove_volume(self, name: str) -> None:
+        """DELETE /volumes/{name}, with all that is in it."""
+        if _NAME(name) is None:
+            raise TimedOut("the engine named a volume by something that is no name", code="garbled")
+        with translated():
+            await (await self._docker.volumes.get(name)).delete()
 
     async def image(self, reference: str) -> Raw | None:
         """GET /images/{name}/json; None where the engine has no such image."""
@@ -153,6 +173,10 @@ class Engine:
         with translated():
             async with asyncio.timeout(self._connection.reply_timeout):
                 return await request
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    return {"label": [f"{name}={value}" for name, value in labels.items()]}
 
 
 def _check_id(text: str) -> str:

@@ -5,11 +5,14 @@ from typing import Any
 
 from writ_agent.backends.port import TargetTestResult
 from writ_agent_docker.engines import Engines
+from writ_containers import stack_operations
+from writ_containers.compose import command
 from writ_containers.engine import API_VERSION, Engine
 from writ_contracts.backends import StepName, TargetTestStep
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
+NO_COMPOSE = "docker compose is not installed where the agent runs"
 UNTRIED = frozenset({"no_credentials", "invalid_connection"})
 
 
@@ -20,6 +23,7 @@ async def find(engines: Engines, target: Target, operations: Collection[str]) ->
         engine = Engine(connection)
         try:
             version, info = await engine.version(), await engine.info()
+            compose = await command.version(connection.socket)
         finally:
             await engine.close()
     except WritError as error:
@@ -33,7 +37,11 @@ async def find(engines: Engines, target: Target, operations: Collection[str]) ->
     problem = _too_old(version)
     if problem:
         return TargetTestResult(steps=steps, code="engine_too_old", message=problem, versions=_versions(version, info))
-    return TargetTestResult(steps=steps, versions=_versions(version, info), operations=sorted(operations))
+    lacking = {} if compose else dict.fromkeys(stack_operations.APPLY, NO_COMPOSE)
+    versions = _versions(version, info) | ({"compose": compose} if compose else {})
+    return TargetTestResult(
+        steps=steps, versions=versions, operations=sorted(set(operations) - lacking.keys()), lacking=lacking
+    )
 
 
 def _versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, str]:
