@@ -32,6 +32,8 @@ DISTRIBUTION_OF = {
     "yaml": "pyyaml",
 }
 OWNERS = {
+    "aiodocker": {"writ_containers"},
+    "aiohttp": {"writ_containers"},
     "asyncssh": {"writ_agent_ssh"},
     "click": {"writ_cli"},
     "cryptography": {"writ_trust", "writ_installation"},
@@ -54,6 +56,7 @@ RUN_NOT_IMPORTED = {
     "tzdata": "read by zoneinfo where the system has no time zones",
     "writops": "an extra that names other extras",
     "writops-agent": "started as a process by `writ up`",
+    "writops-agent-docker": "started as a process by `writ up`",
     "writops-agent-ssh": "started as a process by `writ up`",
     "writops-server": "started as processes by `writ up`",
 }

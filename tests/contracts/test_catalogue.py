@@ -68,6 +68,8 @@ CONTROLS: dict[str, tuple[str, bool]] = {
 SECRET = {
     ("container_create", "command"),
     ("container_create", "env"),
+    ("container_create", "labels"),
+    ("container_create", "health_command"),
     ("stack_deploy", "compose"),
     ("stack_deploy", "env"),
     ("stack_update", "compose"),
@@ -79,6 +81,8 @@ SECRET_OUTPUT = {
     *((name, "log") for name in ("stack_deploy", "stack_update", "stack_remove", "backup_create", "backup_restore")),
     *((name, "log") for name in ("snapshot_create", "snapshot_restore")),
     *((name, "log") for name in ("package_update", "package_install", "package_remove")),
+    *((name, "log") for name in ("container_create", "container_start", "container_stop", "container_restart")),
+    ("container_inspect", "log"),
     ("file_read", "content"),
     ("network_test", "detail"),
 }

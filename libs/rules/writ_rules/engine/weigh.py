@@ -67,8 +67,13 @@ class Weighing(Struct, frozen=True, eq=False):
         return self._allow(allowing, allowing)
 
     def _open_by_default(self) -> bool:
-        """Control operations need a rule always: by an open default an agent could give itself any role."""
-        return not self.policy.deny_by_default and not self.request.operation.control
+        """Control operations need a rule always: by an open default an agent could give itself any role. So does what
+        breaks out of a container.
+        """
+        request = self.request
+        breakouts = self.policy.verbs[request.operation.name].breakouts
+        needs_rule = request.operation.control or any(request.effective.get(name) for name in breakouts)
+        return not self.policy.deny_by_default and not needs_rule
 
     def _deny(self, code: str, reason: str, rules: list[str], needs: Sequence[str] = ()) -> Ruling:
         return Ruling(
