@@ -86,7 +86,8 @@ async def test_no_other_certificate_is_believed(cluster: Cluster, monkeypatch: p
     bundle = server.folder / "bundle.pem"
     bundle.write_text(server.certificate)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-    for pinned in ({"ca": other}, {"fingerprint": wrong}, {}):
+    wrongly: tuple[dict[str, Any], ...] = ({"ca": other}, {"fingerprint": wrong}, {})
+    for pinned in wrongly:
         with pytest.raises(Untrusted):
             await version(Connection(host="127.0.0.1", port=server.pve.port, **pinned))
 

