@@ -31,6 +31,7 @@ class Cluster:
         self.web: Any = server.vm(WEB, "web")
         self.deaf: Any = server.vm(DEAF, "deaf", status="running")
         self.deaf.acpi = False
+        server.vm(900, "base", template=True)
         self._number = 0
 
     def task(self, name: str, operation_id: str = "", **parameters: Any) -> Task:
@@ -55,6 +56,7 @@ def empty(pve: PatchedPve, time_scale: float) -> None:
     pve.tasklog.clear()
     pve.unknown.clear()
     pve.unknown_for = 0
+    pve.storages["local"]["volumes"] = {}
     pve.nodes = {"pve1": {"online": True}}
     pve.quorate = True
     pve.time_scale = time_scale

@@ -95,7 +95,7 @@ class ProxmoxBackend:
         """See Listings."""
         if source not in LISTINGS:
             raise cannot_list(source)
-        return await LISTINGS[source](self._apis.of(target))
+        return await LISTINGS[source](self._apis.of(target), target)
 
     async def visit(self, target: Target) -> Found:
         """See Visits."""

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from writ_agent_proxmox.api import Api
 from writ_agent_proxmox.settings import Connection
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import Invalid, Unreachable
 
 Kind = Literal["qemu", "lxc"]
 
@@ -51,6 +51,19 @@ def guests_of(rows: Iterable[Mapping[str, Any]], scope: Connection) -> list[Gues
     ids = {str(row["vmid"]) for row in known}
     guests = [_guest(row, named, ids) for row in known]
     return sorted((one for one in guests if _within(one, scope)), key=lambda one: one.vmid)
+
+
+async def free_vmid(api: Api) -> int:
+    """Return an id that no guest has; two who ask at once get the same, and the second is refused."""
+    return int(await api.get("cluster", "nextid"))
+
+
+async def some_node(api: Api) -> str:
+    """Return a node that is online. Raises Unreachable (`node_offline`)."""
+    for row in await api.get("nodes"):
+        if row.get("status") == "online":
+            return str(row["node"])
+    raise Unreachable("no node of the cluster is online", code="node_offline")
 
 
 def find_guest(guests: Iterable[Guest], name: str) -> Guest:

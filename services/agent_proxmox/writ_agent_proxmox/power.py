@@ -37,7 +37,7 @@ def power(guest: Guest, verb: str, parameters: Mapping[str, Any] | None = None, 
 
 async def start(work: Work) -> dict[str, Any]:
     """Start it unless it runs."""
-    guest = await work.guest(_name(work))
+    guest = await work.guest(work.name)
     if await status_of(work, guest) != "running":
         await work.do(power(guest, "start"))
     return await reached(work, guest, "running")
@@ -45,7 +45,7 @@ async def start(work: Work) -> dict[str, Any]:
 
 async def stop(work: Work) -> dict[str, Any]:
     """Shut it down unless it is stopped; `force` turns it off once its grace is over."""
-    guest = await work.guest(_name(work))
+    guest = await work.guest(work.name)
     if await status_of(work, guest) != "stopped":
         given = {"timeout": grace(work), "forceStop": bool(work.task.parameters.get("force", False))}
         await work.do(power(guest, "shutdown", given))
@@ -54,7 +54,7 @@ async def stop(work: Work) -> dict[str, Any]:
 
 async def restart(work: Work) -> dict[str, Any]:
     """Restart it; start it if it does not run."""
-    guest = await work.guest(_name(work))
+    guest = await work.guest(work.name)
     if await status_of(work, guest) == "stopped":
         await work.do(power(guest, "start"))
     else:
@@ -64,7 +64,7 @@ async def restart(work: Work) -> dict[str, Any]:
 
 async def inspect(work: Work) -> dict[str, Any]:
     """Return state and settings; of the configuration only what holds no credentials."""
-    guest = await work.guest(_name(work))
+    guest = await work.guest(work.name)
     config = await work.api.get(*guest.path, "config")
     disks, networks = devices(config)
     return {
@@ -98,7 +98,7 @@ def shown(guest: Guest, status: str) -> dict[str, Any]:
 
 async def baseline(work: Work) -> dict[str, Any]:
     """Return status, process and uptime, by which a restart is told."""
-    guest = await work.guest(_name(work))
+    guest = await work.guest(work.name)
     current = await work.current(guest)
     return {"guest": guest.id, "node": guest.node, **{key: current.get(key) for key in ("status", "pid", "uptime")}}
 
@@ -148,10 +148,6 @@ def devices(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     return sorted(disks), sorted(bridges)
 
 
-def _name(work: Work) -> str:
-    return str(work.task.parameters["container_name"])
-
-
 _DISKS = ("ide", "sata", "scsi", "virtio", "efidisk", "tpmstate", "rootfs", "mp")
 _POWER = ("VM.Audit", "VM.PowerMgmt")
 
@@ -164,6 +160,13 @@ ACTIONS: Mapping[str, Actions] = {
         rights=_POWER,
     ),
     "container_stop": Actions(
+        run=stop,
+        preview=preview("shut down", "stopped"),
+        baseline=baseline,
+        probe=probe_status("stopped"),
+        rights=_POWER,
+    ),
+    "guest_stop": Actions(
         run=stop,
         preview=preview("shut down", "stopped"),
         baseline=baseline,

@@ -63,6 +63,12 @@ class Work:
         self._notes, self._progress = notes, progress
         self._stopping, self._over = asyncio.Event(), asyncio.Event()
 
+    @property
+    def name(self) -> str:
+        """The guest that the parameters name."""
+        given = self.task.parameters
+        return str(given.get("guest_name") or given["container_name"])
+
     async def guest(self, name: str) -> Guest:
         """Return the guest of that name, wherever it is now. Raises Invalid (`not_found`, `other_spelling`)."""
         return find_guest(await all_guests(self.api), name)

@@ -91,7 +91,44 @@ class PatchedPve(FakePve):  # type: ignore[misc]
             return ok()
         if (request.method, template) == ("POST", "/nodes/{node}/vzdump"):
             return ok(await self._vzdump(request[GENERIC].params["node"], await params(request), request[USER]))
+        if (request.method, template) == ("POST", "/nodes/{node}/qemu/{vmid}/migrate"):
+            guest = self.find(request[GENERIC].params["node"], request[GENERIC].params["vmid"])
+            return ok(await self._migrate(guest, (await params(request))["target"], request[USER]))
+        if (request.method, template) == ("PUT", "/nodes/{node}/qemu/{vmid}/resize"):
+            guest = self.find(request[GENERIC].params["node"], request[GENERIC].params["vmid"])
+            return ok(await self._resize(guest, await params(request), request[USER]))
         return await super()._generic(request)
+
+    async def _qm_create(self, given: dict[str, Any], user: str) -> Any:
+        """Create a guest; fakepve has no restore from an archive."""
+        if not given.get("archive"):
+            return await super()._qm_create(given, user)
+        storage, _, volume = str(given["archive"]).partition(":")
+        saved, vmid, former = self.storages[storage]["volumes"][volume]["saved"], int(given["vmid"]), None
+        if (former := self.vm(vmid)) is not None and not given.get("force"):
+            raise PveError(500, f"unable to restore VM {vmid} - VM {vmid} already exists")
+
+        async def body() -> None:
+            if former is not None:
+                self.vms.remove(former)
+            name = given.get("name") or saved["name"]
+            self.add_vm(vmid, name, node=given["node"], config={**saved, "name": name})
+
+        return await self.task(given["node"], "qmrestore", vmid, user, body)
+
+    async def _migrate(self, guest: Any, target: str, user: str) -> str:
+        async def body() -> str:
+            guest.node = target
+            return "migration finished successfully"
+
+        return await self.task(guest.node, "qmigrate", guest.vmid, user, body)
+
+    async def _resize(self, guest: Any, given: dict[str, Any], user: str) -> str:
+        async def body() -> None:
+            volume = str(guest.config[given["disk"]]).partition(",size=")[0]
+            guest.config[given["disk"]] = f"{volume},size={given['size']}"
+
+        return await self.task(guest.node, "resize", guest.vmid, user, body)
 
     async def _vzdump(self, node: str, given: dict[str, Any], user: str) -> str:
         guest = self.guest(int(given["vmid"]))
