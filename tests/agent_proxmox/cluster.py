@@ -12,7 +12,7 @@ from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.ids import encode_id
 from writ_contracts.operations import Catalogue
 from writ_testing.peers.proxmox import PatchedPve, Proxmox
-from writ_testing.suites.backend import Heard, task
+from writ_testing.suites.backend import ProgressRecorder, task
 
 CATALOGUE = Catalogue(BUILT_IN)
 WEB, DEAF = 100, 101
@@ -42,7 +42,7 @@ class Cluster:
 
     async def done(self, name: str, **parameters: Any) -> Done:
         """Carry an operation out. Raises WritError."""
-        return await self.backend.run(self.task(name, **parameters), Heard())
+        return await self.backend.run(self.task(name, **parameters), ProgressRecorder())
 
 
 def empty(pve: PatchedPve, time_scale: float) -> None:

@@ -126,7 +126,7 @@ class ProxmoxHost(Cluster):
         async def no_container(done: Done | None) -> bool:
             return not self.server.pve.cts
 
-        size = {"cores": 2, "memory": 512, "bridge": "vmbr1", "vlan": 7, "tags": ["app"]}
+        size: dict[str, Any] = {"cores": 2, "memory": 512, "bridge": "vmbr1", "vlan": 7, "tags": ["app"]}
         yield Trial(self.task("guest_create", guest_name="app", template="base", full=True, **size), cloned)
         self.server.do(lambda pve: pve.store_file("local", IMAGE, 1024, "vztmpl"))
         yield Trial(self.task("container_create", container_name="ct1", image=f"local:vztmpl/{IMAGE}"), made)

@@ -14,7 +14,7 @@ from writ_agent_proxmox.upid import end_of, parse_upid, percent_of
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted, WritError
 from writ_testing.eventually import eventually
 from writ_testing.peers.proxmox import Fault
-from writ_testing.suites.backend import Heard
+from writ_testing.suites.backend import ProgressRecorder
 
 START = "/status/start"
 
@@ -161,7 +161,7 @@ async def test_a_refused_token_is_named_before_anything_is_done(cluster: Cluster
     with pytest.raises(Denied) as error:
         await cluster.done("container_start", container_name="web")
     assert error.value.code == "auth_failed"
-    found = await cluster.backend.visit(cluster.target)
+    found = await cluster.backend.test_target(cluster.target)
     assert [(step.name, step.well) for step in found.steps] == [("credentials", False)]
 
 
@@ -180,7 +180,7 @@ async def test_a_missing_right_is_named_with_the_command_that_grants_it(cluster:
     try:
         with pytest.raises(Denied) as error:
             await cluster.done("container_start", container_name="web")
-        found = await cluster.backend.visit(cluster.target)
+        found = await cluster.backend.test_target(cluster.target)
     finally:
         cluster.server.pve.acl = None
     assert error.value.code == "no_rights"
@@ -191,7 +191,7 @@ async def test_a_missing_right_is_named_with_the_command_that_grants_it(cluster:
 
 async def test_progress_tells_the_percentage(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "LOG_EVERY", 0.0)
-    pve, heard = cluster.server.pve, Heard()
+    pve, heard = cluster.server.pve, ProgressRecorder()
     pve.time_scale, cluster.web.start_secs = 1.0, 30
     running = asyncio.create_task(cluster.backend.run(cluster.task("container_start", container_name="web"), heard))
     await eventually(lambda: _async(bool(pve.tasklog) and pve.tasklog[-1]["status"] == "running"))

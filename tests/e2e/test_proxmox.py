@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from writ_client.client import Writ
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, open_policy, running_house
+from writ_testing.installations.installation import RunningInstallation, open_policy, running_installation
 from writ_testing.peers.proxmox import OWNER, SECRET, TOKEN, Proxmox, proxmox
 from writ_testing.search import containing, files
 
@@ -26,8 +26,8 @@ WEB = 100
 class World:
     """An installation and a Proxmox VE."""
 
-    def __init__(self, house: RunningHouse, server: Proxmox, folder: Path) -> None:
-        self.house, self.server, self.folder = house, server, folder
+    def __init__(self, installation: RunningInstallation, server: Proxmox, folder: Path) -> None:
+        self.installation, self.server, self.folder = installation, server, folder
         self.web: Any = server.vm(WEB, "web")
 
     async def add(self, name: str, *more: str) -> Any:
@@ -36,7 +36,7 @@ class World:
         token.write_text(f"{OWNER}!{TOKEN}={SECRET}\n")
         where = f"127.0.0.1:{self.server.pve.port}"
         line = ("target", "add", name, "--proxmox", where, "--role", "testing", "--key", str(token), *more)
-        return await self.house.writ(*line)
+        return await self.installation.writ(*line)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -44,8 +44,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     folder = tmp_path_factory.mktemp("proxmox")
     (folder / "pve").mkdir()
     with proxmox(folder / "pve") as server:
-        async with running_house(folder, policy=open_policy(TESTERS), environ=ENVIRON) as house:
-            world = World(house, server, folder)
+        async with running_installation(folder, policy=open_policy(TESTERS), environ=ENVIRON) as installation:
+            world = World(installation, server, folder)
             added = await world.add("cluster", "--host-key", server.fingerprint)
             assert added.status == 0, added
             yield world
@@ -53,7 +53,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def writ(world: World) -> AsyncIterator[Writ]:
-    async with await world.house.client() as client:
+    async with await world.installation.client() as client:
         yield client
 
 
@@ -72,7 +72,7 @@ async def test_a_dry_run_shows_what_would_be_sent(world: World, writ: Writ) -> N
 
 
 async def test_the_target_is_tested_and_missing_rights_are_named(world: World) -> None:
-    ended = await world.house.writ("backends", "test", "cluster", "-o", "json")
+    ended = await world.installation.writ("backends", "test", "cluster", "-o", "json")
     (row,) = json.loads(ended.out)
     assert (row["target"], row["well"]) == ("cluster", True), row
 
@@ -88,7 +88,7 @@ async def test_killed_in_the_middle_of_a_task_it_has_one_effect_and_one_outcome(
         return any(one["type"] == "qmstart" for one in list(pve.tasklog))
 
     await eventually(sent)
-    world.house.kill("agent-proxmox")
+    world.installation.kill("agent-proxmox")
     done = await run
     pve.time_scale, world.web.start_secs = 0.0, 0
     assert (done.outcome, world.web.status) == ("succeeded", "running"), done
@@ -100,7 +100,7 @@ async def test_another_certificate_than_the_given_one_is_refused_and_nothing_is_
     ended = await world.add("other", "--host-key", wrong)
     assert ended.status != 0
     assert "not the certificate that you gave" in ended.err
-    assert "other" not in world.house.home.inventory.read_text()
+    assert "other" not in world.installation.home.inventory.read_text()
 
 
 async def test_a_certificate_is_not_believed_because_it_was_shown(world: World) -> None:
@@ -122,5 +122,5 @@ async def test_the_token_is_found_nowhere_but_in_its_file(world: World, writ: Wr
     done = await writ.run("container_start", "cluster", {"container_name": "web"}, timeout=30)
     assert done.outcome == "failed"
     assert SECRET not in str(done)
-    found = {path.relative_to(world.house.home.root) for path in containing(files(world.house.home.root), SECRET)}
-    assert {str(path) for path in found} == {"keys/proxmox/cluster"}
+    root = world.installation.home.root
+    assert [str(path.relative_to(root)) for path in containing(files(root), SECRET)] == ["keys/proxmox/cluster"]

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent.backends.port import Done, Found, Probed, Progress, Task, cannot_list, lacks
-from writ_agent.backends.target_health import Standings
+from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task, cannot_list, lacks
+from writ_agent.backends.target_health import TargetHealth
 from writ_agent_proxmox.actions import Actions
 from writ_agent_proxmox.api import Apis
 from writ_agent_proxmox.listings import LISTINGS
@@ -32,7 +32,7 @@ class ProxmoxBackend:
 
     def __init__(self, apis: Apis, notes: Notes) -> None:
         self.operations = frozenset(OPERATIONS)
-        self.standings = Standings()
+        self.target_health = TargetHealth()
         self._apis, self._notes = apis, notes
         self._works: dict[str, Work] = {}
 
@@ -97,10 +97,10 @@ class ProxmoxBackend:
             raise cannot_list(source)
         return await LISTINGS[source](self._apis.of(target), target)
 
-    async def visit(self, target: Target) -> Found:
-        """See Visits."""
+    async def test_target(self, target: Target) -> TargetTestResult:
+        """See TargetTester."""
         found = await find(self._apis, target, OPERATIONS)
-        self.standings.found(target.id, found.code)
+        self.target_health.record(target.id, found.code)
         return found
 
     async def check(self) -> str | None:
@@ -112,15 +112,15 @@ class ProxmoxBackend:
         try:
             output = await _followed(actions, work)
         except Ended as ended:
-            self.standings.found(task.target.id, "")
+            self.target_health.record(task.target.id, "")
             return ended.done
         except WritError as error:
-            self.standings.found(task.target.id, error.code if error.retry or error.code in _NOT_WELL else "")
+            self.target_health.record(task.target.id, error.code if error.retry or error.code in _NOT_WELL else "")
             if not work.steps:
                 raise
             message = f"a first step was carried out, then: {error}"[:500]
             return Done(outcome="failed", code=error.code, message=message, effect="maybe", state=work.state())
-        self.standings.found(task.target.id, "")
+        self.target_health.record(task.target.id, "")
         if "log" in task.operation.output.__struct_fields__:
             output.setdefault("log", "\n".join(work.log)[-LOG_CHARACTERS:])
         message = f"its task ended with {work.warnings} warnings" if work.warnings else ""

@@ -13,7 +13,7 @@ from writ_agent_proxmox.actions import Actions
 from writ_agent_proxmox.api import Api
 from writ_agent_proxmox.guests import Guest, Kind, all_guests, free_vmid, some_node
 from writ_agent_proxmox.power import status_of
-from writ_agent_proxmox.settings import Vault, vault_of
+from writ_agent_proxmox.settings import BackupStorage, backup_storage_of
 from writ_agent_proxmox.snapshots import guest_name
 from writ_agent_proxmox.work import Change, Work
 from writ_contracts.errors import Invalid
@@ -38,15 +38,15 @@ class Backup(Struct, frozen=True, kw_only=True):
 
 async def create(work: Work) -> dict[str, Any]:
     """Back a guest up. Raises Invalid (`exists`)."""
-    guest, vault = await work.guest(guest_name(work)), vault_of(work.task.target)
+    guest, place = await work.guest(guest_name(work)), backup_storage_of(work.task.target)
     ident = str(work.task.parameters["backup_id"])
     if ident in {one.id for one in await backups(work.api, work.task.target)}:
         raise Invalid(f"there is a backup {ident}", code="exists")
     given = {
         "vmid": guest.vmid,
-        "storage": vault.storage,
-        "mode": vault.mode,
-        "compress": vault.compress,
+        "storage": place.storage,
+        "mode": place.mode,
+        "compress": place.compress,
         "notes-template": f"{MARK}{ident}",
     }
     path = ("nodes", guest.node, "vzdump")
@@ -88,20 +88,20 @@ async def restore(work: Work) -> dict[str, Any]:
 
 async def delete(work: Work) -> dict[str, Any]:
     """Delete one; nothing happens where there is none."""
-    ident, vault = str(work.task.parameters["backup_id"]), vault_of(work.task.target)
+    ident, place = str(work.task.parameters["backup_id"]), backup_storage_of(work.task.target)
     backup = next((one for one in await backups(work.api, work.task.target) if one.id == ident), None)
     if backup is None:
         return {"backup_id": ident, "removed": False}
-    path = ("nodes", backup.node, "storage", vault.storage, "content", backup.volume)
-    owner = f"{backup.vmid}@{vault.storage}"
+    path = ("nodes", backup.node, "storage", place.storage, "content", backup.volume)
+    owner = f"{backup.vmid}@{place.storage}"
     await work.do(Change(method="delete", path=path, node=backup.node, type=("imgdel",), id=owner))
     return {"backup_id": ident, "reference": backup.volume, "removed": True}
 
 
 async def preview_create(work: Work) -> dict[str, Any]:
     """Say what would be backed up, and where."""
-    guest, vault = await work.guest(guest_name(work)), vault_of(work.task.target)
-    would = f"back up {guest.id} to {vault.storage} ({vault.mode})"
+    guest, place = await work.guest(guest_name(work)), backup_storage_of(work.task.target)
+    would = f"back up {guest.id} to {place.storage} ({place.mode})"
     return {"backup_id": work.task.parameters["backup_id"], "would": would}
 
 
@@ -135,10 +135,10 @@ async def probe_restore(work: Work, before: Mapping[str, Any]) -> Probed:
 
 async def backups(api: Api, target: Target) -> list[Backup]:
     """Return the backups of the target's guests, and of guests that are gone where the target is a whole cluster."""
-    vault, guests = vault_of(target), await all_guests(api)
+    place, guests = backup_storage_of(target), await all_guests(api)
     node = next((guest.node for guest in guests), None) or await some_node(api)
-    rows = await api.get("nodes", node, "storage", vault.storage, "content", content="backup")
-    found = [one for row in rows if (one := _backup(row, node, vault)) is not None]
+    rows = await api.get("nodes", node, "storage", place.storage, "content", content="backup")
+    found = [one for row in rows if (one := _backup(row, node, place)) is not None]
     whole = not (api.connection.node or api.connection.pool or api.connection.tag)
     ours = {guest.vmid for guest in guests}
     return [one for one in found if whole or one.vmid in ours]
@@ -155,9 +155,9 @@ async def find(work: Work) -> Backup:
     return found[0]
 
 
-def _backup(row: Mapping[str, Any], node: str, vault: Vault) -> Backup | None:
+def _backup(row: Mapping[str, Any], node: str, place: BackupStorage) -> Backup | None:
     volume, vmid = str(row.get("volid", "")), row.get("vmid")
-    if not isinstance(vmid, int) or not volume.startswith(f"{vault.storage}:"):
+    if not isinstance(vmid, int) or not volume.startswith(f"{place.storage}:"):
         return None
     notes = str(row.get("notes") or "").splitlines()
     name = volume.partition(":")[2].removeprefix("backup/").replace("/", "_").replace(":", "-")

@@ -47,7 +47,7 @@ class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"{host}:{self.port}"
 
 
-class Vault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BackupStorage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The storage that vzdump writes to, and how."""
 
     storage: Storage
@@ -63,9 +63,9 @@ def connection_of(target: Target) -> Connection:
         raise Invalid(f"target {target.id}: connection: {error}", code="invalid_connection") from error
 
 
-def vault_of(target: Target) -> Vault:
+def backup_storage_of(target: Target) -> BackupStorage:
     """Raises Invalid (`no_backup_storage`)."""
     try:
-        return msgspec.convert(target.backup, Vault)
+        return msgspec.convert(target.backup, BackupStorage)
     except msgspec.ValidationError as error:
         raise Invalid(f"target {target.id}: backup: {error}", code="no_backup_storage") from error

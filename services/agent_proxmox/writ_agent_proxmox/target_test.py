@@ -4,11 +4,11 @@ does it have. Reads, and changes nothing.
 
 from collections.abc import Mapping
 
-from writ_agent.backends.port import Found
+from writ_agent.backends.port import TargetTestResult
 from writ_agent_proxmox.actions import Actions
 from writ_agent_proxmox.api import Api, Apis
 from writ_agent_proxmox.rights import granting, held, lacking
-from writ_contracts.backends import Step, StepName
+from writ_contracts.backends import StepName, TargetTestStep
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
@@ -19,9 +19,9 @@ _STEP_OF: dict[str, StepName] = {
 }
 
 
-async def find(apis: Apis, target: Target, operations: Mapping[str, Actions]) -> Found:
+async def find(apis: Apis, target: Target, operations: Mapping[str, Actions]) -> TargetTestResult:
     """Return the state of a target; never raises WritError."""
-    steps: list[Step] = []
+    steps: list[TargetTestStep] = []
     try:
         api = apis.of(target)
         version = await api.get("version")
@@ -29,18 +29,20 @@ async def find(apis: Apis, target: Target, operations: Mapping[str, Actions]) ->
         return await _surveyed(api, operations, steps, str(version.get("version", "")))
     except WritError as error:
         name = "host" if steps else _STEP_OF.get(error.code, "connection")
-        steps.append(Step(name=name, well=False, detail=str(error)))
-        return Found(steps=steps, code=error.code, message=str(error))
+        steps.append(TargetTestStep(name=name, well=False, detail=str(error)))
+        return TargetTestResult(steps=steps, code=error.code, message=str(error))
 
 
-async def _surveyed(api: Api, operations: Mapping[str, Actions], steps: list[Step], version: str) -> Found:
+async def _surveyed(
+    api: Api, operations: Mapping[str, Actions], steps: list[TargetTestStep], version: str
+) -> TargetTestResult:
     privileges = held(await api.get("access", "permissions"), api.connection)
     missing = lacking(operations, privileges)
     nodes = [row for row in await api.get("cluster", "status") if row.get("type") == "node"]
     away = sorted(str(row.get("name")) for row in nodes if not row.get("online"))
     detail = f"Proxmox VE {version}, {len(nodes)} nodes" + (f", offline: {', '.join(away)}" if away else "")
-    return Found(
-        steps=[*steps, Step(name="host", well=True, detail=detail)],
+    return TargetTestResult(
+        steps=[*steps, TargetTestStep(name="host", well=True, detail=detail)],
         versions={"proxmox": version},
         operations=sorted(set(operations) - missing.keys()),
         lacking={name: _advice(rights, api) for name, rights in missing.items()},
@@ -52,11 +54,11 @@ def _advice(rights: list[str], api: Api) -> str:
     return text[:500]
 
 
-def _accepted(api: Api) -> list[Step]:
+def _accepted(api: Api) -> list[TargetTestStep]:
     connection = api.connection
     pinned = "fingerprint" if connection.fingerprint else "pinned authority" if connection.ca else "public authorities"
     return [
-        Step(name="connection", well=True, detail=connection.where),
-        Step(name="host_key", well=True, detail=f"certificate by {pinned}"),
-        Step(name="credentials", well=True, detail=f"as {api.token.id}"),
+        TargetTestStep(name="connection", well=True, detail=connection.where),
+        TargetTestStep(name="host_key", well=True, detail=f"certificate by {pinned}"),
+        TargetTestStep(name="credentials", well=True, detail=f"as {api.token.id}"),
     ]
