@@ -1,4 +1,4 @@
-"""Stacks on a real dockerd with Compose: deployed, updated, half failed, removed; nothing of the agent's reaches them."""
+"""Stacks on a real dockerd with Compose: deployed, updated, half failed, removed, and values as they were given."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -91,14 +91,14 @@ async def test_values_arrive_as_they_are_and_nothing_of_the_agents_environment_d
     text = (
         f"services:\n  web:\n    image: '{BOX}'\n"
         '    environment: {A: "${PASSWORD}", B: "$$AGENT_ONLY $${AGENT_ONLY}", C: "$${PASSWORD:-x}"}\n'
-        '    labels: {l: "${PASSWORD}"}\n    command: [sleep, "100", "$$(touch /tmp/x) `id`"]\n'
+        '    labels: {l: "${PASSWORD}"}\n    command: [sh, -c, "sleep 100", "$$(touch /tmp/x) `id`"]\n'
     )
     password = CANARY + '$AGENT_ONLY ${HOME} $$ "\n- x: y'
     done = await apply(host, text, env={"PASSWORD": password})
-    assert done.outcome == "succeeded"
+    assert done.outcome == "succeeded", (done.message, done.output["log"])
     config = host.shown("shop-web-1")["Config"]
     assert set(config["Env"]) == {f"A={password}", "B=$AGENT_ONLY ${AGENT_ONLY}", "C=${PASSWORD:-x}"}
-    assert config["Cmd"] == ["sleep", "100", "$(touch /tmp/x) `id`"]
+    assert config["Cmd"] == ["sh", "-c", "sleep 100", "$(touch /tmp/x) `id`"]
     assert config["Labels"]["l"] == password
     public = [done.message, done.state, {**done.output, "log": ""}]
     assert CANARY not in str(public)
