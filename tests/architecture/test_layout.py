@@ -36,6 +36,7 @@ OWNERS = {
     "cryptography": "writ_installation",
     "google-re2": "writ_rules",
     "jeepney": "writ_hostops",
+    "mcp": "writ_gateway",
     "nats-py": "writ_bus",
     "nkeys": "writ_trust",
     "opentelemetry-sdk": "writ_runtime",
@@ -53,6 +54,7 @@ RUN_NOT_IMPORTED = {
     "tzdata": "read by zoneinfo where the system has no time zones",
     "writops": "an extra that names other extras",
     "writops-agent": "started as a process by `writ up`",
+    "writops-gateway": "started as a process by `writ mcp`",
     "writops-agent-ssh": "started as a process by `writ up`",
     "writops-server": "started as processes by `writ up`",
 }

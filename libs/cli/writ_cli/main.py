@@ -113,6 +113,7 @@ for command in (
     principals.principal,
     principals.context,
     scan.scan,
+    LazyGroup("mcp", "writ_cli.operations.mcp:mcp", "Tools for AI agents (Model Context Protocol)."),
     LazyGroup(
         "policy",
         "writ_cli.policy.group:policy",
