@@ -17,6 +17,7 @@ from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_client import request_signing
 from writ_client.context import Context, open_bus, read_context
+from writ_client.groups.groups import OperationGroups
 from writ_client.operation_events import Event, Following
 from writ_client.operation_wait import History, OnEvent, Requested, outcome
 from writ_client.policy_queries import PolicyQueries
@@ -45,7 +46,7 @@ class Options(TypedDict, total=False):
     sign: bool
 
 
-class Writ(Queries):
+class Writ(Queries, OperationGroups):
     """One principal's connection to Writ. Errors are those of `writ_contracts.errors`."""
 
     def __init__(self, bus: Bus, key: Key | None, principal: str, *, clock: Callable[[], float] = time.time) -> None:

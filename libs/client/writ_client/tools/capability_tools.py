@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypedDict, Unpack
 from msgspec import structs
 
 from writ_client.client import Writ
+from writ_client.groups.group import given
 from writ_client.operation_wait import OnEvent
 from writ_client.tools import results
 from writ_client.tools.requesters import check_requester, principal_of
@@ -19,10 +20,8 @@ from writ_client.tools.results import Result
 from writ_contracts import errors, parameters
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.operations import Catalogue, Operation
-from writ_contracts.requests import OperationView
 
 WAIT_SECONDS = 300.0
-_ENDED_THERE = ("succeeded", "failed", "previewed")
 
 
 class RequestOptions(TypedDict, total=False):
@@ -70,15 +69,15 @@ class CapabilityTools:
         check_requester(requested_by, self._writ.principal, self._addresses)
         requested = await self._writ.request(operation_type, target_id, parameters, wait=wait, **options)
         if requested.view is not None:
-            requested = structs.replace(requested, view=await self._with_output(requested.view))
+            requested = structs.replace(requested, view=await self._writ.with_output(requested.view))
         return results.request_result(requested, operation_type, target_id)
 
     async def execute_service_restart(
         self, service_name: str, target_id: str, *, timeout: int | None = None, **options: Unpack[RequestOptions]
     ) -> Result:
         """Restart a service; `timeout` is that of the restart on the target, in seconds."""
-        given = {"service_name": service_name} | _given(timeout=timeout)
-        return await self.execute("service_restart", target_id, given, **options)
+        parameters = given(service_name=service_name, timeout=timeout)
+        return await self.execute("service_restart", target_id, parameters, **options)
 
     async def execute_container_operation(
         self,
@@ -92,8 +91,7 @@ class CapabilityTools:
         """One of the container operations, as `restart` or `container_restart`, with its further parameters."""
         name = operation if operation.startswith("container_") else f"container_{operation}"
         self._catalogue.find(name)
-        given = {"container_name": container_name, **(parameters or {})}
-        return await self.execute(name, target_id, given, **options)
+        return await self.execute(name, target_id, {"container_name": container_name, **(parameters or {})}, **options)
 
     def __getattr__(self, name: str) -> Execute:
         """The `execute_<operation>` of an operation of the catalogue."""
@@ -149,7 +147,7 @@ class CapabilityTools:
 
     async def get_operation_status(self, operation_id: str) -> Result:
         """One operation of one's own as it stands, with its output while that is kept."""
-        return results.operation_result(await self._with_output(await self._writ.get(operation_id)))
+        return results.operation_result(await self._writ.with_output(await self._writ.get(operation_id)))
 
     async def wait_for_operation(
         self, operation_id: str, *, wait: float = WAIT_SECONDS, on_event: OnEvent = lambda _: None
@@ -159,31 +157,21 @@ class CapabilityTools:
             view = await self._writ.wait(operation_id, timeout=wait, on_event=on_event)
         except errors.TimedOut:
             view = await self._writ.get(operation_id)
-        return results.operation_result(await self._with_output(view))
+        return results.operation_result(await self._writ.with_output(view))
 
     async def cancel_operation(self, operation_id: str, reason: str = "", *, timeout: float = 60.0) -> Result:
         """Stop an operation of one's own; `output.result` is `stopped` or `not_confirmed`."""
         return results.operation_result(await self._writ.cancel(operation_id, reason=reason, timeout=timeout))
 
-    async def _with_output(self, view: OperationView) -> OperationView:
-        """With what the journal does not keep, while it can be had."""
-        if view.outcome not in _ENDED_THERE:
-            return view
-        try:
-            full = await self._writ.result(view.operation_id)
-        except errors.WritError:
-            return view
-        return view if full is None else structs.replace(view, output=full)
-
 
 _OPTIONS = tuple(RequestOptions.__annotations__)
 
 
-def validated(catalogue: Catalogue, operation_type: str, given: Mapping[str, Any]) -> Result:
+def validated(catalogue: Catalogue, operation_type: str, values: Mapping[str, Any]) -> Result:
     """Check parameters by the catalogue alone. Values that are not public are named in `hidden`, and not repeated."""
     try:
         operation = catalogue.find(operation_type)
-        effective = operation.check(given)
+        effective = operation.check(values)
     except errors.Invalid as error:
         return {"valid": False, "errors": [str(error)], "operation_type": operation_type, "code": error.code}
     return {
@@ -193,7 +181,3 @@ def validated(catalogue: Catalogue, operation_type: str, given: Mapping[str, Any
         "parameters": parameters.public(operation.parameters, effective),
         "hidden": parameters.hidden(operation.parameters, effective),
     }
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
