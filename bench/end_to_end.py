@@ -18,7 +18,7 @@ from writ_bus.port import Bus, Message
 from writ_client.context import Context, open_bus
 from writ_contracts import subjects
 from writ_installation.nats.server import free_port
-from writ_testing.installations.installation import RunningHouse, running_house
+from writ_testing.installations.installation import RunningInstallation, running_installation
 
 COUNTS = {1: 500, 32: 3_000, 64: 4_000}
 ENVIRON = {"WRIT_RATE": "100000", "WRIT_BURST": "100000", "WRIT_SLOTS": "64", "WRIT_LOG_LEVEL": "warning"}
@@ -76,9 +76,9 @@ async def run() -> dict[str, object]:
     """All figures."""
     rows: dict[str, dict[str, Sample]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        async with running_house(Path(folder), environ=ENVIRON) as house, bare_server(free_port()) as url:
-            seed = house.home.seed_file(f"principal-{PRINCIPAL}").read_bytes()
-            bus = await open_bus(Context(principal=PRINCIPAL, url=house.url), seed, wait=10)
+        async with running_installation(Path(folder), environ=ENVIRON) as installation, bare_server(free_port()) as url:
+            seed = installation.home.seed_file(f"principal-{PRINCIPAL}").read_bytes()
+            bus = await open_bus(Context(principal=PRINCIPAL, url=installation.url), seed, wait=10)
             requester = Requester(bus)
             await requester.listen()
             await measure(requester.noop, 8, 200)  # warm
@@ -87,16 +87,16 @@ async def run() -> dict[str, object]:
                     **await measure_peers(url, in_flight, count),
                     "test_noop end to end": await measure(requester.noop, in_flight, count),
                 }
-            memory = resident(house)
+            memory = resident(installation)
             await bus.close()
     return {"in_flight": rows, "rss_mb": memory}
 
 
-def resident(house: RunningHouse) -> dict[str, float]:
+def resident(installation: RunningInstallation) -> dict[str, float]:
     """Resident memory of each process, MB."""
     page = os.sysconf("SC_PAGE_SIZE")
     found: dict[str, float] = {}
-    for one in house.report.processes:
+    for one in installation.report.processes:
         if one.pid is not None:
             pages = int(Path(f"/proc/{one.pid}/statm").read_text().split()[1])
             found[one.name] = round(pages * page / 1e6, 1)

@@ -20,8 +20,8 @@ from bench.timing import Sample, measure, pause, summary
 from writ_bus.port import Bus
 from writ_client.context import Context, open_bus
 from writ_contracts import subjects
-from writ_contracts.requests import Answer
-from writ_testing.installations.installation import RunningHouse, prepare, running_house
+from writ_contracts.requests import RequestAnswer
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
 FLOODER = "mallory"
 SECONDS = 8.0
@@ -64,7 +64,7 @@ class Flooder:
                 number += IN_FLIGHT
             sent = time.perf_counter()
             data = await self._bus.request(subjects.request(FLOODER, "test_noop"), b'{"target":"web-1"}', timeout=30)
-            answer = json.decode(data.data, type=Answer)
+            answer = json.decode(data.data, type=RequestAnswer)
             code = answer.error.code if answer.error else "accepted"
             self._codes[code] += 1
             if code == "rate_limited" and answer.error:
@@ -83,10 +83,10 @@ def _flood(url: str, seed: bytes, pace: int, told: Connection) -> None:
     uvloop.run(flood())
 
 
-async def _under(house: RunningHouse, requester: Requester, pace: int) -> tuple[Sample, Flood]:
+async def _under(installation: RunningInstallation, requester: Requester, pace: int) -> tuple[Sample, Flood]:
     ours, theirs = multiprocessing.Pipe()
-    seed = house.home.key(f"principal-{FLOODER}").seed
-    process = multiprocessing.get_context("spawn").Process(target=_flood, args=(house.url, seed, pace, theirs))
+    seed = installation.home.key(f"principal-{FLOODER}").seed
+    process = multiprocessing.get_context("spawn").Process(target=_flood, args=(installation.url, seed, pace, theirs))
     process.start()
     await asyncio.to_thread(ours.recv)
     await pause(1.0)  # what it may have at once is used up
@@ -101,9 +101,9 @@ async def run() -> dict[str, tuple[Sample, Flood | None]]:
     found: dict[str, tuple[Sample, Flood | None]] = {}
     with tempfile.TemporaryDirectory() as folder:
         home = prepare(Path(folder), principals=[(FLOODER, {})])
-        async with running_house(Path(folder), home=home, environ=ENVIRON) as house:
+        async with running_installation(Path(folder), home=home, environ=ENVIRON) as installation:
             seed = home.key(f"principal-{PRINCIPAL}").seed
-            bus = await open_bus(Context(principal=PRINCIPAL, url=house.url), seed, wait=10)
+            bus = await open_bus(Context(principal=PRINCIPAL, url=installation.url), seed, wait=10)
             requester = Requester(bus)
             await requester.listen()
             await measure(requester.noop, 1, 100)  # warm
@@ -111,7 +111,7 @@ async def run() -> dict[str, tuple[Sample, Flood | None]]:
             found["alone"] = await measure(requester.noop, 1, OPERATIONS), None
             for name, pace in PACES.items():
                 await pause(5.0)
-                found[name] = await _under(house, requester, pace)
+                found[name] = await _under(installation, requester, pace)
             await bus.close()
     return found
 

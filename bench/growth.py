@@ -20,7 +20,7 @@ from writ_documents import yaml_file
 from writ_installation.files.home import Home, host_token
 from writ_installation.processes.child import FIRST_PAUSE
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 
 TARGETS = (100, 10_000)
 OPERATIONS = (100, 100_000, 250_000)
@@ -42,7 +42,7 @@ class Grown(Struct, frozen=True, kw_only=True):
 
 
 async def run() -> Grown:
-    """All of it, on one house that grows."""
+    """All of it, on one installation that grows."""
     operations: dict[int, Sample] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -52,12 +52,15 @@ async def run() -> Grown:
         for number in OPERATIONS:
             await history.write(home, folder, written, number)
             written = number
-            async with running_house(folder, home=home, environ=ENVIRON) as house:
-                operations[number] = await _latency(house)
+            async with running_installation(folder, home=home, environ=ENVIRON) as installation:
+                operations[number] = await _latency(installation)
                 if number == OPERATIONS[-1]:
-                    targets = {TARGETS[0]: operations[number], TARGETS[1]: await _with_more_targets(house, folder)}
-                    memory = resident(house)
-                    starts = {one.name: await again(house, one.name) for one in house.report.processes}
+                    targets = {
+                        TARGETS[0]: operations[number],
+                        TARGETS[1]: await _with_more_targets(installation, folder),
+                    }
+                    memory = resident(installation)
+                    starts = {one.name: await again(installation, one.name) for one in installation.report.processes}
     return Grown(
         operations=operations,
         targets=targets,
@@ -73,45 +76,45 @@ def entries(number: int, folder: Path) -> list[dict[str, object]]:
     return [local_target(f"web-{at}", folder / "files") for at in range(number)]
 
 
-async def _latency(house: RunningHouse) -> Sample:
-    bus, requester = await connected(house)
+async def _latency(installation: RunningInstallation) -> Sample:
+    bus, requester = await connected(installation)
     await measure(requester.noop, 1, MEASURED)  # warm
     found = await measure(requester.noop, 1, COUNT)
     await bus.close()
     return found
 
 
-async def _with_more_targets(house: RunningHouse, folder: Path) -> Sample:
-    house.home.inventory.write_text(yaml_file.dump({"targets": entries(TARGETS[1], folder)}))
-    await _latency(house)  # everybody has read them by then
-    return await _latency(house)
+async def _with_more_targets(installation: RunningInstallation, folder: Path) -> Sample:
+    installation.home.inventory.write_text(yaml_file.dump({"targets": entries(TARGETS[1], folder)}))
+    await _latency(installation)  # everybody has read them by then
+    return await _latency(installation)
 
 
-async def again(house: RunningHouse, name: str) -> float:
+async def again(installation: RunningInstallation, name: str) -> float:
     """From its death, which no one had announced, until it is ready; without the supervisor's pause."""
-    pid, began = house.pid(name), time.perf_counter()
+    pid, began = installation.pid(name), time.perf_counter()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    await house.until(name, other_than=pid, within=120)
+    await installation.until(name, other_than=pid, within=120)
     elapsed = time.perf_counter() - began - FIRST_PAUSE
-    await eventually(lambda: _well(house), within=120, what="a house that is ready")
+    await eventually(lambda: _well(installation), within=120, what="an installation that is ready")
     return elapsed
 
 
-async def _well(house: RunningHouse) -> bool:
-    return (await house.writ("status")).status == 0
+async def _well(installation: RunningInstallation) -> bool:
+    return (await installation.writ("status")).status == 0
 
 
 async def first_operation(folder: Path) -> dict[str, float]:
     """Seconds from an empty folder until `writ up` is ready, and until the command has shown its first outcome."""
-    house = RunningHouse(Home(folder / "nothing"), {}, [])
-    house.home.make_folders()
+    installation = RunningInstallation(Home(folder / "nothing"), {}, [])
+    installation.home.make_folders()
     began = time.perf_counter()
-    await house.start()
+    await installation.start()
     ready = time.perf_counter() - began
-    done = await house.writ("run", "network_status", "--target", host_token())
+    done = await installation.writ("run", "network_status", "--target", host_token())
     outcome = time.perf_counter() - began
-    await house.stop()
+    await installation.stop()
     if done.status != 0:
         raise SystemExit(f"the first operation did not succeed: {done}")
     return {"ready": ready, "first outcome": outcome}

@@ -18,7 +18,7 @@ from writ_installation.files.home import Home
 from writ_installation.nats.server import Address, configuration, free_port
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, running_house
+from writ_testing.installations.installation import RunningInstallation, running_installation
 
 EACH = 4
 """Events of an operation."""
@@ -27,7 +27,7 @@ AT_ONCE = 200
 
 
 async def write(home: Home, folder: Path, first: int, last: int) -> None:
-    """Operations `first` to `last` (without it), read by everybody, into the journal of a house that is down."""
+    """Operations `first` to `last` (without it), read by every service, into the journal of a stopped installation."""
     address = Address(host="127.0.0.1", port=free_port(), monitor_port=free_port())
     config = folder / "loose.conf"
     config.write_text(configuration(home, address).replace('"sync_interval": "always"', '"sync_interval": "2m"'))
@@ -35,17 +35,19 @@ async def write(home: Home, folder: Path, first: int, last: int) -> None:
         config, folder / "loose.log", port=address.port, monitor_port=address.monitor_port
     )
     try:
-        async with running_house(folder, home=home, environ={**ENVIRON, "NATS_URL": address.url}) as house:
-            await _append(house, first, last)
-            await eventually(lambda: _all_read(house), within=60, what="everybody at the journal's end")
+        async with running_installation(
+            folder, home=home, environ={**ENVIRON, "NATS_URL": address.url}
+        ) as installation:
+            await _append(installation, first, last)
+            await eventually(lambda: _all_read(installation), within=60, what="everybody at the journal's end")
     finally:
         await server.stop()
 
 
-async def _append(house: RunningHouse, first: int, last: int) -> None:
-    executor = house.home.key("executor")
+async def _append(installation: RunningInstallation, first: int, last: int) -> None:
+    executor = installation.home.key("executor")
     options = Options(
-        name="writ-history", servers=[house.url], seed=executor.seed, inbox_prefix=inbox_prefix("executor")
+        name="writ-history", servers=[installation.url], seed=executor.seed, inbox_prefix=inbox_prefix("executor")
     )
     bus = await connect(options)
     try:
@@ -64,6 +66,6 @@ def _entries(first: int, last: int) -> Iterator[Entry]:
             yield Entry(subject=subject, data=encode(event), event_id=event.id, filter=mine, expected=0)
 
 
-async def _all_read(house: RunningHouse) -> bool:
+async def _all_read(installation: RunningInstallation) -> bool:
     """Executors and audit are ready only when they have."""
-    return (await house.writ("status")).status == 0
+    return (await installation.writ("status")).status == 0

@@ -1,8 +1,8 @@
 """Memory of the services that read the inventory, and what waits while they read a large one again.
 
-`python -m bench memory`: a house's inventory grows from 100 targets to 10,000 at work and is then edited three times
-more; at last the services are killed and start with 10,000. Beside each edit operations go on, one after the other, and
-the services are asked all the time whether they are alive.
+`python -m bench memory`: the inventory of a working installation grows from 100 targets to 10,000 and is then edited
+three times more; at last the services are killed and start with 10,000. Beside each edit operations go on, one after
+the other, and the services are asked all the time whether they are alive.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from bench.scale import connected
 from bench.timing import measure, pause
 from writ_documents import yaml_file
 from writ_installation.processes.readiness import read_run_file
-from writ_testing.installations.installation import RunningHouse, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
 READERS = ("policy", "executor")
 FEW, MANY, EDITS = 100, 10_000, 3
@@ -45,28 +45,28 @@ class Remembered(Struct, frozen=True, kw_only=True):
 
 
 async def run() -> Remembered:
-    """All of it, on one house."""
+    """All of it, on one installation."""
     memory: dict[str, dict[str, float]] = {}
     edits: list[Waits] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         home = prepare(folder, targets=entries(FEW, folder))
-        async with running_house(folder, home=home, environ=ENVIRON) as house:
-            bus, requester = await connected(house)
+        async with running_installation(folder, home=home, environ=ENVIRON) as installation:
+            bus, requester = await connected(installation)
             await measure(requester.noop, 8, OPERATIONS)
-            memory[f"{FEW} targets"] = resident(house)
-            quiet = await _waits(house, requester)
+            memory[f"{FEW} targets"] = resident(installation)
+            quiet = await _waits(installation, requester)
             for edit in range(EDITS + 1):
                 text = yaml_file.dump({"targets": entries(MANY + edit, folder)})
                 _replace(home.inventory, text)
-                edits.append(await _waits(house, requester))
+                edits.append(await _waits(installation, requester))
                 await requester.ask("test_noop", f"web-{MANY + edit - 1}", {})
                 said = f"edited again, {edit}" if edit else f"{MANY:,} that came at work"
-                memory[said] = resident(house)
+                memory[said] = resident(installation)
             for one in READERS:
-                await again(house, one)
+                await again(installation, one)
             await measure(requester.noop, 8, OPERATIONS)
-            memory[f"started with {MANY:,}"] = resident(house)
+            memory[f"started with {MANY:,}"] = resident(installation)
             await bus.close()
     return Remembered(memory=memory, quiet=quiet, edits=edits)
 
@@ -77,11 +77,11 @@ def _replace(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-async def _waits(house: RunningHouse, requester: Requester) -> Waits:
+async def _waits(installation: RunningInstallation, requester: Requester) -> Waits:
     """Within a time in which all that is to be read is read."""
     end = time.perf_counter() + SECONDS
     asked: list[Callable[[], Awaitable[object]]] = [lambda: requester.noop(0)]
-    asked += [_alive(house, one) for one in READERS]
+    asked += [_alive(installation, one) for one in READERS]
     operation, *alive = await asyncio.gather(*(_longest(ask, end) for ask in asked))
     return Waits(operation=operation, alive=dict(zip(READERS, alive, strict=True)))
 
@@ -95,8 +95,8 @@ async def _longest(ask: Callable[[], Awaitable[object]], end: float) -> float:
     return round(longest * 1000, 1)
 
 
-def _alive(house: RunningHouse, name: str) -> Callable[[], Awaitable[object]]:
-    found = read_run_file(house.home.run / f"{name}.json", house.pid(name))
+def _alive(installation: RunningInstallation, name: str) -> Callable[[], Awaitable[object]]:
+    found = read_run_file(installation.home.run / f"{name}.json", installation.pid(name))
     assert found is not None
 
     async def ask() -> None:

@@ -16,7 +16,7 @@ from bench.timing import Sample
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue, Operation
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import ROLES, Policy, compile_policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
@@ -76,14 +76,14 @@ def _rule(chance: random.Random, number: int, operations: list[str]) -> RuleEntr
     )
 
 
-def _request(chance: random.Random, catalogue: Catalogue) -> Request:
+def _request(chance: random.Random, catalogue: Catalogue) -> DecisionRequest:
     names = [name for name in catalogue if name.startswith("service_") or name in ("package_list", "network_status")]
     operation: Operation = catalogue[chance.choice(names)]
     given: dict[str, Any] = {"timeout": chance.choice((3, 8, 15, 45))}
     if operation.name.startswith("service_"):
         given["service_name"] = chance.choice(("nginx", "postgresql", "sshd"))
     role: Any = chance.choice(ROLES)
-    return Request(
+    return DecisionRequest(
         operation=operation,
         target=Target(id="web-1", role=role, backend="local"),
         principal=Principal(id="alice", kind="human", key="U" + "A" * 55, roles=[chance.choice(CALLERS)]),
@@ -93,7 +93,7 @@ def _request(chance: random.Random, catalogue: Catalogue) -> Request:
     )
 
 
-def plainly(rules: list[RuleEntry], request: Request) -> str:
+def plainly(rules: list[RuleEntry], request: DecisionRequest) -> str:
     """The same decision by looking at one rule after another, for the kind of rule that is drawn here."""
     effect = "deny"
     for rule in rules:
@@ -109,14 +109,14 @@ def plainly(rules: list[RuleEntry], request: Request) -> str:
     return effect
 
 
-def _compare(policy: Policy, rules: list[RuleEntry], requests: list[Request]) -> None:
+def _compare(policy: Policy, rules: list[RuleEntry], requests: list[DecisionRequest]) -> None:
     for request in requests[:200]:
         ours, other = decide(policy, request, ControlState()).effect, plainly(rules, request)
         if ours != other:
             raise RuntimeError(f"{ours} and {other} for {request}")
 
 
-def _timed(ask: Callable[[Request], object], requests: list[Request]) -> tuple[float, float]:
+def _timed(ask: Callable[[DecisionRequest], object], requests: list[DecisionRequest]) -> tuple[float, float]:
     """The best round's p50 and p99, in microseconds."""
     rounds = []
     for _ in range(ROUNDS):

@@ -17,7 +17,7 @@ from msgspec import Struct
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
@@ -131,13 +131,13 @@ def _policy(shape: str, size: int) -> Policy:
     return policy
 
 
-def _request(chance: random.Random, size: int) -> Request:
+def _request(chance: random.Random, size: int) -> DecisionRequest:
     """Half of them about something that a rule is about."""
     number = chance.randrange(2 * size)
     name = OPERATIONS[number % len(OPERATIONS) if chance.random() < 0.8 else chance.randrange(len(OPERATIONS))]
     operation = CATALOGUE[name]
     given: dict[str, Any] = {"service_name": f"app{number}-api", "timeout": chance.choice((5, 30, 50))}
-    return Request(
+    return DecisionRequest(
         operation=operation,
         target=Target(
             id=f"app{number}-{chance.randrange(9)}",
@@ -158,7 +158,7 @@ def _request(chance: random.Random, size: int) -> Request:
     )
 
 
-def _timed(ask: Callable[[Request], object], requests: list[Request]) -> tuple[float, float]:
+def _timed(ask: Callable[[DecisionRequest], object], requests: list[DecisionRequest]) -> tuple[float, float]:
     """The best round's p50 and p99, in microseconds."""
     rounds = []
     for _ in range(ROUNDS):

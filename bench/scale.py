@@ -17,7 +17,7 @@ from writ_bus.nats.bus import NatsBus
 from writ_bus.port import Message
 from writ_client.context import Context, open_bus
 from writ_testing.installations.extra_agents import more_agents
-from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 
 AGENTS, EXECUTORS = (1, 2, 4), (1, 2)
 SLOTS, DELAY = 4, 0.2
@@ -36,10 +36,10 @@ class Scaled(Struct, frozen=True, kw_only=True):
     added: float
 
 
-async def connected(house: RunningHouse) -> tuple[NatsBus, Requester]:
-    """A requester of the house's operator."""
-    seed = house.home.key(f"principal-{PRINCIPAL}").seed
-    bus = await open_bus(Context(principal=PRINCIPAL, url=house.url), seed, wait=10)
+async def connected(installation: RunningInstallation) -> tuple[NatsBus, Requester]:
+    """A requester of the installation's operator."""
+    seed = installation.home.key(f"principal-{PRINCIPAL}").seed
+    bus = await open_bus(Context(principal=PRINCIPAL, url=installation.url), seed, wait=10)
     requester = Requester(bus)
     await requester.listen()
     return bus, requester
@@ -51,12 +51,12 @@ async def run() -> Scaled:
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder) / "files"
         home = prepare(Path(folder), targets=[local_target(name, files) for name in TARGETS])
-        async with running_house(Path(folder), home=home, environ=SETTINGS) as house:
-            bus, requester = await connected(house)
+        async with running_installation(Path(folder), home=home, environ=SETTINGS) as installation:
+            bus, requester = await connected(installation)
             for number in AGENTS:
-                async with more_agents(house, number - 1, SETTINGS):
+                async with more_agents(installation, number - 1, SETTINGS):
                     agents[number] = await _count(requester, files, number)
-            added = await _added(house, bus, requester, files)
+            added = await _added(installation, bus, requester, files)
             await bus.close()
     return Scaled(agents=agents, executors={number: await _noops(number) for number in EXECUTORS}, added=added)
 
@@ -69,7 +69,7 @@ async def _count(requester: Requester, files: Path, agents: int) -> Sample:
     return await measure(one, len(TARGETS), int(agents * SLOTS * WORK / DELAY))
 
 
-async def _added(house: RunningHouse, bus: NatsBus, requester: Requester, files: Path) -> float:
+async def _added(installation: RunningInstallation, bus: NatsBus, requester: Requester, files: Path) -> float:
     """While one agent has twice as much as it can do at once."""
     seen: dict[str, float] = {}
 
@@ -81,15 +81,15 @@ async def _added(house: RunningHouse, bus: NatsBus, requester: Requester, files:
     while not seen:
         await asyncio.wait({work}, timeout=0.01)
     at = time.perf_counter()
-    async with more_agents(house, 1, SETTINGS):
+    async with more_agents(installation, 1, SETTINGS):
         await work
     return max(seen.values()) - at
 
 
 async def _noops(executors: int) -> Sample:
     with tempfile.TemporaryDirectory() as folder:
-        async with running_house(Path(folder), executors=executors, environ=ENVIRON) as house:
-            bus, requester = await connected(house)
+        async with running_installation(Path(folder), executors=executors, environ=ENVIRON) as installation:
+            bus, requester = await connected(installation)
             await measure(requester.noop, 8, 200)  # warm
             found = await measure(requester.noop, 64, NOOPS)
             await bus.close()

@@ -29,7 +29,7 @@ from writ_client.context import Context, open_bus
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
-from writ_testing.installations.installation import RunningHouse, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
 WARM, COLD, NEW, FILES, ROUNDS = 150, 6, 10, 20, 5
 """Calls a round, and rounds: all take their turn in each, and of each the round with the best p50 counts."""
@@ -95,23 +95,23 @@ async def run() -> dict[str, object]:
             host.keys(scratch / "keys", TARGETS)
             agent = Agent(host, scratch / "keys")
             await agent.cold(0)
-            home = prepare(scratch / "house", targets=[host.entry(name) for name in TARGETS])
+            home = prepare(scratch / "installation", targets=[host.entry(name) for name in TARGETS])
             host.keys(home.ssh, TARGETS)
-            async with running_house(scratch / "house", home=home, environ=ENVIRON) as house:
-                figures = await _measured(host, scratch, agent, house)
+            async with running_installation(scratch / "installation", home=home, environ=ENVIRON) as installation:
+                figures = await _measured(host, scratch, agent, installation)
             await agent.close()
     return {"host": host.name, "operation": host.operation, "bare": host.bare, **figures}
 
 
-async def _measured(host: Place, scratch: Path, agent: Agent, house: RunningHouse) -> dict[str, object]:
-    seed = house.home.seed_file(f"principal-{PRINCIPAL}").read_bytes()
-    bus = await open_bus(Context(principal=PRINCIPAL, url=house.url), seed, wait=10)
+async def _measured(host: Place, scratch: Path, agent: Agent, installation: RunningInstallation) -> dict[str, object]:
+    seed = installation.home.seed_file(f"principal-{PRINCIPAL}").read_bytes()
+    bus = await open_bus(Context(principal=PRINCIPAL, url=installation.url), seed, wait=10)
     writ = Requester(bus)
     await writ.listen()
     async with await connect(host) as connection:
         one = await _one_at_a_time(host, scratch, agent, writ, connection)
         files = await _files(host, agent, writ, connection)
-    at_once = await _at_once(host, scratch, agent, writ, house)
+    at_once = await _at_once(host, scratch, agent, writ, installation)
     await bus.close()
     return {"one": one, "at_once": at_once, "files": files}
 
@@ -153,7 +153,9 @@ def _end_to_end(host: Place, writ: Requester, target: str = TARGETS[0]) -> Call:
     return lambda _: writ.ask(host.operation, target, host.parameters)
 
 
-async def _at_once(host: Place, scratch: Path, agent: Agent, writ: Requester, house: RunningHouse) -> dict[str, Round]:
+async def _at_once(
+    host: Place, scratch: Path, agent: Agent, writ: Requester, installation: RunningInstallation
+) -> dict[str, Round]:
     ssh = Ssh(host, scratch)
     async with many(host, MANY) as connections:
         helpers = [await BareProcess.start(one, host) for one in connections]
@@ -165,7 +167,7 @@ async def _at_once(host: Place, scratch: Path, agent: Agent, writ: Requester, ho
             "**Writ's agent, warm**": [agent.asking(name) for name in TARGETS],
         }
         found = {name: await _best(all_of, _own_cpu) for name, all_of in calls.items()}
-    pids = {one.name: one.pid for one in house.report.processes if one.pid is not None}
+    pids = {one.name: one.pid for one in installation.report.processes if one.pid is not None}
     everything = [_end_to_end(host, writ, name) for name in TARGETS]
     found["**Writ end to end, warm**, all its processes"] = await _best(everything, lambda: _cpu(*pids.values()))
     found["… of it its SSH agent"] = await _best(everything, lambda: _cpu(pids["agent-ssh"]))

@@ -9,7 +9,7 @@ from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.loading import compile_document
@@ -61,11 +61,11 @@ class InProcess:
         control = ControlState()
         return Loaded(self.request, lambda request: _allows(decide(policy, request, control)))
 
-    def request(self, question: Question) -> Request:
+    def request(self, question: Question) -> DecisionRequest:
         """The question, with parameters checked against the catalogue."""
         operation = self._catalogue[question.operation]
         given = parameters(self._catalogue, question)
-        return Request(
+        return DecisionRequest(
             operation=operation,
             target=Target(id=f"a-{question.target}", role=question.target, backend="local"),
             principal=Principal(id=question.caller, kind="human", key="U" + "A" * 55, roles=[question.caller]),

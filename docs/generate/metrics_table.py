@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from importlib import import_module
 
-from writ_agent.backends.target_health import Standings
-from writ_agent.reporting.metrics import ENDPOINTS, Meters, show_standings
+from writ_agent.backends.target_health import TargetHealth
+from writ_agent.reporting.metrics import ENDPOINTS, Meters, show_target_health
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.operations import Catalogue
 from writ_runtime.clocks import ServerClock
@@ -49,7 +49,7 @@ def registries() -> Mapping[str, Metrics]:
         declare(metrics, lambda: 0.0)
     made["agent"] = Metrics(ENDPOINTS)
     Meters(made["agent"], catalogue, lambda: 0.0)
-    show_standings(made["agent"], Standings())
+    show_target_health(made["agent"], TargetHealth())
     for metrics in made.values():
         ServerClock(None).shown(metrics)
     return made

@@ -25,7 +25,7 @@ from writ_runtime.clocks import SYSTEM, Clocks
 from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.fakes.backend import FakeBackend
-from writ_testing.fakes.scripted_executor import Answering, Asked, ScriptedExecutor
+from writ_testing.fakes.scripted_executor import Answering, DispatchedOperation, ScriptedExecutor
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key, generate_seed
@@ -150,7 +150,7 @@ def held(world: World, answer: Answering | None = None) -> asyncio.Event:
     answered = asyncio.Event()
     then = answer or world.executor.answering
 
-    async def wait(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer | None:
+    async def wait(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer | None:
         await answered.wait()
         return await then(asked, claim, signed)
 
@@ -158,6 +158,6 @@ def held(world: World, answer: Answering | None = None) -> asyncio.Event:
     return answered
 
 
-async def gone(asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer:
+async def gone(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
     """As when somebody else has it."""
     return ClaimAnswer(error=Failure(code="gone", message="too late"))

@@ -3,10 +3,10 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.agent.conftest import POOL, TARGET, World
-from tests.agent.test_looks import ask
+from tests.agent.test_host_reads import ask
 
 from writ_contracts import subjects
-from writ_contracts.agents import Cancelled, Heartbeat, Looked
+from writ_contracts.agents import Cancelled, Heartbeat, ReadReply
 from writ_contracts.wire import decode, encode
 from writ_trust.keys import Key, generate_seed
 
@@ -34,7 +34,7 @@ async def running(world: World) -> Heartbeat:
 async def test_a_look(world: World, data: bytes) -> None:
     await running(world)
     message = await world.executor.bus.request(subjects.look(POOL), data, timeout=20)
-    assert decode(message.data, Looked).error is not None
+    assert decode(message.data, ReadReply).error is not None
     assert world.backend.looks == []
 
 
@@ -53,7 +53,7 @@ async def test_a_forged_look_with_any_byte_changed(world: World, place: int, byt
     forged = bytearray(encode(ask(world, "preview", signer=Key(generate_seed()))))
     forged[place % len(forged)] = byte
     message = await world.executor.bus.request(subjects.look(POOL), bytes(forged), timeout=20)
-    assert decode(message.data, Looked).error is not None
+    assert decode(message.data, ReadReply).error is not None
     assert world.backend.looks == []
 
 

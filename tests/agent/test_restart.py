@@ -11,8 +11,8 @@ from tests.agent.conftest import POOL, SECRET, TARGET, World, until
 
 from writ_agent.backends import processes
 from writ_agent.backends.port import Done, Task
-from writ_agent.reporting.receipts import Identity, Run, receipt_message
-from writ_agent.reporting.spool import Asked, Intent, Parcel, Spool
+from writ_agent.reporting.receipts import Identity, ReceiptSubject, receipt_message
+from writ_agent.reporting.spool import ClaimSent, Intent, Parcel, Spool
 from writ_contracts.decisions import Grant
 from writ_contracts.ids import encode_id
 from writ_testing.fakes.backend import FakeBackend
@@ -24,7 +24,7 @@ ID = encode_id(os.urandom(16))
 """Of this process alone: what an agent finds left of it is ended, wherever on the machine it runs."""
 
 
-async def left(folder: Path, entry: Asked | Intent | Parcel) -> None:
+async def left(folder: Path, entry: ClaimSent | Intent | Parcel) -> None:
     with Spool(folder, SECRET) as spool:
         await spool.keep(f"{ID}.1", entry)
 
@@ -116,14 +116,14 @@ def granted(timeout: int, ago: float) -> Grant:
 
 
 async def test_what_was_only_claimed_was_never_begun(world: World) -> None:
-    await left(world.folder / "state", Asked(operation_id=ID, attempt=1, principal="alice", instance="earlier"))
+    await left(world.folder / "state", ClaimSent(operation_id=ID, attempt=1, principal="alice", instance="earlier"))
     await world.agent()
     receipt = await world.executor.ended(ID)
     assert (receipt.outcome, receipt.effect, receipt.grant_digest) == ("failed", "none", None)
 
 
 async def test_a_receipt_that_was_not_acknowledged_is_sent_as_it_was(world: World) -> None:
-    run = Run(
+    run = ReceiptSubject(
         operation_id=ID,
         attempt=1,
         principal="alice",

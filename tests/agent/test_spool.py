@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from writ_agent.reporting import spool as module
-from writ_agent.reporting.spool import Asked, Entry, Intent, Parcel, Spool
+from writ_agent.reporting.spool import ClaimSent, Entry, Intent, Parcel, Spool
 from writ_contracts.errors import Conflict
 
 SECRET = b"k" * 32
-ASKED = Asked(operation_id="a", attempt=1, principal="alice", instance="i")
+ASKED = ClaimSent(operation_id="a", attempt=1, principal="alice", instance="i")
 INTENT = Intent(operation_id="a", attempt=1, principal="alice", instance="i", operation="test_count", grant_digest="0")
 PARCEL = Parcel(subject="writ.receipt.p", body=b"the receipt with a planted-secret")
 

@@ -12,7 +12,7 @@ from tests.executor.conftest import POOL, World
 
 from writ_agent.agent import Agent, Settings
 from writ_agent.reporting.receipts import Identity
-from writ_agent.reporting.spool import Asked, Spool
+from writ_agent.reporting.spool import ClaimSent, Spool
 from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims
 from writ_contracts.decisions import AskGrant, Decision, Grant
@@ -32,7 +32,7 @@ class LocalFake(FakeBackend):
     name = "local"
 
 
-class House:
+class Installation:
     def __init__(self, world: World, folder: Path, stack: AsyncExitStack) -> None:
         self.world = world
         self.folder = folder
@@ -69,108 +69,110 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+async def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Installation]:
     monkeypatch.setattr(claims, "ASK_SECONDS", 0.3)
     world = World(tmp_path)
     world.catalogue = load_catalogue()
     world.policy = ScriptedPolicy(world.catalogue, {"web-1": world.policy.target("web-1")})
     await world.policy.serve(world.bus)
     async with AsyncExitStack() as stack:
-        yield House(world, tmp_path, stack)
+        yield Installation(world, tmp_path, stack)
     await world.close()
 
 
-async def test_an_operation_goes_all_the_way(house: House) -> None:
-    await house.world.executor()
-    await house.agent()
-    operation_id = await house.ask("test_count", path="/x")
-    life = await house.end(operation_id)
+async def test_an_operation_goes_all_the_way(installation: Installation) -> None:
+    await installation.world.executor()
+    await installation.agent()
+    operation_id = await installation.ask("test_count", path="/x")
+    life = await installation.end(operation_id)
     assert life.outcome == "succeeded"
-    assert house.backend.effects == [operation_id]
-    assert await house.world.kinds(operation_id) == ["requested", "dispatched", "granted", "finished"]
-    assert await house.alarms() == []
+    assert installation.backend.effects == [operation_id]
+    assert await installation.world.kinds(operation_id) == ["requested", "dispatched", "granted", "finished"]
+    assert await installation.alarms() == []
 
 
-async def test_eight_executors_and_eight_agents_run_each_once(house: House) -> None:
+async def test_eight_executors_and_eight_agents_run_each_once(installation: Installation) -> None:
     for number in range(8):
-        await house.world.executor()
-        await house.agent(f"state-{number}")
-    ids = [await house.ask("test_count", path="/x") for _ in range(10)]
-    assert [(await house.end(operation_id)).outcome for operation_id in ids] == ["succeeded"] * 10
-    assert sorted(house.backend.effects) == sorted(ids)
-    assert await house.alarms() == []
+        await installation.world.executor()
+        await installation.agent(f"state-{number}")
+    ids = [await installation.ask("test_count", path="/x") for _ in range(10)]
+    assert [(await installation.end(operation_id)).outcome for operation_id in ids] == ["succeeded"] * 10
+    assert sorted(installation.backend.effects) == sorted(ids)
+    assert await installation.alarms() == []
 
 
-async def test_a_cancel_reaches_the_agent_and_ends_it(house: House) -> None:
-    await house.world.executor()
-    await house.agent()
-    operation_id = await house.ask("test_sleep", seconds=60)
-    await _started(house, operation_id)
-    await house.world.ask("operation_cancel", target="writ", parameters={"operation_id": operation_id})
-    assert (await house.end(operation_id)).outcome == "cancelled"
+async def test_a_cancel_reaches_the_agent_and_ends_it(installation: Installation) -> None:
+    await installation.world.executor()
+    await installation.agent()
+    operation_id = await installation.ask("test_sleep", seconds=60)
+    await _started(installation, operation_id)
+    await installation.world.ask("operation_cancel", target="writ", parameters={"operation_id": operation_id})
+    assert (await installation.end(operation_id)).outcome == "cancelled"
 
 
 async def test_a_grant_that_the_agent_refuses_ends_the_operation_and_leaves_an_alarm(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest: Callable[..., Grant] = house.world.policy.grant
+    honest: Callable[..., Grant] = installation.world.policy.grant
 
     def another_instance(ask: AskGrant, decision: Decision, signed: Signed, effective: dict[str, Any]) -> Grant:
         return structs.replace(honest(ask, decision, signed, effective), instance="somebody-else")
 
-    monkeypatch.setattr(house.world.policy, "grant", another_instance)
-    await house.world.executor()
-    await house.agent()
-    life = await house.end(await house.ask("test_count", path="/x"))
+    monkeypatch.setattr(installation.world.policy, "grant", another_instance)
+    await installation.world.executor()
+    await installation.agent()
+    life = await installation.end(await installation.ask("test_count", path="/x"))
     assert isinstance(life.end, Finished)
     assert (life.outcome, life.end.code) == ("failed", "grant_refused")
-    assert house.backend.effects == []
-    await _alarm(house, "mismatched_grant")
-    assert await house.alarms() == ["mismatched_grant"]
+    assert installation.backend.effects == []
+    await _alarm(installation, "mismatched_grant")
+    assert await installation.alarms() == ["mismatched_grant"]
 
 
-async def test_what_an_agent_says_of_a_claim_that_never_arrived_is_no_alarm(house: House) -> None:
-    await house.world.executor()
-    operation_id = await house.ask("test_count", path="/x")
-    await house.world.work(operation_id)
-    with Spool(house.folder / "state", SECRET) as spool:
-        asked = Asked(operation_id=operation_id, attempt=1, principal="alice", instance="earlier")
+async def test_what_an_agent_says_of_a_claim_that_never_arrived_is_no_alarm(installation: Installation) -> None:
+    await installation.world.executor()
+    operation_id = await installation.ask("test_count", path="/x")
+    await installation.world.work(operation_id)
+    with Spool(installation.folder / "state", SECRET) as spool:
+        asked = ClaimSent(operation_id=operation_id, attempt=1, principal="alice", instance="earlier")
         await spool.keep(f"{operation_id}.1", asked)
-    await house.agent()
-    assert (await house.end(operation_id)).outcome == "succeeded"
-    assert await house.alarms() == []
+    await installation.agent()
+    assert (await installation.end(operation_id)).outcome == "succeeded"
+    assert await installation.alarms() == []
 
 
-async def test_an_agent_that_ended_between_grant_and_effect_says_that_nothing_was_run(house: House) -> None:
-    await house.world.executor()
-    operation_id = await house.ask("test_count", path="/x")
-    held = await house.world.hands.claim(await house.world.work(operation_id))
-    with Spool(house.folder / "state", SECRET) as spool:
-        asked = Asked(
+async def test_an_agent_that_ended_between_grant_and_effect_says_that_nothing_was_run(
+    installation: Installation,
+) -> None:
+    await installation.world.executor()
+    operation_id = await installation.ask("test_count", path="/x")
+    held = await installation.world.hands.claim(await installation.world.work(operation_id))
+    with Spool(installation.folder / "state", SECRET) as spool:
+        asked = ClaimSent(
             operation_id=operation_id,
             attempt=1,
             principal="alice",
-            instance=house.world.hands.instance,
+            instance=installation.world.hands.instance,
             claim_digest=digest(held.claim),
         )
         await spool.keep(f"{operation_id}.1", asked)
-    await house.agent()
-    life = await house.end(operation_id)
+    await installation.agent()
+    life = await installation.end(operation_id)
     assert isinstance(life.end, Finished)
     assert (life.outcome, life.end.code) == ("failed", "agent_restarted")
-    assert house.backend.effects == []
-    assert await house.alarms() == []
+    assert installation.backend.effects == []
+    assert await installation.alarms() == []
 
 
-async def _started(house: House, operation_id: str) -> None:
+async def _started(installation: Installation, operation_id: str) -> None:
     async def look() -> bool | None:
-        return (await house.world.life(operation_id)).started is not None or None
+        return (await installation.world.life(operation_id)).started is not None or None
 
-    await house.world.until(look)
+    await installation.world.until(look)
 
 
-async def _alarm(house: House, kind: str) -> None:
+async def _alarm(installation: Installation, kind: str) -> None:
     async def look() -> bool | None:
-        return kind in await house.alarms() or None
+        return kind in await installation.alarms() or None
 
-    await asyncio.wait_for(house.world.until(look), 10)
+    await asyncio.wait_for(installation.world.until(look), 10)

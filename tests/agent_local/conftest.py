@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from writ_contracts.inventory import Target
-from writ_testing.installations.agent_processes import AgentHouse, AgentProcess, agent_house
+from writ_testing.installations.agent_processes import AgentInstallation, AgentProcess, agent_installation
 
 POOLS = ("local-a", "local-b")
 
 
-class House:
-    """The house, and targets on this host."""
+class Installation:
+    """The installation, and targets on this host."""
 
-    def __init__(self, house: AgentHouse) -> None:
-        self.house = house
-        self.folder, self.server, self.executor = house.folder, house.server, house.executor
+    def __init__(self, installation: AgentInstallation) -> None:
+        self.installation = installation
+        self.folder, self.server, self.executor = installation.folder, installation.server, installation.executor
 
     def target(self, pool: str = "local-a") -> Target:
         """A target of the pool, with a folder to work in."""
@@ -26,10 +26,10 @@ class House:
 
     async def agent(self, pool: str = "local-a", **environ: str) -> AgentProcess:
         """Another process of the pool's agent."""
-        return await self.house.agent(pool, **environ)
+        return await self.installation.agent(pool, **environ)
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with agent_house(tmp_path, "writ_agent_local", POOLS) as house:
-        yield House(house)
+async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
+    async with agent_installation(tmp_path, "writ_agent_local", POOLS) as installation:
+        yield Installation(installation)

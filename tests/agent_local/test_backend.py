@@ -25,7 +25,7 @@ from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue, load_handlers
 from writ_testing.eventually import eventually
 from writ_testing.search import cmdline
-from writ_testing.suites.backend import BackendSuite, Heard, task
+from writ_testing.suites.backend import BackendSuite, ProgressRecorder, task
 from writ_testing.suites.host_trials import ON_A_REAL_HOST, Trial, Trials, listener, repository
 
 CATALOGUE = load_catalogue()
@@ -127,7 +127,7 @@ ID = encode_id(os.urandom(16))
 
 
 async def run(host: LocalHost, name: str, **given: object) -> Done:
-    return await host.backend.run(task(CATALOGUE[name], host.target, ID, **given), Heard())
+    return await host.backend.run(task(CATALOGUE[name], host.target, ID, **given), ProgressRecorder())
 
 
 async def test_a_secret_content_reaches_the_file_and_no_argument_or_environment(tmp_path: Path) -> None:
@@ -157,8 +157,10 @@ async def test_a_hostops_that_dies_leaves_a_change_unknown_and_a_read_cancelled(
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(HostChild, "ask", kill_first)
-        change = await local.run(host.change(ID), Heard())
-        reading = await local.run(task(CATALOGUE["file_read"], host.target, ID, file_path=f"{host.root}/x"), Heard())
+        change = await local.run(host.change(ID), ProgressRecorder())
+        reading = await local.run(
+            task(CATALOGUE["file_read"], host.target, ID, file_path=f"{host.root}/x"), ProgressRecorder()
+        )
     assert (change.outcome, change.effect, change.over) == ("unknown", "maybe", True)
     assert (reading.outcome, reading.effect) == ("cancelled", "none")
 
@@ -179,9 +181,9 @@ async def test_what_a_hostops_that_was_killed_left_behind_is_ended(tmp_path: Pat
 
 async def test_an_operation_that_was_done_here_before_is_not_done_again(tmp_path: Path) -> None:
     host = LocalHost(tmp_path)
-    await host.backend.run(host.change(ID), Heard())
+    await host.backend.run(host.change(ID), ProgressRecorder())
     (host.root / ID).write_text("changed since\n")
-    again = await host.backend.run(host.change(ID), Heard())
+    again = await host.backend.run(host.change(ID), ProgressRecorder())
     assert again.code == "already_seen"
     assert (host.root / ID).read_text() == "changed since\n"
 

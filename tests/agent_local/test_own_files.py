@@ -4,31 +4,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agent_local.conftest import House
+from tests.agent_local.conftest import Installation
 
 VARIABLES = ("SYSTEMMANAGER_POLICY_CONFIG", "WRIT_INVENTORY", "WRIT_PRINCIPALS", "WRIT_AGENTS")
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
-async def test_what_decides_is_not_written_by_what_is_decided(house: House, variable: str) -> None:
-    target = house.target()
-    file = house.folder / "root" / "decides.yaml"
+async def test_what_decides_is_not_written_by_what_is_decided(installation: Installation, variable: str) -> None:
+    target = installation.target()
+    file = installation.folder / "root" / "decides.yaml"
     file.write_text("as it was")
-    await house.agent(**{variable: str(file)})
+    await installation.agent(**{variable: str(file)})
     asked: tuple[tuple[str, dict[str, Any]], ...] = (
         ("file_write", {"file_path": str(file), "content": "allowed: true"}),
         ("file_delete", {"file_path": str(file)}),
-        ("file_copy", {"source_path": str(_other(house)), "dest_path": str(file)}),
+        ("file_copy", {"source_path": str(_other(installation)), "dest_path": str(file)}),
     )
     for operation, given in asked:
-        number = await house.executor.dispatch(operation, target, **given)
-        receipt = await house.executor.ended(number)
+        number = await installation.executor.dispatch(operation, target, **given)
+        receipt = await installation.executor.ended(number)
         assert (receipt.outcome, receipt.code, receipt.effect) == ("failed", "outside_roots", "none"), operation
     assert file.read_text() == "as it was"
     assert {path.name for path in file.parent.iterdir()} == {"decides.yaml", "other"}
 
 
-def _other(house: House) -> Path:
-    path = house.folder / "root" / "other"
+def _other(installation: Installation) -> Path:
+    path = installation.folder / "root" / "other"
     path.write_text("x")
     return path

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from msgspec import structs
-from tests.agent_local.conftest import House
+from tests.agent_local.conftest import Installation
 
 from writ_agent.backends.processes import living
 from writ_contracts.agents import Claim
@@ -17,90 +17,92 @@ from writ_testing.search import containing, files
 from writ_trust.statements import read
 
 
-async def test_a_file_is_written_and_the_receipt_tells_its_digest(house: House) -> None:
-    await house.agent()
-    path = house.folder / "root" / "motd"
-    operation_id = await house.executor.dispatch("file_write", house.target(), file_path=str(path), content="hello\n")
-    receipt = await house.executor.ended(operation_id)
+async def test_a_file_is_written_and_the_receipt_tells_its_digest(installation: Installation) -> None:
+    await installation.agent()
+    path = installation.folder / "root" / "motd"
+    operation_id = await installation.executor.dispatch(
+        "file_write", installation.target(), file_path=str(path), content="hello\n"
+    )
+    receipt = await installation.executor.ended(operation_id)
     assert (receipt.outcome, receipt.effect) == ("succeeded", "done")
     assert path.read_text() == "hello\n"
-    baseline = read(house.executor.asked[operation_id].claims[0], Claim).baseline
+    baseline = read(installation.executor.asked[operation_id].claims[0], Claim).baseline
     assert baseline
 
 
-async def test_agents_of_two_pools_never_get_each_others_work(house: House) -> None:
-    await house.agent("local-a")
-    await house.agent("local-b")
+async def test_agents_of_two_pools_never_get_each_others_work(installation: Installation) -> None:
+    await installation.agent("local-a")
+    await installation.agent("local-b")
     ids = {
-        pool: [await house.executor.dispatch("test_noop", house.target(pool)) for _ in range(10)]
+        pool: [await installation.executor.dispatch("test_noop", installation.target(pool)) for _ in range(10)]
         for pool in ("local-a", "local-b")
     }
     for pool, own in ids.items():
         for operation_id in own:
-            assert (await house.executor.ended(operation_id)).pool == pool
-            assert read(house.executor.asked[operation_id].claims[0], Claim).pool == pool
+            assert (await installation.executor.ended(operation_id)).pool == pool
+            assert read(installation.executor.asked[operation_id].claims[0], Claim).pool == pool
 
 
-async def test_a_target_over_ssh_is_never_worked_on_here(house: House) -> None:
-    await house.agent()
-    target = structs.replace(house.target(), backend="ssh", connection={"host": "127.0.0.1", "user": "root"})
-    counted = house.folder / "root" / "counted"
-    operation_id = await house.executor.dispatch("test_count", target, path=str(counted))
-    receipt = await house.executor.ended(operation_id)
+async def test_a_target_over_ssh_is_never_worked_on_here(installation: Installation) -> None:
+    await installation.agent()
+    target = structs.replace(installation.target(), backend="ssh", connection={"host": "127.0.0.1", "user": "root"})
+    counted = installation.folder / "root" / "counted"
+    operation_id = await installation.executor.dispatch("test_count", target, path=str(counted))
+    receipt = await installation.executor.ended(operation_id)
     assert (receipt.outcome, receipt.code, receipt.effect) == ("failed", "unsupported", "none")
     assert not counted.exists()
 
 
-async def test_an_agent_with_the_key_of_one_pool_cannot_work_for_another(house: House) -> None:
-    house.server.keys["agent-local-b"] = house.server.keys["agent-local-a"]
-    starting = asyncio.create_task(house.agent("local-b"))
-    operation_id = await house.executor.dispatch("test_noop", house.target("local-b"))
+async def test_an_agent_with_the_key_of_one_pool_cannot_work_for_another(installation: Installation) -> None:
+    installation.server.keys["agent-local-b"] = installation.server.keys["agent-local-a"]
+    starting = asyncio.create_task(installation.agent("local-b"))
+    operation_id = await installation.executor.dispatch("test_noop", installation.target("local-b"))
     await asyncio.wait({starting}, timeout=4)
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
-    assert house.executor.asked[operation_id].claims == []
+    assert installation.executor.asked[operation_id].claims == []
 
 
-async def test_a_cancel_ends_a_whole_tree_of_stubborn_processes(house: House) -> None:
-    await house.agent()
-    operation_id = await house.executor.dispatch("test_sleep", house.target(), processes=4, stubborn=True)
-    await house.executor.until(lambda: bool(house.executor.progress))
+async def test_a_cancel_ends_a_whole_tree_of_stubborn_processes(installation: Installation) -> None:
+    await installation.agent()
+    operation_id = await installation.executor.dispatch("test_sleep", installation.target(), processes=4, stubborn=True)
+    await installation.executor.until(lambda: bool(installation.executor.progress))
     await eventually(lambda: _many(operation_id, 4))
-    assert (await house.executor.cancel(operation_id)).result == "stopped"
+    assert (await installation.executor.cancel(operation_id)).result == "stopped"
     assert living(operation_id) == []
-    assert (await house.executor.ended(operation_id)).over
+    assert (await installation.executor.ended(operation_id)).over
 
 
-async def test_a_timeout_ends_them_too(house: House) -> None:
-    await house.agent()
-    operation_id = await house.executor.dispatch("test_sleep", house.target(), stubborn=True, timeout=1)
-    receipt = await house.executor.ended(operation_id)
+async def test_a_timeout_ends_them_too(installation: Installation) -> None:
+    await installation.agent()
+    operation_id = await installation.executor.dispatch("test_sleep", installation.target(), stubborn=True, timeout=1)
+    receipt = await installation.executor.ended(operation_id)
     assert (receipt.code, receipt.over) == ("timeout", True)
     assert living(operation_id) == []
 
 
-async def test_an_orderly_stop_leaves_nothing_and_exits_with_0(house: House) -> None:
-    agent = await house.agent()
-    operation_id = await house.executor.dispatch("test_sleep", house.target(), stubborn=True)
-    await house.executor.until(lambda: bool(house.executor.progress))
+async def test_an_orderly_stop_leaves_nothing_and_exits_with_0(installation: Installation) -> None:
+    agent = await installation.agent()
+    operation_id = await installation.executor.dispatch("test_sleep", installation.target(), stubborn=True)
+    await installation.executor.until(lambda: bool(installation.executor.progress))
     assert await agent.stop(signal.SIGTERM) == 0
     assert living(operation_id) == []
-    assert (await house.executor.ended(operation_id)).code == "agent_stopped"
-    await house.executor.until(lambda: house.executor.heartbeats[-1].leaving)
+    assert (await installation.executor.ended(operation_id)).code == "agent_stopped"
+    await installation.executor.until(lambda: installation.executor.heartbeats[-1].leaving)
 
 
-async def test_a_second_process_on_the_same_state_refuses(house: House) -> None:
-    await house.agent()
-    second = await house.house.process("local-a")
+async def test_a_second_process_on_the_same_state_refuses(installation: Installation) -> None:
+    await installation.agent()
+    second = await installation.installation.process("local-a")
     _, log = await asyncio.wait_for(second.communicate(), 20)
     assert second.returncode == 1
     assert b"in use by another agent" in log
 
 
-async def test_it_says_how_it_is_and_what_it_did(house: House) -> None:
-    run_file = house.folder / "run.json"
-    await house.agent(WRIT_RUN_FILE=str(run_file))
-    await house.executor.ended(await house.executor.dispatch("test_noop", house.target()))
+async def test_it_says_how_it_is_and_what_it_did(installation: Installation) -> None:
+    run_file = installation.folder / "run.json"
+    await installation.agent(WRIT_RUN_FILE=str(run_file))
+    await installation.executor.ended(await installation.executor.dispatch("test_noop", installation.target()))
     port = json.loads(run_file.read_text())["health_port"]
     ready = json.loads(await _get(port, "readyz"))
     checks = ("bus", "spool", "local", "clock", "targets")
@@ -115,17 +117,19 @@ async def test_it_says_how_it_is_and_what_it_did(house: House) -> None:
     await eventually(counted)
 
 
-async def test_a_secret_is_found_in_no_log_spool_or_environment(house: House, tmp_path: Path) -> None:
-    agent = await house.agent(WRIT_LOG_LEVEL="debug")
+async def test_a_secret_is_found_in_no_log_spool_or_environment(installation: Installation, tmp_path: Path) -> None:
+    agent = await installation.agent(WRIT_LOG_LEVEL="debug")
     secret = "planted-2f9c8e1b"
-    await house.executor.ended(await house.executor.dispatch("test_secret", house.target(), secret=secret))
-    path = house.folder / "root" / "s"
-    await house.executor.ended(
-        await house.executor.dispatch("file_write", house.target(), file_path=str(path), content=secret)
+    await installation.executor.ended(
+        await installation.executor.dispatch("test_secret", installation.target(), secret=secret)
+    )
+    path = installation.folder / "root" / "s"
+    await installation.executor.ended(
+        await installation.executor.dispatch("file_write", installation.target(), file_path=str(path), content=secret)
     )
     await agent.stop()
     assert secret.encode() not in agent.log
-    assert containing(files(house.folder / "state-local-a"), secret) == []
+    assert containing(files(installation.folder / "state-local-a"), secret) == []
 
 
 async def _many(operation_id: str, wanted: int) -> bool:
@@ -140,12 +144,14 @@ async def _get(port: int, path: str) -> bytes:
     return await asyncio.to_thread(fetch)
 
 
-async def test_a_path_outside_the_roots_is_refused_on_the_host_and_reported(house: House) -> None:
-    await house.agent()
-    (house.folder / "root").mkdir()
-    (house.folder / "root" / "way-out").symlink_to("/etc")
-    path = f"{house.folder}/root/way-out/passwd"
-    operation_id = await house.executor.dispatch("file_read", house.target(), file_path=path)
-    receipt = await house.executor.ended(operation_id)
+async def test_a_path_outside_the_roots_is_refused_on_the_host_and_reported(installation: Installation) -> None:
+    await installation.agent()
+    (installation.folder / "root").mkdir()
+    (installation.folder / "root" / "way-out").symlink_to("/etc")
+    path = f"{installation.folder}/root/way-out/passwd"
+    operation_id = await installation.executor.dispatch("file_read", installation.target(), file_path=path)
+    receipt = await installation.executor.ended(operation_id)
     assert (receipt.outcome, receipt.code, receipt.effect) == ("failed", "outside_roots", "none")
-    await house.executor.until(lambda: [report.kind for report in house.executor.reports] == ["path_escape"])
+    await installation.executor.until(
+        lambda: [report.kind for report in installation.executor.reports] == ["path_escape"]
+    )

@@ -23,7 +23,7 @@ from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import Sshd, sshd
 from writ_testing.plugin.carried import PACKAGES
-from writ_testing.suites.backend import Heard, task
+from writ_testing.suites.backend import ProgressRecorder, task
 from writ_testing.suites.host_trials import ON_A_REAL_HOST, Trial, Trials, listener, repository
 
 CATALOGUE = load_catalogue()
@@ -47,7 +47,7 @@ class SshHost:
         return task(CATALOGUE[name], self.target, operation_id, **given)
 
     async def run(self, name: str, operation_id: str = ID, **given: object) -> Done:
-        return await self.backend.run(self.task(name, operation_id, **given), Heard())
+        return await self.backend.run(self.task(name, operation_id, **given), ProgressRecorder())
 
     def change(self, operation_id: str) -> Task:
         return self.task("test_count", operation_id, path=f"{self.root}/{operation_id}")

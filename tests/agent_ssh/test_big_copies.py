@@ -14,7 +14,7 @@ from writ_agent.backends.port import Task
 from writ_agent.work.running import Running
 from writ_testing.eventually import eventually
 from writ_testing.stopwatch import stopwatch
-from writ_testing.suites.backend import Heard
+from writ_testing.suites.backend import ProgressRecorder
 
 SIZE, WRITTEN = 30 << 30, 32 << 20
 """Read and hashed to the end it would take longer than any test; nearly all of it is a hole, so it costs no room."""
@@ -78,7 +78,7 @@ async def test_a_copy_whose_time_is_up_leaves_nothing(host: SshHost, source: Pat
     await host.pool.session(host.target)
     task = replace(copying(host, source), timeout=2.0)
     with stopwatch() as seconds:
-        done = await Running(host.backend, task, Heard(), GRACE).wait()
+        done = await Running(host.backend, task, ProgressRecorder(), GRACE).wait()
     assert seconds() < 2.0 + LATE
     assert (done.outcome, done.code, done.effect, done.over) == ("failed", "timeout", "none", True)
     assert [path.name for path in host.root.iterdir()] == ["source"]

@@ -21,7 +21,7 @@ from writ_testing.eventually import eventually
 from writ_testing.peers.tcp_proxy import tcp_proxy
 from writ_testing.search import cmdline, contents, pids
 from writ_testing.stopwatch import stopwatch
-from writ_testing.suites.backend import Heard
+from writ_testing.suites.backend import ProgressRecorder
 
 
 def kill_sessions(host: SshHost) -> None:
@@ -31,7 +31,7 @@ def kill_sessions(host: SshHost) -> None:
 
 async def begun(host: SshHost, task: Task) -> asyncio.Task[Done]:
     """The operation, under way on the host."""
-    heard = Heard()
+    heard = ProgressRecorder()
     run = asyncio.create_task(host.backend.run(task, heard))
     await asyncio.wait_for(heard.first.wait(), 20)
     return run
@@ -58,7 +58,7 @@ async def test_what_reads_fails_when_its_connection_breaks(host: SshHost) -> Non
     silent = await asyncio.start_server(_say_nothing, "127.0.0.1", 0)
     async with silent:
         port = silent.sockets[0].getsockname()[1]
-        heard = Heard()
+        heard = ProgressRecorder()
         task = host.task("network_test", host="127.0.0.1", port=port, protocol="http", timeout=60)
         run = asyncio.create_task(host.backend.run(task, heard))
 
@@ -74,7 +74,7 @@ async def test_what_reads_fails_when_its_connection_breaks(host: SshHost) -> Non
 async def test_what_never_reached_the_host_never_will(host: SshHost) -> None:
     session = await host.pool.session(host.target)
     assert (await session.settle(ID, 1, end=False))["seen"] == "never"
-    done = await host.backend.run(count(host), Heard())
+    done = await host.backend.run(count(host), ProgressRecorder())
     assert (done.outcome, done.code) == ("unknown", "already_seen")
     assert counted(host) == []
 
@@ -130,7 +130,9 @@ async def test_what_a_hostops_that_was_killed_left_behind_is_ended(host: SshHost
 @pytest.mark.usefixtures("patient")
 async def test_a_timeout_is_kept_on_the_host_itself(host: SshHost) -> None:
     await host.pool.session(host.target)
-    running = Running(host.backend, replace(host.task("test_sleep", stubborn=True), timeout=1.0), Heard(), 0.5)
+    running = Running(
+        host.backend, replace(host.task("test_sleep", stubborn=True), timeout=1.0), ProgressRecorder(), 0.5
+    )
     with stopwatch() as seconds:
         done = await running.wait()
     assert seconds() < 6
@@ -143,7 +145,7 @@ async def test_a_network_that_falls_silent_has_an_outcome_in_time(host: SshHost)
         host.server.trust([proxy.port])
         host.target = host.server.target(connection=host.server.connection(port=proxy.port))
         await host.pool.session(host.target)
-        heard = Heard()
+        heard = ProgressRecorder()
         running = Running(host.backend, replace(host.task("test_sleep"), timeout=5.0), heard, 0.2)
         await asyncio.wait_for(heard.first.wait(), 20)
         proxy.stall()

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.agent_ssh.house import POOL, House, ssh_house
+from tests.agent_ssh.ssh_installation import POOL, Installation, ssh_installation
 
-from writ_contracts.agents import AskLook, Receipt
+from writ_contracts.agents import AskRead, Receipt
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 
@@ -27,96 +27,106 @@ MOMENTS = {
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with ssh_house(tmp_path) as house:
-        yield house
+async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
+    async with ssh_installation(tmp_path) as installation:
+        yield installation
 
 
 @pytest.mark.parametrize(
     ("moment", "outcome"), some(MOMENTS.items(), ("ssh.connected", "failed"), ("agent.ran", "succeeded"))
 )
-async def test_killed_at(moment: str, outcome: str, house: House, tmp_path: Path) -> None:
-    operation_id, receipt = await killed(house, tmp_path, moment)
+async def test_killed_at(moment: str, outcome: str, installation: Installation, tmp_path: Path) -> None:
+    operation_id, receipt = await killed(installation, tmp_path, moment)
     assert receipt.outcome == outcome
-    assert house.effects() == [operation_id] * (outcome == "succeeded")
+    assert installation.effects() == [operation_id] * (outcome == "succeeded")
     assert receipt.effect == {"succeeded": "done", "failed": "none"}[outcome]
 
 
-async def test_killed_when_it_has_just_been_sent_the_host_knows_whether_it_came(house: House, tmp_path: Path) -> None:
-    operation_id, receipt = await killed(house, tmp_path, "ssh.asked")
-    await eventually(lambda: house.idle(operation_id))
-    assert len(house.effects()) <= 1
+async def test_killed_when_it_has_just_been_sent_the_host_knows_whether_it_came(
+    installation: Installation, tmp_path: Path
+) -> None:
+    operation_id, receipt = await killed(installation, tmp_path, "ssh.asked")
+    await eventually(lambda: installation.idle(operation_id))
+    assert len(installation.effects()) <= 1
     if receipt.outcome == "unknown":
         assert (receipt.code, receipt.over) == ("still_running", False)
-        assert await verdict(house, operation_id) == ("took_effect" if house.effects() else "no_effect")
+        assert await verdict(installation, operation_id) == ("took_effect" if installation.effects() else "no_effect")
     else:
-        assert receipt.outcome == ("succeeded" if house.effects() else "failed")
+        assert receipt.outcome == ("succeeded" if installation.effects() else "failed")
 
 
 @pytest.mark.exhaustive  # it runs for 20 s
-async def test_killed_while_it_runs_the_host_finishes_it_and_a_probe_tells(house: House) -> None:
-    first = await house.agent()
-    operation_id = await house.executor.dispatch("test_count", house.target(), path=str(house.counted), delay=20.0)
-    await house.executor.until(lambda: bool(house.executor.progress))
+async def test_killed_while_it_runs_the_host_finishes_it_and_a_probe_tells(installation: Installation) -> None:
+    first = await installation.agent()
+    operation_id = await installation.executor.dispatch(
+        "test_count", installation.target(), path=str(installation.counted), delay=20.0
+    )
+    await installation.executor.until(lambda: bool(installation.executor.progress))
     first.process.kill()
     await first.ended()
-    await house.agent()
-    receipt = await house.executor.ended(operation_id)
+    await installation.agent()
+    receipt = await installation.executor.ended(operation_id)
     assert (receipt.outcome, receipt.code, receipt.over) == ("unknown", "still_running", False)
-    assert await verdict(house, operation_id) in ("unknown", "took_effect")
-    await eventually(lambda: _counted(house, operation_id), within=40.0)
-    await eventually(lambda: house.idle(operation_id))
-    assert await verdict(house, operation_id) == "took_effect"
+    assert await verdict(installation, operation_id) in ("unknown", "took_effect")
+    await eventually(lambda: _counted(installation, operation_id), within=40.0)
+    await eventually(lambda: installation.idle(operation_id))
+    assert await verdict(installation, operation_id) == "took_effect"
 
 
-async def test_killed_for_longer_than_it_runs_its_own_result_is_told(house: House) -> None:
-    first = await house.agent()
-    operation_id = await house.executor.dispatch("test_count", house.target(), path=str(house.counted), delay=0.5)
-    await house.executor.until(lambda: bool(house.executor.progress))
+async def test_killed_for_longer_than_it_runs_its_own_result_is_told(installation: Installation) -> None:
+    first = await installation.agent()
+    operation_id = await installation.executor.dispatch(
+        "test_count", installation.target(), path=str(installation.counted), delay=0.5
+    )
+    await installation.executor.until(lambda: bool(installation.executor.progress))
     first.process.kill()
     await first.ended()
-    await eventually(lambda: _counted(house, operation_id))
-    await eventually(lambda: house.idle(operation_id))
-    await house.agent()
-    receipt = await house.executor.ended(operation_id)
+    await eventually(lambda: _counted(installation, operation_id))
+    await eventually(lambda: installation.idle(operation_id))
+    await installation.agent()
+    receipt = await installation.executor.ended(operation_id)
     assert (receipt.outcome, receipt.effect, receipt.output) == ("succeeded", "done", {"lines": 1})
 
 
-async def test_killed_and_the_host_is_away_nobody_can_tell_and_it_may_still_run(house: House) -> None:
-    first = await house.agent()
-    operation_id = await house.executor.dispatch("test_count", house.target(), path=str(house.counted), delay=30.0)
-    await house.executor.until(lambda: bool(house.executor.progress))
+async def test_killed_and_the_host_is_away_nobody_can_tell_and_it_may_still_run(installation: Installation) -> None:
+    first = await installation.agent()
+    operation_id = await installation.executor.dispatch(
+        "test_count", installation.target(), path=str(installation.counted), delay=30.0
+    )
+    await installation.executor.until(lambda: bool(installation.executor.progress))
     first.process.kill()
     await first.ended()
-    await house.server.stop()
-    await house.agent()
-    receipt = await house.executor.ended(operation_id)
+    await installation.server.stop()
+    await installation.agent()
+    receipt = await installation.executor.ended(operation_id)
     assert (receipt.outcome, receipt.effect, receipt.over) == ("unknown", "maybe", False)
 
 
-async def killed(house: House, folder: Path, moment: str) -> tuple[str, Receipt]:
+async def killed(installation: Installation, folder: Path, moment: str) -> tuple[str, Receipt]:
     """A test_count during which an agent died at that moment; what the next one said of it, which is all that was."""
     once = {"WRIT_FAULT": moment, "WRIT_FAULT_ONCE": str(folder / "once")}
-    first = await house.agent(**once)
-    operation_id = await house.executor.dispatch("test_count", house.target(), path=str(house.counted))
+    first = await installation.agent(**once)
+    operation_id = await installation.executor.dispatch(
+        "test_count", installation.target(), path=str(installation.counted)
+    )
     assert await first.ended() == -9
-    await house.agent(**once)
-    receipt = await house.executor.ended(operation_id)
-    await house.executor.ended(await house.executor.dispatch("test_noop", house.target()))
-    await house.house.quiet(operation_id)
-    told = {one.outcome for one in house.executor.signed_receipts() if one.operation_id == operation_id}
+    await installation.agent(**once)
+    receipt = await installation.executor.ended(operation_id)
+    await installation.executor.ended(await installation.executor.dispatch("test_noop", installation.target()))
+    await installation.installation.quiet(operation_id)
+    told = {one.outcome for one in installation.executor.signed_receipts() if one.operation_id == operation_id}
     assert told == {receipt.outcome}
     return operation_id, receipt
 
 
-async def verdict(house: House, operation_id: str) -> str | None:
+async def verdict(installation: Installation, operation_id: str) -> str | None:
     """What an executor that asks is told."""
-    asked, key = house.executor.asked[operation_id], secrets.token_hex(32)
+    asked, key = installation.executor.asked[operation_id], secrets.token_hex(32)
     parameters = asked.work.parameters
-    look = house.executor.look(operation_id, "test_count", asked.target, ["probe"], parameters, key)
-    ask = AskLook(look=look, action="probe", parameters=parameters, look_key=key, baseline={}, timeout=20.0)
-    return (await asyncio.wait_for(house.executor.ask_look(ask, POOL), 30)).verdict
+    look = installation.executor.look(operation_id, "test_count", asked.target, ["probe"], parameters, key)
+    ask = AskRead(look=look, action="probe", parameters=parameters, look_key=key, baseline={}, timeout=20.0)
+    return (await asyncio.wait_for(installation.executor.ask_look(ask, POOL), 30)).verdict
 
 
-async def _counted(house: House, operation_id: str) -> bool:
-    return house.effects() == [operation_id]
+async def _counted(installation: Installation, operation_id: str) -> bool:
+    return installation.effects() == [operation_id]

@@ -18,7 +18,7 @@ from writ_agent.work.running import Running
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
 from writ_testing.stopwatch import stopwatch
-from writ_testing.suites.backend import Heard
+from writ_testing.suites.backend import ProgressRecorder
 
 STARTED_ANEW = "sed -i s/InvocationID=aa/InvocationID=bb/ {shown}"
 HANGS = "echo Job=7 >>{shown}; cat {never}; exit 1"
@@ -82,7 +82,7 @@ async def test_a_restart_is_believed_by_what_is_seen_afterwards(plain: PlainHost
     assert (await plain.ssh.backend.preview(task))["would"] == "restart"
     before = await plain.ssh.backend.baseline(task)
     assert (await plain.ssh.backend.probe(task, before)).verdict == "no_effect"
-    done = await plain.ssh.backend.run(task, Heard())
+    done = await plain.ssh.backend.run(task, ProgressRecorder())
     assert (done.outcome, done.effect, done.output["changed"], done.over) == ("succeeded", "done", True, True)
     assert (await plain.ssh.backend.probe(task, before)).verdict == "took_effect"
     assert plain.calls().count("restart --no-ask-password -- nginx.service") == 1
@@ -98,10 +98,10 @@ async def test_a_unit_is_changed_by_its_own_name_alone_and_its_others_are_told(p
     assert baseline["names"] == looked["names"] == ["web"]
     for asked, known in (("nginx", {}), ("web", baseline)):
         other = replace(plain.ssh.task("service_restart", service_name=asked), baseline=known)
-        done = await plain.ssh.backend.run(other, Heard())
+        done = await plain.ssh.backend.run(other, ProgressRecorder())
         assert (done.outcome, done.code, done.effect) == ("failed", "unit_alias", "none")
     assert not [call for call in plain.calls() if call.startswith("restart")]
-    assert (await plain.ssh.backend.run(replace(task, baseline=baseline), Heard())).outcome == "succeeded"
+    assert (await plain.ssh.backend.run(replace(task, baseline=baseline), ProgressRecorder())).outcome == "succeeded"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ async def test_what_needs_python_is_refused_and_says_so(plain: PlainHost) -> Non
 
 async def test_a_test_of_the_target_tells_what_it_has(plain: PlainHost) -> None:
     plain.systemctl("echo 'systemd 257 (257.7-1)'")
-    found = await plain.ssh.backend.visit(plain.ssh.target)
+    found = await plain.ssh.backend.test_target(plain.ssh.target)
     assert (found.code, found.versions) == ("", {"systemd": "257"})
     assert found.operations == ["service_restart", "service_start", "service_status", "service_stop"]
     assert found.lacking["file_read"] == "the host has no python3 (3.9 or newer)"
@@ -159,7 +159,7 @@ async def test_a_test_of_the_target_tells_what_it_has(plain: PlainHost) -> None:
 
 async def test_a_host_that_has_systemctl_and_no_systemd_is_not_said_to_have_services(plain: PlainHost) -> None:
     plain.systemctl('case "$1" in --version) echo systemd 257;; is-system-running) echo offline; exit 1;; esac')
-    found = await plain.ssh.backend.visit(plain.ssh.target)
+    found = await plain.ssh.backend.test_target(plain.ssh.target)
     assert found.lacking["service_restart"] == "systemd does not run this host"
     assert not [name for name in found.operations if name.startswith("service_")]
 
@@ -180,7 +180,7 @@ async def test_a_timeout_has_an_outcome_in_time(plain: PlainHost) -> None:
     task = replace(plain.ssh.task("service_restart", service_name="nginx"), timeout=1.0)
     await plain.ssh.pool.session(plain.ssh.target)
     with stopwatch() as seconds:
-        done = await Running(plain.ssh.backend, task, Heard(), 0.5).wait()
+        done = await Running(plain.ssh.backend, task, ProgressRecorder(), 0.5).wait()
     assert seconds() < 1 + 5 + 2
     assert done.outcome in ("failed", "unknown")
     assert done.code in ("timeout", "cancelled")

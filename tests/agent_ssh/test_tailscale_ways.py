@@ -27,7 +27,7 @@ from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import Sshd, descendants, sshd
 from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
 from writ_testing.search import cmdline
-from writ_testing.suites.backend import Heard, task
+from writ_testing.suites.backend import ProgressRecorder, task
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 CATALOGUE = load_catalogue()
@@ -162,7 +162,7 @@ copy(lambda size: os.read(0, size), there.sendall)
 async def works(server: Sshd, tailnet: Tailnet) -> None:
     backend = backend_on(server, tailnet)
     try:
-        done = await backend.run(task(CATALOGUE["network_status"], target_on(server), "c" * 26), Heard())
+        done = await backend.run(task(CATALOGUE["network_status"], target_on(server), "c" * 26), ProgressRecorder())
         assert (done.outcome, done.message) == ("succeeded", "")
     finally:
         await backend.close()
@@ -203,7 +203,7 @@ async def test_a_peer_with_another_host_key_is_refused_whatever_its_node_key(api
         )
         backend = backend_on(server, Tailnet(client.LocalApi(api.socket)))
         with pytest.raises(Untrusted) as refused:
-            await backend.run(task(CATALOGUE["network_status"], target_on(server), "c" * 26), Heard())
+            await backend.run(task(CATALOGUE["network_status"], target_on(server), "c" * 26), ProgressRecorder())
         await backend.close()
     assert refused.value.code == "host_key_changed"
 
@@ -234,7 +234,7 @@ async def test_what_is_refused_on_the_way_leaves_no_descriptor_and_no_process(
         most = len(os.listdir("/proc/self/fd")) + 4  # what may still be on its way out
         for _ in range(8):
             with pytest.raises(WritError) as refused:
-                await backend.run(task(CATALOGUE["network_status"], target, "c" * 26), Heard())
+                await backend.run(task(CATALOGUE["network_status"], target, "c" * 26), ProgressRecorder())
             assert refused.value.code == code
 
         async def gone() -> bool:
@@ -251,7 +251,7 @@ async def test_a_refused_peer_is_never_connected_to(api: LocalApi, tmp_path: Pat
     async with sshd(tmp_path / "host") as server:
         backend = backend_on(server, Tailnet(client.LocalApi(api.socket)))
         with pytest.raises(Untrusted) as refused:
-            await backend.run(task(CATALOGUE["network_status"], target_on(server), "c" * 26), Heard())
+            await backend.run(task(CATALOGUE["network_status"], target_on(server), "c" * 26), ProgressRecorder())
         await backend.close()
         assert "Connection from" not in server.log.read_text()
     assert refused.value.code == "tailscale_wrong_node"

@@ -25,7 +25,7 @@ from writ_hostops.supervised import frames
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.stopwatch import stopwatch
-from writ_testing.suites.backend import Heard
+from writ_testing.suites.backend import ProgressRecorder
 
 TIMEOUT, LATE = 2.0, 5.0
 GRACE = next(field.default for field in fields(AgentConfig) if field.name == "kill_grace")
@@ -91,7 +91,7 @@ async def odd_host(folder: Path, behaviour: str) -> AsyncIterator[SshHost]:
 async def timed(host: SshHost, task: Task) -> Done:
     """How it went, as the agent would tell it, in time."""
     with stopwatch() as seconds:
-        done = await Running(host.backend, replace(task, timeout=TIMEOUT), Heard(), GRACE).wait()
+        done = await Running(host.backend, replace(task, timeout=TIMEOUT), ProgressRecorder(), GRACE).wait()
     assert seconds() < TIMEOUT + LATE
     return done
 
@@ -113,7 +113,9 @@ async def test_a_host_that_turns_odd_leaves_a_change_unknown_and_a_look_failed(t
 async def test_a_host_that_is_gone_for_good_leaves_a_change_unknown_in_time(host: SshHost) -> None:
     await host.pool.session(host.target)
     timeout = 5.0  # it has to begin within this
-    running = Running(host.backend, replace(change(host, delay=60.0), timeout=timeout), heard := Heard(), GRACE)
+    running = Running(
+        host.backend, replace(change(host, delay=60.0), timeout=timeout), heard := ProgressRecorder(), GRACE
+    )
     await asyncio.wait_for(heard.first.wait(), 20)
     with stopwatch() as seconds:
         kill_sessions(host)

@@ -17,7 +17,7 @@ from writ_contracts import subjects
 from writ_contracts.facts import Finding, ScanReport, StoredReport
 from writ_contracts.wire import encode
 from writ_installation.nats.server import options_of
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 from writ_testing.suites.bus_fixture import SOON
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -25,21 +25,21 @@ FILLED = "writ.params." + "z" * 26
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     async with robbed(tmp_path_factory.mktemp("robbed")) as running:
         yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def thief(house: RunningHouse) -> AsyncIterator[NatsBus]:
-    async with holding(house, "executor") as bus:
+async def thief(installation: RunningInstallation) -> AsyncIterator[NatsBus]:
+    async with holding(installation, "executor") as bus:
         assert isinstance(bus, NatsBus)
         yield bus
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def admin(house: RunningHouse) -> AsyncIterator[NatsBus]:
-    bus = await connect(options_of(house.home, "bootstrap", house.url, None))
+async def admin(installation: RunningInstallation) -> AsyncIterator[NatsBus]:
+    bus = await connect(options_of(installation.home, "bootstrap", installation.url, None))
     yield bus
     await bus.close()
 
@@ -91,7 +91,7 @@ async def test_c1_no_consumer_is_made_and_no_report_is_written(thief: NatsBus, a
     assert await admin.scans.last(subjects.scanned("trivy", "web-1")) is None
 
 
-async def test_c2_the_journal_is_not_cut(house: RunningHouse, thief: NatsBus, admin: NatsBus) -> None:
+async def test_c2_the_journal_is_not_cut(installation: RunningInstallation, thief: NatsBus, admin: NatsBus) -> None:
     before = await everything(admin)
     config = {**before["WRIT_JOURNAL"]["config"], "max_msgs": 1, "discard": "old"}
     await sent_by_jetstream(thief, json.dumps(config).encode(), "$JS.API.STREAM.UPDATE.WRIT_JOURNAL")
@@ -101,9 +101,9 @@ async def test_c2_the_journal_is_not_cut(house: RunningHouse, thief: NatsBus, ad
 
 
 async def test_c3_the_journal_is_not_made_anew_without_an_operation(
-    house: RunningHouse, thief: NatsBus, admin: NatsBus
+    installation: RunningInstallation, thief: NatsBus, admin: NatsBus
 ) -> None:
-    async with await house.client("alice") as alice:
+    async with await installation.client("alice") as alice:
         done = await alice.run("test_noop", "web-1")
         before = await everything(admin)
         await sent_by_jetstream(thief, b"", "$JS.API.STREAM.DELETE.WRIT_JOURNAL")
@@ -131,14 +131,14 @@ async def test_c13_published_versions_are_not_taken_back(thief: NatsBus, admin: 
 
 
 async def test_a_principal_is_not_told_of_an_end_that_is_not_in_the_journal(
-    house: RunningHouse, thief: NatsBus
+    installation: RunningInstallation, thief: NatsBus
 ) -> None:
     heard: list[str] = []
 
     async def hear(message: Any) -> None:
         heard.append(message.subject)
 
-    async with await house.client("alice") as alice:
+    async with await installation.client("alice") as alice:
         await alice._bus.subscribe(f"{subjects.events_of('alice')}", hear)
         forged = subjects.operation_event("alice", "f" * 26, "finished").replace("writ.journal.", "writ.event.", 1)
         await sent_by_jetstream(thief, b"{}", forged)

@@ -19,18 +19,18 @@ from writ_contracts.agents import Claim, ReportMessage, SecurityReport
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import Dispatched, Granted
-from writ_contracts.requests import Answer
+from writ_contracts.requests import RequestAnswer
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 from writ_trust.sealing import SealKey
 from writ_trust.statements import read, sign
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def claim(house: RunningHouse, about: Subject, attempt: int = 1) -> Signed:
+def claim(installation: RunningInstallation, about: Subject, attempt: int = 1) -> Signed:
     """What an agent of the pool would sign."""
     wanted = Claim(
         operation_id=about.operation_id,
@@ -40,24 +40,24 @@ def claim(house: RunningHouse, about: Subject, attempt: int = 1) -> Signed:
         nonce=secrets.token_hex(32),
         seal_to=SealKey().public,
     )
-    return sign(house.home.key("agent-a"), wanted)
+    return sign(installation.home.key("agent-a"), wanted)
 
 
-async def deleted(house: RunningHouse, path: Path) -> Subject:
+async def deleted(installation: RunningInstallation, path: Path) -> Subject:
     """Alice's signed request to delete the file, which was carried out; what policy was asked about it."""
     number = secrets.token_hex(8)
     request = request_signing.unsigned("web-1", {"file_path": str(path)}, idempotency_key=number)
     signed = request_signing.signed(
         request,
-        house.home.key("principal-alice"),
+        installation.home.key("principal-alice"),
         "alice",
         "file_delete",
         salt=request_signing.new_salt(),
         now=time.time(),
     )
-    async with holding(house, "principal-alice") as bus:
+    async with holding(installation, "principal-alice") as bus:
         reply = await bus.request(subjects.request("alice", "file_delete"), encode(signed), timeout=20)
-        answer = decode(reply.data, Answer)
+        answer = decode(reply.data, RequestAnswer)
     assert answer.operation_id == operation_id("alice", number), answer
 
     async def gone() -> bool:
@@ -65,7 +65,7 @@ async def deleted(house: RunningHouse, path: Path) -> Subject:
 
     await eventually(gone)
     return subject(
-        house,
+        installation,
         "file_delete",
         "web-1",
         signed.parameters,
@@ -77,15 +77,15 @@ async def deleted(house: RunningHouse, path: Path) -> Subject:
 
 
 async def test_one_signed_request_is_carried_out_once(
-    house: RunningHouse, executor: Bus, alice: Writ, files: Path
+    installation: RunningInstallation, executor: Bus, alice: Writ, files: Path
 ) -> None:
     path = files / "once"
     path.write_text("x")
-    asked = await deleted(house, path)
+    asked = await deleted(installation, path)
     await alice.wait(asked.operation_id, timeout=20)
     path.write_text("made anew")
     rogue = Rogue(executor)
-    with house.paused("executor"):
+    with installation.paused("executor"):
         await rogue.listen()
         for attempt in (2, 3, 4):
             await rogue.dispatch(asked, attempt)
@@ -99,10 +99,12 @@ async def test_one_signed_request_is_carried_out_once(
     await alarm(executor, "broken_record", asked.operation_id, "dispatched of an operation that is ended")  # by audit
 
 
-async def test_nothing_starts_that_was_not_requested(house: RunningHouse, executor: Bus, files: Path) -> None:
-    asked = subject(house, "file_write", "web-1", {"file_path": str(files / "never"), "content": "x"})
+async def test_nothing_starts_that_was_not_requested(
+    installation: RunningInstallation, executor: Bus, files: Path
+) -> None:
+    asked = subject(installation, "file_write", "web-1", {"file_path": str(files / "never"), "content": "x"})
     rogue = Rogue(executor)
-    with house.paused("executor"):
+    with installation.paused("executor"):
         await rogue.listen()
         await rogue.dispatch(asked)
         await rogue.answered(1)
@@ -113,20 +115,20 @@ async def test_nothing_starts_that_was_not_requested(house: RunningHouse, execut
 
 
 async def test_no_grant_without_an_event_and_none_on_an_event_that_says_something_else(
-    house: RunningHouse, executor: Bus, files: Path
+    installation: RunningInstallation, executor: Bus, files: Path
 ) -> None:
     given = {"file_path": str(files / "never"), "content": "x"}
     rogue = Rogue(executor)
 
     async def code(about: Subject, attempt: int = 1) -> str:
-        answer = await rogue.grant(about, claim(house, about, attempt))
+        answer = await rogue.grant(about, claim(installation, about, attempt))
         assert answer.grant is None
         assert answer.error is not None
         return answer.error.code
 
-    absent = subject(house, "file_write", "web-1", given)
+    absent = subject(installation, "file_write", "web-1", given)
     assert await code(absent) == "forged_start"
-    requested = subject(house, "file_write", "web-1", given)
+    requested = subject(installation, "file_write", "web-1", given)
     answer = await decided(executor, requested)
     assert answer.decision is not None
     await rogue.append(requested, rogue.requested(requested, answer.decision))
@@ -134,15 +136,15 @@ async def test_no_grant_without_an_event_and_none_on_an_event_that_says_somethin
     await rogue.append(requested, dispatched_elsewhere(rogue, requested))
     assert await code(requested) == "forged_start"
 
-    simulated = subject(house, "file_write", "web-1", given)
+    simulated = subject(installation, "file_write", "web-1", given)
     told = await decided(executor, structs.replace(simulated, simulate=True))
-    another = subject(house, "file_write", "web-1", given)
+    another = subject(installation, "file_write", "web-1", given)
     of_another = await decided(executor, another)
     assert of_another.decision is not None
-    forged = sign(house.home.key("executor"), read(of_another.decision, Decision))
+    forged = sign(installation.home.key("executor"), read(of_another.decision, Decision))
     for decision in (told.decision, of_another.decision, forged):
         assert decision is not None
-        wrong = subject(house, "file_write", "web-1", given) if decision is not told.decision else simulated
+        wrong = subject(installation, "file_write", "web-1", given) if decision is not told.decision else simulated
         await rogue.append(wrong, rogue.requested(wrong, decision))
         await rogue.append(wrong, dispatched_at(rogue, wrong))
         assert await code(wrong) == "forged_start"
@@ -161,51 +163,53 @@ def dispatched_elsewhere(rogue: Rogue, about: Subject) -> Dispatched:
 
 
 async def test_a_request_that_policy_allowed_starts_once_for_one_claim(
-    house: RunningHouse, executor: Bus, files: Path
+    installation: RunningInstallation, executor: Bus, files: Path
 ) -> None:
     """What an executors' key still can: ask in the name of whoever does not sign. Even that starts once."""
     rogue = Rogue(executor)
-    asked = subject(house, "test_count", "web-1", {"path": str(files / "counted")})
+    asked = subject(installation, "test_count", "web-1", {"path": str(files / "counted")})
     decision = (await decided(executor, asked)).decision
     assert decision is not None
-    with house.paused("agent-a"):  # it would claim, too
+    with installation.paused("agent-a"):  # it would claim, too
         await rogue.append(asked, rogue.requested(asked, decision))
         await rogue.append(asked, dispatched_at(rogue, asked))
-        first = claim(house, asked)
+        first = claim(installation, asked)
         assert (await rogue.grant(asked, first)).grant is not None
-        for again in (first, claim(house, asked)):
+        for again in (first, claim(installation, asked)):
             answer = await rogue.grant(asked, again)
             assert (answer.grant, answer.error and answer.error.code) == (None, "moved_on")
         await rogue.append(asked, dispatched_at(rogue, asked, attempt=2))
-        answer = await rogue.grant(asked, claim(house, asked, 2))
+        answer = await rogue.grant(asked, claim(installation, asked, 2))
         assert answer.grant is None
         assert answer.error is not None
         assert answer.error.code in ("forged_start", "too_soon")
 
 
-async def test_the_executors_key_does_not_write_a_start(house: RunningHouse, executor: Bus) -> None:
-    asked = subject(house, "test_noop", "web-1", {})
+async def test_the_executors_key_does_not_write_a_start(installation: RunningInstallation, executor: Bus) -> None:
+    asked = subject(installation, "test_noop", "web-1", {})
     where = subjects.operation_event("alice", asked.operation_id, "granted")
     with pytest.raises(Forbidden):
         await executor.request(where, b"{}", timeout=5)
     for key in ("audit", "principal-alice", "status"):
-        async with holding(house, key) as bus:
+        async with holding(installation, key) as bus:
             with pytest.raises(Forbidden):
                 await bus.request(where, b"{}", timeout=5)
 
 
-async def test_a_report_that_an_executor_drops_is_recorded_by_audit(house: RunningHouse, executor: Bus) -> None:
-    number = subject(house, "test_noop", "web-1", {}).operation_id
+async def test_a_report_that_an_executor_drops_is_recorded_by_audit(
+    installation: RunningInstallation, executor: Bus
+) -> None:
+    number = subject(installation, "test_noop", "web-1", {}).operation_id
     rogue = Rogue(executor)
     report = SecurityReport(
         kind="path_escape", pool="a", instance="one", detail="seen by the agent", operation_id=number, principal="alice"
     )
-    body = encode(ReportMessage(report=sign(house.home.key("agent-a"), report)))
-    with house.paused("executor"):
+    body = encode(ReportMessage(report=sign(installation.home.key("agent-a"), report)))
+    with installation.paused("executor"):
         await rogue.listen()
-        async with holding(house, "agent-a") as agent:
+        async with holding(installation, "agent-a") as agent:
             await agent.request(subjects.report("a"), body, timeout=10)
         assert rogue.dropped == [body]
         event = await alarm(executor, "path_escape", number)
     assert event.report is not None
-    assert event.report.key == house.home.key("agent-a").public
+    assert event.report.key == installation.home.key("agent-a").public

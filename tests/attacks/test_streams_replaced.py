@@ -22,7 +22,7 @@ from writ_contracts.wire import decode_event
 from writ_installation.nats.server import options_of
 from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 from writ_testing.suites.bus_fixture import SOON
 
 pytestmark = [pytest.mark.timeout(240)]
@@ -30,7 +30,7 @@ WITHIN = 40.0
 
 
 @pytest_asyncio.fixture
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     async with robbed(tmp_path_factory.mktemp("replaced")) as running:
         yield running
 
@@ -41,15 +41,15 @@ async def api(admin: NatsBus, verb: str, body: bytes = b"") -> Any:
     return answer
 
 
-async def replace_stream(house: RunningHouse, stream: str, records: list[Record]) -> None:
+async def replace_stream(installation: RunningInstallation, stream: str, records: list[Record]) -> None:
     """Delete it, make it as it was configured, and store these records again, byte for byte and in order, each by the
     key that may."""
-    admin = await connect(options_of(house.home, "bootstrap", house.url, None))
+    admin = await connect(options_of(installation.home, "bootstrap", installation.url, None))
     config = (await api(admin, f"STREAM.INFO.{stream}"))["config"]
     await api(admin, f"STREAM.DELETE.{stream}")
     await api(admin, f"STREAM.CREATE.{stream}", json.dumps(config).encode())
     await admin.close()
-    async with holding(house, "executor") as executor, holding(house, "policy") as policy:
+    async with holding(installation, "executor") as executor, holding(installation, "policy") as policy:
         for record in records:
             by_policy = record.subject.endswith(".granted") or record.subject.startswith("writ.policies.file")
             bus = policy if by_policy else executor
@@ -58,16 +58,18 @@ async def replace_stream(house: RunningHouse, stream: str, records: list[Record]
             await bus.replies.one(record.subject, record.data, timeout=SOON, headers=headers)
 
 
-async def is_not_ready(house: RunningHouse, process: str, check: str, word: str) -> None:
+async def is_not_ready(installation: RunningInstallation, process: str, check: str, word: str) -> None:
     async def told() -> bool:
-        running = read_run_file(house.home.run / f"{process}.json", house.pid(process))  # not while it is started
-        return running is not None and word in await Told(house, process, check).readyz()
+        running = read_run_file(
+            installation.home.run / f"{process}.json", installation.pid(process)
+        )  # not while it is started
+        return running is not None and word in await Told(installation, process, check).readyz()
 
     await eventually(told, within=WITHIN, what=f"{process} is not ready: {word}")
 
 
-async def recorded(house: RunningHouse, kind: str, *seen_by: str) -> None:
-    async with holding(house, "executor") as bus:
+async def recorded(installation: RunningInstallation, kind: str, *seen_by: str) -> None:
+    async with holding(installation, "executor") as bus:
 
         async def all_of_them() -> bool:
             records = await bus.journal.read(subjects.security_event(kind))
@@ -78,50 +80,50 @@ async def recorded(house: RunningHouse, kind: str, *seen_by: str) -> None:
         await eventually(all_of_them, within=WITHIN, what=f"{kind} of {seen_by}")
 
 
-async def test_a_journal_without_an_operation_is_not_taken_for_the_one_known(house: RunningHouse) -> None:
-    async with await house.client("alice") as alice:
+async def test_a_journal_without_an_operation_is_not_taken_for_the_one_known(installation: RunningInstallation) -> None:
+    async with await installation.client("alice") as alice:
         hidden = await alice.run("test_noop", "web-1")
         await alice.run("test_noop", "web-1")
-    async with holding(house, "executor") as bus:
+    async with holding(installation, "executor") as bus:
         records = await bus.journal.read(subjects.JOURNAL)
     filler = records[-1]
     kept = [filler if str(hidden.operation_id) in one.subject else one for one in records]
     assert len(kept) == len(records)
-    await replace_stream(house, subjects.JOURNAL_STREAM, kept)
+    await replace_stream(installation, subjects.JOURNAL_STREAM, kept)
     for process in ("executor", "policy", "audit"):
-        await is_not_ready(house, process, "journal", "made at")
-    await recorded(house, "journal_replaced", "seen by an executor", "seen by policy", "seen by audit")
-    async with await house.client("alice") as alice:
+        await is_not_ready(installation, process, "journal", "made at")
+    await recorded(installation, "journal_replaced", "seen by an executor", "seen by policy", "seen by audit")
+    async with await installation.client("alice") as alice:
         with pytest.raises(WritError):
             await alice.run("test_noop", "web-1", timeout=5)
     for process in ("policy", "audit"):
-        before = house.kill(process)
+        before = installation.kill(process)
 
         async def restarted(process: str = process, before: int = before) -> bool:
-            return house.pid(process) not in (None, before)
+            return installation.pid(process) not in (None, before)
 
         await eventually(restarted, within=WITHIN)
-        await is_not_ready(house, process, "journal", "made at")
+        await is_not_ready(installation, process, "journal", "made at")
 
 
 @pytest.mark.exhaustive
-async def test_a_published_version_is_not_taken_back_with_its_store(house: RunningHouse) -> None:
-    async with holding(house, "executor") as bus:
+async def test_a_published_version_is_not_taken_back_with_its_store(installation: RunningInstallation) -> None:
+    async with holding(installation, "executor") as bus:
         first = await bus.policies.read(subjects.POLICIES, limit=1)
-    text = house.home.policy.read_text()
-    async with await house.client("alice") as alice:
+    text = installation.home.policy.read_text()
+    async with await installation.client("alice") as alice:
         assert (await alice.policy_publish(text + "\n# the second\n", reason="a test")).outcome == "succeeded"
         await alice.run("test_noop", "web-1")  # decided by it
-    await replace_stream(house, subjects.POLICIES_STREAM, first)
-    await is_not_ready(house, "policy", "versions", "goes back to 1")
-    await recorded(house, "version_lost", "goes back to 1")
-    before = house.kill("policy")
+    await replace_stream(installation, subjects.POLICIES_STREAM, first)
+    await is_not_ready(installation, "policy", "versions", "goes back to 1")
+    await recorded(installation, "version_lost", "goes back to 1")
+    before = installation.kill("policy")
 
     async def restarted() -> bool:
-        return house.pid("policy") not in (None, before)
+        return installation.pid("policy") not in (None, before)
 
     await eventually(restarted, within=WITHIN)
-    await is_not_ready(house, "policy", "versions", "version 2 was enforced here")
-    async with await house.client("alice") as alice:
+    await is_not_ready(installation, "policy", "versions", "version 2 was enforced here")
+    async with await installation.client("alice") as alice:
         with pytest.raises(WritError):
             await alice.run("test_noop", "web-1", timeout=5)

@@ -20,7 +20,7 @@ from writ_installation.nats.server import make_streams, options_of
 from writ_nats_server.config import render
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import local_target, prepare, running_house
+from writ_testing.installations.installation import local_target, prepare, running_installation
 from writ_testing.peers.nats_server import WritServer, free_port
 from writ_testing.suites.bus_fixture import SOON
 from writ_testing.suites.work import STREAM, dispatch
@@ -133,12 +133,12 @@ async def test_writ_up_takes_an_installation_of_before_as_it_is(tmp_path: Path) 
         await admin.close()
     finally:
         await process.stop()
-    async with running_house(tmp_path, home=home) as house, await house.client("alice") as alice:
+    async with running_installation(tmp_path, home=home) as installation, await installation.client("alice") as alice:
         assert (await alice.run("test_noop", "web-1")).outcome == "succeeded"
-        admin = await connect(options_of(home, "bootstrap", house.url, None))
+        admin = await connect(options_of(home, "bootstrap", installation.url, None))
         assert await streams(admin) == before
         [kept] = await admin.journal.read(line)
         assert (kept.sequence, kept.data) == (1, encode(event))
         await admin.close()
-        status = await house.writ("status")
+        status = await installation.writ("status")
         assert status.status == 0, status

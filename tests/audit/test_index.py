@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tests.audit import killed_writer
 
-from writ_audit.index import Index, IndexDamaged, Place
-from writ_audit.projection import Change, EventRow, OperationRow, Step
+from writ_audit.index import Index, IndexDamaged, IndexPosition
+from writ_audit.projection import Change, EventRow, OperationRow, OutcomeRow
 from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import Unreachable
 
@@ -41,7 +41,9 @@ def opened(sequence: int, operation: str = "op") -> Change:
         requested_at=1.0,
         correlation_id="c",
     )
-    step = Step(operation_id=operation, sequence=sequence, state="ended", outcome="denied", code="no_rule", at=1.0)
+    step = OutcomeRow(
+        operation_id=operation, sequence=sequence, state="ended", outcome="denied", code="no_rule", at=1.0
+    )
     return Change(event=row, opened=began, step=step)
 
 
@@ -53,28 +55,28 @@ def count(path: Path) -> int:
 
 
 def test_what_was_taken_in_is_there_after_a_restart(path: Path, index: Index) -> None:
-    index.apply([opened(1)], Place(1, "o", "l"))
+    index.apply([opened(1)], IndexPosition(1, "o", "l"))
     index.close()
     again = Index(path)
-    assert again.place == Place(1, "o", "l")
+    assert again.place == IndexPosition(1, "o", "l")
     assert [row.operation_id for row in again.search(SearchQuery(), None)] == ["op"]
     assert again.rebuilt == ""
     again.close()
 
 
 def test_the_same_record_twice_changes_nothing(index: Index) -> None:
-    index.apply([opened(1)], Place(1))
-    index.apply([opened(1), opened(2, "other")], Place(2))
+    index.apply([opened(1)], IndexPosition(1))
+    index.apply([opened(1), opened(2, "other")], IndexPosition(2))
     assert [row.operation_id for row in index.search(SearchQuery(), None)] == ["other", "op"]
 
 
 def test_a_batch_that_fails_leaves_nothing_behind(path: Path, index: Index) -> None:
     broken = Change(event=EventRow(sequence=2**70, subject="s", kind="refused", at=1.0))
     with pytest.raises(OverflowError):
-        index.apply([opened(1), broken], Place(2))
-    assert index.place == Place()
+        index.apply([opened(1), broken], IndexPosition(2))
+    assert index.place == IndexPosition()
     assert count(path) == 0
-    index.apply([opened(1)], Place(1))
+    index.apply([opened(1)], IndexPosition(1))
     assert count(path) == 1
 
 
@@ -82,7 +84,7 @@ def test_a_file_that_is_no_database_is_replaced(path: Path) -> None:
     path.write_bytes(b"not a database at all, but long enough to look like a file" * 100)
     index = Index(path)
     assert "not a database" in index.rebuilt
-    assert index.place == Place()
+    assert index.place == IndexPosition()
     index.close()
 
 
@@ -97,7 +99,7 @@ def test_an_index_of_another_schema_is_replaced(path: Path) -> None:
 
 
 def test_damage_that_shows_later_is_told_and_reset_mends_it(path: Path, index: Index) -> None:
-    index.apply([opened(number, f"op{number}") for number in range(1, 500)], Place(499))
+    index.apply([opened(number, f"op{number}") for number in range(1, 500)], IndexPosition(499))
     index.close()
     data = bytearray(path.read_bytes())
     for page in range(4096, len(data), 4096):
@@ -111,8 +113,8 @@ def test_damage_that_shows_later_is_told_and_reset_mends_it(path: Path, index: I
         with pytest.raises(IndexDamaged):
             damaged.search(SearchQuery(limit=1000), None)
         damaged.reset("damaged")
-    assert damaged.place == Place()
-    damaged.apply([opened(1)], Place(1))
+    assert damaged.place == IndexPosition()
+    damaged.apply([opened(1)], IndexPosition(1))
     damaged.close()
 
 

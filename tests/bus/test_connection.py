@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from writ_bus.errors import Forbidden, Refused, TimedOut, Unreachable
+from writ_bus.errors import BusRefused, Forbidden, TimedOut, Unreachable
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.options import Options, next_server
 from writ_bus.nats.watchdog import UNACKNOWLEDGED_MS
@@ -109,7 +109,7 @@ async def test_a_request_in_flight_when_the_connection_breaks_fails_at_once(serv
 
 async def test_more_than_the_server_takes_is_refused_before_it_is_sent(server: WritServer) -> None:
     alice = await server.bus("alice")
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(BusRefused) as refused:
         await alice.request(ASK, b"x" * 3_000_000, timeout=SOON)
     assert refused.value.code == "oversize"
     assert alice.connected

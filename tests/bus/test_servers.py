@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec import json
 
-from writ_bus.errors import Forbidden, Refused
+from writ_bus.errors import BusRefused, Forbidden
 from writ_bus.nats import monitoring
 from writ_bus.nats.monitoring import Figures, figures
 from writ_bus.port import Entry, Message
@@ -105,5 +105,5 @@ async def test_an_answer_that_is_no_servers_is_refused(monkeypatch: pytest.Monke
         return [Message("x", b"{}")]
 
     monkeypatch.setattr(bus, "request_many", odd)
-    with pytest.raises(Refused, match=r"writ\.api\.servers\.state"):
+    with pytest.raises(BusRefused, match=r"writ\.api\.servers\.state"):
         await asyncio.wait_for(figures(bus), 5)

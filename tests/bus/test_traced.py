@@ -8,7 +8,7 @@ import pytest
 from tests.bus.test_memory_bus import MemoryGround
 
 from writ_bus import tracing
-from writ_bus.port import Answer, Bus, Delivery, Endpoint, Entry, Message, Service
+from writ_bus.port import Bus, Delivery, Endpoint, EndpointReply, Entry, Message, Service
 from writ_bus.traced import TracedBus, traced
 from writ_contracts import subjects
 from writ_testing.memory.bus import MemoryBus
@@ -51,7 +51,7 @@ def entry(subject: str) -> Entry:
 
 
 async def answering(bus: Bus, *, fails: bool = False) -> None:
-    async def handler(message: Message) -> bytes | Answer:
+    async def handler(message: Message) -> bytes | EndpointReply:
         if fails:
             raise ValueError("with a secret in it")
         await bus.journal.append(entry(EVENT))

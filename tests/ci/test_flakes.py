@@ -85,10 +85,10 @@ def test_tests_that_did_not_run_fail_a_step_but_not_a_share() -> None:
 
 
 def test_shared_fixture_that_fails_once_is_one_trouble() -> None:
-    first, second = failure("t.py::a", "setup", "no house"), failure("t.py::b", "setup", "no house")
+    first, second = failure("t.py::a", "setup", "no installation"), failure("t.py::b", "setup", "no installation")
     assert [one.tests for one in troubles([first, second])] == [("t.py::a", "t.py::b")]
     assert len(troubles([first, failure("t.py::b", "setup", "no port")])) == 2
-    assert len(troubles([first, failure("other.py::a", "setup", "no house")])) == 2
+    assert len(troubles([first, failure("other.py::a", "setup", "no installation")])) == 2
     assert len(troubles([failure("t.py::a"), failure("t.py::b")])) == 2
 
 

@@ -131,8 +131,8 @@ def test_test_that_fails_twice_fails_the_run_and_the_next_step_is_taken(project:
 
 @pytest.mark.exhaustive
 def test_shared_fixture_that_fails_once_is_one_flaky_trouble(project: Project) -> None:
-    shared = "@pytest.fixture(scope='module')\ndef house(): assert not first('house'), 'not ready'\n"
-    tests = "".join(f"def test_{number}(house): pass\n" for number in range(6))
+    shared = "@pytest.fixture(scope='module')\ndef installation(): assert not first('installation'), 'not ready'\n"
+    tests = "".join(f"def test_{number}(installation): pass\n" for number in range(6))
     project.write("sound/test_house.py", ONCE + shared + tests)
     done = project.run("test")
     assert done.status == 0, done.output

@@ -7,15 +7,15 @@ import pytest
 
 from writ_cli.operations.backends import _row_of
 from writ_cli.operations.target_advice import ADVICE, OTHERWISE, advice
-from writ_contracts.backends import Step, Visit
+from writ_contracts.backends import TargetReport, TargetTestStep
 from writ_contracts.requests import TargetView
 
 SSH_AGENT = Path(__file__).parents[2] / "services" / "agent_ssh" / "writ_agent_ssh"
 VIEW = TargetView(id="web1", role="testing", backend="ssh", pool="ssh")
 
 
-def visit(**found: object) -> Visit:
-    return Visit(target="web1", pool="ssh", instance="i", agent_version="0", **found)  # type: ignore[arg-type]
+def visit(**found: object) -> TargetReport:
+    return TargetReport(target="web1", pool="ssh", instance="i", agent_version="0", **found)  # type: ignore[arg-type]
 
 
 def test_every_code_by_which_a_host_is_not_reached_has_its_advice() -> None:
@@ -52,7 +52,9 @@ def test_a_host_without_python_is_well_and_told_what_more_it_could_have() -> Non
 
 
 def test_a_host_that_let_us_in_and_hangs_is_not_told_to_be_down() -> None:
-    away = [Step(name="connection", well=False)]
-    hangs = [Step(name=name, well=name != "host") for name in ("connection", "host_key", "credentials", "host")]
+    away = [TargetTestStep(name="connection", well=False)]
+    hangs = [
+        TargetTestStep(name=name, well=name != "host") for name in ("connection", "host_key", "credentials", "host")
+    ]
     assert _row_of(VIEW, visit(code="unreachable", steps=away)).advice == ADVICE["unreachable"]
     assert _row_of(VIEW, visit(code="unreachable", steps=hangs)).advice == ADVICE["timeout"]

@@ -8,18 +8,18 @@ from rich.console import Console
 from writ_cli.operations.backends import COLUMNS, Row, _show
 from writ_cli.operations.target_advice import advice
 from writ_cli.output import Screen
-from writ_contracts.backends import Step, StepName, Visit
+from writ_contracts.backends import StepName, TargetReport, TargetTestStep
 
 VERSIONS = {"python": "3.13.5", "systemd": "257", "apt": "3.0.4", "restic": "0.18.0", "btrfs": "6.14"}
 
 
-def visit(code: str, *steps: tuple[StepName, bool, str]) -> Visit:
-    return Visit(
+def visit(code: str, *steps: tuple[StepName, bool, str]) -> TargetReport:
+    return TargetReport(
         target="t",
         pool="ssh",
         instance="vm-1",
         agent_version="1",
-        steps=[Step(name=name, well=well, detail=detail) for name, well, detail in steps],
+        steps=[TargetTestStep(name=name, well=well, detail=detail) for name, well, detail in steps],
         code=code,
         message="",
         versions={} if code else VERSIONS,

@@ -73,7 +73,7 @@ def test_an_outcome_of_tomorrow_is_not_taken_for_done() -> None:
         (bus_errors.TimedOut("x"), 4),
         (bus_errors.Conflict("x"), 2),
         (bus_errors.Full("x"), 6),
-        (bus_errors.Refused("x"), 1),
+        (bus_errors.BusRefused("x"), 1),
         (ConfigError("x"), 2),
         (PermissionError(13, "x"), 1),
     ],
@@ -94,7 +94,7 @@ def test_no_error_class_of_ours_is_without_a_case_here() -> None:
 
     ours = {kind.__name__ for kind in below(errors.WritError) if kind.__module__.endswith(".errors")}
     contracts = {"WritError", "Invalid", "Denied", "Untrusted", "Conflict", "Unreachable", "TimedOut", "Full"}
-    assert ours == contracts | {"BusError", "Forbidden", "Refused"}
+    assert ours == contracts | {"BusError", "Forbidden", "BusRefused"}
 
 
 def test_a_defect_is_a_line_too_and_control_characters_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:

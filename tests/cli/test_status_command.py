@@ -1,14 +1,14 @@
-"""What `writ status` tells people of a house that runs."""
+"""What `writ status` tells people of an installation that runs."""
 
 import pytest
 
 from writ_cli.installation.lifecycle import _show_status
 from writ_cli.output import Screen
-from writ_installation.status.control import HouseStatus, ProcessStatus
+from writ_installation.status.control import InstallationStatus, ProcessStatus
 
 
 def shown(capsys: pytest.CaptureFixture[str], one: ProcessStatus) -> str:
-    seen = HouseStatus(
+    seen = InstallationStatus(
         home="here", state="ready", pid=1, url="nats://x", started_at=0, ready=one.ready, processes=[one], journal=None
     )
     _show_status(Screen("table"), seen)

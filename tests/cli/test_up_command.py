@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.installation.houses import WITHIN, start
+from tests.installation.stand_in_installations import WITHIN, start
 
 from writ_client.client import Writ
 from writ_installation.files.home import Home, host_token
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import Ended, RunningHouse, prepare, running_house
+from writ_testing.installations.installation import Ended, RunningInstallation, prepare, running_installation
 from writ_testing.peers.nats_server import free_port, free_ports
 
 HERE = host_token()
@@ -159,21 +159,21 @@ def prepared(tmp_path: Path) -> Home:
 
 
 async def test_a_terminal_shows_progress_and_a_pipe_or_no_color_does_not(tmp_path: Path, prepared: Home) -> None:
-    async with running_house(tmp_path, home=prepared) as house:
+    async with running_installation(tmp_path, home=prepared) as installation:
         words = ("run", "test_sleep", "-t", "web-1", "seconds=3")
-        assert "processes sleep" in await _on_a_terminal(house, *words)
-        plain = await _on_a_terminal(house, *words, NO_COLOR="1")
+        assert "processes sleep" in await _on_a_terminal(installation, *words)
+        plain = await _on_a_terminal(installation, *words, NO_COLOR="1")
         assert "processes sleep" not in plain
         assert plain.startswith("succeeded")
-        piped = await house.writ(*words)
+        piped = await installation.writ(*words)
         assert (piped.status, piped.err) == (0, "")
         assert "\x1b" not in piped.out
 
 
-async def _on_a_terminal(house: RunningHouse, *words: str, **environ: str) -> str:
+async def _on_a_terminal(installation: RunningInstallation, *words: str, **environ: str) -> str:
     master, slave = os.openpty()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "writ_cli", *words, "--home", str(house.home.root)),
+        *(sys.executable, "-m", "writ_cli", *words, "--home", str(installation.home.root)),
         env={**os.environ, "TERM": "xterm", **environ},
         stdout=slave,
         stderr=slave,

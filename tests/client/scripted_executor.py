@@ -17,13 +17,13 @@ from writ_contracts import audit, journal, life, requests, subjects, views
 from writ_contracts.agents import Progress
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import operation_id
-from writ_contracts.requests import Answer, Failure, OperationView, Verdict
+from writ_contracts.requests import Failure, OperationView, RequestAnswer, Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
-Reaction = Answer | Failure | Callable[[], Awaitable[Answer]]
+Reaction = RequestAnswer | Failure | Callable[[], Awaitable[RequestAnswer]]
 POLICY = Key(generate_seed())
 
 SIGNED = Signed(payload=msgspec.Raw(b'{"type":"writ.test.v1"}'), key="U" + "A" * 55, signature="x" * 86)
@@ -72,11 +72,11 @@ class ScriptedExecutor:
         if self.script:
             reaction = self.script.popleft()
             if isinstance(reaction, Failure):
-                return encode(Answer(error=reaction))
-            return encode(reaction if isinstance(reaction, Answer) else await reaction())
+                return encode(RequestAnswer(error=reaction))
+            return encode(reaction if isinstance(reaction, RequestAnswer) else await reaction())
         return encode(await self.accept(principal, operation, request))
 
-    async def accept(self, principal: str, operation: str, request: requests.Request) -> Answer:
+    async def accept(self, principal: str, operation: str, request: requests.Request) -> RequestAnswer:
         """Requested, dispatched, and with `outcome` to its end; the same key again changes nothing."""
         number = operation_id(principal, request.idempotency_key or "")
         if number not in self.lives:
@@ -85,7 +85,7 @@ class ScriptedExecutor:
             if self.outcome is not None:
                 await self.end(number, self.outcome)
         folded = life.fold(self.lives[number])
-        return Answer(
+        return RequestAnswer(
             operation_id=number, correlation_id="c1", state=folded.state, outcome=folded.outcome, verdict=ALLOWED
         )
 

@@ -13,7 +13,7 @@ from writ_contracts.agents import Progress
 from writ_contracts.errors import CODES
 from writ_contracts.failures import error_of
 from writ_contracts.ids import operation_id
-from writ_contracts.requests import Answer, Failure, RequestStatement
+from writ_contracts.requests import Failure, RequestAnswer, RequestStatement
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
@@ -63,7 +63,7 @@ async def test_a_lost_answer_is_asked_for_again_with_the_same_key(
 ) -> None:
     monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 1.0)  # enough for the second one on a slow machine
 
-    async def lost() -> Answer:
+    async def lost() -> RequestAnswer:
         _, request = executor.requests[-1]
         await executor.accept("alice", "service_restart", request)
         await asyncio.Event().wait()
@@ -98,7 +98,7 @@ async def test_nobody_there_is_unreachable(executor: ScriptedExecutor) -> None:
 async def test_a_denial_is_an_answer_and_not_an_error(writ: Writ, executor: ScriptedExecutor) -> None:
     refused = Failure(code="denied", message="rule x denies it")
     executor.script.append(
-        Answer(operation_id=operation_id("alice", "k"), state="ended", outcome="denied", error=refused)
+        RequestAnswer(operation_id=operation_id("alice", "k"), state="ended", outcome="denied", error=refused)
     )
     answer = await writ.submit("service_restart", "a", idempotency_key="k")
     assert (answer.outcome, answer.error) == ("denied", refused)

@@ -137,7 +137,7 @@ BUILT = [
     subjects.published_policy(ID),
     subjects.NOTICE_POLICY,
     subjects.NOTICE_AUDIT,
-    subjects.NOTICE_KEEPER,
+    subjects.NOTICE_PROVISIONER,
     subjects.enrol(ID),
     subjects.AUDIT_STANDING,
     *(subjects.operation_event("p", ID, kind) for kind in sorted(EVENTS)),

@@ -59,7 +59,7 @@ def test_every_channel_of_the_registry_is_there_with_who_may(document: dict[str,
     assert set(document["channels"]) == {channel.name for channel in CHANNELS}
     request = document["operations"]["request"]
     assert (request["action"], request["x-senders"], request["x-receivers"]) == ("receive", ["principal"], ["executor"])
-    assert request["reply"]["messages"] == [{"$ref": "#/channels/request/messages/Answer"}]
+    assert request["reply"]["messages"] == [{"$ref": "#/channels/request/messages/RequestAnswer"}]
 
 
 def test_what_is_inside_signatures_is_described(document: dict[str, Any]) -> None:

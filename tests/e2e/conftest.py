@@ -8,7 +8,13 @@ import pytest
 import pytest_asyncio
 
 from writ_client.client import Writ
-from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
 
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_RATE": "100000", "WRIT_BURST": "100000"}
 RULES: list[dict[str, Any]] = [
@@ -17,30 +23,30 @@ RULES: list[dict[str, Any]] = [
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """It has `web-1` (this machine) and `db-1` (a production target of a pool of its own, also here)."""
-    folder = tmp_path_factory.mktemp("house")
+    folder = tmp_path_factory.mktemp("installation")
     root = folder / "files"
     targets = [
         local_target("web-1", root),
         local_target("db-1", root, role="production", agent="local-db"),
     ]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=[("alice", {}), ("bob", {})])
-    async with running_house(folder, home=home, executors=2, environ=ENVIRON) as running:
+    async with running_installation(folder, home=home, executors=2, environ=ENVIRON) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
     """The operator's client."""
-    async with await house.client() as client:
+    async with await installation.client() as client:
         yield client
 
 
 @pytest.fixture
-def files(house: RunningHouse) -> Path:
+def files(installation: RunningInstallation) -> Path:
     """The folder that the targets may write in."""
-    return house.home.root.parent / "files"
+    return installation.home.root.parent / "files"
 
 
 Connect = Callable[[str], Any]

@@ -16,7 +16,7 @@ from writ_bus.nats.connection import Options
 from writ_contracts.subjects import inbox_prefix
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 from writ_testing.peers.nats_server import free_port, open_server
 from writ_trust.keys import Key, generate_seed
 
@@ -26,11 +26,11 @@ KILL_GRACE = 1
 
 
 @asynccontextmanager
-async def site_of(house: RunningHouse, folder: Path, url: str, *told: str) -> AsyncIterator[Path]:
-    """Lets it in while the house runs, reached at `url`; `told` is for `writ leaf add`. The folder that it got."""
+async def site_of(installation: RunningInstallation, folder: Path, url: str, *told: str) -> AsyncIterator[Path]:
+    """Add the site while the installation runs, reached at `url`; `told` is for `writ leaf add`. Yield its folder."""
     port, monitor_port = free_port(), free_port()
     ports = ("--site-port", str(port), "--monitor-port", str(monitor_port), "--out", str(folder))
-    added = await house.writ("leaf", "add", "depot", "--pool", POOL, "--url", url, *ports, *told)
+    added = await installation.writ("leaf", "add", "depot", "--pool", POOL, "--url", url, *ports, *told)
     assert added.status == 0, added
     conf = folder / "leaf.conf"
     node = await ServerProcess.start(conf, folder / "leaf.log", port=port, monitor_port=monitor_port)

@@ -1,4 +1,4 @@
-"""A house with two pools whose keys a test takes, and the words of whoever has the executors' key."""
+"""An installation with two pools whose keys a test takes, and the words of whoever has the executors' key."""
 
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -17,7 +17,13 @@ from writ_contracts.journal import Granted
 from writ_contracts.wire import decode, decode_event, encode
 from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
 
 CATALOGUE = load_catalogue()
 CONTROLS = {"name": "all_control", "operations": [o.name for o in CATALOGUE.values() if o.control], "allowed": True}
@@ -26,33 +32,35 @@ ENVIRON = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "2"}
 
 
 @asynccontextmanager
-async def robbed(folder: Path, *rules: Mapping[str, Any]) -> AsyncIterator[RunningHouse]:
+async def robbed(folder: Path, *rules: Mapping[str, Any]) -> AsyncIterator[RunningInstallation]:
     """`web-1` is of pool a, `db-1` of pool b; alice and bob may all that the rules do not deny."""
     targets = [local_target(name, folder / "files", agent=pool) for name, pool in (("web-1", "a"), ("db-1", "b"))]
     people: list[tuple[str, dict[str, Any]]] = [("alice", {}), ("bob", {})]
     home = prepare(folder, targets=targets, policy=open_policy(CONTROLS, *rules), principals=people)
-    async with running_house(folder, home=home, environ=ENVIRON) as running:
+    async with running_installation(folder, home=home, environ=ENVIRON) as running:
         yield running
 
 
 @asynccontextmanager
-async def holding(house: RunningHouse, key: str) -> AsyncIterator[Bus]:
-    """A bus of whoever has that key of the house."""
+async def holding(installation: RunningInstallation, key: str) -> AsyncIterator[Bus]:
+    """A bus of whoever has that key of the installation."""
     name = key.removeprefix("principal-")
-    bus = await open_bus(Context(principal=name, url=house.url), house.home.key(key).seed, wait=10)
+    bus = await open_bus(Context(principal=name, url=installation.url), installation.home.key(key).seed, wait=10)
     try:
         yield bus
     finally:
         await bus.close()
 
 
-def subject(house: RunningHouse, operation: str, target: str, parameters: dict[str, Any], **changed: Any) -> Subject:
+def subject(
+    installation: RunningInstallation, operation: str, target: str, parameters: dict[str, Any], **changed: Any
+) -> Subject:
     """What a true executor would ask about a request of alice's that she never made."""
     number = secrets.token_hex(8)
     asked = Subject(
         operation_id=operation_id("alice", number),
         principal="alice",
-        key=house.home.key("principal-alice").public,
+        key=installation.home.key("principal-alice").public,
         operation=operation,
         target=target,
         parameters=parameters,

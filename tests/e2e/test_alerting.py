@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a running house by the rules of the tree, and what it alerts on reaches a webhook."""
+"""A real Prometheus scrapes a running installation, and the alerts of the tree's rules reach a webhook."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from tests.docs.test_runbooks import ALERTS, METRIC
 from tests.e2e.watching import Prometheus, running, scraping
 
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 from writ_testing.peers.nats_server import free_port
 from writ_testing.peers.programs import program
 
@@ -42,8 +42,8 @@ def telling(webhook: int) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def watched(house: RunningHouse, folder: Path) -> AsyncIterator[tuple[Prometheus, Webhook]]:
-    """The house with Prometheus, Alertmanager and somebody who is told beside it."""
+async def watched(installation: RunningInstallation, folder: Path) -> AsyncIterator[tuple[Prometheus, Webhook]]:
+    """The installation with Prometheus, Alertmanager and somebody who is told beside it."""
     webhook, port, state = Webhook(), free_port(), folder / "alertmanager"
     state.mkdir()
     command = (
@@ -55,24 +55,26 @@ async def watched(house: RunningHouse, folder: Path) -> AsyncIterator[tuple[Prom
     )
     async with await asyncio.start_server(webhook.take, "127.0.0.1", 0) as hook:
         (state / "config.yaml").write_text(yaml.safe_dump(telling(hook.sockets[0].getsockname()[1])))
-        async with scraping(house, folder, alertmanager=port) as seen, running(state / "log", *command):
+        async with scraping(installation, folder, alertmanager=port) as seen, running(state / "log", *command):
             yield seen, webhook
 
 
-async def test_a_refused_policy_is_alerted_on_and_reaches_a_webhook(house: RunningHouse, tmp_path: Path) -> None:
-    async with watched(house, tmp_path) as (seen, webhook):
+async def test_a_refused_policy_is_alerted_on_and_reaches_a_webhook(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    async with watched(installation, tmp_path) as (seen, webhook):
         named = sorted({word for rule in ALERTS.values() for word in METRIC.findall(rule["expr"])})
 
         async def all_there() -> bool:
             return all([await seen.query(name) for name in named])
 
         await eventually(all_there, within=WITHIN, what="each metric of the rules")
-        good = house.home.policy.read_text()
-        house.home.policy.write_text(good.replace("deny_by_default", "deny_by_defualt"))
+        good = installation.home.policy.read_text()
+        installation.home.policy.write_text(good.replace("deny_by_default", "deny_by_defualt"))
         try:
             await eventually(lambda: _told(webhook), within=WITHIN, what="the webhook")
         finally:
-            house.home.policy.write_text(good)
+            installation.home.policy.write_text(good)
     alert = next(one for one in webhook.alerts if one["labels"]["alertname"] == "WritSecurityViolation")
     assert alert["labels"] == {"alertname": "WritSecurityViolation", "severity": "critical", "kind": "file_refused"}
     assert alert["annotations"]["summary"] == "Security events of kind file_refused were recorded"

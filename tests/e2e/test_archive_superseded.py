@@ -14,82 +14,87 @@ from writ_contracts.requests import OperationView
 from writ_installation.archives import journal
 from writ_installation.archives.journal import Archiver, bootstrapped
 from writ_proof.archive.write import control_digest
-from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path: Path) -> AsyncIterator[RunningInstallation]:
     home = prepare(tmp_path, policy=open_policy(ADMIN))
-    async with running_house(tmp_path, home=home, executors=2, environ=ENVIRON) as running:
+    async with running_installation(tmp_path, home=home, executors=2, environ=ENVIRON) as running:
         yield running
 
 
 @pytest.fixture
-async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
-    async with await house.client() as client:
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client() as client:
         yield client
 
 
-async def announce(house: RunningHouse, writ: Writ, last: int, generation: int = 1, first: int = 1) -> OperationView:
+async def announce(
+    installation: RunningInstallation, writ: Writ, last: int, generation: int = 1, first: int = 1
+) -> OperationView:
     """An archive that nobody made."""
-    async with bootstrapped(house.home, house.url) as bus:
+    async with bootstrapped(installation.home, installation.url) as bus:
         control = await control_digest(bus.journal, last)
     what: dict[str, Any] = {"generation": generation, "first": first, "last": last, "events": last - first + 1}
     named = {**what, "digest": "0" * 64, "control": control, "reason": "none was made"}
     return await writ.run("journal_archive", "writ", named, reason="none was made", timeout=60)
 
 
-async def try_to(house: RunningHouse, file: Path, *more: str, **environ: str) -> tuple[int, str]:
-    ended = await house.writ("journal", "archive", str(file), "-r", "it is full", *more, environ=environ)
+async def try_to(installation: RunningInstallation, file: Path, *more: str, **environ: str) -> tuple[int, str]:
+    ended = await installation.writ("journal", "archive", str(file), "-r", "it is full", *more, environ=environ)
     return ended.status, ended.err
 
 
-async def restarted(house: RunningHouse) -> None:
+async def restarted(installation: RunningInstallation) -> None:
     """Policy, which knows the journal as it is now alone."""
-    pid = house.kill("policy")
-    await house.until("policy", other_than=pid)
+    pid = installation.kill("policy")
+    await installation.until("policy", other_than=pid)
 
 
 @pytest.mark.timeout(240)
 async def test_an_announcement_of_what_was_never_made_is_superseded(
-    house: RunningHouse, writ: Writ, tmp_path: Path
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
     await writ.run("test_noop", "web-1", timeout=30)
     await archivable(writ, 4)
-    assert (await announce(house, writ, 4)).outcome == "succeeded"
+    assert (await announce(installation, writ, 4)).outcome == "succeeded"
     file = tmp_path / "one.writ"
-    status, why = await try_to(house, file)
+    status, why = await try_to(installation, file)
     assert (status, "is not what archive 1 is of" in why, "--supersede" in why) == (1, True, True)
-    for refused in (await announce(house, writ, 4), await announce(house, writ, 6, generation=2, first=5)):
+    for refused in (
+        await announce(installation, writ, 4),
+        await announce(installation, writ, 6, generation=2, first=5),
+    ):
         assert (refused.outcome, refused.code) == ("failed", "conflict")
-    killed, _ = await try_to(house, file, "--supersede", WRIT_FAULT="journal.announced")
+    killed, _ = await try_to(installation, file, "--supersede", WRIT_FAULT="journal.announced")
     assert killed == -9
-    told = await archive(house, file)
+    told = await archive(installation, file)
     standing = await writ.journal()
     assert (standing.generation, standing.first) == (1, told["archive"]["last"] + 1)
     assert standing.first > 5
-    await restarted(house)
+    await restarted(installation)
     assert (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"
     await archivable(writ, (await writ.journal()).last - 2)
-    await archive(house, tmp_path / "two.writ")
-    assert (await house.writ("journal", "verify", str(file), str(tmp_path / "two.writ"))).status == 0
+    await archive(installation, tmp_path / "two.writ")
+    assert (await installation.writ("journal", "verify", str(file), str(tmp_path / "two.writ"))).status == 0
 
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 async def test_what_was_superseded_before_it_was_taken_out_is_not_taken_out(
-    house: RunningHouse, writ: Writ, tmp_path: Path
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
     await writ.run("test_noop", "web-1", timeout=30)
     await archivable(writ, 4)
-    killed, _ = await try_to(house, tmp_path / "one.writ", WRIT_FAULT="journal.verified")
+    killed, _ = await try_to(installation, tmp_path / "one.writ", WRIT_FAULT="journal.verified")
     assert killed == -9
     made = (await writ.journal()).archived
-    assert (await announce(house, writ, made - 1)).outcome == "succeeded"
-    status, why = await try_to(house, tmp_path / "one.writ")
+    assert (await announce(installation, writ, made - 1)).outcome == "succeeded"
+    status, why = await try_to(installation, tmp_path / "one.writ")
     assert (status, "not the one that counts" in why) == (2, True)
     assert (await writ.journal()).first == 1
-    assert (await try_to(house, tmp_path / "two.writ", "--supersede"))[0] == 0
+    assert (await try_to(installation, tmp_path / "two.writ", "--supersede"))[0] == 0
     standing = await writ.journal()
     assert (standing.generation, standing.first) == (1, standing.archived + 1)
 
@@ -97,19 +102,19 @@ async def test_what_was_superseded_before_it_was_taken_out_is_not_taken_out(
 @pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 async def test_of_two_who_archive_at_once_one_is_told_that_the_other_counts(
-    house: RunningHouse, writ: Writ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installation: RunningInstallation, writ: Writ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what was named for the longer range, that was not taken out, is found in the archive that it is in."""
     await writ.run("test_noop", "web-1", timeout=30)
     worked = await writ.run("test_noop", "web-1", timeout=30)
     last = await archivable(writ, (await writ.journal()).last)
     monkeypatch.setattr(journal, "MOST_EVENTS", 2)
-    async with bootstrapped(house.home, house.url) as bus:
-        archiver = Archiver(house.home, bus, writ, [house.home.key("policy").public])
+    async with bootstrapped(installation.home, installation.url) as bus:
+        archiver = Archiver(installation.home, bus, writ, [installation.home.key("policy").public])
         take_out = archiver._take_out
 
         async def late(announced: Any) -> int:
-            assert (await announce(house, writ, last)).outcome == "succeeded"
+            assert (await announce(installation, writ, last)).outcome == "succeeded"
             return await take_out(announced)
 
         monkeypatch.setattr(archiver, "_take_out", late)
@@ -124,7 +129,7 @@ async def test_of_two_who_archive_at_once_one_is_told_that_the_other_counts(
             journal, "MOST_EVENTS", last - 3
         )  # up to where it was said to end, and what was named is not
         assert (await archiver.archive(tmp_path / "three.writ", reason="it is full")).archive.last == last
-    trace = await house.writ("trace", worked.operation_id, "-o", "json")
+    trace = await installation.writ("trace", worked.operation_id, "-o", "json")
     assert [event["body"]["generation"] for event in json.loads(trace.out)["events"]][-1] == 2
-    await restarted(house)
+    await restarted(installation)
     assert (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"

@@ -1,6 +1,6 @@
-"""Whoever has one key of a real house, or a place on its machine, gets nothing that this key may not have.
+"""Whoever has one key of a real installation, or a place on its machine, gets nothing that this key may not have.
 
-The house of these tests is started in somebody else's folder and with somebody else's secrets in its environment.
+The installation is started in a stranger's folder and with a stranger's secrets in its environment.
 """
 
 from collections.abc import AsyncIterator
@@ -22,7 +22,13 @@ from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.principals import admitted
 from writ_installation.files.tokens import make
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
 from writ_trust.enrolment_tickets import read_ticket
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -39,7 +45,7 @@ CANCELS = {"name": "operators_cancel", "operations": ["operation_cancel", "stop_
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     folder = tmp_path_factory.mktemp("attacked")
     hostile = folder / "hostile"
     hostile.mkdir()
@@ -55,15 +61,15 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runni
         ("trivy", {"kind": "service", "roles": ["scanner"]}),
     ]
     home = prepare(folder, targets=targets, policy=open_policy(CANCELS), principals=people)
-    async with running_house(folder, home=home, environ=ENVIRON, cwd=hostile) as running:
+    async with running_installation(folder, home=home, environ=ENVIRON, cwd=hostile) as running:
         yield running
 
 
 @asynccontextmanager
-async def holding(house: RunningHouse, key: str, name: str | None = None) -> AsyncIterator[Bus]:
-    """A bus of whoever has that key of the house."""
+async def holding(installation: RunningInstallation, key: str, name: str | None = None) -> AsyncIterator[Bus]:
+    """A bus of whoever has that key of the installation."""
     name = name or key.removeprefix("principal-")
-    bus = await open_bus(Context(principal=name, url=house.url), house.home.key(key).seed, wait=10)
+    bus = await open_bus(Context(principal=name, url=installation.url), installation.home.key(key).seed, wait=10)
     try:
         yield bus
     finally:
@@ -71,26 +77,28 @@ async def holding(house: RunningHouse, key: str, name: str | None = None) -> Asy
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def alice(house: RunningHouse) -> AsyncIterator[Bus]:
-    async with holding(house, "principal-alice") as bus:
+async def alice(installation: RunningInstallation) -> AsyncIterator[Bus]:
+    async with holding(installation, "principal-alice") as bus:
         yield bus
 
 
-async def test_nothing_is_run_from_the_folder_where_the_house_was_started(house: RunningHouse, files: Path) -> None:
-    async with await house.client() as writ:
+async def test_nothing_is_run_from_the_folder_where_the_installation_was_started(
+    installation: RunningInstallation, files: Path
+) -> None:
+    async with await installation.client() as writ:
         parameters = {"file_path": str(files / "here"), "content": "x"}
         assert (await writ.run("file_write", "web-1", parameters, timeout=30)).outcome == "succeeded"
-    assert not (house.home.root.parent / "taken").exists()
+    assert not (installation.home.root.parent / "taken").exists()
 
 
 @pytest.fixture
-def files(house: RunningHouse) -> Path:
-    return house.home.root.parent / "files"
+def files(installation: RunningInstallation) -> Path:
+    return installation.home.root.parent / "files"
 
 
-async def test_no_process_has_the_secrets_of_whoever_started_the_house(house: RunningHouse) -> None:
-    seeds = [path.read_bytes().strip() for path in house.home.keys.iterdir()]
-    for one in house.report.processes:
+async def test_no_process_has_the_secrets_of_who_started_the_installation(installation: RunningInstallation) -> None:
+    seeds = [path.read_bytes().strip() for path in installation.home.keys.iterdir()]
+    for one in installation.report.processes:
         process = Path(f"/proc/{one.pid}")
         environ, words = (process / "environ").read_bytes(), (process / "cmdline").read_bytes()
         assert CANARY.encode() not in environ + words, one.name
@@ -131,18 +139,18 @@ ASKED = [one for one in CHANNELS if one.style is Style.REQUEST]
 
 
 @pytest.mark.parametrize("name", [one.name for one in ASKED])
-async def test_whatever_is_sent_is_answered_and_nothing_breaks(house: RunningHouse, name: str) -> None:
+async def test_whatever_is_sent_is_answered_and_nothing_breaks(installation: RunningInstallation, name: str) -> None:
     channel = next(one for one in ASKED if one.name == name)
     key = {Role.PRINCIPAL: "principal-bob", Role.AGENT: "agent-a", Role.SCANNER: "principal-trivy"}.get(
         channel.senders[0], channel.senders[0].value
     )
-    token = await _token(house) if Role.ENROLLER in channel.senders else ""
-    pids = {one.name: one.pid for one in house.report.processes}
+    token = await _token(installation) if Role.ENROLLER in channel.senders else ""
+    pids = {one.name: one.pid for one in installation.report.processes}
     wrong: list[object] = []
-    async with holding(house, f"enrol-{token}" if token else key) as bus:
+    async with holding(installation, f"enrol-{token}" if token else key) as bus:
         who = "trivy" if Role.SCANNER in channel.senders else "bob"
         tokens = {"principal": who, "pool": "a", "operation": "test_noop", "token": token}
-        subject = channel.subject(**tokens, instance=await _instance(house))
+        subject = channel.subject(**tokens, instance=await _instance(installation))
         for what, data in GARBAGE.items():
             for how, headers in HEADERS.items():
                 answer = await bus.request(subject, data, timeout=20, headers=headers)
@@ -150,12 +158,12 @@ async def test_whatever_is_sent_is_answered_and_nothing_breaks(house: RunningHou
                 if not told.get("error") or told["error"]["code"] == "internal" or len(answer.data) > 10_000:
                     wrong.append((what, how, str(told)[:300]))
     assert not wrong
-    assert {one.name: one.pid for one in house.report.processes} == pids
-    assert "Traceback" not in house.logs()
+    assert {one.name: one.pid for one in installation.report.processes} == pids
+    assert "Traceback" not in installation.logs()
 
 
-async def test_every_refusal_is_on_record_whatever_came_with_it(house: RunningHouse) -> None:
-    async with holding(house, "principal-bob") as bob, holding(house, "executor") as journal:
+async def test_every_refusal_is_on_record_whatever_came_with_it(installation: RunningInstallation) -> None:
+    async with holding(installation, "principal-bob") as bob, holding(installation, "executor") as journal:
         answers = [
             json.decode((await bob.request(f"writ.request.bob.{name}", data, timeout=20, headers=headers)).data)
             for name in ("test_noop", "file_write", "x" * 500, "\u202etest_noop")
@@ -169,12 +177,12 @@ async def test_every_refusal_is_on_record_whatever_came_with_it(house: RunningHo
     assert max(len(record.data) for record in records) < 20_000
 
 
-async def _token(house: RunningHouse) -> str:
-    """A one-time token that NATS knows; its private half is beside the keys of the house."""
-    made, text = make(house.home, "a", house.url, 1e12)
+async def _token(installation: RunningInstallation) -> str:
+    """A one-time token that NATS knows; its private half is beside the keys of the installation."""
+    made, text = make(installation.home, "a", installation.url, 1e12)
     seed = read_ticket(text).key.seed
-    write_atomically(house.home.seed_file(f"enrol-{made.id}"), seed)
-    assert await admitted(house.home, f"enrol-{made.id}", seed)
+    write_atomically(installation.home.seed_file(f"enrol-{made.id}"), seed)
+    assert await admitted(installation.home, f"enrol-{made.id}", seed)
     return made.id
 
 
@@ -184,13 +192,13 @@ def _told(data: bytes, headers: Any) -> dict[str, Any]:
     return dict(json.decode(data)) if data else {}
 
 
-async def _instance(house: RunningHouse) -> str:
+async def _instance(installation: RunningInstallation) -> str:
     seen: list[str] = []
 
     async def heard(message: Any) -> None:
         seen.append(json.decode(message.data)["instance"])
 
-    async with holding(house, "executor") as bus:
+    async with holding(installation, "executor") as bus:
         listening = await bus.subscribe(subjects.heartbeat("a"), heard)
 
         async def known() -> str | None:

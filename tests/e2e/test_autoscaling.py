@@ -10,7 +10,7 @@ from tests.e2e.watching import Prometheus, scraping
 
 from writ_testing.eventually import eventually
 from writ_testing.installations.extra_agents import POOL
-from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 QUERY = SCALED["spec"]["triggers"][0]["metadata"]["query"].replace('pool="ssh"', f'pool="{POOL}"')
@@ -18,16 +18,18 @@ TARGETS = [f"web-{number}" for number in range(7)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """One agent of two slots for seven targets, and two executors that both tell of them."""
     folder = tmp_path_factory.mktemp("scaled")
     home = prepare(folder, targets=[local_target(name, folder / "files") for name in TARGETS])
-    async with running_house(folder, home=home, executors=2, environ={"WRIT_SLOTS": "2"}) as running:
+    async with running_installation(folder, home=home, executors=2, environ={"WRIT_SLOTS": "2"}) as running:
         yield running
 
 
-async def test_the_number_is_that_of_what_waits_and_what_runs(house: RunningHouse, tmp_path: Path) -> None:
-    async with scraping(house, tmp_path) as seen, await house.client() as writ:
+async def test_the_number_is_that_of_what_waits_and_what_runs(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    async with scraping(installation, tmp_path) as seen, await installation.client() as writ:
         await eventually(lambda: is_(seen, 0), within=60, what="a number at all")
         asked = [await writ.submit("test_sleep", target, {"seconds": 600, "processes": 0}) for target in TARGETS]
         await eventually(lambda: is_(seen, len(TARGETS)), within=60, what="all of them")

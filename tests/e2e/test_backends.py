@@ -20,11 +20,11 @@ from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     Ended,
-    RunningHouse,
+    RunningInstallation,
     local_target,
     open_policy,
     prepare,
-    running_house,
+    running_installation,
 )
 from writ_testing.peers.programs import program
 from writ_testing.peers.sshd import USER, Sshd, make_key, sshd
@@ -43,12 +43,12 @@ PICKY = {
 class World:
     """An installation, and a server with two names: as `web1`, and as those of whom something is wrong."""
 
-    def __init__(self, house: RunningHouse, server: Sshd, api: LocalApi) -> None:
-        self.house, self.server, self.api = house, server, api
+    def __init__(self, installation: RunningInstallation, server: Sshd, api: LocalApi) -> None:
+        self.installation, self.server, self.api = installation, server, api
 
     async def test(self, *targets: str, status: int = 0, principal: str = "operator") -> dict[str, Any]:
         """The rows by target."""
-        ended = await self.house.writ("backends", "test", *targets, "--as", principal, "-o", "json")
+        ended = await self.installation.writ("backends", "test", *targets, "--as", principal, "-o", "json")
         assert ended.status == status, ended
         return {row["target"]: row for row in json.loads(ended.out)}
 
@@ -62,12 +62,12 @@ class World:
 
     async def security(self, kind: str) -> SecurityEvent:
         """The last event of this kind on record."""
-        async with holding(self.house, "executor") as bus:
+        async with holding(self.installation, "executor") as bus:
             return await eventually(lambda: _last(bus, kind), what=f"a security event {kind}")
 
     async def ssh_agent(self, path: str) -> str:
         """What the SSH agent says of itself."""
-        found = read_run_file(self.house.home.run / "agent-ssh.json", self.house.pid("agent-ssh"))
+        found = read_run_file(self.installation.home.run / "agent-ssh.json", self.installation.pid("agent-ssh"))
         assert found is not None
         return (await asyncio.to_thread(_get, f"http://127.0.0.1:{found.health_port}/{path}")).decode()
 
@@ -140,8 +140,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         socket = folder / "tailscaled.sock"
         environ = {"WRIT_SSH_KEYS": str(server.keys), "WRIT_TAILSCALE_SOCKET": str(socket)}
         with local_api(socket, *PEERS) as api:
-            async with running_house(folder, home=home, environ=environ) as house:
-                yield World(house, server, api)
+            async with running_installation(folder, home=home, environ=environ) as installation:
+                yield World(installation, server, api)
 
 
 EXPECTED = {
@@ -189,7 +189,7 @@ async def test_without_tailscaled_that_is_what_is_told(world: World) -> None:
 
 
 async def test_it_is_one_table_for_people(world: World) -> None:
-    ended = await world.house.writ("backends", "test", "web1", "changed", "unserved")
+    ended = await world.installation.writ("backends", "test", "web1", "changed", "unserved")
     assert ended.status == 1
     heading, _, *lines = [" ".join(line.split()) for line in ended.out.splitlines()]
     assert heading == "target connection host key credentials versions operations what to do"
@@ -209,16 +209,16 @@ async def test_who_may_not_is_denied_and_the_refusal_is_on_record(world: World) 
 
 
 async def test_a_target_that_is_none_is_told_before_anybody_is_asked(world: World) -> None:
-    ended = await world.house.writ("backends", "test", "web1", "web2")
+    ended = await world.installation.writ("backends", "test", "web1", "web2")
     assert (ended.status, ended.out) == (2, "")
     assert "web2" in ended.err
 
 
 async def test_nothing_of_it_is_an_operation(world: World) -> None:
     await world.test("web1")
-    ended = await world.house.writ("run", "backend_test", "--target", "writ", "target=web1")
+    ended = await world.installation.writ("run", "backend_test", "--target", "writ", "target=web1")
     assert ended.status == 2, ended
-    async with await world.house.client() as writ:
+    async with await world.installation.client() as writ:
         assert await writ.open_operations() == []
 
 
@@ -230,7 +230,7 @@ async def test_health_and_metrics_say_the_same(world: World) -> None:
     ill = sorted(["changed", "stranger", "locked", "keyless", "away", *TAILNET])
     assert told.endswith(f"{', '.join(f'{name} ({EXPECTED[name][0]})' for name in ill[:8])} and {len(ill) - 8} more")
     assert "web1" not in told
-    status = await world.house.writ("status")
+    status = await world.installation.writ("status")
     assert status.status == 0
     assert f"agent-ssh: targets: {told}" in status.out
     metrics = await world.ssh_agent("metrics")
@@ -249,7 +249,7 @@ async def test_a_changed_host_key_is_a_security_event(world: World) -> None:
 
 async def add(world: World, name: str, *more: str) -> Ended:
     where = f"{USER}@127.0.0.1:{world.server.port}"
-    return await world.house.writ("target", "add", name, "--ssh", where, "--role", "testing", *more)
+    return await world.installation.writ("target", "add", name, "--ssh", where, "--role", "testing", *more)
 
 
 async def test_a_target_is_added_with_the_fingerprint_that_somebody_gave(world: World) -> None:
@@ -263,26 +263,26 @@ async def test_a_target_is_added_with_the_fingerprint_that_somebody_gave(world: 
 
 
 async def test_without_a_terminal_nobody_is_asked_and_nothing_is_added(world: World) -> None:
-    before = world.house.home.inventory.read_text()
+    before = world.installation.home.inventory.read_text()
     ended = await add(world, "new2")
     assert (ended.status, ended.out) == (2, "")
     assert "SHA256:" in ended.err
     assert "--host-key" in ended.err
-    assert world.house.home.inventory.read_text() == before
+    assert world.installation.home.inventory.read_text() == before
 
 
 async def test_another_key_than_the_given_one_is_refused_and_nothing_is_added(world: World) -> None:
-    before = world.house.home.inventory.read_text()
+    before = world.installation.home.inventory.read_text()
     ended = await add(world, "new3", "--host-key", "SHA256:" + "A" * 43)
     assert ended.status == 6, ended
     assert "nothing was added" in ended.err
-    assert world.house.home.inventory.read_text() == before
-    assert not (world.house.home.ssh / "new3").exists()
+    assert world.installation.home.inventory.read_text() == before
+    assert not (world.installation.home.ssh / "new3").exists()
 
 
 async def test_a_file_root_that_is_no_absolute_path_is_refused_before_anything_is_added(world: World) -> None:
-    before = world.house.home.inventory.read_text()
+    before = world.installation.home.inventory.read_text()
     ended = await add(world, "new4", "--host-key", "SHA256:x", "--file-root", "srv")
     assert (ended.status, ended.out) == (2, "")
     assert "'srv' is no absolute path" in ended.err
-    assert world.house.home.inventory.read_text() == before
+    assert world.installation.home.inventory.read_text() == before

@@ -22,7 +22,13 @@ from writ_installation.files.home import Home, host_token
 from writ_installation.nats.server import Address, BundledServer, free_port
 from writ_testing.eventually import eventually
 from writ_testing.fakes.bundles import rewritten
-from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
 from writ_testing.installations.load import load
 
 STOPS: dict[str, Any] = {"name": "stops", "operations": ["stop_set", "stop_lift", "operation_cancel"], "allowed": True}
@@ -50,7 +56,7 @@ def at(home: Path) -> dict[str, str]:
 
 
 class Before(Struct):
-    """What happened in the old house before and around its backup."""
+    """What happened in the old installation before and around its backup."""
 
     first: OperationView
     trace: Any
@@ -71,14 +77,14 @@ async def until_the_backup(writ: Writ, counted: Path) -> Before:
     return Before(first=first, trace=trace, stop_id=stop.output["id"], sleeper=sleeper, waiting=waiting)
 
 
-async def back_up_under_load(house: RunningHouse, writ: Writ, file: Path, worked: Path) -> None:
+async def back_up_under_load(installation: RunningInstallation, writ: Writ, file: Path, worked: Path) -> None:
     async with load(writ, ["web-1"], worked) as ran:
         await ran.more(5)
-        made = await house.writ("backup", str(file))
+        made = await installation.writ("backup", str(file))
         assert made.status == 0, made
         await ran.more(5)
     await ran.check(writ)
-    refused = await house.writ("restore", str(file))
+    refused = await installation.writ("restore", str(file))
     assert (refused.status, "Writ is up" in refused.err) == (2, True), refused
 
 
@@ -89,29 +95,32 @@ def same_keys(home: Path, old: Path) -> None:
     assert list((home / "state").iterdir()) == [], "an agent with an old state would forget what it did"
 
 
-async def test_a_backup_under_load_is_the_same_house_elsewhere_and_nothing_runs_twice(tmp_path: Path) -> None:
+async def test_a_backup_under_load_is_the_same_installation_elsewhere_and_nothing_runs_twice(tmp_path: Path) -> None:
     old, file, there = tmp_path / "old", tmp_path / "backup.writ", tmp_path / "new" / "home"
     counted = old / "files" / "counted"
     async with (
-        running_house(old, home=home_in(old), executors=2, environ=ENVIRON) as house,
-        await house.client() as writ,
+        running_installation(old, home=home_in(old), executors=2, environ=ENVIRON) as installation,
+        await installation.client() as writ,
     ):
         before = await until_the_backup(writ, counted)
-        await back_up_under_load(house, writ, file, old / "files" / "worked")
+        await back_up_under_load(installation, writ, file, old / "files" / "worked")
         await writ.cancel(before.sleeper)  # and what waited for it runs, after the backup was made
         assert (await writ.wait(before.waiting, timeout=60)).outcome == "succeeded"
         assert counted.read_text().split() == [before.first.operation_id, before.waiting]
-    restored = await house.writ("restore", str(file), environ=at(there))
+    restored = await installation.writ("restore", str(file), environ=at(there))
     assert restored.status == 0, restored
     assert file.stat().st_mode & 0o777 == 0o600
     same_keys(there, old / "home")
     home = Home(there)
-    async with running_house(tmp_path, home=home, executors=2, environ=ENVIRON) as house, await house.client() as writ:
-        await as_before(house, writ, before, counted)
+    async with (
+        running_installation(tmp_path, home=home, executors=2, environ=ENVIRON) as installation,
+        await installation.client() as writ,
+    ):
+        await as_before(installation, writ, before, counted)
 
 
-async def as_before(house: RunningHouse, writ: Writ, before: Before, counted: Path) -> None:
-    """The restored house has the same record, and runs nothing of before again."""
+async def as_before(installation: RunningInstallation, writ: Writ, before: Before, counted: Path) -> None:
+    """The restored installation has the same record, and runs nothing of before again."""
     first, parameters = before.first.operation_id, {"path": str(counted)}
     assert await events_of(writ, first) == before.trace
     for operation_id in (before.sleeper, before.waiting):
@@ -124,57 +133,66 @@ async def as_before(house: RunningHouse, writ: Writ, before: Before, counted: Pa
     assert counted.read_text().split() == [first, before.waiting, new.operation_id]
     assert (await writ.stop_lift(before.stop_id, reason="it was found")).outcome == "succeeded"
     everything = ("audit", "search", "--operation", "test_count", "--limit", "1000", "-o", "json")
-    assert first in (await house.writ(*everything)).out
+    assert first in (await installation.writ(*everything)).out
 
 
 async def test_a_home_at_rest_is_backed_up_too_and_a_backup_is_restored_once_and_whole(tmp_path: Path) -> None:
     old, file, there = tmp_path / "old", tmp_path / "backup.writ", tmp_path / "home"
-    async with running_house(old, home=home_in(old), environ=ENVIRON) as house, await house.client() as writ:
+    async with (
+        running_installation(old, home=home_in(old), environ=ENVIRON) as installation,
+        await installation.client() as writ,
+    ):
         done = await writ.run("test_noop", "web-1", timeout=60)
-    token = await house.writ("agent", "token", f"local-{host_token()}", "--url", "nats://127.0.0.1:4222")
+    token = await installation.writ("agent", "token", f"local-{host_token()}", "--url", "nats://127.0.0.1:4222")
     assert token.status == 0, token
     large = old / "home" / "2026-10.writ"  # an archive, say, that somebody keeps there
     with large.open("wb") as growing:
         growing.truncate(65 << 20)
     (old / "home" / f".agents.yaml.1{DRAFT}").touch()
-    assert (await house.writ("backup", str(file))).status == 0
-    assert (await house.writ("backup", str(file))).status == 2, "a file that is there is never overwritten"
+    assert (await installation.writ("backup", str(file))).status == 0
+    assert (await installation.writ("backup", str(file))).status == 2, "a file that is there is never overwritten"
 
     there.mkdir()
     (there / "something").touch()
-    refused = await house.writ("restore", str(file), environ=at(there))
+    refused = await installation.writ("restore", str(file), environ=at(there))
     assert (refused.status, "is not empty" in refused.err) == (2, True)
     (there / "something").unlink()
 
     for name in ("streams/WRIT_JOURNAL.snapshot", "home/keys/policy.seed"):
-        damaged = await house.writ("restore", str(changed(file, name)), environ=at(there))
+        damaged = await installation.writ("restore", str(changed(file, name)), environ=at(there))
         assert (damaged.status, "is not as it was backed up" in damaged.err) == (1, True), damaged
-    outside = await house.writ("restore", str(outwards(file)), environ=at(there))
+    outside = await installation.writ("restore", str(outwards(file)), environ=at(there))
     assert (outside.status, "no place in a home" in outside.err) == (1, True), outside
     assert not (tmp_path / "evil").exists()
     assert list(there.iterdir()) == []
 
-    assert (await house.writ("restore", str(file), environ=at(there))).status == 0
+    assert (await installation.writ("restore", str(file), environ=at(there))).status == 0
     assert not list(tmp_path.glob(".*restoring*"))
     assert not list(there.glob(f".*{DRAFT}")), "a draft is gone in the next moment"
     assert (there / large.name).stat().st_size == 65 << 20
     assert not (there / "tokens").exists(), "one that was used after the backup would be good again"
-    async with running_house(tmp_path, home=Home(there), environ=ENVIRON) as again, await again.client() as writ:
+    async with running_installation(tmp_path, home=Home(there), environ=ENVIRON) as again, await again.client() as writ:
         assert (await writ.get(done.operation_id)).outcome == "succeeded"
 
 
 async def test_on_a_server_of_ones_own_all_streams_are_restored_or_none(tmp_path: Path) -> None:
     old, file = tmp_path / "old", tmp_path / "backup.writ"
-    async with running_house(old, home=home_in(old), environ=ENVIRON) as house, await house.client() as writ:
+    async with (
+        running_installation(old, home=home_in(old), environ=ENVIRON) as installation,
+        await installation.client() as writ,
+    ):
         done = await writ.run("test_noop", "web-1", timeout=60)
-        assert (await house.writ("backup", str(file))).status == 0
-    shutil.rmtree(house.home.store)
+        assert (await installation.writ("backup", str(file))).status == 0
+    shutil.rmtree(installation.home.store)
     server = BundledServer(
-        house.home, Address(host="127.0.0.1", port=free_port(), monitor_port=free_port()), lambda _: None, os.environ
+        installation.home,
+        Address(host="127.0.0.1", port=free_port(), monitor_port=free_port()),
+        lambda _: None,
+        os.environ,
     )
     await server.start()
     try:
-        async with bootstrapped(house.home, server.url) as bus:
+        async with bootstrapped(installation.home, server.url) as bus:
             await restore(Home(tmp_path / "first"), file, server.url, lambda _: None)
             *before, last = subjects.STREAMS
             for name in before:

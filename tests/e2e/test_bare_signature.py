@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from writ_client.client import Writ
-from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DOCUMENT = Path(__file__).parents[2] / "docs/requests.md"
@@ -37,10 +37,10 @@ MINE = {
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """One where the operator may set stops."""
     folder = tmp_path_factory.mktemp("signing")
-    async with running_house(folder, home=prepare(folder, policy=open_policy(STOPS))) as running:
+    async with running_installation(folder, home=prepare(folder, policy=open_policy(STOPS))) as running:
         yield running
 
 
@@ -60,18 +60,20 @@ def script() -> str:
     return str(found) + SEND
 
 
-async def test_a_stop_that_is_signed_with_public_libraries_alone_is_set(house: RunningHouse, writ: Writ) -> None:
-    seed = str(house.home.seed_file("principal-operator"))
-    out, err, status = await run(script(), house.url, seed)
+async def test_a_stop_that_is_signed_with_public_libraries_alone_is_set(
+    installation: RunningInstallation, writ: Writ
+) -> None:
+    seed = str(installation.home.seed_file("principal-operator"))
+    out, err, status = await run(script(), installation.url, seed)
     assert status == 0, err
     stop = await writ.wait(out.split()[0], timeout=20)
     assert (stop.operation, stop.outcome) == ("stop_set", "succeeded")
     await writ.stop_lift(stop.operation_id, reason="the drill is over")
 
 
-async def test_without_the_signature_the_same_stop_is_refused(house: RunningHouse) -> None:
-    seed = str(house.home.seed_file("principal-operator"))
+async def test_without_the_signature_the_same_stop_is_refused(installation: RunningInstallation) -> None:
+    seed = str(installation.home.seed_file("principal-operator"))
     unsigned = script().replace("canonical(request), timeout", "canonical({**request, 'statement': None}), timeout")
-    _, err, status = await run(unsigned, house.url, seed)
+    _, err, status = await run(unsigned, installation.url, seed)
     assert status == 1
     assert "signature_required" in err

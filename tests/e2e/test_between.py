@@ -14,7 +14,7 @@ from writ_client.client import Writ
 from writ_documents.atomic_files import write_atomically
 from writ_testing.eventually import eventually
 from writ_testing.installations.extra_agents import POOL, more_agents
-from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_START_WINDOW": "30", "WRIT_RATE": "10000"}
@@ -23,11 +23,11 @@ NO_COUNTING: dict[str, Any] = {"name": "nobody_counts", "operations": ["test_cou
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """Without an agent: each test starts one when it is time."""
     folder = tmp_path_factory.mktemp("between")
     home = prepare(folder, policy=open_policy(STOPS))
-    async with running_house(
+    async with running_installation(
         folder, home=home, executors=2, environ=ENVIRON, arguments=["--no-agent", POOL]
     ) as running:
         yield running
@@ -44,8 +44,8 @@ async def kinds(writ: Writ, operation_id: str) -> list[str]:
 
 
 @contextmanager
-def paused(house: RunningHouse, name: str) -> Iterator[None]:
-    pid = house.pid(name)
+def paused(installation: RunningInstallation, name: str) -> Iterator[None]:
+    pid = installation.pid(name)
     assert pid
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -54,9 +54,11 @@ def paused(house: RunningHouse, name: str) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-async def test_a_policy_changed_before_the_claim_denies_the_claim(house: RunningHouse, writ: Writ, files: Path) -> None:
+async def test_a_policy_changed_before_the_claim_denies_the_claim(
+    installation: RunningInstallation, writ: Writ, files: Path
+) -> None:
     operation_id = await dispatched(writ, files / "changed")
-    write_atomically(house.home.policy, open_policy(STOPS, NO_COUNTING).encode())
+    write_atomically(installation.home.policy, open_policy(STOPS, NO_COUNTING).encode())
 
     async def in_force() -> bool:
         verdict = (await writ.simulate("test_count", "web-1", {"path": "/x"})).verdict
@@ -64,10 +66,10 @@ async def test_a_policy_changed_before_the_claim_denies_the_claim(house: Running
 
     try:
         await eventually(in_force, what="the changed policy")
-        async with more_agents(house, environ=ENVIRON):
+        async with more_agents(installation, environ=ENVIRON):
             done = await writ.wait(operation_id, timeout=30)
     finally:
-        write_atomically(house.home.policy, open_policy(STOPS).encode())
+        write_atomically(installation.home.policy, open_policy(STOPS).encode())
     assert (done.outcome, done.code) == ("denied", "denied")
     assert "granted" not in await kinds(writ, operation_id)
     assert not (files / "changed").exists()
@@ -79,12 +81,12 @@ async def test_a_policy_changed_before_the_claim_denies_the_claim(house: Running
 
 
 async def test_a_stop_before_the_claim_denies_the_claim_until_it_is_lifted(
-    house: RunningHouse, writ: Writ, files: Path
+    installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
     operation_id = await dispatched(writ, files / "stopped")
     stop = await writ.stop_set(["web-*"], reason="something is wrong")
     assert stop.outcome == "succeeded"
-    async with more_agents(house, environ=ENVIRON):
+    async with more_agents(installation, environ=ENVIRON):
         done = await writ.wait(operation_id, timeout=30)
         assert (done.outcome, done.code) == ("denied", "stopped")
         refused = await writ.submit("test_count", "web-1", {"path": str(files / "stopped")})
@@ -98,17 +100,17 @@ async def test_a_stop_before_the_claim_denies_the_claim_until_it_is_lifted(
 
 
 async def test_while_policy_does_not_answer_nothing_starts_and_then_it_does(
-    house: RunningHouse, writ: Writ, files: Path
+    installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
-    async with more_agents(house, environ=ENVIRON) as [agent]:
+    async with more_agents(installation, environ=ENVIRON) as [agent]:
         agent.send_signal(signal.SIGSTOP)  # it has started, which takes nothing of the time in which it has to claim
         operation_id = await dispatched(writ, files / "waited")
-        with paused(house, "policy"):
-            before = _claims_refused(house)
+        with paused(installation, "policy"):
+            before = _claims_refused(installation)
             agent.send_signal(signal.SIGCONT)
 
             async def refused_again() -> bool:
-                return _claims_refused(house) >= before + 2
+                return _claims_refused(installation) >= before + 2
 
             await eventually(refused_again, what="two claims without an answer")
             assert "granted" not in await kinds(writ, operation_id)
@@ -119,15 +121,17 @@ async def test_while_policy_does_not_answer_nothing_starts_and_then_it_does(
     assert "security" not in await kinds(writ, operation_id)
 
 
-def _claims_refused(house: RunningHouse) -> int:
-    return sum("claim.handled" in line and "timeout" in line for line in house.logs().splitlines())
+def _claims_refused(installation: RunningInstallation) -> int:
+    return sum("claim.handled" in line and "timeout" in line for line in installation.logs().splitlines())
 
 
 @pytest.mark.exhaustive
-async def test_while_policy_never_answers_it_expires(house: RunningHouse, writ: Writ, files: Path) -> None:
+async def test_while_policy_never_answers_it_expires(
+    installation: RunningInstallation, writ: Writ, files: Path
+) -> None:
     operation_id = await dispatched(writ, files / "expired")
-    with paused(house, "policy"):
-        async with more_agents(house, environ=ENVIRON):
+    with paused(installation, "policy"):
+        async with more_agents(installation, environ=ENVIRON):
             done = await writ.wait(operation_id, timeout=60)
     assert (done.outcome, done.code) == ("expired", "not_claimed")
     assert not (files / "expired").exists()
@@ -135,9 +139,9 @@ async def test_while_policy_never_answers_it_expires(house: RunningHouse, writ: 
 
 @pytest.mark.exhaustive
 async def test_an_agent_that_sleeps_over_its_deadline_runs_nothing(
-    house: RunningHouse, writ: Writ, files: Path
+    installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
-    async with more_agents(house, environ=ENVIRON) as [agent]:
+    async with more_agents(installation, environ=ENVIRON) as [agent]:
         agent.send_signal(signal.SIGSTOP)
         operation_id = await dispatched(writ, files / "slept")
         done = await writ.wait(operation_id, timeout=60)

@@ -11,7 +11,7 @@ import pytest_asyncio
 from writ_client.client import Writ
 from writ_contracts.errors import Conflict
 from writ_testing.installations.extra_agents import more_agents
-from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "3", "WRIT_RATE": "10000", "WRIT_BURST": "10000"}
@@ -19,21 +19,21 @@ TARGETS = 10
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """Eight executors and eight agents of one pool, which serves ten targets."""
     folder = tmp_path_factory.mktemp("crowd")
     targets = [local_target(f"web-{number}", folder / "files") for number in range(TARGETS)]
     home = prepare(folder, targets=targets, principals=[("alice", {})])
     async with (
-        running_house(folder, home=home, executors=8, environ=ENVIRON) as running,
+        running_installation(folder, home=home, executors=8, environ=ENVIRON) as running,
         more_agents(running, 7, ENVIRON),
     ):
         yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
-    async with await house.client() as client:
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client() as client:
         yield client
 
 
@@ -70,9 +70,11 @@ async def test_changes_of_one_target_are_executed_in_the_order_of_their_requests
     assert path.read_text().split() == sorted(requested, key=lambda operation_id: requested[operation_id])
 
 
-async def test_one_key_from_two_clients_at_once_is_one_operation(house: RunningHouse, files: Path) -> None:
+async def test_one_key_from_two_clients_at_once_is_one_operation(
+    installation: RunningInstallation, files: Path
+) -> None:
     path = files / "same"
-    async with await house.client() as one, await house.client() as two:
+    async with await installation.client() as one, await installation.client() as two:
         for number in range(8):
             wish = {"path": str(path), "delay": 0.0}
             runs = [
@@ -88,9 +90,9 @@ async def test_one_key_from_two_clients_at_once_is_one_operation(house: RunningH
 
 
 async def test_one_key_for_two_payloads_at_once_is_a_conflict_and_the_first_stays_what_it_was(
-    house: RunningHouse, files: Path
+    installation: RunningInstallation, files: Path
 ) -> None:
-    async with await house.client() as one, await house.client() as two:
+    async with await installation.client() as one, await installation.client() as two:
         for number in range(8):
             path = files / f"which-{number}"
             writes = [

@@ -1,4 +1,4 @@
-"""Each panel of the dashboards, asked of a real Prometheus beside a running house: there is something to see in it."""
+"""Each panel of the dashboards shows data of a running installation that a real Prometheus scrapes."""
 
 import asyncio
 import re
@@ -16,7 +16,13 @@ from tests.e2e.watching import Prometheus, scraping
 from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
 from writ_testing.peers.sshd import sshd
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -41,9 +47,9 @@ EXAMPLES = sorted(
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """With an agent on this machine, and one that goes to a host over SSH."""
-    folder = tmp_path_factory.mktemp("house")
+    folder = tmp_path_factory.mktemp("installation")
     async with sshd(folder / "host") as server:
         (server.folder / "root").mkdir()
         server.let_in("host-1")
@@ -57,14 +63,16 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runni
         denied = {"name": "nobody_fails", "operations": ["test_fail"], "allowed": False, "target_roles": ["production"]}
         home = prepare(folder, targets=[local_target("web-1", folder / "files"), host], policy=open_policy(denied))
         environ = {"WRIT_SSH_KEYS": str(server.keys), "WRIT_SSH_KNOWN_HOSTS": str(server.known_hosts)}
-        async with running_house(folder, home=home, executors=2, environ=environ) as running:
+        async with running_installation(folder, home=home, executors=2, environ=environ) as running:
             yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def seen(house: RunningHouse, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
+async def seen(
+    installation: RunningInstallation, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Prometheus]:
     """Prometheus, while somebody works."""
-    async with scraping(house, tmp_path_factory.mktemp("seen")) as watching, await house.client() as writ:
+    async with scraping(installation, tmp_path_factory.mktemp("seen")) as watching, await installation.client() as writ:
         working = asyncio.create_task(_work(writ))
         yield watching
         working.cancel()
@@ -97,29 +105,33 @@ async def test_a_panel_has_something_to_show(seen: Prometheus, expression: str) 
 
 
 async def test_the_linter_has_nothing_against_an_agent_that_goes_to_hosts_either(
-    house: RunningHouse, seen: Prometheus
+    installation: RunningInstallation, seen: Prometheus
 ) -> None:
     async def been_there() -> bool:
         return bool(await seen.query("writ_agent_target_reachable"))
 
     await eventually(been_there, within=WITHIN)
-    await lint(house)
+    await lint(installation)
 
 
 @pytest.mark.parametrize("expression", EXAMPLES)
-async def test_a_histogram_leads_to_operations(house: RunningHouse, seen: Prometheus, expression: str) -> None:
+async def test_a_histogram_leads_to_operations(
+    installation: RunningInstallation, seen: Prometheus, expression: str
+) -> None:
     async def led() -> list[dict[str, str]]:
         return [one for one in await seen.exemplars(asked(expression)) if "trace_id" in one]
 
     found = await eventually(led, within=WITHIN, what=f"examples of {expression}")
-    async with await house.client() as writ:
+    async with await installation.client() as writ:
         trace = await writ.trace(operation_id=found[-1]["operation_id"])
     assert {event.body["traceparent"].split("-")[1] for event in trace.events} == {found[-1]["trace_id"]}
 
 
-async def test_one_operation_is_found_on_its_page_by_its_id(house: RunningHouse, seen: Prometheus) -> None:
+async def test_one_operation_is_found_on_its_page_by_its_id(
+    installation: RunningInstallation, seen: Prometheus
+) -> None:
     """The one that takes longer than all others is the example of what takes so long."""
-    async with await house.client() as writ:
+    async with await installation.client() as writ:
         done = await writ.run("test_sleep", "web-1", {"seconds": 3})
     expressions = [target["expr"] for panel in page("operation")["panels"] for target in panel.get("targets", ())]
 

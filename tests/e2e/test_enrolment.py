@@ -27,11 +27,11 @@ from writ_installation.files import tokens
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     Ended,
-    RunningHouse,
+    RunningInstallation,
     local_target,
     open_policy,
     prepare,
-    running_house,
+    running_installation,
 )
 from writ_trust import enrolment_tickets
 from writ_trust.keys import Key, generate_seed
@@ -41,20 +41,20 @@ POOL, TARGET = "local-far", "far-1"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """With a target whose host is elsewhere; nobody has a key for its pool."""
-    folder = tmp_path_factory.mktemp("house")
+    folder = tmp_path_factory.mktemp("installation")
     targets = [
         local_target("web-1", folder / "files"),
         {**local_target(TARGET, folder / "far-files"), "connection": {"host": "far"}},
     ]
     home = prepare(folder, targets=targets, policy=open_policy())
-    async with running_house(folder, home=home, environ={"WRIT_HEARTBEAT": "0.5"}) as running:
+    async with running_installation(folder, home=home, environ={"WRIT_HEARTBEAT": "0.5"}) as running:
         yield running
 
 
-async def token_of(house: RunningHouse, *words: str) -> dict[str, Any]:
-    ended = await house.writ("agent", "token", POOL, *words, "-o", "json")
+async def token_of(installation: RunningInstallation, *words: str) -> dict[str, Any]:
+    ended = await installation.writ("agent", "token", POOL, *words, "-o", "json")
     assert ended.status == 0, ended
     return dict(json.decode(ended.out))
 
@@ -97,18 +97,20 @@ async def agent(folder: Path) -> AsyncIterator[None]:
         await asyncio.wait_for(process.wait(), 30)
 
 
-async def events(house: RunningHouse, filter_: str) -> list[Any]:
-    seed = house.home.key("executor").seed
-    bus = await open_bus(Context(principal="executor", url=house.url), seed, wait=10)
+async def events(installation: RunningInstallation, filter_: str) -> list[Any]:
+    seed = installation.home.key("executor").seed
+    bus = await open_bus(Context(principal="executor", url=installation.url), seed, wait=10)
     try:
         return [decode_event(record.data) for record in await bus.journal.read(filter_)]
     finally:
         await bus.close()
 
 
-async def test_a_host_enrols_and_its_agent_works_and_nobody_was_restarted(house: RunningHouse, tmp_path: Path) -> None:
-    before = {one.name: one.pid for one in house.report.processes}
-    made = await token_of(house)
+async def test_a_host_enrols_and_its_agent_works_and_nobody_was_restarted(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    before = {one.name: one.pid for one in installation.report.processes}
+    made = await token_of(installation)
     folder = tmp_path / "etc"
     folder.mkdir()
     folder.chmod(0o2750)  # as /etc/writ is on the machine of the services: its group reads what is in it, but keys
@@ -116,30 +118,34 @@ async def test_a_host_enrols_and_its_agent_works_and_nobody_was_restarted(house:
     assert ended.status == 0, ended
     private = read_private(folder / f"agent-{POOL}.seed").decode()
     assert stat.S_IMODE((folder / f"agent-{POOL}.seed").stat().st_mode) == 0o600
-    assert private not in f"{ended}{house.logs()}{environment(folder)}"
-    assert not any(private in path.read_text(errors="replace") for path in house.home.keys.iterdir() if path.is_file())
-    async with agent(folder), await house.client() as writ:
+    assert private not in f"{ended}{installation.logs()}{environment(folder)}"
+    assert not any(
+        private in path.read_text(errors="replace") for path in installation.home.keys.iterdir() if path.is_file()
+    )
+    async with agent(folder), await installation.client() as writ:
         done = await writ.run("test_noop", TARGET, timeout=60)
         assert done.outcome == "succeeded"
-    assert {one.name: one.pid for one in house.report.processes} == before
+    assert {one.name: one.pid for one in installation.report.processes} == before
 
     async def recorded() -> list[Any] | None:
-        found = await events(house, subjects.CONTROL)
+        found = await events(installation, subjects.CONTROL)
         return [one for one in found if isinstance(one, ControlEvent) and one.body.get("token") == made["id"]] or None
 
     (event,) = await eventually(recorded, what="the enrolment is on record")
     assert (event.kind, event.body["pool"]) == ("agent_enrolled", POOL)
-    assert event.body["key"] in {one.key for one in read_agents(house.home.agents).agents if one.pool == POOL}
+    assert event.body["key"] in {one.key for one in read_agents(installation.home.agents).agents if one.pool == POOL}
 
 
-async def test_a_host_without_the_command_enrols_by_writ_enrol(house: RunningHouse, tmp_path: Path) -> None:
-    folder, made = tmp_path / "etc", await token_of(house)
+async def test_a_host_without_the_command_enrols_by_writ_enrol(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    folder, made = tmp_path / "etc", await token_of(installation)
     folder.mkdir()
     ended = await enrol(folder, made["token"], "writ_enrolment")
     assert ended.status == 0, ended
     assert f"this host may work for pool {POOL}" in ended.out
     assert Key(read_private(folder / f"agent-{POOL}.seed")).public in ended.out
-    async with agent(folder), await house.client() as writ:
+    async with agent(folder), await installation.client() as writ:
         assert (await writ.run("test_noop", TARGET, timeout=60)).outcome == "succeeded"
     again = await enrol(tmp_path / "second", made["token"], "writ_enrolment")
     assert (again.status, again.out) == (1, "")
@@ -147,8 +153,8 @@ async def test_a_host_without_the_command_enrols_by_writ_enrol(house: RunningHou
     assert "used, expired, or taken back" in again.err
 
 
-async def test_a_token_that_was_used_opens_nothing_any_more(house: RunningHouse, tmp_path: Path) -> None:
-    made = await token_of(house)
+async def test_a_token_that_was_used_opens_nothing_any_more(installation: RunningInstallation, tmp_path: Path) -> None:
+    made = await token_of(installation)
     assert (await enrol(tmp_path / "first", made["token"])).status == 0
     again = await enrol(tmp_path / "second", made["token"])
     assert (again.status, again.out) == (3, "")
@@ -156,8 +162,10 @@ async def test_a_token_that_was_used_opens_nothing_any_more(house: RunningHouse,
     assert not (tmp_path / "second" / f"agent-{POOL}.env").exists()
 
 
-async def test_an_enrolment_that_broke_off_is_finished_by_the_same_command(house: RunningHouse, tmp_path: Path) -> None:
-    made, folder = await token_of(house), tmp_path / "etc"
+async def test_an_enrolment_that_broke_off_is_finished_by_the_same_command(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    made, folder = await token_of(installation), tmp_path / "etc"
     in_its_way = folder / f"agent-{POOL}.env"
     in_its_way.mkdir(parents=True)
     assert (await enrol(folder, made["token"])).status == 1
@@ -167,15 +175,15 @@ async def test_an_enrolment_that_broke_off_is_finished_by_the_same_command(house
     assert ended.status == 0, ended
     assert (environment(folder)["NATS_URL"], environment(folder)["WRIT_POOL"]) == (made["url"], POOL)
     assert read_private(folder / f"agent-{POOL}.seed") == private
-    for token in (made, await token_of(house)):
+    for token in (made, await token_of(installation)):
         again = await enrol(folder, token["token"])
         assert (again.status, "is let in already" in again.err) == (2, True), again
 
 
 async def test_an_environment_of_an_installation_before_is_no_sign_of_an_enrolment(
-    house: RunningHouse, tmp_path: Path
+    installation: RunningInstallation, tmp_path: Path
 ) -> None:
-    made, folder = await token_of(house), tmp_path / "etc"
+    made, folder = await token_of(installation), tmp_path / "etc"
     assert (await enrol(folder, made["token"])).status == 0
     wanted = environment(folder)
     (folder / f"agent-{POOL}.env").write_text("WRIT_POLICY_KEY=another\n")
@@ -184,30 +192,32 @@ async def test_an_environment_of_an_installation_before_is_no_sign_of_an_enrolme
 
 
 async def test_a_key_that_the_keeper_died_over_is_let_in_by_its_token_and_no_other_key_is(
-    house: RunningHouse, tmp_path: Path
+    installation: RunningInstallation, tmp_path: Path
 ) -> None:
-    made, folder = await token_of(house), tmp_path / "etc"
+    made, folder = await token_of(installation), tmp_path / "etc"
     folder.mkdir()
     key = Key(generate_seed())
     (folder / f"agent-{POOL}.seed").write_bytes(key.seed)
     (folder / f"agent-{POOL}.seed").chmod(0o600)
-    token = next(one for one in tokens.known(house.home) if one.id == made["id"])
-    tokens.use(house.home, token, key.public)
-    await token_of(house)  # NATS has its configuration anew
+    token = next(one for one in tokens.known(installation.home) if one.id == made["id"])
+    tokens.use(installation.home, token, key.public)
+    await token_of(installation)  # NATS has its configuration anew
     assert (await enrol(tmp_path / "other", made["token"])).status == 3
     ended = await enrol(folder, made["token"])
     assert ended.status == 0, ended
-    assert tokens.is_done(house.home, made["id"])
+    assert tokens.is_done(installation.home, made["id"])
 
 
-async def test_of_two_hosts_with_the_same_token_at_once_one_gets_in(house: RunningHouse, tmp_path: Path) -> None:
-    made = await token_of(house)
-    before = len(read_agents(house.home.agents).agents)
+async def test_of_two_hosts_with_the_same_token_at_once_one_gets_in(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    made = await token_of(installation)
+    before = len(read_agents(installation.home.agents).agents)
     ended = await asyncio.gather(*(enrol(tmp_path / str(number), made["token"]) for number in range(3)))
     assert sorted(one.status for one in ended) == [0, 3, 3], ended
-    assert len(read_agents(house.home.agents).agents) == before + 1
+    assert len(read_agents(installation.home.agents).agents) == before + 1
     won = next(number for number, one in enumerate(ended) if one.status == 0)
-    key = tokens.used_for(house.home, made["id"])
+    key = tokens.used_for(installation.home, made["id"])
     assert key is not None
     assert f'"{key}"' not in "".join(one.err for one in ended)
     assert [(tmp_path / str(number) / f"agent-{POOL}.env").exists() for number in range(3)] == [
@@ -215,16 +225,20 @@ async def test_of_two_hosts_with_the_same_token_at_once_one_gets_in(house: Runni
     ]
 
 
-async def test_a_token_that_expired_or_was_taken_back_opens_nothing(house: RunningHouse, tmp_path: Path) -> None:
-    expired, revoked = await token_of(house), await token_of(house)
-    token = next(one for one in tokens.known(house.home) if one.id == expired["id"])
-    write_atomically(house.home.tokens / f"{token.id}.json", json.encode(structs.replace(token, until=time.time())))
-    assert (await house.writ("agent", "revoke", revoked["id"])).status == 0
+async def test_a_token_that_expired_or_was_taken_back_opens_nothing(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    expired, revoked = await token_of(installation), await token_of(installation)
+    token = next(one for one in tokens.known(installation.home) if one.id == expired["id"])
+    write_atomically(
+        installation.home.tokens / f"{token.id}.json", json.encode(structs.replace(token, until=time.time()))
+    )
+    assert (await installation.writ("agent", "revoke", revoked["id"])).status == 0
     for number, made in enumerate((expired, revoked)):
 
         async def refused(made: dict[str, Any] = made) -> bool:
             ticket = enrolment_tickets.read_ticket(made["token"])
-            context = Context(principal=f"enrol-{ticket.token}", url=house.url)
+            context = Context(principal=f"enrol-{ticket.token}", url=installation.url)
             try:
                 bus = await open_bus(context, ticket.key.seed, wait=5)
             except Forbidden:
@@ -238,26 +252,28 @@ async def test_a_token_that_expired_or_was_taken_back_opens_nothing(house: Runni
         assert (await enrol(tmp_path / str(number), made["token"])).status == 3
 
 
-async def test_the_command_says_what_there_is_and_takes_no_pool_that_no_target_has(house: RunningHouse) -> None:
-    made = await token_of(house)
-    listed = await house.writ("agent", "list")
+async def test_the_command_says_what_there_is_and_takes_no_pool_that_no_target_has(
+    installation: RunningInstallation,
+) -> None:
+    made = await token_of(installation)
+    listed = await installation.writ("agent", "list")
     assert made["id"] in listed.out
     assert made["token"] not in listed.out
-    told = json.decode((await house.writ("agent", "list", "-o", "json")).out)["tokens"]
+    told = json.decode((await installation.writ("agent", "list", "-o", "json")).out)["tokens"]
     assert [one["until"] for one in told if one["token"] == made["id"]] == [made["until"]]
-    assert (await house.writ("agent", "token", POOL, "--url", "nats://a b")).status == 2
-    assert len(tokens.known(house.home)) == len(told)
-    refused = await house.writ("agent", "token", "nobodys")
+    assert (await installation.writ("agent", "token", POOL, "--url", "nats://a b")).status == 2
+    assert len(tokens.known(installation.home)) == len(told)
+    refused = await installation.writ("agent", "token", "nobodys")
     assert (refused.status, refused.out) == (2, "")
-    assert (await house.writ("agent", "token", POOL, "--expires", "30d")).status == 2
-    assert (await house.writ("agent", "revoke", "nothing")).status == 2
+    assert (await installation.writ("agent", "token", POOL, "--expires", "30d")).status == 2
+    assert (await installation.writ("agent", "revoke", "nothing")).status == 2
 
 
-async def test_refused_attempts_are_on_record(house: RunningHouse, tmp_path: Path) -> None:
-    made = await token_of(house)
+async def test_refused_attempts_are_on_record(installation: RunningInstallation, tmp_path: Path) -> None:
+    made = await token_of(installation)
     ticket = enrolment_tickets.read_ticket(made["token"])
-    other = (await token_of(house))["id"]
-    bus = await open_bus(Context(principal=f"enrol-{ticket.token}", url=house.url), ticket.key.seed, wait=10)
+    other = (await token_of(installation))["id"]
+    bus = await open_bus(Context(principal=f"enrol-{ticket.token}", url=installation.url), ticket.key.seed, wait=10)
     try:
         with pytest.raises(Forbidden):
             await bus.request(subjects.enrol(other), b"{}", timeout=5)
@@ -270,7 +286,7 @@ async def test_refused_attempts_are_on_record(house: RunningHouse, tmp_path: Pat
     assert (await enrol(tmp_path / "x" / "etc", tampered)).status in (3, 6)
 
     async def recorded() -> bool:
-        found = await events(house, subjects.SECURITY)
+        found = await events(installation, subjects.SECURITY)
         return any(isinstance(one, SecurityEvent) and one.kind == "enrolment_refused" for one in found)
 
     await eventually(recorded, what="the refusal is on record")

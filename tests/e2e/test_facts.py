@@ -19,7 +19,7 @@ from writ_contracts.journal import Refused, Requested
 from writ_contracts.wire import decode_event, encode
 from writ_documents import yaml_file
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 from writ_trust.statements import read
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -54,7 +54,7 @@ POLICY = {
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     folder = tmp_path_factory.mktemp("facts")
     targets = [
         local_target("web-1", folder / "files"),
@@ -62,21 +62,21 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runni
     ]
     pins: tuple[str, dict[str, Any]] = ("pins", {"kind": "service", "roles": ["scanner"]})
     home = prepare(folder, targets=targets, policy=yaml_file.dump(POLICY), principals=[pins])
-    async with running_house(folder, home=home, executors=2) as running:
+    async with running_installation(folder, home=home, executors=2) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
-    async with await house.client() as client:
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client() as client:
         yield client
 
 
-async def scan(house: RunningHouse, pinned: str) -> str:
+async def scan(installation: RunningInstallation, pinned: str) -> str:
     """Have the example look at these pins of web-1; what it printed."""
-    folder = house.home.root.parent
+    folder = installation.home.root.parent
     (folder / "requirements.txt").write_text(pinned)
-    (folder / "pins.json").write_text((await house.writ("context", "pins", "-o", "json")).out)
+    (folder / "pins.json").write_text((await installation.writ("context", "pins", "-o", "json")).out)
     arguments = (str(SCANNER), str(folder / "pins.json"), "web-1", str(folder / "requirements.txt"))
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
     out, _ = await asyncio.wait_for(process.communicate(), 60)
@@ -103,52 +103,54 @@ async def decision(writ: Writ, operation_id: str | None) -> Decision:
 
 
 async def test_a_critical_finding_blocks_a_deployment_and_its_fix_lets_it_through(
-    house: RunningHouse, writ: Writ
+    installation: RunningInstallation, writ: Writ
 ) -> None:
-    parameters = {"path": str(house.home.root.parent / "files" / "deployed")}
+    parameters = {"path": str(installation.home.root.parent / "files" / "deployed")}
     unscanned = await writ.run("test_count", "web-1", parameters)
     assert (unscanned.outcome, unscanned.code) == ("denied", "rule_error")
 
-    bad = await scan(house, "leftpad==1.0\nlint==2.1\n")
+    bad = await scan(installation, "leftpad==1.0\nlint==2.1\n")
     blocked = await writ.run("test_count", "web-1", parameters)
     assert (blocked.outcome, blocked.code) == ("denied", "denied")
     assert "nothing critical is deployed over" in blocked.message
     (fact,) = (await decision(writ, blocked.operation_id)).facts
     assert (fact.kind, fact.source, fact.digest) == ("scan", "pins", bad)
 
-    await scan(house, "leftpad==1.1\nlint==2.1\n")
+    await scan(installation, "leftpad==1.1\nlint==2.1\n")
     deployed = await writ.run("test_count", "web-1", parameters)
     assert deployed.outcome == "succeeded"
 
 
 async def test_a_report_by_command_counts_and_survives_restarts_of_policy_and_nats(
-    house: RunningHouse, writ: Writ
+    installation: RunningInstallation, writ: Writ
 ) -> None:
     finding = {"id": "EXAMPLE-3", "severity": "critical", "found_at": 1.0}
     text = json.dumps({"target": "web-1", "findings": [finding]}).encode()
-    told = await house.writ("scan", "report", "-", "--as", "pins", stdin=text)
+    told = await installation.writ("scan", "report", "-", "--as", "pins", stdin=text)
     assert told.status == 0, told
     for name in ("policy", "nats"):
-        await house.until(name, other_than=house.kill(name))
+        await installation.until(name, other_than=installation.kill(name))
     await eventually(lambda: connected(writ), within=60, what="the connection")
-    parameters = {"path": str(house.home.root.parent / "files" / "deployed")}
+    parameters = {"path": str(installation.home.root.parent / "files" / "deployed")}
     blocked = await writ.run("test_count", "web-1", parameters, timeout=60)
     assert (blocked.outcome, blocked.code) == ("denied", "denied")
-    wrong = await house.writ("scan", "report", "-", "--as", "pins", stdin=b'{"target": "web-1", "findings": 1}')
+    wrong = await installation.writ("scan", "report", "-", "--as", "pins", stdin=b'{"target": "web-1", "findings": 1}')
     assert wrong.status == 2
 
 
-async def test_nobody_but_the_scanner_can_report_as_it(house: RunningHouse) -> None:
-    told = await house.writ("scan", "report", "-", "--as", "operator", stdin=b'{"target": "web-1", "findings": []}')
+async def test_nobody_but_the_scanner_can_report_as_it(installation: RunningInstallation) -> None:
+    told = await installation.writ(
+        "scan", "report", "-", "--as", "operator", stdin=b'{"target": "web-1", "findings": []}'
+    )
     assert told.status == 6, told
-    async with await house.client() as other:
+    async with await installation.client() as other:
         report = encode(ScanReport(target="web-1", at=1.0))
         with pytest.raises(WritError):
             await other._bus.request(subjects.scan("pins"), report, timeout=5)
 
 
-async def test_what_the_target_lists_is_allowed_and_nothing_else(house: RunningHouse, writ: Writ) -> None:
-    root = str(house.home.root.parent / "files")
+async def test_what_the_target_lists_is_allowed_and_nothing_else(installation: RunningInstallation, writ: Writ) -> None:
+    root = str(installation.home.root.parent / "files")
     listed = await writ.run("file_read", "web-1", {"file_path": root})
     assert listed.outcome == "failed"  # it is a folder, which the host says
     (fact,) = (await decision(writ, listed.operation_id)).facts
@@ -163,8 +165,10 @@ async def test_what_the_target_lists_is_allowed_and_nothing_else(house: RunningH
     assert simulated.verdict.decision == "allow"
 
 
-async def test_what_cannot_be_listed_is_told_apart_from_what_is_not_there(house: RunningHouse, writ: Writ) -> None:
-    root = str(house.home.root.parent / "files")
+async def test_what_cannot_be_listed_is_told_apart_from_what_is_not_there(
+    installation: RunningInstallation, writ: Writ
+) -> None:
+    root = str(installation.home.root.parent / "files")
     unknown = await writ.run("file_delete", "web-1", {"file_path": root})
     assert (unknown.outcome, unknown.code) == ("denied", "rule_error")
     assert "this agent cannot list containers" in unknown.message

@@ -21,7 +21,7 @@ from writ_documents.readers import read_agents
 from writ_installation.files.home import host_token
 from writ_testing import search
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 from writ_testing.search import containing
 from writ_trust.statements import digest, open_signed
 
@@ -34,7 +34,9 @@ async def write(writ: Writ, path: Path, content: str, **more: object) -> Operati
     return await writ.run("file_write", "web-1", {"file_path": str(path), "content": content, **more}, timeout=30)
 
 
-async def test_a_file_is_written_and_the_trace_tells_all_of_it(house: RunningHouse, writ: Writ, files: Path) -> None:
+async def test_a_file_is_written_and_the_trace_tells_all_of_it(
+    installation: RunningInstallation, writ: Writ, files: Path
+) -> None:
     path = files / "a"
     path.write_text("before")
     done = await write(writ, path, "after")
@@ -46,11 +48,13 @@ async def test_a_file_is_written_and_the_trace_tells_all_of_it(house: RunningHou
     assert hashlib.sha256(b"after").hexdigest() in text
 
 
-async def test_the_signatures_of_a_trace_hold_and_name_each_other(house: RunningHouse, writ: Writ, files: Path) -> None:
+async def test_the_signatures_of_a_trace_hold_and_name_each_other(
+    installation: RunningInstallation, writ: Writ, files: Path
+) -> None:
     done = await write(writ, files / "b", "x")
     bodies = {event.kind: event.body for event in (await writ.trace(operation_id=done.operation_id)).events}
-    policy = {house.home.key("policy").public}
-    agents = {one.key for one in _agents(house)}
+    policy = {installation.home.key("policy").public}
+    agents = {one.key for one in _agents(installation)}
 
     def signed(kind: str, name: str) -> Signed:
         return json.decode(json.encode(bodies[kind][name]), type=Signed)
@@ -69,11 +73,11 @@ async def test_the_signatures_of_a_trace_hold_and_name_each_other(house: Running
     assert claim.baseline
 
 
-def _agents(house: RunningHouse) -> list[AgentKey]:
-    return read_agents(house.home.agents).agents
+def _agents(installation: RunningInstallation) -> list[AgentKey]:
+    return read_agents(installation.home.agents).agents
 
 
-async def test_a_secret_is_found_nowhere(house: RunningHouse, writ: Writ, files: Path) -> None:
+async def test_a_secret_is_found_nowhere(installation: RunningInstallation, writ: Writ, files: Path) -> None:
     done = await write(writ, files / "secret", CANARY)
     kept = await writ.run("test_secret", "web-1", {"secret": CANARY, "label": "here"}, timeout=30)
     assert (done.outcome, kept.outcome) == ("succeeded", "succeeded")
@@ -83,15 +87,15 @@ async def test_a_secret_is_found_nowhere(house: RunningHouse, writ: Writ, files:
     wrong = await writ.submit("test_secret", "web-1", {"secret": [CANARY]})
     assert wrong.error
     assert CANARY not in wrong.error.message
-    assert CANARY not in house.logs()
-    assert containing(search.files(house.home.root), CANARY) == []
-    assert CANARY not in await metrics_of(house)
+    assert CANARY not in installation.logs()
+    assert containing(search.files(installation.home.root), CANARY) == []
+    assert CANARY not in await metrics_of(installation)
 
 
-async def metrics_of(house: RunningHouse, services: int = 5) -> str:
+async def metrics_of(installation: RunningInstallation, services: int = 5) -> str:
     """What its processes tell, of which there are so many at least."""
     texts = []
-    for path in house.home.run.glob("*.json"):
+    for path in installation.home.run.glob("*.json"):
         facts = json.decode(path.read_bytes())
         if "health_port" not in facts:
             continue
@@ -104,7 +108,9 @@ async def metrics_of(house: RunningHouse, services: int = 5) -> str:
     return "\n".join(texts)
 
 
-async def test_two_local_agents_never_get_each_others_work(house: RunningHouse, writ: Writ, files: Path) -> None:
+async def test_two_local_agents_never_get_each_others_work(
+    installation: RunningInstallation, writ: Writ, files: Path
+) -> None:
     counts = {name: files / f"count-{name}" for name in ("web-1", "db-1")}
     runs = [
         writ.run("test_count", target, {"path": str(path)}, timeout=60)
@@ -121,7 +127,7 @@ async def test_two_local_agents_never_get_each_others_work(house: RunningHouse, 
         assert view.operation_id in counts[view.target].read_text()
 
 
-async def test_the_bare_client_of_the_readme_works_as_it_stands(house: RunningHouse, files: Path) -> None:
+async def test_the_bare_client_of_the_readme_works_as_it_stands(installation: RunningInstallation, files: Path) -> None:
     text = README.read_text()
     script = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "import nats" in block)
     assert "import writ" not in script
@@ -132,8 +138,8 @@ async def test_the_bare_client_of_the_readme_works_as_it_stands(house: RunningHo
         sys.executable,
         "-c",
         script,
-        house.url,
-        str(house.home.seed_file("principal-alice")),
+        installation.url,
+        str(installation.home.seed_file("principal-alice")),
         "alice",
         "file_copy",
         "web-1",
@@ -148,8 +154,8 @@ async def test_the_bare_client_of_the_readme_works_as_it_stands(house: RunningHo
     assert (files / "bare-copy").read_text() == "x"
 
 
-async def test_one_principal_cannot_speak_or_listen_as_another(house: RunningHouse) -> None:
-    async with await house.client("alice") as alice, await house.client("bob") as bob:
+async def test_one_principal_cannot_speak_or_listen_as_another(installation: RunningInstallation) -> None:
+    async with await installation.client("alice") as alice, await installation.client("bob") as bob:
         mine = await alice.run("test_noop", "web-1", timeout=30)
         with pytest.raises(Invalid, match="has no operation"):
             await bob.get(mine.operation_id)
@@ -187,7 +193,7 @@ async def test_a_preview_says_what_would_change_and_changes_nothing(writ: Writ, 
     assert path.read_text() == "old"
 
 
-async def test_a_cancel_ends_the_whole_process_tree(house: RunningHouse, writ: Writ) -> None:
+async def test_a_cancel_ends_the_whole_process_tree(installation: RunningInstallation, writ: Writ) -> None:
     answer = await writ.submit("test_sleep", "web-1", {"seconds": 120, "processes": 3})
     assert answer.operation_id
     operation_id = answer.operation_id

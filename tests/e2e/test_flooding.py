@@ -11,7 +11,7 @@ from writ_client.client import Writ
 from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import Full
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 BURST = 40
@@ -19,11 +19,11 @@ ENVIRON = {"WRIT_RATE": "5", "WRIT_BURST": str(BURST)}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """With a principal that will flood it."""
     folder = tmp_path_factory.mktemp("flood")
     home = prepare(folder, principals=[("mallory", {})])
-    async with running_house(folder, home=home, environ=ENVIRON) as running:
+    async with running_installation(folder, home=home, environ=ENVIRON) as running:
         yield running
 
 
@@ -52,8 +52,14 @@ class Flood:
         return len(self.refused) >= max(number, len(self.accepted) + 1)
 
 
-async def test_a_flood_is_refused_unrecorded_while_anothers_operations_go_through(house: RunningHouse) -> None:
-    async with await house.client("mallory") as mallory, await house.client() as writ, asyncio.TaskGroup() as group:
+async def test_a_flood_is_refused_unrecorded_while_anothers_operations_go_through(
+    installation: RunningInstallation,
+) -> None:
+    async with (
+        await installation.client("mallory") as mallory,
+        await installation.client() as writ,
+        asyncio.TaskGroup() as group,
+    ):
         flood = Flood(mallory)
         for _ in range(16):
             group.create_task(flood.ask())
@@ -71,6 +77,6 @@ async def test_a_flood_is_refused_unrecorded_while_anothers_operations_go_throug
     assert len(flood.accepted) >= BURST
     # To be refused costs less than to be let in, in the same queue at the same time.
     assert median(seconds for _, seconds in flood.refused) < median(flood.accepted.values())
-    async with await house.client("mallory") as mallory:
+    async with await installation.client("mallory") as mallory:
         recorded = (await mallory.search(SearchQuery(limit=1000))).rows
     assert {one.operation_id for one in recorded} == set(flood.accepted)

@@ -10,7 +10,7 @@ from writ_client.client import Writ
 from writ_contracts.errors import Full
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import open_policy, prepare, running_house
+from writ_testing.installations.installation import open_policy, prepare, running_installation
 from writ_testing.installations.load import fill
 
 STOPS: dict[str, Any] = {"name": "stops", "operations": ["stop_set", "operation_cancel"], "allowed": True}
@@ -36,7 +36,10 @@ async def test_a_nearly_full_journal_refuses_what_is_new_and_keeps_the_ends(tmp_
     home = prepare(tmp_path, policy=open_policy(STOPS))
     sizes = Sizes(journal=3_000_000, params=4_000_000, results=4_000_000)
     (home.nats / "sizes.json").write_bytes(json.encode(sizes))
-    async with running_house(tmp_path, home=home, executors=2, environ=ENVIRON) as house, await house.client() as writ:
+    async with (
+        running_installation(tmp_path, home=home, executors=2, environ=ENVIRON) as installation,
+        await installation.client() as writ,
+    ):
         sleeper = (await writ.submit("test_sleep", "web-1", {"seconds": 100, "processes": 1})).operation_id or ""
         await started(writ, sleeper)
         full = await fill(writ)

@@ -21,23 +21,23 @@ from writ_documents.readers import read_inventory
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.fakes.rogue_executor import Change, Forger, changed
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 from writ_trust.keys import Key, generate_seed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def stolen(house: RunningHouse) -> AsyncIterator[Bus]:
+async def stolen(installation: RunningInstallation) -> AsyncIterator[Bus]:
     """A bus with the executor's key."""
-    key = house.home.key("executor")
-    bus = await open_bus(Context(principal="executor", url=house.url), key.seed, wait=10)
+    key = installation.home.key("executor")
+    bus = await open_bus(Context(principal="executor", url=installation.url), key.seed, wait=10)
     yield bus
     await bus.close()
 
 
-def target(house: RunningHouse, name: str = "db-1") -> Target:
-    return next(one for one in read_inventory(house.home.inventory).targets if one.id == name)
+def target(installation: RunningInstallation, name: str = "db-1") -> Target:
+    return next(one for one in read_inventory(installation.home.inventory).targets if one.id == name)
 
 
 async def security(bus: Bus, operation_id: str) -> SecurityEvent:
@@ -64,41 +64,43 @@ CASES: dict[str, tuple[str, Change]] = {
 
 @pytest.mark.parametrize("case", CASES)
 async def test_a_grant_of_policy_for_anything_else_is_refused(
-    house: RunningHouse, writ: Writ, stolen: Bus, files: Path, case: str
+    installation: RunningInstallation, writ: Writ, stolen: Bus, files: Path, case: str
 ) -> None:
     kind, change = CASES[case]
-    await refused(house, writ, stolen, files, kind, house.home.key("policy"), change)
+    await refused(installation, writ, stolen, files, kind, installation.home.key("policy"), change)
 
 
-async def test_a_grant_for_another_target_is_refused(house: RunningHouse, writ: Writ, stolen: Bus, files: Path) -> None:
-    change = changed(target=target(house, "web-1"))
-    await refused(house, writ, stolen, files, "mismatched_grant", house.home.key("policy"), change)
+async def test_a_grant_for_another_target_is_refused(
+    installation: RunningInstallation, writ: Writ, stolen: Bus, files: Path
+) -> None:
+    change = changed(target=target(installation, "web-1"))
+    await refused(installation, writ, stolen, files, "mismatched_grant", installation.home.key("policy"), change)
 
 
 @pytest.mark.parametrize("signer", some(["executor", "stranger"], "executor"))
 async def test_a_grant_that_policy_did_not_sign_is_refused(
-    house: RunningHouse, writ: Writ, stolen: Bus, files: Path, signer: str
+    installation: RunningInstallation, writ: Writ, stolen: Bus, files: Path, signer: str
 ) -> None:
-    key = house.home.key("executor") if signer == "executor" else Key(generate_seed())
-    await refused(house, writ, stolen, files, "forged_grant", key, lambda grant: grant)
+    key = installation.home.key("executor") if signer == "executor" else Key(generate_seed())
+    await refused(installation, writ, stolen, files, "forged_grant", key, lambda grant: grant)
 
 
-async def forged(house: RunningHouse, forger: Forger, parameters: dict[str, Any]) -> str:
+async def forged(installation: RunningInstallation, forger: Forger, parameters: dict[str, Any]) -> str:
     """The id of an operation that the forger dispatched, and whose claim it has answered."""
-    with house.paused("executor"):
+    with installation.paused("executor"):
         operation_id = await forger.dispatch("test_count", parameters)
         await eventually(lambda: forger.answered(operation_id), what="a claim")
     return operation_id
 
 
 async def refused(
-    house: RunningHouse, writ: Writ, bus: Bus, files: Path, kind: str, signer: Key, change: Change
+    installation: RunningInstallation, writ: Writ, bus: Bus, files: Path, kind: str, signer: Key, change: Change
 ) -> None:
     counted = files / "forged"
-    forger = Forger(bus, target(house), signer, change)
+    forger = Forger(bus, target(installation), signer, change)
     await forger.listen()
     parameters: dict[str, Any] = {"path": str(counted), "delay": 0.0, "timeout": 10}
-    operation_id = await forged(house, forger, parameters)
+    operation_id = await forged(installation, forger, parameters)
     event = await security(bus, operation_id)
     assert event.kind == kind
     assert not counted.exists()
@@ -113,14 +115,14 @@ async def refused(
 
 
 async def test_a_true_grant_is_obeyed_once_and_its_replay_is_refused(
-    house: RunningHouse, writ: Writ, stolen: Bus, files: Path
+    installation: RunningInstallation, writ: Writ, stolen: Bus, files: Path
 ) -> None:
     """The same harness with nothing wrong runs the operation: so the refusals above are not an accident."""
     counted = files / "obeyed"
-    forger = Forger(stolen, target(house), house.home.key("policy"))
+    forger = Forger(stolen, target(installation), installation.home.key("policy"))
     await forger.listen()
     parameters: dict[str, Any] = {"path": str(counted), "delay": 0.0, "timeout": 10}
-    first = await forged(house, forger, parameters)
+    first = await forged(installation, forger, parameters)
 
     async def counts() -> bool:
         return counted.exists() and counted.read_text().endswith("\n")  # it is there a moment before its line is
@@ -128,7 +130,7 @@ async def test_a_true_grant_is_obeyed_once_and_its_replay_is_refused(
     await eventually(counts, what="its effect")
     assert counted.read_text().split() == [first]
     forger.replay = True
-    second = await forged(house, forger, parameters)
+    second = await forged(installation, forger, parameters)
     event = await security(stolen, second)
     assert event.kind in ("replayed_grant", "mismatched_grant")
     assert counted.read_text().split() == [first]

@@ -7,7 +7,7 @@ import pytest
 from msgspec import json
 
 from writ_installation.processes.readiness import read_run_file
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 KINDS = ("policy", "audit", "executor-1", "executor-2", "agent-")
@@ -18,11 +18,11 @@ def get(port: int, path: str) -> bytes:
         return bytes(answer.read())
 
 
-async def test_every_process_says_how_it_is(house: RunningHouse) -> None:
-    services = [one for one in house.report.processes if one.name != "nats"]
+async def test_every_process_says_how_it_is(installation: RunningInstallation) -> None:
+    services = [one for one in installation.report.processes if one.name != "nats"]
     assert all(any(one.name.startswith(kind) for one in services) for kind in KINDS)
     for one in services:
-        found = read_run_file(house.home.run / f"{one.name}.json", one.pid)
+        found = read_run_file(installation.home.run / f"{one.name}.json", one.pid)
         assert found is not None, one.name
         assert await asyncio.to_thread(get, found.health_port, "healthz") == b'{"status":"ok"}'
         ready = json.decode(await asyncio.to_thread(get, found.health_port, "readyz"))

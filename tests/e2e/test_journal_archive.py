@@ -15,7 +15,13 @@ from writ_contracts.subjects import JOURNAL_STREAM
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
-from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
 from writ_testing.installations.load import Load, fill, load
 from writ_testing.peers.nats_cluster import Cluster, Node, cluster_for
 
@@ -38,18 +44,18 @@ ENVIRON = {
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path: Path) -> AsyncIterator[RunningInstallation]:
     """With two executors."""
     targets = [local_target(name, tmp_path / "files") for name in ("web-1", "web-2")]
     home = prepare(tmp_path, policy=open_policy(ADMIN), targets=targets)
-    async with running_house(tmp_path, home=home, executors=2, environ=ENVIRON) as running:
+    async with running_installation(tmp_path, home=home, executors=2, environ=ENVIRON) as running:
         yield running
 
 
 @pytest.fixture
-async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
     """Of its operator, who is an admin."""
-    async with await house.client() as client:
+    async with await installation.client() as client:
         yield client
 
 
@@ -67,8 +73,8 @@ async def archivable(writ: Writ, least: int) -> int:
     return await eventually(look, within=40, what=f"that {least} events can be archived")
 
 
-async def archive(house: RunningHouse, file: Path, **environ: str) -> dict[str, Any]:
-    ended = await house.writ("journal", "archive", str(file), "-r", "it is full", "-o", "json", environ=environ)
+async def archive(installation: RunningInstallation, file: Path, **environ: str) -> dict[str, Any]:
+    ended = await installation.writ("journal", "archive", str(file), "-r", "it is full", "-o", "json", environ=environ)
     assert ended.status == 0, ended
     return json.decode(ended.out, type=dict[str, Any])
 
@@ -82,11 +88,14 @@ async def test_a_full_journal_refuses_is_archived_and_takes_work_again(tmp_path:
     home = prepare(tmp_path, policy=open_policy(ADMIN))
     sizes = Sizes(journal=3_000_000, params=4_000_000, results=4_000_000, policies=4_000_000, scans=1_000_000)
     (home.nats / "sizes.json").write_bytes(json.encode(sizes))
-    async with running_house(tmp_path, home=home, executors=2, environ=ENVIRON) as house, await house.client() as writ:
-        await full_and_back(house, writ, tmp_path)
+    async with (
+        running_installation(tmp_path, home=home, executors=2, environ=ENVIRON) as installation,
+        await installation.client() as writ,
+    ):
+        await full_and_back(installation, writ, tmp_path)
 
 
-async def full_and_back(house: RunningHouse, writ: Writ, tmp_path: Path) -> None:
+async def full_and_back(installation: RunningInstallation, writ: Writ, tmp_path: Path) -> None:
     counted, file = tmp_path / "files" / "counted", tmp_path / "one.writ"
     first = await count(writ, counted, "once")
     before = await writ.trace(operation_id=first.operation_id)
@@ -96,7 +105,7 @@ async def full_and_back(house: RunningHouse, writ: Writ, tmp_path: Path) -> None
     await settled(writ)
     last = (await writ.journal()).last
     await archivable(writ, last - 5)
-    told = await archive(house, file)
+    told = await archive(installation, file)
     assert (told["archive"]["first"], told["archive"]["last"] >= last - 5) == (1, True)
     assert file.stat().st_mode & 0o777 == 0o600
     standing = await writ.journal()
@@ -107,18 +116,18 @@ async def full_and_back(house: RunningHouse, writ: Writ, tmp_path: Path) -> None
     again = await count(writ, counted, "once")
     assert (again.operation_id, again.outcome, again.state) == (first.operation_id, "succeeded", "archived")
     assert counted.read_text().split() == [first.operation_id]
-    there = await house.writ("trace", first.operation_id, "--archive", str(file), "-o", "json")
+    there = await installation.writ("trace", first.operation_id, "--archive", str(file), "-o", "json")
     assert json.decode(there.out)["events"] == json.decode(json.encode(before.events))
-    here = await house.writ("trace", first.operation_id)
+    here = await installation.writ("trace", first.operation_id)
     assert "archive 1: writ trace --archive FILE" in here.out
-    verified = await house.writ("journal", "verify", str(file))
+    verified = await installation.writ("journal", "verify", str(file))
     assert (verified.status, "as they were stored" in verified.out) == (0, True)
-    assert "archived: 1 times" in (await house.writ("journal", "status")).out
+    assert "archived: 1 times" in (await installation.writ("journal", "status")).out
 
 
 @pytest.mark.timeout(240)
 async def test_open_operations_and_load_go_on_through_an_archive(
-    house: RunningHouse, writ: Writ, tmp_path: Path
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
     first = await count(writ, tmp_path / "files" / "counted", "once")
     worked = tmp_path / "files" / "worked"
@@ -128,7 +137,7 @@ async def test_open_operations_and_load_go_on_through_an_archive(
         await eventually(lambda: is_started(writ, sleeper), what="its start")
         began = (await writ.trace(operation_id=sleeper)).events[0].sequence
         await eventually(lambda: held_by(writ, sleeper), what="that the operation holds the archive")
-        told = await archive(house, tmp_path / "1.writ")
+        told = await archive(installation, tmp_path / "1.writ")
         assert told["archive"]["last"] == began - 1
         await ran.more(5)
     all_once(ran, worked)
@@ -138,14 +147,14 @@ async def test_open_operations_and_load_go_on_through_an_archive(
     assert (await writ.wait(sleeper, timeout=30)).outcome == "cancelled"
     for number in (2, 3):
         await archivable(writ, (await writ.journal()).last - 2)
-        await archive(house, tmp_path / f"{number}.writ")
+        await archive(installation, tmp_path / f"{number}.writ")
         await writ.run("test_noop", "web-1", timeout=30)
     views = [await writ.get(one) for one in (first.operation_id, sleeper)]
     assert [(view.state, view.outcome) for view in views] == [("archived", "succeeded"), ("archived", "cancelled")]
     assert (await count(writ, tmp_path / "files" / "counted", "once")).operation_id == first.operation_id
     files = [str(tmp_path / f"{number}.writ") for number in (1, 2, 3)]
-    assert (await house.writ("journal", "verify", *files)).status == 0
-    assert (await house.writ("journal", "verify", files[0], files[2])).status == 1
+    assert (await installation.writ("journal", "verify", *files)).status == 0
+    assert (await installation.writ("journal", "verify", files[0], files[2])).status == 1
 
 
 def all_once(ran: Load, worked: Path) -> None:
@@ -168,21 +177,21 @@ async def held_by(writ: Writ, operation_id: str) -> bool:
 @pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 async def test_stops_and_published_policies_outlive_the_range_that_they_were_in(
-    house: RunningHouse, writ: Writ, tmp_path: Path
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
     lifted = await writ.stop_set(["web-*"], reason="for a moment")
     await writ.stop_lift(lifted.output["id"], reason="it is over")
     stop = await writ.stop_set(["web-1"], reason="it burns")
     published = await writ.policy_publish(open_policy(ADMIN, {**ADMIN, "name": "also"}), reason="a version of its own")
     await archivable(writ, (await writ.journal()).last - 2)
-    await archive(house, tmp_path / "one.writ")
+    await archive(installation, tmp_path / "one.writ")
     assert (await writ.journal()).first > 10
     other = await writ.stop_set(["db-1"], reason="here too")
     await archivable(writ, (await writ.journal()).last - 2)
-    await archive(house, tmp_path / "two.writ")
+    await archive(installation, tmp_path / "two.writ")
     for name in ("policy", "executor-1", "executor-2"):  # what starts anew knows the new generation alone
-        pid = house.kill(name)
-        await house.until(name, other_than=pid)
+        pid = installation.kill(name)
+        await installation.until(name, other_than=pid)
     held = await writ.submit("test_count", "web-1", {"path": str(tmp_path / "files" / "never")})
     assert (held.outcome, held.verdict and held.verdict.code) == ("denied", "stopped")
     in_force = (await writ.policy_status()).version
@@ -194,17 +203,19 @@ async def test_stops_and_published_policies_outlive_the_range_that_they_were_in(
 
 
 @pytest.mark.timeout(240)
-async def test_who_may_not_archive_changes_nothing(house: RunningHouse, writ: Writ, tmp_path: Path) -> None:
-    added = await house.writ("principal", "add", "carol", "--role", "operator")
+async def test_who_may_not_archive_changes_nothing(
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
+) -> None:
+    added = await installation.writ("principal", "add", "carol", "--role", "operator")
     assert added.status == 0
     await writ.run("test_noop", "web-1", timeout=30)
     await archivable(writ, 4)
-    refused = await house.writ("journal", "archive", str(tmp_path / "one.writ"), "-r", "mine", "--as", "carol")
+    refused = await installation.writ("journal", "archive", str(tmp_path / "one.writ"), "-r", "mine", "--as", "carol")
     assert refused.status == 3, refused
     assert not list(tmp_path.glob("one.writ*"))
     standing = await writ.journal()
     assert (standing.first, standing.generation) == (1, 0)
-    empty = await house.writ("journal", "archive", str(tmp_path / "two.writ"), "-r", "old", "--until", "7d")
+    empty = await installation.writ("journal", "archive", str(tmp_path / "two.writ"), "-r", "old", "--until", "7d")
     assert (empty.status, "nothing to archive" in empty.err) == (2, True)
 
 
@@ -220,21 +231,25 @@ CRASHES = (
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(240)
-async def test_a_command_killed_at_any_step_is_called_again(house: RunningHouse, writ: Writ, tmp_path: Path) -> None:
+async def test_a_command_killed_at_any_step_is_called_again(
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
+) -> None:
     for number, fault in enumerate(CRASHES, 1):
         counted = tmp_path / "files" / f"counted-{number}"
         first = await count(writ, counted, f"key-{number}")
         await archivable(writ, (await writ.journal()).last - 2)
         file = tmp_path / f"{number}.writ"
-        killed = await house.writ("journal", "archive", str(file), "-r", "it is full", environ={"WRIT_FAULT": fault})
+        killed = await installation.writ(
+            "journal", "archive", str(file), "-r", "it is full", environ={"WRIT_FAULT": fault}
+        )
         assert killed.status == -9, killed
-        told = await archive(house, file)
+        told = await archive(installation, file)
         standing = await writ.journal()
         assert (standing.generation, standing.first) == (number, told["archive"]["last"] + 1), fault
         assert (await count(writ, counted, f"key-{number}")).state == "archived"
         assert counted.read_text().split() == [first.operation_id]
     files = sorted(tmp_path.glob("*.writ"))
-    assert (await house.writ("journal", "verify", *map(str, files))).status == 0
+    assert (await installation.writ("journal", "verify", *map(str, files))).status == 0
 
 
 @pytest.mark.timeout(240)
@@ -247,14 +262,14 @@ async def test_an_executor_killed_while_it_archives_is_taken_over(tmp_path: Path
     died = tmp_path / "died"
     environ = {**ENVIRON, "WRIT_LEASE": "1", "WRIT_FAULT": "", "WRIT_FAULT_ONCE": str(died)}
     async with (
-        running_house(tmp_path, home=home, executors=2, environ=environ) as running,
+        running_installation(tmp_path, home=home, executors=2, environ=environ) as running,
         await running.client() as writ,
     ):
         first = await count(writ, tmp_path / "files" / "counted", "once")
         await archivable(writ, (await writ.journal()).last - 2)
     environ["WRIT_FAULT"] = fault
     async with (
-        running_house(tmp_path, home=home, executors=2, environ=environ) as running,
+        running_installation(tmp_path, home=home, executors=2, environ=environ) as running,
         await running.client() as writ,
     ):
         await archivable(writ, 4)
@@ -272,11 +287,14 @@ async def test_on_a_cluster_every_copy_is_shortened_alike_and_a_leader_may_die_a
     counted, worked = tmp_path / "files" / "counted", tmp_path / "files" / "worked"
     async with cluster_for(home, tmp_path) as cluster:
         environ = {**ENVIRON, "NATS_URL": cluster.url}
-        async with running_house(tmp_path, home=home, environ=environ) as house, await house.client() as writ:
+        async with (
+            running_installation(tmp_path, home=home, environ=environ) as installation,
+            await installation.client() as writ,
+        ):
             first = await count(writ, counted, "once")
             async with load(writ, ["web-1"], worked) as ran:
                 await archivable(writ, (await writ.journal()).last)
-                told = await archive(house, tmp_path / "1.writ")
+                told = await archive(installation, tmp_path / "1.writ")
                 await ran.more(3)
                 await cluster.whole()
                 await begins_at(cluster, told["archive"]["last"] + 1)

@@ -1,4 +1,4 @@
-"""What must always hold (the law of this house, line by line): each line is attacked once here, on a real house.
+"""The invariants of Writ, line by line: each is attacked once here, on a real installation.
 
 Other tests attack the same lines in more ways and in smaller pieces; this is where a reader sees that none is missing.
 """
@@ -28,7 +28,7 @@ from writ_documents.readers import read_agents, read_inventory
 from writ_testing import search
 from writ_testing.eventually import eventually
 from writ_testing.fakes.rogue_executor import Forger
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 from writ_testing.search import containing
 from writ_trust.statements import open_signed
 
@@ -38,35 +38,37 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     deny = {"name": "nobody_fails", "operations": ["test_fail"], "allowed": False}
     async with robbed(tmp_path_factory.mktemp("law"), deny) as running:
         yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def alice(house: RunningHouse) -> AsyncIterator[Writ]:
-    async with await house.client("alice") as client:
+async def alice(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client("alice") as client:
         yield client
 
 
 @pytest.fixture
-def files(house: RunningHouse) -> Path:
-    return house.home.root.parent / "files"
+def files(installation: RunningInstallation) -> Path:
+    return installation.home.root.parent / "files"
 
 
-async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(house: RunningHouse, files: Path) -> None:
+async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(
+    installation: RunningInstallation, files: Path
+) -> None:
     """The executors' key dispatches a delete that nobody signed, and answers the claim as well as it can."""
     (files / "dear").write_text("x")
-    target = next(one for one in read_inventory(house.home.inventory).targets if one.id == "web-1")
+    target = next(one for one in read_inventory(installation.home.inventory).targets if one.id == "web-1")
     parameters = {"file_path": str(files / "dear"), "timeout": 30}
     asked_for, refused = [], []
-    async with holding(house, "executor") as thief:
+    async with holding(installation, "executor") as thief:
 
         async def answer(message: Message) -> None:
             asked = decode(message.data, ClaimMessage)
             claim = decode(bytes(asked.claim.payload), Claim)
-            wish = subject(house, "file_delete", "web-1", parameters, operation_id=claim.operation_id)
+            wish = subject(installation, "file_delete", "web-1", parameters, operation_id=claim.operation_id)
             other = structs.replace(wish, operation="test_count", parameters={"path": str(files / "dear")})
             asked_for.append(claim.operation_id)
             for about in (wish, structs.replace(wish, simulate=True), other):
@@ -77,7 +79,7 @@ async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(hous
                 refused.append(about.operation)
 
         await thief.subscribe(subjects.claim("a"), answer)
-        forger = Forger(thief, target, house.home.key("executor"))
+        forger = Forger(thief, target, installation.home.key("executor"))
         number = await forger.dispatch("file_delete", parameters, principal="alice")
 
         async def seen() -> bool:
@@ -89,13 +91,13 @@ async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(hous
 
 
 async def test_2_it_is_recorded_before_it_happens_and_refusals_are_too(
-    house: RunningHouse, alice: Writ, files: Path
+    installation: RunningInstallation, alice: Writ, files: Path
 ) -> None:
     path = files / "dated"
     done = await alice.run("file_write", "web-1", {"file_path": str(path), "content": "x"}, timeout=30)
     denied = await alice.submit("test_fail", "web-1")
     invalid = await alice.submit("file_write", "web-1", {"file_path": "relative", "content": "x"})
-    async with holding(house, "executor") as bus:
+    async with holding(installation, "executor") as bus:
         times = {
             record.subject.split(".")[5]: record.time
             for record in await bus.journal.read(subjects.operation_filter("alice", done.operation_id))
@@ -107,28 +109,30 @@ async def test_2_it_is_recorded_before_it_happens_and_refusals_are_too(
             assert isinstance(decode_event(record.data), Refused)
 
 
-async def test_3_everything_ends_once_also_when_its_agent_is_killed(house: RunningHouse, alice: Writ) -> None:
+async def test_3_everything_ends_once_also_when_its_agent_is_killed(
+    installation: RunningInstallation, alice: Writ
+) -> None:
     answer = await alice.submit("test_sleep", "web-1", {"seconds": 60, "processes": 0, "timeout": 2})
     number = answer.operation_id or ""
-    async with holding(house, "executor") as bus:
+    async with holding(installation, "executor") as bus:
         await started(bus, "alice", number)
-        pid = house.kill("agent-a")
+        pid = installation.kill("agent-a")
         began = time.monotonic()
         done = await alice.wait(number, timeout=60)
         assert done.outcome in ("unknown", "failed", "cancelled")
         # timeout, kill grace, a lease, the next look, and what a slow machine takes to start the agent again
         assert time.monotonic() - began < 2 + 5 + 2 + 5 + 15
-        await house.until("agent-a", other_than=pid)
+        await installation.until("agent-a", other_than=pid)
         events = [decode_event(r.data) for r in await bus.journal.read(subjects.operation_filter("alice", number))]
     outcomes = [event for event in events if event.__struct_config__.tag in ("finished", "unknown")]
     assert len(outcomes) == 1
 
 
-async def test_4_deny_wins_and_unknown_is_refused(house: RunningHouse, alice: Writ) -> None:
+async def test_4_deny_wins_and_unknown_is_refused(installation: RunningInstallation, alice: Writ) -> None:
     denied = await alice.submit("test_fail", "web-1")  # another rule allows it
     assert denied.verdict is not None
     assert (denied.outcome, denied.verdict.rules) == ("denied", ["nobody_fails"])
-    async with holding(house, "principal-alice") as bus:
+    async with holding(installation, "principal-alice") as bus:
         for operation, request in (
             ("test_nothing", {"target": "web-1"}),
             ("test_noop", {"target": "web-9"}),
@@ -143,7 +147,7 @@ async def test_4_deny_wins_and_unknown_is_refused(house: RunningHouse, alice: Wr
 WORDS = ("$(touch MARK)", "`touch MARK`", "; touch MARK", "| touch MARK", "&& touch MARK", "' ; touch MARK ; '")
 
 
-async def test_5_parameters_never_reach_a_shell(house: RunningHouse, alice: Writ, files: Path) -> None:
+async def test_5_parameters_never_reach_a_shell(installation: RunningInstallation, alice: Writ, files: Path) -> None:
     for number, word in enumerate(WORDS):
         mark = files / f"mark-{number}"
         text = word.replace("MARK", mark.name)
@@ -174,11 +178,13 @@ def _calls_a_shell(path: Path) -> bool:
     )
 
 
-async def test_6_the_record_can_be_checked_and_not_rewritten(house: RunningHouse, alice: Writ, files: Path) -> None:
+async def test_6_the_record_can_be_checked_and_not_rewritten(
+    installation: RunningInstallation, alice: Writ, files: Path
+) -> None:
     done = await alice.run("file_write", "web-1", {"file_path": str(files / "kept"), "content": "x"}, timeout=30)
     trace = await alice.trace(operation_id=done.operation_id)
-    policy = {house.home.key("policy").public}
-    agents = {one.key for one in read_agents(house.home.agents).agents}
+    policy = {installation.home.key("policy").public}
+    agents = {one.key for one in read_agents(installation.home.agents).agents}
     kinds: dict[str, tuple[type[Any], set[str]]] = {
         "decision": (Decision, policy),
         "grant": (Grant, policy),
@@ -195,14 +201,14 @@ async def test_6_the_record_can_be_checked_and_not_rewritten(house: RunningHouse
                 open_signed(structs.replace(signed, payload=Raw(changed)), *kinds[name])
             checked.add(name)
     assert checked == set(kinds)
-    async with holding(house, "bootstrap") as bus:
+    async with holding(installation, "bootstrap") as bus:
         softer = {"name": "WRIT_JOURNAL", "deny_delete": False}
         for verb, body in (("MSG.DELETE", {"seq": 1}), ("PURGE", {}), ("UPDATE", softer)):
             reply = await bus.request(f"$JS.API.STREAM.{verb}.WRIT_JOURNAL", json.encode(body), timeout=10)
             assert json.decode(reply.data).get("error"), verb
 
 
-async def test_7_secrets_stay_out(house: RunningHouse, alice: Writ, files: Path) -> None:
+async def test_7_secrets_stay_out(installation: RunningInstallation, alice: Writ, files: Path) -> None:
     path = str(files / "secret")
     asked: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("file_write", "web-1", {"file_path": path, "content": CANARY}),
@@ -229,8 +235,8 @@ async def test_7_secrets_stay_out(house: RunningHouse, alice: Writ, files: Path)
             except WritError as error:
                 told.append(str(error).encode())
     assert not any(mark in text for mark in _spellings(CANARY) for text in told)
-    assert containing(search.files(house.home.root), *_spellings(CANARY)) == []
-    for process in house.report.processes:
+    assert containing(search.files(installation.home.root), *_spellings(CANARY)) == []
+    for process in installation.report.processes:
         assert CANARY.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes()
         assert CANARY.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
 

@@ -21,7 +21,7 @@ from writ_contracts.agents import Progress
 from writ_contracts.requests import OperationView
 from writ_nats_server.leaf import next_of
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 from writ_testing.installations.load import settled
 from writ_testing.peers.nats_server import free_port
 from writ_testing.peers.tcp_proxy import TcpProxy, tcp_proxy
@@ -33,7 +33,7 @@ WORKS = 6.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """Two targets that no agent here serves: one at the depot, one in the yard."""
     folder = tmp_path_factory.mktemp("leaf")
     files = folder / "files"
@@ -42,29 +42,31 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runni
         local_target("yard-1", files, connection={"host": "yard"}),
     ]
     home = prepare(folder, targets=targets)
-    async with running_house(folder, home=home, environ=ENVIRON) as running:
+    async with running_installation(folder, home=home, environ=ENVIRON) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
-    async with await house.client() as client:
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client() as client:
         yield client
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def proxy(house: RunningHouse) -> AsyncIterator[TcpProxy]:
+async def proxy(installation: RunningInstallation) -> AsyncIterator[TcpProxy]:
     """The site's one way to us."""
     hub = free_port()
-    house.home.leaves.write_text(f"{{listen: 127.0.0.1, port: {hub}, leaves: []}}\n")
+    installation.home.leaves.write_text(f"{{listen: 127.0.0.1, port: {hub}, leaves: []}}\n")
     async with tcp_proxy(hub) as proxy:
         yield proxy
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(house: RunningHouse, proxy: TcpProxy, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]:
-    """The depot, let in while the house runs."""
-    async with site_of(house, tmp_path_factory.mktemp("depot"), f"nats://127.0.0.1:{proxy.port}") as folder:
+async def site(
+    installation: RunningInstallation, proxy: TcpProxy, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Path]:
+    """The depot, let in while the installation runs."""
+    async with site_of(installation, tmp_path_factory.mktemp("depot"), f"nats://127.0.0.1:{proxy.port}") as folder:
         yield folder
 
 
@@ -139,9 +141,9 @@ FORBIDDEN = (
 
 
 async def test_who_has_the_link_reaches_its_own_pool_and_nothing_else(
-    site: Path, proxy: TcpProxy, house: RunningHouse, writ: Writ, tmp_path: Path
+    site: Path, proxy: TcpProxy, installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
-    url, seed = f"nats://127.0.0.1:{proxy.port}", house.home.key(f"leaf-depot-{POOL}").seed
+    url, seed = f"nats://127.0.0.1:{proxy.port}", installation.home.key(f"leaf-depot-{POOL}").seed
     async with node_without_rules(url, seed, tmp_path, f"agent-{POOL}") as bus:
         await eventually(lambda: reaches(bus, subjects.claim(POOL)), what="an answer over the link")
         assert abs(await bus.server_time(timeout=10) - time.time()) < 5.0  # of the hub, not of the leaf node
@@ -161,8 +163,10 @@ async def test_who_has_the_link_reaches_its_own_pool_and_nothing_else(
         assert not seen
 
 
-async def test_a_principals_key_makes_no_link(site: Path, proxy: TcpProxy, house: RunningHouse, tmp_path: Path) -> None:
-    url, seed = f"nats://127.0.0.1:{proxy.port}", house.home.key("principal-operator").seed
+async def test_a_principals_key_makes_no_link(
+    site: Path, proxy: TcpProxy, installation: RunningInstallation, tmp_path: Path
+) -> None:
+    url, seed = f"nats://127.0.0.1:{proxy.port}", installation.home.key("principal-operator").seed
     async with node_without_rules(url, seed, tmp_path, "operator") as bus:
         await said(tmp_path, "Authorization Violation")
         assert not await reaches(bus, "writ.query.operator.targets")

@@ -10,7 +10,7 @@ from tests.e2e.depot import ENVIRON, POOL, node_without_rules, reaches, said, si
 from writ_contracts import subjects
 from writ_installation.nats.cluster_certificate import for_servers
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 from writ_testing.peers.nats_server import free_port
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -39,51 +39,53 @@ def hub() -> str:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """Its one target is at the depot."""
     folder = tmp_path_factory.mktemp("hub")
     home = prepare(folder, targets=[local_target("depot-1", folder / "files", connection={"host": "depot"})])
-    async with running_house(folder, home=home, environ=ENVIRON) as running:
+    async with running_installation(folder, home=home, environ=ENVIRON) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(
-    house: RunningHouse, certificates: Certificates, hub: str, tmp_path_factory: pytest.TempPathFactory
+    installation: RunningInstallation, certificates: Certificates, hub: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Path]:
-    """Let in while the house runs, which hears of TLS by this."""
+    """Let in while the installation runs, which hears of TLS by this."""
     shown = ("--certificate", str(certificates.certificate), "--key", str(certificates.key))
     known = ("--ca", str(certificates.certificate))
-    async with site_of(house, tmp_path_factory.mktemp("depot"), hub, *shown, *known) as folder:
+    async with site_of(installation, tmp_path_factory.mktemp("depot"), hub, *shown, *known) as folder:
         yield folder
 
 
-def seed(house: RunningHouse) -> bytes:
+def seed(installation: RunningInstallation) -> bytes:
     """The link's own key."""
-    return house.home.key(f"leaf-depot-{POOL}").seed
+    return installation.home.key(f"leaf-depot-{POOL}").seed
 
 
-async def test_an_operation_is_carried_out_over_a_link_with_tls(house: RunningHouse, site: Path, files: Path) -> None:
-    async with await house.client() as writ:
+async def test_an_operation_is_carried_out_over_a_link_with_tls(
+    installation: RunningInstallation, site: Path, files: Path
+) -> None:
+    async with await installation.client() as writ:
         done = await writ.run("test_count", "depot-1", {"path": str(files / "tls")}, timeout=60)
     assert done.outcome == "succeeded"
     assert (files / "tls").read_text().split() == [done.operation_id]
 
 
 async def test_a_site_that_knows_it_by_another_certificate_does_not_link(
-    house: RunningHouse, site: Path, certificates: Certificates, hub: str, tmp_path: Path
+    installation: RunningInstallation, site: Path, certificates: Certificates, hub: str, tmp_path: Path
 ) -> None:
     right, wrong = ({"ca_file": str(path)} for path in (certificates.certificate, certificates.other))
-    async with node_without_rules(hub, seed(house), tmp_path, NAME, tls=wrong) as bus:
+    async with node_without_rules(hub, seed(installation), tmp_path, NAME, tls=wrong) as bus:
         await said(tmp_path, "certificate signed by unknown authority")
         assert not await reaches(bus, subjects.claim(POOL))
-    async with node_without_rules(hub, seed(house), tmp_path, NAME, tls=right) as bus:
+    async with node_without_rules(hub, seed(installation), tmp_path, NAME, tls=right) as bus:
         await eventually(lambda: reaches(bus, subjects.claim(POOL)), what="an answer over the link")
 
 
 async def test_a_site_that_speaks_no_tls_does_not_link(
-    house: RunningHouse, site: Path, hub: str, tmp_path: Path
+    installation: RunningInstallation, site: Path, hub: str, tmp_path: Path
 ) -> None:
-    async with node_without_rules(hub.replace("tls://", "nats://"), seed(house), tmp_path, NAME) as bus:
+    async with node_without_rules(hub.replace("tls://", "nats://"), seed(installation), tmp_path, NAME) as bus:
         await said(tmp_path, "x509")
         assert not await reaches(bus, subjects.claim(POOL))

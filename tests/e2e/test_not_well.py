@@ -1,4 +1,4 @@
-"""Each thing that health is about, broken in a running house: named in `/readyz`, in `writ status` and in a metric."""
+"""Each health check, broken in a running installation, is named in `/readyz`, in `writ status` and in a metric."""
 
 import asyncio
 import sqlite3
@@ -15,26 +15,26 @@ from writ_client.client import Writ
 from writ_executor.success_rate import FEWEST
 from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, local_target, running_house
+from writ_testing.installations.installation import RunningInstallation, local_target, running_installation
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 WITHIN = 40.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
-    folder = tmp_path_factory.mktemp("house")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    folder = tmp_path_factory.mktemp("installation")
     targets = [local_target("web-1", folder / "files"), local_target("db-1", folder / "files", agent="local-db")]
     environ = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "1.5"}
-    async with running_house(folder, environ=environ, targets=targets) as running:
+    async with running_installation(folder, environ=environ, targets=targets) as running:
         yield running
 
 
 class Told:
     """What one process says of one check of its own, in all three places."""
 
-    def __init__(self, house: RunningHouse, process: str, check: str) -> None:
-        self._house, self._process, self._check = house, process, check
+    def __init__(self, installation: RunningInstallation, process: str, check: str) -> None:
+        self._installation, self._process, self._check = installation, process, check
 
     async def readyz(self) -> str:
         body = json.decode(await self._get("readyz"))
@@ -48,7 +48,7 @@ class Told:
 
     async def status(self) -> str:
         """What `writ status` prints of the process."""
-        ended = await self._house.writ("status", environ={"COLUMNS": "250"})
+        ended = await self._installation.writ("status", environ={"COLUMNS": "250"})
         return "\n".join(line for line in ended.out.splitlines() if self._process in line)
 
     async def well(self) -> bool:
@@ -68,7 +68,9 @@ class Told:
         assert all(word in shown for word in words), shown
 
     async def _get(self, path: str) -> bytes:
-        found = read_run_file(self._house.home.run / f"{self._process}.json", self._house.pid(self._process))
+        found = read_run_file(
+            self._installation.home.run / f"{self._process}.json", self._installation.pid(self._process)
+        )
         assert found is not None
         try:
             return await asyncio.to_thread(get, found.health_port, path)
@@ -84,8 +86,8 @@ async def well_again(told: Told) -> AsyncIterator[None]:
     await eventually(told.well, within=WITHIN, what=f"{told._check} after")
 
 
-async def test_a_policy_file_with_a_mistake(house: RunningHouse) -> None:
-    told, policy = Told(house, "policy", "policy"), house.home.policy
+async def test_a_policy_file_with_a_mistake(installation: RunningInstallation) -> None:
+    told, policy = Told(installation, "policy", "policy"), installation.home.policy
     good = policy.read_text()
     async with well_again(told):
         policy.write_text(good.replace("deny_by_default", "deny_by_defualt"))
@@ -93,27 +95,30 @@ async def test_a_policy_file_with_a_mistake(house: RunningHouse) -> None:
         policy.write_text(good)
 
 
-async def test_an_inventory_with_a_mistake_is_told_by_all_who_read_it(house: RunningHouse) -> None:
-    inventory = house.home.inventory
+async def test_an_inventory_with_a_mistake_is_told_by_all_who_read_it(installation: RunningInstallation) -> None:
+    inventory = installation.home.inventory
     good = inventory.read_text()
-    async with well_again(Told(house, "policy", "inventory")), well_again(Told(house, "executor", "inventory")):
+    async with (
+        well_again(Told(installation, "policy", "inventory")),
+        well_again(Told(installation, "executor", "inventory")),
+    ):
         inventory.write_text(good.replace("role:", "rolle:"))
-        await Told(house, "policy", "inventory").is_ill("rolle")
-        await Told(house, "executor", "inventory").is_ill("rolle")
+        await Told(installation, "policy", "inventory").is_ill("rolle")
+        await Told(installation, "executor", "inventory").is_ill("rolle")
         inventory.write_text(good)
 
 
-async def test_a_pool_whose_agent_stands_still(house: RunningHouse) -> None:
-    told = Told(house, "executor", "pools")
+async def test_a_pool_whose_agent_stands_still(installation: RunningInstallation) -> None:
+    told = Told(installation, "executor", "pools")
     async with well_again(told):
-        with house.paused("agent-local-db"):
+        with installation.paused("agent-local-db"):
             await told.is_ill("no agent of pool local-db")
 
 
-async def test_operations_that_fail(house: RunningHouse) -> None:
-    told = Told(house, "executor", "success")
+async def test_operations_that_fail(installation: RunningInstallation) -> None:
+    told = Told(installation, "executor", "success")
     await eventually(told.well, within=WITHIN)
-    async with await house.client() as writ:
+    async with await installation.client() as writ:
         await _fail(writ)
     await told.is_ill(f"{FEWEST} of the")
 
@@ -125,18 +130,18 @@ async def _fail(writ: Writ) -> None:
 
 
 @pytest.mark.exhaustive
-async def test_an_audit_service_that_stands_still(house: RunningHouse) -> None:
-    told = Told(house, "executor", "audit")
+async def test_an_audit_service_that_stands_still(installation: RunningInstallation) -> None:
+    told = Told(installation, "executor", "audit")
     async with well_again(told):
-        with house.paused("audit"):
+        with installation.paused("audit"):
             await told.is_ill("no audit service was heard")
-            assert "no answer" in await Told(house, "audit", "index").status()
+            assert "no answer" in await Told(installation, "audit", "index").status()
 
 
-async def test_an_index_that_cannot_be_written(house: RunningHouse) -> None:
-    told = Told(house, "audit", "index")
-    async with well_again(told), await house.client() as writ:
-        with closing(sqlite3.connect(house.home.state / "audit/audit.sqlite", isolation_level=None)) as held:
+async def test_an_index_that_cannot_be_written(installation: RunningInstallation) -> None:
+    told = Told(installation, "audit", "index")
+    async with well_again(told), await installation.client() as writ:
+        with closing(sqlite3.connect(installation.home.state / "audit/audit.sqlite", isolation_level=None)) as held:
             held.execute("BEGIN IMMEDIATE")  # as if the disk took no more: nothing gets into it
             await writ.run("test_noop", "web-1")
             await told.is_ill("locked")

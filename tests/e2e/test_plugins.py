@@ -1,4 +1,4 @@
-"""A backend that a plugin brings: its own pool, its own agent process, the same way through the house."""
+"""A backend that a plugin brings: its own pool, its own agent process, the same way through the installation."""
 
 import asyncio
 import os
@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 
 TARGETS = [local_target("web-1", Path("/nowhere")), {"id": "thing-1", "role": "testing", "backend": "fake"}]
 
 
-def environ(house: RunningHouse, folder: Path, backend: str) -> dict[str, str]:
+def environ(installation: RunningInstallation, folder: Path, backend: str) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.environ["PYTHONPATH"],
-        "NATS_URL": house.url,
-        "WRIT_KEY_FILE": str(house.home.seed_file("agent-fake")),
-        "WRIT_POLICY_KEY": house.home.key("policy").public,
+        "NATS_URL": installation.url,
+        "WRIT_KEY_FILE": str(installation.home.seed_file("agent-fake")),
+        "WRIT_POLICY_KEY": installation.home.key("policy").public,
         "WRIT_POOL": "fake",
         "WRIT_STATE_DIR": str(folder),
         "WRIT_BACKEND": backend,
@@ -32,15 +32,15 @@ async def test_an_agent_with_a_plugins_backend_carries_out_its_operations(tmp_pa
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
     home = prepare(tmp_path, targets=TARGETS)
-    async with running_house(tmp_path, home=home) as house, await house.client() as writ:
+    async with running_installation(tmp_path, home=home) as installation, await installation.client() as writ:
         command = (sys.executable, "-P", "-m", "writ_agent")
         wrong = await asyncio.create_subprocess_exec(
-            *command, env=environ(house, state, "nope"), stderr=asyncio.subprocess.PIPE
+            *command, env=environ(installation, state, "nope"), stderr=asyncio.subprocess.PIPE
         )
         _, said = await asyncio.wait_for(wrong.communicate(), 30)
         assert wrong.returncode == 2
         assert "fake" in said.decode()
-        agent = await asyncio.create_subprocess_exec(*command, env=environ(house, state, "fake"))
+        agent = await asyncio.create_subprocess_exec(*command, env=environ(installation, state, "fake"))
         try:
             done = await writ.run("test_noop", "thing-1", timeout=30)
             assert done.outcome == "succeeded"

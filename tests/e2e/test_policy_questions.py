@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from writ_cli.main import cli
 from writ_client.client import Writ
 from writ_contracts.errors import Denied
-from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 CONTROLS: dict[str, Any] = {
@@ -40,95 +40,103 @@ SUITE = {
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
-    folder = tmp_path_factory.mktemp("house")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    folder = tmp_path_factory.mktemp("installation")
     home = prepare(folder, policy=open_policy(CONTROLS), principals=[("guest", {"roles": []})])
-    async with running_house(folder, home=home) as running:
+    async with running_installation(folder, home=home) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
-    async with await house.client() as client:
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client() as client:
         yield client
 
 
-async def command(house: RunningHouse, *words: object, principal: str = "operator", stdin: str = "") -> Result:
-    runner = CliRunner(env={"WRIT_HOME": str(house.home.root), "WRIT_PRINCIPAL": principal, "NATS_URL": ""})
+async def command(
+    installation: RunningInstallation, *words: object, principal: str = "operator", stdin: str = ""
+) -> Result:
+    runner = CliRunner(env={"WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": principal, "NATS_URL": ""})
     return await asyncio.to_thread(runner.invoke, cli, ["policy", *map(str, words)], input=stdin)
 
 
-async def told(house: RunningHouse, *words: object, **how: Any) -> Any:
-    shown = await command(house, *words, "-o", "json", **how)
+async def told(installation: RunningInstallation, *words: object, **how: Any) -> Any:
+    shown = await command(installation, *words, "-o", "json", **how)
     assert shown.exit_code in (0, 1, 3, 4), shown.output
     return json.loads(shown.stdout)
 
 
-async def test_decisions_are_told_as_they_are_made(house: RunningHouse, writ: Writ) -> None:
-    assert (await command(house, "can-i", "test_noop", "-t", "web-1")).exit_code == 0
-    explained = await told(house, "explain", "test_noop", "-t", "web-1")
+async def test_decisions_are_told_as_they_are_made(installation: RunningInstallation, writ: Writ) -> None:
+    assert (await command(installation, "can-i", "test_noop", "-t", "web-1")).exit_code == 0
+    explained = await told(installation, "explain", "test_noop", "-t", "web-1")
     simulated = await writ.simulate("test_noop", "web-1")
     assert simulated.verdict is not None
     assert (explained["decision"], explained["rules"]) == (simulated.verdict.decision, simulated.verdict.rules)
     assert (await writ.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
     line = {"id": 1, "principal": "operator", "operation": "test_noop", "target": "web-1"}
-    lines = await command(house, "eval", stdin=f"{json.dumps(line)}\n\nnonsense\n{json.dumps({**line, 'id': 2})}")
+    lines = await command(
+        installation, "eval", stdin=f"{json.dumps(line)}\n\nnonsense\n{json.dumps({**line, 'id': 2})}"
+    )
     assert [json.loads(one)["decision"] for one in lines.stdout.splitlines()] == ["allow", "invalid", "allow"]
-    assert [one["decision"] for one in await told(house, "simulate", "test_noop", "-t", "web-*")] == ["allow"]
+    assert [one["decision"] for one in await told(installation, "simulate", "test_noop", "-t", "web-*")] == ["allow"]
 
 
-async def test_who_may_is_told_to_who_may_read_it(house: RunningHouse) -> None:
-    able = await told(house, "who-can", "policy_publish")
+async def test_who_may_is_told_to_who_may_read_it(installation: RunningInstallation) -> None:
+    able = await told(installation, "who-can", "policy_publish")
     assert [one["principals"] for one in able["accesses"]] == [["operator"]]
-    assert (await told(house, "allowed", "policy_publish", principal="guest"))["accesses"] == []
-    own = await command(house, "allowed", "--target", "web-1", "-o", "json", principal="guest")
+    assert (await told(installation, "allowed", "policy_publish", principal="guest"))["accesses"] == []
+    own = await command(installation, "allowed", "--target", "web-1", "-o", "json", principal="guest")
     assert own.exit_code == 0
     assert {who for one in json.loads(own.stdout)["accesses"] for who in one["principals"]} <= {"guest"}
     assert "of guest alone" in own.stderr
-    assert (await command(house, "allowed", "--all", principal="guest")).exit_code == 3
-    refused = await command(house, "who-can", "test_noop", principal="guest")
+    assert (await command(installation, "allowed", "--all", principal="guest")).exit_code == 3
+    refused = await command(installation, "who-can", "test_noop", principal="guest")
     assert refused.exit_code == 3
     with pytest.raises(Denied):
-        async with await house.client("guest") as guest:
+        async with await installation.client("guest") as guest:
             await guest.policy.who_can("test_noop")
 
 
-async def test_a_policy_is_checked_tried_published_and_rolled_back(house: RunningHouse, tmp_path: Path) -> None:
+async def test_a_policy_is_checked_tried_published_and_rolled_back(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
     policy, suite = tmp_path / "new.yaml", tmp_path / "new_test.yaml"
     policy.write_text(open_policy(CONTROLS, NOBODY))
     suite.write_text(json.dumps(SUITE))
-    assert (await told(house, "validate", policy, "--house"))[0]["valid"]
-    assert (await told(house, "test", suite, "--house"))["suites"][0]["failed"] == 0
-    tried = await told(house, "test", suite, "--house", "--policy", policy)
+    assert (await told(installation, "validate", policy, "--running"))[0]["valid"]
+    assert (await told(installation, "test", suite, "--running"))["suites"][0]["failed"] == 0
+    tried = await told(installation, "test", suite, "--running", "--policy", policy)
     assert tried["suites"][0]["failures"][0]["wrong"] == ["decision: wanted allow, got deny"]
-    changes = (await told(house, "diff", policy))["changes"]
+    changes = (await told(installation, "diff", policy))["changes"]
     assert {(one["kind"], one["operation"]) for one in changes} == {("newly_denied", "test_noop")}
 
-    published = await command(house, "publish", policy, "--reason", "for nobody")
+    published = await command(installation, "publish", policy, "--reason", "for nobody")
     assert published.exit_code == 0, published.output
     assert "version 2 is in force" in published.stdout
-    assert (await command(house, "can-i", "test_noop", "-t", "web-1")).exit_code == 3
-    assert (await told(house, "status"))["version"]["number"] == 2
-    assert "for nobody" in (await command(house, "history")).stdout
-    assert (await command(house, "show", 2)).stdout == policy.read_text()
-    stale = await command(house, "publish", policy, "--reason", "late", "--replaces", 1)
+    assert (await command(installation, "can-i", "test_noop", "-t", "web-1")).exit_code == 3
+    assert (await told(installation, "status"))["version"]["number"] == 2
+    assert "for nobody" in (await command(installation, "history")).stdout
+    assert (await command(installation, "show", 2)).stdout == policy.read_text()
+    stale = await command(installation, "publish", policy, "--reason", "late", "--replaces", 1)
     assert stale.exit_code == 2
-    back = await command(house, "rollback", 1, "--reason", "for everybody")
+    back = await command(installation, "rollback", 1, "--reason", "for everybody")
     assert back.exit_code == 0, back.output
-    assert (await command(house, "can-i", "test_noop", "-t", "web-1")).exit_code == 0
-    assert (await told(house, "diff", 1, 3))["changes"] == []
+    assert (await command(installation, "can-i", "test_noop", "-t", "web-1")).exit_code == 0
+    assert (await told(installation, "diff", 1, 3))["changes"] == []
 
 
-async def test_a_document_that_does_not_load_is_told_with_every_place(house: RunningHouse, tmp_path: Path) -> None:
+async def test_a_document_that_does_not_load_is_told_with_every_place(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("policies:\n  name: bad\n  global_policies:\n  - {name: a, operations: [test_noop], alowed: true}\n")
-    refused = await command(house, "publish", bad, "--reason", "bad")
+    refused = await command(installation, "publish", bad, "--reason", "bad")
     assert refused.exit_code == 2
     assert f"{bad}:4:40: error: unknown key 'alowed'; did you mean 'allowed'?" in refused.stdout
     assert "is not published" in refused.stderr
-    checked = await command(house, "validate", bad, "--house")
+    checked = await command(installation, "validate", bad, "--running")
     assert checked.exit_code == 2
     assert f"{bad}:4:40: error: unknown key 'alowed'" in checked.stdout
-    compared = await command(house, "diff", bad)
+    compared = await command(installation, "diff", bad)
     assert compared.exit_code == 2
     assert f"{bad}:4:40" in compared.stdout

@@ -1,4 +1,4 @@
-"""Versions of the policy in a real house: published, in force at once, on record, rolled back, and never believed
+"""Versions of the policy in a real installation: published, in force at once, recorded, rolled back, and never trusted
 without their signatures.
 """
 
@@ -19,7 +19,7 @@ from writ_contracts.journal import SecurityEvent
 from writ_contracts.policies import StoredPolicy
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONTROLS: dict[str, Any] = {
@@ -34,16 +34,16 @@ OPEN, CLOSED = open_policy(CONTROLS), open_policy(CONTROLS, NOBODY)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
-    folder = tmp_path_factory.mktemp("house")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    folder = tmp_path_factory.mktemp("installation")
     home = prepare(folder, policy=OPEN, principals=[("alice", {})])
-    async with running_house(folder, home=home, executors=2, environ={"WRIT_RATE": "100000"}) as running:
+    async with running_installation(folder, home=home, executors=2, environ={"WRIT_RATE": "100000"}) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
-    async with await house.client() as client:
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client() as client:
         yield client
 
 
@@ -63,20 +63,20 @@ async def closed_and_open_again(writ: Writ) -> int:
     return int((await writ.policy_publish(OPEN, reason="and opens")).output["version"])
 
 
-async def test_the_file_is_version_1_and_an_edit_of_it_the_next(house: RunningHouse, writ: Writ) -> None:
+async def test_the_file_is_version_1_and_an_edit_of_it_the_next(installation: RunningInstallation, writ: Writ) -> None:
     status = await writ.policy_status()
     assert status.version is not None
     assert (status.version.number, status.version.origin, status.version.author) == (1, "file", "file")
     assert await outcome(writ) == "succeeded"
-    house.home.policy.write_text(CLOSED)
+    installation.home.policy.write_text(CLOSED)
     assert await outcome(writ) == "denied"
-    house.home.policy.write_text(OPEN)
+    installation.home.policy.write_text(OPEN)
     assert await outcome(writ) == "succeeded"
     assert await number(writ) == 3
 
 
 async def test_a_published_version_decides_the_very_next_request_and_is_on_record(
-    house: RunningHouse, writ: Writ
+    installation: RunningInstallation, writ: Writ
 ) -> None:
     before = await number(writ)
     done = await writ.policy_publish(CLOSED, reason="nobody works today", replaces=before)
@@ -120,38 +120,38 @@ async def test_what_does_not_load_or_no_longer_fits_is_refused_with_all_that_is_
     assert await number(writ) == before
 
 
-async def test_a_file_that_differs_is_told_and_does_not_count(house: RunningHouse, writ: Writ) -> None:
+async def test_a_file_that_differs_is_told_and_does_not_count(installation: RunningInstallation, writ: Writ) -> None:
     before = await closed_and_open_again(writ)
-    house.home.policy.write_text(CLOSED)
+    installation.home.policy.write_text(CLOSED)
 
     async def noted() -> bool:
         return bool((await writ.policy_status()).notes)
 
     await eventually(noted)
     assert await outcome(writ) == "succeeded"
-    house.home.policy.write_text("policies: {nmae: x}")
+    installation.home.policy.write_text("policies: {nmae: x}")
 
     async def told() -> bool:
         return "policy" in (await writ.policy_status()).problems
 
     await eventually(told)
-    async with holding(house, "executor") as bus:
+    async with holding(installation, "executor") as bus:
 
         async def recorded() -> bool:
             events = [decode(one.data, SecurityEvent) for one in await bus.journal.read(subjects.SECURITY)]
             return {"file_refused", "file_ignored"} <= {one.kind for one in events}
 
         await eventually(recorded)
-    house.home.policy.write_text(OPEN)
+    installation.home.policy.write_text(OPEN)
     assert await number(writ) == before
 
 
 async def test_what_an_executor_alone_stores_is_not_believed_and_that_is_on_record(
-    house: RunningHouse, writ: Writ
+    installation: RunningInstallation, writ: Writ
 ) -> None:
-    """The executor's key stores again what closed the house once, under the next number, and announces it."""
+    """The executor's key stores again what closed the installation once, under the next number, and announces it."""
     before = await closed_and_open_again(writ)
-    async with holding(house, "executor") as thief:
+    async with holding(installation, "executor") as thief:
         records = await thief.policies.read(subjects.POLICIES)
         closing = [decode(one.data, StoredPolicy, limit=3_000_000) for one in records]
         old = next(one for one in closing if one.origin == "published" and CANARY in one.document)
@@ -170,7 +170,7 @@ async def test_what_an_executor_alone_stores_is_not_believed_and_that_is_on_reco
             return "version_refused" in kinds
 
         await eventually(recorded)
-        await house.until("policy", other_than=house.kill("policy"))
+        await installation.until("policy", other_than=installation.kill("policy"))
         assert await number(writ) == before
     done = await writ.policy_publish(OPEN, reason="goes on", replaces=before)
     assert done.output["version"] == before + 2
@@ -187,14 +187,14 @@ async def forge(thief: Bus, version: StoredPolicy, stored: int) -> None:
     await thief.policies.append(entry)
 
 
-async def test_others_may_see_which_policy_is_in_force_and_not_what_it_says(house: RunningHouse) -> None:
-    async with await house.client("alice") as alice:
+async def test_others_may_see_which_policy_is_in_force_and_not_what_it_says(installation: RunningInstallation) -> None:
+    async with await installation.client("alice") as alice:
         assert (await alice.policy_status()).rules > 0
         with pytest.raises(Denied):
             await alice.policy_show()
         refused = await alice.submit("policy_publish", "writ", {"document": OPEN, "reason": "mine"})
         assert refused.outcome == "denied"
-    async with holding(house, "executor") as bus:
+    async with holding(installation, "executor") as bus:
 
         async def recorded() -> bool:
             events = [decode(one.data, SecurityEvent) for one in await bus.journal.read(subjects.SECURITY)]
@@ -203,7 +203,7 @@ async def test_others_may_see_which_policy_is_in_force_and_not_what_it_says(hous
         await eventually(recorded)
 
 
-async def test_an_emergency_is_declared_and_ended(house: RunningHouse, writ: Writ) -> None:
+async def test_an_emergency_is_declared_and_ended(installation: RunningInstallation, writ: Writ) -> None:
     declared = await writ.emergency_declare(["web-*"], reason="it burns", until=time.time() + 600)
     assert declared.outcome == "succeeded"
     ended = await writ.emergency_end(declared.output["id"])

@@ -11,7 +11,7 @@ from tests.e2e.test_metrics import scraped
 
 from writ_client.client import Writ
 from writ_testing.installations.extra_agents import more_agents
-from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 from writ_testing.installations.load import load
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -20,18 +20,18 @@ TARGETS = [f"web-{number}" for number in range(8)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """Three of each service but one agent, of two slots, for eight targets."""
     folder = tmp_path_factory.mktemp("scaling")
     home = prepare(folder, targets=[local_target(name, folder / "files") for name in TARGETS])
     three = ("--policies", "3", "--audits", "3")
-    async with running_house(folder, home=home, executors=3, arguments=three, environ=ENVIRON) as running:
+    async with running_installation(folder, home=home, executors=3, arguments=three, environ=ENVIRON) as running:
         yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def writ(house: RunningHouse) -> AsyncIterator[Writ]:
-    async with await house.client() as client:
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client() as client:
         yield client
 
 
@@ -41,11 +41,13 @@ async def begun_by(writ: Writ, operation_id: str) -> str:
     return str(next(event.body["instance"] for event in events if event.kind == "granted"))
 
 
-async def test_an_agent_added_while_work_waits_takes_its_part(house: RunningHouse, writ: Writ, files: Path) -> None:
+async def test_an_agent_added_while_work_waits_takes_its_part(
+    installation: RunningInstallation, writ: Writ, files: Path
+) -> None:
     wanted = {"path": str(files / "added"), "delay": 1.0}
     asked = [await writ.submit("test_count", target, wanted) for target in TARGETS * 4]  # sixteen seconds for one agent
     first = await writ.wait(asked[0].operation_id or "", timeout=60)
-    async with more_agents(house, 1, ENVIRON):
+    async with more_agents(installation, 1, ENVIRON):
         done = [await writ.wait(one.operation_id or "", timeout=60) for one in asked]
         instances = [await begun_by(writ, view.operation_id) for view in done]
     assert {view.outcome for view in done} == {"succeeded"}
@@ -56,9 +58,9 @@ async def test_an_agent_added_while_work_waits_takes_its_part(house: RunningHous
 
 
 async def test_an_agent_asked_to_leave_ends_what_it_has_and_leaves_the_rest_to_others(
-    house: RunningHouse, writ: Writ, files: Path
+    installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
-    async with load(writ, TARGETS, files / "left", delay=0.3) as ran, more_agents(house, 2, ENVIRON) as added:
+    async with load(writ, TARGETS, files / "left", delay=0.3) as ran, more_agents(installation, 2, ENVIRON) as added:
         await ran.more(12)
         for one in added:
             one.terminate()
@@ -69,9 +71,9 @@ async def test_an_agent_asked_to_leave_ends_what_it_has_and_leaves_the_rest_to_o
 
 @pytest.mark.exhaustive
 async def test_an_agent_that_is_killed_leaves_one_outcome_and_at_most_one_effect_each(
-    house: RunningHouse, writ: Writ, files: Path
+    installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
-    async with load(writ, TARGETS, files / "killed", delay=0.3) as ran, more_agents(house, 2, ENVIRON) as added:
+    async with load(writ, TARGETS, files / "killed", delay=0.3) as ran, more_agents(installation, 2, ENVIRON) as added:
         await ran.more(12)
         for one in added:
             one.send_signal(signal.SIGKILL)
@@ -82,17 +84,19 @@ async def test_an_agent_that_is_killed_leaves_one_outcome_and_at_most_one_effect
     assert ends["succeeded"] > ends["failed"]
 
 
-async def test_every_replica_takes_its_part_of_the_work(house: RunningHouse, writ: Writ, files: Path) -> None:
+async def test_every_replica_takes_its_part_of_the_work(
+    installation: RunningInstallation, writ: Writ, files: Path
+) -> None:
     counters = {
         "policy": "writ_policy_decisions_total{",
         "executor": "writ_handled_total{",
         "audit": "writ_handled_total{",
     }
-    before = await scraped(house)
+    before = await scraped(installation)
     async with load(writ, TARGETS, files / "shared") as ran:
         await ran.more(60)
     await ran.check(writ)  # and asks audit for each trace
-    after = await scraped(house)
+    after = await scraped(installation)
     for kind, counter in counters.items():
         replicas = [name for name in after if name.startswith(kind)]
         assert len(replicas) == 3

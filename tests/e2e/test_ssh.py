@@ -20,7 +20,7 @@ from tests.e2e.test_grants import security
 
 from writ_client.client import Writ
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, open_policy, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 from writ_testing.peers.sshd import Sshd, descendants, make_key, sshd
 from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
 from writ_testing.search import alive, cmdline, containing, contents, environ, files, pids
@@ -33,24 +33,27 @@ AGENTS_OWN = "canary-77be20"
 PEER = Peer(name="peer", addresses=("127.0.0.1",), tags=("tag:web",))
 
 
-class SshHouse:
+class SshInstallation:
     """The installation, whose SSH agent `writ up` runs, the host, and the tailnet that both are in."""
 
-    def __init__(self, house: RunningHouse, server: Sshd, tailnet: LocalApi) -> None:
-        self.house, self.server, self.tailnet = house, server, tailnet
+    def __init__(self, installation: RunningInstallation, server: Sshd, tailnet: LocalApi) -> None:
+        self.installation, self.server, self.tailnet = installation, server, tailnet
         self.root = server.folder / "root"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def ssh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SshHouse]:
+async def ssh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SshInstallation]:
     folder = tmp_path_factory.mktemp("ssh")
     with local_api(folder / "tailscaled.sock", PEER) as tailnet:
-        async with sshd(folder / "host", "LogLevel DEBUG3") as server, ssh_house(folder, server, tailnet) as house:
-            yield house
+        async with (
+            sshd(folder / "host", "LogLevel DEBUG3") as server,
+            ssh_installation(folder, server, tailnet) as installation,
+        ):
+            yield installation
 
 
 @asynccontextmanager
-async def ssh_house(folder: Path, server: Sshd, tailnet: LocalApi) -> AsyncIterator[SshHouse]:
+async def ssh_installation(folder: Path, server: Sshd, tailnet: LocalApi) -> AsyncIterator[SshInstallation]:
     """`web-1` and `web-2` are one host; `peer` is it as a peer of the tailnet."""
     pinned = {"host": PEER.name, "host_key_alias": "127.0.0.1", "tailscale_node_key": PEER.node_key}
     by_tailnet = {**server.connection(), "via": "tailscale", "tailscale_tags": ["tag:web"], **pinned}
@@ -70,17 +73,17 @@ async def ssh_house(folder: Path, server: Sshd, tailnet: LocalApi) -> AsyncItera
         "WRIT_TAILSCALE_SOCKET": str(tailnet.socket),
         "LC_TOKEN": AGENTS_OWN,
     }
-    async with running_house(folder, home=home, environ={**ENVIRON, **own}) as house:
-        yield SshHouse(house, server, tailnet)
+    async with running_installation(folder, home=home, environ={**ENVIRON, **own}) as installation:
+        yield SshInstallation(installation, server, tailnet)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def writ(ssh: SshHouse) -> AsyncIterator[Writ]:
-    async with await ssh.house.client() as client:
+async def writ(ssh: SshInstallation) -> AsyncIterator[Writ]:
+    async with await ssh.installation.client() as client:
         yield client
 
 
-async def test_an_operation_runs_on_the_host_and_not_beside_the_agent(ssh: SshHouse, writ: Writ) -> None:
+async def test_an_operation_runs_on_the_host_and_not_beside_the_agent(ssh: SshInstallation, writ: Writ) -> None:
     path = ssh.root / "counted"
     parameters = {"path": str(path), "delay": 6.0}  # it is seen at work also when the machine stood still for a while
     run = asyncio.create_task(writ.run("test_count", "web-1", parameters, timeout=60))
@@ -92,19 +95,19 @@ async def test_an_operation_runs_on_the_host_and_not_beside_the_agent(ssh: SshHo
 
     worker = await eventually(at_work, within=30, what="its mark on the host")
     assert worker in ssh.server.sessions()
-    assert descendants(ssh.house.pid("agent-ssh") or 0) == []
+    assert descendants(ssh.installation.pid("agent-ssh") or 0) == []
     done = await run
     assert (done.outcome, path.read_text()) == ("succeeded", f"{done.operation_id}\n")
 
 
-async def test_two_targets_on_one_host_have_a_connection_and_a_key_each(ssh: SshHouse, writ: Writ) -> None:
+async def test_two_targets_on_one_host_have_a_connection_and_a_key_each(ssh: SshInstallation, writ: Writ) -> None:
     for target in ("web-1", "web-2", "web-1", "web-2"):
         assert (await writ.run("network_status", target, timeout=30)).outcome == "succeeded"
     let_in = {line.split("SHA256:")[1].split()[0] for line in _accepted(ssh.server)}
     assert len(let_in) == len(_accepted(ssh.server)) == 2
 
 
-async def test_nothing_secret_is_found_anywhere(ssh: SshHouse, writ: Writ) -> None:
+async def test_nothing_secret_is_found_anywhere(ssh: SshInstallation, writ: Writ) -> None:
     key = (ssh.server.keys / "web-1").read_text().splitlines()[2]
     long = CANARY * 5000
     with watching(ssh, [CANARY, AGENTS_OWN, key]) as seen:
@@ -121,12 +124,14 @@ async def test_nothing_secret_is_found_anywhere(ssh: SshHouse, writ: Writ) -> No
         assert (away.outcome, away.code) == ("failed", "outside_roots")
     assert seen == []
     for secret in (CANARY, AGENTS_OWN, key):
-        assert secret not in ssh.house.logs() + await metrics_of(ssh.house, 4) + ssh.server.log.read_text()
-        folders = (ssh.house.home.root, ssh.server.host_folder, ssh.root)
+        assert (
+            secret not in ssh.installation.logs() + await metrics_of(ssh.installation, 4) + ssh.server.log.read_text()
+        )
+        folders = (ssh.installation.home.root, ssh.server.host_folder, ssh.root)
         assert containing(files(*folders), secret) == []
 
 
-async def test_another_host_key_is_refused_and_recorded(ssh: SshHouse, writ: Writ) -> None:
+async def test_another_host_key_is_refused_and_recorded(ssh: SshInstallation, writ: Writ) -> None:
     known = ssh.server.known_hosts.read_text()
     make_key(ssh.server.folder / "other")
     other = (ssh.server.folder / "other.pub").read_text()
@@ -140,7 +145,7 @@ async def test_another_host_key_is_refused_and_recorded(ssh: SshHouse, writ: Wri
     try:
         done = await writ.run("test_count", "web-1", {"path": str(ssh.root / "never")}, timeout=60)
         assert (done.outcome, done.code) == ("failed", "host_key_changed")
-        async with holding(ssh.house, "executor") as bus:
+        async with holding(ssh.installation, "executor") as bus:
             event = await security(bus, done.operation_id)
         assert (event.kind, event.principal) == ("host_key_changed", "operator")
         assert "web-1" in event.detail
@@ -160,14 +165,14 @@ async def test_another_host_key_is_refused_and_recorded(ssh: SshHouse, writ: Wri
     ],
 )
 async def test_a_peer_that_is_another_one_is_refused_and_recorded(
-    ssh: SshHouse, writ: Writ, change: dict[str, Any], code: str
+    ssh: SshInstallation, writ: Writ, change: dict[str, Any], code: str
 ) -> None:
     let_in = len(_accepted(ssh.server))
     ssh.tailnet.put(replace(PEER, **change))
     try:
         done = await writ.run("test_count", "peer", {"path": str(ssh.root / "stolen")}, timeout=60)
         assert (done.outcome, done.code) == ("failed", code)
-        async with holding(ssh.house, "executor") as bus:
+        async with holding(ssh.installation, "executor") as bus:
             event = await security(bus, done.operation_id)
         assert (event.kind, event.principal) == ("wrong_peer", "operator")
         assert event.detail == f"test_count on peer ended with {code}"
@@ -177,13 +182,13 @@ async def test_a_peer_that_is_another_one_is_refused_and_recorded(
     assert not (ssh.root / "stolen").exists()
 
 
-async def test_a_peer_that_is_the_one_that_is_meant_is_worked_on(ssh: SshHouse, writ: Writ) -> None:
+async def test_a_peer_that_is_the_one_that_is_meant_is_worked_on(ssh: SshInstallation, writ: Writ) -> None:
     done = await writ.run("test_count", "peer", {"path": str(ssh.root / "by-tailnet")}, timeout=60)
     assert (done.outcome, (ssh.root / "by-tailnet").read_text()) == ("succeeded", f"{done.operation_id}\n")
 
 
 @contextmanager
-def watching(ssh: SshHouse, secrets: Iterable[str]) -> Iterator[list[str]]:
+def watching(ssh: SshInstallation, secrets: Iterable[str]) -> Iterator[list[str]]:
     """What `ps` would have shown of them at any moment: of any process its arguments, of those on the host also the
     environment."""
     wanted, seen, over = [secret.encode() for secret in secrets], list[str](), Event()

@@ -1,4 +1,4 @@
-"""One key of a real house in the wrong hands: what it opens is what its role may do, and nothing else.
+"""One key of a real installation in the wrong hands: what it opens is what its role may do, and nothing else.
 
 Whoever has the executors' key asks policy whatever it likes; what policy signs then is not enough for any agent.
 """
@@ -22,22 +22,22 @@ from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.agents import (
     AskCancel,
-    AskLook,
+    AskRead,
     Cancelled,
     Claim,
     ClaimAnswer,
     ClaimMessage,
     Heartbeat,
-    Looked,
     Progress,
+    ReadReply,
 )
-from writ_contracts.decisions import AskGrant, Decision, GrantAnswer, Look, Subject
+from writ_contracts.decisions import AskGrant, Decision, GrantAnswer, ReadGrant, Subject
 from writ_contracts.ids import encode_id, operation_id
 from writ_contracts.operations import Operation, Risk
-from writ_contracts.requests import Answer, Request
+from writ_contracts.requests import Request, RequestAnswer
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 from writ_trust.sealing import SealKey
 from writ_trust.statements import read, sign
 
@@ -46,25 +46,25 @@ DEMANDING = [o for o in CATALOGUE.values() if o.own_signature or o.risk is Risk.
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     async with robbed(tmp_path_factory.mktemp("robbed")) as running:
         yield running
 
 
 @pytest.fixture
-def files(house: RunningHouse) -> Path:
-    return house.home.root.parent / "files"
+def files(installation: RunningInstallation) -> Path:
+    return installation.home.root.parent / "files"
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def executor(house: RunningHouse) -> AsyncIterator[Bus]:
-    async with holding(house, "executor") as bus:
+async def executor(installation: RunningInstallation) -> AsyncIterator[Bus]:
+    async with holding(installation, "executor") as bus:
         yield bus
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def alice(house: RunningHouse) -> AsyncIterator[Writ]:
-    async with await house.client("alice") as client:
+async def alice(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client("alice") as client:
         yield client
 
 
@@ -80,14 +80,14 @@ async def recorded(bus: Bus, kind: str) -> None:
 @pytest.mark.parametrize("operation", DEMANDING, ids=lambda one: one.name)
 @pytest.mark.parametrize("key", ["executor", "audit"])
 async def test_what_demands_a_signature_is_not_had_without_one(
-    house: RunningHouse, operation: Operation, key: str
+    installation: RunningInstallation, operation: Operation, key: str
 ) -> None:
     target = "writ" if operation.control else "web-1"
-    plain = subject(house, operation.name, target, GIVEN.get(operation.name, {}))
-    async with holding(house, key) as bus:
+    plain = subject(installation, operation.name, target, GIVEN.get(operation.name, {}))
+    async with holding(installation, key) as bus:
         for asked in (plain, structs.replace(plain, owner="bob"), structs.replace(plain, dry_run=True)):
             answer = await decided(bus, asked, look=["preview", "baseline", "probe"], look_key=KEY)
-            if answer.decision is None:  # what this house has no backend for, or breaks its schema
+            if answer.decision is None:  # what this installation has no backend for, or breaks its schema
                 assert operation.name not in GIVEN, answer
                 continue
             decision = read(answer.decision, Decision)
@@ -100,15 +100,15 @@ async def test_what_demands_a_signature_is_not_had_without_one(
 
 
 async def test_no_grant_comes_of_a_simulation_or_for_a_claim_that_no_agent_made(
-    house: RunningHouse, executor: Bus
+    installation: RunningInstallation, executor: Bus
 ) -> None:
-    asked = subject(house, "test_count", "web-1", {"path": "/x"})
+    asked = subject(installation, "test_count", "web-1", {"path": "/x"})
 
     async def granted(about: Subject, signer: str, **changed: Any) -> GrantAnswer:
         claim = Claim(
             operation_id=asked.operation_id, attempt=1, pool="a", instance="i", nonce="0" * 64, seal_to=SealKey().public
         )
-        signed = sign(house.home.key(signer), structs.replace(claim, **changed))
+        signed = sign(installation.home.key(signer), structs.replace(claim, **changed))
         ask = AskGrant(subject=about, claim=signed, control_sequence=0)
         return decode((await executor.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, GrantAnswer)
 
@@ -116,21 +116,25 @@ async def test_no_grant_comes_of_a_simulation_or_for_a_claim_that_no_agent_made(
     assert first is not None
     rogue = Rogue(executor)
     await rogue.append(asked, rogue.requested(asked, first))
-    with house.paused("agent"), house.paused("executor"):
+    with installation.paused("agent"), installation.paused("executor"):
         await rogue.dispatch(asked)
         assert (await granted(structs.replace(asked, simulate=True), "agent-a")).grant is None
         for signer in ("executor", "agent-b", "audit", "principal-alice"):
             assert (await granted(asked, signer)).grant is None, signer
         for wrong in ({"pool": "b"}, {"operation_id": "b" * 26}):
             assert (await granted(asked, "agent-a", **wrong)).grant is None, wrong
-        for other in ({"principal": "bob"}, {"key": house.home.key("principal-bob").public}, {"target": "nowhere"}):
+        for other in (
+            {"principal": "bob"},
+            {"key": installation.home.key("principal-bob").public},
+            {"target": "nowhere"},
+        ):
             assert (await granted(structs.replace(asked, **other), "agent-a")).grant is None, other
         assert (await granted(asked, "agent-a")).grant  # the harness works: an agent's key and the executors' together
         await rogue.append(asked, rogue.finished(asked))  # its target is free again
 
 
 async def test_a_running_operation_is_cancelled_by_its_owner_or_on_a_signature_and_by_nothing_else(
-    house: RunningHouse, executor: Bus, alice: Writ
+    installation: RunningInstallation, executor: Bus, alice: Writ
 ) -> None:
     answer = await alice.submit("test_sleep", "web-1", {"seconds": 60, "processes": 0})
     number = answer.operation_id or ""
@@ -143,8 +147,8 @@ async def test_a_running_operation_is_cancelled_by_its_owner_or_on_a_signature_a
         reply = await executor.request(subjects.cancel("a", instance), encode(ask), timeout=20)
         return decode(reply.data, Cancelled)
 
-    own = subject(house, "operation_cancel", "writ", {"operation_id": number}, owner="alice")
-    bob = {"principal": "bob", "key": house.home.key("principal-bob").public}
+    own = subject(installation, "operation_cancel", "writ", {"operation_id": number}, owner="alice")
+    bob = {"principal": "bob", "key": installation.home.key("principal-bob").public}
     for wrong in (
         structs.replace(own, owner=None),
         structs.replace(own, simulate=True),
@@ -159,17 +163,19 @@ async def test_a_running_operation_is_cancelled_by_its_owner_or_on_a_signature_a
     await recorded(executor, "forged_cancel")
 
 
-async def test_an_agent_looks_only_at_what_was_signed(house: RunningHouse, executor: Bus, files: Path) -> None:
+async def test_an_agent_looks_only_at_what_was_signed(
+    installation: RunningInstallation, executor: Bus, files: Path
+) -> None:
     (files / "seen").write_text("x")
     given = {"file_path": str(files / "seen"), "content": "y"}
-    asked = subject(house, "file_write", "web-1", given, dry_run=True)
+    asked = subject(installation, "file_write", "web-1", given, dry_run=True)
     answer = await decided(executor, asked, look=["preview"], look_key=KEY, look_until=time.time() + 30)
     late = await decided(executor, asked, look=["preview"], look_key=KEY, look_until=time.time() - 1)
     assert answer.look is not None
     assert late.look is not None
-    true = AskLook(look=answer.look, action="preview", parameters=answer.effective, look_key=KEY)
-    forged = sign(house.home.key("executor"), json.decode(answer.look.payload, type=Look))
-    wrongs: dict[str, tuple[AskLook, str]] = {
+    true = AskRead(look=answer.look, action="preview", parameters=answer.effective, look_key=KEY)
+    forged = sign(installation.home.key("executor"), json.decode(answer.look.payload, type=ReadGrant))
+    wrongs: dict[str, tuple[AskRead, str]] = {
         "late": (structs.replace(true, look=late.look), "a"),
         "another action": (structs.replace(true, action="baseline"), "a"),
         "another path": (structs.replace(true, parameters={**answer.effective, "file_path": "/etc/shadow"}), "a"),
@@ -178,8 +184,8 @@ async def test_an_agent_looks_only_at_what_was_signed(house: RunningHouse, execu
         "forged": (structs.replace(true, look=forged), "a"),
     }
 
-    async def look(ask: AskLook, pool: str) -> Looked:
-        return decode((await executor.request(subjects.look(pool), encode(ask), timeout=20)).data, Looked)
+    async def look(ask: AskRead, pool: str) -> ReadReply:
+        return decode((await executor.request(subjects.look(pool), encode(ask), timeout=20)).data, ReadReply)
 
     assert (await look(true, "a")).error is None
     for what, (ask, pool) in wrongs.items():
@@ -189,13 +195,15 @@ async def test_an_agent_looks_only_at_what_was_signed(house: RunningHouse, execu
     await recorded(executor, "forged_look")
 
 
-async def test_an_agent_gets_nothing_of_another_pools_operation(house: RunningHouse, executor: Bus) -> None:
+async def test_an_agent_gets_nothing_of_another_pools_operation(
+    installation: RunningInstallation, executor: Bus
+) -> None:
     heard: list[bytes] = []
 
     async def hear(message: Any) -> None:
         heard.append(message.data)
 
-    async with await house.client("alice") as alice, holding(house, "agent-a") as thief:
+    async with await installation.client("alice") as alice, holding(installation, "agent-a") as thief:
         await alice._bus.subscribe(f"{subjects.events_of('alice')[:-1]}*.progress", hear)
         answer = await alice.submit("test_sleep", "db-1", {"seconds": 60, "processes": 0})
         number = answer.operation_id or ""
@@ -209,7 +217,7 @@ async def test_an_agent_gets_nothing_of_another_pools_operation(house: RunningHo
             seal_to=SealKey().public,
         )
         for signer, pool in (("agent-a", "a"), ("agent-a", "b"), ("agent-b", "b")):
-            signed = sign(house.home.key(signer), structs.replace(claim, pool=pool))
+            signed = sign(installation.home.key(signer), structs.replace(claim, pool=pool))
             body = encode(ClaimMessage(claim=signed, principal="alice"))
             told = decode((await thief.request(subjects.claim("a"), body, timeout=10)).data, ClaimAnswer)
             assert told.error, (signer, pool)
@@ -229,19 +237,21 @@ async def test_an_agent_gets_nothing_of_another_pools_operation(house: RunningHo
 
 
 async def test_a_signature_is_for_one_operation_of_one_principal_also_after_a_restart(
-    house: RunningHouse, files: Path
+    installation: RunningInstallation, files: Path
 ) -> None:
     (files / "once").write_text("x")
     request = request_signing.unsigned("web-1", {"file_path": str(files / "once")}, idempotency_key="the-one")
-    key = house.home.key("principal-alice")
+    key = installation.home.key("principal-alice")
     signed = request_signing.signed(
         request, key, "alice", "file_delete", salt=request_signing.new_salt(), now=time.time()
     )
     elsewhere = structs.replace(signed, idempotency_key="c", parameters={"file_path": "/x"})
-    async with holding(house, "principal-alice") as alice, holding(house, "principal-bob") as bob:
+    async with holding(installation, "principal-alice") as alice, holding(installation, "principal-bob") as bob:
 
-        async def ask(bus: Bus, who: str, what: Request, operation: str = "file_delete") -> Answer:
-            return decode((await bus.request(subjects.request(who, operation), encode(what), timeout=15)).data, Answer)
+        async def ask(bus: Bus, who: str, what: Request, operation: str = "file_delete") -> RequestAnswer:
+            return decode(
+                (await bus.request(subjects.request(who, operation), encode(what), timeout=15)).data, RequestAnswer
+            )
 
         first = await ask(alice, "alice", signed)
         assert first.operation_id == operation_id("alice", "the-one")
@@ -251,8 +261,8 @@ async def test_a_signature_is_for_one_operation_of_one_principal_also_after_a_re
 
         await eventually(gone)
         (files / "once").write_text("again")
-        before = house.kill("executor")
-        await house.until("executor", other_than=before)
+        before = installation.kill("executor")
+        await installation.until("executor", other_than=before)
         assert (await ask(alice, "alice", signed)).operation_id == first.operation_id
         for who, bus, what, operation in (
             ("alice", alice, structs.replace(signed, idempotency_key="another"), "file_delete"),
@@ -268,7 +278,7 @@ async def test_a_signature_is_for_one_operation_of_one_principal_also_after_a_re
 
 
 @pytest.mark.parametrize("key", ["status", "audit", "bootstrap", "policy", "principal-bob"])
-async def test_no_other_key_speaks_for_the_executors(house: RunningHouse, key: str) -> None:
+async def test_no_other_key_speaks_for_the_executors(installation: RunningInstallation, key: str) -> None:
     spoken = [
         subjects.look("a"),
         subjects.cancel("a", "x"),
@@ -283,7 +293,7 @@ async def test_no_other_key_speaks_for_the_executors(house: RunningHouse, key: s
         "$JS.API.STREAM.PURGE.WRIT_JOURNAL" if key != "bootstrap" else "writ.nothing",
         "$JS.API.STREAM.MSG.GET.WRIT_PARAMS" if key != "bootstrap" else "writ.nothing",
     ]
-    async with holding(house, key) as bus:
+    async with holding(installation, key) as bus:
         for one in spoken:
             with pytest.raises(Forbidden):
                 await bus.request(one, b"{}", timeout=5)

@@ -12,7 +12,13 @@ from tests.runtime.collector import Collector, Seen, collecting
 from writ_client.client import Writ
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
-from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
 from writ_testing.peers.nats_server import free_port
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -49,13 +55,15 @@ async def collector() -> AsyncIterator[Collector]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> AsyncIterator[RunningHouse]:
-    folder = tmp_path_factory.mktemp("house")
+async def installation(
+    tmp_path_factory: pytest.TempPathFactory, collector: Collector
+) -> AsyncIterator[RunningInstallation]:
+    folder = tmp_path_factory.mktemp("installation")
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **SOON}
     denied = {"name": "nobody_fails", "operations": ["test_fail"], "allowed": False, "target_roles": ["production"]}
     targets = [local_target("web-1", folder / "files"), local_target("db-1", folder / "files", role="production")]
     home = prepare(folder, targets=targets, policy=open_policy(denied))
-    async with running_house(folder, home=home, executors=2, environ=environ) as running:
+    async with running_installation(folder, home=home, executors=2, environ=environ) as running:
         yield running
 
 
@@ -74,31 +82,31 @@ async def whole(collector: Collector, trace_id: str, parts: Set[str] = PARTS) ->
     return await eventually(there, within=30, what="a connected trace of every part")
 
 
-async def trace_of(house: RunningHouse, operation_id: str) -> str:
-    async with await house.client() as writ:
+async def trace_of(installation: RunningInstallation, operation_id: str) -> str:
+    async with await installation.client() as writ:
         (first, *_) = (await writ.trace(operation_id=operation_id)).events
     return str(first.body["traceparent"].split("-")[1])
 
 
-async def asked(house: RunningHouse, *words: str) -> str:
+async def asked(installation: RunningInstallation, *words: str) -> str:
     """The id of an operation that the `writ` command asked for."""
-    ended = await house.writ("run", *words, "-o", "json")
+    ended = await installation.writ("run", *words, "-o", "json")
     return str(json.decode(ended.out)["operation_id"])
 
 
 async def test_one_operation_is_one_connected_trace_through_every_process(
-    house: RunningHouse, collector: Collector
+    installation: RunningInstallation, collector: Collector
 ) -> None:
-    operation_id = await asked(house, "test_noop", "--target", "web-1")
-    spans = await whole(collector, await trace_of(house, operation_id))
+    operation_id = await asked(installation, "test_noop", "--target", "web-1")
+    spans = await whole(collector, await trace_of(installation, operation_id))
     assert {one.service for one in spans} == SERVICES
     assert [one.name for one in spans if not one.parent_id] == ["submit test_noop"]
     assert not any(one.failed for one in spans)
 
 
-async def test_each_span_says_what_it_belongs_to(house: RunningHouse, collector: Collector) -> None:
-    operation_id = await asked(house, "test_noop", "--target", "web-1", "--correlation-id", "change-42")
-    spans = await whole(collector, await trace_of(house, operation_id))
+async def test_each_span_says_what_it_belongs_to(installation: RunningInstallation, collector: Collector) -> None:
+    operation_id = await asked(installation, "test_noop", "--target", "web-1", "--correlation-id", "change-42")
+    spans = await whole(collector, await trace_of(installation, operation_id))
     assert {one.attributes["writ.correlation_id"] for one in spans} == {"change-42"}
     for service in SERVICES:
         ids = {one.attributes.get("writ.operation_id") for one in spans if one.service == service}
@@ -110,10 +118,12 @@ async def test_each_span_says_what_it_belongs_to(house: RunningHouse, collector:
     assert told.items() <= decided.attributes.items()
 
 
-async def test_a_trace_that_the_requester_is_in_is_continued(house: RunningHouse, collector: Collector) -> None:
+async def test_a_trace_that_the_requester_is_in_is_continued(
+    installation: RunningInstallation, collector: Collector
+) -> None:
     """Any client's: here one without Writ's library, in a span of its own."""
     trace_id, mine = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-    async with await house.client() as writ:
+    async with await installation.client() as writ:
         bus = writ._bus
         wish = json.encode({"target": "web-1", "parameters": {}})
         headers = {"traceparent": f"00-{trace_id}-{mine}-01"}
@@ -130,21 +140,25 @@ async def test_a_trace_that_the_requester_is_in_is_continued(house: RunningHouse
     assert collector.of("a" * 32) == []
 
 
-async def test_what_is_denied_and_what_fails_is_seen(house: RunningHouse, collector: Collector) -> None:
-    denied = await asked(house, "test_fail", "--target", "db-1")
-    spans = await whole(collector, await trace_of(house, denied), {"policy: policy decide", "audit: index refused"})
+async def test_what_is_denied_and_what_fails_is_seen(installation: RunningInstallation, collector: Collector) -> None:
+    denied = await asked(installation, "test_fail", "--target", "db-1")
+    spans = await whole(
+        collector, await trace_of(installation, denied), {"policy: policy decide", "audit: index refused"}
+    )
     (decided,) = (one for one in spans if one.name == "policy decide")
     assert (decided.attributes["writ.effect"], decided.attributes["writ.rules"]) == ("deny", ["nobody_fails"])
     assert {one.service for one in spans} == SERVICES - {"writ-agent-local"}
 
 
-async def test_no_secret_is_in_any_span(house: RunningHouse, collector: Collector, tmp_path: Path) -> None:
-    async with await house.client() as writ:
+async def test_no_secret_is_in_any_span(
+    installation: RunningInstallation, collector: Collector, tmp_path: Path
+) -> None:
+    async with await installation.client() as writ:
         kept = await writ.run("test_secret", "web-1", {"secret": CANARY, "label": "here"}, timeout=30)
         wrong = await writ.submit("test_secret", "web-1", {"secret": [CANARY]})
         assert (await writ.result(kept.operation_id) or {})["echo"] == CANARY
     for operation_id, last in ((kept.operation_id, "finished"), (wrong.operation_id or "", "refused")):
-        trace_id = await trace_of(house, operation_id)
+        trace_id = await trace_of(installation, operation_id)
 
         async def there(trace_id: str = trace_id, last: str = last) -> bool:
             return f"audit: index {last}" in named(collector.of(trace_id))
@@ -161,13 +175,13 @@ async def test_a_collector_that_does_not_answer_disturbs_nothing(tmp_path: Path,
         url = collector.url if trouble == "deaf" else f"http://127.0.0.1:{free_port()}"
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_MAX_QUEUE_SIZE": "64", **SOON}
         environ["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"] = "64"
-        async with running_house(tmp_path, environ=environ) as house, await house.client() as writ:
+        async with running_installation(tmp_path, environ=environ) as installation, await installation.client() as writ:
             done = await asyncio.gather(*(_run(writ) for _ in range(40)))
-            ended = await house.writ("run", "test_noop", "--target", "web-1")
+            ended = await installation.writ("run", "test_noop", "--target", "web-1")
         assert set(done) == {"succeeded"}
         assert ended.status == 0, ended
-        assert "service.stop_overran" not in house.logs()
-        assert all(f'"event":"{word}"' in house.logs() for word in ("service.stopping", "service.stopped"))
+        assert "service.stop_overran" not in installation.logs()
+        assert all(f'"event":"{word}"' in installation.logs() for word in ("service.stopping", "service.stopped"))
         assert (len(collector.paths) > 0) == (trouble == "deaf")
 
 

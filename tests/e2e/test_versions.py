@@ -20,7 +20,7 @@ from writ_client.client import Writ
 from writ_installation.files.home import host_token
 from writ_installation.processes import services
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 from writ_testing.installations.load import load
 
 pytestmark = pytest.mark.timeout(240)
@@ -56,10 +56,10 @@ def python_of_yesterday(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def agent(house: RunningHouse, python: Path) -> AsyncIterator[None]:
+async def agent(installation: RunningInstallation, python: Path) -> AsyncIterator[None]:
     """Of the pool, run by that interpreter, heard within the block."""
-    [service] = services.agents(services.Table(), house.home, house.url, {POOL: "local"}, {})
-    with (house.home.log / "agent.log").open("ab") as output:
+    [service] = services.agents(services.Table(), installation.home, installation.url, {POOL: "local"}, {})
+    with (installation.home.log / "agent.log").open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *(str(python), *service.argv[1:]),
             env={**services.passed_on(os.environ), **service.env, **ENVIRON},
@@ -67,7 +67,7 @@ async def agent(house: RunningHouse, python: Path) -> AsyncIterator[None]:
             stderr=output,
         )
     try:
-        async with await house.client() as writ:
+        async with await installation.client() as writ:
             await eventually(lambda: _heard(writ), within=60, what="the agent is heard")
         yield
     finally:
@@ -79,9 +79,9 @@ async def _heard(writ: Writ) -> bool:
     return any(target.agents for target in await writ.targets() if target.pool == POOL)
 
 
-async def work(house: RunningHouse, files: Path) -> None:
+async def work(installation: RunningInstallation, files: Path) -> None:
     """Operations that look, change, ask the target for what a rule names, and go on under load."""
-    async with await house.client() as writ:
+    async with await installation.client() as writ:
         async with load(writ, ["web-1"], files / "counted", delay=0.02) as ran:
             await ran.more(5)
         await ran.check(writ)
@@ -97,10 +97,10 @@ async def work(house: RunningHouse, files: Path) -> None:
 async def test_yesterdays_agent_works_with_todays_services(tmp_path: Path, python_of_yesterday: Path) -> None:
     home = prepare(tmp_path)
     async with (
-        running_house(tmp_path, home=home, environ=ENVIRON, arguments=["--no-agent", POOL]) as house,
-        agent(house, python_of_yesterday),
+        running_installation(tmp_path, home=home, environ=ENVIRON, arguments=["--no-agent", POOL]) as installation,
+        agent(installation, python_of_yesterday),
     ):
-        await work(house, tmp_path / "files")
+        await work(installation, tmp_path / "files")
 
 
 async def test_todays_agent_works_with_yesterdays_services(
@@ -113,7 +113,9 @@ async def test_todays_agent_works_with_yesterdays_services(
     writ.chmod(0o755)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     async with (
-        running_house(tmp_path, home=home, environ=ENVIRON, arguments=["--no-agent", POOL], command=writ) as house,
-        agent(house, Path(sys.executable)),
+        running_installation(
+            tmp_path, home=home, environ=ENVIRON, arguments=["--no-agent", POOL], command=writ
+        ) as installation,
+        agent(installation, Path(sys.executable)),
     ):
-        await work(house, tmp_path / "files")
+        await work(installation, tmp_path / "files")

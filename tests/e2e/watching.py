@@ -1,4 +1,4 @@
-"""A real Prometheus beside a running house, for whoever wants to see what it sees."""
+"""A real Prometheus beside a running installation, for whoever wants to see what it sees."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from msgspec import json
 
 from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 from writ_testing.peers.nats_server import free_port
 from writ_testing.peers.programs import program
 
@@ -63,13 +63,17 @@ async def running(log: Path, *command: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def scraping(house: RunningHouse, folder: Path, *, alertmanager: int | None = None) -> AsyncIterator[Prometheus]:
-    """It scrapes every process of this house once a second, keeps exemplars, and goes by the rules of the tree; what it
-    alerts on goes to the Alertmanager on that port. When it is given, it has seen each process: what is counted from
-    then on is an increase.
+async def scraping(
+    installation: RunningInstallation, folder: Path, *, alertmanager: int | None = None
+) -> AsyncIterator[Prometheus]:
+    """Run a Prometheus that scrapes every process of the installation once a second, with exemplars and the rules of
+    the tree.
+
+    Its alerts go to the Alertmanager on that port. It is yielded when it has scraped each process: later counts are
+    increases.
     """
     state, port = folder / "prometheus", free_port()
-    targets = _targets(house)
+    targets = _targets(installation)
     state.mkdir()
     (state / "config.yaml").write_text(yaml.safe_dump(_configuration(targets, alertmanager)))
     command = (
@@ -90,8 +94,8 @@ async def scraping(house: RunningHouse, folder: Path, *, alertmanager: int | Non
         yield seen
 
 
-def _targets(house: RunningHouse) -> list[str]:
-    runs = [read_run_file(house.home.run / f"{one.name}.json", one.pid) for one in house.report.processes]
+def _targets(installation: RunningInstallation) -> list[str]:
+    runs = [read_run_file(installation.home.run / f"{one.name}.json", one.pid) for one in installation.report.processes]
     return [f"127.0.0.1:{run.health_port}" for run in runs if run]
 
 

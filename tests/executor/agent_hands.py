@@ -4,7 +4,7 @@ from tests.executor.conftest import World
 
 from writ_bus.port import Endpoint, Message, Service
 from writ_contracts import subjects
-from writ_contracts.agents import AskCancel, AskLook, Cancelled, Heartbeat, Looked
+from writ_contracts.agents import AskCancel, AskRead, Cancelled, Heartbeat, ReadReply
 from writ_contracts.wire import decode, encode
 
 
@@ -25,8 +25,8 @@ async def serve_agent(world: World, verdict: str = "took_effect") -> list[AskCan
     cancels: list[AskCancel] = []
 
     async def look(message: Message) -> bytes:
-        ask = decode(message.data, AskLook)
-        return encode(Looked(seen={"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
+        ask = decode(message.data, AskRead)
+        return encode(ReadReply(seen={"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
 
     async def cancel(message: Message) -> bytes:
         cancels.append(decode(message.data, AskCancel))

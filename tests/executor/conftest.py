@@ -17,7 +17,7 @@ from writ_contracts.journal import Dispatched, JournalEvent
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
 from writ_contracts.records import Record
-from writ_contracts.requests import Answer
+from writ_contracts.requests import RequestAnswer
 from writ_contracts.wire import decode, decode_event
 from writ_executor.config import Config
 from writ_executor.journal.follower import read_life
@@ -86,15 +86,15 @@ class World:
         (self.folder / name).touch()
         return Watched(self.folder / name, lambda _: value)
 
-    async def ask(self, operation: str, principal: str = "alice", /, **wish: Any) -> Answer:
+    async def ask(self, operation: str, principal: str = "alice", /, **wish: Any) -> RequestAnswer:
         """Send a request as a bare client would."""
         wish.setdefault("target", "web-1")
         return await self.ask_raw(subjects.request(principal, operation), json.encode(wish))
 
-    async def ask_raw(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> Answer:
+    async def ask_raw(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> RequestAnswer:
         """Send bytes."""
         message = await self.bus.request(subject, data, timeout=20, headers=headers)
-        return decode(message.data, Answer)
+        return decode(message.data, RequestAnswer)
 
     async def records(self, filter: str = "writ.journal.>") -> list[Record]:
         """What the journal holds."""
@@ -151,7 +151,7 @@ class World:
 async def _end(executor: Executor, running: asyncio.Task[None], bus: MemoryBus) -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    await executor.chores.settle(grace=0.2)
+    await executor.background.settle(grace=0.2)
     await bus.close()
 
 

@@ -168,5 +168,5 @@ async def test_what_an_agent_still_has_in_hand_is_not_given_to_another_at_its_de
     await one.sweep.round()  # which finds that it has not listened for a while
     await heartbeat(world, work.operation_id)
     await one.sweep.round()
-    await one.chores.settle()
+    await one.background.settle()
     assert (await world.kinds(work.operation_id))[-1] == "granted"

@@ -24,7 +24,7 @@ LONG = LEASE / 3 - 0.5
 async def rounds(one: Executor, times: int = 2) -> None:
     for _ in range(times):
         await one.sweep.round()
-        await one.chores.settle()
+        await one.background.settle()
 
 
 async def passed(

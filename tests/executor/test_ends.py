@@ -130,7 +130,7 @@ async def test_a_probe_resolves_what_had_secret_parameters_too_and_they_are_gone
         return life.outcome if life.state == "ended" else None
 
     assert await world.until(resolved) == "succeeded"
-    await one.chores.settle()
+    await one.background.settle()
     assert await world.bus.params.get(f"{operation_id}.{requested.fingerprint}") is None
 
 
@@ -157,7 +157,7 @@ async def test_no_probe_takes_a_later_operations_effect_for_an_earlier_ones(
 
 async def test_another_replica_takes_over_what_a_dead_one_left_requested(world: World) -> None:
     dead = await world.executor(sweep=1000.0)
-    dead.intake._work.begin = _given  # type: ignore[method-assign, assignment] # dies after `requested`
+    dead.intake._accepted.begin = _given  # type: ignore[method-assign, assignment] # dies after `requested`
     answer = await world.ask("service_restart", **RESTART)
     assert answer.state == "requested"
     await world.executor(sweep=0.05)
@@ -186,7 +186,7 @@ async def test_a_nearly_full_journal_refuses_new_operations_but_not_cancels_or_e
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
     one.admission.fill = 0.9
-    one.admission.weigh = _nothing  # type: ignore[method-assign]
+    one.admission.measure_fill = _nothing  # type: ignore[method-assign]
     refused = await world.ask("service_restart", **RESTART)
     assert refused.error
     assert (refused.error.code, refused.error.retry) == ("full", True)
@@ -274,7 +274,7 @@ async def test_what_stays_of_an_operation_in_memory_is_not_the_messages_that_it_
         secret = {"file_path": "/srv/app/x", "content": "s" * 400_000}
         work = await world.work((await world.ask("file_write", parameters=secret)).operation_id or "")
         assert (await world.hands.finish(work, await world.hands.claim(work), {"log": "s" * 400_000})).stored
-        await executor.chores.settle()
+        await executor.background.settle()
         world.policy.decides.clear()
         world.policy.grants.clear()
         with_it = large_blocks()

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writ_executor.admission.refusal_counts import Tally
+from writ_executor.admission.refusal_counts import RefusalCounts
 from writ_runtime.buckets import Bucket, Buckets
 
 
@@ -34,7 +34,7 @@ def test_a_clock_that_steps_back_gives_nothing_away() -> None:
 
 
 def test_a_tally_is_handed_over_once_a_minute() -> None:
-    tally = Tally()
+    tally = RefusalCounts()
     for _ in range(3):
         tally.add("alice", "rate_limited", 10.0)
     tally.add("alice", "invalid", 11.0)

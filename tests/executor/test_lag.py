@@ -12,10 +12,10 @@ from writ_contracts import subjects
 from writ_contracts.agents import ClaimAnswer, ClaimMessage, Heartbeat
 from writ_contracts.journal import Archived, Dispatched, Requested
 from writ_contracts.life import Life, State, fold
-from writ_contracts.requests import Answer
+from writ_contracts.requests import RequestAnswer
 from writ_contracts.wire import decode_event, encode
 from writ_executor.agents.presence import Presence
-from writ_executor.journal.index import Index, Lock
+from writ_executor.journal.index import RECENTLY_ENDED, Index, Lock
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_trust.sealing import SealKey
@@ -40,12 +40,12 @@ async def first(world: World, operation_id: str, events: int) -> Life:
 async def claim_at(one: Executor, world: World, work: Dispatched) -> ClaimAnswer:
     claim = world.hands.claim_for(work, SealKey())
     message = Message(subjects.claim(world.hands.pool), encode(ClaimMessage(claim=claim, principal="alice")))
-    return await one.claims.answer(message)
+    return await one.claims.handle_claim(message)
 
 
-async def ask_at(one: Executor, operation: str, **wish: object) -> Answer:
+async def ask_at(one: Executor, operation: str, **wish: object) -> RequestAnswer:
     data = json.encode({"target": "web-1", **wish})
-    return await one.intake.answer(Message(subjects.request("alice", operation), data))
+    return await one.intake.handle_request(Message(subjects.request("alice", operation), data))
 
 
 async def test_a_claim_at_a_replica_that_has_not_seen_the_dispatch_is_granted(world: World) -> None:
@@ -88,7 +88,7 @@ async def test_a_repeat_long_after_the_end_leaves_no_secret_behind(world: World)
     answer = await world.ask("file_write", **wish)
     work = await world.work(answer.operation_id or "")
     await world.hands.finish(work, await world.hands.claim(work))
-    await asyncio.gather(*(one.chores.settle() for one in world.executors))
+    await asyncio.gather(*(one.background.settle() for one in world.executors))
     requested = (await world.life(work.operation_id)).requested
     assert requested
     again = await ask_at(await asleep(world), "file_write", **wish)
@@ -120,9 +120,22 @@ async def test_nobody_that_came_earlier_is_overtaken_by_one_that_is_known_early(
     assert index.next_in(subjects.target_lock("web-1")) == life
 
 
+async def test_a_late_answer_opens_no_operation_that_ended_and_is_forgotten(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    answer = await world.ask("service_restart", **RESTART)
+    life = await first(world, answer.operation_id or "", 1)
+    work = await world.work(answer.operation_id or "")
+    await world.hands.finish(work, await world.hands.claim(work), outcome="succeeded")
+    for number in range(RECENTLY_ENDED + 1):
+        one.index.put(_ended(life, f"{number:026d}"))
+    assert one.index.get(answer.operation_id or "") is None
+    one.index.put(life)
+    assert (one.index.count(), one.index.next_in(subjects.target_lock("web-1"))) == (0, None)
+
+
 async def test_a_lock_that_is_news_is_not_taken_for_a_free_one(world: World) -> None:
     one = await world.executor(sweep=1000.0)
-    dispatcher = one.intake._work._dispatcher
+    dispatcher = one.intake._accepted._dispatcher
     one.index.sequence = 10
     assert dispatcher._holds(Lock("b" * 26, 11))
     assert not dispatcher._holds(Lock("b" * 26, 10))
@@ -152,19 +165,19 @@ async def test_a_stop_carried_out_twice_is_set_once(world: World) -> None:
     assert await world.outcome(operation_id) == "succeeded"
     started = await first(world, operation_id, 2)
     assert started.state is State.STARTED
-    work = one.intake._work
+    work = one.intake._accepted
     await asyncio.gather(*(work._controls.carry_out(started) for _ in range(3)), return_exceptions=True)
     assert len(await world.records(subjects.CONTROL)) == 1
 
 
 async def test_a_preview_that_is_under_way_is_not_begun_again(world: World) -> None:
     one = await world.executor(sweep=1000.0)
-    one.intake._work._looks.preview = _nothing  # type: ignore[method-assign, assignment]
+    one.intake._accepted._host_reads.preview = _nothing  # type: ignore[method-assign, assignment]
     answer = await world.ask("service_restart", **RESTART, dry_run=True)
     life = await world.life(answer.operation_id or "")
-    del one.intake._work._looks.preview
+    del one.intake._accepted._host_reads.preview
     asked = len(world.policy.decides)
-    await asyncio.gather(*(one.intake._work._looks.preview(life) for _ in range(5)))
+    await asyncio.gather(*(one.intake._accepted._host_reads.preview(life) for _ in range(5)))
     assert len(world.policy.decides) == asked + 1
 
 
@@ -198,9 +211,9 @@ def test_what_nobody_says_any_more_is_forgotten_and_stays_silent() -> None:
     now = [100.0]
     presence = Presence(lease=10.0, clock=lambda: now[0])
     for number in range(1000):
-        presence.began("a", f"op-{number}")
+        presence.start_lease("a", f"op-{number}")
     for now[0] in (103.0, 106.0, 109.0, 112.0):
-        presence.tidy()
+        presence.forget_silent()
     assert presence._running == {}
     assert presence.silence("a", "op-1") > 10.0
 
@@ -208,37 +221,37 @@ def test_what_nobody_says_any_more_is_forgotten_and_stays_silent() -> None:
 def test_a_replica_that_did_not_listen_for_a_while_calls_nobody_silent_for_a_lease() -> None:
     now = [100.0]
     presence = Presence(lease=10.0, clock=lambda: now[0])
-    presence.began("a", "op-1")
+    presence.start_lease("a", "op-1")
     now[0] = 1_000.0
-    presence.tidy()
+    presence.forget_silent()
     assert (presence.silence("a", "op-1"), presence.new) == (0.0, True)
     for now[0] in (1_003.0, 1_006.0, 1_009.0, 1_012.0):
-        presence.tidy()
+        presence.forget_silent()
     assert presence.silence("a", "op-1") > 10.0
 
 
 def test_time_in_which_a_replica_did_not_listen_counts_as_nobodys_silence() -> None:
     now = [100.0]
     presence = Presence(lease=12.0, clock=lambda: now[0])
-    presence.began("a", "op-1")
+    presence.start_lease("a", "op-1")
     now[0] = 110.0  # it was stopped for most of that, and six seconds are counted less
-    presence.tidy()
+    presence.forget_silent()
     assert presence.silence("a", "op-1") == 4.0
     for _ in range(10):  # on a machine that is busy all the time silence is noticed later, and noticed
         now[0] += 8.0
-        presence.tidy()
+        presence.forget_silent()
     assert presence.silence("a", "op-1") > 12.0
 
 
 def test_what_another_pool_says_that_it_runs_keeps_nothing_alive() -> None:
     now = [100.0]
     presence = Presence(lease=10.0, clock=lambda: now[0])
-    presence.began("a", "op-1")
+    presence.start_lease("a", "op-1")
     now[0] = 111.0
     beat = Heartbeat(pool="b", instance="i", running=["op-1"], free_slots=1, operations=[], version="1")
-    presence.heard(beat)
+    presence.record(beat)
     assert (presence.silence("a", "op-1"), presence.silence("b", "op-1")) == (11.0, 0.0)
-    presence.heard(structs.replace(beat, pool="a"))
+    presence.record(structs.replace(beat, pool="a"))
     assert presence.silence("a", "op-1") == 0.0
 
 
@@ -269,8 +282,8 @@ async def test_what_ended_in_an_archive_before_a_replica_read_it_holds_its_targe
     Index.read(one.index, 1000, subject, encode(event))
     assert (one.index.count(), one.index.next_in(subjects.target_lock("web-1"))) == (0, None)
     later = structs.replace(requested, operation_id="later")
-    one.index.sequence = 2000
     one.index.put(Life(state=State.REQUESTED, sequence=1500, first_sequence=1500, requested=later))
+    one.index.sequence = 2000
     following = one.index.next_in(subjects.target_lock("web-1"))
     assert following
     assert following.requested == later
@@ -282,6 +295,6 @@ async def test_a_start_is_timed_once_whichever_copy_of_it_ends(world: World) -> 
     answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
     await world.hands.claim(await world.work(answer.operation_id or ""))
     life = await executor.claims._lives.fresh("alice", answer.operation_id or "")
-    await executor.claims._endings.finish(life, outcome="succeeded")
+    await executor.claims._outcomes.finish(life, outcome="succeeded")
     counted = f'writ_operation_stage_seconds_count{{pool="{world.hands.pool}",stage="claim"}} 1.0'
     assert counted in measured.exposition()[0].decode().splitlines()

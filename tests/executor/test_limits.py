@@ -9,7 +9,7 @@ from msgspec import structs
 from tests.executor.conftest import WEB, World
 
 from writ_contracts import subjects
-from writ_contracts.decisions import Limit
+from writ_contracts.decisions import RuleLimit
 from writ_contracts.errors import WritError
 from writ_contracts.journal import Dispatched, Finished, LimitTaken
 from writ_contracts.wire import decode_event
@@ -17,7 +17,7 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 
 STATUS = {"parameters": {"service_name": "nginx"}}
-THREE = Limit("at most three", "max_concurrent", 3)
+THREE = RuleLimit("at most three", "max_concurrent", 3)
 HELD = ("dispatched", "granted")
 ENDS = ("finished", "unknown")
 
@@ -86,7 +86,7 @@ async def test_eight_racing_executors_never_let_in_more_than_the_limit(many: Wor
 
 
 async def test_on_so_many_targets_at_once_and_no_more(many: World) -> None:
-    many.policy.limits["service_status"] = [Limit("two hosts", "max_targets", 2)]
+    many.policy.limits["service_status"] = [RuleLimit("two hosts", "max_targets", 2)]
     for _ in range(4):
         await many.executor()
     ids = [await asked(many, "service_status", 4, targets=[f"t-{number}"]) for number in range(4)]
@@ -97,7 +97,7 @@ async def test_on_so_many_targets_at_once_and_no_more(many: World) -> None:
 
 
 async def test_who_waits_is_let_in_in_the_order_of_requests(world: World) -> None:
-    world.policy.limits["service_status"] = [Limit("one", "max_concurrent", 1)]
+    world.policy.limits["service_status"] = [RuleLimit("one", "max_concurrent", 1)]
     for _ in range(3):
         await world.executor()
     ids = await asked(world, "service_status", 6)
@@ -106,8 +106,8 @@ async def test_who_waits_is_let_in_in_the_order_of_requests(world: World) -> Non
 
 
 async def test_nobody_without_the_limit_waits_for_it(many: World) -> None:
-    many.policy.limits["service_status"] = [Limit("one", "max_concurrent", 1)]
-    many.policy.limits["network_status"] = [Limit("another", "max_concurrent", 1)]
+    many.policy.limits["service_status"] = [RuleLimit("one", "max_concurrent", 1)]
+    many.policy.limits["network_status"] = [RuleLimit("another", "max_concurrent", 1)]
     await many.executor()
     first, second = await asked(many, "service_status", 2)
     other = (await many.ask("network_status", target="web-1")).operation_id
@@ -118,7 +118,7 @@ async def test_nobody_without_the_limit_waits_for_it(many: World) -> None:
 
 
 async def test_one_that_waits_for_its_target_holds_up_nobody_under_its_limit(many: World) -> None:
-    many.policy.limits["service_stop"] = [Limit("two", "max_concurrent", 2)]
+    many.policy.limits["service_stop"] = [RuleLimit("two", "max_concurrent", 2)]
     await many.executor()
     (busy,) = await asked(many, "service_restart", 1, targets=["t-0"])
     (waits,) = await asked(many, "service_stop", 1, targets=["t-0"])
@@ -128,7 +128,7 @@ async def test_one_that_waits_for_its_target_holds_up_nobody_under_its_limit(man
 
 
 async def test_on_one_target_the_order_of_requests_holds_for_what_waits_for_a_limit_too(many: World) -> None:
-    many.policy.limits["service_stop"] = [Limit("one", "max_concurrent", 1)]
+    many.policy.limits["service_stop"] = [RuleLimit("one", "max_concurrent", 1)]
     await many.executor()
     (inside_now,) = await asked(many, "service_stop", 1, targets=["t-1"])
     (waits,) = await asked(many, "service_stop", 1, targets=["t-0"])
@@ -139,7 +139,7 @@ async def test_on_one_target_the_order_of_requests_holds_for_what_waits_for_a_li
 
 
 async def test_what_gets_no_place_in_time_expires_and_names_the_limit(world: World) -> None:
-    world.policy.limits["service_status"] = [Limit("one", "max_concurrent", 1)]
+    world.policy.limits["service_status"] = [RuleLimit("one", "max_concurrent", 1)]
     await world.executor(queue_window=0.5, start_window=30.0)
     _, waits = await asked(world, "service_status", 2)
     assert await world.outcome(waits) == "expired"
@@ -184,7 +184,7 @@ async def test_a_place_is_taken_together_with_the_dispatch_or_not_at_all(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.policy.limits["service_restart"] = [THREE]
-    original = Recorder.let_in
+    original = Recorder.dispatch_with_locks
     lost: list[str] = []
 
     async def dies(self: Recorder, *given: object) -> object:
@@ -193,7 +193,7 @@ async def test_a_place_is_taken_together_with_the_dispatch_or_not_at_all(
             raise WritError("this replica is gone")
         return await original(self, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Recorder, "let_in", dies)
+    monkeypatch.setattr(Recorder, "dispatch_with_locks", dies)
     await world.executor()
     (restart,) = await asked(world, "service_restart", 1)
     assert await world.events("writ.journal.limit.>") == []

@@ -9,13 +9,14 @@ from tests.executor.conftest import World
 
 from writ_bus.port import Endpoint, Message, Service
 from writ_contracts import subjects
-from writ_contracts.agents import AskLook, Looked
-from writ_contracts.decisions import Look
+from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.decisions import ReadGrant
 from writ_contracts.facts import Gathered, Listing
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.requests import Failure, SimulateAnswer, SimulateQuery
 from writ_contracts.wire import decode, encode
 from writ_executor.policy import listings
+from writ_testing.eventually import eventually
 from writ_trust.statements import digest, read, sign
 
 RESTART = {"parameters": {"service_name": "nginx"}}
@@ -27,15 +28,15 @@ async def nothing() -> None:
 
 async def serve_listings(
     world: World, error: Failure | None = None, meanwhile: Callable[[], Awaitable[None]] = nothing
-) -> list[AskLook]:
+) -> list[AskRead]:
     """An agent that lists, or says why not; what it was asked."""
-    asked: list[AskLook] = []
+    asked: list[AskRead] = []
 
     async def look(message: Message) -> bytes:
-        ask = decode(message.data, AskLook)
+        ask = decode(message.data, AskRead)
         asked.append(ask)
         await meanwhile()
-        look = read(ask.look, Look)
+        look = read(ask.look, ReadGrant)
         listing = Listing(
             operation_id=look.operation_id,
             source=look.sources[0],
@@ -46,8 +47,8 @@ async def serve_listings(
             taken_at=time.time(),
             names=["nginx"],
         )
-        listed = Looked(listings=[sign(world.hands.key, listing)])
-        return encode(listed if error is None else Looked(error=error))
+        listed = ReadReply(listings=[sign(world.hands.key, listing)])
+        return encode(listed if error is None else ReadReply(error=error))
 
     endpoint = Endpoint(name="look", subject=subjects.look(world.hands.pool), handler=look)
     await world.bus.serve(Service(name="agent", version="0", description="", endpoints=[endpoint]))
@@ -98,6 +99,21 @@ async def test_where_no_agent_answers_policy_is_told_so(world: World, monkeypatc
     (facts,) = gathered(world)
     assert facts.listings == []
     assert facts.failure == f"no agent of pool {world.hands.pool} answered"
+
+
+async def test_where_no_agent_is_there_nobody_is_waited_for(world: World) -> None:
+    asked = await serve_listings(world)
+    world.policy.needs["service_restart"] = ["list_services"]
+    one = await world.executor(lease=0.2)
+
+    async def known() -> bool:
+        return not one.presence.new
+
+    await eventually(known)
+    await world.ask("service_restart", **RESTART)
+    (facts,) = gathered(world)
+    assert facts.failure == f"no agent of pool {world.hands.pool} is there"
+    assert asked == []
 
 
 async def test_what_the_agent_has_against_it_is_told(world: World) -> None:

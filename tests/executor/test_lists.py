@@ -41,7 +41,7 @@ async def test_nobody_is_refused_by_the_agents_of_a_pool_that_a_target_has_left(
     known = Targets(Watched(path, read_inventory), catalogue, presence)
     for pool, operations in (("ssh", ["service_status"]), ("ssh-eu", ["service_restart"])):
         beat = Heartbeat(pool=pool, instance=pool, running=[], free_slots=1, operations=operations, version="1")
-        presence.heard(beat)
+        presence.record(beat)
     with pytest.raises(Invalid, match="no agent of pool ssh has service_restart"):
         await known.require("web-1", catalogue["service_restart"])
     path.write_text("targets: [{id: web-1, role: production, backend: ssh, agent: ssh-eu}]")
@@ -55,7 +55,7 @@ async def test_a_file_that_cannot_be_used_leaves_the_targets_as_they_were(tmp_pa
     path.write_text("targets: [{id: web-1, role: production, backend: ssh}]")
     known = targets(path)
     path.write_text("targets: [")
-    known.look()
+    known.begin_refresh()
     assert (await known.find("web-1")).pool == "ssh"
 
 

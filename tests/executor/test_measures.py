@@ -12,7 +12,7 @@ from writ_contracts import subjects
 from writ_contracts.audit import AuditStanding, JournalAnswer, JournalQuery
 from writ_contracts.inventory import Target
 from writ_contracts.wire import decode, encode
-from writ_executor.journal.audit_standing import SILENCE, Audits
+from writ_executor.journal.audit_services import SILENCE, AuditServices
 from writ_executor.metrics import POOLS, Measures, deadline_of, metrics
 from writ_executor.success_rate import FEWEST, SECONDS, Success
 from writ_runtime.health import Attention
@@ -136,7 +136,7 @@ async def test_a_security_event_is_counted_by_its_kind_from_nought_on_and_logged
     assert counted.rows('writ_security_events_total{kind="forged_receipt"}').popitem()[1] == 0
     world.executors[0].violation("publish", "_r_.late.answer")
     world.executors[0].violation("publish", "writ.other")
-    await world.executors[0].chores.settle()
+    await world.executors[0].background.settle()
     assert counted.of("writ_security_events_total", kind="permission_violation") == 1
     assert [record.message for record in caplog.records].count("security.recorded") == 1
 
@@ -222,7 +222,7 @@ async def test_a_policy_that_does_not_answer_is_told_until_it_does(tmp_path: Pat
 async def test_a_journal_that_takes_no_new_operations_is_told_before_it_is_full(world: World) -> None:
     counted = await counting(world)
     admission = world.executors[0].admission
-    admission.weigh = admission.summarise  # type: ignore[method-assign]
+    admission.measure_fill = admission.summarise  # type: ignore[method-assign]
     assert (await counted.checks())["journal"] is None
     admission.fill, admission._each = 0.8, 0.06
     assert (await world.ask("service_restart", **RESTART)).error is None
@@ -253,29 +253,29 @@ async def test_an_executor_that_has_not_heard_of_audit_yet_says_nothing_of_the_j
 
 def test_the_best_audit_service_counts_and_silence_only_after_a_while() -> None:
     now = [0.0]
-    audits = Audits(lambda: now[0])
+    audit_services = AuditServices(lambda: now[0])
     now[0] = SILENCE - 1
-    assert audits.problem() is None
+    assert audit_services.problem() is None
     now[0] = SILENCE + 1
-    assert audits.problem() == "no audit service was heard for 20 s"
+    assert audit_services.problem() == "no audit service was heard for 20 s"
     for lag in (5_000, 0, 7_000):
-        audits.heard(AuditStanding(position=1, lag=lag))
-    assert audits.problem() is None
+        audit_services.record(AuditStanding(position=1, lag=lag))
+    assert audit_services.problem() is None
     now[0] += SILENCE + 1
-    assert audits.problem() == "no audit service was heard for 20 s"
+    assert audit_services.problem() == "no audit service was heard for 20 s"
 
 
 def test_as_read_counts_what_each_audit_service_has_read_by_its_last_word() -> None:
     now = [0.0]
-    audits = Audits(lambda: now[0])
-    assert audits.position() is None
+    audit_services = AuditServices(lambda: now[0])
+    assert audit_services.position() is None
     for instance, position in (("a", 10), ("b", 5), ("a", 20), ("b", 15)):
-        audits.heard(AuditStanding(position=position, lag=0, instance=instance))
-    assert audits.position() == 15
+        audit_services.record(AuditStanding(position=position, lag=0, instance=instance))
+    assert audit_services.position() == 15
     now[0] = SILENCE / 2
-    audits.heard(AuditStanding(position=30, lag=0, instance="a"))
+    audit_services.record(AuditStanding(position=30, lag=0, instance="a"))
     now[0] = SILENCE + 1
-    assert audits.position() == 30  # the other one is gone; what it missed it reads within WRIT_JOURNAL_KEEP
+    assert audit_services.position() == 30  # the other one is gone; what it missed it reads within WRIT_JOURNAL_KEEP
 
 
 @pytest.mark.parametrize("refused", ["denied", "invalid", "cancelled", "rejected", "stale"])

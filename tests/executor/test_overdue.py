@@ -72,14 +72,14 @@ def life(state: State, **changed: Any) -> Life:
         (State.STARTED, 40.0, 15.0, Due.NOTHING),
         (State.STARTED, 40.0, 15.1, Due.PROBE),
         (State.STARTED, 65.0, 0, Due.NOTHING),
-        (State.STARTED, 65.1, 15.1, Due.LOSE),
+        (State.STARTED, 65.1, 15.1, Due.MARK_UNKNOWN),
         (State.STARTED, 65.1, 0, Due.NOTHING),  # an agent says that it still has it
         (State.STARTED, 86_400.0, 0, Due.NOTHING),  # and is believed for as long as it says so
         (State.STARTED, 14.9, 99.0, Due.NOTHING),  # whoever has it may not have been heard yet
         (State.CANCELLING, 40.0, 0, Due.CANCEL),
-        (State.CANCELLING, 65.1, 15.1, Due.LOSE),
+        (State.CANCELLING, 65.1, 15.1, Due.MARK_UNKNOWN),
         (State.CANCELLING, 125.0, 0, Due.CANCEL),
-        (State.CANCELLING, 125.1, 0, Due.LOSE),  # it was to stop, and only says that it runs
+        (State.CANCELLING, 125.1, 0, Due.MARK_UNKNOWN),  # it was to stop, and only says that it runs
         (State.UNKNOWN, 100.0, 0, Due.PROBE),
         (State.UNKNOWN, 901.0, 0, Due.NOTHING),
         (State.ENDED, 9999.0, 999.0, Due.NOTHING),
@@ -121,7 +121,7 @@ def test_nothing_is_lost_that_an_agent_names_and_nobody_wants_stopped(
     state: State, seen: float, before: float, silence: float
 ) -> None:
     what = due(life(state), Age(seen=seen, before=before), silence, PATIENCE)
-    assert what is not Due.LOSE or state is State.CANCELLING
+    assert what is not Due.MARK_UNKNOWN or state is State.CANCELLING
 
 
 @pytest.mark.parametrize("changed", [{"dry_run": True}, {"target": "writ"}, {"risk": "read"}])

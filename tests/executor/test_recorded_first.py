@@ -3,7 +3,7 @@
 import pytest
 from tests.executor.conftest import World
 
-from writ_bus.errors import Forbidden, Refused
+from writ_bus.errors import BusRefused, Forbidden
 from writ_contracts.errors import WritError
 from writ_contracts.requests import Failure
 
@@ -14,7 +14,7 @@ RESTART = {"parameters": {"service_name": "nginx"}, "idempotency_key": "restart-
 async def full(world: World) -> World:
     """An executor that does not know yet how full the journal is."""
     one = await world.executor()
-    one.admission.weigh = _nothing  # type: ignore[method-assign]
+    one.admission.measure_fill = _nothing  # type: ignore[method-assign]
     return world
 
 
@@ -58,7 +58,9 @@ async def test_a_start_that_cannot_be_recorded_gives_no_grant(full: World) -> No
     assert (await full.hands.claim(work)).answer.grant
 
 
-@pytest.mark.parametrize(("error", "told"), [(Forbidden("no append"), "unavailable"), (Refused("broke"), "internal")])
+@pytest.mark.parametrize(
+    ("error", "told"), [(Forbidden("no append"), "unavailable"), (BusRefused("broke"), "internal")]
+)
 async def test_a_start_that_policy_may_not_record_or_breaks_at_ends_nothing(
     world: World, error: WritError, told: str
 ) -> None:

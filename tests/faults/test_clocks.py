@@ -20,7 +20,7 @@ from writ_installation.status.control import ProcessStatus, status
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.host_clocks import HostClocks, shifted_python
-from writ_testing.installations.installation import RunningHouse, open_policy, running_house
+from writ_testing.installations.installation import RunningInstallation, open_policy, running_installation
 from writ_testing.installations.load import settled
 
 pytestmark = pytest.mark.timeout(240)
@@ -33,19 +33,19 @@ _numbers = count()
 class Run:
     """An installation, its clocks, and a client."""
 
-    def __init__(self, house: RunningHouse, clocks: HostClocks, writ: Writ, counted: Path) -> None:
-        self.house, self.clocks, self.writ, self.counted = house, clocks, writ, counted
+    def __init__(self, installation: RunningInstallation, clocks: HostClocks, writ: Writ, counted: Path) -> None:
+        self.installation, self.clocks, self.writ, self.counted = installation, clocks, writ, counted
         self.work = set[asyncio.Task[object]]()
 
     def step(self, name: str, **seconds: float) -> None:
         """Of every process whose name begins so."""
-        for process in self.house.report.processes:
+        for process in self.installation.report.processes:
             if process.name.startswith(name):
                 self.clocks.set(process.name, **seconds)
 
     def named(self, name: str) -> str:
         """The first process whose name begins so."""
-        return next(one.name for one in self.house.report.processes if one.name.startswith(name))
+        return next(one.name for one in self.installation.report.processes if one.name.startswith(name))
 
     async def count(self, delay: float = 0.0) -> str:
         """Ask for one more line in the file; the operation's id."""
@@ -76,7 +76,7 @@ class Run:
         """How that process is, once it is ready (or not) and says this of its clock."""
 
         async def look() -> ProcessStatus | None:
-            seen = await status(self.house.home, {})
+            seen = await status(self.installation.home, {})
             one = next(process for process in seen.processes if process.name == name)
             told = one.failing.get("clock", "") or one.details.get("clock", "")
             return one if one.ready is ready and wanted in told else None
@@ -89,10 +89,10 @@ async def running(folder: Path, executors: int, **prepared: Any) -> AsyncIterato
     clocks = HostClocks(folder / "clocks")
     environ, command = {**ENVIRON, **clocks.environ}, shifted_python(folder)
     async with (
-        running_house(folder, executors=executors, environ=environ, command=command, **prepared) as house,
-        await house.client() as writ,
+        running_installation(folder, executors=executors, environ=environ, command=command, **prepared) as installation,
+        await installation.client() as writ,
     ):
-        run = Run(house, clocks, writ, folder / "files" / "counted")
+        run = Run(installation, clocks, writ, folder / "files" / "counted")
         yield run
         await asyncio.gather(*run.work)
 
@@ -186,7 +186,7 @@ async def test_how_far_each_clock_is_off_is_told(tmp_path: Path) -> None:
         assert "clock" in agent.failing
 
         async def named() -> bool:
-            seen = await status(run.house.home, {})
+            seen = await status(run.installation.home, {})
             told = [one.failing.get("agent_clocks", "") for one in seen.processes]
             return any("30.0 s ahead of" in text for text in told)
 
@@ -208,10 +208,10 @@ async def test_executors_with_wrong_clocks_die_while_an_operation_runs(
     async with running(tmp_path, executors) as run:
         run.step("executor", wall=step, drift=-0.1)
         first, second = await run.counting(DELAY), await run.count()
-        for process in run.house.report.processes:
+        for process in run.installation.report.processes:
             if process.name.startswith("executor"):
-                pid = run.house.kill(process.name)
-                await run.house.until(process.name, other_than=pid)
+                pid = run.installation.kill(process.name)
+                await run.installation.until(process.name, other_than=pid)
         await one_after_the_other(run, first, second)
 
 
@@ -223,7 +223,7 @@ async def test_an_agent_with_a_wrong_clock_dies_while_an_operation_runs(tmp_path
         run.step("executor", wall=-600.0)
         first, second = await run.counting(DELAY), await run.count()
         name = run.named("agent")
-        await run.house.until(name, other_than=run.house.kill(name))
+        await run.installation.until(name, other_than=run.installation.kill(name))
         outcomes = [(await run.writ.wait(one, timeout=90)).outcome for one in (first, second)]
         assert outcomes in (["unknown", "succeeded"], ["failed", "succeeded"])
         assert run.counted.read_text().split() == [second]

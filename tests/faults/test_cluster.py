@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 from writ_testing.installations.load import load
 from writ_testing.peers.nats_cluster import Cluster, cluster_for
 
@@ -17,22 +17,22 @@ TWO = ("--policies", "2", "--audits", "2", "--agents", "2")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Cluster, RunningHouse, Path]]:
-    """A cluster, and a house with two of each service on it."""
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Cluster, RunningInstallation, Path]]:
+    """A cluster, and an installation with two of each service on it."""
     folder = tmp_path_factory.mktemp("cluster")
     files = folder / "files"
     home = prepare(folder, targets=[local_target(name, files) for name in TARGETS])
     async with cluster_for(home, folder) as cluster:
         environ = {**ENVIRON, "NATS_URL": cluster.url}
-        async with running_house(folder, home=home, executors=2, environ=environ, arguments=TWO) as house:
-            yield cluster, house, files
+        async with running_installation(folder, home=home, executors=2, environ=environ, arguments=TWO) as installation:
+            yield cluster, installation, files
 
 
 async def test_leaders_killed_under_load_fail_lose_and_double_nothing(
-    world: tuple[Cluster, RunningHouse, Path],
+    world: tuple[Cluster, RunningInstallation, Path],
 ) -> None:
-    cluster, house, files = world
-    async with await house.client() as writ:
+    cluster, installation, files = world
+    async with await installation.client() as writ:
         async with load(writ, TARGETS, files / "killed", delay=0.05) as ran:
             for _ in range(3):
                 leader = await cluster.leader()
@@ -45,16 +45,16 @@ async def test_leaders_killed_under_load_fail_lose_and_double_nothing(
 
 
 async def test_nodes_restarted_one_after_the_other_under_load_fail_lose_and_double_nothing(
-    world: tuple[Cluster, RunningHouse, Path],
+    world: tuple[Cluster, RunningInstallation, Path],
 ) -> None:
-    cluster, house, files = world
-    async with await house.client() as writ:
+    cluster, installation, files = world
+    async with await installation.client() as writ:
         async with load(writ, TARGETS, files / "restarted", delay=0.05) as ran:
             for node in cluster.nodes:
                 await node.process.stop()
                 await node.start()
                 await cluster.whole()
                 await ran.more(1)
-            assert (await house.writ("restart")).status == 0
+            assert (await installation.writ("restart")).status == 0
             await ran.more(1)
         await ran.check(writ)

@@ -14,7 +14,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
-from writ_testing.installations.installation import RunningHouse, running_house
+from writ_testing.installations.installation import RunningInstallation, running_installation
 from writ_testing.installations.load import settled
 
 ENVIRON = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "1", "WRIT_SWEEP": "0.3", "WRIT_START_WINDOW": "30"}
@@ -57,8 +57,8 @@ async def outcome(writ: Writ, counted: Path, key: str) -> str:
     return await eventually(ask, within=BOUND, what="an outcome")
 
 
-async def check(house: RunningHouse, counted: Path, key: str) -> None:
-    async with await house.client() as writ:
+async def check(installation: RunningInstallation, counted: Path, key: str) -> None:
+    async with await installation.client() as writ:
         said = await outcome(writ, counted, key)
         operation_id = id_of("operator", key)
         final = await settled(writ, operation_id)
@@ -80,8 +80,8 @@ async def test_a_process_killed_at_any_step_leaves_one_outcome_and_at_most_one_e
     tmp_path: Path, fault: str
 ) -> None:
     environ = {**ENVIRON, "WRIT_FAULT": fault, "WRIT_FAULT_ONCE": str(tmp_path / "died")}
-    async with running_house(tmp_path, executors=2, environ=environ) as house:
-        await check(house, tmp_path / "files" / "counted", f"key-{fault}")
+    async with running_installation(tmp_path, executors=2, environ=environ) as installation:
+        await check(installation, tmp_path / "files" / "counted", f"key-{fault}")
         await eventually(lambda: _there(tmp_path / "died"), what=f"the step {fault}")
 
 
@@ -92,19 +92,19 @@ async def _there(path: Path) -> bool:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("victim", some(["policy", "audit", "nats"], "nats"))
 async def test_a_killed_service_delays_and_changes_nothing(tmp_path: Path, victim: str) -> None:
-    async with running_house(tmp_path, executors=2, environ=ENVIRON) as house:
+    async with running_installation(tmp_path, executors=2, environ=ENVIRON) as installation:
         counted = tmp_path / "files" / "counted"
-        async with await house.client() as writ:
+        async with await installation.client() as writ:
             await writ.run("test_noop", "web-1", timeout=20)
-        work = asyncio.create_task(check(house, counted, f"key-{victim}"))
-        await eventually(lambda: _exists(house, f"key-{victim}"), what="the request")
-        pid = house.kill(victim)
+        work = asyncio.create_task(check(installation, counted, f"key-{victim}"))
+        await eventually(lambda: _exists(installation, f"key-{victim}"), what="the request")
+        pid = installation.kill(victim)
         await work
-        await house.until(victim, other_than=pid)
+        await installation.until(victim, other_than=pid)
 
 
-async def _exists(house: RunningHouse, key: str) -> bool:
-    async with await house.client() as writ:
+async def _exists(installation: RunningInstallation, key: str) -> bool:
+    async with await installation.client() as writ:
         try:
             return (await writ.get(id_of("operator", key))).state != "absent"
         except WritError:
@@ -114,19 +114,21 @@ async def _exists(house: RunningHouse, key: str) -> bool:
 @pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 async def test_processes_killed_all_the_time_still_leave_one_outcome_each(tmp_path: Path) -> None:
-    async with running_house(tmp_path, executors=2, environ=ENVIRON) as house:
+    async with running_installation(tmp_path, executors=2, environ=ENVIRON) as installation:
         stop = asyncio.Event()
-        killer = asyncio.create_task(_kill_in_turn(house, stop))
+        killer = asyncio.create_task(_kill_in_turn(installation, stop))
         folder = tmp_path / "files"
-        await asyncio.gather(*(check(house, folder / f"counted-{number}", f"key-{number}") for number in range(6)))
+        await asyncio.gather(
+            *(check(installation, folder / f"counted-{number}", f"key-{number}") for number in range(6))
+        )
         stop.set()
         await killer
 
 
-async def _kill_in_turn(house: RunningHouse, stop: asyncio.Event) -> None:
-    agent = next(one.name for one in house.report.processes if one.name.startswith("agent-"))
+async def _kill_in_turn(installation: RunningInstallation, stop: asyncio.Event) -> None:
+    agent = next(one.name for one in installation.report.processes if one.name.startswith("agent-"))
     for name in ("executor-1", agent, "policy", "executor-2", "audit"):
         if stop.is_set():
             return
-        pid = house.kill(name)
-        await house.until(name, other_than=pid)
+        pid = installation.kill(name)
+        await installation.until(name, other_than=pid)

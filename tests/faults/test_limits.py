@@ -13,7 +13,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
-from writ_testing.installations.installation import local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import local_target, open_policy, prepare, running_installation
 
 LIMITED = {"name": "one at a time", "operations": ["test_count"], "allowed": True, "max_concurrent": 1}
 STEPS = (
@@ -57,8 +57,11 @@ async def test_killed_at_any_step_never_two_are_inside_and_the_place_becomes_fre
     folder = tmp_path / "files"
     folder.mkdir()
     targets = [local_target(name, folder) for name in ("web-1", "web-2", "web-3")]
-    home = prepare(tmp_path / "house", targets=targets, policy=open_policy(LIMITED))
-    async with running_house(tmp_path, executors=2, environ=environ, home=home) as house, await house.client() as writ:
+    home = prepare(tmp_path / "installation", targets=targets, policy=open_policy(LIMITED))
+    async with (
+        running_installation(tmp_path, executors=2, environ=environ, home=home) as installation,
+        await installation.client() as writ,
+    ):
         every = await asyncio.gather(
             *(ended(writ, f"web-{number}", folder / f"counted-{number}", f"key-{number}") for number in (1, 2, 3))
         )

@@ -10,7 +10,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.requests import OperationView
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
-from writ_testing.installations.installation import RunningHouse, open_policy, running_house
+from writ_testing.installations.installation import RunningInstallation, open_policy, running_installation
 
 pytestmark = pytest.mark.timeout(180)
 CONTROLS = {"name": "controls", "operations": ["operation_cancel", "stop_set", "stop_lift"], "allowed": True}
@@ -47,8 +47,8 @@ async def died(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", some(AT_AGENT, "agent.intent"))
 async def test_an_agent_killed_at_any_step_of_what_may_be_run_again_still_succeeds(tmp_path: Path, fault: str) -> None:
-    async with running_house(tmp_path, executors=2, environ=dying(tmp_path, fault)) as house:
-        async with await house.client() as writ:
+    async with running_installation(tmp_path, executors=2, environ=dying(tmp_path, fault)) as installation:
+        async with await installation.client() as writ:
             path = tmp_path / "files" / "written"
             wish: dict[str, object] = {"file_path": str(path), "content": "once\n", "timeout": 4}
             done = await ended(writ, "file_write", "web-1", wish, "write")
@@ -67,8 +67,8 @@ async def test_an_agent_killed_at_any_step_of_what_may_be_run_again_still_succee
 )
 async def test_a_stop_whose_executor_is_killed_is_set_once_and_lifted_once(tmp_path: Path, fault: str) -> None:
     environ, policy = dying(tmp_path, fault), open_policy(CONTROLS)
-    async with running_house(tmp_path, executors=2, environ=environ, policy=policy) as house:  # noqa: SIM117
-        async with await house.client() as writ:
+    async with running_installation(tmp_path, executors=2, environ=environ, policy=policy) as installation:  # noqa: SIM117
+        async with await installation.client() as writ:
             stop = await ended(writ, "stop_set", "writ", {"scope": ["web-*"], "reason": "it burns"}, "stop")
             await died(tmp_path)
             assert stop.outcome == "succeeded"
@@ -92,8 +92,9 @@ async def test_a_publish_whose_executor_is_killed_makes_one_version(tmp_path: Pa
     publishes = {"name": "publishes", "operations": ["policy_publish", "audit_read"], "allowed": True}
     nobody = {"name": "nobody", "operations": ["test_noop"], "allowed": False}
     environ, wanted = dying(tmp_path, fault), open_policy(publishes, nobody)
-    async with running_house(tmp_path, executors=2, environ=environ, policy=open_policy(publishes)) as house:  # noqa: SIM117
-        async with await house.client() as writ:
+    policy = open_policy(publishes)
+    async with running_installation(tmp_path, executors=2, environ=environ, policy=policy) as installation:  # noqa: SIM117
+        async with await installation.client() as writ:
             wish: dict[str, object] = {"document": wanted, "reason": "closed", "replaces": 1}
             done = await ended(writ, "policy_publish", "writ", wish, "publish")
             await died(tmp_path)
@@ -108,9 +109,9 @@ async def test_a_publish_whose_executor_is_killed_makes_one_version(tmp_path: Pa
     "fault", some(["executor.control_started", "executor.cancel_requested"], "executor.cancel_requested")
 )
 async def test_a_cancel_whose_executor_is_killed_still_ends_what_runs(tmp_path: Path, fault: str) -> None:
-    async with running_house(tmp_path, executors=2, environ=dying(tmp_path, fault)) as house:  # noqa: SIM117
-        async with await house.client() as writ:
-            victim = await running(house, writ)
+    async with running_installation(tmp_path, executors=2, environ=dying(tmp_path, fault)) as installation:  # noqa: SIM117
+        async with await installation.client() as writ:
+            victim = await running(installation, writ)
             cancel = await ended(writ, "operation_cancel", "writ", {"operation_id": victim}, "cancel")
             await died(tmp_path)
             done = await writ.wait(victim, timeout=BOUND)
@@ -119,7 +120,7 @@ async def test_a_cancel_whose_executor_is_killed_still_ends_what_runs(tmp_path: 
             assert (told.count("cancel_requested"), told.count("finished")) == (1, 1)
 
 
-async def running(house: RunningHouse, writ: Writ) -> str:
+async def running(installation: RunningInstallation, writ: Writ) -> str:
     answer = await writ.submit("test_sleep", "web-1", {"seconds": 100, "processes": 1})
     operation_id = answer.operation_id or ""
 

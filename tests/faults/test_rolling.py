@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from writ_testing.exhaustive import some
-from writ_testing.installations.installation import local_target, prepare, running_house
+from writ_testing.installations.installation import local_target, prepare, running_installation
 from writ_testing.installations.load import load
 
 pytestmark = pytest.mark.timeout(600)
@@ -22,8 +22,8 @@ async def test_a_rolling_restart_under_load_fails_loses_and_doubles_nothing(
 ) -> None:
     files = tmp_path / "files"
     home = prepare(tmp_path, targets=[local_target(name, files) for name in TARGETS])
-    house = running_house(tmp_path, home=home, executors=executors, environ=ENVIRON, arguments=replicas)
-    async with house as running, await running.client() as writ:
+    installation = running_installation(tmp_path, home=home, executors=executors, environ=ENVIRON, arguments=replicas)
+    async with installation as running, await running.client() as writ:
         before = {one.name: one.pid for one in running.report.processes}
         async with load(writ, TARGETS, files / "counted", delay=0.1) as ran:
             for name in before:

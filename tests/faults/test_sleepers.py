@@ -14,7 +14,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
-from writ_testing.installations.installation import RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 from writ_testing.installations.load import settled
 
 pytestmark = pytest.mark.timeout(240)
@@ -36,9 +36,9 @@ async def count(writ: Writ, path: Path, number: int, key: str) -> None:
     await eventually(ask, within=120, what=f"an outcome of {key}")
 
 
-async def check(house: RunningHouse, path: Path) -> Counter[str]:
+async def check(installation: RunningInstallation, path: Path) -> Counter[str]:
     """Each succeeded has its one effect, no other has any; the outcomes."""
-    async with await house.client() as writ:
+    async with await installation.client() as writ:
         found = {id_of("operator", key): await settled(writ, id_of("operator", key)) for key in KEYS}
         counted = Counter(path.read_text().split())
         assert set(counted.values()) <= {1}, counted
@@ -54,17 +54,20 @@ async def test_whoever_sleeps_or_dies_under_load_every_operation_has_one_outcome
     files = tmp_path / "files"
     targets = [local_target(f"web-{number}", files) for number in range(TARGETS)]
     home = prepare(tmp_path, targets=targets)
-    async with running_house(tmp_path, home=home, executors=2, environ=ENVIRON) as house, await house.client() as writ:
+    async with (
+        running_installation(tmp_path, home=home, executors=2, environ=ENVIRON) as installation,
+        await installation.client() as writ,
+    ):
         path = files / "counted"
         work = [asyncio.create_task(count(writ, path, number, key)) for number, key in enumerate(KEYS)]
         await eventually(lambda: _begun(path), what="the first effects")
         if victim == "nats":
-            pid = house.kill("nats")
-            await house.until("nats", other_than=pid)
+            pid = installation.kill("nats")
+            await installation.until("nats", other_than=pid)
         else:
-            await _sleep(house, victim, seconds=3.0)
+            await _sleep(installation, victim, seconds=3.0)
         await asyncio.gather(*work)
-        outcomes = await check(house, path)
+        outcomes = await check(installation, path)
     assert outcomes["succeeded"] >= len(KEYS) // 2, outcomes
     assert set(outcomes) <= {"succeeded", "failed", "expired"}
 
@@ -73,10 +76,10 @@ async def _begun(path: Path) -> bool:
     return path.exists() and len(path.read_text().split()) >= 3
 
 
-async def _sleep(house: RunningHouse, victim: str, seconds: float) -> None:
+async def _sleep(installation: RunningInstallation, victim: str, seconds: float) -> None:
     """Longer than a lease."""
-    name = next(one.name for one in house.report.processes if one.name.startswith(victim))
-    pid = house.pid(name)
+    name = next(one.name for one in installation.report.processes if one.name.startswith(victim))
+    pid = installation.pid(name)
     assert pid
     wake = asyncio.get_running_loop().time() + seconds
 

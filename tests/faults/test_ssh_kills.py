@@ -11,7 +11,7 @@ from tests.faults.test_kills import AT_AGENT, ENVIRON, check
 from tests.faults.test_retries import died, dying, ended, kinds
 
 from writ_testing.exhaustive import some
-from writ_testing.installations.installation import RunningHouse, open_policy, running_house
+from writ_testing.installations.installation import RunningInstallation, open_policy, running_installation
 from writ_testing.peers.sshd import sshd
 
 pytestmark = pytest.mark.timeout(240)
@@ -19,7 +19,7 @@ STEPS = (*AT_AGENT, "ssh.connected", "ssh.asked")
 
 
 @asynccontextmanager
-async def ssh_house(folder: Path, fault: str) -> AsyncIterator[RunningHouse]:
+async def ssh_installation(folder: Path, fault: str) -> AsyncIterator[RunningInstallation]:
     """`web-1` is reached over SSH; its agent dies at that step, once."""
     async with sshd(folder / "host") as server:
         server.let_in("web-1")
@@ -33,23 +33,25 @@ async def ssh_house(folder: Path, fault: str) -> AsyncIterator[RunningHouse]:
         }
         own = {"WRIT_SSH_KEYS": str(server.keys), "WRIT_SSH_KNOWN_HOSTS": str(server.known_hosts)}
         environ = {**ENVIRON, **dying(folder, fault), **own}
-        async with running_house(folder, targets=[target], policy=open_policy(), environ=environ) as house:
-            yield house
+        async with running_installation(
+            folder, targets=[target], policy=open_policy(), environ=environ
+        ) as installation:
+            yield installation
 
 
 @pytest.mark.parametrize("fault", some(STEPS, "ssh.asked"))
 async def test_an_ssh_agent_killed_at_any_step_leaves_one_outcome_and_at_most_one_effect(
     tmp_path: Path, fault: str
 ) -> None:
-    async with ssh_house(tmp_path, fault) as house:
-        await check(house, tmp_path / "files" / "counted", f"key-{fault}")
+    async with ssh_installation(tmp_path, fault) as installation:
+        await check(installation, tmp_path / "files" / "counted", f"key-{fault}")
         await died(tmp_path)
 
 
 @pytest.mark.parametrize("fault", some(STEPS, "agent.ran"))
 async def test_what_may_be_run_again_still_succeeds(tmp_path: Path, fault: str) -> None:
     path = tmp_path / "files" / "written"
-    async with ssh_house(tmp_path, fault) as house, await house.client() as writ:
+    async with ssh_installation(tmp_path, fault) as installation, await installation.client() as writ:
         wish: dict[str, object] = {"file_path": str(path), "content": "once\n", "timeout": 4}
         done = await ended(writ, "file_write", "web-1", wish, "write")
         told = await kinds(writ, done.operation_id)

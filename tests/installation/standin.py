@@ -1,7 +1,8 @@
-"""Tiny services in the place of the real ones, and a house of them, for tests of the supervisor.
+"""Tiny services in the place of the real ones, and an installation of them, for tests of the supervisor.
 
 `standin.py service NAME` is one: a health port, a run file, an end at SIGTERM. `WRIT_STANDIN_<NAME>` makes it `die`
-at its start, `sulk` (never ready) or `stay` (deaf to SIGTERM). `standin.py house HOME [JSON OF OPTIONS]` is `writ up`.
+at its start, `sulk` (never ready) or `stay` (deaf to SIGTERM). `standin.py up HOME [JSON OF OPTIONS]` is
+`writ up`.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
 from writ_installation.processes.agent_kinds import AgentKind
 from writ_installation.processes.services import Table
-from writ_installation.supervisor.supervisor import House, Options
+from writ_installation.supervisor.supervisor import Options, Supervisor
 from writ_runtime.health import Health, listening
 from writ_runtime.metrics import Metrics
 from writ_runtime.service import RunFile
@@ -62,10 +63,10 @@ def table() -> Table:
     return Table(**services, agents={"local": AgentKind(argv=(*command, "agent"), extra="server")})
 
 
-async def house(home: Path, options: Options) -> None:
+async def up(home: Path, options: Options) -> None:
     """As `writ up` does."""
     async with Stop() as stop:
-        made = House(Home(home), options, os.environ, lambda text: print(text, flush=True), table())
+        made = Supervisor(Home(home), options, os.environ, lambda text: print(text, flush=True), table())
         await made.run(stop, lambda report: print("READY", report.url, flush=True))
 
 
@@ -76,7 +77,7 @@ def main() -> int:
         return 0
     options = msgspec.convert({"nats_port": 0, "look_seconds": 0.05, **json.loads(sys.argv[3])}, Options)
     try:
-        asyncio.run(house(Path(sys.argv[2]), options))
+        asyncio.run(up(Path(sys.argv[2]), options))
     except Exception as error:  # noqa: BLE001 - as the command does
         return refuse(error)
     return 0

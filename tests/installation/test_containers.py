@@ -25,7 +25,7 @@ from writ_installation.nats.leaf_sites import Site, add_site
 from writ_installation.nats.server import sizes
 from writ_installation.provisioner import folders
 from writ_installation.provisioner.folders import configurations, environment, write_environment
-from writ_installation.provisioner.provisioner import Keeper
+from writ_installation.provisioner.provisioner import Provisioner
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import free_port
@@ -148,9 +148,9 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 
 @pytest.fixture
-async def kept(served: Served) -> AsyncIterator[tuple[Home, Keeper, str]]:
+async def kept(served: Served) -> AsyncIterator[tuple[Home, Provisioner, str]]:
     """It, and a keeper."""
-    keeper = Keeper(served.home, served.url, None)
+    keeper = Provisioner(served.home, served.url, None)
     following = asyncio.create_task(keeper.follow())
     try:
         yield served.home, keeper, served.url
@@ -160,12 +160,12 @@ async def kept(served: Served) -> AsyncIterator[tuple[Home, Keeper, str]]:
         await keeper.close()
 
 
-async def says(keeper: Keeper) -> str | None:
+async def says(keeper: Provisioner) -> str | None:
     return await keeper.checks["servers"]()
 
 
 async def test_a_principal_that_is_added_is_let_in_and_one_that_is_taken_out_is_not(
-    kept: tuple[Home, Keeper, str], monkeypatch: pytest.MonkeyPatch
+    kept: tuple[Home, Provisioner, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, keeper, url = kept
     await eventually(lambda: _well(keeper), what="streams")
@@ -177,7 +177,7 @@ async def test_a_principal_that_is_added_is_let_in_and_one_that_is_taken_out_is_
     await eventually(lambda: _refused(url, home), what="bob is not let in any more")
 
 
-async def test_a_file_that_is_wrong_changes_nothing_and_is_told(kept: tuple[Home, Keeper, str]) -> None:
+async def test_a_file_that_is_wrong_changes_nothing_and_is_told(kept: tuple[Home, Provisioner, str]) -> None:
     home, keeper, url = kept
     await eventually(lambda: _well(keeper), what="streams")
     before, config = home.agents.read_text(), (home.servers / "nats.conf").read_text()
@@ -193,7 +193,7 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_told(kept: tuple[Home
 
 
 async def test_a_first_site_counts_when_nats_has_been_started_again_and_until_then_that_is_told(
-    served: Served, kept: tuple[Home, Keeper, str]
+    served: Served, kept: tuple[Home, Provisioner, str]
 ) -> None:
     home, keeper, _ = kept
     await eventually(lambda: _well(keeper), what="streams")
@@ -219,7 +219,7 @@ async def test_a_backup_is_refused_with_what_to_do_instead(tmp_path: Path) -> No
     assert not list(tmp_path.glob("one.backup*"))
 
 
-async def test_who_has_no_private_keys_knows_the_public_ones(kept: tuple[Home, Keeper, str]) -> None:
+async def test_who_has_no_private_keys_knows_the_public_ones(kept: tuple[Home, Provisioner, str]) -> None:
     home, keeper, _ = kept
     await eventually(lambda: _well(keeper), what="streams")
     before = configurations(home)
@@ -228,11 +228,11 @@ async def test_who_has_no_private_keys_knows_the_public_ones(kept: tuple[Home, K
     assert configurations(home) == before
 
 
-async def _well(keeper: Keeper) -> bool:
+async def _well(keeper: Provisioner) -> bool:
     return await says(keeper) is None
 
 
-async def _told(keeper: Keeper, what: str) -> bool:
+async def _told(keeper: Provisioner, what: str) -> bool:
     return what in (await says(keeper) or "")
 
 

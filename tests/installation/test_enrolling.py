@@ -12,7 +12,7 @@ from writ_contracts.errors import Denied, WritError
 from writ_enrolment import command, enrolment
 from writ_enrolment.enrolment import Joined, enrol
 from writ_installation.files import tokens
-from writ_installation.files.create import found
+from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_trust import enrolment_tickets
 from writ_trust.enrolment_tickets import Ticket
@@ -25,7 +25,7 @@ POOL = "local-far"
 def token(tmp_path: Path) -> str:
     """Whoever uses it gets no further than to its own files."""
     home = Home(tmp_path / "home")
-    found(home)
+    create_installation(home)
     return tokens.make(home, POOL, "nats://127.0.0.1:4222", 1e12)[1]
 
 

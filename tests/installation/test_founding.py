@@ -13,7 +13,7 @@ from writ_contracts.ids import TOKEN_PATTERN
 from writ_documents import yaml_file
 from writ_documents.readers import read_agents, read_inventory, read_principals
 from writ_installation.files import list_edits
-from writ_installation.files.create import add_missing_pools, default_policy, found
+from writ_installation.files.create import add_missing_pools, create_installation, default_policy
 from writ_installation.files.home import Home, host_token, is_here
 
 ROOT = Path(__file__).parents[2]
@@ -25,9 +25,9 @@ def test_the_policy_of_a_new_installation_is_the_shipped_one() -> None:
 
 def test_founding_again_changes_nothing(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    assert found(home)
+    assert create_installation(home)
     before = {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
-    assert not found(home)
+    assert not create_installation(home)
     assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
 
 
@@ -35,14 +35,14 @@ def test_an_operators_own_files_are_kept(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.root.mkdir()
     home.inventory.write_text("targets:\n  - {id: web-1, role: production, backend: ssh}\n")
-    assert found(home)
+    assert create_installation(home)
     assert [target.id for target in read_inventory(home.inventory).targets] == ["web-1"]
     assert [agent.pool for agent in read_agents(home.agents).agents] == ["ssh"]
 
 
 def test_this_machine_is_a_target_with_a_folder_of_its_own(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    found(home)
+    create_installation(home)
     (target,) = read_inventory(home.inventory).targets
     assert (target.id, target.role, target.pool) == (host_token(), "development", f"local-{host_token()}")
     assert [root.path for root in target.roots()] == [str(home.sandbox)]
@@ -80,13 +80,13 @@ def test_a_folder_of_somebody_else_is_no_home(tmp_path: Path) -> None:
     os.chown(theirs, 4711, 4711)
     for root in (theirs, behind_a_link):
         with pytest.raises(ConfigError, match="belongs to somebody else"):
-            found(Home(root))
+            create_installation(Home(root))
     assert list(theirs.iterdir()) == []
 
 
 def test_pools_that_are_new_in_the_inventory_get_keys_once(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    found(home)
+    create_installation(home)
     list_edits.append(home.inventory, "targets", {"id": "d", "role": "testing", "backend": "docker"}, unique="id")
     assert add_missing_pools(home) == ["docker"]
     assert add_missing_pools(home) == []
@@ -128,7 +128,7 @@ def test_whatever_a_value_is_it_is_read_back(tmp_path_factory: pytest.TempPathFa
 
 def test_principals_of_a_new_installation(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    found(home)
+    create_installation(home)
     (operator,) = read_principals(home.principals).principals
     assert (operator.id, operator.kind, operator.roles) == ("operator", "human", ["operator", "admin"])
     assert operator.key == home.key("principal-operator").public

@@ -15,9 +15,9 @@ from msgspec import structs
 from writ_contracts.errors import ConfigError, Conflict
 from writ_documents.readers import read_agents, read_inventory, read_principals
 from writ_installation import initialise
-from writ_installation.administration.targets import Address, HostKey, Wish, add_ssh_target
+from writ_installation.administration.targets import Address, HostKey, NewTarget, add_ssh_target
 from writ_installation.files import ssh_keys
-from writ_installation.files.create import SERVICES, found
+from writ_installation.files.create import SERVICES, create_installation
 from writ_installation.files.home import Home, host_token
 from writ_installation.files.site import Site
 from writ_installation.initialise import init
@@ -44,7 +44,7 @@ def test_all_of_it_is_its_owners_alone_and_writ_up_finds_nothing_missing(tmp_pat
     assert [agent.key for agent in read_agents(home.agents).agents] == [home.key(f"agent-{pool}").public]
     assert [one.id for one in read_principals(home.principals).principals] == ["operator"]
     before = {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
-    assert not found(Home(home.root))
+    assert not create_installation(Home(home.root))
     assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
 
 
@@ -150,7 +150,7 @@ def test_split_keys_are_roots_services_read_as_a_group_and_the_keeper_writes_its
     for path in (home.written, *home.written.rglob("*")):
         assert (path.stat().st_uid, path.stat().st_gid) == (keeper.pw_uid, keeper.pw_gid), path
         assert stat.S_IMODE(path.stat().st_mode) & 0o027 == 0, path
-    assert not found(home)
+    assert not create_installation(home)
     assert read_agents(home.agents).agents == []
 
 
@@ -162,7 +162,7 @@ def test_split_a_targets_key_is_the_ssh_agents_alone_who_enters_no_folder_of_the
     monkeypatch.setattr(ssh_keys, "SSH_AGENT", SOMEBODY_ELSE)
     agent = pwd.getpwnam(SOMEBODY_ELSE)
     home = init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var")))
-    wish = Wish(name="web-1", role="testing", address=Address("root", "web-1.example.org"))
+    wish = NewTarget(name="web-1", role="testing", address=Address("root", "web-1.example.org"))
     added = asyncio.run(add_ssh_target(home, wish, HostKey(f"ssh-ed25519 {'A' * 68}", "SHA256:-")))
     key = Path(added.key_file)
     assert key == tmp_path / "etc-ssh" / "web-1"
@@ -193,6 +193,6 @@ def test_the_command_starts_nothing_and_shows_no_private_key(tmp_path: Path) -> 
     assert home.public("policy") in done.stdout
     for seed in home.keys.glob("*.seed"):
         assert seed.read_text().strip() not in done.stdout
-    assert not home.house_file.exists()
+    assert not home.report_file.exists()
     again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (again.returncode, again.stdout) == (2, "")

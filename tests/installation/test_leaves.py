@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from tests.installation.houses import up
+from tests.installation.stand_in_installations import up
 
 from writ_contracts.errors import ConfigError, Invalid
 from writ_installation.files.home import Home, host_token

@@ -14,7 +14,7 @@ from writ_installation.status.control import status
 from writ_installation.status.foreign_processes import places
 from writ_runtime.health import Attention, Check, Health, listening
 from writ_runtime.metrics import Metrics
-from writ_testing.installations.installation import RunningHouse, prepare, running_house
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 from writ_testing.peers.nats_server import free_port
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
@@ -60,18 +60,20 @@ async def test_what_is_not_well_is_named_and_who_does_not_answer_is_missed(tmp_p
 
 
 @pytest.mark.timeout(120)
-async def test_a_house_that_is_well_is_so_from_outside_too(tmp_path: Path) -> None:
-    async with running_house(tmp_path) as house:
-        ports = [one.split('"health_port":')[1].split(",")[0] for one in run_files(house)]
+async def test_an_installation_that_is_well_is_so_from_outside_too(tmp_path: Path) -> None:
+    async with running_installation(tmp_path) as installation:
+        ports = [one.split('"health_port":')[1].split(",")[0] for one in run_files(installation)]
         told = " ".join(f"127.0.0.1:{port}" for port in ports)
-        ended = await house.writ("status", environ={"WRIT_SERVICES": told, "NATS_URL": house.url})
+        ended = await installation.writ("status", environ={"WRIT_SERVICES": told, "NATS_URL": installation.url})
     assert ended.status == 0, ended
     assert len(ports) >= 4
     assert "journal: " in ended.out
 
 
-def run_files(house: RunningHouse) -> list[str]:
-    return [path.read_text() for path in sorted(house.home.run.glob("*.json")) if "health_port" in path.read_text()]
+def run_files(installation: RunningInstallation) -> list[str]:
+    return [
+        path.read_text() for path in sorted(installation.home.run.glob("*.json")) if "health_port" in path.read_text()
+    ]
 
 
 async def test_of_a_system_the_units_are_asked_where_they_answer(tmp_path: Path) -> None:

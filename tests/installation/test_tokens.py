@@ -18,7 +18,7 @@ from writ_contracts.notices import Notice
 from writ_contracts.wire import encode
 from writ_documents.readers import read_agents
 from writ_installation.files import list_edits, tokens
-from writ_installation.files.create import found
+from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.tokens import Token
 from writ_installation.nats.server import Address, configuration
@@ -35,7 +35,7 @@ NOW, POOL, URL = 1_000_000.0, "local-web-1", "nats://writ.example.org:4222"
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     home = Home(tmp_path / "home")
-    found(home)
+    create_installation(home)
     return home
 
 

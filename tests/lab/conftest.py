@@ -82,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def house(folder: Path, near_host: Host, far_host: Host) -> Iterator[Writ]:
+def running_writ(folder: Path, near_host: Host, far_host: Host) -> Iterator[Writ]:
     """Writ, up, without an agent."""
     inventory = targets.inventory(near_host, far_host)
     writ = installation.start(folder / "home", os.environ["LAB_CONTROL"], inventory, targets.policy())
@@ -93,9 +93,9 @@ def house(folder: Path, near_host: Host, far_host: Host) -> Iterator[Writ]:
 
 
 @pytest.fixture(scope="session")
-def local_agent(house: Writ, near_host: Host, folder: Path) -> Iterator[None]:
+def local_agent(running_writ: Writ, near_host: Host, folder: Path) -> Iterator[None]:
     """The agent on the host."""
-    installation.install_agent(house, near_host, folder / "wheels")
+    installation.install_agent(running_writ, near_host, folder / "wheels")
     yield
     print(near_host.attempt("journalctl", "--no-pager", "--unit", installation.AGENT)[1])
 
@@ -109,19 +109,21 @@ def tailnet(folder: Path, far_host: Host) -> Iterator[LocalApi]:
 
 
 @pytest.fixture(scope="session")
-def over_ssh(house: Writ, near_host: Host, far_host: Host, folder: Path, tailnet: LocalApi) -> Iterator[SshAgent]:
+def over_ssh(
+    running_writ: Writ, near_host: Host, far_host: Host, folder: Path, tailnet: LocalApi
+) -> Iterator[SshAgent]:
     """The agent that is elsewhere."""
-    agent = SshAgent(house, folder / "agent-ssh", near_host, far_host, tailnet.socket)
+    agent = SshAgent(running_writ, folder / "agent-ssh", near_host, far_host, tailnet.socket)
     agent.let_in(targets.inventory(near_host, far_host))
     with ssh_agent(agent):
         yield agent
 
 
 @pytest.fixture(scope="session")
-def writ(request: pytest.FixtureRequest, way: str, house: Writ, host: Host) -> Writ:
+def writ(request: pytest.FixtureRequest, way: str, running_writ: Writ, host: Host) -> Writ:
     """Writ, which acts on the host, by the agent of this way."""
     request.getfixturevalue({"local": "local_agent", "ssh": "over_ssh"}[way])
-    return Writ(house.home, host.name)
+    return Writ(running_writ.home, host.name)
 
 
 @pytest.fixture(scope="session")

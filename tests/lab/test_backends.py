@@ -26,7 +26,7 @@ from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_hostops import HANDLERS, processes
 from writ_runtime.plugins import load_catalogue
-from writ_testing.suites.backend import BackendSuite, Heard, task
+from writ_testing.suites.backend import BackendSuite, ProgressRecorder, task
 from writ_testing.suites.host_trials import Trial, show
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
@@ -164,14 +164,14 @@ async def test_a_unit_that_dies_at_once_or_hangs_in_its_stop_is_told_as_it_is(
         host.write(f"/etc/systemd/system/{name}.service", text)
     host.run("systemctl", "daemon-reload")
     start = task(CATALOGUE["service_start"], target, encode_id(os.urandom(16)), service_name="dies")
-    died = await local.run(start, Heard())
+    died = await local.run(start, ProgressRecorder())
     assert (died.outcome, died.code, died.effect, died.over) == ("failed", "job_failed", "done", True)
     assert "exit status 3" in died.message
 
     host.run("systemctl", "start", "hangs")
     stop = task(CATALOGUE["service_stop"], target, encode_id(os.urandom(16)), service_name="hangs")
     before = await local.baseline(stop)
-    stopped = await local.run(replace(stop, timeout=2.0), Heard())
+    stopped = await local.run(replace(stop, timeout=2.0), ProgressRecorder())
     assert (stopped.outcome, stopped.code, stopped.effect, stopped.over) == ("unknown", "timeout", "maybe", False)
     assert host.show("hangs", "ActiveState") == "deactivating"
     assert (await local.probe(stop, before)).verdict == "unknown"

@@ -23,7 +23,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
-from writ_testing.suites.backend import Heard
+from writ_testing.suites.backend import ProgressRecorder
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 CATALOGUE = Catalogue(BUILT_IN)
@@ -67,7 +67,7 @@ class Far:
         )
 
     async def run(self, name: str, *, port: int = PORT, **given: object) -> Done:
-        return await self.backend.run(self.task(name, port=port, **given), Heard())
+        return await self.backend.run(self.task(name, port=port, **given), ProgressRecorder())
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ async def test_a_service_is_restarted_and_told_as_hostops_tells_it(far: Far) -> 
     baseline = await far.backend.baseline(task)
     preview = await far.backend.preview(task)
     assert (preview["would"], far.host.show("nginx", "InvocationID")) == ("restart", before)
-    done = await far.backend.run(task, Heard())
+    done = await far.backend.run(task, ProgressRecorder())
     assert (done.outcome, done.effect, done.over) == ("succeeded", "done", True)
     assert done.output["invocation_id"] == far.host.show("nginx", "InvocationID") != before
     assert (await far.backend.probe(task, baseline)).verdict == "took_effect"
@@ -140,7 +140,9 @@ async def test_a_job_that_takes_too_long_is_taken_back(far: Far) -> None:
     far.host.run("systemctl", "daemon-reload")
     task = replace(far.task("service_start", service_name="hanging"), timeout=2.0)
     await far.run("service_status", service_name="nginx")
-    done = await asyncio.wait_for(Running(far.backend, task, Heard(), 20.0).wait(), 40)  # its start takes a minute
+    done = await asyncio.wait_for(
+        Running(far.backend, task, ProgressRecorder(), 20.0).wait(), 40
+    )  # its start takes a minute
     assert done.code == "timeout"
     assert far.host.show("hanging", "Job") in ("", "0")
     far.host.attempt("systemctl", "kill", "--signal=KILL", "hanging")

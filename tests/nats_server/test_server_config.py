@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from writ_bus.errors import Refused, TimedOut, Unreachable
+from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.options import TlsOptions
 from writ_nats_server.config import TlsFiles, parties, render
@@ -39,7 +39,7 @@ async def test_the_server_takes_it_with_any_number_of_parties(tmp_path: Path) ->
 async def test_a_file_that_is_wrong_is_refused_with_the_servers_words(tmp_path: Path) -> None:
     config = tmp_path / "wrong.conf"
     config.write_text("port: four\n")
-    with pytest.raises(Refused, match=r"wrong\.conf"):
+    with pytest.raises(BusRefused, match=r"wrong\.conf"):
         await check_config(config)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from writ_bus.errors import Refused, TimedOut, Unreachable
+from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_bus.nats.bus import connect
 from writ_nats_server.process import ServerProcess, find_binary
 from writ_testing.peers.nats_server import anybody, free_port, open_server
@@ -64,7 +64,7 @@ async def test_a_crash_is_seen(tmp_path: Path) -> None:
 async def test_a_reload_with_a_broken_file_is_refused_and_nothing_changes(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (process, url):
         (tmp_path / "open.conf").write_text("port: four\n")
-        with pytest.raises(Refused):
+        with pytest.raises(BusRefused):
             await process.reload()
         bus = await connect(anybody(url))
         await bus.close()

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from writ_bus.errors import Forbidden, Refused
+from writ_bus.errors import BusRefused, Forbidden
 from writ_bus.nats.bus import NatsBus, connect
 from writ_nats_server.streams import Sizes, consumer, differences, provision, streams
 from writ_testing.peers.nats_server import anybody, open_server, writ_server
@@ -67,13 +67,13 @@ async def test_a_new_pool_gets_its_consumer_and_the_others_keep_theirs(bus: Nats
 async def test_a_stream_that_cannot_become_what_is_wanted_is_told(bus: NatsBus) -> None:
     wrong = {"name": "WRIT_JOURNAL", "subjects": ["writ.journal.>"], "storage": "memory", "max_bytes": 1 << 20}
     await bus.replies.one("$JS.API.STREAM.CREATE.WRIT_JOURNAL", msgspec.json.encode(wrong), timeout=SOON)
-    with pytest.raises(Refused, match="WRIT_JOURNAL"):
+    with pytest.raises(BusRefused, match="WRIT_JOURNAL"):
         await provision(bus, [], SIZES)
 
 
 async def test_a_server_that_is_too_old_is_told(bus: NatsBus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("writ_nats_server.streams.API_LEVEL", 99)
-    with pytest.raises(Refused, match="API level is 5, Writ needs 99"):
+    with pytest.raises(BusRefused, match="API level is 5, Writ needs 99"):
         await provision(bus, [], SIZES)
 
 

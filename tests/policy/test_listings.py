@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 from tests.policy.replica import LOOK_KEY, Asking
 
-from writ_contracts.decisions import Decision, Look, Subject
+from writ_contracts.decisions import Decision, ReadGrant, Subject
 from writ_contracts.facts import Gathered, Listing
 from writ_contracts.inventory import Target
 from writ_contracts.signing import Signed
@@ -29,7 +29,7 @@ def look(asking: Asking, subject: Subject, *, by: str = "policy", **changed: Any
         "sources": ["list_services"],
         "issued_at": asking.clock.now,
     }
-    return sign(asking.files.keys[by], Look(**{**fields, **changed}))
+    return sign(asking.files.keys[by], ReadGrant(**{**fields, **changed}))
 
 
 def listing(asking: Asking, subject: Subject, under: Signed, *, by: str = "agent-a", **changed: Any) -> Signed:

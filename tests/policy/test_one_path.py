@@ -13,7 +13,7 @@ from tests.rules.asking import CATALOGUE, NOON
 from tests.rules.small_world import PARAMETERS, REQUIRED
 
 from writ_contracts.decisions import Decision
-from writ_rules.lines import answer
+from writ_rules.json_lines import answer
 from writ_rules.setting import Setting, read_policy, read_setting
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -28,7 +28,7 @@ WORLDLY = ("target_roles", "targets", "target_tags", "users", "user_roles", "sca
 
 
 def policy(r: Random) -> list[dict[str, Any]]:
-    """Rules that are about this house: its one role, its people, no facts."""
+    """Rules that are about this installation: its one role, its people, no facts."""
     names = [f"r{number}" for number in range(4)]
     rules = [generate.rule(r, name, section="global") for name in names]
     return [{key: value for key, value in rule.items() if key not in WORLDLY} for rule in rules]

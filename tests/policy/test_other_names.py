@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 from tests.policy.replica import LOOK_KEY, RULES, Asking
 
-from writ_contracts.decisions import Decided, Decision, GrantAnswer, Look, Subject
+from writ_contracts.decisions import Decided, Decision, GrantAnswer, ReadGrant, Subject
 from writ_contracts.facts import OTHER_NAMES, Gathered, Listing
 from writ_contracts.signing import Signed
 from writ_policy.decisions.rulings import MOST_OTHER_NAMES
@@ -93,7 +93,7 @@ async def test_more_names_than_are_judged_deny(asking: Asking) -> None:
 
 def listing(asking: Asking, look: Signed, names: list[str], failure: str = "") -> Gathered:
     """As an agent of the pool answers that look."""
-    seen = read(look, Look)
+    seen = read(look, ReadGrant)
     told = Listing(
         operation_id=seen.operation_id,
         source=OTHER_NAMES,
@@ -114,7 +114,7 @@ async def decided(asking: Asking, subject: Subject, names: list[str], failure: s
     if not first.needs:
         return said_in(first)
     assert first.look is not None
-    look = read(first.look, Look)
+    look = read(first.look, ReadGrant)
     assert (first.needs, look.sources, look.actions) == ([OTHER_NAMES], [OTHER_NAMES], ["listing"])
     assert look.named == subject.parameters["service_name"]
     assert said_in(first).code == "facts_needed"

@@ -12,7 +12,7 @@ from msgspec import structs
 from tests.policy.replica import KEY, LOOK_KEY, RULES, Asking, files, replica
 
 from writ_contracts import subjects
-from writ_contracts.decisions import Decided, GrantAnswer, Look
+from writ_contracts.decisions import Decided, GrantAnswer, ReadGrant
 from writ_contracts.errors import ConfigError
 from writ_contracts.wire import decode, encode
 from writ_testing.memory.broker import Broker
@@ -206,7 +206,7 @@ async def test_a_look_is_signed_where_it_is_asked_for_and_not_denied(asking: Ask
     subject = asking.subject()
     decided = await asking.decide(subject, look=["baseline"], look_key=LOOK_KEY, look_until=asking.clock.now + 9)
     assert decided.look is not None
-    look = open_signed(decided.look, Look, (asking.files.keys["policy"].public,))
+    look = open_signed(decided.look, ReadGrant, (asking.files.keys["policy"].public,))
     assert (look.actions, look.expires_at, look.target.id) == (["baseline"], asking.clock.now + 9, "web-a")
     assert look.parameters_digest == keyed_digest(LOOK_KEY, {"service_name": "nginx", "timeout": 60})
     denied = await asking.decide(asking.subject("service_stop"), look=["baseline"], look_key=LOOK_KEY)
@@ -226,7 +226,7 @@ async def test_a_look_covers_hidden_parameters_only_for_a_preview(asking: Asking
     ):
         decided = await asking.decide(subject, look=actions, look_key=LOOK_KEY)
         assert decided.look is not None
-        look = open_signed(decided.look, Look, (asking.files.keys["policy"].public,))
+        look = open_signed(decided.look, ReadGrant, (asking.files.keys["policy"].public,))
         assert look.parameters_digest == keyed_digest(LOOK_KEY, shown)
 
 

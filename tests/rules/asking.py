@@ -11,7 +11,7 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.operations import Catalogue
 from writ_documents import shapes, yaml_file
 from writ_documents.document import FileErrors
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import People, Ruling, decide
@@ -112,7 +112,7 @@ class World:
             **{"id": "alice", "kind": "human", "key": NOBODYS_KEY, "roles": ["operator"], **(who or {})}
         )
         aim = WRIT if definition.control else Target(id="web-1", role=role, backend="local")
-        request = Request(
+        request = DecisionRequest(
             operation=definition,
             target=structs.replace(aim, **(target or {})),
             principal=principal,

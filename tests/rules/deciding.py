@@ -11,11 +11,11 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_documents import yaml_file
 from writ_documents.document import FileErrors
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
-from writ_rules.engine.facts import Facts, Listing, ScanFinding, ScanReport
+from writ_rules.engine.facts import Facts, ScanFinding, ScanReport, TargetListing
 
 Data = dict[str, Any]
 TARGETS = {each["id"]: Target(**each) for each in INVENTORY["targets"]} | {"writ": WRIT}
@@ -42,7 +42,7 @@ def ruling(policy: Policy, asked: Data, facts: Data) -> Ruling | None:
         effective = definition.check(asked["parameters"])
     except (KeyError, Invalid):
         return None
-    request = Request(
+    request = DecisionRequest(
         operation=definition,
         target=target,
         principal=principal,
@@ -59,7 +59,7 @@ def ruling(policy: Policy, asked: Data, facts: Data) -> Ruling | None:
 
 def known(facts: Data, target: str) -> Facts:
     listings = {
-        source: Listing(source, frozenset(found["names"]), found["at"], found["failure"])
+        source: TargetListing(source, frozenset(found["names"]), found["at"], found["failure"])
         for source, found in facts["listings"].items()
     }
     scans = {

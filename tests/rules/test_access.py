@@ -8,8 +8,8 @@ from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, at, policy, 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.policy_access import PolicyWhoCanQuery
-from writ_rules.analysis.access import Access, Wanted, allowed, who_can
-from writ_rules.analysis.scene import Scene
+from writ_rules.analysis.access import Access, AccessQuery, allowed, who_can
+from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.answers import who_can as told
 from writ_rules.setting import setting
 
@@ -17,12 +17,12 @@ BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver"])
 WEB = Target(id="web-1", role="production", backend="local")
 DEV = Target(id="dev-1", role="development", backend="local")
 DOCKER = Target(id="docker-1", role="production", backend="docker")
-SCENE = Scene(catalogue=CATALOGUE, targets=(WEB, DEV, DOCKER), principals=(ALICE, BOB))
-SCENE_WITH_WRIT = Scene(catalogue=CATALOGUE, targets=(WEB, WRIT), principals=(ALICE, BOB))
+SCENE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB, DEV, DOCKER), principals=(ALICE, BOB))
+SCENE_WITH_WRIT = QuestionSpace(catalogue=CATALOGUE, targets=(WEB, WRIT), principals=(ALICE, BOB))
 
 
 def about(*rules: dict[str, Any], moment: str | None = None, **wanted: Any) -> list[Access]:
-    asked = Wanted(
+    asked = AccessQuery(
         operations=("service_restart",), around=at(NOON), at=None if moment is None else at(moment), **wanted
     )
     return allowed(policy(global_policies=list(rules)), SCENE, asked).accesses
@@ -81,7 +81,7 @@ def test_a_deny_of_some_values_is_named() -> None:
 
 def test_who_can_leaves_out_those_who_never_may() -> None:
     made = policy(global_policies=[rule("restart", "service_restart", user_roles=["operator"])])
-    found = who_can(made, SCENE, "service_restart", Wanted(target="web-1", around=at(NOON)))
+    found = who_can(made, SCENE, "service_restart", AccessQuery(target="web-1", around=at(NOON)))
     assert [one.principals for one in found.accesses] == [["alice"]]
 
 
@@ -130,7 +130,7 @@ def test_what_no_file_knows_is_refused() -> None:
         with pytest.raises(Invalid, match=r"web-9|eve"):
             about(**wrong)
     with pytest.raises(Invalid, match="no operation 'service_fly'"):
-        who_can(policy(), SCENE, "service_fly", Wanted())
+        who_can(policy(), SCENE, "service_fly", AccessQuery())
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -138,13 +138,13 @@ def test_each_operation_has_a_request_whatever_its_fields_must_be_together(name:
     """`give exactly one of …` is in no type: an operation must not be told as `never` because no example was found."""
     targets = [Target(id=backend, role="production", backend=backend) for backend in ("local", "docker", "ssh")]
     made = policy(global_policies=[rule("may", name)], require_approval_for_admin=False)
-    scene = Scene(catalogue=CATALOGUE, targets=(*targets, WRIT), principals=(ALICE,))
-    found = allowed(made, scene, Wanted(operations=(name,), around=at(NOON)))
+    scene = QuestionSpace(catalogue=CATALOGUE, targets=(*targets, WRIT), principals=(ALICE,))
+    found = allowed(made, scene, AccessQuery(operations=(name,), around=at(NOON)))
     assert {access.allowed for access in found.accesses} == {"always"}
 
 
 @pytest.mark.parametrize("name", [name for name, one in CATALOGUE.items() if one.control])
 def test_an_open_default_allows_no_control_operation(name: str) -> None:
     made = policy(deny_by_default=False, require_approval_for_admin=False)
-    found = allowed(made, SCENE_WITH_WRIT, Wanted(operations=(name,), around=at(NOON)))
+    found = allowed(made, SCENE_WITH_WRIT, AccessQuery(operations=(name,), around=at(NOON)))
     assert {access.allowed for access in found.accesses} == {"never"}

@@ -15,18 +15,18 @@ from tests.rules.asking import CATALOGUE, NOBODYS_KEY, NOON, at
 from tests.rules.test_lint_properties import PARAMETERS, PRINCIPALS, TARGETS, compiled, compiles, policies
 
 from writ_contracts.inventory import Principal
-from writ_rules.analysis.access import Wanted, allowed
+from writ_rules.analysis.access import AccessQuery, allowed
 from writ_rules.analysis.diff import Change, diff
 from writ_rules.analysis.mutants import mutants
-from writ_rules.analysis.scene import Example, Scene
+from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.analysis.space import Option, request
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
-from writ_rules.engine.facts import Facts, Listing
+from writ_rules.engine.facts import Facts, TargetListing
 from writ_rules.engine.format import PolicyFile
-from writ_rules.lines import answer
+from writ_rules.json_lines import answer
 from writ_rules.setting import people_of, setting
 
 pytestmark = [
@@ -36,7 +36,7 @@ pytestmark = [
 CAROL = Principal(id="carol", kind="human", key=NOBODYS_KEY, roles=["approver"])
 EVERYBODY = (*PRINCIPALS, CAROL)
 PEOPLE = people_of(EVERYBODY)
-SCENE = Scene(catalogue=CATALOGUE, targets=TARGETS, principals=EVERYBODY)
+SCENE = QuestionSpace(catalogue=CATALOGUE, targets=TARGETS, principals=EVERYBODY)
 VALUES: dict[str, list[Any]] = {
     "service_name": ["nginx", "ssh", "web-1", "db", "a", "abcdefghij", "x1", "nginx.service"],
     "timeout": [1, 2, 19, 20, 21, 59, 60, 61, 99, 100, 101, 200, 300],
@@ -46,7 +46,7 @@ VALUES: dict[str, list[Any]] = {
 TIMES = ("2026-11-24T05:30:00Z", NOON, "2026-11-24T12:30:00Z", "2026-11-29T17:59:00Z", "2026-12-01T03:00:00Z")
 
 
-def everything(operation: str) -> Iterator[tuple[Request, Facts]]:
+def everything(operation: str) -> Iterator[tuple[DecisionRequest, Facts]]:
     """Each value of one parameter at a time, at a few times, for everybody, everywhere."""
     base = PARAMETERS[operation][0]
     asked = [*PARAMETERS[operation]]
@@ -59,10 +59,10 @@ def everything(operation: str) -> Iterator[tuple[Request, Facts]]:
             if made is not None:
                 names = frozenset(str(value) for value in parameters.values())
                 for listed in (names, frozenset[str]()):
-                    yield made, Facts({"list_services": Listing("list_services", listed, made.at)}, {})
+                    yield made, Facts({"list_services": TargetListing("list_services", listed, made.at)}, {})
 
 
-def effect(policy: Policy, asked: Request, known: Facts) -> str:
+def effect(policy: Policy, asked: DecisionRequest, known: Facts) -> str:
     return decide(policy, asked, ControlState(), PEOPLE, known).effect
 
 
@@ -117,7 +117,7 @@ def _is_of_more(note: str) -> bool:
     return not apart and " is older than " not in note
 
 
-def _tells(change: Change, kind: str, asked: Request) -> bool:
+def _tells(change: Change, kind: str, asked: DecisionRequest) -> bool:
     return (
         (change.kind, change.operation, change.role) == (kind, asked.operation.name, asked.target.role)
         and asked.target.id in change.targets
@@ -129,7 +129,7 @@ def _tells(change: Change, kind: str, asked: Request) -> bool:
 @given(policies(most_clauses=3).filter(compiles))
 def test_access_agrees_with_asking_everything(file: PolicyFile) -> None:
     policy, _ = compiled(file)
-    found = allowed(policy, SCENE, Wanted(operations=tuple(PARAMETERS), around=at(NOON)))
+    found = allowed(policy, SCENE, AccessQuery(operations=tuple(PARAMETERS), around=at(NOON)))
     places = [
         (one.operation, target, who) for one in found.accesses for target in one.targets for who in one.principals
     ]

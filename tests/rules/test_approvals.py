@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.rules.asking import World, policy, rule
 
-from writ_rules.engine.obligations import Step
+from writ_rules.engine.obligations import ApproverStep
 
 PEOPLE = {"lead": ("ann", "ben", "alice"), "security": ("sam", "ann"), "approver": ("pat",)}
 STEPS = {"steps": [{"approvers": ["lead"], "quorum": 2}, {"approvers": ["security"]}], "timeout": "2h"}
@@ -19,7 +19,7 @@ ASKS = rule("asks", "service_restart", approval=STEPS)
 
 def test_the_demand_tells_its_steps_in_order() -> None:
     demand = world(ASKS).ask().demands[0]
-    assert demand.steps == (Step(("lead",), 2), Step(("security",), 1))
+    assert demand.steps == (ApproverStep(("lead",), 2), ApproverStep(("security",), 1))
     assert demand.seconds == 7200
 
 
@@ -71,12 +71,12 @@ def test_what_risk_admin_asks_for_can_be_given() -> None:
 
 def test_approvers_beside_steps_are_a_step_before_them() -> None:
     asks = rule("asks", "service_restart", approval={"approvers": ["approver"], "steps": [{"approvers": ["lead"]}]})
-    assert world(asks).ask().demands[0].steps == (Step(("approver",), 1), Step(("lead",), 1))
+    assert world(asks).ask().demands[0].steps == (ApproverStep(("approver",), 1), ApproverStep(("lead",), 1))
 
 
 def test_an_approval_without_roles_asks_for_one_approver_within_an_hour() -> None:
     demand = world(rule("asks", "service_restart", requires_approval=True)).ask().demands[0]
-    assert (demand.steps, demand.seconds) == ((Step(("approver",), 1),), 3600)
+    assert (demand.steps, demand.seconds) == ((ApproverStep(("approver",), 1),), 3600)
 
 
 def test_approval_timeout_is_in_minutes() -> None:

@@ -16,14 +16,14 @@ from tests.rules.asking import CATALOGUE
 from tests.rules.deciding import CALLERS, TARGETS, Data, compiled, ruling
 
 from writ_contracts.errors import Invalid
-from writ_rules.analysis.access import Wanted, allowed
+from writ_rules.analysis.access import AccessQuery, allowed
 from writ_rules.analysis.diff import Diff, diff
-from writ_rules.analysis.scene import Example, Scene, offered
+from writ_rules.analysis.question_space import Example, QuestionSpace, offered
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.format import PolicyFile
 from writ_testing.exhaustive import some
 
-SCENE = Scene(catalogue=CATALOGUE, targets=tuple(TARGETS.values()), principals=tuple(CALLERS.values()))
+SCENE = QuestionSpace(catalogue=CATALOGUE, targets=tuple(TARGETS.values()), principals=tuple(CALLERS.values()))
 AROUND = datetime.fromisoformat("2026-11-20T12:00:00Z").timestamp()
 NO_FACTS: Data = {"listings": {}, "scans": {}}
 FACTUAL = ("scans", "evaluators", "effective_from", "expires_at", "maintenance_windows_only")
@@ -145,7 +145,7 @@ def test_every_change_that_is_told_is_shown_by_its_own_example(part: int) -> Non
 def test_what_is_always_or_never_allowed_is_so_for_every_request(part: int) -> None:
     seen = 0
     for seed, r, old, _, one, _ in pairs(range(part * 10, part * 10 + 10)):
-        listing = allowed(one, SCENE, Wanted(around=AROUND))
+        listing = allowed(one, SCENE, AccessQuery(around=AROUND))
         extents = {
             (access.operation, target, principal): access
             for access in listing.accesses
@@ -168,4 +168,4 @@ def test_an_unknown_principal_is_no_answer() -> None:
     policy = compiled({"policies": {"global_policies": []}})
     assert policy is not None
     with pytest.raises(Invalid):
-        allowed(policy, SCENE, Wanted(principal="mallory"))
+        allowed(policy, SCENE, AccessQuery(principal="mallory"))

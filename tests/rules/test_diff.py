@@ -8,7 +8,7 @@ from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, at, file_of,
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.diff import Change, Diff, diff
-from writ_rules.analysis.scene import Scene
+from writ_rules.analysis.question_space import QuestionSpace
 
 BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["operator", "approver"])
 CAROL = Principal(id="carol", kind="human", key=NOBODYS_KEY, roles=["approver"])
@@ -16,10 +16,10 @@ TARGETS = (
     Target(id="web-1", role="production", backend="local"),
     Target(id="dev-1", role="development", backend="local"),
 )
-SCENE = Scene(catalogue=CATALOGUE, targets=TARGETS, principals=(ALICE, BOB, CAROL))
+SCENE = QuestionSpace(catalogue=CATALOGUE, targets=TARGETS, principals=(ALICE, BOB, CAROL))
 
 
-def compared(old: list[dict[str, Any]], new: list[dict[str, Any]], scene: Scene = SCENE, **keys: Any) -> Diff:
+def compared(old: list[dict[str, Any]], new: list[dict[str, Any]], scene: QuestionSpace = SCENE, **keys: Any) -> Diff:
     return diff(file_of(global_policies=old), file_of(global_policies=new, **keys), scene, at(NOON))
 
 
@@ -116,7 +116,7 @@ def test_what_scanners_report_is_supposed_each_way_that_matters() -> None:
 
 def test_attributes_of_targets_are_made_up_as_the_rules_want_them() -> None:
     tier = [{**RESTART, "target_attributes": {"tier": {"max": 2}}}]
-    found = compared([], tier, Scene(catalogue=CATALOGUE))
+    found = compared([], tier, QuestionSpace(catalogue=CATALOGUE))
     (change,) = found.changes
     (target,) = [one for one in found.targets if one.id == change.example.target]
     assert target.attributes["tier"] in (1, 1.5, 2)
@@ -140,7 +140,7 @@ def test_an_emergency_is_supposed_where_rules_wait_for_one() -> None:
 
 
 def test_without_files_targets_and_principals_are_made_up_and_told() -> None:
-    found = compared([RESTART], [], Scene(catalogue=CATALOGUE))
+    found = compared([RESTART], [], QuestionSpace(catalogue=CATALOGUE))
     (change,) = found.changes
     assert change.principal_kinds == ["agent", "human", "service"]
     assert change.principal_roles == ["operator"]

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from tests.rules.asking import NOON, World, at, policy, rule
 
-from writ_rules.engine.facts import Facts, Listing, Need, ScanFinding, ScanReport
+from writ_rules.engine.facts import Facts, Need, ScanFinding, ScanReport, TargetListing
 
 RESTARTS = rule("restarts", "service_restart")
 NOW = at(NOON)
 
 
 def listing(*names: str, source: str = "list_services", age: float = 0.0, failure: str = "") -> Facts:
-    return Facts({source: Listing(source, frozenset(names), NOW - age, failure)}, {})
+    return Facts({source: TargetListing(source, frozenset(names), NOW - age, failure)}, {})
 
 
 def listed(constraint: dict[str, Any], *, allowed: bool = True) -> World:

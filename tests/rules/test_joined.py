@@ -4,15 +4,15 @@ import pytest
 from tests.rules.asking import ALICE, CATALOGUE, NOON, at, file_of, policy, rule
 
 from writ_contracts.inventory import Target
-from writ_rules.analysis.access import Wanted, allowed
+from writ_rules.analysis.access import AccessQuery, allowed
 from writ_rules.analysis.diff import diff
-from writ_rules.analysis.joined import MOST_PATTERNS, joined
-from writ_rules.analysis.scene import Scene
+from writ_rules.analysis.joint_samples import MOST_PATTERNS, joined
+from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.engine.patterns import pattern
 from writ_rules.engine.verbs import verbs
 
 WEB = Target(id="web-1", role="production", backend="local")
-SCENE = Scene(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))
+SCENE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))
 READ = verbs(CATALOGUE)["file_read"]
 
 
@@ -35,7 +35,7 @@ def reads(allows: str, denies: str) -> list[dict[str, object]]:
 def test_what_an_allow_covers_and_a_deny_takes_back_is_found(allows: str, denies: str) -> None:
     rules = reads(allows, denies)
     (access,) = allowed(
-        policy(global_policies=rules), SCENE, Wanted(operations=("file_read",), around=at(NOON))
+        policy(global_policies=rules), SCENE, AccessQuery(operations=("file_read",), around=at(NOON))
     ).accesses
     assert (access.allowed, access.denies) == ("sometimes", ["secrets"])
     old, new = file_of(global_policies=rules[:1]), file_of(global_policies=rules)

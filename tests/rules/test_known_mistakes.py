@@ -1,8 +1,8 @@
 """Each known way in which implementations of this format went wrong is a test: ours doesn't.
 
-Those that are about the house and not about a decision are where the house is: a denial that is not in the audit
-(tests/executor/test_way.py), simulate and execute that disagree (tests/policy/test_one_path.py), a rollback that loses
-the way back (tests/policy/test_versions.py), a list of what is allowed that disagrees with asking
+Those about the installation and not about a decision have tests elsewhere: a denial that is not in the audit
+(tests/executor/test_operation_path.py), simulate and execute that disagree (tests/policy/test_one_path.py), a
+rollback that loses the way back (tests/policy/test_versions.py), a list of what is allowed that disagrees with asking
 (tests/rules/test_brute_force.py), a service that goes on without a good file (tests/policy/test_service.py).
 """
 
@@ -16,7 +16,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_documents.document import FileErrors
 from writ_rules.engine.decide import Ruling
-from writ_rules.lines import answer
+from writ_rules.json_lines import answer
 from writ_rules.setting import Question, Setting, setting
 
 RESTARTS = rule("restarts", "service_restart")
@@ -199,7 +199,7 @@ def test_the_role_is_the_targets_own() -> None:
     assert world.ask(role="production").effect == "deny"
 
 
-def house(**sections: Any) -> Setting:
+def installation(**sections: Any) -> Setting:
     """A policy among two targets and one person."""
     targets = [Target(id=f"{role}-1", role=role, backend="local") for role in ("production", "development")]
     return setting(policy(**sections), CATALOGUE, targets, [ALICE])
@@ -211,7 +211,7 @@ ASKED = {"principal": "alice", "operation": "service_restart", "parameters": {"s
 @pytest.mark.parametrize("claimed", ["target_role", "role", "environment"])
 def test_a_caller_cannot_say_which_role_a_target_has(claimed: str) -> None:
     """Neither beside the parameters nor among them."""
-    here = house(role_policies={"development": [RESTARTS]})
+    here = installation(role_policies={"development": [RESTARTS]})
     beside = {**ASKED, "target": "production-1", claimed: "development"}
     within = {**ASKED, "target": "production-1", "parameters": {"service_name": "nginx", claimed: "development"}}
     for question in (beside, within):
@@ -221,7 +221,7 @@ def test_a_caller_cannot_say_which_role_a_target_has(claimed: str) -> None:
 
 
 def test_an_unknown_target_is_refused_and_not_judged_as_one_of_development() -> None:
-    here = house(deny_by_default=False, role_policies={"development": [RESTARTS]})
+    here = installation(deny_by_default=False, role_policies={"development": [RESTARTS]})
     for unknown in ("web-9", "", "development", "DEVELOPMENT-1"):
         told = json.loads(answer(here, json.dumps({**ASKED, "target": unknown}).encode(), now=0))
         assert told["decision"] == "invalid"

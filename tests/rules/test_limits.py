@@ -2,7 +2,7 @@
 
 from tests.rules.asking import World, policy, rule
 
-from writ_contracts.decisions import Limit
+from writ_contracts.decisions import RuleLimit
 
 LIMITED = rule("limited", "service_restart", max_concurrent=2, max_targets=3)
 
@@ -10,7 +10,7 @@ LIMITED = rule("limited", "service_restart", max_concurrent=2, max_targets=3)
 def test_a_rule_that_allows_brings_its_limits() -> None:
     ruling = World(policy(global_policies=[LIMITED])).ask()
     assert ruling.effect == "allow"
-    assert ruling.limits == [Limit("limited", "max_concurrent", 2), Limit("limited", "max_targets", 3)]
+    assert ruling.limits == [RuleLimit("limited", "max_concurrent", 2), RuleLimit("limited", "max_targets", 3)]
 
 
 def test_the_limits_of_all_rules_that_allow_hold_the_gateways_too() -> None:

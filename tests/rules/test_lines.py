@@ -7,7 +7,7 @@ import pytest
 from tests.rules.asking import ALICE, CATALOGUE, at, policy, rule
 
 from writ_contracts.inventory import Target
-from writ_rules.lines import LONGEST_LINE, answer
+from writ_rules.json_lines import LONGEST_LINE, answer
 from writ_rules.setting import Setting, setting
 
 NOW = at("2026-11-24T12:00:00Z")

@@ -12,14 +12,14 @@ from tests.rules.asking import CATALOGUE, NOBODYS_KEY, at, file_of
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.lint import lint
 from writ_rules.analysis.mutants import replaced
-from writ_rules.analysis.scene import offered
+from writ_rules.analysis.question_space import offered
 from writ_rules.analysis.space import Option, request
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.findings import Finding
-from writ_rules.engine.format import Placed, PolicyFile, placed
+from writ_rules.engine.format import PlacedRule, PolicyFile, placed
 
 TARGETS = (
     Target(id="web-1", role="production", backend="local", tags=["web"], gateway="gw-1"),
@@ -147,7 +147,7 @@ def policies(draw: st.DrawFn, most_clauses: int = len(CLAUSES) + 1) -> PolicyFil
     )
 
 
-def requests(operations: set[str]) -> Iterator[Request]:
+def requests(operations: set[str]) -> Iterator[DecisionRequest]:
     for name in sorted(operations):
         for parameters in PARAMETERS[name]:
             for target in TARGETS:
@@ -160,7 +160,7 @@ def requests(operations: set[str]) -> Iterator[Request]:
                                 yield made
 
 
-def decided(policy: Policy, asked: Request) -> tuple[Any, ...]:
+def decided(policy: Policy, asked: DecisionRequest) -> tuple[Any, ...]:
     ruling = decide(policy, asked, ControlState())
     demands = sorted({str(structs.replace(demand, rule="")) for demand in ruling.demands})
     return ruling.effect, ruling.code, dict(ruling.effective), ruling.timeout, demands
@@ -176,7 +176,7 @@ def compiled(file: PolicyFile) -> tuple[Policy, list[Finding]]:
     return policy, known
 
 
-def rule_of(file: PolicyFile, finding: Finding) -> Placed:
+def rule_of(file: PolicyFile, finding: Finding) -> PlacedRule:
     return next(place for place in placed(file.policies) if place.keys == finding.keys[: len(place.keys)])
 
 
@@ -191,7 +191,7 @@ def test_what_lint_says_of_a_rule_is_true_of_every_request(file: PolicyFile) -> 
             confirm(file, policy, word, rule_of(file, finding))
 
 
-def confirm(file: PolicyFile, policy: Policy, word: str, place: Placed) -> None:
+def confirm(file: PolicyFile, policy: Policy, word: str, place: PlacedRule) -> None:
     every = list(requests(set(filter(None, place.entry.operations))))
     name = place.entry.name
     if word in ("vacuous", "overridden"):

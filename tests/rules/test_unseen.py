@@ -9,20 +9,20 @@ from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.evaluators import Evaluator
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
-from writ_rules.analysis.access import Listing, Wanted, allowed
+from writ_rules.analysis.access import AccessListing, AccessQuery, allowed
 from writ_rules.analysis.diff import diff
+from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.analysis.regexes import named, samples
-from writ_rules.analysis.scene import Scene
-from writ_rules.analysis.unseen import MOST_PAIRS
+from writ_rules.analysis.untested import MOST_PAIRS
 from writ_rules.engine.compile import compile_policy
 
 WEB = Target(id="web-1", role="production", backend="local")
-SCENE = Scene(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))
+SCENE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))
 
 
-def about(operation: str, *rules: dict[str, Any], **sections: Any) -> Listing:
+def about(operation: str, *rules: dict[str, Any], **sections: Any) -> AccessListing:
     made = policy(global_policies=list(rules), **sections)
-    return allowed(made, SCENE, Wanted(operations=(operation,), around=at(NOON)))
+    return allowed(made, SCENE, AccessQuery(operations=(operation,), around=at(NOON)))
 
 
 def told(operation: str, name: str, **constraint: Any) -> tuple[str, list[str]]:
@@ -147,8 +147,8 @@ def test_what_an_evaluator_says_of_other_requests_is_not_known() -> None:
     file = file_of(global_policies=[rule("may", "service_status", evaluators=["even"]), rule("any", "service_restart")])
     made, _ = compile_policy(file, catalogue)
     assert made is not None
-    scene = Scene(catalogue=catalogue, targets=(WEB,), principals=(ALICE,))
-    found = allowed(made, scene, Wanted(operations=("service_status", "service_restart"), around=at(NOON)))
+    scene = QuestionSpace(catalogue=catalogue, targets=(WEB,), principals=(ALICE,))
+    found = allowed(made, scene, AccessQuery(operations=("service_status", "service_restart"), around=at(NOON)))
     assert [access.allowed for access in found.accesses] == ["never", "always"]
     note = "service_status on production: what evaluator 'even' says of other requests than those tried is not known"
     assert found.bounded == [note]

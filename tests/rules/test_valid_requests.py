@@ -12,10 +12,10 @@ from tests.rules.deciding import CALLERS, PEOPLE, TARGETS, compiled
 
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Operation
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
-from writ_rules.engine.facts import Facts, Listing
+from writ_rules.engine.facts import Facts, TargetListing
 
 Data = dict[str, Any]
 SEEDS = 24
@@ -148,9 +148,9 @@ def test_every_request_that_fits_its_schema_is_decided(name: str) -> None:
             continue
         given, effective = drawn(r, operation, schema)
         at = r.choice(MOMENTS)
-        listing = Listing("list_services", frozenset({"nginx"}), at)
+        listing = TargetListing("list_services", frozenset({"nginx"}), at)
         for target in TARGETS.values():
-            request = Request(
+            request = DecisionRequest(
                 operation=operation,
                 target=target,
                 principal=r.choice([*CALLERS.values()]),

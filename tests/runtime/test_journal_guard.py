@@ -38,14 +38,14 @@ async def watched(tmp_path: Path) -> Watched:
     made = Watched(tmp_path)
     for number in range(3):
         await made.append(number)
-    await made.guard().look()
+    await made.guard().compare()
     return made
 
 
 async def test_the_same_journal_is_believed_also_as_it_grows(watched: Watched) -> None:
     guard = watched.guard()
     for number in range(3, 6):
-        await guard.look()
+        await guard.compare()
         assert guard.problem is None
         await watched.append(number)
     assert guard.mark.sequence == 5
@@ -55,7 +55,7 @@ async def test_the_same_journal_is_believed_also_as_it_grows(watched: Watched) -
 async def test_a_shortened_journal_is_noticed_at_the_first_look_after_a_restart(watched: Watched) -> None:
     del watched.broker.disk.records[1:]
     guard = watched.guard()
-    assert await guard.look()
+    assert await guard.compare()
     assert "ends at 1" in str(guard.problem)
 
 
@@ -63,7 +63,7 @@ async def test_the_same_bytes_stored_again_are_another_event(watched: Watched) -
     records = watched.broker.disk.records
     records[2] = structs.replace(records[2], time=records[2].time + 1.0)
     guard = watched.guard()
-    assert await guard.look()
+    assert await guard.compare()
     assert "in its place is another" in str(guard.problem)
 
 
@@ -71,20 +71,20 @@ async def test_another_journal_is_one_alarm_once_it_is_certain(watched: Watched)
     del watched.broker.disk.records[1:]
     guard = watched.guard()
     for _ in range(CONFIRMED - 1):
-        await guard.look()
+        await guard.compare()
     assert watched.alarms == []
     for _ in range(3):
-        await guard.look()
+        await guard.compare()
     assert watched.alarms == [guard.problem]
 
 
 async def test_a_copy_that_was_behind_for_a_moment_is_no_alarm(watched: Watched) -> None:
     guard, records = watched.guard(), watched.broker.disk.records
     missing = records.pop()
-    await guard.look()
+    await guard.compare()
     assert "was it restored" in str(guard.problem)
     records.append(missing)
-    await guard.look()
+    await guard.compare()
     assert guard.problem is None
     assert watched.alarms == []
 
@@ -94,7 +94,7 @@ async def test_another_journal_is_never_marked_as_the_known_one(watched: Watched
     for _ in range(3):
         guard = watched.guard()
         for _ in range(2 * CONFIRMED):
-            await guard.look()
+            await guard.compare()
             guard.read(watched.broker.disk.records[0])
         assert guard.problem is not None
 
@@ -102,10 +102,10 @@ async def test_another_journal_is_never_marked_as_the_known_one(watched: Watched
 async def test_what_an_operator_gives_up_as_lost_is_no_alarm_and_the_journal_is_known_anew(watched: Watched) -> None:
     del watched.broker.disk.records[1:]
     given_up = watched.guard(lost=3)
-    assert await given_up.look()
+    assert await given_up.compare()
     assert given_up.problem is None
     again = watched.guard()
-    assert not await again.look()
+    assert not await again.compare()
     assert again.mark.sequence == 1
 
 

@@ -12,15 +12,15 @@ from writ_contracts import subjects
 from writ_contracts.agents import SecurityKind
 from writ_contracts.wire import encode
 from writ_runtime import security_events
-from writ_runtime.security_events import ATTEMPTS, Finding, SecurityEvents, security_event
+from writ_runtime.security_events import ATTEMPTS, SecurityEvents, SecurityFinding, security_event
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 
 LINE = subjects.security_event("broken_record")
-FOUND = Finding(kind="broken_record", detail="event 1: x", operation_id="o", principal="p", after=1)
+FOUND = SecurityFinding(kind="broken_record", detail="event 1: x", operation_id="o", principal="p", after=1)
 
 
-class House:
+class Installation:
     """A journal, and a service that records in it. `failing`: what the next appends raise."""
 
     def __init__(self) -> None:
@@ -47,33 +47,33 @@ class House:
 
 
 @pytest.fixture
-async def house(monkeypatch: pytest.MonkeyPatch) -> House:
-    made = House()
+async def installation(monkeypatch: pytest.MonkeyPatch) -> Installation:
+    made = Installation()
     monkeypatch.setattr(made.bus.journal, "append", made.append)
     await made.put(b"begin")
     return made
 
 
-async def test_garbage_in_its_place_keeps_nothing_out(house: House) -> None:
-    await house.put(b"garbage")
-    await house.security.record(FOUND)
-    assert await house.details() == ["", "", FOUND.detail]
-    assert house.counted == ["broken_record"]
+async def test_garbage_in_its_place_keeps_nothing_out(installation: Installation) -> None:
+    await installation.put(b"garbage")
+    await installation.security.record(FOUND)
+    assert await installation.details() == ["", "", FOUND.detail]
+    assert installation.counted == ["broken_record"]
 
 
-async def test_what_is_stored_already_is_not_stored_again_and_is_counted(house: House) -> None:
-    await house.security.record(FOUND)
-    await house.security.record(FOUND)
-    assert await house.details() == ["", FOUND.detail]
-    assert house.counted == ["broken_record"] * 2
+async def test_what_is_stored_already_is_not_stored_again_and_is_counted(installation: Installation) -> None:
+    await installation.security.record(FOUND)
+    await installation.security.record(FOUND)
+    assert await installation.details() == ["", FOUND.detail]
+    assert installation.counted == ["broken_record"] * 2
 
 
-async def test_another_event_under_its_id_does_not_pass_for_it(house: House) -> None:
-    await house.security.record(FOUND)
-    [_, stored] = await house.bus.journal.read(LINE)
+async def test_another_event_under_its_id_does_not_pass_for_it(installation: Installation) -> None:
+    await installation.security.record(FOUND)
+    [_, stored] = await installation.bus.journal.read(LINE)
     event = security_event(stored)
     assert event is not None
-    other = House()
+    other = Installation()
     await other.put(b"begin")
     await other.put(encode(structs.replace(event, detail="nothing to see")))
     await other.security.record(FOUND)
@@ -82,31 +82,31 @@ async def test_another_event_under_its_id_does_not_pass_for_it(house: House) -> 
 
 @pytest.mark.parametrize("errors", [[Conflict("raced")] * ATTEMPTS, [Forbidden("no")]])
 async def test_what_somebody_keeps_out_for_good_is_counted_and_stops_nobody(
-    house: House, errors: list[Exception]
+    installation: Installation, errors: list[Exception]
 ) -> None:
-    house.failing = list(errors)
-    await house.security.record(FOUND)
-    assert (await house.details(), house.counted) == ([""], ["broken_record"])
+    installation.failing = list(errors)
+    await installation.security.record(FOUND)
+    assert (await installation.details(), installation.counted) == ([""], ["broken_record"])
 
 
-async def test_a_server_that_is_away_is_told_and_nothing_is_counted_yet(house: House) -> None:
-    house.failing = [Unreachable("away")]
+async def test_a_server_that_is_away_is_told_and_nothing_is_counted_yet(installation: Installation) -> None:
+    installation.failing = [Unreachable("away")]
     with pytest.raises(Unreachable):
-        await house.security.record(FOUND)
-    assert house.counted == []
+        await installation.security.record(FOUND)
+    assert installation.counted == []
 
 
 async def test_what_is_told_beyond_the_rate_is_counted_all_the_same(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(security_events, "BURST", 1.0)
-    security = SecurityEvents(house.bus.journal, lambda: 1.0, house.counted.append)
+    security = SecurityEvents(installation.bus.journal, lambda: 1.0, installation.counted.append)
     running = asyncio.create_task(security.run())
     for number in range(3):
         security.tell("broken_record", str(number), None, None)
 
     async def recorded() -> bool:
-        return await house.details() == ["", "0"] and len(house.counted) == 3
+        return await installation.details() == ["", "0"] and len(installation.counted) == 3
 
     await eventually(recorded, what="that one is recorded and all are counted")
     running.cancel()

@@ -19,13 +19,13 @@ import pytest
 from writ_documents.atomic_files import write_atomically
 from writ_runtime.config import ServiceConfig
 from writ_runtime.logs import Log, configure
-from writ_runtime.service import Step, ended, finish, running
+from writ_runtime.service import StopStep, ended, finish, running
 
 SERVICE = """
 import asyncio
 from writ_contracts.errors import Unreachable
 from writ_runtime.config import ConfigError, ServiceConfig
-from writ_runtime.service import Step, run, running
+from writ_runtime.service import StopStep, run, running
 
 class Config(ServiceConfig, frozen=True, kw_only=True):
     pass
@@ -47,7 +47,7 @@ if __name__ == "__main__":
     run("sample", Config, main)
 """
 SERVES = """async with running("sample", config) as process:
-        steps = Step("drain", lambda: step("drain")), Step("close", lambda: step("close"))
+        steps = StopStep("drain", lambda: step("drain")), StopStep("close", lambda: step("close"))
         await process.serve_until_stopped({"bus": fine}, *steps)"""
 
 
@@ -186,7 +186,7 @@ async def test_a_step_that_fails_or_hangs_holds_up_no_other() -> None:
     async def closes() -> None:
         taken.append("closes")
 
-    await finish(Log("x"), Step("a", fails), Step("b", asyncio.Event().wait, grace=0.01), Step("c", closes))
+    await finish(Log("x"), StopStep("a", fails), StopStep("b", asyncio.Event().wait, grace=0.01), StopStep("c", closes))
     assert taken == ["fails", "closes"]
 
 
@@ -214,7 +214,7 @@ async def test_a_task_that_does_not_heed_its_cancel_keeps_no_service_from_stoppi
     task = asyncio.create_task(stubborn())
     await waits.wait()
     async with asyncio.timeout(30):
-        await finish(Log("one"), Step("follow", lambda: ended(task), 0.1))
+        await finish(Log("one"), StopStep("follow", lambda: ended(task), 0.1))
         over.set()
         await task
     assert caplog.messages == ["service.stop_overran"]

@@ -1,4 +1,4 @@
-"""deploy/grafana/dashboards, made with Grafana's own SDK: five pages, from the whole house down to one operation."""
+"""deploy/grafana/dashboards, made with Grafana's SDK: five pages, from the whole installation down to one operation."""
 
 from collections.abc import Callable, Mapping
 

@@ -125,4 +125,4 @@ ROWS: Rows = {
 
 def dashboard() -> str:
     """Its JSON."""
-    return page("overview", "overview", "The whole house at a glance.", ROWS)
+    return page("overview", "overview", "The whole installation at a glance.", ROWS)

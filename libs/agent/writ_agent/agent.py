@@ -9,8 +9,8 @@ import asyncio
 from msgspec import Struct
 
 from writ_agent.backends.port import Backend
-from writ_agent.preflight.host_reads import Looks
-from writ_agent.reporting.heartbeats import Heart
+from writ_agent.preflight.host_reads import HostReads
+from writ_agent.reporting.heartbeats import Heartbeats
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
 from writ_agent.reporting.receipts import Identity
@@ -18,9 +18,9 @@ from writ_agent.reporting.security_reports import Reporter
 from writ_agent.reporting.spool import Spool
 from writ_agent.verification import Trust
 from writ_agent.work.cancels import Cancels
-from writ_agent.work.in_flight import Hands
+from writ_agent.work.in_flight import InFlightOperations
 from writ_agent.work.recovery import recover
-from writ_agent.work.worker import Parts, Worker
+from writ_agent.work.worker import Worker, WorkerParts
 from writ_bus.port import Bus, Endpoint, Service, Subscription
 from writ_contracts import subjects
 from writ_contracts.agents import Heartbeat
@@ -69,13 +69,13 @@ class Agent:
             operations=frozenset(backend.operations),
             catalogue=catalogue,
         )
-        self._hands = Hands(spool.begun)
-        self._heart = Heart(bus, settings.heartbeat, self._heartbeat)
+        self._in_flight = InFlightOperations(spool.begun)
+        self._heartbeats = Heartbeats(bus, settings.heartbeat, self._heartbeat)
         self._meters = Meters(metrics, catalogue, self._free_slots)
-        self._outbox = Outbox(bus, spool, lambda _: self._heart.changed())
+        self._outbox = Outbox(bus, spool, lambda _: self._heartbeats.changed())
         self._reporter = Reporter(self._outbox, identity, self._meters)
-        self._looks = Looks(backend, trust, identity, self._reporter, self._meters, self.time.now)
-        self._cancels = Cancels(trust, self._hands, self._untold, self._reporter, self._meters)
+        self._host_reads = HostReads(backend, trust, identity, self._reporter, self._meters, self.time.now)
+        self._cancels = Cancels(trust, self._in_flight, self._untold, self._reporter, self._meters)
         self._parts = self._put_together(trust)
         self._worker = Worker(self._parts)
         self._beating: asyncio.Task[None] | None = None
@@ -88,7 +88,7 @@ class Agent:
         await self.time.start()
         self._measuring = asyncio.create_task(self.time.follow())
         await recover(self._parts)
-        self._beating = asyncio.create_task(self._heart.beat_for_ever())
+        self._beating = asyncio.create_task(self._heartbeats.run())
         self._serving = await self._bus.serve(self._service())
         durable = subjects.consumer(self._identity.pool)
         self._pulling = await self._bus.pull(
@@ -98,11 +98,11 @@ class Agent:
     async def stop(self) -> None:
         """Claim nothing more; what runs has `stop_grace`, then it is ended; then the receipts go out."""
         self._worker.stopping = True
-        self._heart.changed()
+        self._heartbeats.changed()
         if self._pulling is not None:
             closing = asyncio.ensure_future(self._pulling.close())
             await asyncio.wait({closing}, timeout=self._settings.stop_grace)
-            await asyncio.gather(*(hand.stop("shutdown") for hand in self._hands))
+            await asyncio.gather(*(entry.stop("shutdown") for entry in self._in_flight))
             await asyncio.wait({closing}, timeout=self._settings.kill_grace)
         if self._serving is not None:
             await self._serving.close()
@@ -112,7 +112,7 @@ class Agent:
         for task in going_on:
             task.cancel()
         await asyncio.gather(*going_on, return_exceptions=True)
-        await self._heart.beat()
+        await self._heartbeats.send()
 
     async def spool_check(self) -> str | None:
         """For `/readyz`."""
@@ -122,8 +122,8 @@ class Agent:
         """For `/readyz`."""
         return None if self._bus.connected else "not connected to NATS"
 
-    def _put_together(self, trust: Trust) -> Parts:
-        return Parts(
+    def _put_together(self, trust: Trust) -> WorkerParts:
+        return WorkerParts(
             bus=self._bus,
             backend=self._backend,
             trust=trust,
@@ -131,12 +131,12 @@ class Agent:
             spool=self._spool,
             outbox=self._outbox,
             reporter=self._reporter,
-            looks=self._looks,
+            host_reads=self._host_reads,
             meters=self._meters,
-            hands=self._hands,
+            in_flight=self._in_flight,
             time=self.time,
             kill_grace=self._settings.kill_grace,
-            changed=self._heart.changed,
+            changed=self._heartbeats.changed,
         )
 
     def _service(self) -> Service:
@@ -146,8 +146,8 @@ class Agent:
             version=self._settings.version,
             description=f"Carries out operations of pool {pool}",
             endpoints=[
-                Endpoint(name="look", subject=subjects.look(pool), handler=self._looks.answer, queue="look"),
-                Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=self._cancels.answer),
+                Endpoint(name="look", subject=subjects.look(pool), handler=self._host_reads.handle, queue="look"),
+                Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=self._cancels.handle),
             ],
             metadata={"pool": pool, "instance": instance, "backend": self._backend.name},
         )
@@ -156,7 +156,7 @@ class Agent:
         return Heartbeat(
             pool=self._identity.pool,
             instance=self._identity.instance,
-            running=sorted({*self._hands.ids, *self._untold()}),
+            running=sorted({*self._in_flight.ids, *self._untold()}),
             free_slots=self._free_slots(),
             operations=sorted(self._backend.operations),
             version=self._settings.version,
@@ -169,4 +169,4 @@ class Agent:
         return {key.partition(".")[0] for key in self._outbox.pending if not key.startswith("report.")}
 
     def _free_slots(self) -> int:
-        return 0 if self._worker.stopping else max(0, self._settings.slots - len(self._hands))
+        return 0 if self._worker.stopping else max(0, self._settings.slots - len(self._in_flight))

@@ -5,11 +5,11 @@ import socket
 from collections.abc import Mapping
 
 from writ_agent.agent import Agent, Settings
-from writ_agent.backends.port import Backend, Handler, Visits
+from writ_agent.backends.port import Backend, Handler, TargetTester
 from writ_agent.backends.routed import Routed
-from writ_agent.backends.target_health import Standings
+from writ_agent.backends.target_health import TargetHealth
 from writ_agent.config import AgentConfig
-from writ_agent.reporting.metrics import ENDPOINTS, show_standings
+from writ_agent.reporting.metrics import ENDPOINTS, show_target_health
 from writ_agent.reporting.receipts import Identity
 from writ_agent.reporting.spool import Spool
 from writ_contracts.errors import ConfigError
@@ -20,7 +20,7 @@ from writ_runtime.connect import connect_as, load_key
 from writ_runtime.health import Attention, Check
 from writ_runtime.metrics import Metrics
 from writ_runtime.plugins import load_catalogue, load_handlers
-from writ_runtime.service import Process, Step
+from writ_runtime.service import Process, StopStep
 from writ_trust.digests import derive
 from writ_trust.keys import decode_public
 
@@ -53,12 +53,12 @@ async def serve(
         await agent.start()
         checks: dict[str, Check] = {"bus": agent.bus_check, "spool": agent.spool_check, backend.name: backend.check}
         checks["clock"] = agent.time.check
-        if isinstance(backend, Visits):
-            checks["targets"] = targets_check(backend.standings)
-            show_standings(process.metrics, backend.standings)
+        if isinstance(backend, TargetTester):
+            checks["targets"] = targets_check(backend.target_health)
+            show_target_health(process.metrics, backend.target_health)
         grace = config.stop_grace + 2 * config.kill_grace + 12.0
         await process.serve_until_stopped(
-            checks, Step("operations", agent.stop, grace), Step("drain", lambda: bus.drain(2.0), 3.0)
+            checks, StopStep("operations", agent.stop, grace), StopStep("drain", lambda: bus.drain(2.0), 3.0)
         )
 
 
@@ -82,11 +82,11 @@ def policy_keys(config: AgentConfig) -> frozenset[str]:
     return keys
 
 
-def targets_check(standings: Standings) -> Check:
+def targets_check(target_health: TargetHealth) -> Check:
     """Targets that were not reached want somebody's eye; the agent is of use for the others all the same."""
 
     async def check() -> str | None:
-        problem = standings.problem()
+        problem = target_health.problem()
         return Attention(problem) if problem else None
 
     return check

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from writ_contracts.agents import AskCancel, AskLook, Claim, ClaimAnswer, SealedParameters, SecurityKind
-from writ_contracts.decisions import Decision, Grant, Look, LookAction
+from writ_contracts.agents import AskCancel, AskRead, Claim, ClaimAnswer, SealedParameters, SecurityKind
+from writ_contracts.decisions import Decision, Grant, ReadAction, ReadGrant
 from writ_contracts.errors import Denied, Invalid, Untrusted
 from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Catalogue, Operation, offers
@@ -23,7 +23,7 @@ S = TypeVar("S", bound=Struct)
 CANCEL = "operation_cancel"
 
 
-class Refused(Untrusted):
+class SecurityRefusal(Untrusted):
     """What came is not what policy would sign for this; `kind` of a security event."""
 
     default_code = "grant_refused"
@@ -50,7 +50,7 @@ class Trust(Struct, frozen=True, kw_only=True):
         return operation
 
 
-class Claimed(Struct, frozen=True, kw_only=True):
+class SentClaim(Struct, frozen=True, kw_only=True):
     """A claim as it went out, with the only key to what comes back. `sent_at` is on the boot clock."""
 
     work: Dispatched
@@ -60,7 +60,7 @@ class Claimed(Struct, frozen=True, kw_only=True):
     sent_at: float
 
 
-class Order(Struct, frozen=True, kw_only=True):
+class VerifiedGrant(Struct, frozen=True, kw_only=True):
     """A verified grant, opened: this may be run, once, if it begins before `begin_by` (boot clock)."""
 
     grant: Grant
@@ -72,21 +72,25 @@ class Order(Struct, frozen=True, kw_only=True):
     begin_by: float
 
 
-def verify_grant(trust: Trust, claimed: Claimed, answer: ClaimAnswer, *, used: Collection[str], now: float) -> Order:
+def verify_grant(
+    trust: Trust, claimed: SentClaim, answer: ClaimAnswer, *, used: Collection[str], now: float
+) -> VerifiedGrant:
     """The order that the answer to `claimed` gives. Raises Refused, or Invalid for what this agent cannot carry out."""
     if answer.grant is None:
-        raise Refused("forged_grant", "an answer without a grant")
+        raise SecurityRefusal("forged_grant", "an answer without a grant")
     grant = _signed_by_policy(trust, answer.grant, Grant, "forged_grant")
     if grant.nonce in used:
-        raise Refused("replayed_grant", "this grant was used before")
+        raise SecurityRefusal("replayed_grant", "this grant was used before")
     _bound_to(claimed, grant)
     begin_by = claimed.sent_at + grant.lifetime
     if now > begin_by:
-        raise Refused("expired_grant", f"{now - claimed.sent_at:.1f} s after the claim, good for {grant.lifetime:g} s")
+        raise SecurityRefusal(
+            "expired_grant", f"{now - claimed.sent_at:.1f} s after the claim, good for {grant.lifetime:g} s"
+        )
     parameters = _unsealed(claimed, answer.sealed, grant)
     operation = trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
     operation.check(parameters)
-    return Order(
+    return VerifiedGrant(
         grant=grant,
         grant_digest=digest(answer.grant),
         attempt=claimed.claim.attempt,
@@ -97,18 +101,18 @@ def verify_grant(trust: Trust, claimed: Claimed, answer: ClaimAnswer, *, used: C
     )
 
 
-def verify_kept(trust: Trust, signed: Signed, operation_id: str) -> tuple[Grant, Operation]:
+def verify_spooled_grant(trust: Trust, signed: Signed, operation_id: str) -> tuple[Grant, Operation]:
     """The grant under which an earlier process of this agent began that operation: good for asking what became of it.
 
     Raises Refused, Invalid.
     """
     grant = _signed_by_policy(trust, signed, Grant, "forged_grant")
     if (grant.operation_id, grant.pool, grant.target.pool) != (operation_id, trust.pool, trust.pool):
-        raise Refused("mismatched_grant", "a grant for another operation or pool")
+        raise SecurityRefusal("mismatched_grant", "a grant for another operation or pool")
     return grant, trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
 
 
-def _bound_to(claimed: Claimed, grant: Grant) -> None:
+def _bound_to(claimed: SentClaim, grant: Grant) -> None:
     work, claim = claimed.work, claimed.claim
     pairs = {
         "claim": (grant.claim_digest, digest(claimed.signed)),
@@ -121,76 +125,78 @@ def _bound_to(claimed: Claimed, grant: Grant) -> None:
         "target": (grant.target.id, work.target),
         "principal": (grant.principal, work.principal),
     }
-    if wrong := [name for name, (granted, wanted) in pairs.items() if granted != wanted]:
-        raise Refused("mismatched_grant", f"a grant for another {', '.join(wrong)}")
+    if wrong := [name for name, (granted, expected) in pairs.items() if granted != expected]:
+        raise SecurityRefusal("mismatched_grant", f"a grant for another {', '.join(wrong)}")
 
 
-def _unsealed(claimed: Claimed, sealed: str, grant: Grant) -> dict[str, Any]:
+def _unsealed(claimed: SentClaim, sealed: str, grant: Grant) -> dict[str, Any]:
     try:
         opened = decode(claimed.seal.open(sealed), SealedParameters)
     except (Untrusted, Invalid):
         # Neither error may be shown: the second quotes what was inside.
-        raise Refused("mismatched_grant", "the parameters cannot be unsealed") from None
+        raise SecurityRefusal("mismatched_grant", "the parameters cannot be unsealed") from None
     if not same(keyed_digest(opened.parameters_key, opened.parameters), grant.parameters_digest):
-        raise Refused("mismatched_grant", "a grant for other parameters")
+        raise SecurityRefusal("mismatched_grant", "a grant for other parameters")
     return opened.parameters
 
 
-def verify_baseline(trust: Trust, work: Dispatched, now: float) -> tuple[Look, Operation] | None:
+def verify_baseline_grant(trust: Trust, work: Dispatched, now: float) -> tuple[ReadGrant, Operation] | None:
     """The look that a dispatched operation carries for its baseline; None without one. Raises Refused, Denied, Invalid.
 
     `now` is the journal server's time, Unix seconds.
     """
-    return None if work.look is None else _look_of(trust, work, work.look, "baseline", now)
+    return None if work.look is None else _grant_of(trust, work, work.look, "baseline", now)
 
 
-def verify_ahead(trust: Trust, work: Dispatched, now: float) -> tuple[Look, Operation] | None:
-    """The look under which it may be read before it is granted; None without one. Raises as `verify_baseline`."""
+def verify_early_read_grant(trust: Trust, work: Dispatched, now: float) -> tuple[ReadGrant, Operation] | None:
+    """The look under which it may be read before it is granted; None without one. Raises as `verify_baseline_grant`."""
     if work.ahead is None:
         return None
-    look, operation = _look_of(trust, work, work.ahead, "ahead", now)
+    grant, operation = _grant_of(trust, work, work.ahead, "ahead", now)
     if not operation.ahead:
         raise Invalid(f"{operation.name} is not read ahead", code="unsupported")
-    return look, operation
+    return grant, operation
 
 
-def _look_of(trust: Trust, work: Dispatched, signed: Signed, action: LookAction, now: float) -> tuple[Look, Operation]:
-    look = verify_look(trust, signed, action, work.parameters, work.look_key, now)
-    if (look.operation_id, look.operation, look.target.id) != (work.operation_id, work.operation, work.target):
-        raise Refused("forged_look", "a look for another operation or target")
-    return look, trust.operation(look.operation, look.target.backend, look.target.capabilities)
+def _grant_of(
+    trust: Trust, work: Dispatched, signed: Signed, action: ReadAction, now: float
+) -> tuple[ReadGrant, Operation]:
+    grant = verify_read_grant(trust, signed, action, work.parameters, work.look_key, now)
+    if (grant.operation_id, grant.operation, grant.target.id) != (work.operation_id, work.operation, work.target):
+        raise SecurityRefusal("forged_look", "a look for another operation or target")
+    return grant, trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
 
 
-def verify_asked(trust: Trust, ask: AskLook, now: float) -> tuple[Look, Operation]:
+def verify_requested_grant(trust: Trust, ask: AskRead, now: float) -> tuple[ReadGrant, Operation]:
     """The look that an executor asks for. Raises Refused, Denied (expired), Invalid."""
-    look = verify_look(trust, ask.look, ask.action, ask.parameters, ask.look_key, now)
-    return look, trust.operation(look.operation, look.target.backend, look.target.capabilities)
+    grant = verify_read_grant(trust, ask.look, ask.action, ask.parameters, ask.look_key, now)
+    return grant, trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
 
 
-def verify_visit(trust: Trust, ask: AskLook, now: float) -> Look:
-    """The look under which this agent goes to a target, whatever that offers. Raises as `verify_asked`."""
-    look = verify_look(trust, ask.look, "visit", ask.parameters, ask.look_key, now)
-    if look.target.backend != trust.backend:
+def verify_test_grant(trust: Trust, ask: AskRead, now: float) -> ReadGrant:
+    """The look under which this agent goes to a target, whatever that offers. Raises as `verify_requested_grant`."""
+    grant = verify_read_grant(trust, ask.look, "visit", ask.parameters, ask.look_key, now)
+    if grant.target.backend != trust.backend:
         raise Invalid(
-            f"pool {trust.pool} is for {trust.backend} targets, not for {look.target.backend}", code="unsupported"
+            f"pool {trust.pool} is for {trust.backend} targets, not for {grant.target.backend}", code="unsupported"
         )
-    return look
+    return grant
 
 
-def verify_look(
-    trust: Trust, signed: Signed, action: LookAction, parameters: Mapping[str, Any], key: str, now: float
-) -> Look:
+def verify_read_grant(
+    trust: Trust, signed: Signed, action: ReadAction, parameters: Mapping[str, Any], key: str, now: float
+) -> ReadGrant:
     """The look, if policy signed it for this pool, action and these parameters, and it is still good."""
-    look = _signed_by_policy(trust, signed, Look, "forged_look")
-    if look.pool != trust.pool or look.target.pool != trust.pool:
-        raise Refused("forged_look", f"a look for pool {look.pool}")
-    if action not in look.actions:
-        raise Refused("forged_look", f"a look that does not allow a {action}")
-    if not _digest_holds(key, parameters, look.parameters_digest):
-        raise Refused("forged_look", "a look for other parameters")
-    if now > look.expires_at:
-        raise Denied(f"the look expired {now - look.expires_at:.1f} s ago", code="look_expired")
-    return look
+    grant = _signed_by_policy(trust, signed, ReadGrant, "forged_look")
+    if grant.pool != trust.pool or grant.target.pool != trust.pool:
+        raise SecurityRefusal("forged_look", f"a look for pool {grant.pool}")
+    if action not in grant.actions:
+        raise SecurityRefusal("forged_look", f"a look that does not allow a {action}")
+    if not _digest_holds(key, parameters, grant.parameters_digest):
+        raise SecurityRefusal("forged_look", "a look for other parameters")
+    if now > grant.expires_at:
+        raise Denied(f"the look expired {now - grant.expires_at:.1f} s ago", code="look_expired")
+    return grant
 
 
 def verify_cancel(trust: Trust, ask: AskCancel, owners: Collection[str]) -> Decision:
@@ -200,19 +206,19 @@ def verify_cancel(trust: Trust, ask: AskCancel, owners: Collection[str]) -> Deci
     """
     decision = _signed_by_policy(trust, ask.decision, Decision, "forged_cancel")
     if decision.effect != "allow" or decision.operation != CANCEL or decision.dry_run:
-        raise Refused("forged_cancel", "the decision does not allow a cancel")
+        raise SecurityRefusal("forged_cancel", "the decision does not allow a cancel")
     about = ask.parameters.get("operation_id") == ask.operation_id
     if not about or not _digest_holds(ask.parameters_key, ask.parameters, decision.parameters_digest):
-        raise Refused("forged_cancel", "the decision is about another operation")
+        raise SecurityRefusal("forged_cancel", "the decision is about another operation")
     asked_by_owner = decision.authenticated == "server" and decision.principal in owners
     if decision.authenticated != "signature" and not asked_by_owner:
-        raise Refused("forged_cancel", f"{decision.principal} did not sign it, and it is not theirs")
+        raise SecurityRefusal("forged_cancel", f"{decision.principal} did not sign it, and it is not theirs")
     return decision
 
 
-def _digest_holds(key: str, value: Mapping[str, Any], wanted: str) -> bool:
+def _digest_holds(key: str, value: Mapping[str, Any], expected: str) -> bool:
     try:
-        return same(keyed_digest(key, dict(value)), wanted)
+        return same(keyed_digest(key, dict(value)), expected)
     except ValueError:  # `look_key` of an event is any string
         return False
 
@@ -221,4 +227,4 @@ def _signed_by_policy(trust: Trust, signed: Signed, kind: type[S], refused: Secu
     try:
         return open_signed(signed, kind, trust.policy_keys)
     except Untrusted as error:
-        raise Refused(refused, str(error)[:400]) from error
+        raise SecurityRefusal(refused, str(error)[:400]) from error

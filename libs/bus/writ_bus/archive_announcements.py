@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from writ_bus.port import Stored
 from writ_contracts import subjects
 from writ_contracts.archives import Announced, announced
-from writ_contracts.carried import origin
+from writ_contracts.copied_control_events import origin
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.wire import decode

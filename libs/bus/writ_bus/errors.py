@@ -42,7 +42,7 @@ class Full(BusError, errors.Full):
     """Nothing was stored or queued."""
 
 
-class Refused(BusError):
+class BusRefused(BusError):
     """A defect or a wrong configuration: the message says which."""
 
     default_code: ClassVar[str] = "internal"

@@ -1,10 +1,10 @@
-"""What the house asks of a message bus. NatsBus keeps these promises with NATS, MemoryBus within one process.
+"""What the installation asks of a message bus. NatsBus keeps these promises with NATS, MemoryBus within one process.
 
 Every handler runs in its own task, within the trace of its message (see `tracing`). Sequences are those of the journal
 and start at 1. Times are Unix seconds, durations seconds. Errors are those of `errors`, and no others.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -21,7 +21,7 @@ class Message(Struct, frozen=True):
     reply: str = ""
 
 
-class Answer(Struct, frozen=True):
+class EndpointReply(Struct, frozen=True):
     """What an endpoint answers when it has headers of its own to send (Content-Type, say)."""
 
     data: bytes
@@ -56,7 +56,7 @@ class Usage(Struct, frozen=True):
 
 
 Handler = Callable[[Message], Awaitable[None]]
-Responder = Callable[[Message], Awaitable[bytes | Answer]]
+Responder = Callable[[Message], Awaitable[bytes | EndpointReply]]
 
 
 class Delivery(Protocol):
@@ -85,7 +85,10 @@ class Delivery(Protocol):
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """One subject that a service answers. At most `concurrency` handlers run at once; 64 times as many may wait."""
+    """One subject that a service answers. At most `concurrency` handlers run at once; 64 times as many may wait.
+
+    The first wildcard of the subject names the sender of a message: senders take turns (writ_bus.workers).
+    """
 
     name: str
     subject: str
@@ -93,6 +96,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     queue: str = ""
     """Replicas with the same queue share the requests; empty means `q-<service>`."""
     concurrency: int = 64
+    urgent: Collection[str] = ()
+    """Last tokens of subjects whose messages have slots and a line of their own."""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 

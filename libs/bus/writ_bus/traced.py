@@ -12,10 +12,10 @@ from msgspec import structs
 
 from writ_bus import tracing
 from writ_bus.port import (
-    Answer,
     Bus,
     Delivery,
     Endpoint,
+    EndpointReply,
     Entry,
     Handler,
     Journal,
@@ -196,7 +196,7 @@ def traced(bus: Bus) -> Bus:
 
 
 def _answering(service: str, endpoint: Endpoint) -> Endpoint:
-    async def handler(message: Message) -> bytes | Answer:
+    async def handler(message: Message) -> bytes | EndpointReply:
         with tracing.span(f"{service} {endpoint.name}", tracing.current(), "server", **_where(message.subject)):
             return await endpoint.handler(message)
 

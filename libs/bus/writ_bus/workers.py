@@ -1,69 +1,100 @@
-"""Runs handlers concurrently with a bound; what comes above it waits in line, and the line has an end.
+"""Run handlers concurrently with a bound. Messages above it wait in line; each sender has a line of its own.
 
 nats-py runs the callbacks of one subscription one after another, so handlers get tasks of their own here.
 """
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Coroutine
+from math import ceil
 
 _logger = logging.getLogger("writ.bus")
 
+BACKLOG = 64
+"""So many times its concurrency may wait at an endpoint or a subscription."""
 Job = Callable[[], Coroutine[None, None, None]]
+MOST_RUNNING, MOST_WAITING = 3 / 4, 1 / 4
+"""Shares of all slots, and of all places in line, that one sender may have."""
 
 
 class Workers:
-    """At most `limit` jobs run, at most `backlog` wait; jobs start in the order in which they came."""
+    """Run at most `limit` jobs at once, and let at most `backlog` wait.
+
+    Jobs of one sender start in the order in which they came; senders take turns. A sender has at most three quarters of
+    the slots and a quarter of the line, so that one that floods waits for itself. Jobs without a sender have no share.
+    """
 
     def __init__(self, limit: int, backlog: int, on_free: Callable[[], None] | None = None) -> None:
         self._limit = limit
         self._backlog = backlog
         self._on_free = on_free
-        self._waiting: deque[Job] = deque()
+        self._lines: OrderedDict[str, deque[Job]] = OrderedDict()
+        self._waiting = 0
         self._running: set[asyncio.Task[None]] = set()
+        self._running_of: Counter[str] = Counter()
         self._idle = asyncio.Event()
         self._idle.set()
 
     @property
     def running(self) -> int:
-        """How many run now."""
+        """Return the number of jobs that run now."""
         return len(self._running)
 
-    def submit(self, job: Job) -> bool:
-        """Run it now or later; False if the line is full."""
-        if len(self._running) < self._limit:
-            self._start(job)
-        elif len(self._waiting) < self._backlog:
-            self._waiting.append(job)
-        else:
+    def submit(self, job: Job, sender: str = "") -> bool:
+        """Run the job now or later. Return False if the line, or this sender's part of it, is full."""
+        if len(self._running) < self._limit and self._may_run(sender):
+            self._start(job, sender)
+            return True
+        line = self._lines.get(sender, ())
+        if self._waiting >= self._backlog or (sender and len(line) >= ceil(self._backlog * MOST_WAITING)):
             return False
+        self._lines.setdefault(sender, deque()).append(job)
+        self._waiting += 1
         return True
 
-    def _start(self, job: Job) -> None:
+    def _may_run(self, sender: str) -> bool:
+        return not sender or self._running_of[sender] < ceil(self._limit * MOST_RUNNING)
+
+    def _start(self, job: Job, sender: str) -> None:
         task = asyncio.get_running_loop().create_task(job())
         self._running.add(task)
+        self._running_of[sender] += 1
         self._idle.clear()
-        task.add_done_callback(self._done)
+        task.add_done_callback(lambda task: self._done(task, sender))
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _start_next(self) -> None:
+        sender = next((one for one in self._lines if self._may_run(one)), None)
+        if sender is None:
+            return
+        line = self._lines[sender]
+        self._start(line.popleft(), sender)
+        self._waiting -= 1
+        self._lines.move_to_end(sender)
+        if not line:
+            del self._lines[sender]
+
+    def _done(self, task: asyncio.Task[None], sender: str) -> None:
         self._running.discard(task)
+        self._running_of[sender] -= 1
+        if not self._running_of[sender]:
+            del self._running_of[sender]
         if not task.cancelled() and (error := task.exception()):
             _logger.error("handler.raised", exc_info=error)
-        if self._waiting:
-            self._start(self._waiting.popleft())
-        elif not self._running:
+        self._start_next()
+        if not self._running:
             self._idle.set()
         if self._on_free:
             self._on_free()
 
     async def finish(self) -> None:
-        """Let everything taken so far come to its end."""
+        """Wait until all jobs taken so far have ended."""
         await self._idle.wait()
 
     async def cancel(self) -> None:
-        """End all of them now."""
-        self._waiting.clear()
+        """End all jobs now."""
+        self._lines.clear()
+        self._waiting = 0
         tasks = [task for task in self._running if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

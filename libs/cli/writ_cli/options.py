@@ -72,7 +72,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
             principal=principal,
             context=context,
         )
-        traces = traced and spans.wanted(os.environ) and spans.installed()
+        traces = traced and spans.is_configured(os.environ) and spans.installed()
         return asyncio.run(_exported(body(settings, **arguments)) if traces else body(settings, **arguments))
 
     return run

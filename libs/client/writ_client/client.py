@@ -119,7 +119,7 @@ class Writ(Queries, OperationGroups):
         correlation_id: str | None = None,
         sign: bool = True,
         timeout: float | None = None,
-    ) -> requests.Answer:
+    ) -> requests.RequestAnswer:
         """Ask, and return once the decision is on record; a denial or an invalid request is an Answer as well.
 
         Raises what left no record: Invalid, Untrusted, Conflict (the key was used for something else), Full,
@@ -139,7 +139,7 @@ class Writ(Queries, OperationGroups):
             request = request_signing.signed(request, self._key, self.principal, operation, salt=salt, now=now)
         subject = subjects.request(self.principal, operation)
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
-            answer = await ask(self._bus, subject, request, requests.Answer, timeout=timeout or SUBMIT_SECONDS)
+            answer = await ask(self._bus, subject, request, requests.RequestAnswer, timeout=timeout or SUBMIT_SECONDS)
             tracing.note({"operation_id": answer.operation_id})
         if answer.outcome is None:
             raise_for(answer)

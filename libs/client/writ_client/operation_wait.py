@@ -48,7 +48,7 @@ async def outcome(
     `accepted`: it is on record.
     """
     view: OperationView | None = None
-    look, told = Look(queries, operation_id, accepted=accepted), Told(heard, on_event)
+    look, told = StatePoll(queries, operation_id, accepted=accepted), EventHistory(heard, on_event)
     pause = POLL_SECONDS if asked else 0.0
     ended = False
     try:
@@ -67,7 +67,7 @@ async def outcome(
         raise errors.TimedOut(f"operation {operation_id} {state} after {timeout:g} s") from None
 
 
-class Told:
+class EventHistory:
     """What the events say. `whole`: none is missing, so that they are as good as an answer."""
 
     def __init__(self, heard: Heard, on_event: OnEvent) -> None:
@@ -108,7 +108,7 @@ class Told:
         return happening.ends
 
 
-class Look:
+class StatePoll:
     """How the operation stands: None while nobody answers, since executors come back; an error when they don't."""
 
     def __init__(self, queries: Queries, operation_id: str, *, accepted: bool = False) -> None:
@@ -138,7 +138,7 @@ class History:
         self._queries = queries
         self._operation_id = operation_id
         self._heard = heard
-        self._look = Look(queries, operation_id)
+        self._look = StatePoll(queries, operation_id)
         self._last = 0
         self._state = life.State.ABSENT
 

@@ -11,7 +11,7 @@ from msgspec import structs
 from writ_bus.port import Bus
 from writ_client.service_calls import Reply, ask
 from writ_contracts import audit, errors, policies, requests, subjects
-from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, Visit
+from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, TargetReport
 from writ_contracts.failures import raise_for
 
 QUERY_SECONDS = 20.0
@@ -71,7 +71,7 @@ class Queries:
         """How full the journal is, and up to where it may be archived now: nothing later than `until` (Unix s)."""
         return await self._query("journal", audit.JournalQuery(until=until), audit.JournalAnswer)
 
-    async def backend_test(self, target: str) -> Visit:
+    async def backend_test(self, target: str) -> TargetReport:
         """How one of the target's own agents finds it now; what is not well there is in it. Raises Denied."""
         question = BackendTestQuery(target=target)
         subject = subjects.query(self.principal, "backend_test")

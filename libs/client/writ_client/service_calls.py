@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from writ_bus.errors import Refused
+from writ_bus.errors import BusRefused
 from writ_bus.port import Bus
 from writ_contracts import errors
 from writ_contracts.failures import PASSING
@@ -49,7 +49,7 @@ async def ask(
         except (errors.Unreachable, errors.TimedOut):
             if over or time.monotonic() + pause >= deadline:
                 raise
-        except Refused as error:
+        except BusRefused as error:
             if error.code != "oversize":
                 raise
             raise errors.Invalid(f"too large to be sent: {error}", code=error.code) from error

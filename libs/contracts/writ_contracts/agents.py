@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.backends import Visit
-from writ_contracts.decisions import LookAction
+from writ_contracts.backends import TargetReport
+from writ_contracts.decisions import ReadAction
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
@@ -178,11 +178,11 @@ class ReportMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     report: Signed
 
 
-class AskLook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class AskRead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.agent.<pool>.look` (any agent of the pool): do this read-only action under the signed Look."""
 
     look: Signed
-    action: LookAction
+    action: ReadAction
     parameters: dict[str, Any]
     look_key: Hex32
     attempt: int = 1
@@ -191,7 +191,7 @@ class AskLook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     timeout: float = 30.0
 
 
-class Looked(Struct, frozen=True, kw_only=True):
+class ReadReply(Struct, frozen=True, kw_only=True):
     """What was seen. For a probe: `verdict` took_effect, no_effect or unknown. For a listing: one signed Listing for
     each source that the look names. For a visit: how the target was found.
     """
@@ -199,7 +199,7 @@ class Looked(Struct, frozen=True, kw_only=True):
     seen: dict[str, Any] = field(default_factory=dict)
     verdict: Literal["took_effect", "no_effect", "unknown"] = "unknown"
     listings: list[Signed] = field(default_factory=list)
-    visit: Visit | None = None
+    visit: TargetReport | None = None
     error: Failure | None = None
 
 

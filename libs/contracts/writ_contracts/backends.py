@@ -14,7 +14,7 @@ StepName = Literal["agent", "connection", "host_key", "credentials", "host"]
 """On the way to a target, in this order; a backend leaves out what it has not."""
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class TargetTestStep(Struct, frozen=True, kw_only=True):
     """One of them, and what was found there in a few words. What comes after one that is not well was not tried."""
 
     name: StepName
@@ -22,7 +22,7 @@ class Step(Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Visit(Struct, frozen=True, kw_only=True):
+class TargetReport(Struct, frozen=True, kw_only=True):
     """What an agent found just now. `code` and `message` say why nothing can be carried out there; empty if it can.
 
     `versions`: of what matters for operations, by its name. `operations`: what the target has as it stands now;
@@ -33,7 +33,7 @@ class Visit(Struct, frozen=True, kw_only=True):
     pool: PoolId
     instance: InstanceId
     agent_version: str
-    steps: list[Step] = field(default_factory=list)
+    steps: list[TargetTestStep] = field(default_factory=list)
     code: str = ""
     message: str = ""
     versions: dict[str, str] = field(default_factory=dict)
@@ -56,5 +56,5 @@ class BackendTestQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class BackendTestAnswer(Struct, frozen=True, kw_only=True):
     """What an agent found, also where that is bad; or why none could say (`no_agent`, `no_rule`, …)."""
 
-    visit: Visit | None = None
+    visit: TargetReport | None = None
     error: Failure | None = None

@@ -51,7 +51,7 @@ class TraceEntry(Struct, frozen=True, kw_only=True, gc=False):
     note: str = ""
 
 
-class Limit(Struct, frozen=True):
+class RuleLimit(Struct, frozen=True):
     """At most `most` operations that this rule allowed may be open at once, over all targets; or on so many targets.
 
     An obligation of whoever carries it out; what is beyond it waits its turn.
@@ -94,7 +94,7 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     trace: list[TraceEntry] = field(default_factory=list)
     trace_omitted: int = 0
     facts: list[Fact] = field(default_factory=list)
-    limits: list[Limit] = field(default_factory=list)
+    limits: list[RuleLimit] = field(default_factory=list)
     nearest: TraceEntry | None = None
     opens_at: float | None = None
     could_approve: list[PrincipalId] = field(default_factory=list)
@@ -123,17 +123,17 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     approvals: list[Digest] = field(default_factory=list)
 
 
-LookAction = Literal["baseline", "probe", "preview", "listing", "visit", "ahead"]
+ReadAction = Literal["baseline", "probe", "preview", "listing", "visit", "ahead"]
 
 
-class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.look.v1"):
+class ReadGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.look.v1"):
     """A read-only grant: these actions, for this operation on this target, until `expires_at` (the journal's clock)."""
 
     operation_id: OperationId
     operation: OperationName
     target: Target
     pool: PoolId
-    actions: list[LookAction]
+    actions: list[ReadAction]
     parameters_digest: Digest
     """Under the asker's `look_key`: of the public effective parameters, or of all of them where preview is allowed."""
     policy: PolicyVersion
@@ -173,14 +173,14 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 
 class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for a decision (`writ.policy.decide`). `look` asks for a Look too, until `look_until`
+    """Ask for a decision (`writ.policy.decide`). `look` asks for a ReadGrant too, until `look_until`
     (Unix seconds), its digest under `look_key`; it comes unless the decision denies. For an operation that may be read
     ahead, `look_until` alone asks for the look to do so. `facts` are what an earlier answer's `needs` asked for.
     """
 
     subject: Subject
     control_sequence: int
-    look: list[LookAction] = field(default_factory=list)
+    look: list[ReadAction] = field(default_factory=list)
     look_until: float | None = None
     look_key: Hex32 | None = None
     stored_policies: int = 0

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from writ_contracts.agents import SecurityKind
-from writ_contracts.decisions import Limit
+from writ_contracts.decisions import RuleLimit
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 
@@ -79,7 +79,7 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     """Keys the look's digest of the public parameters; opens nothing else."""
     ahead: Signed | None = None
     """The look to read it ahead, under the same key; there is never both."""
-    limits: list[Limit] = field(default_factory=list)
+    limits: list[RuleLimit] = field(default_factory=list)
     """Of the first decision: how many others may be under way when it is dispatched."""
 
 

@@ -23,8 +23,8 @@ NoticeKind = Literal[
 `enrolment_refused`: a token was used that is not good, or was used for what it is not for. What an executor
 in the wrong hands might keep to itself is no notice: policy and audit store it themselves.
 """
-BY_KEEPER: frozenset[str] = frozenset({"agent_enrolled", "enrolment_refused"})
-BY_POLICY: frozenset[str] = frozenset(get_args(NoticeKind)) - BY_KEEPER
+BY_PROVISIONER: frozenset[str] = frozenset({"agent_enrolled", "enrolment_refused"})
+BY_POLICY: frozenset[str] = frozenset(get_args(NoticeKind)) - BY_PROVISIONER
 BY_AUDIT: frozenset[str] = frozenset({"read_refused"})
 
 

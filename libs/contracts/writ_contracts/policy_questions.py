@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.decisions import Limit, PolicyVersion, TraceEntry
+from writ_contracts.decisions import PolicyVersion, RuleLimit, TraceEntry
 from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.requests import Failure
 
@@ -19,7 +19,7 @@ Instant = Annotated[float, Meta(ge=0, le=253_402_300_799, description="Unix seco
 Parameters = dict[str, Any]
 
 
-class ToldListing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class SuppliedListing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a target is told to list, `age` (`5m`) before the instant of the question; `failure`: it could not."""
 
     names: list[str] = field(default_factory=list)
@@ -27,7 +27,7 @@ class ToldListing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     failure: str = ""
 
 
-class ToldFinding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class SuppliedFinding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One thing that a scanner is told to have found."""
 
     id: str
@@ -35,18 +35,18 @@ class ToldFinding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     title: str = ""
 
 
-class ToldReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class SuppliedReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A scanner's latest report of the target, `age` before the instant of the question."""
 
-    findings: list[ToldFinding] = field(default_factory=list)
+    findings: list[SuppliedFinding] = field(default_factory=list)
     age: str | None = None
 
 
-class ToldFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class SuppliedFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is known of the target of a question: listings by source, reports by scanner. A bare list is fresh."""
 
-    listings: dict[str, list[str] | ToldListing] = field(default_factory=dict)
-    scans: dict[str, list[ToldFinding] | ToldReport] = field(default_factory=dict)
+    listings: dict[str, list[str] | SuppliedListing] = field(default_factory=dict)
+    scans: dict[str, list[SuppliedFinding] | SuppliedReport] = field(default_factory=dict)
 
 
 class EvalRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -64,7 +64,7 @@ class EvalRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     dry_run: bool = False
     emergency: bool = False
     approvals: list[str] = field(default_factory=list)
-    facts: ToldFacts | None = None
+    facts: SuppliedFacts | None = None
 
 
 class EvalResult(Struct, frozen=True, kw_only=True):
@@ -161,7 +161,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     """Who could give the next yes."""
     emergency: str = ""
     """The one in force for the target."""
-    limits: list[Limit] = field(default_factory=list)
+    limits: list[RuleLimit] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
     timeout: int | None = None
 

@@ -66,7 +66,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.PRINCIPAL,),
         receivers=(R.EXECUTOR,),
         message=requests.Request,
-        answer=requests.Answer,
+        answer=requests.RequestAnswer,
     ),
     *map(_question, QUESTIONS),
     Channel(
@@ -193,8 +193,8 @@ CHANNELS: tuple[Channel, ...] = (
         style=S.REQUEST,
         senders=(R.EXECUTOR,),
         receivers=(R.AGENT,),
-        message=agents.AskLook,
-        answer=agents.Looked,
+        message=agents.AskRead,
+        answer=agents.ReadReply,
     ),
     Channel(
         name="cancel",

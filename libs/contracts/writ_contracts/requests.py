@@ -99,7 +99,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     problems: list[Problem] = field(default_factory=list)
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class RequestAnswer(Struct, frozen=True, kw_only=True):
     """The one reply to a request, sent after the decision is durable.
 
     `state` is a state of `writ_contracts.life`; `outcome` is set when it has already ended (denied, invalid,

@@ -38,7 +38,7 @@ POLICY_DECIDE = "writ.policy.decide"
 POLICY_GRANT = "writ.policy.grant"
 NOTICE_POLICY = "writ.notice.policy"
 NOTICE_AUDIT = "writ.notice.audit"
-NOTICE_KEEPER = "writ.notice.keeper"
+NOTICE_PROVISIONER = "writ.notice.keeper"
 AUDIT_STANDING = "writ.audit.standing"
 
 _TOKEN = re.compile(TOKEN_PATTERN)

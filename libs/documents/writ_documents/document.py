@@ -21,7 +21,7 @@ LONGEST_MESSAGE = 1000
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what YAML counts as one
 
 
-class Place(Struct, frozen=True):
+class Position(Struct, frozen=True):
     """Line and column, both from 1."""
 
     line: int
@@ -56,11 +56,11 @@ class FileErrors(ConfigError):
         return "\n".join(f"{problem}\n{problem.excerpt}" for problem in self.found)
 
 
-class Places(Struct):
+class Positions(Struct):
     """Where values stand, and their keys."""
 
-    values: dict[Keys, Place] = field(default_factory=dict)
-    keys: dict[Keys, Place] = field(default_factory=dict)
+    values: dict[Keys, Position] = field(default_factory=dict)
+    keys: dict[Keys, Position] = field(default_factory=dict)
 
 
 class Document:
@@ -68,7 +68,7 @@ class Document:
     nothing is said, and all the places of a large one take as much memory and time as its data.
     """
 
-    def __init__(self, name: str, text: str, find: Callable[[], Places] = Places) -> None:
+    def __init__(self, name: str, text: str, find: Callable[[], Positions] = Positions) -> None:
         """`find` looks for all places."""
         self.name = name
         self.data: Any = None
@@ -80,16 +80,16 @@ class Document:
         return _LINE_END.split(self._text)
 
     @cached_property
-    def _places(self) -> Places:
+    def _places(self) -> Positions:
         return self._find()
 
-    def place(self, keys: Keys) -> Place:
+    def place(self, keys: Keys) -> Position:
         """Where the value stands; for one that is missing, where what should hold it stands."""
         while keys and keys not in self._places.values:
             keys = keys[:-1]
-        return self._places.values.get(keys, Place(1, 1))
+        return self._places.values.get(keys, Position(1, 1))
 
-    def key_place(self, keys: Keys) -> Place:
+    def key_place(self, keys: Keys) -> Position:
         """Where the key of this value stands; list items have none, so it is the item's own place."""
         return self._places.keys.get(keys) or self.place(keys)
 
@@ -97,14 +97,14 @@ class Document:
         """Something to say about a value (or its key)."""
         return self.problem_at(self.key_place(keys) if at_key else self.place(keys), message)
 
-    def problem_at(self, place: Place, message: str) -> Problem:
+    def problem_at(self, place: Position, message: str) -> Problem:
         """Something to say about a place."""
         line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
         said = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
         return Problem(self.name, place.line, place.column, said, _excerpt(line, place))
 
 
-def _excerpt(line: str, place: Place) -> str:
+def _excerpt(line: str, place: Position) -> str:
     start = max(0, place.column - 80)
     shown = "".join(char if char.isprintable() else " " for char in line[start : start + 120])
     number = f"{place.line:5} | "

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from writ_documents.document import MOST, Document, FileErrors, Keys, Place, Places, Problem
+from writ_documents.document import MOST, Document, FileErrors, Keys, Position, Positions, Problem
 
 LARGEST = 8 << 20
 DEEPEST = 64
@@ -63,7 +63,7 @@ def parse(data: bytes, name: str, *, largest: int = LARGEST) -> Document:
         text = data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = data[: error.start]
-        place = Place(before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
+        place = Position(before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
         raise FileErrors(Problem(name, place.line, place.column, "is not UTF-8", "")) from error
     document = Document(name, text, partial(_places, name, text))
     walk = _Walk(document)
@@ -102,7 +102,7 @@ class _Walk:
     to be noted.
     """
 
-    def __init__(self, document: Document, places: Places | None = None) -> None:
+    def __init__(self, document: Document, places: Positions | None = None) -> None:
         self.found: list[Problem] = []
         self._document = document
         self._places = places
@@ -182,7 +182,7 @@ class _Walk:
         parent.key = parent.key_event = None
         return keys
 
-    def _note(self, places: Places, parent: _Open, event: yaml.Event) -> Keys:
+    def _note(self, places: Positions, parent: _Open, event: yaml.Event) -> Keys:
         """The way to what begins here."""
         if parent.container is self._root:
             keys: Keys = ()
@@ -194,9 +194,9 @@ class _Walk:
         return keys
 
 
-def _places(name: str, text: str) -> Places:
+def _places(name: str, text: str) -> Positions:
     """Of a text that has no mistakes."""
-    places = Places()
+    places = Positions()
     _Walk(Document(name, text), places).data(_events(text))
     return places
 
@@ -252,11 +252,11 @@ def _syntax(document: Document, text: str, error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:  # a character that YAML doesn't allow at all; `position` counts the bytes before it
         before = text.encode()[: getattr(error, "position", 0)].decode(errors="ignore").split("\n")
-        return document.problem_at(Place(len(before), len(before[-1]) + 1), str(getattr(error, "reason", error)))
+        return document.problem_at(Position(len(before), len(before[-1]) + 1), str(getattr(error, "reason", error)))
     said = [str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
-    return document.problem_at(Place(mark.line + 1, mark.column + 1), ", ".join(said))
+    return document.problem_at(Position(mark.line + 1, mark.column + 1), ", ".join(said))
 
 
-def _place(event: yaml.Event) -> Place:
+def _place(event: yaml.Event) -> Position:
     mark = event.start_mark
-    return Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+    return Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from writ_bus.nats.journal import USAGE
-from writ_bus.nats.monitoring import ASKED
+from writ_bus.nats.monitoring import PINGED
 from writ_contracts import subjects
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
 from writ_contracts.subjects import inbox_prefix
@@ -135,7 +135,7 @@ def _discovered(service: str) -> list[str]:
 def rights(party: Party) -> Rights:
     """What each key of the party may do."""
     listen = [*party.heard, f"{inbox_prefix(party.name)}.>", *(_discovered(party.name) if party.is_service else ())]
-    servers = ASKED if party.account in SERVER_READERS else ()
+    servers = PINGED if party.account in SERVER_READERS else ()
     asked = [*(one.name for one in lent(party.role, party.tokens)), *servers]
     return Rights(_unique([*party.sent, *asked]), _unique(listen), answers=party.is_service)
 
@@ -192,7 +192,7 @@ def _accounts(plan: ServerPlan) -> dict[str, Any]:
     accounts.service(CORE, STATUS, JOURNAL_INFO, share=True, known_as=USAGE)
     accounts.add(SYSTEM, {"nkey": plan.system})
     for account in SERVER_READERS:
-        for subject, asked in ASKED.items():
+        for subject, asked in PINGED.items():
             accounts.service(SYSTEM, account, asked, many=True, known_as=subject)
     for party in everybody:
         if party.role is Role.AGENT:

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from writ_bus.backoff import backoff
-from writ_bus.errors import Conflict, Refused, Unreachable
+from writ_bus.errors import BusRefused, Conflict, Unreachable
 from writ_bus.nats.jetstream import call, stored
 from writ_bus.nats.replies import Replies
 from writ_bus.port import Usage
@@ -50,7 +50,7 @@ async def take_out(replies: Replies, sizes: Sizes, first: int, last: int, step: 
     crash.
 
     `step` is told each step that was taken. Raises Conflict where the journal is not as it must be (it has events
-    before `first`, which would go too), Refused, TimedOut, and Unreachable while a replica is behind.
+    before `first`, which would go too), BusRefused, TimedOut, and Unreachable while a replica is behind.
     """
     before = await _in_step(replies)
     if before.usage.first_sequence < first:
@@ -78,7 +78,7 @@ async def _shortened(replies: Replies, last: int, step: Step) -> None:
     step("journal.shortened")
     after = (await _in_step(replies)).usage
     if after.first_sequence != last + 1:
-        raise Refused(f"the journal begins at {after.first_sequence} now, not at {last + 1}")
+        raise BusRefused(f"the journal begins at {after.first_sequence} now, not at {last + 1}")
 
 
 async def _reached(replies: Replies) -> int:
@@ -101,12 +101,12 @@ async def _reached(replies: Replies) -> int:
         else:
             break
         await asyncio.sleep(pause)
-    raise Refused("the server does not say where the journal ends")
+    raise BusRefused("the server does not say where the journal ends")
 
 
 async def make_room(replies: Replies, more: int) -> None:
     """Let it hold `more` bytes besides those that it has, for what must be written before something goes: only until
-    its configuration is as wanted again. Raises Refused where the server has no room for that.
+    its configuration is as wanted again. Raises BusRefused where the server has no room for that.
     """
     config, has = await _config(replies), (await state(replies)).usage.bytes
     if has + more > config["max_bytes"]:

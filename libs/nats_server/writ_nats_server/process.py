@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from writ_bus.errors import Refused, TimedOut, Unreachable
+from writ_bus.errors import BusRefused, TimedOut, Unreachable
 
 T = TypeVar("T")
 
@@ -37,13 +37,13 @@ def find_binary() -> Path:
 
 
 async def check_config(config: Path) -> None:
-    """Raises Refused with the server's own words if it would not take this file."""
+    """Raises BusRefused with the server's own words if it would not take this file."""
     process = await asyncio.create_subprocess_exec(
         find_binary(), "-t", "-c", config, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output, _ = await process.communicate()
     if process.returncode:
-        raise Refused(f"nats-server refuses {config}: {_last_line(output.decode(errors='replace'))}")
+        raise BusRefused(f"nats-server refuses {config}: {_last_line(output.decode(errors='replace'))}")
 
 
 class ServerProcess:
@@ -69,7 +69,7 @@ class ServerProcess:
         through: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
     ) -> "ServerProcess":
-        """Start it, and return when it serves clients. Raises Refused (bad file), Unreachable (port taken, it died).
+        """Start it, and return when it serves clients. Raises BusRefused (bad file), Unreachable (port taken, it died).
 
         `through` is a command that becomes the server (nice, a tie to its parent); `environ` is its environment, ours
         if it is None.
@@ -125,7 +125,7 @@ class ServerProcess:
         """Let it read its file again: users and accounts come and go, connections stay.
 
         Twice: nats-server 2.15 connects the service imports of a new account only at the reload after the one that
-        brought it. An answer in flight may be lost. Raises Refused for a file that the server does not take.
+        brought it. An answer in flight may be lost. Raises BusRefused for a file that the server does not take.
         """
         await check_config(self._config)
         for _ in range(2):

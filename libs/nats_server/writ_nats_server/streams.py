@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from writ_bus.errors import Refused
+from writ_bus.errors import BusRefused
 from writ_bus.nats.bus import NatsBus
 from writ_bus.nats.jetstream import call
 from writ_bus.nats.replies import Replies
@@ -93,13 +93,13 @@ async def provision(
 ) -> None:
     """Make everything be there as wanted, as the bootstrap user; call it again for a new pool.
 
-    Raises Refused, naming what cannot be, e.g. on a server that is too old.
+    Raises BusRefused, naming what cannot be, e.g. on a server that is too old.
     """
     replies = bus.replies
     info = await call(replies, "INFO", {})
     level = info.get("api", {}).get("level", 0)
     if level < API_LEVEL:
-        raise Refused(f"the NATS server's JetStream API level is {level}, Writ needs {API_LEVEL} (nats-server 2.14)")
+        raise BusRefused(f"the NATS server's JetStream API level is {level}, Writ needs {API_LEVEL} (nats-server 2.14)")
     for wanted in streams(sizes or Sizes()):
         await _provision_stream(replies, wanted)
     for pool in pools:
@@ -107,7 +107,7 @@ async def provision(
 
 
 async def journal_as_wanted(replies: Replies, sizes: Sizes) -> None:
-    """The journal's own configuration back, whatever became of it. Raises Refused."""
+    """The journal's own configuration back, whatever became of it. Raises BusRefused."""
     await _provision_stream(replies, next(one for one in streams(sizes) if one["name"] == subjects.JOURNAL_STREAM))
 
 
@@ -115,7 +115,7 @@ async def _provision_stream(replies: Replies, wanted: Mapping[str, Any]) -> None
     name = wanted["name"]
     try:
         there = (await call(replies, f"STREAM.INFO.{name}", {}))["config"]
-    except Refused as refused:
+    except BusRefused as refused:
         if refused.number != STREAM_NOT_FOUND:
             raise
         there = (await call(replies, f"STREAM.CREATE.{name}", wanted))["config"]
@@ -127,7 +127,7 @@ async def _provision_stream(replies: Replies, wanted: Mapping[str, Any]) -> None
             # What is there and not ours to know stays: an update replaces the whole configuration.
             there = (await call(replies, f"STREAM.UPDATE.{name}", {**there, **one}))["config"]
     if wrong := differences(wanted, there):
-        raise Refused(f"the NATS server keeps stream {name} otherwise than asked: {'; '.join(wrong)}")
+        raise BusRefused(f"the NATS server keeps stream {name} otherwise than asked: {'; '.join(wrong)}")
 
 
 async def _provision_consumer(replies: Replies, wanted: Mapping[str, Any]) -> None:
@@ -136,14 +136,14 @@ async def _provision_consumer(replies: Replies, wanted: Mapping[str, Any]) -> No
     verb = f"CONSUMER.CREATE.{stream}.{wanted['durable_name']}.{wanted['filter_subject']}"
     try:
         there = (await call(replies, f"CONSUMER.INFO.{stream}.{wanted['durable_name']}", {}))["config"]
-    except Refused as refused:
+    except BusRefused as refused:
         if refused.number != CONSUMER_NOT_FOUND:
             raise
         there = (await call(replies, verb, request))["config"]
     if differences(wanted, there):
         there = (await call(replies, verb, request))["config"]
     if wrong := differences(wanted, there):
-        raise Refused(f"the NATS server keeps consumer {wanted['durable_name']} otherwise: {'; '.join(wrong)}")
+        raise BusRefused(f"the NATS server keeps consumer {wanted['durable_name']} otherwise: {'; '.join(wrong)}")
 
 
 def differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:

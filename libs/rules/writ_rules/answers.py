@@ -26,7 +26,7 @@ from writ_documents import shapes, yaml_file
 from writ_documents.document import Document, FileErrors
 from writ_rules.analysis import access
 from writ_rules.analysis.diff import diff
-from writ_rules.analysis.scene import Scene
+from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.coverage import Coverage
 from writ_rules.engine.findings import Severity
 from writ_rules.engine.format import PolicyFile
@@ -34,10 +34,10 @@ from writ_rules.loading import compile_document
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.suite_runs import Prepared, Result, run_suites
 from writ_rules.suites import SuiteEntry, cases_of, principals_of, suite_of, targets_of
-from writ_rules.validating import Said, Validation
+from writ_rules.validating import FileFinding, Validation
 
 MOST_FAILURES = 1000
-Told = TypeVar("Told")
+Item = TypeVar("Item")
 
 
 def validated(found: Validation) -> PolicyValidateAnswer:
@@ -49,10 +49,10 @@ def validated(found: Validation) -> PolicyValidateAnswer:
 
 def problems_of(errors: FileErrors) -> list[PolicyProblem]:
     """All that is wrong with a file."""
-    return [_problem(Said(Severity.ERROR, problem)) for problem in errors.found]
+    return [_problem(FileFinding(Severity.ERROR, problem)) for problem in errors.found]
 
 
-def _problem(said: Said) -> PolicyProblem:
+def _problem(said: FileFinding) -> PolicyProblem:
     problem = said.problem
     return PolicyProblem(
         severity=said.severity.value,
@@ -128,7 +128,7 @@ def covered(coverage: Coverage) -> list[RuleCovered]:
 
 def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAllowedAnswer:
     """What is allowed, by the policy alone: stops and emergencies in force are not looked at. Raises Invalid."""
-    wanted = access.Wanted(
+    wanted = access.AccessQuery(
         operations=None if query.operations is None else tuple(query.operations),
         role=query.role,
         target=query.target,
@@ -149,7 +149,9 @@ def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWho
     """Who may do an operation at all, or exactly this request where parameters are given. Raises Invalid."""
     if query.parameters is not None and query.target is None:
         raise Invalid("parameters are of one request: name its target, too", code="invalid")
-    wanted = access.Wanted(role=query.role, target=query.target, at=query.at, around=now, parameters=query.parameters)
+    wanted = access.AccessQuery(
+        role=query.role, target=query.target, at=query.at, around=now, parameters=query.parameters
+    )
     found = access.who_can(here.policy, scene(here), query.operation, wanted)
     return PolicyWhoCanAnswer(
         accesses=_told(found.accesses, list[PolicyAccess]),
@@ -171,19 +173,19 @@ def compared(
     if problems:
         return PolicyDiffAnswer(problems=problems)
     files = [shapes.convert(document, PolicyFile) for document in (old, new)]
-    found = diff(files[0], files[1], Scene(catalogue=catalogue) if among is None else scene(among), now)
+    found = diff(files[0], files[1], QuestionSpace(catalogue=catalogue) if among is None else scene(among), now)
     return _told(found, PolicyDiffAnswer)
 
 
-def scene(here: Setting) -> Scene:
+def scene(here: Setting) -> QuestionSpace:
     """What an analysis is about."""
-    return Scene(
+    return QuestionSpace(
         catalogue=here.catalogue,
         targets=tuple(here.targets.values()),
         principals=tuple(here.principals.values()),
     )
 
 
-def _told(value: object, kind: type[Told]) -> Told:
+def _told(value: object, kind: type[Item]) -> Item:
     """The same fields in the struct of the wire."""
     return msgspec.convert(msgspec.to_builtins(value), kind)

@@ -15,7 +15,7 @@ from writ_rules.engine.rules import Rule
 from writ_rules.setting import PolicySource
 
 
-class RulePlace(Struct, frozen=True):
+class RulePosition(Struct, frozen=True):
     """An enabled rule of a policy file, and where it stands."""
 
     rule: str
@@ -23,7 +23,7 @@ class RulePlace(Struct, frozen=True):
     line: int
 
 
-class RuleCoverage(RulePlace, frozen=True, kw_only=True):
+class RuleCoverage(RulePosition, frozen=True, kw_only=True):
     """How often a rule matched and was among those that decided, and was considered and did not match.
 
     `asks`: it can not match.
@@ -90,11 +90,11 @@ class Counter:
         return Coverage(policy=source.document.name, rules=rules)
 
 
-def rule_places(source: PolicySource) -> list[RulePlace]:
+def rule_places(source: PolicySource) -> list[RulePosition]:
     """The enabled rules in the order of the file."""
     entry = shapes.convert(source.document, PolicyFile).policies
     return [
-        RulePlace(item.entry.name, item.section, source.document.place((*item.keys, "name")).line)
+        RulePosition(item.entry.name, item.section, source.document.place((*item.keys, "name")).line)
         for item in placed(entry)
         if item.entry.enabled
     ]

@@ -13,7 +13,7 @@ from writ_contracts.policy_questions import (
     PolicyCanIQuery,
     PolicyExplainQuery,
 )
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.obligations import Demand, People
@@ -57,7 +57,7 @@ def can_i(
     return PolicyCanIAnswer(decision=ruling.effect, code=ruling.code, reason=ruling.reason, rules=ruling.rules)
 
 
-def explanation(setting: Setting, request: Request, ruling: Ruling) -> Explanation:
+def explanation(setting: Setting, request: DecisionRequest, ruling: Ruling) -> Explanation:
     """A ruling, told."""
     definition = request.operation.parameters
     effective: dict[str, Any] = dict(ruling.effective)
@@ -92,7 +92,7 @@ def _nearest(ruling: Ruling) -> NearMiss | None:
     return NearMiss(rule=near.rule, clause=near.clause, wanted=near.wanted, got=near.got, opens_at=ruling.opens_at)
 
 
-def _demands(demands: Iterable[Demand], request: Request, people: People) -> Iterator[ApprovalDemand]:
+def _demands(demands: Iterable[Demand], request: DecisionRequest, people: People) -> Iterator[ApprovalDemand]:
     barred = {request.principal.id, request.principal.acts_for}
     for demand in demands:
         steps = [

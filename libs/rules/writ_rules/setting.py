@@ -17,7 +17,7 @@ from writ_contracts.operations import Catalogue, offers
 from writ_documents import yaml_file
 from writ_documents.document import Document, Problem
 from writ_documents.readers import read_inventory, read_people
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import People, Ruling, decide
@@ -55,7 +55,7 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
     control: ControlState = ControlState()
     label: str = ""
 
-    def request(self, question: Question) -> Request:
+    def request(self, question: Question) -> DecisionRequest:
         """Names to what they stand for. Raises Invalid for what is no question for the rules."""
         operation = self.catalogue.find(question.operation)
         target = self.targets.get(question.target)
@@ -67,7 +67,7 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
         if not offers(target.capabilities, target.backend, operation):
             raise Invalid(f"{target.id} ({target.backend}) does not offer {operation.name}", code="unsupported")
         effective = operation.check(question.parameters)
-        return Request(
+        return DecisionRequest(
             operation=operation,
             target=target,
             principal=principal,

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct, field
 
 from writ_contracts.ids import PrincipalId
 from writ_contracts.inventory import Attribute, Kind, Name, Principal, Target
-from writ_contracts.policy_questions import ToldFacts
+from writ_contracts.policy_questions import SuppliedFacts
 from writ_documents import shapes
 from writ_documents.document import Document, FileErrors, Keys, Problem
 from writ_documents.readers import NOBODYS_KEY, read_inventory, read_people
@@ -25,10 +25,10 @@ from writ_rules.engine.obligations import Demand
 from writ_rules.engine.rules import steps_of
 from writ_rules.engine.times import duration, instant
 from writ_rules.setting import PolicySource, Question, Setting
-from writ_rules.told import facts_of
+from writ_rules.supplied_facts import facts_of
 
-Word = Annotated[str, Meta(min_length=1)]
-Words = Annotated[list[Word], Meta(min_length=1)]
+NonEmptyText = Annotated[str, Meta(min_length=1)]
+NonEmptyTexts = Annotated[list[NonEmptyText], Meta(min_length=1)]
 Expected = Literal["allow", "deny", "require_approval", "invalid"]
 SUFFIXES = ("_test.yaml", "_test.yml", "_test.json")
 NOUNS = {
@@ -50,23 +50,23 @@ class CaseEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     suite's unless the case has its own. `emergency`: one is in force here. `approvals`: who said yes, in order.
     """
 
-    name: Word
-    callers: Words
-    targets: Words
-    operations: Words
+    name: NonEmptyText
+    callers: NonEmptyTexts
+    targets: NonEmptyTexts
+    operations: NonEmptyTexts
     decision: Expected
-    rules: list[Word] | None = None
+    rules: list[NonEmptyText] | None = None
     code: str | None = None
     timeout: int | None = None
-    demands: dict[Word, ApprovalEntry] | None = None
-    limits: dict[Word, dict[Literal["max_targets", "max_concurrent"], int]] | None = None
+    demands: dict[NonEmptyText, ApprovalEntry] | None = None
+    limits: dict[NonEmptyText, dict[Literal["max_targets", "max_concurrent"], int]] | None = None
     effective: dict[str, Any] | None = None
     parameters: dict[str, Any] | list[dict[str, Any]] = field(default_factory=dict)
     now: str | list[str] | None = None
     dry_run: bool = False
     emergency: bool = False
-    approvals: list[Word] = field(default_factory=list)
-    facts: ToldFacts | None = None
+    approvals: list[NonEmptyText] = field(default_factory=list)
+    facts: SuppliedFacts | None = None
 
 
 class CasePrincipal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,9 +85,9 @@ class SuiteEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Targets and principals are those of files, or made up for the cases here.
     """
 
-    policy: Word
-    inventory: Word | list[Target]
-    principals: Word | list[CasePrincipal]
+    policy: NonEmptyText
+    inventory: NonEmptyText | list[Target]
+    principals: NonEmptyText | list[CasePrincipal]
     now: str
     cases: Annotated[list[CaseEntry], Meta(min_length=1)]
     description: str = ""

@@ -14,7 +14,7 @@ from writ_rules.engine.findings import Severity
 from writ_rules.loading import REFUSED, Mode, findings_of, shaped
 
 
-class Said(Struct, frozen=True):
+class FileFinding(Struct, frozen=True):
     """One thing to say of a file."""
 
     severity: Severity
@@ -39,7 +39,7 @@ class Validation(Struct, frozen=True, kw_only=True):
 
     file: str
     valid: bool
-    found: list[Said]
+    found: list[FileFinding]
     name: str = ""
     rules: int = 0
 
@@ -73,7 +73,7 @@ def validate(document: Document, catalogue: Catalogue, mode: Mode, among: Among 
         missing = lint_with(entry, catalogue, targets=among.targets, principals=among.principals)
         findings = [*findings, *(as_warnings(missing) if among.only_warn else missing)]
     found = [
-        Said(finding.severity, document.problem(finding.keys, finding.message, at_key=finding.at_key))
+        FileFinding(finding.severity, document.problem(finding.keys, finding.message, at_key=finding.at_key))
         for finding in findings
     ]
     return Validation(
@@ -86,4 +86,4 @@ def validate(document: Document, catalogue: Catalogue, mode: Mode, among: Among 
 
 
 def _unreadable(name: str, errors: FileErrors) -> Validation:
-    return Validation(file=name, valid=False, found=[Said(Severity.ERROR, problem) for problem in errors.found])
+    return Validation(file=name, valid=False, found=[FileFinding(Severity.ERROR, problem) for problem in errors.found])

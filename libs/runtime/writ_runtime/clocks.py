@@ -50,7 +50,7 @@ class Clocks(Struct, frozen=True, kw_only=True):
 SYSTEM = Clocks()
 
 
-class Measured(Struct, frozen=True):
+class ClockMeasurement(Struct, frozen=True):
     """What the server's clock showed (Unix seconds) at an instant of the boot clock, give or take `error` seconds."""
 
     server: float
@@ -68,7 +68,7 @@ class ServerClock:
     def __init__(self, bus: Bus | None, clocks: Clocks = SYSTEM) -> None:
         self._bus = bus
         self.clocks = clocks
-        self._measured: Measured | None = None
+        self._measured: ClockMeasurement | None = None
         self._failure = "it has not been asked yet"
         self._forbidden = False
         """By the permissions of an earlier release: each question that the server refuses is a security event."""
@@ -108,9 +108,9 @@ class ServerClock:
             self._failure, self._forbidden = str(error), isinstance(error, Forbidden)
             return
         ended = self.clocks.boot()
-        self._take(Measured(server, (began + ended) / 2, (ended - began) / 2))
+        self._take(ClockMeasurement(server, (began + ended) / 2, (ended - began) / 2))
 
-    def _take(self, new: Measured) -> None:
+    def _take(self, new: ClockMeasurement) -> None:
         known = self._measured
         if known is not None and new.error > SLOWEST / 2 and new.boot - known.boot < OLDEST:
             return
@@ -144,8 +144,8 @@ class ServerClock:
             return f"the time of the NATS server is not known: {self._failure}"
         if abs(skew) < DEGRADED:
             return None
-        told = f"this host's clock is {describe(skew)} the NATS server's"
-        return told if breaks is not None and abs(skew) >= breaks else Attention(told)
+        detail = f"this host's clock is {describe(skew)} the NATS server's"
+        return detail if breaks is not None and abs(skew) >= breaks else Attention(detail)
 
     async def check(self) -> str | None:
         """As a check of `/readyz`, for a service that decides nothing by the host's clock."""

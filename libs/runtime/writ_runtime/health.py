@@ -41,7 +41,7 @@ MOST_CONNECTIONS = 64
 _log = Log("writ.health")
 
 
-class Answer(Struct, frozen=True):
+class HttpResponse(Struct, frozen=True):
     """One HTTP response."""
 
     status: HTTPStatus
@@ -49,7 +49,7 @@ class Answer(Struct, frozen=True):
     content_type: str = "application/json"
 
 
-class Shown(Protocol):
+class HealthListener(Protocol):
     """Where the checks go besides `/readyz`, and what `/metrics` answers."""
 
     def checked(self, checks: Mapping[str, bool], *, ready: bool) -> None:
@@ -62,7 +62,7 @@ class Shown(Protocol):
 class Health:
     """What a process says of itself. It is alive as long as it answers, and ready when every check says so."""
 
-    def __init__(self, metrics: Shown) -> None:
+    def __init__(self, metrics: HealthListener) -> None:
         self._metrics = metrics
         self._checks: Mapping[str, Check] = {"start": _starting}
 
@@ -74,36 +74,36 @@ class Health:
         """Not ready any more, so that nobody sends new work here."""
         self._checks = {"stop": _stopping}
 
-    async def answer(self, method: str, path: str, accept: str = "") -> Answer:
+    async def answer(self, method: str, path: str, accept: str = "") -> HttpResponse:
         """The response to one request; `accept` as in the header of that name."""
         if method not in ("GET", "HEAD"):
             return _plain(HTTPStatus.METHOD_NOT_ALLOWED)
         match path.partition("?")[0]:
             case "/healthz":
-                return Answer(HTTPStatus.OK, b'{"status":"ok"}')
+                return HttpResponse(HTTPStatus.OK, b'{"status":"ok"}')
             case "/readyz":
                 return await self.readiness()
             case "/metrics":
                 await self.readiness()
-                return Answer(HTTPStatus.OK, *self._metrics.exposition(accept))
+                return HttpResponse(HTTPStatus.OK, *self._metrics.exposition(accept))
             case _:
                 return _plain(HTTPStatus.NOT_FOUND)
 
-    async def readiness(self) -> Answer:
+    async def readiness(self) -> HttpResponse:
         """Every check by name, in JSON: 200 when all are well, else 503."""
         checks = self._checks
         reasons = await asyncio.gather(*(_judge(name, check) for name, check in checks.items()))
-        seen = dict(zip(checks, reasons, strict=True))
+        results = dict(zip(checks, reasons, strict=True))
         ready = all(reason is None or isinstance(reason, Attention | Detail) for reason in reasons)
-        well = {name: _is_well(reason) for name, reason in seen.items()}
+        well = {name: _is_well(reason) for name, reason in results.items()}
         self._metrics.checked(well, ready=ready)
         body: dict[str, Any] = {
             "status": "ready" if ready else "not ready",
-            "checks": {name: "ok" if well[name] else str(reason) for name, reason in seen.items()},
+            "checks": {name: "ok" if well[name] else str(reason) for name, reason in results.items()},
         }
-        if details := {name: str(reason) for name, reason in seen.items() if isinstance(reason, Detail)}:
+        if details := {name: str(reason) for name, reason in results.items() if isinstance(reason, Detail)}:
             body["details"] = details
-        return Answer(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, msgspec.json.encode(body))
+        return HttpResponse(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, msgspec.json.encode(body))
 
 
 @asynccontextmanager
@@ -146,7 +146,7 @@ async def _converse(health: Health, reader: StreamReader, writer: StreamWriter) 
         writer.close()
 
 
-async def _receive(health: Health, reader: StreamReader) -> tuple[str, Answer]:
+async def _receive(health: Health, reader: StreamReader) -> tuple[str, HttpResponse]:
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.LimitOverrunError:
@@ -165,7 +165,7 @@ def _accepted(fields: list[str]) -> str:
     return ",".join(value.strip() for name, _, value in named if name.lower() == "accept")
 
 
-def _encode(answer: Answer, with_body: bool) -> bytes:
+def _encode(answer: HttpResponse, with_body: bool) -> bytes:
     head = (
         f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n"
         f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\n"
@@ -176,8 +176,8 @@ def _encode(answer: Answer, with_body: bool) -> bytes:
     return head.encode() + b"\r\n" + (answer.body if with_body else b"")
 
 
-def _plain(status: HTTPStatus) -> Answer:
-    return Answer(status, msgspec.json.encode({"status": status.phrase.lower()}))
+def _plain(status: HTTPStatus) -> HttpResponse:
+    return HttpResponse(status, msgspec.json.encode({"status": status.phrase.lower()}))
 
 
 def _is_well(reason: str | None) -> bool:

@@ -81,7 +81,7 @@ class JournalGuard:
         """A reader of the journal has come to this event."""
         self._latest = record
 
-    async def look(self) -> bool:
+    async def compare(self) -> bool:
         """Whether the journal is another than the marked one, be that given up as lost. Raises what the bus raises."""
         mark = self.mark  # before the journal is asked, which may grow meanwhile
         usage = await self._journal.usage()
@@ -127,7 +127,7 @@ class JournalGuard:
         while True:
             await asyncio.sleep(AGAIN_AFTER if 0 < self._found < CONFIRMED else LOOK_EVERY)
             try:
-                await self.look()
+                await self.compare()
             except WritError as error:
                 _log.warning("journal.not_compared", error=str(error))
 

@@ -56,10 +56,10 @@ class Collector:
         """Returns at once; what the queue has no room for is lost."""
         self._ids.trace_id, self._ids.span_id = int(span.trace.trace_id, 16), int(span.trace.span_id, 16)
         kind = SpanKind[span.kind.upper()]
-        made = self._tracer.start_span(span.name, _above(span), kind, _attributes(span), start_time=span.began)
+        recorded = self._tracer.start_span(span.name, _above(span), kind, _attributes(span), start_time=span.began)
         if span.failed or span.facts.get("outcome") == "failed":
-            made.set_status(StatusCode.ERROR, span.failed or None)
-        made.end(span.ended)
+            recorded.set_status(StatusCode.ERROR, span.failed or None)
+        recorded.end(span.ended)
 
     def close(self) -> None:
         """Send what is left; this may take as long as the collector likes."""
@@ -82,8 +82,8 @@ def _who(service: str) -> dict[str, str | int]:
 
 
 def _attributes(span: Span) -> dict[str, Value]:
-    told = {"correlation_id": span.trace.correlation_id, **span.facts}
-    known = {name: value for name, value in told.items() if value not in (None, "")}
+    attributes = {"correlation_id": span.trace.correlation_id, **span.facts}
+    known = {name: value for name, value in attributes.items() if value not in (None, "")}
     return {name if "." in name else f"writ.{name}": _value(value) for name, value in known.items()}
 
 

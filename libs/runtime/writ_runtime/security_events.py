@@ -34,7 +34,7 @@ MOST_WAITING = 200
 _log = Log("writ.security")
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class SecurityFinding(Struct, frozen=True, kw_only=True):
     """Something that should not be. `after`: the sequence of the journal that it was found at."""
 
     kind: SecurityKind
@@ -55,12 +55,12 @@ class SecurityEvents:
         self._clock = clock
         self._count = count
         self._bucket = Bucket(RATE, BURST, BURST, time.monotonic())
-        self._waiting: asyncio.Queue[Finding] = asyncio.Queue(MOST_WAITING)
+        self._waiting: asyncio.Queue[SecurityFinding] = asyncio.Queue(MOST_WAITING)
 
     def tell(self, kind: SecurityKind, detail: str, operation_id: str | None, principal: str | None) -> None:
         """Have it recorded. What is beyond the rate is in the log alone: nobody fills the journal this way."""
         _log.warning("security.found", kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)
-        finding = Finding(kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)
+        finding = SecurityFinding(kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)
         try:
             if self._bucket.take(time.monotonic()):
                 self._waiting.put_nowait(finding)
@@ -81,7 +81,7 @@ class SecurityEvents:
                     _log.warning("security.waiting", kind=finding.kind, error=str(error))
                     await asyncio.sleep(pause)
 
-    async def record(self, finding: Finding) -> None:
+    async def record(self, finding: SecurityFinding) -> None:
         """Store it, unless it is stored already behind `after`. Raises Unreachable and TimedOut: try again then.
         What else keeps it out is counted and logged alone, since whoever has the executors' key can bring that about.
         """
@@ -94,11 +94,11 @@ class SecurityEvents:
         else:
             self._count(finding.kind)
 
-    def _give_up(self, finding: Finding, why: str) -> None:
+    def _give_up(self, finding: SecurityFinding, why: str) -> None:
         self._count(finding.kind)
         _log.error("security.not_recorded", kind=finding.kind, detail=finding.detail, error=why)
 
-    async def _store(self, finding: Finding) -> None:
+    async def _store(self, finding: SecurityFinding) -> None:
         subject, event = subjects.security_event(finding.kind), self._event(finding)
         for _ in range(ATTEMPTS):
             last = await self._journal.last(subject)
@@ -121,7 +121,7 @@ class SecurityEvents:
             return
         raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
 
-    def _event(self, finding: Finding) -> SecurityEvent:
+    def _event(self, finding: SecurityFinding) -> SecurityEvent:
         stamp = tracing.stamp(self._clock())
         if finding.after:
             named = f"{finding.after} {finding.kind} {finding.operation_id} {finding.detail}"
@@ -148,10 +148,10 @@ def security_event(record: Record) -> SecurityEvent | None:
 
 def _same(stored: SecurityEvent | None, event: SecurityEvent) -> bool:
     """Whether they tell the same. The id alone can be worked out, and put on an event that tells something else."""
-    return stored is not None and _told(stored) == _told(event)
+    return stored is not None and _comparable(stored) == _comparable(event)
 
 
-def _told(event: SecurityEvent) -> tuple[str | None, ...]:
+def _comparable(event: SecurityEvent) -> tuple[str | None, ...]:
     return event.id, event.kind, event.detail, event.operation_id, event.principal
 
 

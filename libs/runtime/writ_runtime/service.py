@@ -48,7 +48,7 @@ class RunFile(Struct, frozen=True, kw_only=True):
     name: str
 
 
-class Step(Struct, frozen=True):
+class StopStep(Struct, frozen=True):
     """One part of an orderly stop: it gets `grace` seconds, and the next comes in any case."""
 
     name: str
@@ -90,7 +90,7 @@ class Process:
 
         task.add_done_callback(ended)
 
-    async def serve_until_stopped(self, checks: Mapping[str, Check], *steps: Step) -> None:
+    async def serve_until_stopped(self, checks: Mapping[str, Check], *steps: StopStep) -> None:
         """Ready, until somebody asks to stop; then the steps in their order."""
         self.ready(checks)
         await self.stop.wait()
@@ -121,7 +121,7 @@ async def running(name: str, config: ServiceConfig, metrics: Metrics | None = No
                 process.log.info("service.stopped")
 
 
-async def finish(log: Log, *steps: Step) -> None:
+async def finish(log: Log, *steps: StopStep) -> None:
     """Takes the steps in their order; one that fails or takes too long is logged and doesn't hold up the next."""
     for step in steps:
         try:

@@ -18,7 +18,7 @@ CLOSE_SECONDS = 1.5
 """What a collector may take for the last spans; whoever does not answer by then does not get them."""
 
 
-def wanted(environ: Mapping[str, str]) -> bool:
+def is_configured(environ: Mapping[str, str]) -> bool:
     """Whether the environment names a collector."""
     return any(environ.get(name) for name in ENDPOINTS)
 

@@ -18,8 +18,8 @@ def announce(state: str) -> None:
         return
     address = "\0" + where[1:] if where.startswith("@") else where
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as told:
-            told.connect(address)
-            told.sendall(state.encode())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify_socket:
+            notify_socket.connect(address)
+            notify_socket.sendall(state.encode())
     except OSError as error:
         _log.warning("service.not_announced", state=state, error=str(error))

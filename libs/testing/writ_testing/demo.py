@@ -19,7 +19,13 @@ from writ_contracts.wire import decode_event
 from writ_documents.readers import read_inventory
 from writ_testing.eventually import eventually
 from writ_testing.fakes.rogue_executor import Forger
-from writ_testing.installations.installation import Ended, RunningHouse, local_target, prepare, running_house
+from writ_testing.installations.installation import (
+    Ended,
+    RunningInstallation,
+    local_target,
+    prepare,
+    running_installation,
+)
 
 TARGET = "web-1"
 BOLD, DIM, CYAN = "1", "2", "36"
@@ -69,14 +75,14 @@ async def show(folder: Path) -> None:
     title("An installation of its own: NATS, policy, executor, audit and an agent")
     home = prepare(folder, targets=[local_target(TARGET, root)], policy=POLICY)
     (root / "motd").write_text("old words\n")
-    async with running_house(folder, home=home) as house:
-        for one in house.report.processes:
+    async with running_installation(folder, home=home) as installation:
+        for one in installation.report.processes:
             print(f"  {one.name:<28} {one.state}, process {one.pid}")
-        await write(house, root / "motd")
-        await refuse(house, root / "motd")
-        await simulate(house, root / "motd")
-        await invalid(house, root / "motd")
-        await forge(house, root / "motd")
+        await write(installation, root / "motd")
+        await refuse(installation, root / "motd")
+        await simulate(installation, root / "motd")
+        await invalid(installation, root / "motd")
+        await forge(installation, root / "motd")
     title("Stopped, in order")
 
 
@@ -86,49 +92,51 @@ def first_operation(path: str) -> list[str]:
     return ["run", "file_write", "--target", TARGET, *given]
 
 
-async def write(house: RunningHouse, path: Path) -> None:
+async def write(installation: RunningInstallation, path: Path) -> None:
     """A change: decided, granted, done, recorded."""
     title("1. A change that policy allows")
-    ended = await run(house, 0, *first_operation(str(path)))
+    ended = await run(installation, 0, *first_operation(str(path)))
     expect(path.read_text() == "new words", "the file was not written")
     print(f"  {path.name} now reads: {path.read_text().strip()!r}")
-    searched = json.loads((await run(house, 0, "audit", "search", "--limit", "1", "-o", "json", quiet=True)).out)
+    searched = json.loads((await run(installation, 0, "audit", "search", "--limit", "1", "-o", "json", quiet=True)).out)
     [row] = searched["rows"]
     title("   … and its trace, as the journal has it")
-    await run(house, 0, "trace", row["operation_id"])
+    await run(installation, 0, "trace", row["operation_id"])
     expect("new words" not in ended.out, "the content, which is secret, was shown")
 
 
-async def refuse(house: RunningHouse, path: Path) -> None:
+async def refuse(installation: RunningInstallation, path: Path) -> None:
     """A denial, with the rule and the reason."""
     title("2. What a rule denies")
-    await run(house, 3, "run", "file_delete", "--target", TARGET, f"file_path={path}")
+    await run(installation, 3, "run", "file_delete", "--target", TARGET, f"file_path={path}")
     expect(path.exists(), "the file was deleted all the same")
 
 
-async def simulate(house: RunningHouse, path: Path) -> None:
+async def simulate(installation: RunningInstallation, path: Path) -> None:
     """What would be decided."""
     title("3. What would be decided: nothing is done or recorded")
-    await run(house, 3, "simulate", "file_write", "--target", TARGET, f"file_path={path}", "content=x", "timeout=120")
+    await run(
+        installation, 3, "simulate", "file_write", "--target", TARGET, f"file_path={path}", "content=x", "timeout=120"
+    )
 
 
-async def invalid(house: RunningHouse, path: Path) -> None:
+async def invalid(installation: RunningInstallation, path: Path) -> None:
     """A request that breaks the operation's own schema."""
     title("4. A request that is not even valid")
-    await run(house, 2, "run", "file_read", "--target", TARGET, f"file_path={path}", "max_bytes=lots")
-    await run(house, 2, "run", "file_reed", "--target", TARGET, f"file_path={path}")
+    await run(installation, 2, "run", "file_read", "--target", TARGET, f"file_path={path}", "max_bytes=lots")
+    await run(installation, 2, "run", "file_reed", "--target", TARGET, f"file_path={path}")
 
 
-async def forge(house: RunningHouse, path: Path) -> None:
+async def forge(installation: RunningInstallation, path: Path) -> None:
     """An executor that was taken over."""
     title("5. An executor in the wrong hands: it dispatches the deletion itself, with a grant that it signed itself")
-    target = next(one for one in read_inventory(house.home.inventory).targets if one.id == TARGET)
-    key = house.home.key("executor")
-    bus = await open_bus(Context(principal="executor", url=house.url), key.seed, wait=10)
+    target = next(one for one in read_inventory(installation.home.inventory).targets if one.id == TARGET)
+    key = installation.home.key("executor")
+    bus = await open_bus(Context(principal="executor", url=installation.url), key.seed, wait=10)
     try:
         forger = Forger(bus, target, key)
         await forger.listen()
-        with house.paused("executor"):
+        with installation.paused("executor"):
             operation_id = await forger.dispatch("file_delete", {"file_path": str(path), "timeout": 10})
             await eventually(lambda: forger.answered(operation_id), what="a claim for what was forged")
         record = await eventually(lambda: bus.journal.last(security_event("forged_grant")), what="its refusal")
@@ -148,9 +156,9 @@ def describe(event: object, target: Target) -> str:
     return f"{event.kind} on {target.id}: {event.detail}"
 
 
-async def run(house: RunningHouse, status: int, *arguments: str, quiet: bool = False) -> Ended:
+async def run(installation: RunningInstallation, status: int, *arguments: str, quiet: bool = False) -> Ended:
     """Run `writ`, show it as on a terminal, and see that it ends as it should."""
-    ended = await house.writ(*arguments)
+    ended = await installation.writ(*arguments)
     if not quiet:
         styled(f"  $ writ {' '.join(map(quoted, arguments))}", CYAN)
         for line in (ended.out + ended.err).splitlines():

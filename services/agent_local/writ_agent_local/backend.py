@@ -23,11 +23,11 @@ from writ_agent.backends.hostops_requests import (
     survey_request,
     surveyed,
 )
-from writ_agent.backends.port import Done, Found, Probed, Progress, Task, cannot_list
+from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task, cannot_list
 from writ_agent.backends.processes import end
-from writ_agent.backends.target_health import Standings
+from writ_agent.backends.target_health import TargetHealth
 from writ_agent_local.child import HostChild
-from writ_contracts.backends import Step
+from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.inventory import Target
 from writ_hostops.operations import HANDLERS, LISTINGS
@@ -46,7 +46,7 @@ class LocalBackend:
         self._forbidden = sorted({str(path) for own in forbidden for path in (own.absolute(), own.resolve())})
         self._markers = str(markers.absolute())
         self._children: dict[str, asyncio.Task[HostChild]] = {}
-        self.standings = Standings()
+        self.target_health = TargetHealth()
         self._sound: str | None = "not tried yet"
 
     async def run(self, task: Task, progress: Progress) -> Done:
@@ -54,10 +54,10 @@ class LocalBackend:
         starting = self._children[task.operation_id] = asyncio.create_task(HostChild.start(task.operation_id))
         try:
             child = await starting
-            asked = request("run", task, self._allowed(task.target))
-            told = await child.ask(asked, progress, secrets_of(task))
+            message = request("run", task, self._allowed(task.target))
+            reply = await child.ask(message, progress, secrets_of(task))
             # A hostops that was killed has left what it had started, which nobody watches any more.
-            return done_of(task, told, told is not None or await end(task.operation_id, LEFT_BEHIND_SECONDS))
+            return done_of(task, reply, reply is not None or await end(task.operation_id, LEFT_BEHIND_SECONDS))
         except OSError as error:
             return Done(outcome="failed", code="unavailable", message=f"no process could be started: {error.strerror}")
         finally:
@@ -77,15 +77,15 @@ class LocalBackend:
 
     async def baseline(self, task: Task) -> dict[str, Any]:
         """See Baselines."""
-        return (await self._look("baseline", task)).state
+        return (await self._read("baseline", task)).state
 
     async def preview(self, task: Task) -> dict[str, Any]:
         """See Previews."""
-        return (await self._look("preview", task)).output
+        return (await self._read("preview", task)).output
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
         """See Probes."""
-        return probed_of(await self._look("probe", task, baseline))
+        return probed_of(await self._read("probe", task, baseline))
 
     async def listing(self, target: Target, source: str) -> list[str]:
         """See Listings."""
@@ -94,19 +94,19 @@ class LocalBackend:
         result = await _ask("listing", listing_request(source, self._allowed(target)), ())
         return [str(name) for name in result.output.get("names", ())]
 
-    async def visit(self, target: Target) -> Found:
+    async def test_target(self, target: Target) -> TargetTestResult:
         """See Visits."""
         here = [
-            Step(name="connection", well=True, detail=f"on {os.uname().nodename} itself"),
-            Step(name="credentials", well=True, detail=f"as {_user()}"),
+            TargetTestStep(name="connection", well=True, detail=f"on {os.uname().nodename} itself"),
+            TargetTestStep(name="credentials", well=True, detail=f"as {_user()}"),
         ]
         try:
-            told = await _told(survey_request(self._allowed(target)), ())
-            found = surveyed(told, self.operations, here)
+            reply = await _survey(survey_request(self._allowed(target)), ())
+            found = surveyed(reply, self.operations, here)
         except WritError as error:
-            step = Step(name="host", well=False, detail=str(error))
-            found = Found(steps=[*here, step], code=error.code, message=str(error))
-        self.standings.found(target.id, found.code)
+            step = TargetTestStep(name="host", well=False, detail=str(error))
+            found = TargetTestResult(steps=[*here, step], code=error.code, message=str(error))
+        self.target_health.record(target.id, found.code)
         return found
 
     async def check(self) -> str | None:
@@ -115,28 +115,28 @@ class LocalBackend:
             self._sound = await _try_hostops()
         return self._sound
 
-    async def _look(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
+    async def _read(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
         """Raises WritError with what hostops has against it."""
-        asked = request(action, task, self._allowed(task.target), baseline)
-        return seen_of(action, await _told(asked, secrets_of(task)), task)
+        message = request(action, task, self._allowed(task.target), baseline)
+        return seen_of(action, await _survey(message, secrets_of(task)), task)
 
     def _allowed(self, target: Target) -> dict[str, Any]:
         return allowed(target, self._forbidden, self._markers)
 
 
-async def _ask(action: str, asked: Mapping[str, Any], secrets: Collection[str]) -> Result:
+async def _ask(action: str, message: Mapping[str, Any], secrets: Collection[str]) -> Result:
     """What hostops has seen. Raises WritError with what it has against it."""
-    return seen_of(action, await _told(asked, secrets))
+    return seen_of(action, await _survey(message, secrets))
 
 
-async def _told(asked: Mapping[str, Any], secrets: Collection[str]) -> dict[str, Any] | None:
+async def _survey(message: Mapping[str, Any], secrets: Collection[str]) -> dict[str, Any] | None:
     """What hostops answers in a child of its own. Raises Unreachable."""
     try:
-        child = await HostChild.start(f"{asked['id']}-{asked['action']}")
+        child = await HostChild.start(f"{message['id']}-{message['action']}")
     except OSError as error:
         raise Unreachable(f"no process could be started: {error.strerror}") from error
     try:
-        return await child.ask(asked, _silent, secrets)
+        return await child.ask(message, _silent, secrets)
     except asyncio.CancelledError:
         await child.stop(0.0)
         raise
@@ -145,10 +145,10 @@ async def _told(asked: Mapping[str, Any], secrets: Collection[str]) -> dict[str,
 async def _try_hostops() -> str | None:
     try:
         child = await HostChild.start("check")
-        told = await child.ask({"id": "check", "action": "run", "operation": "none"}, _silent)
+        reply = await child.ask({"id": "check", "action": "run", "operation": "none"}, _silent)
     except OSError as error:
         return f"no process could be started: {error.strerror}"
-    return None if told and told.get("code") == "unsupported" else "hostops does not answer"
+    return None if reply and reply.get("code") == "unsupported" else "hostops does not answer"
 
 
 def _user() -> str:

@@ -88,12 +88,12 @@ class HostChild:
     async def _answer(self, progress: Callable[[str], None]) -> dict[str, Any] | None:
         stdout = self._process.stdout
         while stdout is not None and (line := await _line(stdout)):
-            told = _decoded(line)
-            match told.get("event"):
+            reply = _decoded(line)
+            match reply.get("event"):
                 case "progress":
-                    progress(str(told.get("message", "")))
+                    progress(str(reply.get("message", "")))
                 case "result":
-                    return told
+                    return reply
                 case _:
                     _log.error("hostops.unreadable", operation_id=self._operation_id, bytes=len(line))
         return None

@@ -20,11 +20,11 @@ HOST_KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
 HOST_CERTIFICATES = tuple(f"{name}-cert-v01@openssh.com" for name in HOST_KEYS)
 
 
-def narrowed(what: str, ours: Sequence[str], wanted: Sequence[str] | None, here: Sequence[str]) -> list[str]:
+def narrowed(what: str, ours: Sequence[str], expected: Sequence[str] | None, here: Sequence[str]) -> list[str]:
     """Ours, or those of them that the inventory wants, as far as they are installed (`here`). Raises Invalid."""
-    if wanted is not None and (wider := sorted(set(wanted) - set(ours))):
+    if expected is not None and (wider := sorted(set(expected) - set(ours))):
         raise Invalid(f"connection.{what} may narrow, not widen: {', '.join(wider)}", code="invalid_connection")
-    chosen = [name for name in ours if (wanted is None or name in wanted) and name in here]
+    chosen = [name for name in ours if (expected is None or name in expected) and name in here]
     if not chosen:
         raise Invalid(f"connection.{what} leaves nothing", code="invalid_connection")
     return chosen

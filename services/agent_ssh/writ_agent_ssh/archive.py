@@ -41,7 +41,7 @@ class Archive(Struct, frozen=True, kw_only=True):
 
     def opening(self, nonce: str, folder: str) -> bytes:
         """What is written first: the bootstrap as one line, then its configuration."""
-        asked = {
+        requested = {
             "nonce": nonce,
             "folder": folder,
             "digest": self.digest,
@@ -50,7 +50,7 @@ class Archive(Struct, frozen=True, kw_only=True):
             "carried": self.carried,
         }
         text = f"{inspect.getsource(bootstrap)}\nmain()\n"
-        return f"exec({json.dumps(text)})\n{json.dumps(asked)}\n".encode("ascii")
+        return f"exec({json.dumps(text)})\n{json.dumps(requested)}\n".encode("ascii")
 
 
 def build(found: Iterable[EntryPoint] | None = None) -> Archive:

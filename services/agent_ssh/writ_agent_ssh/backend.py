@@ -21,8 +21,8 @@ from writ_agent.backends.hostops_requests import (
     secrets_of,
     seen_of,
 )
-from writ_agent.backends.port import Done, Found, Probed, Progress, Task, cannot_list
-from writ_agent_ssh.channel import Dropped
+from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task, cannot_list
+from writ_agent_ssh.channel import ConnectionDropped
 from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.session import HostSession
 from writ_agent_ssh.settlement import Settlement
@@ -37,7 +37,7 @@ STOP_SECONDS = 1.5
 of the timeout, which is when executors call an operation overdue."""
 
 
-class _Run:
+class _RunningOperation:
     """One operation under way."""
 
     def __init__(self, task: Task) -> None:
@@ -57,26 +57,26 @@ class SshBackend:
     def __init__(self, pool: Pool, operations: Collection[str]) -> None:
         self.operations = frozenset(operations)
         self._pool = pool
-        self.standings = pool.standings
-        self._runs: dict[str, _Run] = {}
+        self.target_health = pool.target_health
+        self._runs: dict[str, _RunningOperation] = {}
 
     async def run(self, task: Task, progress: Progress) -> Done:
         """On the host, after one try to reach it. Raises WritError for what kept it from being begun."""
-        run = self._runs[task.operation_id] = _Run(task)
+        run = self._runs[task.operation_id] = _RunningOperation(task)
         until = time.monotonic() + task.timeout
         try:
             session = await self._connected(run)
             if session is None:
                 return Done(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
             fault("ssh.connected")
-            asked = request("run", task, allowed(task.target))
+            message = request("run", task, allowed(task.target))
             try:
-                told = await session.ask(asked, progress, secrets_of(task), lambda tag: _begun(run, session, tag))
+                reply = await session.ask(message, progress, secrets_of(task), lambda tag: _begun(run, session, tag))
             except WritError as error:
                 if not run.tag:
                     raise
                 return await self._broken(run, session, error, until)
-            return done_of(task, told, over=bool(told.get("certain", True)))
+            return done_of(task, reply, over=bool(reply.get("certain", True)))
         finally:
             if self._runs.get(task.operation_id) is run:
                 del self._runs[task.operation_id]
@@ -108,29 +108,29 @@ class SshBackend:
 
     async def baseline(self, task: Task) -> dict[str, Any]:
         """See Baselines. Nothing is claimed yet: a host that cannot be reached is tried again."""
-        return (await self._look("baseline", task)).state
+        return (await self._read("baseline", task)).state
 
     async def preview(self, task: Task) -> dict[str, Any]:
         """See Previews."""
-        return (await self._look("preview", task)).output
+        return (await self._read("preview", task)).output
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
         """See Probes."""
-        return probed_of(await self._look("probe", task, baseline))
+        return probed_of(await self._read("probe", task, baseline))
 
     async def listing(self, target: Target, source: str) -> list[str]:
         """See Listings."""
         if source not in LISTINGS:
             raise cannot_list(source)
-        asked = listing_request(source, allowed(target))
-        result = seen_of("listing", await self._ask(target, asked, (), patience=asked["timeout"]))
+        message = listing_request(source, allowed(target))
+        result = seen_of("listing", await self._ask(target, message, (), patience=message["timeout"]))
         return [str(name) for name in result.output.get("names", ())]
 
-    async def visit(self, target: Target) -> Found:
+    async def test_target(self, target: Target) -> TargetTestResult:
         """See Visits."""
         found = await find(self._pool, target, self.operations)
         if found.code:
-            self.standings.found(target.id, found.code)
+            self.target_health.record(target.id, found.code)
         return found
 
     async def check(self) -> str | None:
@@ -141,7 +141,7 @@ class SshBackend:
         """End all connections."""
         await self._pool.close()
 
-    async def _connected(self, run: _Run) -> HostSession | None:
+    async def _connected(self, run: _RunningOperation) -> HostSession | None:
         """None where it was stopped meanwhile."""
         run.connecting = asyncio.create_task(self._pool.session(run.task.target))
         try:
@@ -152,7 +152,7 @@ class SshBackend:
             run.connecting.cancel()
             raise
 
-    async def _broken(self, run: _Run, session: HostSession, error: WritError, until: float) -> Done:
+    async def _broken(self, run: _RunningOperation, session: HostSession, error: WritError, until: float) -> Done:
         """The connection ended before the answer came."""
         if run.task.operation.read_only:
             if run.stopping:
@@ -167,27 +167,27 @@ class SshBackend:
         """Whether it took effect, where that can be told from what was seen before it."""
         return await self.probe(task, task.baseline) if task.operation.probe else None
 
-    async def _end(self, run: _Run, grace: float) -> bool:
+    async def _end(self, run: _RunningOperation, grace: float) -> bool:
         if run.settlement is None and run.session is not None:
             try:
                 return await run.session.stop(run.tag, grace)
-            except Dropped:
+            except ConnectionDropped:
                 await asyncio.sleep(0)  # its run learns of it as well, and begins to settle
         return await run.settlement.end(grace) if run.settlement is not None else False
 
-    async def _look(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
-        asked = request(action, task, allowed(task.target), baseline)
-        told = await self._ask(task.target, asked, secrets_of(task), patience=task.timeout)
-        return seen_of(action, told, task)
+    async def _read(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
+        message = request(action, task, allowed(task.target), baseline)
+        reply = await self._ask(task.target, message, secrets_of(task), patience=task.timeout)
+        return seen_of(action, reply, task)
 
     async def _ask(
-        self, target: Target, asked: Mapping[str, Any], secrets: Collection[str], patience: float
+        self, target: Target, message: Mapping[str, Any], secrets: Collection[str], patience: float
     ) -> dict[str, Any]:
         session = await self._pool.session(target, patience=patience)
-        return await session.ask(asked, _silent, secrets, lambda _: None)
+        return await session.ask(message, _silent, secrets, lambda _: None)
 
 
-def _begun(run: _Run, session: HostSession, tag: int) -> None:
+def _begun(run: _RunningOperation, session: HostSession, tag: int) -> None:
     run.session, run.tag = session, tag
     fault("ssh.asked")
 

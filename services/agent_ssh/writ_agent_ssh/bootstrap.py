@@ -27,17 +27,17 @@ def main() -> None:
     output = os.dup(1)
     os.dup2(2, 1)
     source = open(0, "rb", 0, closefd=False)  # noqa: SIM115 - the supervisor's from here on
-    asked = json.loads(source.readline())
+    requested = json.loads(source.readline())
 
     def say(word: str, why: str = "") -> None:
-        os.write(output, f"\nWRIT-{word} {asked['nonce']} {why}\n".encode())
+        os.write(output, f"\nWRIT-{word} {requested['nonce']} {why}\n".encode())
 
     if sys.version_info < (3, 9):
         say("OLD", ".".join(map(str, sys.version_info[:3])))
         return
-    folder = asked["folder"] or default_folder()
+    folder = requested["folder"] or default_folder()
     try:
-        code = ready(folder, asked, source, say)
+        code = ready(folder, requested, source, say)
     except OSError as error:
         say("UNUSABLE", f"{error.filename or folder}: {error.strerror or error}")
         return
@@ -45,7 +45,7 @@ def main() -> None:
     read_sources_only(code)
     from writ_hostops.supervised.start import start  # noqa: PLC0415 - it is here since just now
 
-    start(0, output, folder, asked["carried"])
+    start(0, output, folder, requested["carried"])
 
 
 def default_folder() -> str:
@@ -55,28 +55,28 @@ def default_folder() -> str:
     return os.path.join(pwd.getpwuid(os.geteuid()).pw_dir, ".local", "state", "writ-hostops")
 
 
-def ready(folder: str, asked: Dict[str, Any], source: Any, say: Any) -> str:
+def ready(folder: str, requested: Dict[str, Any], source: Any, say: Any) -> str:
     """The folder with the code of that digest."""
     codes = os.path.join(folder, "code")
     os.umask(0o077)  # for the folders above it, too, whatever this user's is
     os.makedirs(codes, mode=0o700, exist_ok=True)
     own(folder)
     own(codes)
-    code = os.path.join(codes, asked["digest"])
+    code = os.path.join(codes, requested["digest"])
     if os.path.lexists(code):
         own(code)
-        if contents(code) == asked["contents"]:
+        if contents(code) == requested["contents"]:
             os.utime(code)
             return code
         away(code)
     say("SEND")
     archive = b""
-    while len(archive) < asked["size"]:
-        piece = source.read(asked["size"] - len(archive))
+    while len(archive) < requested["size"]:
+        piece = source.read(requested["size"] - len(archive))
         if not piece:
             raise OSError(0, "the archive did not come whole", code)
         archive += piece
-    if hashlib.sha256(archive).hexdigest() != asked["digest"]:
+    if hashlib.sha256(archive).hexdigest() != requested["digest"]:
         raise OSError(0, "the archive is not what was announced", code)
     sweep(codes)
     return unpacked(archive, code)

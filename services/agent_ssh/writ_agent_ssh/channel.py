@@ -10,7 +10,7 @@ from asyncssh.constants import EXTENDED_DATA_STDERR
 
 from writ_agent.backends.hostops_requests import redact
 from writ_agent_ssh.archive import Archive
-from writ_agent_ssh.opening import Opening, Said, TooMuchNoise
+from writ_agent_ssh.opening import BootstrapLine, Opening, TooMuchNoise
 from writ_agent_ssh.set_aside import Reading
 from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import CODES
@@ -30,13 +30,13 @@ _CODES = frozenset({"", *CODES})
 _log = Log("writ.agent.ssh")
 
 
-class Dropped(Unreachable):
+class ConnectionDropped(Unreachable):
     """The connection ended before the answer came."""
 
     default_code = "connection_lost"
 
 
-class Asked:
+class PendingRequest:
     """A question under way."""
 
     def __init__(self, progress: Progress, secrets: Collection[str]) -> None:
@@ -67,7 +67,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._nonce = nonce
         self._sent = False
         self._cutter = frames.Cutter(frames.HELLO + frames.PROGRESS + frames.RESULT + frames.LOG)
-        self._asked: dict[int, Asked] = {}
+        self._pending: dict[int, PendingRequest] = {}
         self._stderr = bytearray()
         self._noise = 0
         self._status: int | None = None
@@ -103,8 +103,8 @@ class Channel(asyncssh.SSHClientSession[bytes]):
 
     def _read(self, data: bytes) -> None:
         while data and self._opening is not None:
-            said = self._opening.feed(data)
-            data = self._opened(said) if said else b""
+            line = self._opening.feed(data)
+            data = self._opened(line) if line else b""
         for frame in self._cutter.feed(data):
             self._take(frame)
 
@@ -117,37 +117,37 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         if self._status == NO_SUCH_COMMAND:
             self._end(Invalid("the host has no python3", code="no_python"))
         else:
-            self._end(Dropped("the connection to the host ended"))
+            self._end(ConnectionDropped("the connection to the host ended"))
 
-    def post(self, kind: bytes, message: Mapping[str, Any], asked: Asked) -> int:
+    def post(self, kind: bytes, message: Mapping[str, Any], pending: PendingRequest) -> int:
         """Ask; its tag. Raises Dropped, or Invalid (`invalid_parameter`) for a text that UTF-8 cannot carry."""
         if self.gone:
-            raise Dropped("the connection to the host ended")
+            raise ConnectionDropped("the connection to the host ended")
         tag = self._next + 1
         try:
             data = frames.pack(kind, {**message, "tag": tag})
         except UnicodeEncodeError:  # names the text, which may be a secret
             raise Invalid("a parameter holds half a surrogate pair", code="invalid_parameter") from None
-        self._next, self._asked[tag] = tag, asked
+        self._next, self._pending[tag] = tag, pending
         self._write(data)
         return tag
 
     @property
     def busy(self) -> bool:
         """Whether somebody waits for an answer."""
-        return bool(self._asked)
+        return bool(self._pending)
 
     def forget(self, tag: int) -> None:
         """Nobody waits for it any more."""
-        self._asked.pop(tag, None)
+        self._pending.pop(tag, None)
 
     def close(self) -> None:
         """End it from here."""
-        self._end(Dropped("the connection was closed"))
+        self._end(ConnectionDropped("the connection was closed"))
 
-    def _opened(self, said: Said) -> bytes:
+    def _opened(self, line: BootstrapLine) -> bytes:
         self._opening = None
-        match said.word:
+        match line.word:
             case "SEND" if self._sent:
                 raise frames.Broken("it asks for the archive again")
             case "SEND":
@@ -155,12 +155,12 @@ class Channel(asyncssh.SSHClientSession[bytes]):
                 self._opening = Opening(self._nonce)  # whether it could be unpacked
                 self._write(self._archive.data)
             case "OLD":
-                self._end(Invalid(f"the host has Python {said.why}; 3.9 is needed", code="no_python"))
+                self._end(Invalid(f"the host has Python {line.why}; 3.9 is needed", code="no_python"))
             case "UNUSABLE":
-                self._end(Invalid(f"Writ's folder on the host cannot be used: {said.why}", code="unusable_folder"))
+                self._end(Invalid(f"Writ's folder on the host cannot be used: {line.why}", code="unusable_folder"))
             case "HERE":
                 pass
-        return said.rest
+        return line.rest
 
     def _take(self, frame: frames.Frame) -> None:
         message = frame.message()
@@ -168,16 +168,16 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             if not self.hello.done():
                 self.hello.set_result(message)
             return
-        asked = self._asked.get(message["tag"])
+        pending = self._pending.get(message["tag"])
         if frame.kind == frames.RESULT:
             _refuse_foreign_codes(message)
             self.forget(message["tag"])
-            if asked is not None and not asked.answer.done():
-                asked.answer.set_result(message)
-        elif asked is not None and frame.kind == frames.PROGRESS:
-            asked.progress(str(message["message"]))
-        elif asked is not None and frame.kind == frames.LOG:
-            asked.log(str(message["message"]))
+            if pending is not None and not pending.answer.done():
+                pending.answer.set_result(message)
+        elif pending is not None and frame.kind == frames.PROGRESS:
+            pending.progress(str(message["message"]))
+        elif pending is not None and frame.kind == frames.LOG:
+            pending.log(str(message["message"]))
 
     def _hear_errors(self, data: bytes) -> None:
         self._noise += len(data)
@@ -196,8 +196,8 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         if self.gone:
             return
         self.gone = True
-        waiting = [asked.answer for asked in self._asked.values()]
-        self._asked.clear()
+        waiting = [pending.answer for pending in self._pending.values()]
+        self._pending.clear()
         for future in [self.hello, *waiting]:
             if not future.done():
                 future.set_exception(error)
@@ -210,6 +210,6 @@ def _refuse_foreign_codes(message: Told) -> None:
     """Raise Broken for a result, or one that the host kept, with a code that hostops does not have: it would pass for a
     finding of the agent's own, such as `host_key_changed`.
     """
-    for told in (message, message.get("result")):
-        if isinstance(told, dict) and told.get("code", "") not in _CODES:
+    for message_or_result in (message, message.get("result")):
+        if isinstance(message_or_result, dict) and message_or_result.get("code", "") not in _CODES:
             raise frames.Broken("a result has a code that hostops does not have")

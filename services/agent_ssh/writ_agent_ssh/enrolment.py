@@ -24,15 +24,15 @@ async def shown(host: str, port: int) -> dict[str, str]:
     try:
         async with asyncio.timeout(SECONDS):
             with translated(where):
-                key = await _asked(host, port)
+                key = await _scanned(host, port)
     except TimeoutError:
         raise Unreachable(f"{where} did not show a key within {SECONDS:g} s", code="unreachable") from None
     if key is None:
         raise Unreachable(f"{where} shows no host key", code="unreachable")
-    return told(key)
+    return public_key(key)
 
 
-async def _asked(host: str, port: int) -> asyncssh.SSHKey | None:
+async def _scanned(host: str, port: int) -> asyncssh.SSHKey | None:
     try:
         return await asyncssh.get_server_host_key(
             host, port, config=None, server_host_key_algs=list(algorithms.HOST_KEYS)
@@ -42,7 +42,7 @@ async def _asked(host: str, port: int) -> asyncssh.SSHKey | None:
         raise
 
 
-def told(key: asyncssh.SSHKey) -> dict[str, str]:
+def public_key(key: asyncssh.SSHKey) -> dict[str, str]:
     """A public key: its line without a comment, and its fingerprint."""
     words = key.export_public_key("openssh").decode().split()
     return {"line": " ".join(words[:2]), "fingerprint": key.get_fingerprint()}
@@ -54,12 +54,12 @@ def _host_key(host: str, port: str) -> dict[str, str]:
 
 def _new_key(comment: str) -> dict[str, str]:
     key = asyncssh.generate_private_key("ssh-ed25519", comment=comment)
-    return {**told(key), "private": key.export_private_key("openssh").decode()}
+    return {**public_key(key), "private": key.export_private_key("openssh").decode()}
 
 
 def _read_key() -> dict[str, str]:
     try:
-        return told(asyncssh.import_private_key(sys.stdin.buffer.read()))
+        return public_key(asyncssh.import_private_key(sys.stdin.buffer.read()))
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
         raise Invalid(f"it is no private key without a passphrase: {error}", code="no_credentials") from error
 
@@ -67,7 +67,7 @@ def _read_key() -> dict[str, str]:
 def _fingerprint() -> dict[str, str]:
     line = sys.stdin.read().strip()
     try:
-        return told(asyncssh.import_public_key(line))
+        return public_key(asyncssh.import_public_key(line))
     except (asyncssh.KeyImportError, ValueError) as error:
         raise Invalid(f"it is no host key as ssh writes it: {error}", code="invalid_known_hosts") from error
 

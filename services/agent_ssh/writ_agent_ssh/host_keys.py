@@ -13,7 +13,7 @@ from writ_agent_ssh.settings import Connection
 from writ_contracts.errors import Invalid
 
 
-class Known(NamedTuple):
+class PinnedHostKeys(NamedTuple):
     """For one address: what asyncssh compares with, whether anything is pinned, and what to ask the host to show."""
 
     hosts: asyncssh.SSHKnownHosts
@@ -27,7 +27,7 @@ class KnownHosts:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def of(self, host: str, port: int, connection: Connection | None = None) -> Known:
+    def of(self, host: str, port: int, connection: Connection | None = None) -> PinnedHostKeys:
         """For a target its `connection`, for a host on the way None. Raises Invalid (`invalid_known_hosts`)."""
         lines = list(connection.host_keys) if connection is not None else []
         text = "".join(f"{_entry(line)}\n" for line in lines) or self._read()
@@ -40,7 +40,7 @@ class KnownHosts:
         # A certificate that is shown where no authority is known is refused even if the plain key is listed.
         certificates = HOST_CERTIFICATES if authorities else ()
         plain = sorted(HOST_KEYS, key=lambda name: name not in shown)
-        return Known(hosts, bool(keys or authorities), [*certificates, *plain])
+        return PinnedHostKeys(hosts, bool(keys or authorities), [*certificates, *plain])
 
     def _read(self) -> str:
         if self._path is None:

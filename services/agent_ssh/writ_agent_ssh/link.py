@@ -17,7 +17,7 @@ from asyncssh.packet import PacketDecodeError
 
 from writ_agent_ssh import algorithms
 from writ_agent_ssh.credentials import Credential, Credentials
-from writ_agent_ssh.host_keys import Known, KnownHosts
+from writ_agent_ssh.host_keys import KnownHosts, PinnedHostKeys
 from writ_agent_ssh.offer import listen
 from writ_agent_ssh.settings import Address, Connection
 from writ_agent_ssh.tailscale import Carrier, Tailnet
@@ -141,7 +141,7 @@ async def _carried(connection: Connection, tailnet: Tailnet | None, watch: Watch
 
 
 async def _hop(
-    hops: list[asyncssh.SSHClientConnection], address: Address, options: dict[str, Any], trusted: Known
+    hops: list[asyncssh.SSHClientConnection], address: Address, options: dict[str, Any], trusted: PinnedHostKeys
 ) -> asyncssh.SSHClientConnection:
     where = f"{address.host}:{address.port}"
     tunnel = hops[-1] if hops else ()
@@ -158,11 +158,11 @@ async def tell_why(
     where: str, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], ours: Mapping[str, Any]
 ) -> None:
     """For a server that hung up: raises what it says to a connection without SSH, if it says anything."""
-    heard = await listen(*streams, ours)
-    if heard.lacks:
-        raise asyncssh.KeyExchangeFailed(heard.lacks) from None
-    if heard.said:
-        raise Unreachable(f"{where} turns us away: {heard.said}", code="turned_away") from None
+    offer = await listen(*streams, ours)
+    if offer.lacks:
+        raise asyncssh.KeyExchangeFailed(offer.lacks) from None
+    if offer.banner:
+        raise Unreachable(f"{where} turns us away: {offer.banner}", code="turned_away") from None
 
 
 async def _raw(
@@ -174,7 +174,7 @@ async def _raw(
     return await hops[-1].open_connection(address.host, address.port, encoding=None)  # type: ignore[return-value]
 
 
-def _options(connection: Connection, credential: Credential, trusted: Known) -> dict[str, Any]:
+def _options(connection: Connection, credential: Credential, trusted: PinnedHostKeys) -> dict[str, Any]:
     names = [name.decode() for name in get_kex_algs()]
     ciphers = [name.decode() for name in get_encryption_algs()]
     macs = [name.decode() for name in get_mac_algs()]
@@ -224,7 +224,7 @@ def _tell(target: str, connection: asyncssh.SSHClientConnection) -> None:
 
 
 @contextmanager
-def translated(where: str, trusted: Known | None = None) -> Iterator[None]:
+def translated(where: str, trusted: PinnedHostKeys | None = None) -> Iterator[None]:
     """asyncssh's exceptions as ours, with a code for what the operator has to do."""
     try:
         yield
@@ -240,7 +240,7 @@ def translated(where: str, trusted: Known | None = None) -> Iterator[None]:
         raise Unreachable(f"{where} cannot be reached: {_short(error)}", code="unreachable") from error
 
 
-def _not_the_host(where: str, trusted: Known | None) -> WritError:
+def _not_the_host(where: str, trusted: PinnedHostKeys | None) -> WritError:
     if trusted is None or trusted.pinned:
         return Untrusted(f"{where} does not show the host key that is on record for it", code="host_key_changed")
     return Untrusted(f"no host key is on record for {where}", code="host_key_unknown")

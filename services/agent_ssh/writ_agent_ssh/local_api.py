@@ -110,15 +110,15 @@ class LocalApi:
             writer.transport.abort()
 
 
-class _Said:
+class _ResponseBytes:
     """Bytes where http.client wants a socket."""
 
     def __init__(self, said: bytes) -> None:
-        self._said = said
+        self._data = said
 
     def makefile(self, mode: str) -> BytesIO:
         """See socket.socket."""
-        return BytesIO(self._said)
+        return BytesIO(self._data)
 
 
 def decoded(name: str, response: Response, kind: type[T]) -> T:
@@ -135,7 +135,7 @@ def decoded(name: str, response: Response, kind: type[T]) -> T:
 def parse(said: bytes) -> Response:
     """A whole response, chunked or not. Raises Unreachable for one that is none, or not whole."""
     try:
-        response = HTTPResponse(_Said(said), method="GET")  # type: ignore[arg-type]
+        response = HTTPResponse(_ResponseBytes(said), method="GET")  # type: ignore[arg-type]
         response.begin()
         return Response(response.status, response.read())
     except (HTTPException, ValueError) as error:

@@ -17,13 +17,13 @@ LISTS = ("kex_algs", "server_host_key_algs", "encryption_algs")
 """The first three lists of a KEXINIT, by the names that asyncssh has for ours."""
 
 
-class Heard(NamedTuple):
-    """`lacks`: the list that has nothing in common with ours, and what is offered; `said`: a word instead of an offer.
-    Each is empty where there was none.
+class ServerOffer(NamedTuple):
+    """`lacks`: the algorithm list without one of ours, and the server's list. `banner`: text instead of an offer.
+    Either is empty where there is none.
     """
 
     lacks: str = ""
-    said: str = ""
+    banner: str = ""
 
 
 class NoOffer(Exception):
@@ -32,7 +32,7 @@ class NoOffer(Exception):
 
 async def listen(
     reader: "asyncio.StreamReader", writer: "asyncio.StreamWriter", ours: Mapping[str, Collection[str]]
-) -> Heard:
+) -> ServerOffer:
     """What the server has to say to somebody who has not asked for anything yet. Closes the connection.
 
     `ours`: the algorithms that we take, of the kinds that are compared.
@@ -42,21 +42,21 @@ async def listen(
             await _identified(reader)
             writer.write(b"SSH-2.0-Writ\r\n")
             offered = await _offer(reader)
-    except NoOffer as said:
-        return Heard(said=str(said))
+    except NoOffer as banner:
+        return ServerOffer(banner=str(banner))
     except (OSError, EOFError, TimeoutError, ValueError, struct.error, asyncio.LimitOverrunError):
-        return Heard()
+        return ServerOffer()
     finally:
         writer.close()
     for name, names in offered.items():
         if name in ours and not set(names) & set(ours[name]):
-            return Heard(lacks=f"{name.removesuffix('_algs').replace('_', ' ')}: {', '.join(names)[:300]}")
-    return Heard()
+            return ServerOffer(lacks=f"{name.removesuffix('_algs').replace('_', ' ')}: {', '.join(names)[:300]}")
+    return ServerOffer()
 
 
 async def _identified(reader: "asyncio.StreamReader") -> None:
     """Up to its version. Said first, ours would have a server that hangs up reset the connection, and its word lost."""
-    said = ""
+    banner = ""
     for _ in range(MOST_LINES):
         try:
             line = (await reader.readuntil(b"\n"))[:LONGEST_LINE]
@@ -64,8 +64,8 @@ async def _identified(reader: "asyncio.StreamReader") -> None:
             break
         if line.startswith(b"SSH-"):
             return
-        said = said or "".join(char for char in line.decode("ascii", "replace") if char.isprintable())[:100]
-    raise NoOffer(said)
+        banner = banner or "".join(char for char in line.decode("ascii", "replace") if char.isprintable())[:100]
+    raise NoOffer(banner)
 
 
 async def _offer(reader: "asyncio.StreamReader") -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ MOST_NOISE = 64 * 1024
 Word = Literal["HERE", "SEND", "OLD", "UNUSABLE"]
 
 
-class Said(NamedTuple):
+class BootstrapLine(NamedTuple):
     """The line of the bootstrap, and what came after it."""
 
     word: Word
@@ -27,13 +27,14 @@ class Opening:
 
     def __init__(self, nonce: str) -> None:
         self._line = re.compile(rb"\nWRIT-(HERE|SEND|OLD|UNUSABLE) " + re.escape(nonce.encode()) + rb" ([^\n]*)\n")
-        self._seen = bytearray()
+        self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Said | None:
+    def feed(self, data: bytes) -> BootstrapLine | None:
         """The line, once it is there. Raises TooMuchNoise."""
-        self._seen += data
-        if found := self._line.search(self._seen):
-            return Said(found[1].decode(), found[2].decode(errors="replace")[:200], bytes(self._seen[found.end() :]))  # type: ignore[arg-type]
-        if len(self._seen) > MOST_NOISE:
+        self._buffer += data
+        if found := self._line.search(self._buffer):
+            word, why = found[1].decode(), found[2].decode(errors="replace")[:200]
+            return BootstrapLine(word, why, bytes(self._buffer[found.end() :]))  # type: ignore[arg-type]
+        if len(self._buffer) > MOST_NOISE:
             raise TooMuchNoise(f"more than {MOST_NOISE} bytes before the first word of ours")
         return None

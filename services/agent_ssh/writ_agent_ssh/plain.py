@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from writ_agent_ssh.channel import Dropped, Progress, Told
+from writ_agent_ssh.channel import ConnectionDropped, Progress, Told
 from writ_agent_ssh.link import Link
-from writ_agent_ssh.program import SECONDS, Ran, run
+from writ_agent_ssh.program import SECONDS, CommandResult, run
 from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
@@ -68,18 +68,18 @@ class PlainSession:
             known = ", ".join(sorted(OPERATIONS))
             raise Invalid(f"{NO_PYTHON}; without it there is only {known}", code="no_python")
         self._next += 1
-        tag, asked = self._next, _Request(self._link, self.boot_id, request, progress, self._lacking)
-        self._running[tag] = asked
+        tag, pending = self._next, _Request(self._link, self.boot_id, request, progress, self._lacking)
+        self._running[tag] = pending
         begun(tag)
         try:
-            return result(request["id"], await asked.ended())
+            return result(request["id"], await pending.ended())
         finally:
             self._running.pop(tag, None)
 
     async def stop(self, tag: int, grace: float) -> bool:
         """See HostSession: systemd's job is taken back, which is what goes on there."""
-        asked = self._running.get(tag)
-        return asked is None or await asked.stop(grace)
+        pending = self._running.get(tag)
+        return pending is None or await pending.stop(grace)
 
     async def answers(self) -> None:
         """See HostSession: each of its commands has a bound of its own."""
@@ -121,7 +121,7 @@ class _Request:
             return failure(error)
         except Unreachable as error:
             if self._unit:
-                raise Dropped(str(error), code=error.code) from error
+                raise ConnectionDropped(str(error), code=error.code) from error
             return failure(HostError(error.code, str(error)))
 
     async def stop(self, grace: float) -> bool:
@@ -146,19 +146,19 @@ class _Request:
             return await self._packages()
         name = name_from(Fields(self._parameters, "parameters"))
         unit = own(name, await self._shown(name))
-        seen = judgement.state(unit, self._boot_id)
+        state = judgement.state(unit, self._boot_id)
         verb = verb_of(self._operation)
         match self._action:
             case "preview":
                 return judgement.would(verb, unit, self._boot_id, command.shown(verb, unit.id))
             case "probe":
-                return verdict(*judgement.judge(verb, self._baseline, seen), seen)
+                return verdict(*judgement.judge(verb, self._baseline, state), state)
             case "baseline":
                 return Answer(state=judgement.baseline(unit, self._boot_id))
             case "run" if verb != "status":
                 return await self._change(verb, judged(unit, self._baseline))
             case _:
-                return Answer(output=judgement.output(unit, self._boot_id), state=seen)
+                return Answer(output=judgement.output(unit, self._boot_id), state=state)
 
     async def _survey(self) -> Answer:
         """As writ_hostops.survey has it."""
@@ -201,12 +201,12 @@ class _Request:
         ran = await self._systemctl(command.show(name))
         return command.unit_of(name, ran.status, ran.out)
 
-    async def _systemctl(self, arguments: list[str], seconds: float = SECONDS) -> Ran:
+    async def _systemctl(self, arguments: list[str], seconds: float = SECONDS) -> CommandResult:
         settings = [f"{key}={value}" for key, value in command.ENVIRONMENT.items()]
         return _there("systemctl", await run(self._link, ["env", *settings, "systemctl", *arguments], seconds))
 
 
-def _there(program: str, ran: Ran) -> Ran:
+def _there(program: str, ran: CommandResult) -> CommandResult:
     if ran.status in _NO_PROGRAM:
         raise HostError("tool_missing", f"{program}, or timeout to bound it, is not installed on this host")
     return ran

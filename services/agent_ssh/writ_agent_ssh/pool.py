@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from writ_agent.backends.target_health import Standings
+from writ_agent.backends.target_health import TargetHealth
 from writ_agent_ssh.archive import Archive
 from writ_agent_ssh.credentials import Credentials
 from writ_agent_ssh.host_keys import KnownHosts
@@ -26,7 +26,7 @@ from writ_contracts.inventory import Target
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 
 
-class _Place:
+class _TargetSession:
     """What there is of one target."""
 
     def __init__(self) -> None:
@@ -72,9 +72,9 @@ class Pool:
         self._tailnet = tailnet
         self._set_aside = set_aside or SetAside(None)
         self._idle = idle
-        self._places: dict[str, _Place] = defaultdict(_Place)
+        self._target_sessions: dict[str, _TargetSession] = defaultdict(_TargetSession)
         self._making: dict[tuple[str, int], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
-        self.standings = Standings()
+        self.target_health = TargetHealth()
         self._sweeping: asyncio.Task[None] | None = None
 
     async def session(self, target: Target, *, patience: float = 0.0) -> HostSession:
@@ -91,7 +91,7 @@ class Pool:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     @asynccontextmanager
-    async def visited(self, target: str, connection: Connection) -> AsyncIterator[Link]:
+    async def fresh_link(self, target: str, connection: Connection) -> AsyncIterator[Link]:
         """A connection besides the kept one, closed afterwards. How all of it goes is remembered."""
         with self._remembered(target):
             self._set_aside.check(target)
@@ -112,19 +112,19 @@ class Pool:
 
     def drop(self, target: Target) -> None:
         """Away with the connection to it: it hangs."""
-        if target.id in self._places:
-            self._places[target.id].drop()
+        if target.id in self._target_sessions:
+            self._target_sessions[target.id].drop()
 
     async def close(self) -> None:
         """All of them."""
         if self._sweeping is not None:
             self._sweeping.cancel()
-        for place in self._places.values():
+        for place in self._target_sessions.values():
             place.drop()
-        self._places.clear()
+        self._target_sessions.clear()
 
     async def _session(self, target: str, connection: Connection) -> HostSession:
-        place = self._places[target]
+        place = self._target_sessions[target]
         place.used_at = time.monotonic()
         if session := place.ready(connection):
             return session
@@ -165,15 +165,15 @@ class Pool:
         try:
             yield
         except WritError as error:
-            self.standings.found(target, error.code)
+            self.target_health.record(target, error.code)
             raise
-        self.standings.found(target, "")
+        self.target_health.record(target, "")
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._idle / 4)
-            for target, place in list(self._places.items()):
+            for target, place in list(self._target_sessions.items()):
                 unused = time.monotonic() - place.used_at > self._idle
                 if unused and not place.opening.locked() and not (place.session and place.session.busy):
                     place.drop()
-                    del self._places[target]
+                    del self._target_sessions[target]

@@ -16,7 +16,7 @@ SECONDS = 10.0
 """For what should answer at once."""
 
 
-class Ran(NamedTuple):
+class CommandResult(NamedTuple):
     """`status` 127: there is no such program."""
 
     status: int
@@ -33,7 +33,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
         self._status: int | None = None
         self._aborted = False
         self._chan: asyncssh.SSHClientChannel[bytes] | None = None
-        self.ended: asyncio.Future[Ran] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
         """See asyncssh.SSHClientSession."""
@@ -65,7 +65,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
         elif not word:
             self._fail("the host's shell does not do as it is told", "garbled")
         else:
-            self.ended.set_result(Ran(self._status, out.decode("utf-8", "replace")))
+            self.ended.set_result(CommandResult(self._status, out.decode("utf-8", "replace")))
 
     def abort(self) -> None:
         """Away with the channel."""
@@ -78,7 +78,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
         self.ended.exception()  # whoever waits sees it; if nobody does, that is no defect
 
 
-async def run(link: Link, vector: Sequence[str], seconds: float = SECONDS) -> Ran:
+async def run(link: Link, vector: Sequence[str], seconds: float = SECONDS) -> CommandResult:
     """Its end, within so many seconds. Raises Invalid (`unquotable`), Unreachable (`connection_lost`, `garbled`, …).
 
     The host itself ends what takes much longer, should nobody be here any more.

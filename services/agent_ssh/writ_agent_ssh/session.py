@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from writ_agent_ssh.archive import COMMAND, Archive
-from writ_agent_ssh.channel import Asked, Channel, Dropped, Progress, Told
+from writ_agent_ssh.channel import Channel, ConnectionDropped, PendingRequest, Progress, Told
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.set_aside import Reading
 from writ_contracts.errors import Unreachable
@@ -59,7 +59,7 @@ class Session:
         self._channel = channel
         self.boot_id = str(hello.get("boot_id", ""))
         self.hello = hello
-        self._pings = asyncio.create_task(self._ping_for_ever())
+        self._pings = asyncio.create_task(self._keep_pinging())
 
     @classmethod
     async def start(cls, link: Link, archive: Archive, folder: str, seconds: float, reading: Reading) -> "Session":
@@ -99,8 +99,8 @@ class Session:
     async def stop(self, tag: int, grace: float) -> bool:
         """See HostSession."""
         await self.answers()
-        told = await self._ask(frames.STOP, {"of": tag, "grace": grace})
-        return bool(told.get("certain"))
+        reply = await self._ask(frames.STOP, {"of": tag, "grace": grace})
+        return bool(reply.get("certain"))
 
     async def answers(self) -> None:
         """See HostSession."""
@@ -124,22 +124,22 @@ class Session:
         secrets: Collection[str] = (),
         begun: Callable[[int], None] = lambda _: None,
     ) -> Told:
-        asked = Asked(progress, secrets)
-        tag = self._channel.post(kind, message, asked)
+        pending = PendingRequest(progress, secrets)
+        tag = self._channel.post(kind, message, pending)
         begun(tag)
         try:
-            return await asked.answer
+            return await pending.answer
         except asyncio.CancelledError:
             if kind == frames.REQUEST and not self.lost:
-                self._channel.post(frames.STOP, {"of": tag, "grace": 0.0}, Asked(progress, ()))
+                self._channel.post(frames.STOP, {"of": tag, "grace": 0.0}, PendingRequest(progress, ()))
             raise
         finally:
             self._channel.forget(tag)
 
-    async def _ping_for_ever(self) -> None:
+    async def _keep_pinging(self) -> None:
         while not self.lost:
             await asyncio.sleep(PING_SECONDS)
             try:
                 await self._ask(frames.PING, {})
-            except Dropped:
+            except ConnectionDropped:
                 return

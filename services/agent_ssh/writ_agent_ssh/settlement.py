@@ -21,7 +21,7 @@ SILENT_SECONDS = 3.0
 Probe = Callable[[], Awaitable[Probed | None]]
 
 
-async def _no_look() -> None:
+async def _no_probe() -> None:
     """An executor asks for it, with the baseline that it has."""
 
 
@@ -46,8 +46,8 @@ class Settlement:
     async def once(self) -> Done:
         """How it went, as the host knows it now. Raises WritError where it cannot be asked."""
         session = await self._answering()
-        told = await session.settle(self._task.operation_id, self._task.attempt, end=False)
-        return await self._judged(told, session, _no_look)
+        reply = await session.settle(self._task.operation_id, self._task.attempt, end=False)
+        return await self._outcome_of(reply, session, _no_probe)
 
     async def end(self, grace: float) -> bool:
         """End what still runs there. Whether it is certain that nothing of it goes on. TimeoutError: it is silent."""
@@ -64,11 +64,11 @@ class Settlement:
                 session = await self._answering()
                 self._in_touch = True
                 grace = self._grace
-                told = await session.settle(
+                reply = await session.settle(
                     self._task.operation_id, self._task.attempt, end=grace is not None, grace=grace or 0.0
                 )
-                if told.get("seen") != "running" or grace is not None:
-                    return await self._judged(told, session, probe)
+                if reply.get("seen") != "running" or grace is not None:
+                    return await self._outcome_of(reply, session, probe)
             except Unreachable as error:
                 reason = f"the connection broke while it ran; since then: {error}"
             except WritError as error:
@@ -87,24 +87,24 @@ class Settlement:
             raise Unreachable("the host does not answer", code="unreachable") from None
         return session
 
-    async def _judged(self, told: dict[str, Any], session: HostSession, probe: Probe) -> Done:
-        certain = bool(told.get("certain", False))
-        match told.get("seen"):
+    async def _outcome_of(self, reply: dict[str, Any], session: HostSession, probe: Probe) -> Done:
+        certain = bool(reply.get("certain", False))
+        match reply.get("seen"):
             case "never":
                 message = "nothing was run: the connection broke before it reached the host"
                 return Done(outcome="failed", code="connection_lost", message=message)
             case "ended":
-                return done_of(self._task, told.get("result"), over=certain)
+                return done_of(self._task, reply.get("result"), over=certain)
             case "running":
                 return self._unknown("it still runs on the host", over=False, code="still_running")
             case "lost":
-                return await self._looked_at(told, session, probe, certain)
+                return await self._probed(reply, session, probe, certain)
             case _:
-                return self._unknown(f"the host cannot tell: {told.get('message', '')}", over=certain)
+                return self._unknown(f"the host cannot tell: {reply.get('message', '')}", over=certain)
 
-    async def _looked_at(self, told: dict[str, Any], session: HostSession, probe: Probe, certain: bool) -> Done:
+    async def _probed(self, reply: dict[str, Any], session: HostSession, probe: Probe, certain: bool) -> Done:
         """It was begun, its process is gone, and there is no result."""
-        rebooted = bool(told.get("rebooted")) or bool(self._boot_id and session.boot_id != self._boot_id)
+        rebooted = bool(reply.get("rebooted")) or bool(self._boot_id and session.boot_id != self._boot_id)
         code, why = ("host_rebooted", "the host was rebooted") if rebooted else ("connection_lost", "it ended unseen")
         try:
             probed = await probe()

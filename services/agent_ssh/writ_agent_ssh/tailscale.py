@@ -65,9 +65,9 @@ def peer_of(status: Status, host: str) -> PeerStatus:
     """
     if status.state != "Running":
         raise Unreachable(f"tailscaled is not running its network, it is in state {status.state}", code=DOWN)
-    wanted = host.rstrip(".").lower()
-    names = {wanted, f"{wanted}.{status.suffix.strip('.').lower()}"}
-    address = _address(wanted)
+    expected = host.rstrip(".").lower()
+    names = {expected, f"{expected}.{status.suffix.strip('.').lower()}"}
+    address = _address(expected)
     for peer in (status.peers or {}).values():
         if peer.dns_name.rstrip(".").lower() in names or (address and address in map(_address, peer.addresses or ())):
             return peer
@@ -83,10 +83,10 @@ def check(peer: PeerStatus, connection: Connection, now: float) -> None:
     if missing := sorted(set(connection.tailscale_tags) - set(peer.tags or ())):
         raise Untrusted(f"{name} has not the tag {', '.join(missing)}", code=WRONG_TAGS)
     if peer.expired or _past(peer.key_expiry, now):
-        when = peer.key_expiry if _told(peer.key_expiry) else "it is not told when"
+        when = peer.key_expiry if _is_set(peer.key_expiry) else "it is not told when"
         raise Untrusted(f"the key of {name} has expired ({when})", code=EXPIRED)
     if not peer.online:
-        seen = peer.last_seen if _told(peer.last_seen) else "never"
+        seen = peer.last_seen if _is_set(peer.last_seen) else "never"
         raise Unreachable(f"{name} is offline, last seen {seen}", code=OFFLINE)
 
 
@@ -167,14 +167,14 @@ def _address(text: str) -> str:
         return ""
 
 
-def _told(moment: str | None) -> bool:
+def _is_set(moment: str | None) -> bool:
     """Whether it is a time at all: Go's zero time is none."""
     return bool(moment) and not str(moment).startswith("0001-")
 
 
 def _past(moment: str | None, now: float) -> bool:
     """A time as Go writes it (RFC 3339). One that cannot be read is over, to be sure."""
-    if not moment or not _told(moment):
+    if not moment or not _is_set(moment):
         return False
     try:
         return datetime.fromisoformat(moment).timestamp() <= now

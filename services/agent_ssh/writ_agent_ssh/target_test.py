@@ -7,13 +7,13 @@ import asyncio
 from collections.abc import Collection, Iterator
 
 from writ_agent.backends.hostops_requests import SURVEY_SECONDS, allowed, survey_request, surveyed
-from writ_agent.backends.port import Found
+from writ_agent.backends.port import TargetTestResult
 from writ_agent_ssh.channel import Told
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.session import HostSession
 from writ_agent_ssh.settings import Connection, connection_of
-from writ_contracts.backends import Step, StepName
+from writ_contracts.backends import StepName, TargetTestStep
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.inventory import Target
 
@@ -25,22 +25,24 @@ UNTRIED: dict[str, StepName] = {"no_credentials": "credentials", "invalid_known_
 """What is found before anybody is asked."""
 
 
-async def find(pool: Pool, target: Target, operations: Collection[str]) -> Found:
+async def find(pool: Pool, target: Target, operations: Collection[str]) -> TargetTestResult:
     """How the host is; never raises WritError. `operations`: what the hostops that is sent there has."""
-    steps: list[Step] = []
+    steps: list[TargetTestStep] = []
     try:
         connection = connection_of(target)
-        async with pool.visited(target.id, connection) as link:
+        async with pool.fresh_link(target.id, connection) as link:
             steps += _let_in(link, connection)
             async with pool.started(target.id, link, connection) as session:
-                told = await _told(session, target)
-            return surveyed(told, operations, steps)
+                reply = await _survey(session, target)
+            return surveyed(reply, operations, steps)
     except WritError as error:
-        steps = [*steps, Step(name="host", well=False, detail=str(error))] if steps else list(_kept_out(error))
-        return Found(steps=steps, code=error.code, message=str(error))
+        steps = (
+            [*steps, TargetTestStep(name="host", well=False, detail=str(error))] if steps else list(_kept_out(error))
+        )
+        return TargetTestResult(steps=steps, code=error.code, message=str(error))
 
 
-async def _told(session: HostSession, target: Target) -> Told:
+async def _survey(session: HostSession, target: Target) -> Told:
     """Bounded here too: a host that hangs keeps no time of its own. Raises WritError."""
     try:
         async with asyncio.timeout(SURVEY_SECONDS + LATE):
@@ -50,26 +52,26 @@ async def _told(session: HostSession, target: Target) -> Told:
         raise Unreachable(f"the host let us in, and told nothing within {seconds:g} s", code="timeout") from None
 
 
-def _let_in(link: Link, connection: Connection) -> Iterator[Step]:
+def _let_in(link: Link, connection: Connection) -> Iterator[TargetTestStep]:
     via = f" via {connection.via}" if connection.via else "".join(f" by {hop.host}" for hop in connection.jump)
-    yield Step(name="connection", well=True, detail=f"{connection.host}:{connection.port}{via}")
-    yield Step(name="host_key", well=True, detail=link.host_key)
-    yield Step(name="credentials", well=True, detail=f"as {connection.user}")
+    yield TargetTestStep(name="connection", well=True, detail=f"{connection.host}:{connection.port}{via}")
+    yield TargetTestStep(name="host_key", well=True, detail=link.host_key)
+    yield TargetTestStep(name="credentials", well=True, detail=f"as {connection.user}")
 
 
-def _kept_out(error: WritError) -> Iterator[Step]:
+def _kept_out(error: WritError) -> Iterator[TargetTestStep]:
     if error.code in UNTRIED:
-        yield Step(name=UNTRIED[error.code], well=False, detail=str(error))
+        yield TargetTestStep(name=UNTRIED[error.code], well=False, detail=str(error))
         return
     if error.code not in (*HOST_KEY, *CREDENTIALS):
-        yield Step(name="connection", well=False, detail=str(error))
+        yield TargetTestStep(name="connection", well=False, detail=str(error))
         return
-    yield Step(name="connection", well=True)
+    yield TargetTestStep(name="connection", well=True)
     if error.code in HOST_KEY:
-        yield Step(name="host_key", well=False, detail=str(error))
+        yield TargetTestStep(name="host_key", well=False, detail=str(error))
         return
-    yield Step(name="host_key", well=True)
-    yield Step(name="credentials", well=False, detail=str(error))
+    yield TargetTestStep(name="host_key", well=True)
+    yield TargetTestStep(name="credentials", well=False, detail=str(error))
 
 
 def _silent(message: str) -> None:

@@ -6,7 +6,7 @@ from writ_audit.config import Config
 from writ_audit.metrics import metrics
 from writ_audit.service import Audit
 from writ_runtime.connect import connect_as, load_key
-from writ_runtime.service import Step, ended, run, running
+from writ_runtime.service import StopStep, ended, run, running
 
 
 async def main(config: Config) -> None:
@@ -19,9 +19,9 @@ async def main(config: Config) -> None:
         following = asyncio.create_task(audit.follow())
         process.needs(following, "the journal is not followed any more")
         steps = (
-            Step("settle", audit.stop),
-            Step("drain", lambda: bus.drain(5.0), 6.0),
-            Step("follow", lambda: ended(following)),
+            StopStep("settle", audit.stop),
+            StopStep("drain", lambda: bus.drain(5.0), 6.0),
+            StopStep("follow", lambda: ended(following)),
         )
         await process.serve_until_stopped(audit.checks(), *steps)
         audit.close()

@@ -11,8 +11,8 @@ from contextlib import suppress
 from time import time_ns
 from typing import Any
 
-from writ_audit.index import Index, IndexDamaged, Place
-from writ_audit.irregular import Courses, Irregular
+from writ_audit.index import Index, IndexDamaged, IndexPosition
+from writ_audit.irregular_events import IrregularEvent, OperationHistories
 from writ_audit.projection import Change, project
 from writ_bus import tracing
 from writ_bus.port import Journal
@@ -21,7 +21,7 @@ from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter, parse_event
 from writ_runtime.journal_guard import JournalGuard
 from writ_runtime.logs import Log
-from writ_runtime.security_events import Finding, SecurityEvents
+from writ_runtime.security_events import SecurityEvents, SecurityFinding
 
 BATCH = 1_000
 PAUSE = 0.25
@@ -46,20 +46,20 @@ class Follower:
         journal: Journal,
         index: Index,
         guard: JournalGuard,
-        seen: Callable[[str, int], None] = lambda *_: None,
-        asked: Callable[[bool], None] = lambda _: None,
+        on_event: Callable[[str, int], None] = lambda *_: None,
+        on_query: Callable[[bool], None] = lambda _: None,
         security: SecurityEvents | None = None,
     ) -> None:
         """`security`: where what is wrong with an operation's events is recorded."""
         self._security = security
-        self._courses = Courses()
+        self._histories = OperationHistories()
         self._journal = journal
         self._index = index
         self._guard = guard
-        self._seen = seen
-        self._asked = asked
+        self._on_event = on_event
+        self._on_query = on_query
         self._moved = asyncio.Condition()
-        self._wanted = asyncio.Event()
+        self._query_waits = asyncio.Event()
         self._last = 0
         self.problem: str | None = None
         """Why nothing more gets into the index at present."""
@@ -91,7 +91,7 @@ class Follower:
 
     async def reached(self, sequence: int, timeout: float) -> bool:
         """Wait until the index has this sequence; False if it does not in time."""
-        self._wanted.set()
+        self._query_waits.set()
         try:
             async with asyncio.timeout(timeout), self._moved:
                 await self._moved.wait_for(lambda: self.position >= sequence)
@@ -103,7 +103,7 @@ class Follower:
         """Wait until the index has all that the journal holds at this moment; False if it does not in time."""
         last = await self._journal.last(JOURNAL)
         current = last is None or await self.reached(last.sequence, timeout)
-        self._asked(current)
+        self._on_query(current)
         return current
 
     async def _check_journal(self) -> None:
@@ -122,7 +122,7 @@ class Follower:
             raise JournalReplaced(f"the journal has another event at {place.position}, or none")
 
     async def _compare(self) -> None:
-        await self._guard.look()
+        await self._guard.compare()
         if self._guard.problem is not None:
             raise JournalReplaced(self._guard.problem)
 
@@ -138,9 +138,9 @@ class Follower:
 
     async def _follow(self) -> None:
         """Page by page; at the end wait a little for more, so that what comes meanwhile is one group and one commit."""
-        self._courses = Courses()  # of events that are read again, nothing is known from the first time
+        self._histories = OperationHistories()  # of events that are read again, nothing is known from the first time
         while True:
-            self._wanted.clear()
+            self._query_waits.clear()
             records = await self._journal.read(JOURNAL, after=self.position, limit=BATCH)
             if records:
                 await self._apply(records)
@@ -149,12 +149,12 @@ class Follower:
                 # Not wait_for: on Python 3.11 it loses a cancel that comes as the event is set.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(PAUSE):
-                        await self._wanted.wait()
+                        await self._query_waits.wait()
 
     async def _apply(self, records: list[Record]) -> None:
         changes = [project(record.sequence, record.subject, record.data, record.time) for record in records]
         last = records[-1]
-        place = Place(last.sequence, self._index.place.origin or _digest(records[0]), _digest(last))
+        place = IndexPosition(last.sequence, self._index.place.origin or _digest(records[0]), _digest(last))
         began = time_ns()
         await self._examine(records)  # before the position moves on: whoever is killed meanwhile does it again
         await asyncio.to_thread(self._index.apply, changes, place)
@@ -170,17 +170,17 @@ class Follower:
         """Record what is wrong with these events of operations."""
         if self._security is None:
             return
-        for principal, operation_id in self._courses.unknown(records):
+        for principal, operation_id in self._histories.unknown(records):
             known = await self._journal.read(operation_filter(principal, operation_id))
             # An `archived` behind them tells that the beginning is in an archive: it counts from the start.
             before = [one for one in known if one.sequence < records[0].sequence or _is_archived(one)]
-            self._courses.learn(operation_id, before)
+            self._histories.learn(operation_id, before)
         for record in records:
-            if wrong := self._courses.look(record):
+            if wrong := self._histories.examine(record):
                 await self._tell(wrong)
 
-    async def _tell(self, wrong: Irregular) -> None:
-        finding = Finding(
+    async def _tell(self, wrong: IrregularEvent) -> None:
+        finding = SecurityFinding(
             kind="broken_record",
             detail=f"event {wrong.sequence}: {wrong.what}",
             operation_id=wrong.operation_id,
@@ -192,7 +192,7 @@ class Follower:
 
     def _count(self, records: list[Record], changes: list[Change]) -> None:
         for record, change in zip(records, changes, strict=True):
-            self._seen(change.event.kind, len(record.data))
+            self._on_event(change.event.kind, len(record.data))
             if change.event.kind == "unreadable":
                 _log.error("journal.unreadable", sequence=change.event.sequence, subject=change.event.subject)
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from writ_audit.permission import Reader
 from writ_audit.reading import Reading
-from writ_bus.port import Answer, Endpoint, Message, Service
+from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_contracts import wire
 from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceQuery
 from writ_contracts.errors import Denied, Invalid, WritError
@@ -45,11 +45,11 @@ class Handlers:
         self._reading = reading
         self._observe = observe
 
-    async def trace(self, message: Message) -> Answer:
+    async def trace(self, message: Message) -> EndpointReply:
         """Answers TraceQuery."""
         return await self._handle("trace", message, TraceQuery, self._reading.trace, TraceAnswer)
 
-    async def search(self, message: Message) -> Answer:
+    async def search(self, message: Message) -> EndpointReply:
         """Answers SearchQuery."""
         return await self._handle("search", message, SearchQuery, self._reading.search, SearchAnswer)
 
@@ -60,7 +60,7 @@ class Handlers:
         kind: type[Query],
         read: Callable[[Reader, Query], Awaitable[Struct]],
         answer: Callable[..., Struct],
-    ) -> Answer:
+    ) -> EndpointReply:
         started = time.perf_counter()
         principal = code = ""
         outcome = "ok"
@@ -77,7 +77,7 @@ class Handlers:
         fields = {"principal": principal}
         self._observe(Handled(endpoint=endpoint, outcome=outcome, seconds=seconds, code=code, fields=fields))
         data, name = wire.encode_as(reply, content_type)
-        return Answer(data, {"Content-Type": name})
+        return EndpointReply(data, {"Content-Type": name})
 
 
 def sender_key(message: Message) -> str:

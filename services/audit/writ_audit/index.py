@@ -75,7 +75,7 @@ class IndexDamaged(WritError):
     retry = True
 
 
-class Place(Struct, frozen=True):
+class IndexPosition(Struct, frozen=True):
     """How far the journal has been read, and which journal: digests of its first record and of that at `position`."""
 
     position: int = 0
@@ -83,7 +83,7 @@ class Place(Struct, frozen=True):
     last: str = ""
 
 
-class Known(Struct, frozen=True):
+class OperationOwner(Struct, frozen=True):
     """Whose an operation is."""
 
     operation_id: str
@@ -137,11 +137,11 @@ class Index:
             self.rebuilt = why
 
     @property
-    def place(self) -> Place:
+    def place(self) -> IndexPosition:
         """How far it has read."""
         return self._place
 
-    def apply(self, changes: Sequence[Change], place: Place) -> None:
+    def apply(self, changes: Sequence[Change], place: IndexPosition) -> None:
         """Take in the changes, which lead to `place`: all of them or none."""
         with self._write_lock, _errors(), self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
@@ -157,10 +157,10 @@ class Index:
         rows = self._read(_SEARCH.replace(":where", where), [*values, query.limit + 1])
         return [SearchRow(**dict(zip(SearchRow.__struct_fields__, row, strict=True))) for row in rows]
 
-    def operation(self, operation_id: str) -> Known | None:
+    def operation(self, operation_id: str) -> OperationOwner | None:
         """Whose this operation is; None if no event of it was read."""
         sql = "SELECT operation_id, principal, acts_for, correlation_id FROM operations WHERE operation_id = ?"
-        return next((Known(*row) for row in self._read(sql, [operation_id])), None)
+        return next((OperationOwner(*row) for row in self._read(sql, [operation_id])), None)
 
     def linked(self, operation_id: str, correlation_id: str) -> list[int]:
         """Sequences of all events that name the operation, and of security events that share its correlation id."""
@@ -206,11 +206,11 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise IndexDamaged(f"its schema is version {version}, this program's is {SCHEMA_VERSION}")
 
 
-def _read_place(connection: sqlite3.Connection) -> Place:
+def _read_place(connection: sqlite3.Connection) -> IndexPosition:
     row = connection.execute("SELECT position, origin, last FROM place").fetchone()
     if row is None:
         raise IndexDamaged("it does not say how far it has read")
-    return Place(*row)
+    return IndexPosition(*row)
 
 
 def _operations(changes: Sequence[Change]) -> Iterator[Struct]:
@@ -248,8 +248,8 @@ def _conditions(query: SearchQuery, only_of: str | None) -> tuple[str, list[obje
         ("requested_at < ?", query.until),
         ("first_sequence < ?", query.before),
     ]
-    given = [(clause, value) for clause, value in pairs if value is not None]
-    clauses, values = [clause for clause, _ in given], [value for _, value in given]
+    conditions = [(clause, value) for clause, value in pairs if value is not None]
+    clauses, values = [clause for clause, _ in conditions], [value for _, value in conditions]
     if only_of is not None:
         clauses.append("(principal = ? OR (acts_for = ? AND acts_for != ''))")
         values += [only_of, only_of]

@@ -93,8 +93,8 @@ class Permission:
         if decided.decision is None:
             raise Untrusted("policy answered without a decision")
         decision = open_signed(decided.decision, Decision, self._trusted)
-        asked = (subject.operation_id, subject.principal, subject.operation, subject.target)
-        if (decision.operation_id, decision.principal, decision.operation, decision.target) != asked:
+        expected = (subject.operation_id, subject.principal, subject.operation, subject.target)
+        if (decision.operation_id, decision.principal, decision.operation, decision.target) != expected:
             raise Untrusted("policy's decision is on another question")
         effective = {**decided.effective, **subject.parameters}
         if not same(decision.parameters_digest, keyed_digest(subject.parameters_key, effective)):

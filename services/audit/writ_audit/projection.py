@@ -60,7 +60,7 @@ class OperationRow(Struct, frozen=True, kw_only=True):
     correlation_id: str
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class OutcomeRow(Struct, frozen=True, kw_only=True):
     """How an operation stands after an event. Outcome None: it has none yet."""
 
     operation_id: str
@@ -76,7 +76,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
     event: EventRow
     opened: OperationRow | None = None
-    step: Step | None = None
+    step: OutcomeRow | None = None
 
 
 def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Change:
@@ -132,9 +132,9 @@ def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None
     )
 
 
-def _step(row: EventRow, event: journal.OperationEvent) -> Step:
+def _step(row: EventRow, event: journal.OperationEvent) -> OutcomeRow:
     outcome, code = _end(event)
-    return Step(
+    return OutcomeRow(
         operation_id=row.operation_id,
         sequence=row.sequence,
         state=STATE_AFTER[row.kind],

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from writ_audit.following import Follower
-from writ_audit.index import Index, Known, LinkedEvent
+from writ_audit.index import Index, LinkedEvent, OperationOwner
 from writ_audit.permission import Permission, Reader
 from writ_audit.projection import SECURITY, project
 from writ_bus.port import Journal
@@ -60,9 +60,9 @@ class Reading:
         if query.principal == reader.principal:
             return None
         parameters = {"query": "search", "principal": query.principal, "target": query.target}
-        given = {name: value for name, value in parameters.items() if value is not None}
+        chosen = {name: value for name, value in parameters.items() if value is not None}
         named = query.principal is not None
-        allowed = await self._permission.allows(reader, query.principal, given, asked_for=named)
+        allowed = await self._permission.allows(reader, query.principal, chosen, asked_for=named)
         return None if allowed else reader.principal
 
     async def _operation(self, reader: Reader, operation_id: str) -> list[Record]:
@@ -76,7 +76,7 @@ class Reading:
         linked = await asyncio.to_thread(self._index.linked, operation_id, correlation_id)
         return await self._with(records, linked)
 
-    async def _others(self, reader: Reader, operation_id: str) -> Known:
+    async def _others(self, reader: Reader, operation_id: str) -> OperationOwner:
         await self._follower.current(CATCH_UP)
         known = await asyncio.to_thread(self._index.operation, operation_id)
         if known is None:

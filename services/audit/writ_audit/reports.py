@@ -19,7 +19,7 @@ from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_runtime.buckets import Buckets
 from writ_runtime.logs import Log
-from writ_runtime.security_events import Finding, SecurityEvents, security_event
+from writ_runtime.security_events import SecurityEvents, SecurityFinding, security_event
 from writ_trust.statements import open_signed
 
 PATIENCE = 5.0
@@ -42,15 +42,15 @@ class Reports:
         self._security = security
         self._buckets = Buckets(RATE, BURST)
         self._waiting: asyncio.Queue[tuple[float, int, str, Signed, SecurityReport]] = asyncio.Queue(MOST_WAITING)
-        self._heard: OrderedDict[str, None] = OrderedDict()
+        self._known_reports: OrderedDict[str, None] = OrderedDict()
 
     async def listen(self, bus: Bus) -> None:
         """Hear them from now on."""
-        await bus.subscribe(subjects.report("x").replace(".x", ".*"), self._hear, queue="q-audit")
+        await bus.subscribe(subjects.report("x").replace(".x", ".*"), self._receive, queue="q-audit")
 
-    async def _hear(self, message: Message) -> None:
+    async def _receive(self, message: Message) -> None:
         name = hashlib.sha256(message.data).hexdigest()
-        if name in self._heard:  # agents send it until it is acknowledged
+        if name in self._known_reports:  # agents send it until it is acknowledged
             return
         try:
             pool, signed = subjects.parse_pool(message.subject), decode(message.data, ReportMessage).report
@@ -58,9 +58,9 @@ class Reports:
         except (Invalid, Untrusted) as error:
             _log.warning("report.refused", error=str(error))
             return
-        self._heard[name] = None
-        if len(self._heard) > REMEMBERED:
-            self._heard.popitem(last=False)
+        self._known_reports[name] = None
+        if len(self._known_reports) > REMEMBERED:
+            self._known_reports.popitem(last=False)
         try:
             self._waiting.put_nowait((time.monotonic() + PATIENCE, self._follower.position, pool, signed, report))
         except asyncio.QueueFull:
@@ -94,7 +94,7 @@ class Reports:
         if not self._buckets.take(pool, time.monotonic()):
             _log.warning("report.not_recorded", pool=pool, kind=report.kind, error="this pool reports too much")
             return
-        finding = Finding(
+        finding = SecurityFinding(
             kind=report.kind,
             detail=f"no executor recorded this report of an agent: {report.detail}"[:1000],
             operation_id=report.operation_id,

@@ -55,18 +55,18 @@ class Servers:
             known = problem
             await asyncio.sleep(EVERY)
 
-    def show(self, seen: Figures) -> None:
+    def show(self, figures: Figures) -> None:
         """These, and none from before."""
-        self._count.set(len(seen.servers))
-        self._connections.replace({(one.server_name,): one.connections for one in seen.servers})
-        self._subscriptions.replace({(one.server_name,): one.subscriptions for one in seen.servers})
-        self._slow.replace({(one.server_name,): one.slow_consumers for one in seen.servers})
-        self._memory.replace({(one.server_name,): one.mem for one in seen.servers})
-        self._messages.replace({(one.name,): one.state.messages for one in seen.streams})
-        self._bytes.replace({(one.name,): one.state.bytes for one in seen.streams})
-        self._consumers.replace({(one.name,): one.state.consumer_count for one in seen.streams})
+        self._count.set(len(figures.servers))
+        self._connections.replace({(one.server_name,): one.connections for one in figures.servers})
+        self._subscriptions.replace({(one.server_name,): one.subscriptions for one in figures.servers})
+        self._slow.replace({(one.server_name,): one.slow_consumers for one in figures.servers})
+        self._memory.replace({(one.server_name,): one.mem for one in figures.servers})
+        self._messages.replace({(one.name,): one.state.messages for one in figures.streams})
+        self._bytes.replace({(one.name,): one.state.bytes for one in figures.streams})
+        self._consumers.replace({(one.name,): one.state.consumer_count for one in figures.streams})
         pending, unacked = dict[tuple[str, ...], float](), dict[tuple[str, ...], float]()
-        for one in seen.consumers:
+        for one in figures.consumers:
             key = (self._consumer_names.named(one.name),)
             pending[key] = pending.get(key, 0.0) + one.num_pending
             unacked[key] = unacked.get(key, 0.0) + one.num_ack_pending

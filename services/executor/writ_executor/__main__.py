@@ -10,7 +10,7 @@ from writ_executor.service import Executor
 from writ_runtime.connect import connect_as, load_key
 from writ_runtime.list_reader.lists import read_agents, read_inventory
 from writ_runtime.plugins import load_catalogue
-from writ_runtime.service import Step, ended, run, running
+from writ_runtime.service import StopStep, ended, run, running
 from writ_runtime.watched_file import Watched
 
 
@@ -26,9 +26,9 @@ async def main(config: Config) -> None:
         work = asyncio.create_task(executor.run())
         process.needs(work, "the journal is not followed any more")
         steps = (
-            Step("settle", executor.stop, 10.0),
-            Step("drain", lambda: bus.drain(5.0), 6.0),
-            Step("follow", lambda: ended(work)),
+            StopStep("settle", executor.stop, 10.0),
+            StopStep("drain", lambda: bus.drain(5.0), 6.0),
+            StopStep("follow", lambda: ended(work)),
         )
         await process.serve_until_stopped(executor.checks(), *steps)
 

@@ -15,7 +15,7 @@ from writ_executor.control.archiving import Archiving
 from writ_executor.control.operations import Controls
 from writ_executor.control.policy_versions import Publishing
 from writ_executor.journal.audit_level import LEVELS
-from writ_executor.journal.audit_standing import Audits
+from writ_executor.journal.audit_services import AuditServices
 from writ_executor.journal.follower import Follower
 from writ_executor.journal.generations import Generations
 from writ_executor.journal.hidden_values import Vault
@@ -28,15 +28,15 @@ from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.intake import Intake
 from writ_executor.requests.queries import Queries
 from writ_executor.requests.targets import Targets
-from writ_executor.rounds.accepted import Work
-from writ_executor.rounds.restored_copy import Settling
+from writ_executor.rounds.accepted import AcceptedOperations
+from writ_executor.rounds.restored_journal import RestoredJournal
 from writ_executor.rounds.sweep import Sweep
-from writ_executor.steps.background import Chores
+from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.claims import Claims
 from writ_executor.steps.dispatch import Dispatcher
-from writ_executor.steps.ends import Endings
-from writ_executor.steps.host_reads import Looks
+from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.receipts import Receipts
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import ServerClock
@@ -46,11 +46,11 @@ from writ_runtime.watched_file import Watched
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class Components:
     """What messages and rounds are handed to."""
 
     index: Index
-    chores: Chores
+    background: BackgroundTasks
     presence: Presence
     follower: Follower
     recorder: Recorder
@@ -61,10 +61,10 @@ class Parts:
     receipts: Receipts
     queries: Queries
     notices: Notices
-    audits: Audits
+    audit_services: AuditServices
     policy: PolicyClient
     generations: Generations
-    settling: Settling
+    restored: RestoredJournal
     guard: JournalGuard
 
 
@@ -78,28 +78,31 @@ def compose(  # long: one list of parts, each given those before it
     measures: Measures,
     measured: Metrics,
     time: ServerClock,
-) -> Parts:
+) -> Components:
     """All of them over one bus; nothing runs yet."""
-    index, chores, presence = Index(), Chores(), Presence(config.lease, time.clocks.boot)
+    index, background, presence = Index(), BackgroundTasks(), Presence(config.lease, time.clocks.boot)
     recorder = Recorder(bus.journal, index, measures, time.now)
-    guard = _guard(config, bus, recorder, chores, measured)
+    guard = _guard(config, bus, recorder, background, measured)
     follower = Follower(bus, index, key, measures.success, guard)
     lives, vault = Lives(bus, index, measures), Vault(bus, key)
-    policy, alarms = PolicyClient(bus, config.policy_key, measures), Alarms(recorder)
-    targets, keys, kept = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
+    policy, alarms = PolicyClient(bus, config.policy_key, presence, measures), Alarms(recorder)
+    targets, keys, audit_detail = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
     admission = Admission(config, bus, index, recorder, measures)
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)
-    endings, cancels = Endings(recorder, vault, dispatcher, presence, chores, kept), Cancels(bus)
-    looks, audits = Looks(bus, catalogue, index, vault, policy, endings), Audits(time.clocks.boot)
+    outcomes, cancels = OutcomeRecorder(recorder, vault, dispatcher, presence, background, audit_detail), Cancels(bus)
+    host_reads, audit_services = (
+        HostReads(bus, catalogue, index, vault, policy, outcomes),
+        AuditServices(time.clocks.boot),
+    )
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
-    generations = Generations(bus.journal, index, audits, config.journal_keep, config.full_at, recorder.clock)
+    generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
-    controls = Controls(recorder, lives, vault, endings, cancels, publishing, archiving)
+    controls = Controls(recorder, lives, vault, outcomes, cancels, publishing, archiving)
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
-    work = Work(index, recorder, lives, dispatcher, looks, controls, chores)
-    return Parts(
+    accepted = AcceptedOperations(index, recorder, lives, dispatcher, host_reads, controls, background)
+    return Components(
         index=index,
-        chores=chores,
+        background=background,
         presence=presence,
         follower=follower,
         recorder=recorder,
@@ -110,32 +113,34 @@ def compose(  # long: one list of parts, each given those before it
             index,
             presence,
             dispatcher,
-            endings,
-            work,
+            outcomes,
+            accepted,
             controls,
-            looks,
+            host_reads,
             cancels,
             admission,
-            chores,
+            background,
             time,
         ),
-        intake=Intake(config, catalogue, targets, admission, recorder, lives, vault, policy, work),
+        intake=Intake(config, catalogue, targets, admission, recorder, lives, vault, policy, accepted),
         claims=Claims(
-            index, catalogue, keys, lives, recorder, vault, policy, endings, presence, alarms, kept, measures
+            index, catalogue, keys, lives, recorder, vault, policy, outcomes, presence, alarms, audit_detail, measures
         ),
-        receipts=Receipts(keys, lives, recorder, vault, dispatcher, endings, alarms),
-        queries=Queries(catalogue, index, lives, targets, vault, policy, work, tests, buckets, generations),
+        receipts=Receipts(keys, lives, recorder, vault, dispatcher, outcomes, alarms),
+        queries=Queries(catalogue, index, lives, targets, vault, policy, accepted, tests, buckets, generations),
         notices=Notices(recorder),
-        audits=audits,
+        audit_services=audit_services,
         policy=policy,
         generations=generations,
         guard=guard,
-        settling=Settling(config.restored, bus.journal, index, lives, recorder, endings),
+        restored=RestoredJournal(config.restored, bus.journal, index, lives, recorder, outcomes),
     )
 
 
-def _guard(config: Config, bus: Bus, recorder: Recorder, chores: Chores, measured: Metrics) -> JournalGuard:
+def _guard(
+    config: Config, bus: Bus, recorder: Recorder, background: BackgroundTasks, measured: Metrics
+) -> JournalGuard:
     def alarm(why: str) -> None:
-        chores.spawn("journal replaced", recorder.security("journal_replaced", f"seen by an executor: {why}"))
+        background.spawn("journal replaced", recorder.security("journal_replaced", f"seen by an executor: {why}"))
 
     return JournalGuard(bus.journal, measured, alarm, lost=config.journal_lost)

@@ -4,7 +4,7 @@ Counters count what this replica did, so they are summed over the replicas; gaug
 replica sees it, so any replica's will do.
 """
 
-from collections import Counter as Tally
+from collections import Counter as RefusalCounts
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import get_args
@@ -134,7 +134,7 @@ class Measures:
         """Both are measured times of one server, each with its error: no time is less than none."""
         self._stages.observe(max(0.0, until - since), requested.operation_id, stage=stage, pool=requested.pool)
 
-    def turned_away(self, code: str) -> None:
+    def count_refusal(self, code: str) -> None:
         """A request that is not recorded."""
         self._turned_away.add(code=code)
 
@@ -156,7 +156,7 @@ class Measures:
 
     def see(self, lives: Iterator[Life], agents: Mapping[str, list[Heartbeat]], now: float) -> None:
         """Set the gauges of operations and pools: `agents` has every pool with targets."""
-        queued, oldest = Tally[Key](), dict[Key, float]()
+        queued, oldest = RefusalCounts[Key](), dict[Key, float]()
         counted, overdue = 0, 0
         for life in lives:
             counted += 1
@@ -172,11 +172,11 @@ class Measures:
     def _see_pools(
         self, agents: Mapping[str, list[Heartbeat]], queued: Mapping[Key, float], oldest: Mapping[Key, float]
     ) -> None:
-        present, slots = dict[Key, float](), Tally[Key]()
-        for name, heard in agents.items():
+        present, slots = dict[Key, float](), RefusalCounts[Key]()
+        for name, instances in agents.items():
             pool = self.pools.named(name)
-            present[(pool,)] = min(len(heard), present.get((pool,), len(heard)))
-            slots[(pool,)] += sum(one.free_slots for one in heard)
+            present[(pool,)] = min(len(instances), present.get((pool,), len(instances)))
+            slots[(pool,)] += sum(one.free_slots for one in instances)
         none: dict[Key, float] = {(pool, state): 0.0 for (pool,) in present for state in QUEUES}
         self._queued.replace({**none, **queued})
         self._oldest.replace({**dict.fromkeys(present, 0.0), **oldest})

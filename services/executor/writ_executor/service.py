@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from writ_bus.grammar import is_inbox
-from writ_bus.port import Answer, Bus, Endpoint, Message, Service
+from writ_bus.port import Bus, Endpoint, EndpointReply, Message, Service
 from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledged, ClaimAnswer, Heartbeat, Progress
 from writ_contracts.audit import AuditStanding, JournalAnswer
@@ -18,7 +18,6 @@ from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.notices import Noted
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role, Style
-from writ_contracts.requests import Answer as RequestAnswer
 from writ_contracts.requests import (
     Failure,
     OperationAnswer,
@@ -27,6 +26,7 @@ from writ_contracts.requests import (
     SimulateAnswer,
     TargetsAnswer,
 )
+from writ_contracts.requests import RequestAnswer as RequestAnswer
 from writ_executor import __version__
 from writ_executor.composition import compose
 from writ_executor.config import Config
@@ -67,31 +67,36 @@ class Executor:
         self.time.shown(measured)
         self._observe = Observer(log, measured)
         self._files = (inventory, agents)
+        self._urgent = tuple(operation.name for operation in catalogue.values() if operation.control)
         self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
-        parts = compose(config, bus, key, catalogue, inventory, agents, self._measures, measured, self.time)
-        self.index, self.chores, self.presence, self.follower = (
-            parts.index,
-            parts.chores,
-            parts.presence,
-            parts.follower,
+        components = compose(config, bus, key, catalogue, inventory, agents, self._measures, measured, self.time)
+        self.index, self.background, self.presence, self.follower = (
+            components.index,
+            components.background,
+            components.presence,
+            components.follower,
         )
-        self.recorder, self.admission, self.sweep = parts.recorder, parts.admission, parts.sweep
+        self.recorder, self.admission, self.sweep = components.recorder, components.admission, components.sweep
         self.intake, self.claims, self.receipts, self.queries = (
-            parts.intake,
-            parts.claims,
-            parts.receipts,
-            parts.queries,
+            components.intake,
+            components.claims,
+            components.receipts,
+            components.queries,
         )
-        self.notices, self._audits, self._generations = parts.notices, parts.audits, parts.generations
-        self._settling, self._policy, self._guard = parts.settling, parts.policy, parts.guard
-        measured.before(self._look_around)
+        self.notices, self._audit_services, self._generations = (
+            components.notices,
+            components.audit_services,
+            components.generations,
+        )
+        self._restored, self._policy, self._guard = components.restored, components.policy, components.guard
+        measured.before(self._update_gauges)
 
     async def serve(self) -> None:
         """Catch up with the journal, then answer; what goes on for ever is in `run`."""
         await self.time.start()
-        await self.follower.start(restored=await self._settling.is_due())
-        await self.admission.weigh()
-        await self._settling.settle()
+        await self.follower.start(restored=await self._restored.is_due())
+        await self.admission.measure_fill()
+        await self._restored.settle()
         await self._bus.subscribe(subjects.heartbeat("x").replace(".x", ".*"), self._heartbeat)
         await self._bus.subscribe(subjects.AUDIT_STANDING, self._standing)
         await self._bus.subscribe(subjects.progress("x").replace(".x", ".*"), self._progress, queue="q-executor")
@@ -116,11 +121,11 @@ class Executor:
 
     async def stop(self) -> None:
         """Let what has begun come to its end, and leave a snapshot."""
-        await self.chores.settle()
+        await self.background.settle()
         await self.follower.save()
 
-    def _look_around(self) -> None:
-        agents = self.presence.among(pools_of(self._inventory.value))
+    def _update_gauges(self) -> None:
+        agents = self.presence.agents_of(pools_of(self._inventory.value))
         self._measures.see(self.index.open(), agents, self.time.now())
         self._measures.see_journal(self.admission.fill, self.follower.damaged)
 
@@ -139,15 +144,15 @@ class Executor:
         }
 
     async def _pools_check(self) -> str | None:
-        agents = self.presence.among(pools_of(self._inventory.value))
-        silent = [pool for pool, heard in agents.items() if not heard]
+        agents = self.presence.agents_of(pools_of(self._inventory.value))
+        silent = [pool for pool, instances in agents.items() if not instances]
         if not silent or self.presence.new:
             return None
         more = f" and {len(silent) - NAMED} more" if len(silent) > NAMED else ""
         return Attention(f"no agent of pool {', '.join(silent[:NAMED])}{more}")
 
     async def _agent_clocks_check(self) -> str | None:
-        skewed = [(seen.instance, seen.skew) for seen in self.presence.everybody() if seen.skew is not None]
+        skewed = [(agent.instance, agent.skew) for agent in self.presence.all_agents() if agent.skew is not None]
         if not skewed:
             return None
         named = ", ".join(f"{instance} {describe(skew)} the NATS server's" for instance, skew in skewed[:NAMED])
@@ -176,7 +181,7 @@ class Executor:
         return None if problem is None else Attention(f"the last good version is in force: {problem}"[:1000])
 
     async def _audit_check(self) -> str | None:
-        problem = self._audits.problem()
+        problem = self._audit_services.problem()
         return Attention(problem) if problem else None
 
     async def _decisions_check(self) -> str | None:
@@ -185,7 +190,7 @@ class Executor:
 
     def _endpoints(self) -> list[Endpoint]:
         handlers: dict[str, tuple[Handler, Callable[[Failure], Any]]] = {
-            "request": (self.intake.answer, lambda error: RequestAnswer(error=error)),
+            "request": (self.intake.handle_request, lambda error: RequestAnswer(error=error)),
             "query_operation": (self.queries.operation, lambda error: OperationAnswer(error=error)),
             "query_operations": (self.queries.operations, lambda error: OperationsAnswer(error=error)),
             "query_result": (self.queries.result, lambda error: ResultAnswer(error=error)),
@@ -193,11 +198,11 @@ class Executor:
             "query_targets": (self.queries.targets, lambda error: TargetsAnswer(error=error)),
             "query_journal": (self.queries.journal, lambda error: JournalAnswer(error=error)),
             "query_backend_test": (self.queries.backend_test, lambda error: BackendTestAnswer(error=error)),
-            "claim": (self.claims.answer, lambda error: ClaimAnswer(error=error)),
-            "receipt": (self.receipts.answer, lambda error: Acknowledged(error=error)),
-            "report": (self.receipts.report, lambda error: Acknowledged(error=error)),
+            "claim": (self.claims.handle_claim, lambda error: ClaimAnswer(error=error)),
+            "receipt": (self.receipts.handle_receipt, lambda error: Acknowledged(error=error)),
+            "report": (self.receipts.handle_report, lambda error: Acknowledged(error=error)),
             "notice_policy": (self.notices.of_policy, lambda error: Noted(error=error)),
-            "notice_keeper": (self.notices.of_keeper, lambda error: Noted(error=error)),
+            "notice_keeper": (self.notices.of_provisioner, lambda error: Noted(error=error)),
             "notice_audit": (self.notices.of_audit, lambda error: Noted(error=error)),
         }
         served = [one for one in CHANNELS if Role.EXECUTOR in one.receivers and one.style is Style.REQUEST]
@@ -205,18 +210,19 @@ class Executor:
             Endpoint(
                 name=one.name,
                 subject=one.subject(),
-                handler=self._answering(one.name, *handlers[one.name]),
+                handler=self._handler_of(one.name, *handlers[one.name]),
                 concurrency=CONCURRENCY,
+                urgent=self._urgent if one.name == "request" else (),
             )
             for one in served
         ]
 
-    def _answering(
+    def _handler_of(
         self, name: str, handler: Handler, refused: Callable[[Failure], Any]
-    ) -> Callable[[Message], Awaitable[Answer]]:
+    ) -> Callable[[Message], Awaitable[EndpointReply]]:
         """The outermost frame of every handler: one answer on every path, one record of what became of it."""
 
-        async def answered(message: Message) -> Answer:
+        async def answered(message: Message) -> EndpointReply:
             began = time.perf_counter()
             try:
                 body = await handler(message)
@@ -242,11 +248,11 @@ class Executor:
         except Invalid as error:
             log.warning("heartbeat.refused", error=str(error))
             return
-        self.presence.heard(heartbeat)
+        self.presence.record(heartbeat)
 
     async def _standing(self, message: Message) -> None:
         try:
-            self._audits.heard(wire.decode(message.data, AuditStanding))
+            self._audit_services.record(wire.decode(message.data, AuditStanding))
         except Invalid as error:
             log.warning("standing.refused", error=str(error))
 
@@ -268,7 +274,7 @@ class Executor:
             log.warning("answer.too_late", subject=subject)
             return
         detail = f"NATS refused this executor {kind} to {subject}"
-        self.chores.spawn("violation", self.recorder.security("permission_violation", detail))
+        self.background.spawn("violation", self.recorder.security("permission_violation", detail))
 
 
 def _fields(body: Any) -> dict[str, object]:
@@ -276,9 +282,9 @@ def _fields(body: Any) -> dict[str, object]:
     return {"operation_id": operation_id} if operation_id else {}
 
 
-def _encoded(body: Any, message: Message) -> Answer:
+def _encoded(body: Any, message: Message) -> EndpointReply:
     """In the requester's own encoding."""
-    asked = message.headers.get("Content-Type", wire.JSON).partition(";")[0].strip().lower()
-    if asked == wire.MSGPACK and message.subject.startswith(("writ.request.", "writ.query.")):
-        return Answer(msgspec.msgpack.encode(body), {"Content-Type": wire.MSGPACK})
-    return Answer(wire.encode(body), {"Content-Type": wire.JSON})
+    content_type = message.headers.get("Content-Type", wire.JSON).partition(";")[0].strip().lower()
+    if content_type == wire.MSGPACK and message.subject.startswith(("writ.request.", "writ.query.")):
+        return EndpointReply(msgspec.msgpack.encode(body), {"Content-Type": wire.MSGPACK})
+    return EndpointReply(wire.encode(body), {"Content-Type": wire.JSON})

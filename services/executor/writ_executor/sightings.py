@@ -24,24 +24,24 @@ class Sightings:
     """
 
     def __init__(self) -> None:
-        self._seen: dict[str, Sighting] = {}
+        self._by_operation: dict[str, Sighting] = {}
 
     def age(self, life: Life, boot: float, server: float) -> Age:
         """Return how old the operation's present phase is. The first call for a phase begins to count."""
         what = life.what
         if what is None:
             return Age(seen=0.0)
-        known = self._seen.get(what.operation_id)
+        known = self._by_operation.get(what.operation_id)
         event = _phase_id(life)
         if known is None or known.event != event:
-            known = self._seen[what.operation_id] = Sighting(event, boot, _before(life, server))
+            known = self._by_operation[what.operation_id] = Sighting(event, boot, _before(life, server))
         return Age(seen=max(boot - known.boot, 0.0), before=known.before)
 
     def keep(self, operation_ids: Iterable[str]) -> None:
         """Forget all others."""
         kept = set(operation_ids)
-        if len(kept) < len(self._seen):
-            self._seen = {key: seen for key, seen in self._seen.items() if key in kept}
+        if len(kept) < len(self._by_operation):
+            self._by_operation = {key: seen for key, seen in self._by_operation.items() if key in kept}
 
 
 def _phase_id(life: Life) -> str:

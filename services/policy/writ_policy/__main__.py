@@ -7,7 +7,7 @@ from writ_policy.metrics import metrics
 from writ_policy.service import PolicyService
 from writ_runtime.connect import connect_as, load_key
 from writ_runtime.plugins import load_catalogue
-from writ_runtime.service import Step, ended, run, running
+from writ_runtime.service import StopStep, ended, run, running
 
 
 async def main(config: Config) -> None:
@@ -20,9 +20,9 @@ async def main(config: Config) -> None:
         following = asyncio.create_task(policy.follow())
         process.needs(following, "files and control events are not followed any more")
         steps = (
-            Step("settle", policy.stop),
-            Step("drain", lambda: bus.drain(5.0), 6.0),
-            Step("follow", lambda: ended(following)),
+            StopStep("settle", policy.stop),
+            StopStep("drain", lambda: bus.drain(5.0), 6.0),
+            StopStep("follow", lambda: ended(following)),
         )
         await process.serve_until_stopped(policy.checks(), *steps)
 

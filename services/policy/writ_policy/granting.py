@@ -14,23 +14,25 @@ from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted
 from writ_contracts.wire import encode
-from writ_policy.decisions.facts import Known
-from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_look
-from writ_policy.decisions.readiness import Judging
-from writ_policy.decisions.rulings import Judge, Ruled
-from writ_policy.starts import MOVED_ON, Recorded, check_first_decision, check_start, recorded_of
+from writ_policy.decisions.facts import KnownFacts
+from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
+from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.rulings import Judge, RuledRequest
+from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of
 from writ_runtime.faults import fault
 from writ_trust.keys import Key
 from writ_trust.statements import sign
 
-Gather = Callable[[AskGrant | Decide, Judge], Awaitable[Known]]
+Gather = Callable[[AskGrant | Decide, Judge], Awaitable[KnownFacts]]
 """Gives the facts that came with a question, checked, and those that policy has itself."""
 
 
 class Granting:
     """Answers AskGrant."""
 
-    def __init__(self, journal: Journal, judging: Judging, gather: Gather, key: Key, former: Mapping[str, int]) -> None:
+    def __init__(
+        self, journal: Journal, judging: JudgeFactory, gather: Gather, key: Key, former: Mapping[str, int]
+    ) -> None:
         """`former`: policy's earlier keys, and up to which event of the journal each signed."""
         self._journal = journal
         self._judging = judging
@@ -49,7 +51,7 @@ class Granting:
         check_first_decision(recorded_of(records, subject), subject, self._keys)
         return True
 
-    async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, Ruled]:
+    async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
         """The grant, once it is recorded, or the decision that denies it.
 
         Raises Conflict (`moved_on`) where the operation does not wait for this claim any more, Forged where no executor
@@ -83,12 +85,12 @@ class Granting:
         await self._append(recorded, event)
         return GrantAnswer(grant=writ, decision=decision, effective=dict(ruled.ruling.effective)), ruled
 
-    def _refused(self, ask: AskGrant, ruled: Ruled) -> GrantAnswer:
-        seen = listing_look(ask.subject, ask.look_key, ruled)
-        look = None if seen is None else sign(self._key, seen)
-        return GrantAnswer(decision=sign(self._key, ruled.decision), look=look, needs=ruled.sources)
+    def _refused(self, ask: AskGrant, ruled: RuledRequest) -> GrantAnswer:
+        grant_for_listings = listing_grant(ask.subject, ask.look_key, ruled)
+        signed_grant = None if grant_for_listings is None else sign(self._key, grant_for_listings)
+        return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
-    async def _append(self, recorded: Recorded, event: Granted) -> None:
+    async def _append(self, recorded: RecordedOperation, event: Granted) -> None:
         """Store the start. Raises Conflict (`moved_on`) where anything was written since the operation was read."""
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:

@@ -3,7 +3,7 @@
 from writ_contracts.agents import SecurityKind
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
-from writ_policy.decisions.rulings import Ruled
+from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state.snapshot import World
 from writ_policy.state.sources import FILES
 from writ_rules.engine.compile import ROLES
@@ -37,7 +37,7 @@ class Measures:
         self._version = measured.gauge("writ_policy_version", "Number of the version in force; replicas should agree.")
         self._rules = measured.gauge("writ_policy_rules", "Enabled rules of the policy in force.")
 
-    def decided(self, ruled: Ruled) -> dict[str, object]:
+    def decided(self, ruled: RuledRequest) -> dict[str, object]:
         """Counts a decision; what the log says of it."""
         decision, role = ruled.decision, ruled.request.target.role
         self._decisions.add(effect=decision.effect, operation=decision.operation, role=role)

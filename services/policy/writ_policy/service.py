@@ -10,21 +10,21 @@ from writ_contracts.errors import WritError
 from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION
-from writ_policy.analysis_process.pool import Workbench
+from writ_policy.analysis_process.pool import AnalysisPool
 from writ_policy.config import Config
-from writ_policy.decisions.readiness import Judging
-from writ_policy.endpoints.analysis import Consulting
-from writ_policy.endpoints.decisions import Clock, Handlers
+from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.endpoints.analysis import AnalysisQueries
+from writ_policy.endpoints.decisions import Clock, DecisionEndpoints
 from writ_policy.endpoints.queries import BURST, RATE, endpoint
 from writ_policy.endpoints.scans import Scans
-from writ_policy.endpoints.versions import Questions
-from writ_policy.enforced import FILE as HIGHEST
-from writ_policy.enforced import Enforced, HighestVersion
+from writ_policy.endpoints.versions import VersionQueries
+from writ_policy.highest_version import FILE as HIGHEST
+from writ_policy.highest_version import EnforcedVersion, HighestVersion
 from writ_policy.metrics import STORE, Measures
 from writ_policy.state.control_follower import Follower
 from writ_policy.state.loading import Compiler
 from writ_policy.state.sources import Sources
-from writ_policy.versions.candidates import Candidates
+from writ_policy.versions.proposed import ProposedVersions
 from writ_policy.versions.stored import Versions
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
@@ -65,12 +65,12 @@ class PolicyService:
         self._measures = Measures(measured, catalogue)
         self._compiler, self._notifier = Compiler(catalogue, config.mode), Notifier(subjects.NOTICE_POLICY)
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, Enforced), config.versions_lost)
+        self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
         self._measured = measured
         self._sources = Sources(
             config, self._compiler, self._notifier.tell, self._measures.refused, self._measures.in_force, self._clock
         )
-        self._workbench = Workbench()
+        self._analysis_pool = AnalysisPool()
         self._bus: Bus | None = None
         self._versions: Versions | None = None
         self._guard: JournalGuard | None = None
@@ -90,7 +90,7 @@ class PolicyService:
         security = SecurityEvents(bus.journal, self._clock, self._measures.alarmed)
         guard = self._make_guard(bus, security)
         self._bus, self._versions, self._guard, self._security = bus, versions, guard, security
-        await guard.look()
+        await guard.compare()
         if versions.taken_back is not None:  # nothing is answered: whoever looks finds out why it is not ready
             security.tell(LOST, versions.taken_back, None, None)
             return
@@ -112,13 +112,13 @@ class PolicyService:
         self, bus: Bus, versions: Versions, follower: Follower, guard: JournalGuard, security: SecurityEvents
     ) -> Service:
         dry, clock = self._config.dry_run_only, self._clock
-        judging = Judging(self._sources, versions, follower, self._catalogue, guard, dry_run_only=dry, clock=clock)
-        candidates = Candidates(versions, self._compiler)
+        judging = JudgeFactory(self._sources, versions, follower, self._catalogue, guard, dry_run_only=dry, clock=clock)
+        proposed = ProposedVersions(versions, self._compiler)
         scans = Scans(bus.scans, self._sources, self._key, security, self._observe, self._clock)
-        handlers = Handlers(
+        handlers = DecisionEndpoints(
             bus.journal,
             judging,
-            candidates,
+            proposed,
             scans,
             self._key,
             self._former_events,
@@ -126,16 +126,18 @@ class PolicyService:
             self._measures,
             self._observe,
         )
-        questions = Questions(self._config, self._sources, versions, judging.now, self._notifier.tell)
-        consulting = Consulting(self._config.mode, versions, judging.now, questions.permit, scans, self._workbench)
-        handled = {**questions.by_name(), **consulting.by_name()}
+        version_queries = VersionQueries(self._config, self._sources, versions, judging.now, self._notifier.tell)
+        analysis = AnalysisQueries(
+            self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
+        )
+        handled = {**version_queries.by_name(), **analysis.by_name()}
         buckets = Buckets(RATE, BURST)
-        asked = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
+        query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
         return Service(
             name="policy",
             version=VERSION,
             description="What may happen: decisions, grants for claims, and questions about the policy.",
-            endpoints=[*handlers.endpoints(), scans.endpoint(), *asked],
+            endpoints=[*handlers.endpoints(), scans.endpoint(), *query_endpoints],
         )
 
     def _version_refused(self, number: int, why: str) -> None:
@@ -167,7 +169,7 @@ class PolicyService:
             await asyncio.sleep(LOOK_EVERY)
             before = versions.taken_back
             try:
-                await versions.look()
+                await versions.check_store()
             except WritError as error:
                 _log.warning("versions.not_compared", error=str(error))
             self._measures.compared(lost=versions.taken_back is not None)
@@ -178,7 +180,7 @@ class PolicyService:
         """Take no new questions; answer those that came."""
         if self._serving is not None:
             await self._serving.close()
-        await self._workbench.close()
+        await self._analysis_pool.close()
 
     def checks(self) -> Mapping[str, Check]:
         """What `/readyz` looks at. A file that can't be used is told; its last good version still decides."""

@@ -28,13 +28,13 @@ STARTED_WITHIN = 7 * 86_400.0
 MOVED_ON = "moved_on"
 
 
-class Forged(Untrusted):
+class ForgedStart(Untrusted):
     """The journal does not bear it: no true executor asks this."""
 
     default_code = FORGED
 
 
-class Recorded(Struct, frozen=True, kw_only=True):
+class RecordedOperation(Struct, frozen=True, kw_only=True):
     """An operation as the journal has it. Times are the NATS server's, Unix seconds."""
 
     life: Life
@@ -44,15 +44,15 @@ class Recorded(Struct, frozen=True, kw_only=True):
     granted_at: float = 0.0
 
 
-def recorded_of(records: Sequence[Record], subject: Subject) -> Recorded:
+def recorded_of(records: Sequence[Record], subject: Subject) -> RecordedOperation:
     """The operation of the subject. Raises Forged where the journal has no such request, or an impossible history."""
     try:
         life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
     except (Conflict, Invalid) as error:
-        raise Forged(f"the history of {subject.operation_id} cannot be: {error}") from error
+        raise ForgedStart(f"the history of {subject.operation_id} cannot be: {error}") from error
     if life.requested is None:
-        raise Forged(f"{subject.principal} has not requested {subject.operation_id}")
-    return Recorded(
+        raise ForgedStart(f"{subject.principal} has not requested {subject.operation_id}")
+    return RecordedOperation(
         life=life,
         requested=life.requested,
         requested_at=_latest(records, "requested"),
@@ -66,7 +66,7 @@ def _latest(records: Sequence[Record], kind: str) -> float:
     return max(found, default=0.0)
 
 
-def check_first_decision(recorded: Recorded, subject: Subject, keys: Mapping[str, int]) -> None:
+def check_first_decision(recorded: RecordedOperation, subject: Subject, keys: Mapping[str, int]) -> None:
     """Raises Forged unless policy allowed this very request when it came. `keys`: policy's, and up to which event each
     signed.
     """
@@ -75,7 +75,7 @@ def check_first_decision(recorded: Recorded, subject: Subject, keys: Mapping[str
     try:
         decision = open_signed(requested.decision, Decision, trusted)
     except Untrusted as error:
-        raise Forged(f"policy did not decide on {subject.operation_id}: {error}") from error
+        raise ForgedStart(f"policy did not decide on {subject.operation_id}: {error}") from error
     stated = digest(subject.statement) if subject.statement else None
     pairs = {
         "operation id": (decision.operation_id, subject.operation_id),
@@ -88,19 +88,24 @@ def check_first_decision(recorded: Recorded, subject: Subject, keys: Mapping[str
         "dry run": (requested.dry_run, subject.dry_run),
         "effect": (decision.effect, "allow"),
     }
-    different = [name for name, (first, asked) in pairs.items() if first != asked]
+    different = [name for name, (first, expected) in pairs.items() if first != expected]
     if decision.authenticated == "nobody":
         different.append("simulation")
     if different:
-        raise Forged(f"the decision in the record of {subject.operation_id} differs in {', '.join(different)}")
+        raise ForgedStart(f"the decision in the record of {subject.operation_id} differs in {', '.join(different)}")
     if abs(recorded.requested_at - decision.at) > RECORDED_WITHIN:
-        raise Forged(
+        raise ForgedStart(
             f"{subject.operation_id} was recorded {recorded.requested_at - decision.at:.0f} s after its decision"
         )
 
 
 def check_start(
-    recorded: Recorded, claim: Claim, operation: Operation, agents: Collection[str], keys: Collection[str], now: float
+    recorded: RecordedOperation,
+    claim: Claim,
+    operation: Operation,
+    agents: Collection[str],
+    keys: Collection[str],
+    now: float,
 ) -> None:
     """Raises unless this claim is for the next start: Conflict (`moved_on`) where the operation does not wait for it,
     Forged where it never may, Unreachable (`too_soon`) where the attempt before it may still run.
@@ -113,25 +118,29 @@ def check_start(
     requested, earlier = recorded.requested, life.granted
     places = (dispatched.pool, dispatched.target, dispatched.operation)
     if places != (requested.pool, requested.target, requested.operation) or claim.pool != requested.pool:
-        raise Forged(f"{claim.operation_id} was dispatched to another place than it was requested for")
+        raise ForgedStart(f"{claim.operation_id} was dispatched to another place than it was requested for")
     if claim.attempt != (earlier.attempt if earlier else 0) + 1:
-        raise Forged(f"attempt {claim.attempt} of {claim.operation_id} does not follow on the one before")
+        raise ForgedStart(f"attempt {claim.attempt} of {claim.operation_id} does not follow on the one before")
     if claim.attempt > (MOST_ATTEMPTS if operation.idempotent else 1):
-        raise Forged(f"{operation.name} is not started {claim.attempt} times")
+        raise ForgedStart(f"{operation.name} is not started {claim.attempt} times")
     if now - recorded.requested_at > STARTED_WITHIN:
-        raise Forged(f"{claim.operation_id} was requested {(now - recorded.requested_at) / 86_400:.0f} days ago")
+        raise ForgedStart(f"{claim.operation_id} was requested {(now - recorded.requested_at) / 86_400:.0f} days ago")
     if earlier is not None and not _is_over(recorded, earlier, dispatched, agents, keys):
         raise Unreachable(f"attempt {earlier.attempt} of {claim.operation_id} may still run", code="too_soon")
 
 
 def _is_over(
-    recorded: Recorded, earlier: Granted, dispatched: Dispatched, agents: Collection[str], keys: Collection[str]
+    recorded: RecordedOperation,
+    earlier: Granted,
+    dispatched: Dispatched,
+    agents: Collection[str],
+    keys: Collection[str],
 ) -> bool:
     """Its instance says that nothing of it runs any more, or its time had passed when the next one was dispatched."""
     try:
         grant = open_signed(earlier.grant, Grant, keys)
     except Untrusted as error:
-        raise Forged(f"the start before, of {earlier.operation_id}, was not granted: {error}") from error
+        raise ForgedStart(f"the start before, of {earlier.operation_id}, was not granted: {error}") from error
     passed = recorded.dispatched_at - recorded.granted_at
     if passed >= grant.lifetime + grant.timeout + KILL_GRACE:
         return True

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Effect, Found, Probed, Task, Verdict
+from writ_agent.backends.port import Done, Effect, Probed, TargetTestResult, Task, Verdict
 from writ_contracts.agents import ReceiptOutcome
-from writ_contracts.backends import Step
+from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
@@ -79,14 +79,16 @@ def survey_request(allowed: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def surveyed(told: Mapping[str, Any] | None, operations: Iterable[str], steps: list[Step]) -> Found:
+def surveyed(
+    reply: Mapping[str, Any] | None, operations: Iterable[str], steps: list[TargetTestStep]
+) -> TargetTestResult:
     """How a host was found that hostops looked around on; `operations`: all that this hostops has."""
-    output = seen_of("survey", told).output
+    output = seen_of("survey", reply).output
     versions = {str(name): str(version)[:100] for name, version in dict(output.get("versions", {})).items()}
     reasons = {str(pattern): str(why)[:500] for pattern, why in dict(output.get("lacking", {})).items()}
     lacking = {name: why for pattern, why in reasons.items() for name in operations if fnmatchcase(name, pattern)}
-    return Found(
-        steps=[*steps, Step(name="host", well=True, detail=versions.get("os", ""))],
+    return TargetTestResult(
+        steps=[*steps, TargetTestStep(name="host", well=True, detail=versions.get("os", ""))],
         versions=versions,
         operations=sorted(set(operations) - lacking.keys()),
         lacking=lacking,
@@ -104,10 +106,10 @@ def allowed(target: Target, forbidden: Iterable[str] = (), state_dir: str = "") 
     }
 
 
-def result_of(told: Mapping[str, Any] | None) -> Result | None:
+def result_of(reply: Mapping[str, Any] | None) -> Result | None:
     """The result, if it is one."""
     try:
-        return None if told is None else msgspec.convert(told, Result)
+        return None if reply is None else msgspec.convert(reply, Result)
     except msgspec.ValidationError:
         return None
 
@@ -116,9 +118,9 @@ LONG_SECRET = 8
 """Characters from which a secret is looked for in what a host tells: shorter ones are found in anything."""
 
 
-def told_of(task: Task, told: Mapping[str, Any] | None) -> Result | None:
+def told_of(task: Task, reply: Mapping[str, Any] | None) -> Result | None:
     """The result, if it is one, without the task's secrets wherever the record would show them."""
-    result = result_of(told)
+    result = result_of(reply)
     long = [secret for secret in secrets_of(task) if len(secret) >= LONG_SECRET]
     if result is None or not long:
         return result
@@ -131,9 +133,9 @@ def told_of(task: Task, told: Mapping[str, Any] | None) -> Result | None:
     )
 
 
-def done_of(task: Task, told: Mapping[str, Any] | None, over: bool = True) -> Done:
+def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> Done:
     """How a run went. `over`: whether a hostops that gave no result is seen to be gone with all that it started."""
-    result = told_of(task, told)
+    result = told_of(task, reply)
     if result is None:
         return without_word(task, over)
     return Done(
@@ -155,9 +157,9 @@ def without_word(task: Task, over: bool) -> Done:
     return Done(outcome="unknown", code="ended", message=message, effect="maybe", over=over)
 
 
-def seen_of(action: str, told: Mapping[str, Any] | None, task: Task | None = None) -> Result:
+def seen_of(action: str, reply: Mapping[str, Any] | None, task: Task | None = None) -> Result:
     """What a look has seen. Raises WritError with what hostops has against it."""
-    result = result_of(told) if task is None else told_of(task, told)
+    result = result_of(reply) if task is None else told_of(task, reply)
     if result is None:
         raise WritError(f"hostops gave no {action}")
     if result.outcome != "succeeded":

@@ -10,9 +10,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import msgspec
 from msgspec import Struct, field
 
-from writ_agent.backends.target_health import Standings
+from writ_agent.backends.target_health import TargetHealth
 from writ_contracts.agents import ReceiptOutcome
-from writ_contracts.backends import Step
+from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Operation
@@ -127,10 +127,10 @@ class Listings(Protocol):
         cannot be read now, and `cannot_list` for a source that it hasn't: never an empty list instead."""
 
 
-class Found(Struct, frozen=True, kw_only=True):
-    """How a target was found by a test; the fields are those of `writ_contracts.backends.Visit`."""
+class TargetTestResult(Struct, frozen=True, kw_only=True):
+    """How a target was found by a test; the fields are those of `writ_contracts.backends.TargetReport`."""
 
-    steps: list[Step] = field(default_factory=list)
+    steps: list[TargetTestStep] = field(default_factory=list)
     code: str = ""
     message: str = ""
     versions: dict[str, str] = field(default_factory=dict)
@@ -139,14 +139,14 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 @runtime_checkable
-class Visits(Protocol):
+class TargetTester(Protocol):
     """Can go to a target and see whether operations can be carried out there."""
 
     @property
-    def standings(self) -> Standings:
+    def target_health(self) -> TargetHealth:
         """How the targets were found last, by tests and by work."""
 
-    async def visit(self, target: Target) -> Found:
+    async def test_target(self, target: Target) -> TargetTestResult:
         """Go there anew, look, and change nothing. What is not well there is found, not raised."""
 
 
@@ -170,6 +170,6 @@ def cannot_list(source: str) -> Invalid:
     return Invalid(f"this agent cannot list {source.removeprefix('list_')}", code="unsupported")
 
 
-def cannot_visit(backend: str) -> Invalid:
+def cannot_test_targets(backend: str) -> Invalid:
     """The error for a backend that cannot tell how it finds its targets."""
     return Invalid(f"agents of backend {backend} cannot tell how they find their targets", code="unsupported")

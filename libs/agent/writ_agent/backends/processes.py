@@ -40,14 +40,14 @@ async def end(operation_id: str, grace: float, force: float = 2.0) -> bool:
     `force` seconds after the first SIGKILL at the latest.
     """
     began, killed = time.monotonic(), 0.0
-    told: set[int] = set()
+    signalled: set[int] = set()
     while left := await asyncio.to_thread(living, operation_id):  # one may fork while the others are killed
         now = time.monotonic()
         if killed and now - killed > force:
             return False
         if now - began < grace:
-            _signal([pid for pid in left if pid not in told], signal.SIGTERM)
-            told.update(left)
+            _signal([pid for pid in left if pid not in signalled], signal.SIGTERM)
+            signalled.update(left)
         else:
             killed = killed or now
             _signal(left, signal.SIGKILL)
@@ -68,9 +68,9 @@ def _is_ours(pid: int) -> bool:
 def _environ(pid: int) -> list[bytes]:
     """What it was started with; one that is in the middle of an exec shows none for a moment, which is waited for."""
     until = time.monotonic() + BEGINS
-    while not (told := _read(pid, "environ")) and _begins(pid) and time.monotonic() < until:
+    while not (signalled := _read(pid, "environ")) and _begins(pid) and time.monotonic() < until:
         time.sleep(POLL)
-    return told.split(b"\0")
+    return signalled.split(b"\0")
 
 
 def _begins(pid: int) -> bool:

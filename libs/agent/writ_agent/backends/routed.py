@@ -9,7 +9,6 @@ from writ_agent.backends.port import (
     Backend,
     Baselines,
     Done,
-    Found,
     Handler,
     Leftovers,
     Listings,
@@ -17,13 +16,14 @@ from writ_agent.backends.port import (
     Probed,
     Probes,
     Progress,
+    TargetTester,
+    TargetTestResult,
     Task,
-    Visits,
     cannot_list,
-    cannot_visit,
+    cannot_test_targets,
     lacks,
 )
-from writ_agent.backends.target_health import Standings
+from writ_agent.backends.target_health import TargetHealth
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 
@@ -89,20 +89,20 @@ class Routed:
                 raise cannot_list(source)
 
     @property
-    def standings(self) -> Standings:
+    def target_health(self) -> TargetHealth:
         """Of the backend."""
-        return self._backend.standings if isinstance(self._backend, Visits) else Standings()
+        return self._backend.target_health if isinstance(self._backend, TargetTester) else TargetHealth()
 
-    async def visit(self, target: Target) -> Found:
+    async def test_target(self, target: Target) -> TargetTestResult:
         """By the backend; what plugins carry out in the agent itself is there wherever the target is."""
         match self._backend:
-            case Visits() as backend:
-                found = await backend.visit(target)
+            case TargetTester() as backend:
+                found = await backend.test_target(target)
                 return (
                     structs.replace(found, operations=[*found.operations, *self._handlers]) if not found.code else found
                 )
             case _:
-                raise cannot_visit(self.name)
+                raise cannot_test_targets(self.name)
 
     async def settle(self, task: Task) -> Done | None:
         """By whoever has the operation; None where that works by processes of this host."""

@@ -16,7 +16,7 @@ MOST_TARGETS = 500
 MOST_NAMED = 8
 
 
-class Standing(Struct, frozen=True):
+class TargetResult(Struct, frozen=True):
     """`reason`: `ok`, or the code of what kept us out. `at`: Unix seconds."""
 
     reason: str
@@ -28,22 +28,22 @@ class Standing(Struct, frozen=True):
         return self.reason == WELL
 
 
-class Standings:
+class TargetHealth:
     """By target; of the most recent ones."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._last: dict[str, Standing] = {}
+        self._last: dict[str, TargetResult] = {}
 
-    def found(self, target: str, code: str) -> None:
+    def record(self, target: str, code: str) -> None:
         """Just now, with this code; empty where all was well."""
         self._last.pop(target, None)
-        self._last[target] = Standing(code or WELL, self._clock())
+        self._last[target] = TargetResult(code or WELL, self._clock())
         if len(self._last) > MOST_TARGETS:
             well = (name for name, standing in self._last.items() if standing.well)
             del self._last[next(well, next(iter(self._last)))]
 
-    def __iter__(self) -> Iterator[tuple[str, Standing]]:
+    def __iter__(self) -> Iterator[tuple[str, TargetResult]]:
         since = self._clock() - KEPT
         return iter(sorted((name, standing) for name, standing in self._last.items() if standing.at > since))
 

@@ -9,14 +9,20 @@ from typing import Any, TypeVar
 
 from writ_agent.backends.port import Backend, Baselines, Previews, Probes, Task, lacks
 from writ_agent.preflight.listings import list_under
-from writ_agent.preflight.target_test import find, visit
+from writ_agent.preflight.target_test import find, target_report
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.receipts import Identity
 from writ_agent.reporting.security_reports import ALARMS, Reporter
-from writ_agent.verification import Refused, Trust, verify_asked, verify_baseline, verify_visit
+from writ_agent.verification import (
+    SecurityRefusal,
+    Trust,
+    verify_baseline_grant,
+    verify_requested_grant,
+    verify_test_grant,
+)
 from writ_bus.port import Message
-from writ_contracts.agents import AskLook, Looked
-from writ_contracts.decisions import Look
+from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import WritError
 from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Operation
@@ -38,7 +44,7 @@ T = TypeVar("T")
 _log = Log("writ.agent")
 
 
-class Looks:
+class HostReads:
     """Baselines for the worker, and the endpoint `look`."""
 
     def __init__(
@@ -63,13 +69,13 @@ class Looks:
     async def baseline(self, work: Dispatched) -> dict[str, Any]:
         """How the target is before the operation; empty where that cannot be told, or may not."""
         try:
-            verified = verify_baseline(self._trust, work, self._now())
+            verified = verify_baseline_grant(self._trust, work, self._now())
             if verified is None or not isinstance(self._backend, Baselines):
                 return {}
             task = task_of(*verified, work.parameters, work.attempt, BASELINE_SECONDS)
-            seen = await _within(BASELINE_SECONDS, self._backend.baseline(task))
-            return seen if len(canonical(seen)) <= MAX_BASELINE_BYTES else {}
-        except Refused as refused:
+            observed = await _within(BASELINE_SECONDS, self._backend.baseline(task))
+            return observed if len(canonical(observed)) <= MAX_BASELINE_BYTES else {}
+        except SecurityRefusal as refused:
             await self._reporter.tell(refused, work.operation_id, work.principal)
             return {}
         except (WritError, TimeoutError) as error:
@@ -79,85 +85,85 @@ class Looks:
             _log.error("agent.baseline_broke", operation_id=work.operation_id, exception=error)
             return {}
 
-    async def answer(self, message: Message) -> bytes:
-        """One AskLook; every way out is a Looked."""
+    async def handle(self, message: Message) -> bytes:
+        """One AskRead; every way out is a ReadReply."""
         began = time.monotonic()
-        looked, operation_id = await self._guarded(message)
-        code = looked.error.code if looked.error else ""
+        reply, operation_id = await self._verified_read(message)
+        code = reply.error.code if reply.error else ""
         outcome = "ok" if not code else "failed" if code == "internal" else "refused"
         fields = {"operation_id": operation_id}
         self._meters.observe(
             Handled(endpoint="look", outcome=outcome, code=code, seconds=time.monotonic() - began, fields=fields)
         )
-        return encode(looked)
+        return encode(reply)
 
-    async def _guarded(self, message: Message) -> tuple[Looked, str]:
+    async def _verified_read(self, message: Message) -> tuple[ReadReply, str]:
         try:
-            ask = decode(message.data, AskLook)
+            ask = decode(message.data, AskRead)
         except WritError as error:
-            return Looked(error=failure(error)), ""
+            return ReadReply(error=failure(error)), ""
         try:
             if ask.action == "visit":
-                look = verify_visit(self._trust, ask, self._now())
-                return await self._test(look, min(max(ask.timeout, 0.1), LONGEST_LOOK)), look.operation_id
-            look, operation = verify_asked(self._trust, ask, self._now())
-        except Refused as refused:
+                grant = verify_test_grant(self._trust, ask, self._now())
+                return await self._test(grant, min(max(ask.timeout, 0.1), LONGEST_LOOK)), grant.operation_id
+            grant, operation = verify_requested_grant(self._trust, ask, self._now())
+        except SecurityRefusal as refused:
             # What the look itself says cannot be believed, so the report is about no operation.
             await self._reporter.tell(refused, None)
-            return Looked(error=failure(refused)), ""
+            return ReadReply(error=failure(refused)), ""
         except WritError as error:
-            return Looked(error=failure(error)), ""
-        return await self._look(ask, look, operation), look.operation_id
+            return ReadReply(error=failure(error)), ""
+        return await self._read(ask, grant, operation), grant.operation_id
 
-    async def _look(self, ask: AskLook, look: Look, operation: Operation) -> Looked:
+    async def _read(self, ask: AskRead, grant: ReadGrant, operation: Operation) -> ReadReply:
         seconds = min(max(ask.timeout, 0.1), LONGEST_LOOK)
-        task = task_of(look, operation, ask.parameters, ask.attempt, seconds)
+        task = task_of(grant, operation, ask.parameters, ask.attempt, seconds)
         try:
             if ask.action == "listing":
-                return await _within(seconds, self._list(ask, look, task, seconds * LISTING_SHARE))
-            looked = await _within(seconds, look_with(self._backend, ask, task))
+                return await _within(seconds, self._list(ask, grant, task, seconds * LISTING_SHARE))
+            reply = await _within(seconds, read_host(self._backend, ask, task))
         except TimeoutError:
-            return Looked(error=Failure(code="timeout", message=f"not seen within {seconds:g} s", retry=True))
+            return ReadReply(error=Failure(code="timeout", message=f"not seen within {seconds:g} s", retry=True))
         except WritError as error:
-            await self._watch(error.code, f"{ask.action} of {look.operation} on {look.target.id}", look.operation_id)
-            return Looked(error=failure(error))
+            await self._watch(error.code, f"{ask.action} of {grant.operation} on {grant.target.id}", grant.operation_id)
+            return ReadReply(error=failure(error))
         except Exception as error:  # noqa: BLE001 - a defect of the backend is answered, and logged whole
-            _log.error("agent.look_broke", operation_id=look.operation_id, exception=error)
-            return Looked(error=Failure(code="internal", message="a defect of the agent; its log has the details"))
-        if len(canonical(looked.seen)) > MAX_SEEN_BYTES:
-            return Looked(error=Failure(code="oversize", message="more was seen than can be told"))
-        return looked
+            _log.error("agent.look_broke", operation_id=grant.operation_id, exception=error)
+            return ReadReply(error=Failure(code="internal", message="a defect of the agent; its log has the details"))
+        if len(canonical(reply.seen)) > MAX_SEEN_BYTES:
+            return ReadReply(error=Failure(code="oversize", message="more was seen than can be told"))
+        return reply
 
-    async def _test(self, look: Look, seconds: float) -> Looked:
+    async def _test(self, grant: ReadGrant, seconds: float) -> ReadReply:
         async with self._visiting:
-            found = await find(self._backend, look.target, seconds * LISTING_SHARE)
-        await self._watch(found[0].code, f"a test of {look.target.id}", None)
-        return Looked(visit=visit(self._trust, self._identity, look.target, found))
+            found = await find(self._backend, grant.target, seconds * LISTING_SHARE)
+        await self._watch(found[0].code, f"a test of {grant.target.id}", None)
+        return ReadReply(visit=target_report(self._trust, self._identity, grant.target, found))
 
     async def _watch(self, code: str, what: str, operation_id: str | None) -> None:
         """Some failures on a host are attempts that people should hear of."""
         if kind := ALARMS.get(code):
-            await self._reporter.tell(Refused(kind, f"{what} ended with {code}"), operation_id)
+            await self._reporter.tell(SecurityRefusal(kind, f"{what} ended with {code}"), operation_id)
 
-    async def _list(self, ask: AskLook, look: Look, task: Task, seconds: float) -> Looked:
+    async def _list(self, ask: AskRead, grant: ReadGrant, task: Task, seconds: float) -> ReadReply:
         async with self._listing:
-            told, codes = await list_under(self._backend, self._identity, ask.look, look, task, seconds)
+            listings, codes = await list_under(self._backend, self._identity, ask.look, grant, task, seconds)
         for code in codes:
-            await self._watch(code, f"a listing for {look.operation} on {look.target.id}", look.operation_id)
-        return Looked(listings=told)
+            await self._watch(code, f"a listing for {grant.operation} on {grant.target.id}", grant.operation_id)
+        return ReadReply(listings=listings)
 
 
-async def look_with(backend: Backend, ask: AskLook, task: Task) -> Looked:
+async def read_host(backend: Backend, ask: AskRead, task: Task) -> ReadReply:
     """By the power of the backend that the action needs. Raises Invalid (`unsupported`)."""
     match ask.action, backend:
         case "baseline", Baselines():
-            return Looked(seen=await backend.baseline(task))
+            return ReadReply(seen=await backend.baseline(task))
         case "preview", Previews():
             task.operation.check(task.parameters)
-            return Looked(seen=await backend.preview(task))
+            return ReadReply(seen=await backend.preview(task))
         case "probe", Probes():
             probed = await backend.probe(task, ask.baseline)
-            return Looked(seen=probed.seen, verdict=probed.verdict)
+            return ReadReply(seen=probed.seen, verdict=probed.verdict)
         case _:
             raise lacks(task, ask.action)
 
@@ -167,18 +173,18 @@ def failure(error: WritError) -> Failure:
     return Failure(code=error.code, message=str(error), retry=error.retry)
 
 
-def task_of(look: Look, operation: Operation, parameters: dict[str, Any], attempt: int, seconds: float) -> Task:
+def task_of(grant: ReadGrant, operation: Operation, parameters: dict[str, Any], attempt: int, seconds: float) -> Task:
     """What a look lets one do."""
     return Task(
-        operation_id=look.operation_id,
+        operation_id=grant.operation_id,
         attempt=attempt,
         operation=operation,
-        target=look.target,
+        target=grant.target,
         parameters=parameters,
         timeout=seconds,
     )
 
 
-async def _within(seconds: float, seen: Awaitable[T]) -> T:
+async def _within(seconds: float, observed: Awaitable[T]) -> T:
     async with asyncio.timeout(seconds):
-        return await seen
+        return await observed

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Backend, Baselines, Listings, Task, cannot_list
 from writ_agent.reporting.receipts import Identity
-from writ_contracts.decisions import Look
+from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.facts import MOST_LISTED_BYTES, MOST_NAMES, OTHER_NAMES, Listing
 from writ_contracts.signing import Signed
@@ -26,7 +26,7 @@ REFUSED_THERE = frozenset({"unit_alias", "unit_not_found"})
 _log = Log("writ.agent")
 
 
-class Names(NamedTuple):
+class ListedNames(NamedTuple):
     """What is there, or why that can't be told."""
 
     names: Sequence[str] = ()
@@ -35,37 +35,37 @@ class Names(NamedTuple):
 
 
 async def list_under(
-    backend: Backend, identity: Identity, signed: Signed, look: Look, task: Task, seconds: float
+    backend: Backend, identity: Identity, signed: Signed, grant: ReadGrant, task: Task, seconds: float
 ) -> tuple[list[Signed], set[str]]:
     """A signed listing for each source that this verified look allows, and the codes of what kept us from any; each has
     `seconds`, all at the same time.
 
     `task` is the look's operation, for what else the thing is called that it names.
     """
-    task = replace(task, parameters={task.operation.named: look.named}, timeout=seconds)
-    found = await asyncio.gather(*(_names(backend, task, source, seconds) for source in look.sources))
-    told = [
-        sign(identity.key, _listing(identity, signed, look, source, one))
-        for source, one in zip(look.sources, found, strict=True)
+    task = replace(task, parameters={task.operation.named: grant.named}, timeout=seconds)
+    found = await asyncio.gather(*(_names(backend, task, source, seconds) for source in grant.sources))
+    signed_listings = [
+        sign(identity.key, _listing(identity, signed, grant, source, one))
+        for source, one in zip(grant.sources, found, strict=True)
     ]
-    return told, {one.code for one in found}
+    return signed_listings, {one.code for one in found}
 
 
-async def _names(backend: Backend, task: Task, source: str, seconds: float) -> Names:
+async def _names(backend: Backend, task: Task, source: str, seconds: float) -> ListedNames:
     """The names, sorted, or why there are none."""
     try:
         async with asyncio.timeout(seconds):
             names = sorted(set(await _listing_of(backend, task, source)))
     except TimeoutError:
-        return Names(failure=f"not listed within {seconds:g} s")
+        return ListedNames(failure=f"not listed within {seconds:g} s")
     except WritError as error:
-        return Names(failure=str(error), code=error.code)
+        return ListedNames(failure=str(error), code=error.code)
     except Exception as error:  # noqa: BLE001 - a defect of the backend is no empty list; it is logged whole
         _log.error("agent.listing_broke", operation_id=task.operation_id, source=source, exception=error)
-        return Names(failure="a defect of the agent; its log has the details")
+        return ListedNames(failure="a defect of the agent; its log has the details")
     if len(names) > MOST_NAMES or len(encode(names)) > MOST_LISTED_BYTES:
-        return Names(failure=f"more than {MOST_NAMES} names or {MOST_LISTED_BYTES} bytes: too long to be checked")
-    return Names(names)
+        return ListedNames(failure=f"more than {MOST_NAMES} names or {MOST_LISTED_BYTES} bytes: too long to be checked")
+    return ListedNames(names)
 
 
 async def _listing_of(backend: Backend, task: Task, source: str) -> Sequence[str]:
@@ -82,21 +82,21 @@ async def _other_names(backend: Backend, task: Task) -> Sequence[str]:
     if not isinstance(backend, Baselines):
         raise cannot_list(OTHER_NAMES)
     try:
-        seen = await backend.baseline(task)
+        observed = await backend.baseline(task)
     except WritError as error:
         if error.code in REFUSED_THERE:
             return ()
         raise
-    if not isinstance(names := seen.get("names"), list):
+    if not isinstance(names := observed.get("names"), list):
         raise Invalid(f"it is not told what {task.operation.named} is called besides", code="unsupported")
     return [str(name) for name in names]
 
 
-def _listing(identity: Identity, signed: Signed, look: Look, source: str, found: Names) -> Listing:
+def _listing(identity: Identity, signed: Signed, grant: ReadGrant, source: str, found: ListedNames) -> Listing:
     return Listing(
-        operation_id=look.operation_id,
+        operation_id=grant.operation_id,
         source=source,
-        target=look.target.id,
+        target=grant.target.id,
         pool=identity.pool,
         instance=identity.instance,
         look_digest=digest(signed),

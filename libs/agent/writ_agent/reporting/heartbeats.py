@@ -15,7 +15,7 @@ SOONER = (0.5, 1.0, 2.0)
 _log = Log("writ.agent")
 
 
-class Heart:
+class Heartbeats:
     """Beats each `interval` seconds; `changed` makes it beat at once, though not more often than each 0.2 s."""
 
     def __init__(self, bus: Bus, interval: float, read: Callable[[], Heartbeat]) -> None:
@@ -29,11 +29,11 @@ class Heart:
         """An operation began or ended."""
         self._changed.set()
 
-    async def beat_for_ever(self) -> None:
+    async def run(self) -> None:
         """Until cancelled; sooner at first, since executors may start at the same time and must hear one."""
         first = iter(SOONER)
         while True:
-            await self.beat()
+            await self.send()
             await asyncio.sleep(CLOSEST)
             try:
                 async with asyncio.timeout(min(next(first, self._interval), self._interval) - CLOSEST):
@@ -41,11 +41,11 @@ class Heart:
             except TimeoutError:
                 continue
 
-    async def beat(self) -> None:
+    async def send(self) -> None:
         """Once. Nobody there to hear it is no error: the next one comes."""
         self._changed.clear()
-        beat = self._read()
+        heartbeat = self._read()
         try:
-            await self._bus.publish(subjects.heartbeat(beat.pool), encode(beat))
+            await self._bus.publish(subjects.heartbeat(heartbeat.pool), encode(heartbeat))
         except WritError as error:
             _log.debug("agent.heartbeat_lost", error=str(error))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import get_args
 
-from writ_agent.backends.target_health import MOST_TARGETS, Standings
+from writ_agent.backends.target_health import MOST_TARGETS, TargetHealth
 from writ_contracts.agents import ReceiptOutcome, SecurityKind
 from writ_contracts.operations import Catalogue
 from writ_runtime.logs import Log
@@ -34,12 +34,12 @@ class Meters:
         metrics.measure("writ_agent_free_slots", "Operations that could begin now.", free_slots)
 
 
-def show_standings(metrics: Metrics, standings: Standings) -> None:
+def show_target_health(metrics: Metrics, target_health: TargetHealth) -> None:
     """Of each target that this agent went to: 1 where it was reached the last time, else 0 with the reason."""
     metrics.rows(
         "writ_agent_target_reachable",
         "Whether the target was reached when this agent went there last.",
         ("target", "reason"),
-        lambda: {(name, standing.reason): float(standing.well) for name, standing in standings},
+        lambda: {(name, standing.reason): float(standing.well) for name, standing in target_health},
         MOST_TARGETS,
     )

@@ -29,7 +29,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     instance: str
 
 
-class Run(Struct, frozen=True, kw_only=True):
+class ReceiptSubject(Struct, frozen=True, kw_only=True):
     """What a receipt is about."""
 
     operation_id: str
@@ -42,7 +42,9 @@ class Run(Struct, frozen=True, kw_only=True):
     """Whether the receipt shows the public output and state."""
 
 
-def receipt_message(identity: Identity, run: Run, done: Done, operation: Operation | None, duration: float) -> bytes:
+def receipt_message(
+    identity: Identity, run: ReceiptSubject, done: Done, operation: Operation | None, duration: float
+) -> bytes:
     """A ReceiptMessage. `duration` in seconds. Without the operation nothing of the output counts as public."""
     size = len(canonical(done.output))
     full = done.output if size <= MAX_FULL_BYTES else {"omitted_bytes": size}

@@ -7,7 +7,7 @@ from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
 from writ_agent.reporting.receipts import Identity
 from writ_agent.reporting.spool import Parcel
-from writ_agent.verification import Refused
+from writ_agent.verification import SecurityRefusal
 from writ_contracts import subjects
 from writ_contracts.agents import ReportMessage, SecurityKind, SecurityReport
 from writ_contracts.wire import encode
@@ -34,7 +34,7 @@ class Reporter:
         self._identity = identity
         self._meters = meters
 
-    async def tell(self, refused: Refused, operation_id: str | None, principal: str | None = None) -> None:
+    async def tell(self, refused: SecurityRefusal, operation_id: str | None, principal: str | None = None) -> None:
         """Count it, log it, send it."""
         self._meters.refused.add(reason=refused.kind)
         _log.warning("agent.refused", kind=refused.kind, reason=str(refused), operation_id=operation_id)

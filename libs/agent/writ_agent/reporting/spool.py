@@ -30,7 +30,7 @@ REMEMBERED, REMEMBERED_BYTES = 10_000, 100
 _log = Log("writ.agent.spool")
 
 
-class Asked(Struct, frozen=True, kw_only=True, tag="asked"):
+class ClaimSent(Struct, frozen=True, kw_only=True, tag="asked"):
     """A claim went out, and nothing has been begun: without an Intent in its place, nothing ever was."""
 
     operation_id: str
@@ -59,7 +59,7 @@ class Parcel(Struct, frozen=True, kw_only=True, tag="parcel"):
     body: bytes
 
 
-Entry = Asked | Intent | Parcel
+Entry = ClaimSent | Intent | Parcel
 
 
 class _Cleared(Struct, frozen=True, kw_only=True, tag="cleared"):
@@ -169,8 +169,8 @@ class Spool:
         self._written += 1
 
     async def _sync(self) -> None:
-        wanted = self._written
-        while self._synced < wanted:
+        target_line = self._written
+        while self._synced < target_line:
             if self._syncing is None:
                 self._syncing = asyncio.create_task(self._fdatasync())
             await asyncio.shield(self._syncing)
@@ -234,7 +234,7 @@ class Spool:
                     live.pop(key, None)
                 case _Line(key=key, entry=_Begun() as entry):
                     self._note(key, entry)
-                case _Line(key=key, entry=Asked() | Intent() | Parcel() as entry):
+                case _Line(key=key, entry=ClaimSent() | Intent() | Parcel() as entry):
                     live[key] = entry
                     self._note(key, entry)
         return live

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from writ_agent.preflight.host_reads import failure
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.security_reports import Reporter
-from writ_agent.verification import Refused, Trust, verify_cancel
-from writ_agent.work.in_flight import Hands
+from writ_agent.verification import SecurityRefusal, Trust, verify_cancel
+from writ_agent.work.in_flight import InFlightOperations
 from writ_bus.port import Message
 from writ_contracts.agents import AskCancel, Cancelled
 from writ_contracts.errors import WritError
@@ -19,15 +19,20 @@ class Cancels:
     """Answers each AskCancel. `ended` are the ids of what has ended while its receipt is on its way."""
 
     def __init__(
-        self, trust: Trust, hands: Hands, ended: Callable[[], Collection[str]], reporter: Reporter, meters: Meters
+        self,
+        trust: Trust,
+        in_flight: InFlightOperations,
+        ended: Callable[[], Collection[str]],
+        reporter: Reporter,
+        meters: Meters,
     ) -> None:
         self._trust = trust
-        self._hands = hands
+        self._in_flight = in_flight
         self._ended = ended
         self._reporter = reporter
         self._meters = meters
 
-    async def answer(self, message: Message) -> bytes:
+    async def handle(self, message: Message) -> bytes:
         """Every way out is a Cancelled."""
         began = time.monotonic()
         try:
@@ -47,12 +52,12 @@ class Cancels:
         return encode(cancelled)
 
     async def _cancel(self, ask: AskCancel) -> Cancelled:
-        hand = self._hands.find(ask.operation_id)
-        if hand is None:
+        entry = self._in_flight.find(ask.operation_id)
+        if entry is None:
             return Cancelled(result="stopped" if ask.operation_id in self._ended() else "not_running")
         try:
-            verify_cancel(self._trust, ask, hand.owners)
-        except Refused as refused:
+            verify_cancel(self._trust, ask, entry.owners)
+        except SecurityRefusal as refused:
             await self._reporter.tell(refused, ask.operation_id)
             raise
-        return Cancelled(result="stopped" if await hand.stop("cancel") else "not_confirmed")
+        return Cancelled(result="stopped" if await entry.stop("cancel") else "not_confirmed")

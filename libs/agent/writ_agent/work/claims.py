@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from writ_agent.reporting.receipts import Identity
-from writ_agent.verification import Claimed
+from writ_agent.verification import SentClaim
 from writ_bus.errors import Forbidden, Full, TimedOut, Unreachable
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
@@ -32,7 +32,7 @@ _UNCERTAIN = frozenset({"timeout", "internal"})
 _log = Log("writ.agent")
 
 
-def make_claim(identity: Identity, work: Dispatched, baseline: dict[str, Any], now: float) -> Claimed:
+def make_claim(identity: Identity, work: Dispatched, baseline: dict[str, Any], now: float) -> SentClaim:
     """A claim that nobody has made before: fresh nonce, fresh key for the parameters. Its time runs from `now` (boot
     clock).
     """
@@ -47,11 +47,11 @@ def make_claim(identity: Identity, work: Dispatched, baseline: dict[str, Any], n
         decision_digest=work.decision_digest,
         baseline=baseline,
     )
-    return Claimed(work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=now)
+    return SentClaim(work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=now)
 
 
 async def ask(
-    bus: Bus, claimed: Claimed, delivery: Delivery, gave_up: Callable[[], bool], boot: Callable[[], float]
+    bus: Bus, claimed: SentClaim, delivery: Delivery, gave_up: Callable[[], bool], boot: Callable[[], float]
 ) -> ClaimAnswer:
     """The executor's answer. One with an error is certain: nothing was started by this claim.
 
@@ -73,7 +73,7 @@ async def ask(
     raise TimedOut(f"no answer to the claim of {claimed.work.operation_id} within {PATIENCE:g} s")
 
 
-async def _once(bus: Bus, claimed: Claimed, body: bytes, uncertain: bool) -> tuple[ClaimAnswer | None, bool]:
+async def _once(bus: Bus, claimed: SentClaim, body: bytes, uncertain: bool) -> tuple[ClaimAnswer | None, bool]:
     """The answer if there is one, and whether `granted` may be stored without our knowing."""
     try:
         reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS)

@@ -9,7 +9,7 @@ import asyncio
 from writ_agent.backends.port import Backend, Task
 from writ_agent.preflight.host_reads import task_of
 from writ_agent.reporting.security_reports import Reporter
-from writ_agent.verification import Refused, Trust, verify_ahead
+from writ_agent.verification import SecurityRefusal, Trust, verify_early_read_grant
 from writ_agent.work.running import Running
 from writ_contracts.errors import WritError
 from writ_contracts.journal import Dispatched
@@ -21,7 +21,7 @@ FRESH = 1.0
 _log = Log("writ.agent")
 
 
-class Ahead:
+class EarlyRead:
     """One reading: begun with the claim, taken with the grant, and dropped at last if it was not."""
 
     def __init__(
@@ -43,12 +43,12 @@ class Ahead:
         if self._dropping is not None:
             return
         try:
-            verified = verify_ahead(self._trust, work, self._time.now())
+            verified = verify_early_read_grant(self._trust, work, self._time.now())
             if verified is not None:
-                look, operation = verified
-                self._task = task_of(look, operation, operation.check(work.parameters), work.attempt, work.timeout)
+                grant, operation = verified
+                self._task = task_of(grant, operation, operation.check(work.parameters), work.attempt, work.timeout)
                 self._running = Running(self._backend, self._task, _silent, self._grace)
-        except Refused as refused:
+        except SecurityRefusal as refused:
             await self._reporter.tell(refused, work.operation_id, work.principal)
         except WritError as error:
             _log.info("agent.not_read_ahead", operation_id=work.operation_id, reason=str(error))

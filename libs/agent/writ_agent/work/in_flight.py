@@ -3,47 +3,47 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
-from writ_agent.work.early_read import Ahead
+from writ_agent.work.early_read import EarlyRead
 from writ_agent.work.running import Cause, Running
 from writ_contracts.journal import Dispatched
 
 REMEMBERED = 20_000
 
 
-class Hand:
+class InFlightOperation:
     """One operation, from its claim until its receipt is spooled."""
 
     def __init__(self, work: Dispatched) -> None:
         self.work = work
         self.owners = {work.principal}
         """Whose it is: may cancel it without a signature. Before the grant, as the event says."""
-        self.ahead: Ahead | None = None
+        self.early_read: EarlyRead | None = None
         self.running: Running | None = None
         self.stopped: Cause | None = None
 
-    async def let_go(self) -> bool:
+    async def drop_early_read(self) -> bool:
         """End what was read ahead and not taken. Whether that is certain."""
-        return await self.ahead.drop() if self.ahead is not None else True
+        return await self.early_read.drop() if self.early_read is not None else True
 
     async def stop(self, cause: Cause) -> bool:
         """End it, or see to it that it never begins. Whether that is certain."""
         if self.running is None:
             self.stopped = cause  # looked at in the same step of the event loop that would begin it
-            return await self.let_go()
+            return await self.drop_early_read()
         return await self.running.stop(cause)
 
 
-class Hands:
+class InFlightOperations:
     """All of them by operation id."""
 
     def __init__(self, begun: Iterable[str] = ()) -> None:
         """`begun`: the operations that earlier processes of this agent began, each as `<operation id>.<attempt>`."""
-        self._now: dict[str, Hand] = {}
-        self._begun = Memory()
+        self._now: dict[str, InFlightOperation] = {}
+        self._begun = RecentKeys()
         for key in begun:
             self._remember(*key.split(".", 1))
 
-    def __iter__(self) -> Iterator[Hand]:
+    def __iter__(self) -> Iterator[InFlightOperation]:
         return iter(list(self._now.values()))
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class Hands:
         """The ids of the operations in hand."""
         return self._now.keys()
 
-    def find(self, operation_id: str) -> Hand | None:
+    def find(self, operation_id: str) -> InFlightOperation | None:
         """It, if it is in hand."""
         return self._now.get(operation_id)
 
@@ -75,19 +75,19 @@ class Hands:
 
     def changes(self, target: str) -> bool:
         """Whether something that changes this target runs here."""
-        return any(hand.running is not None and hand.running.changes(target) for hand in self)
+        return any(entry.running is not None and entry.running.changes(target) for entry in self)
 
-    def take(self, work: Dispatched) -> Hand:
+    def take(self, work: Dispatched) -> InFlightOperation:
         """Into the hand."""
-        hand = self._now[work.operation_id] = Hand(work)
-        return hand
+        entry = self._now[work.operation_id] = InFlightOperation(work)
+        return entry
 
-    def drop(self, hand: Hand) -> None:
+    def drop(self, entry: InFlightOperation) -> None:
         """Out of it."""
-        self._now.pop(hand.work.operation_id, None)
+        self._now.pop(entry.work.operation_id, None)
 
 
-class Memory:
+class RecentKeys:
     """The latest of many words."""
 
     def __init__(self) -> None:

@@ -8,10 +8,10 @@ import asyncio
 
 from writ_agent.backends.port import Done, Leftovers, Task
 from writ_agent.backends.processes import end
-from writ_agent.reporting.receipts import Run, receipt_message
-from writ_agent.reporting.spool import Asked, Intent, Parcel
-from writ_agent.verification import verify_kept
-from writ_agent.work.worker import Parts
+from writ_agent.reporting.receipts import ReceiptSubject, receipt_message
+from writ_agent.reporting.spool import ClaimSent, Intent, Parcel
+from writ_agent.verification import verify_spooled_grant
+from writ_agent.work.worker import WorkerParts
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
 from writ_contracts.operations import Operation
@@ -24,14 +24,14 @@ own time is over there is less: an outcome has to be there within 5 s of it.
 _log = Log("writ.agent")
 
 
-async def recover(parts: Parts) -> None:
+async def recover(parts: WorkerParts) -> None:
     """Turn what the spool has left into receipts, and send those that were not acknowledged."""
     parts.outbox.resume()
-    left = [(key, entry) for key, entry in parts.spool.live.items() if isinstance(entry, Asked | Intent)]
+    left = [(key, entry) for key, entry in parts.spool.live.items() if isinstance(entry, ClaimSent | Intent)]
     await asyncio.gather(*(_tell(parts, key, entry) for key, entry in left))
 
 
-async def _tell(parts: Parts, key: str, entry: Asked | Intent) -> None:
+async def _tell(parts: WorkerParts, key: str, entry: ClaimSent | Intent) -> None:
     operation = parts.trust.catalogue.get(entry.operation) if isinstance(entry, Intent) else None
     done = await _ended(parts, entry, operation)
     _log.warning("agent.left_over", key=key, outcome=done.outcome, effect=done.effect, over=done.over)
@@ -39,8 +39,8 @@ async def _tell(parts: Parts, key: str, entry: Asked | Intent) -> None:
     await parts.outbox.post(key, Parcel(subject=subjects.receipt(parts.identity.pool), body=body))
 
 
-async def _ended(parts: Parts, entry: Asked | Intent, operation: Operation | None) -> Done:
-    if isinstance(entry, Asked):
+async def _ended(parts: WorkerParts, entry: ClaimSent | Intent, operation: Operation | None) -> Done:
+    if isinstance(entry, ClaimSent):
         return Done(outcome="failed", code="agent_restarted", message="nothing was run: its agent ended before")
     read_only = operation is not None and operation.read_only
     try:
@@ -52,11 +52,11 @@ async def _ended(parts: Parts, entry: Asked | Intent, operation: Operation | Non
     return _unseen(read_only, over=await end(entry.operation_id, parts.kill_grace))
 
 
-async def _settled(parts: Parts, intent: Intent) -> Done | None:
+async def _settled(parts: WorkerParts, intent: Intent) -> Done | None:
     """None where it ran on this host. Raises WritError, TimeoutError."""
     if not isinstance(parts.backend, Leftovers) or intent.grant is None:
         return None
-    grant, operation = verify_kept(parts.trust, intent.grant, intent.operation_id)
+    grant, operation = verify_spooled_grant(parts.trust, intent.grant, intent.operation_id)
     task = Task(
         operation_id=intent.operation_id,
         attempt=intent.attempt,
@@ -80,12 +80,12 @@ def _unseen(read_only: bool, over: bool) -> Done:
     )
 
 
-def _run(entry: Asked | Intent) -> Run:
-    return Run(
+def _run(entry: ClaimSent | Intent) -> ReceiptSubject:
+    return ReceiptSubject(
         operation_id=entry.operation_id,
         attempt=entry.attempt,
         principal=entry.principal,
         instance=entry.instance,
         grant_digest=entry.grant_digest if isinstance(entry, Intent) else None,
-        claim_digest=entry.claim_digest if isinstance(entry, Asked) else None,
+        claim_digest=entry.claim_digest if isinstance(entry, ClaimSent) else None,
     )

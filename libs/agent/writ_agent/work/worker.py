@@ -8,17 +8,17 @@ from collections.abc import Callable, Coroutine
 from msgspec import Struct
 
 from writ_agent.backends.port import Backend, Done, Task
-from writ_agent.preflight.host_reads import Looks
+from writ_agent.preflight.host_reads import HostReads
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
 from writ_agent.reporting.progress import ProgressRelay
-from writ_agent.reporting.receipts import Identity, Run, receipt_message
+from writ_agent.reporting.receipts import Identity, ReceiptSubject, receipt_message
 from writ_agent.reporting.security_reports import ALARMS, Reporter
-from writ_agent.reporting.spool import Asked, Intent, Parcel, Spool
-from writ_agent.verification import Claimed, Order, Refused, Trust, verify_grant
+from writ_agent.reporting.spool import ClaimSent, Intent, Parcel, Spool
+from writ_agent.verification import SecurityRefusal, SentClaim, Trust, VerifiedGrant, verify_grant
 from writ_agent.work.claims import ask, make_claim
-from writ_agent.work.early_read import Ahead
-from writ_agent.work.in_flight import Hand, Hands, Memory
+from writ_agent.work.early_read import EarlyRead
+from writ_agent.work.in_flight import InFlightOperation, InFlightOperations, RecentKeys
 from writ_agent.work.running import Running, not_begun
 from writ_bus import tracing
 from writ_bus.port import Bus, Delivery
@@ -40,7 +40,7 @@ BUSY_DELAY = 1.0
 _log = Log("writ.agent")
 
 
-class Parts(Struct, frozen=True, kw_only=True):
+class WorkerParts(Struct, frozen=True, kw_only=True):
     """What a worker works with. `changed` is called when an operation begins or ends."""
 
     bus: Bus
@@ -50,9 +50,9 @@ class Parts(Struct, frozen=True, kw_only=True):
     spool: Spool
     outbox: Outbox
     reporter: Reporter
-    looks: Looks
+    host_reads: HostReads
     meters: Meters
-    hands: Hands
+    in_flight: InFlightOperations
     time: ServerClock
     kill_grace: float
     changed: Callable[[], None]
@@ -61,62 +61,62 @@ class Parts(Struct, frozen=True, kw_only=True):
 class Worker:
     """Handles deliveries, several at a time. With `stopping` it claims nothing more."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
-        self._nonces = Memory()
+        self._nonces = RecentKeys()
         self.stopping = False
 
     async def handle(self, delivery: Delivery) -> None:
         """From the delivery to the receipt in the outbox."""
         fault("agent.pulled")
         work = self._read(delivery)
-        if work is None or self._parts.hands.begun(work, idempotent=self._is_idempotent(work)):
-            await _settle(delivery.ack())
-        elif self.stopping or self._parts.hands.find(work.operation_id) or _key(work) in self._parts.outbox.pending:
-            await _settle(delivery.nak(LONGEST_DELAY / 2))
-        elif not self._only_reads(work) and self._parts.hands.changes(work.target):
+        if work is None or self._parts.in_flight.begun(work, idempotent=self._is_idempotent(work)):
+            await _acknowledge(delivery.ack())
+        elif self.stopping or self._parts.in_flight.find(work.operation_id) or _key(work) in self._parts.outbox.pending:
+            await _acknowledge(delivery.nak(LONGEST_DELAY / 2))
+        elif not self._only_reads(work) and self._parts.in_flight.changes(work.target):
             # This host slept past a deadline, say: executors think that what runs here is lost, and send the next one.
             _log.warning("agent.target_busy", operation_id=work.operation_id, target=work.target)
-            await _settle(delivery.nak(BUSY_DELAY))
+            await _acknowledge(delivery.nak(BUSY_DELAY))
         else:
-            hand = self._parts.hands.take(work)
+            entry = self._parts.in_flight.take(work)
             try:
                 with bound(operation_id=work.operation_id):
-                    await self._carry_out(hand, delivery)
+                    await self._carry_out(entry, delivery)
             finally:
-                self._parts.hands.drop(hand)
+                self._parts.in_flight.drop(entry)
                 self._parts.changed()
 
-    async def _carry_out(self, hand: Hand, delivery: Delivery) -> None:
+    async def _carry_out(self, entry: InFlightOperation, delivery: Delivery) -> None:
         try:
-            await self._claim_and_run(hand, delivery)
+            await self._claim_and_run(entry, delivery)
         finally:
-            await hand.let_go()
+            await entry.drop_early_read()
 
-    async def _claim_and_run(self, hand: Hand, delivery: Delivery) -> None:
+    async def _claim_and_run(self, entry: InFlightOperation, delivery: Delivery) -> None:
         stages = self._parts.meters.stages
-        with stages.time(hand.work.operation_id, stage="look"), tracing.span("look"):
-            baseline = await self._parts.looks.baseline(hand.work)
-        claimed = make_claim(self._parts.identity, hand.work, baseline, self._boot())
-        hand.ahead = self._read_ahead(hand.work)
-        with stages.time(hand.work.operation_id, stage="claim"):
+        with stages.time(entry.work.operation_id, stage="look"), tracing.span("look"):
+            baseline = await self._parts.host_reads.baseline(entry.work)
+        claimed = make_claim(self._parts.identity, entry.work, baseline, self._boot())
+        entry.early_read = self._begin_early_read(entry.work)
+        with stages.time(entry.work.operation_id, stage="claim"):
             answer = await self._claim(claimed, delivery)
         if answer is None:
             return
         fault("agent.claimed")
-        self._parts.hands.begin(hand.work)
-        await _settle(delivery.ack())
+        self._parts.in_flight.begin(entry.work)
+        await _acknowledge(delivery.ack())
         began = self._boot()
         try:
-            order = verify_grant(self._parts.trust, claimed, answer, used=self._nonces, now=self._boot())
-            self._nonces.add(order.grant.nonce)
-            hand.owners = {order.grant.principal, order.grant.acts_for or order.grant.principal}
-            await self._intend(order, answer.grant)
-            with stages.time(hand.work.operation_id, stage="run"), tracing.span("run"):
-                done = await self._perform(hand, order)
+            verified = verify_grant(self._parts.trust, claimed, answer, used=self._nonces, now=self._boot())
+            self._nonces.add(verified.grant.nonce)
+            entry.owners = {verified.grant.principal, verified.grant.acts_for or verified.grant.principal}
+            await self._intend(verified, answer.grant)
+            with stages.time(entry.work.operation_id, stage="run"), tracing.span("run"):
+                done = await self._perform(entry, verified)
             fault("agent.ran")
-            await self._watch(order, done)
-            await self._tell(_run(claimed, answer), done, order.operation, began)
+            await self._watch(verified, done)
+            await self._tell(_run(claimed, answer), done, verified.operation, began)
         except (WritError, OSError) as error:
             await self._refuse(claimed, answer, error, began)
 
@@ -137,29 +137,29 @@ class Worker:
             return None
         return work
 
-    async def _claim(self, claimed: Claimed, delivery: Delivery) -> ClaimAnswer | None:
+    async def _claim(self, claimed: SentClaim, delivery: Delivery) -> ClaimAnswer | None:
         """The answer that should be a grant. If there is none, whoever must know has been told."""
         key = _key(claimed.work)
         try:
             if not self._only_reads(claimed.work):  # what only reads may be asked for again, whoever forgot it
-                await self._parts.spool.keep(key, _asked(claimed), durable=False)
+                await self._parts.spool.keep(key, _claim_sent(claimed), durable=False)
             answer = await ask(self._parts.bus, claimed, delivery, lambda: self.stopping, self._boot)
         except TimedOut as error:
             # It may be granted to us, and will not run: say so, and let the next delivery find out.
             done = Done(outcome="failed", code="not_begun", message=f"nothing was run: {error}")
             await self._tell(_run(claimed, None), done, None, claimed.sent_at)
-            await _settle(delivery.nak(LONGEST_DELAY))
+            await _acknowledge(delivery.nak(LONGEST_DELAY))
             return None
         except (WritError, OSError) as error:
             _log.warning("agent.not_claimed", error=str(error))
             self._parts.spool.clear(key)
-            await _settle(delivery.nak(_delay(delivery)))
+            await _acknowledge(delivery.nak(_delay(delivery)))
             return None
         if answer.error is None:
             return answer
         self._parts.spool.clear(key)
         _log.info("agent.claim_declined", code=answer.error.code, retry=answer.error.retry)
-        await _settle(delivery.nak(_delay(delivery)) if answer.error.retry else delivery.ack())
+        await _acknowledge(delivery.nak(_delay(delivery)) if answer.error.retry else delivery.ack())
         return None
 
     def _is_idempotent(self, work: Dispatched) -> bool:
@@ -170,62 +170,66 @@ class Worker:
         operation = self._parts.trust.catalogue.get(work.operation)
         return operation is not None and operation.read_only
 
-    async def _intend(self, order: Order, signed: Signed | None) -> None:
+    async def _intend(self, verified: VerifiedGrant, signed: Signed | None) -> None:
         """On disk before the effect. What changes nothing need not wait for the disk. Raises OSError."""
-        grant = order.grant
+        grant = verified.grant
         intent = Intent(
             operation_id=grant.operation_id,
-            attempt=order.attempt,
+            attempt=verified.attempt,
             principal=grant.principal,
             instance=grant.instance,
             operation=grant.operation,
-            grant_digest=order.grant_digest,
+            grant_digest=verified.grant_digest,
             grant=signed,
         )
-        key = f"{grant.operation_id}.{order.attempt}"
-        await self._parts.spool.keep(key, intent, durable=not order.operation.read_only)
+        key = f"{grant.operation_id}.{verified.attempt}"
+        await self._parts.spool.keep(key, intent, durable=not verified.operation.read_only)
         fault("agent.intent")
 
-    def _read_ahead(self, work: Dispatched) -> Ahead | None:
+    def _begin_early_read(self, work: Dispatched) -> EarlyRead | None:
         parts = self._parts
         if not work.ahead:
             return None
-        return Ahead(work, parts.backend, parts.trust, parts.reporter, parts.kill_grace, parts.time)
+        return EarlyRead(work, parts.backend, parts.trust, parts.reporter, parts.kill_grace, parts.time)
 
-    async def _perform(self, hand: Hand, order: Order) -> Done:
+    async def _perform(self, entry: InFlightOperation, verified: VerifiedGrant) -> Done:
         """Run it, and wait. Raises Refused if the disk took so long that the grant is no longer good."""
-        task = _task(order)
-        if hand.ahead is not None:
-            await hand.ahead.settle(task)
-        if hand.stopped is not None:
-            return not_begun(hand.stopped)
-        if self._boot() > order.begin_by:
-            raise Refused("expired_grant", "its lifetime ended before the operation could begin")
-        relay = ProgressRelay(self._parts.bus, order.grant.pool, order.grant.operation_id, order.grant.principal)
-        begun = hand.ahead.take() if hand.ahead is not None else None
-        hand.running = begun or Running(self._parts.backend, task, relay, self._parts.kill_grace)
+        task = _task(verified)
+        if entry.early_read is not None:
+            await entry.early_read.settle(task)
+        if entry.stopped is not None:
+            return not_begun(entry.stopped)
+        if self._boot() > verified.begin_by:
+            raise SecurityRefusal("expired_grant", "its lifetime ended before the operation could begin")
+        relay = ProgressRelay(
+            self._parts.bus, verified.grant.pool, verified.grant.operation_id, verified.grant.principal
+        )
+        begun = entry.early_read.take() if entry.early_read is not None else None
+        entry.running = begun or Running(self._parts.backend, task, relay, self._parts.kill_grace)
         self._parts.changed()
         try:
-            return await hand.running.wait()
+            return await entry.running.wait()
         finally:
             relay.close()
 
-    async def _watch(self, order: Order, done: Done) -> None:
+    async def _watch(self, verified: VerifiedGrant, done: Done) -> None:
         """Some failures on a host are attempts that people should hear of."""
         if kind := ALARMS.get(done.code):
-            seen = Refused(kind, f"{order.operation.name} on {order.grant.target.id} ended with {done.code}")
-            await self._parts.reporter.tell(seen, order.grant.operation_id, order.grant.principal)
+            refusal = SecurityRefusal(
+                kind, f"{verified.operation.name} on {verified.grant.target.id} ended with {done.code}"
+            )
+            await self._parts.reporter.tell(refusal, verified.grant.operation_id, verified.grant.principal)
 
-    async def _refuse(self, claimed: Claimed, answer: ClaimAnswer, error: WritError | OSError, began: float) -> None:
+    async def _refuse(self, claimed: SentClaim, answer: ClaimAnswer, error: WritError | OSError, began: float) -> None:
         """Nothing was run: end the operation, and tell of what should not happen."""
         work = claimed.work
-        if isinstance(error, Refused):
+        if isinstance(error, SecurityRefusal):
             await self._parts.reporter.tell(error, work.operation_id, work.principal)
         code = error.code if isinstance(error, WritError) else "spool_failed"
         done = Done(outcome="failed", code=code, message=f"nothing was run: {error}")
         await self._tell(_run(claimed, answer), done, None, began)
 
-    async def _tell(self, run: Run, done: Done, operation: Operation | None, began: float) -> None:
+    async def _tell(self, run: ReceiptSubject, done: Done, operation: Operation | None, began: float) -> None:
         seconds = self._boot() - began
         body = receipt_message(self._parts.identity, run, done, operation, seconds)
         parcel = Parcel(subject=subjects.receipt(self._parts.identity.pool), body=body)
@@ -247,9 +251,9 @@ def _key(work: Dispatched) -> str:
     return f"{work.operation_id}.{work.attempt}"
 
 
-def _asked(claimed: Claimed) -> Asked:
+def _claim_sent(claimed: SentClaim) -> ClaimSent:
     work = claimed.work
-    return Asked(
+    return ClaimSent(
         operation_id=work.operation_id,
         attempt=work.attempt,
         principal=work.principal,
@@ -258,9 +262,9 @@ def _asked(claimed: Claimed) -> Asked:
     )
 
 
-def _run(claimed: Claimed, answer: ClaimAnswer | None) -> Run:
+def _run(claimed: SentClaim, answer: ClaimAnswer | None) -> ReceiptSubject:
     """It names the grant that came, whether it held or not."""
-    return Run(
+    return ReceiptSubject(
         operation_id=claimed.work.operation_id,
         attempt=claimed.work.attempt,
         principal=claimed.work.principal,
@@ -271,15 +275,15 @@ def _run(claimed: Claimed, answer: ClaimAnswer | None) -> Run:
     )
 
 
-def _task(order: Order) -> Task:
+def _task(verified: VerifiedGrant) -> Task:
     return Task(
-        operation_id=order.grant.operation_id,
-        attempt=order.attempt,
-        operation=order.operation,
-        target=order.grant.target,
-        parameters=order.parameters,
-        timeout=order.grant.timeout,
-        baseline=order.baseline,
+        operation_id=verified.grant.operation_id,
+        attempt=verified.attempt,
+        operation=verified.operation,
+        target=verified.grant.target,
+        parameters=verified.parameters,
+        timeout=verified.grant.timeout,
+        baseline=verified.baseline,
     )
 
 
@@ -287,9 +291,9 @@ def _delay(delivery: Delivery) -> float:
     return min(0.25 * float(1 << min(delivery.attempt, 10)), LONGEST_DELAY)
 
 
-async def _settle(told: Coroutine[None, None, None]) -> None:
+async def _acknowledge(acknowledgement: Coroutine[None, None, None]) -> None:
     """Acked or not: where the server does not hear it, the delivery comes again and finds what was done."""
     try:
-        await told
+        await acknowledgement
     except WritError as error:
         _log.warning("agent.not_settled", error=str(error))

@@ -11,8 +11,9 @@ from nats.aio.subscription import Subscription as NatsSubscription
 
 from writ_bus import tracing
 from writ_bus.backoff import pause_after
-from writ_bus.errors import BusError, Full, Refused, Unreachable
+from writ_bus.errors import BusError, BusRefused, Full, Unreachable
 from writ_bus.grammar import check_filter, check_subject
+from writ_bus.lanes import TIMEOUT
 from writ_bus.nats import services
 from writ_bus.nats.connection import Connection, Options, open_connection
 from writ_bus.nats.jetstream import CLOCK, ask, time_of
@@ -21,7 +22,7 @@ from writ_bus.nats.pull import PullWorker, pull_subject
 from writ_bus.nats.replies import Replies
 from writ_bus.nats.store import NatsStore
 from writ_bus.port import Delivery, Handler, Message, Service, Stored
-from writ_bus.workers import Workers
+from writ_bus.workers import BACKLOG, Workers
 from writ_contracts import subjects
 
 _logger = logging.getLogger("writ.bus")
@@ -29,7 +30,6 @@ _logger = logging.getLogger("writ.bus")
 NO_RESPONDERS_PATIENCE = 10.0
 SHORTEST = 0.05
 """Seconds; in less an attempt that nobody hears looks like one that nobody answers."""
-BACKLOG = 64
 
 
 class _Open(Protocol):
@@ -115,6 +115,7 @@ class NatsBus:
         for turn in count():
             try:
                 left = max(deadline - loop.time(), 0.001)
+                sent[TIMEOUT] = f"{left:.3f}"
                 return _answer(await self.replies.one(subject, data, timeout=left, headers=sent))
             except Unreachable:
                 pause = pause_after(turn)
@@ -193,7 +194,7 @@ def _answer(message: Msg) -> Message:
     if code is None:
         return Message(message.subject, message.data, headers, message.reply)
     what = headers.get(services.ERROR, "no description")
-    raise Full(what) if code == services.OVERLOADED[services.ERROR_CODE] else Refused(f"the service failed: {what}")
+    raise Full(what) if code == services.OVERLOADED[services.ERROR_CODE] else BusRefused(f"the service failed: {what}")
 
 
 async def connect(options: Options) -> NatsBus:

@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
 from writ_bus.backoff import backoff
-from writ_bus.errors import BusError, Forbidden, Refused, TimedOut, Unreachable
+from writ_bus.errors import BusError, BusRefused, Forbidden, TimedOut, Unreachable
 from writ_bus.nats.client import DOWN, DirectClient, Sink
 from writ_bus.nats.options import OnViolation as OnViolation
 from writ_bus.nats.options import Options as Options
@@ -169,7 +169,7 @@ class Connection:
             await self.client.publish(subject, data, reply, cast("dict[str, str] | None", headers))
         except nats.errors.MaxPayloadError:
             limit = self.client.max_payload
-            raise Refused(f"{len(data)} bytes, the server takes at most {limit}", code="oversize") from None
+            raise BusRefused(f"{len(data)} bytes, the server takes at most {limit}", code="oversize") from None
         except DOWN as error:
             raise Unreachable(f"not connected: {error}") from error
 

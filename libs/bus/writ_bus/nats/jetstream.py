@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from nats.aio.msg import Msg
 
-from writ_bus.errors import BusError, Conflict, Full, Refused, Unreachable
+from writ_bus.errors import BusError, BusRefused, Conflict, Full, Unreachable
 from writ_bus.nats.headers import parse_headers
 from writ_bus.nats.replies import Replies, is_status
 from writ_contracts.records import Record
@@ -64,7 +64,7 @@ class MessageGot(msgspec.Struct, frozen=True):
     error: ApiError | None = None
 
 
-class ApiAnswer(msgspec.Struct, frozen=True):
+class ApiReply(msgspec.Struct, frozen=True):
     """What all answers of the API have."""
 
     error: ApiError | None = None
@@ -74,7 +74,7 @@ _OF_THE_DELIVERY = frozenset(
     f"Nats-{what}" for what in ("Stream", "Subject", "Sequence", "Time-Stamp", "Last-Sequence", "Num-Pending")
 )
 _pub_ack = msgspec.json.Decoder(PubAck)
-_answer = msgspec.json.Decoder(ApiAnswer)
+_answer = msgspec.json.Decoder(ApiReply)
 _got = msgspec.json.Decoder(MessageGot)
 _anything = msgspec.json.Decoder(dict[str, Any])
 
@@ -88,7 +88,7 @@ def error_of(error: ApiError, about: str) -> BusError:
         return Full(text)
     if error.err_code in NOT_YET or error.code == 503:
         return Unreachable(text)
-    return Refused(text, number=error.err_code)
+    return BusRefused(text, number=error.err_code)
 
 
 def _last_sequence(description: str) -> int | None:
@@ -98,11 +98,11 @@ def _last_sequence(description: str) -> int | None:
 
 
 def stored(message: Msg, about: str) -> int:
-    """The sequence under which the server stored it. Raises Conflict, Full, Unreachable, Refused."""
+    """The sequence under which the server stored it. Raises Conflict, Full, Unreachable, BusRefused."""
     try:
         ack = _pub_ack.decode(message.data)
     except msgspec.DecodeError:
-        raise Refused(f"{about}: no stream answered, but something else did") from None
+        raise BusRefused(f"{about}: no stream answered, but something else did") from None
     if ack.error:
         raise error_of(ack.error, about)
     return ack.seq
@@ -163,7 +163,7 @@ async def direct_get_batch(
     if is_status(end, "503"):
         raise Unreachable(f"nobody serves the stream {stream}")
     if not is_status(end, "204") and not is_status(end, "404"):
-        raise Refused(f"direct get from {stream}: {(end.headers or {}).get('Description', 'no description')}")
+        raise BusRefused(f"direct get from {stream}: {(end.headers or {}).get('Description', 'no description')}")
     more = int((end.headers or {}).get("Nats-Num-Pending", "0")) > 0
     return [found for message in messages if (found := record(message))], more
 
@@ -179,16 +179,16 @@ def record(message: Msg) -> Record | None:
     if status == "404":
         return None
     if status is not None:
-        raise Refused(f"direct get: {headers.get('Description', status)}")
+        raise BusRefused(f"direct get: {headers.get('Description', status)}")
     own = {name: value for name, value in headers.items() if name not in _OF_THE_DELIVERY}
     time = _seconds(headers["Nats-Time-Stamp"])
     return Record(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, own, time)
 
 
 def time_of(answer: Mapping[str, Any]) -> float:
-    """When the server made this answer, by its clock. Raises Refused where it does not say so."""
+    """When the server made this answer, by its clock. Raises BusRefused where it does not say so."""
     if not isinstance(told := answer.get("ts"), str):
-        raise Refused(f"{CLOCK}: the answer has no time")
+        raise BusRefused(f"{CLOCK}: the answer has no time")
     return _seconds(told)
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from writ_bus.errors import Refused, Unreachable
+from writ_bus.errors import BusRefused, Unreachable
 from writ_bus.nats.jetstream import ApiError
 from writ_bus.port import Bus
 
@@ -18,7 +18,7 @@ STATE = "writ.api.servers.state"
 STREAMS = "writ.api.servers.streams"
 RELOAD = "$SYS.REQ.SERVER.{id}.RELOAD"
 WHO = "$SYS.REQ.SERVER.PING.IDZ"
-ASKED = {STATE: "$SYS.REQ.SERVER.PING.VARZ", STREAMS: "$SYS.REQ.SERVER.PING.JSZ"}
+PINGED = {STATE: "$SYS.REQ.SERVER.PING.VARZ", STREAMS: "$SYS.REQ.SERVER.PING.JSZ"}
 """What each is to the system account."""
 RELOAD_WITHIN = 10.0
 NOT_NOW = "reload not supported"
@@ -27,7 +27,7 @@ WITHIN = 1.0
 MOST_CONSUMERS = 200
 """With more than so many they are counted, and not told one by one: an answer has its bounds."""
 
-Said = TypeVar("Said")
+Reply = TypeVar("Reply")
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -85,7 +85,7 @@ class _Streams(Struct, frozen=True):
     account_details: list[_Account] = field(default_factory=list)
 
 
-class _Who(Struct, frozen=True):
+class _ServerName(Struct, frozen=True):
     name: str
 
 
@@ -99,12 +99,12 @@ class _Reloaded(Struct, frozen=True):
 
 
 class _Answer(Struct, frozen=True):
-    server: _Who
+    server: _ServerName
     data: msgspec.Raw
 
 
 async def figures(bus: Bus) -> Figures:
-    """As of now; empty where no server answers. Raises Forbidden, Unreachable, Refused."""
+    """As of now; empty where no server answers. Raises Forbidden, Unreachable, BusRefused."""
     servers = [server for _, server in await _ask(bus, STATE, {}, Server)]
     said = await _ask(bus, STREAMS, {"streams": True}, _Streams)
     if said and max(streams.consumers for _, streams in said) <= MOST_CONSUMERS:
@@ -126,7 +126,7 @@ async def reload_all(bus: Bus) -> None:
     """Lets all servers read their files again, asked with the key of the system account. Twice: nats-server 2.15
     connects the service imports of a new account only at the reload after the one that brought it.
 
-    Raises Refused with a server's own words if it doesn't take its file, Unreachable where none is.
+    Raises BusRefused with a server's own words if it doesn't take its file, Unreachable where none is.
     """
     known = [
         msgspec.json.decode(message.data, type=_Id) for message in await bus.request_many(WHO, b"", timeout=WITHIN)
@@ -139,10 +139,10 @@ async def reload_all(bus: Bus) -> None:
             error = msgspec.json.decode(answer.data, type=_Reloaded).error
             if error is not None:
                 later = " (it takes that in when it is started again)" if NOT_NOW in error.description else ""
-                raise Refused(f"{server.name} refuses its configuration: {error.description.strip()}{later}")
+                raise BusRefused(f"{server.name} refuses its configuration: {error.description.strip()}{later}")
 
 
-async def _ask(bus: Bus, subject: str, question: dict[str, Any], kind: type[Said]) -> list[tuple[str, Said]]:
+async def _ask(bus: Bus, subject: str, question: dict[str, Any], kind: type[Reply]) -> list[tuple[str, Reply]]:
     """By the name of the server."""
     try:
         answers = [
@@ -151,7 +151,7 @@ async def _ask(bus: Bus, subject: str, question: dict[str, Any], kind: type[Said
         ]
         return [(answer.server.name, msgspec.json.decode(answer.data, type=kind)) for answer in answers]
     except msgspec.DecodeError as error:
-        raise Refused(f"{subject}: not what a NATS server says of itself: {error}") from error
+        raise BusRefused(f"{subject}: not what a NATS server says of itself: {error}") from error
 
 
 def _leads(server: str, cluster: dict[str, Any]) -> bool:

@@ -18,8 +18,9 @@ from nats.nuid import NUID
 from writ_bus import tracing
 from writ_bus.errors import BusError
 from writ_bus.grammar import is_inbox
+from writ_bus.lanes import Lanes
 from writ_bus.nats.connection import Connection
-from writ_bus.port import Answer, Endpoint, Message, Service
+from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_bus.workers import Workers
 
 _logger = logging.getLogger("writ.bus")
@@ -28,8 +29,6 @@ ERROR = "Nats-Service-Error"
 ERROR_CODE = "Nats-Service-Error-Code"
 OVERLOADED = {ERROR: "overloaded", ERROR_CODE: "429"}
 FAILED = {ERROR: "internal error", ERROR_CODE: "500"}
-BACKLOG = 64
-"""So many times its concurrency may wait at an endpoint."""
 
 
 class EndpointInfo(msgspec.Struct, frozen=True):
@@ -138,7 +137,7 @@ class NatsServing:
         self._service = service
         self._discovery = Discovery(service)
         self._subscriptions: list[NatsSubscription] = []
-        self._workers: list[Workers] = []
+        self._lanes: list[Lanes] = []
         self._control = Workers(16, 256)
         self.refused_replies = 0
 
@@ -155,13 +154,13 @@ class NatsServing:
             await self._open_control(subject, verb)
 
     async def _open_endpoint(self, endpoint: Endpoint) -> None:
-        workers = Workers(endpoint.concurrency, endpoint.concurrency * BACKLOG)
-        self._workers.append(workers)
+        lanes = Lanes(endpoint)
+        self._lanes.append(lanes)
 
         def receive(message: Msg) -> None:
             if not self._may_answer(message):
                 return
-            if not workers.submit(lambda: self._answer(endpoint, message)):
+            if not lanes.submit(message.subject, message.headers or {}, lambda: self._answer(endpoint, message)):
                 self._control.submit(lambda: self._reply(message.reply, b"", OVERLOADED))
 
         queue = queue_of(self._service, endpoint)
@@ -193,7 +192,7 @@ class NatsServing:
             await self._reply(message.reply, b"", FAILED)
             return
         self._discovery.count(endpoint, started, failed=False)
-        if isinstance(answer, Answer):
+        if isinstance(answer, EndpointReply):
             await self._reply(message.reply, answer.data, answer.headers)
         else:
             await self._reply(message.reply, answer, {})
@@ -211,10 +210,12 @@ class NatsServing:
         for subscription in self._subscriptions:
             await self._connection.unlisten(subscription)
         self._subscriptions.clear()
-        for workers in (*self._workers, self._control):
-            await workers.finish()
+        for lanes in self._lanes:
+            await lanes.finish()
+        await self._control.finish()
 
     async def abort(self) -> None:
         """End the handlers that still run."""
-        for workers in (*self._workers, self._control):
-            await workers.cancel()
+        for lanes in self._lanes:
+            await lanes.cancel()
+        await self._control.cancel()

@@ -13,14 +13,14 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 from nats.nuid import NUID
 
-from writ_bus.errors import Refused, TimedOut
+from writ_bus.errors import BusRefused, TimedOut
 from writ_bus.nats.bus import NatsBus
-from writ_bus.nats.jetstream import ApiAnswer, call, error_of
+from writ_bus.nats.jetstream import ApiReply, call, error_of
 
 CHUNK = 128 << 10
 ANSWER = 30.0
 """Seconds between two pieces; the server itself gives up after as long."""
-_answer = msgspec.json.Decoder(ApiAnswer)
+_answer = msgspec.json.Decoder(ApiReply)
 
 
 class StreamInfo(Struct, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ async def _piece(bus: NatsBus, stream: str, pieces: asyncio.Queue[Msg]) -> bytes
         raise TimedOut(f"the snapshot of {stream} stopped in the middle") from None
     status = (message.headers or {}).get("Status", "")
     if not message.data and status not in ("", "204"):
-        raise Refused(f"the snapshot of {stream} broke off: {(message.headers or {}).get('Description', status)}")
+        raise BusRefused(f"the snapshot of {stream} broke off: {(message.headers or {}).get('Description', status)}")
     if message.data and message.reply:
         await bus.connection.publish(message.reply, b"")
     return message.data

@@ -18,14 +18,14 @@ from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents
-from writ_installation.files.create import found
+from writ_installation.files.create import create_installation
 from writ_installation.nats.server import LOOPBACK, Address, configuration
 from writ_installation.nats.urls import checked_servers
-from writ_installation.processes.report import HouseReport
+from writ_installation.processes.report import InstallationReport
 from writ_installation.processes.services import Replicas, agent_elsewhere
 from writ_installation.status import control
 from writ_installation.status.server_url import public_url
-from writ_installation.supervisor.supervisor import House, Options
+from writ_installation.supervisor.supervisor import Options, Supervisor
 from writ_runtime.signals import Stop
 
 REPLICAS = click.IntRange(1, 32)
@@ -99,9 +99,9 @@ async def up(
         report = await control.detach(home, _arguments(settings, options))
         _ready(settings, report, detached=True)
         return Exit.DONE
-    house = House(home, options, os.environ, _say)
+    supervisor = Supervisor(home, options, os.environ, _say)
     async with Stop() as stop:
-        await house.run(stop, lambda report: _ready(settings, report, detached=False))
+        await supervisor.run(stop, lambda report: _ready(settings, report, detached=False))
     return Exit.DONE
 
 
@@ -118,14 +118,14 @@ def _arguments(settings: Settings, options: Options) -> list[str]:
 
 
 def _write_server_config(settings: Settings, path: Path, listen: str, port: int) -> int:
-    found(settings.home)
+    create_installation(settings.home)
     address = Address(host=listen, port=port or 4222, monitor_port=MONITOR_PORT)
     write_atomically(path.absolute(), configuration(settings.home, address).encode())
     settings.screen.line(f"{path}: start nats-server with it (-c {path}), then NATS_URL=… writ up")
     return Exit.DONE
 
 
-def _ready(settings: Settings, report: HouseReport, *, detached: bool) -> None:
+def _ready(settings: Settings, report: InstallationReport, *, detached: bool) -> None:
     screen = settings.screen
     if screen.json:
         screen.data(report)
@@ -184,7 +184,7 @@ async def status(settings: Settings) -> int:
     return Exit.DONE if seen.ready else Exit.FAILED
 
 
-def _show_status(screen: Screen, seen: control.HouseStatus) -> None:
+def _show_status(screen: Screen, seen: control.InstallationStatus) -> None:
     since = f" for {times.span(time.time() - seen.started_at)}, process {seen.pid}" if seen.started_at else ""
     screen.line(f"{seen.home}: {seen.state}{since}, NATS at {seen.url}")
     rows = [

@@ -9,13 +9,13 @@ import click
 
 from writ_client.context import tls_of
 from writ_installation.files.home import Home
-from writ_installation.provisioner.provisioner import Keeper
+from writ_installation.provisioner.provisioner import Provisioner
 from writ_installation.status.server_url import running_url
 from writ_runtime.config import ServiceConfig, env
 from writ_runtime.service import ended, run, running
 from writ_runtime.signals import Stop
 
-KEEPER_SEED = "keeper.seed"
+PROVISIONER_SEED = "keeper.seed"
 
 
 class Config(ServiceConfig, frozen=True, kw_only=True):
@@ -35,14 +35,14 @@ def keep(home: Path) -> None:
     """
     given = os.environ.get("WRIT_KEYS")
     at, keys = running_url(Home(home)), Path(given) if given else home / "keys"
-    os.environ.update({"WRIT_HOME": str(home), "WRIT_KEY_FILE": str(keys / KEEPER_SEED)})
+    os.environ.update({"WRIT_HOME": str(home), "WRIT_KEY_FILE": str(keys / PROVISIONER_SEED)})
     if at is not None:
         os.environ.setdefault("NATS_URL", at)
     run("keeper", Config, _keep)
 
 
 async def _keep(config: Config) -> None:
-    keeper = Keeper(Home(config.home, keys=config.keys), config.nats_url, tls_of(os.environ))
+    keeper = Provisioner(Home(config.home, keys=config.keys), config.nats_url, tls_of(os.environ))
     async with running("keeper", config) as process:
         following = asyncio.create_task(keeper.follow())
         try:

@@ -19,7 +19,7 @@ from writ_installation.administration.targets import (
     Added,
     Address,
     HostKey,
-    Wish,
+    NewTarget,
     add_ssh_target,
     address_of,
     refuse_known,
@@ -71,7 +71,7 @@ async def add(
     refuse_relative(file_roots)
     refuse_known(settings.home, name)
     shown = told_key(host_key, address, lambda key: _confirmed(key, address))
-    wish = Wish(name=name, role=role, address=address, pool=pool, file_roots=file_roots, key_file=key_file)
+    wish = NewTarget(name=name, role=role, address=address, pool=pool, file_roots=file_roots, key_file=key_file)
     added = await add_ssh_target(settings.home, wish, shown)
     if settings.screen.json:
         settings.screen.data(added)

@@ -14,7 +14,7 @@ from writ_cli.options import asking
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_client.client import Writ
-from writ_contracts.backends import StepName, Visit
+from writ_contracts.backends import StepName, TargetReport
 from writ_contracts.errors import Denied, Full, Invalid, WritError
 from writ_contracts.requests import TargetView
 
@@ -35,7 +35,7 @@ class Row(Struct, frozen=True, kw_only=True):
     code: str = ""
     message: str = ""
     advice: str = ""
-    visit: Visit | None = None
+    visit: TargetReport | None = None
 
 
 @click.group()
@@ -84,7 +84,7 @@ async def _row(writ: Writ, view: TargetView, turns: asyncio.Semaphore) -> Row:
     return _row_of(view, visit)
 
 
-def _row_of(view: TargetView, visit: Visit) -> Row:
+def _row_of(view: TargetView, visit: TargetReport) -> Row:
     if visit.code:
         return _ill(view, visit.code, visit.message, advice(_trouble(visit), view.pool), visit)
     without = any(why.startswith(WITHOUT_PYTHON) for why in visit.lacking.values())
@@ -92,13 +92,13 @@ def _row_of(view: TargetView, visit: Visit) -> Row:
     return Row(target=view.id, backend=view.backend, pool=view.pool, well=True, advice=todo, visit=visit)
 
 
-def _trouble(visit: Visit) -> str:
+def _trouble(visit: TargetReport) -> str:
     """The code to be advised on: sshd of a host that let us in, and started nothing in time, does answer."""
     let_in = any(step.name == "credentials" and step.well for step in visit.steps)
     return "timeout" if let_in and visit.code == "unreachable" else visit.code
 
 
-async def _patiently(writ: Writ, target: str) -> Visit:
+async def _patiently(writ: Writ, target: str) -> TargetReport:
     while True:
         try:
             return await writ.backend_test(target)
@@ -106,7 +106,7 @@ async def _patiently(writ: Writ, target: str) -> Visit:
             await asyncio.sleep(UNHURRIED)
 
 
-def _ill(view: TargetView, code: str, message: str, todo: str, visit: Visit | None = None) -> Row:
+def _ill(view: TargetView, code: str, message: str, todo: str, visit: TargetReport | None = None) -> Row:
     return Row(
         target=view.id,
         backend=view.backend,
@@ -149,12 +149,12 @@ def _cells(row: Row) -> Iterator[object]:
     yield row.advice
 
 
-def _versions(visit: Visit | None) -> Iterable[str]:
+def _versions(visit: TargetReport | None) -> Iterable[str]:
     versions = visit.versions if visit else {}
     return (f"{name} {versions[name]}" for name in PROGRAMS if name in versions)
 
 
-def _count(visit: Visit | None) -> str:
+def _count(visit: TargetReport | None) -> str:
     if visit is None:
         return ""
     own, lacking = len(visit.operations), len(visit.lacking)

@@ -24,7 +24,7 @@ _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no",
 Types = Mapping[str, inspect.Type]
 
 
-class Word(Struct, frozen=True):
+class ParameterWord(Struct, frozen=True):
     """One argument, taken apart."""
 
     key: str
@@ -44,12 +44,12 @@ def parse(words: Iterable[str], parameters: type[Struct] | None) -> dict[str, An
     return values
 
 
-def split(word: str) -> Word:
+def split(word: str) -> ParameterWord:
     """`key=value` or `key:=JSON`; raises Invalid."""
     key, sign, text = word.partition("=")
     if not sign or not key.rstrip(":"):
         raise Invalid(f"{word!r} is not key=value", code="invalid_parameters")
-    return Word(key.removesuffix(":"), text, key.endswith(":"))
+    return ParameterWord(key.removesuffix(":"), text, key.endswith(":"))
 
 
 def types_of(parameters: type[Struct]) -> Types:
@@ -68,7 +68,7 @@ def _plain(kind: inspect.Type) -> inspect.Type:
     return kind
 
 
-def _value(word: Word, kind: inspect.Type | None, encoding: str) -> Any:
+def _value(word: ParameterWord, kind: inspect.Type | None, encoding: str) -> Any:
     if word.is_json:
         try:
             return msgspec.json.decode(word.text)
@@ -79,7 +79,7 @@ def _value(word: Word, kind: inspect.Type | None, encoding: str) -> Any:
     return _typed(word.key, word.text.removeprefix("@") if word.text.startswith("@@") else word.text, kind)
 
 
-def _content(word: Word, encoding: str) -> str:
+def _content(word: ParameterWord, encoding: str) -> str:
     try:
         data = sys.stdin.buffer.read() if word.text == "-" else Path(word.text[1:]).read_bytes()
     except OSError as error:

@@ -17,11 +17,11 @@ from writ_client import request_signing
 from writ_client.client import Writ
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
-from writ_contracts.requests import Answer, OperationView, SimulateAnswer, Verdict
+from writ_contracts.requests import OperationView, RequestAnswer, SimulateAnswer, Verdict
 from writ_runtime.plugins import load_catalogue
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class RunArguments(Struct, frozen=True, kw_only=True):
     """The command line of `writ run`, read."""
 
     operation: str
@@ -84,7 +84,7 @@ async def run(
     """
     if idempotency_key == "":  # a script's variable that is not set; with a new key each repeat would do it again
         raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
-    wish = Wish(
+    wish = RunArguments(
         operation=operation,
         target=target_of(operation, target),
         parameters=parameters_of(operation, words),
@@ -101,7 +101,7 @@ async def run(
         return await _wait(settings.screen, writ, wish, patience)
 
 
-async def _submit(writ: Writ, wish: Wish) -> Answer:
+async def _submit(writ: Writ, wish: RunArguments) -> RequestAnswer:
     try:
         return await writ.submit(
             wish.operation,
@@ -119,7 +119,7 @@ async def _submit(writ: Writ, wish: Wish) -> Answer:
         ) from error
 
 
-async def _wait(screen: Screen, writ: Writ, wish: Wish, patience: float | None) -> int:
+async def _wait(screen: Screen, writ: Writ, wish: RunArguments, patience: float | None) -> int:
     number = operation_id(writ.principal, wish.key)
     try:
         with Live(screen) as live:
@@ -131,7 +131,7 @@ async def _wait(screen: Screen, writ: Writ, wish: Wish, patience: float | None) 
     return show_view(screen, await writ.with_output(view), answer.verdict)
 
 
-def _show_answer(screen: Screen, answer: Answer) -> int:
+def _show_answer(screen: Screen, answer: RequestAnswer) -> int:
     if screen.json:
         screen.data(answer)
     else:

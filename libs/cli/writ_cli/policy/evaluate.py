@@ -17,7 +17,7 @@ from writ_cli.policy.files import named, offline, read
 from writ_cli.settings import Settings
 from writ_client.policy_queries import PolicyQueries
 from writ_contracts.policy_questions import EvalRequest
-from writ_rules import lines
+from writ_rules import json_lines
 from writ_rules.loading import Mode
 from writ_rules.setting import Setting
 
@@ -78,12 +78,12 @@ def _decide(setting: Setting, batches: Iterator[list[bytes]]) -> None:
     """Whatever has come is answered at once, so that another program can wait for each answer."""
     for batch in batches:
         now = time.time()
-        _write(lines.answer(setting, line, now=now) for line in batch)
+        _write(json_lines.answer(setting, line, now=now) for line in batch)
 
 
 async def _ask(policy: PolicyQueries, batch: list[bytes]) -> None:
     """The same, by the policy in force of a running Writ."""
-    read_lines = [lines.parsed(line) for line in batch]
+    read_lines = [json_lines.parsed(line) for line in batch]
     asked = [one for one in read_lines if isinstance(one, EvalRequest)]
     answers = iter(await policy.eval(asked))
     _write(msgspec.json.encode(next(answers) if isinstance(one, EvalRequest) else one) for one in read_lines)
@@ -104,7 +104,7 @@ def _batches(source: Source) -> Iterator[list[bytes]]:
             dropping = False
         if dropping:
             rest = b""
-        elif len(rest) > lines.LONGEST_LINE:
+        elif len(rest) > json_lines.LONGEST_LINE:
             whole, rest, dropping = [*whole, rest], b"", True
         if found := [line for line in whole if line.strip()]:
             yield found

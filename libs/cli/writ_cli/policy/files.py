@@ -37,8 +37,10 @@ MODE = click.option(
     help="What refuses a policy: strict lint findings too, permissive errors alone.",
 )
 
-HOUSE = click.option(
-    "--house", is_flag=True, help="Let the running Writ do it: its operations, its policy, its targets and principals."
+RUNNING = click.option(
+    "--running",
+    is_flag=True,
+    help="Let the running Writ do it: its operations, its policy, its targets and principals.",
 )
 
 

@@ -51,7 +51,7 @@ async def init(settings: Settings, file: Path, template: str) -> int:
         settings.screen.line(f"{file} is the policy, {suite} has its cases")
         rows = (
             (f"writ policy test {suite}", "run them, after each change"),
-            (f"writ policy validate {file} --house", "whether your people and targets are those that it names"),
+            (f"writ policy validate {file} --running", "whether your people and targets are those that it names"),
             (f"writ policy diff {file}", "what it would change"),
             (f"writ policy publish {file} --reason …", "put it in force"),
         )

@@ -9,7 +9,7 @@ from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Role
-from writ_rules import answers, explaining, lines
+from writ_rules import answers, explaining, json_lines
 from writ_rules.setting import Setting
 
 
@@ -57,7 +57,7 @@ class OfflinePolicy(Simulates):
     async def eval(self, requests: Sequence[questions.EvalRequest]) -> list[questions.EvalResult]:
         """What the policy says of requests of anybody."""
         now = time.time()
-        return [lines.decided(self.setting, request, now=now) for request in requests]
+        return [json_lines.decided(self.setting, request, now=now) for request in requests]
 
     async def allowed(
         self,

@@ -10,7 +10,7 @@ from rich.text import Text
 from writ_cli.exit_status import Exit
 from writ_cli.options import asking
 from writ_cli.output import Screen
-from writ_cli.policy.files import FILE, HOUSE, MODE, text_of
+from writ_cli.policy.files import FILE, MODE, RUNNING, text_of
 from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
@@ -25,7 +25,7 @@ from writ_rules.suites import is_suite, suite_beside, suites_in
 from writ_runtime.plugins import load_catalogue
 
 
-class SuiteTold(Struct, frozen=True, kw_only=True):
+class SuiteReport(Struct, frozen=True, kw_only=True):
     """One suite, as `-o json` has it. Stable: fields may be added."""
 
     file: str
@@ -35,7 +35,7 @@ class SuiteTold(Struct, frozen=True, kw_only=True):
     failures: list[FailedCase]
 
 
-class CoverageTold(Struct, frozen=True, kw_only=True):
+class CoverageReport(Struct, frozen=True, kw_only=True):
     """What all suites of one policy have shown of it."""
 
     policy: str
@@ -46,8 +46,8 @@ class CoverageTold(Struct, frozen=True, kw_only=True):
 class Tested(Struct, frozen=True, kw_only=True):
     """All of it."""
 
-    suites: list[SuiteTold]
-    coverage: list[CoverageTold]
+    suites: list[SuiteReport]
+    coverage: list[CoverageReport]
 
 
 @click.command()
@@ -57,7 +57,7 @@ class Tested(Struct, frozen=True, kw_only=True):
 @click.option("--coverage", is_flag=True, help="Tell which rules no case has shown.")
 @click.option("--fail-under", type=click.FloatRange(0, 100), metavar="PERCENT", help="Fail below this rule coverage.")
 @MODE
-@HOUSE
+@RUNNING
 @asking
 async def test(
     settings: Settings,
@@ -67,7 +67,7 @@ async def test(
     coverage: bool,
     fail_under: float | None,
     mode: Mode,
-    house: bool,
+    running: bool,
 ) -> int:
     """Run suites of cases (*_test.yaml).
 
@@ -77,10 +77,10 @@ async def test(
     when a case is not decided as it says, or a policy is covered less than --fail-under.
     """
     suites = list(dict.fromkeys(_suites(paths or (Path(),))))
-    if house:
+    if running:
         if junit_file is not None:
             raise click.UsageError("--junit is for suites that are run here")
-        tested = await _in_house(settings, suites, policy_file)
+        tested = await _by_running_writ(settings, suites, policy_file)
     else:
         runs = run_suites(_prepared(suites, policy_file, mode))
         if junit_file is not None:
@@ -94,7 +94,7 @@ async def test(
     return Exit.FAILED if any(suite.failed for suite in tested.suites) or short else Exit.DONE
 
 
-async def _in_house(settings: Settings, suites: list[Path], policy: Path | None) -> Tested:
+async def _by_running_writ(settings: Settings, suites: list[Path], policy: Path | None) -> Tested:
     """On the policy in force, or on a file's."""
     document = None if policy is None else text_of(policy)
     name = "the policy in force" if policy is None else str(policy)
@@ -106,11 +106,11 @@ async def _in_house(settings: Settings, suites: list[Path], policy: Path | None)
             if answer.problems:
                 raise Invalid(f"{path}: could not be run")
             told.append(
-                SuiteTold(
+                SuiteReport(
                     file=str(path), policy=name, cases=answer.cases, failed=answer.failed, failures=answer.failures
                 )
             )
-            coverage.append(CoverageTold(policy=name, percent=answer.percent, rules=answer.coverage))
+            coverage.append(CoverageReport(policy=name, percent=answer.percent, rules=answer.coverage))
     return Tested(suites=told, coverage=coverage)
 
 
@@ -146,13 +146,15 @@ def _write(path: Path, runs: Runs) -> None:
     path.write_bytes(junit(runs))
 
 
-def _told(run: SuiteRun) -> SuiteTold:
+def _told(run: SuiteRun) -> SuiteReport:
     failures = [failed(result) for result in run.failures]
-    return SuiteTold(file=run.suite, policy=run.policy, cases=len(run.results), failed=len(failures), failures=failures)
+    return SuiteReport(
+        file=run.suite, policy=run.policy, cases=len(run.results), failed=len(failures), failures=failures
+    )
 
 
-def _covered(coverage: Coverage) -> CoverageTold:
-    return CoverageTold(policy=coverage.policy, percent=coverage.percent, rules=covered(coverage))
+def _covered(coverage: Coverage) -> CoverageReport:
+    return CoverageReport(policy=coverage.policy, percent=coverage.percent, rules=covered(coverage))
 
 
 def _show(screen: Screen, tested: Tested, *, coverage: bool) -> None:
@@ -162,7 +164,7 @@ def _show(screen: Screen, tested: Tested, *, coverage: bool) -> None:
         _show_coverage(screen, each)
 
 
-def _show_suite(screen: Screen, suite: SuiteTold) -> None:
+def _show_suite(screen: Screen, suite: SuiteReport) -> None:
     for case in suite.failures:
         screen.line(f"{suite.file}:{case.line}: ", Text("failed", style="red"), f": {case.title}")
         screen.fields([*map(_pair, case.wrong), ("reason", case.reason)])
@@ -175,7 +177,7 @@ def _pair(wrong: str) -> tuple[str, object]:
     return name, said
 
 
-def _show_coverage(screen: Screen, coverage: CoverageTold) -> None:
+def _show_coverage(screen: Screen, coverage: CoverageReport) -> None:
     lacking = [rule for rule in coverage.rules if not rule.covered]
     many = len(coverage.rules)
     screen.line(f"{coverage.policy}: {many - len(lacking)} of {many} rules covered ({coverage.percent:.0f} %)")

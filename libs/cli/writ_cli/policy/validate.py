@@ -9,7 +9,7 @@ from rich.text import Text
 from writ_cli.exit_status import Exit
 from writ_cli.options import asking
 from writ_cli.output import Screen
-from writ_cli.policy.files import HOUSE, INVENTORY, MODE, PRINCIPALS, text_of
+from writ_cli.policy.files import INVENTORY, MODE, PRINCIPALS, RUNNING, text_of
 from writ_cli.policy.problems import counted, of_files, show_problems
 from writ_cli.settings import Settings
 from writ_contracts.inventory import Principal, Target
@@ -40,7 +40,7 @@ class Validated(Struct, frozen=True, kw_only=True):
 @INVENTORY
 @PRINCIPALS
 @MODE
-@HOUSE
+@RUNNING
 @asking
 async def validate(
     settings: Settings,
@@ -48,7 +48,7 @@ async def validate(
     inventory: Path | None,
     principals: Path | None,
     mode: Mode,
-    house: bool,
+    running: bool,
 ) -> int:
     """Tell all that is wrong with policies.
 
@@ -56,7 +56,7 @@ async def validate(
     named, what they lack is told too. A suite (*_test.yaml) is checked with the files that it names. Exit status 2 when
     a service in this mode would refuse one of them.
     """
-    if house:
+    if running:
         async with await settings.connect() as writ:
             found = [_told(path, await writ.policy.validate(text_of(path))) for path in files]
     else:

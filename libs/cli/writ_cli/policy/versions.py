@@ -18,7 +18,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.policies import MAX_HISTORY, PolicyStatusAnswer, PolicyVersionView
 from writ_contracts.policy_questions import PolicyProblem
 from writ_contracts.requests import OperationView
-from writ_documents.document import Document, Place
+from writ_documents.document import Document, Position
 
 _REASON = click.option("--reason", "-r", required=True, help="Why, for the record.")
 
@@ -159,7 +159,7 @@ def _told(screen: Screen, view: OperationView) -> int:
 
 def _problems(text: str, file: str, error: Invalid) -> list[PolicyProblem]:
     document = Document(file, text)
-    places = [(Place(line, column), message) for line, column, message in error.problems]
+    places = [(Position(line, column), message) for line, column, message in error.problems]
     found = [document.problem_at(place, message) for place, message in places]
     return [
         PolicyProblem(

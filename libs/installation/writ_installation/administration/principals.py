@@ -16,7 +16,7 @@ from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachab
 from writ_contracts.inventory import Principal
 from writ_documents.readers import read_principals
 from writ_installation.files import list_edits
-from writ_installation.files.create import found
+from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.status.server_url import running_url
 
@@ -34,7 +34,7 @@ class Added(Struct, frozen=True, kw_only=True):
 
 async def add_principal(home: Home, name: str, kind: str, roles: list[str], acts_for: str | None) -> Added:
     """A new principal with a new key. Raises Conflict if there is one, Invalid for a human that isn't there."""
-    found(home)
+    create_installation(home)
     known = {one.id: one for one in read_principals(home.principals).principals}
     if name in known:
         raise Conflict(f"there is a principal {name} already")

@@ -19,7 +19,7 @@ from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable, U
 from writ_contracts.inventory import Target
 from writ_documents.readers import read_inventory
 from writ_installation.files import list_edits, ssh_keys
-from writ_installation.files.create import found
+from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.processes.agent_kinds import MODULE
@@ -50,7 +50,7 @@ class Address(Struct, frozen=True):
     port: int = 22
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class NewTarget(Struct, frozen=True, kw_only=True):
     """The target that is to be. `key_file`: a private key to take instead of a new one."""
 
     name: str
@@ -104,12 +104,12 @@ def told_key(host_key: str, address: Address, confirm: Callable[[HostKey], bool]
 
 def refuse_known(home: Home, name: str) -> None:
     """Raises Conflict where there is a target of that name."""
-    found(home)
+    create_installation(home)
     if name in {target.id for target in read_inventory(home.inventory).targets}:
         raise Conflict(f"there is a target {name} already")
 
 
-async def add_ssh_target(home: Home, wish: Wish, host_key: HostKey) -> Added:
+async def add_ssh_target(home: Home, wish: NewTarget, host_key: HostKey) -> Added:
     """With a key of its own; returns when a running Writ has an agent for it. Raises Conflict, Invalid."""
     refuse_known(home, wish.name)
     path, public = _make_key(home, wish)
@@ -130,7 +130,7 @@ async def add_ssh_target(home: Home, wish: Wish, host_key: HostKey) -> Added:
     return Added(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)
 
 
-def _make_key(home: Home, wish: Wish) -> tuple[Path, str]:
+def _make_key(home: Home, wish: NewTarget) -> tuple[Path, str]:
     """The private key's file, and its public half as authorized_keys has it."""
     path = home.ssh / wish.name
     given = path if path.exists() else wish.key_file
@@ -159,7 +159,7 @@ def _enrol(words: list[str], stdin: bytes = b"") -> dict[str, str]:
 
 async def _served(home: Home, process: str) -> bool | None:
     deadline = time.monotonic() + SERVED_WITHIN
-    while (report := read_report(home.house_file)) is not None and holder(home.lock) is not None:
+    while (report := read_report(home.report_file)) is not None and holder(home.lock) is not None:
         if any(one.name == process and one.state == "ready" for one in report.processes):
             return True
         if time.monotonic() > deadline:

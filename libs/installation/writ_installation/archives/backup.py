@@ -3,7 +3,7 @@
 Each stream is packed by the server as of one moment, the journal first: what a later event of the journal names is in
 no stream that is packed after it, and what an earlier one names is. Agents' own state is left out on purpose: an old
 one would let them forget what they have done. What had not ended is closed when Writ starts from the file; see
-`writ_executor.rounds.restored_copy`.
+`writ_executor.rounds.restored_journal`.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from writ_bus.nats.bus import NatsBus
 from writ_bus.nats.snapshots import StreamInfo
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, Unreachable
-from writ_contracts.restored import FILE, Restored
+from writ_contracts.restore_marker import FILE, Restored
 from writ_documents.atomic_files import DRAFT, sync_folder, write_atomically
 from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home
@@ -115,7 +115,7 @@ def _files(home: Home, leaving_out: Path) -> Iterator[Path]:
 @asynccontextmanager
 async def _server(home: Home, url: str | None, say: Callable[[str], None]) -> AsyncIterator[NatsBus]:
     """A bus of the bootstrap user's: of the server that runs, or of one that is started for this."""
-    report = read_report(home.house_file) if holder(home.lock) is not None else None
+    report = read_report(home.report_file) if holder(home.lock) is not None else None
     if url or report is not None:
         async with bootstrapped(home, url or (report.url if report else "")) as bus:
             yield bus

@@ -29,7 +29,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     folder: Path
 
 
-def found(home: Home) -> bool:
+def create_installation(home: Home) -> bool:
     """Makes whatever is missing; True where this is a new installation. A split one is made by `writ init` alone."""
     new = not home.principals.exists()
     if home.split:

@@ -68,7 +68,7 @@ class Home:
         self.sizes = self.nats / "sizes.json"
         self.servers = self.root / "servers"
         """Configurations of NATS servers that run in containers, each named as its server."""
-        self.house_file = self.run / "house.json"
+        self.report_file = self.run / "supervisor.json"
         self.lock = self.run / "lock"
 
     @property

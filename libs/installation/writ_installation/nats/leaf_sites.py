@@ -135,7 +135,7 @@ def add_site(home: Home, site: Site, listen: str, tls: Shown | None = None) -> N
 
 def _served_here(home: Home) -> bool:
     """Whether `writ up` runs the server, and on this machine."""
-    report = read_report(home.house_file)
+    report = read_report(home.report_file)
     return report is not None and not report.external and holder(home.lock) is not None
 
 

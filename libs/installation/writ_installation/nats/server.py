@@ -1,4 +1,4 @@
-"""The NATS server of a house: the bundled one, kept running and in step with the files; or one that others run.
+"""The NATS server of an installation: the bundled one, kept running and in step with the files; or one that others run.
 
 Its configuration follows from keys, principals and pools alone; streams and consumers are made by the bootstrap user.
 """

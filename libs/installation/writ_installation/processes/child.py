@@ -24,7 +24,7 @@ STEADY_SECONDS = 30.0
 LARGEST_LOG = 16 << 20
 POLL_SECONDS = 0.05
 
-Say = Callable[[str], None]
+ShowLine = Callable[[str], None]
 
 
 def tie(slack: int = 0) -> list[str]:
@@ -40,7 +40,7 @@ class Child:
         service: Service,
         home: Home,
         environ: Mapping[str, str],
-        say: Say,
+        say: ShowLine,
         *,
         start_seconds: float = START_SECONDS,
         stop_seconds: float = STOP_SECONDS,

@@ -1,4 +1,4 @@
-"""What the supervisor says of itself in `$WRIT_HOME/run/house.json`: for `writ status`, `writ down` and clients."""
+"""The supervisor's report of itself, `$WRIT_HOME/run/supervisor.json`: for `writ status`, `writ down` and clients."""
 
 from pathlib import Path
 
@@ -17,9 +17,11 @@ class ProcessReport(Struct, frozen=True, kw_only=True):
     restarts: int
 
 
-class HouseReport(Struct, frozen=True, kw_only=True):
-    """A house: `state` is starting, ready or stopping. `url` is where NATS is, for clients on this machine. `problem`:
-    why what was changed in the files last is not in force.
+class InstallationReport(Struct, frozen=True, kw_only=True):
+    """A running installation. `state` is starting, ready or stopping.
+
+    `url`: the NATS address for clients on this machine. `problem`: the reason why the last change of the files is not
+    in force.
     """
 
     pid: int
@@ -31,14 +33,14 @@ class HouseReport(Struct, frozen=True, kw_only=True):
     processes: list[ProcessReport] = []
 
 
-def write_report(path: Path, report: HouseReport) -> None:
+def write_report(path: Path, report: InstallationReport) -> None:
     """Replaces what was said before."""
     write_atomically(path, msgspec.json.encode(report))
 
 
-def read_report(path: Path) -> HouseReport | None:
+def read_report(path: Path) -> InstallationReport | None:
     """The last report; None where there is none. Whether its writer still lives is told by the lock."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=HouseReport)
+        return msgspec.json.decode(path.read_bytes(), type=InstallationReport)
     except (OSError, msgspec.DecodeError):
         return None

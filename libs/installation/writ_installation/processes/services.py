@@ -1,11 +1,11 @@
-"""The processes of a house: what each is started with. Services are named by module here and never imported."""
+"""The processes of an installation: what each is started with. Services are named by module here and never imported."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
-from writ_contracts.restored import FILE
+from writ_contracts.restore_marker import FILE
 from writ_installation.files.home import Home
 from writ_installation.processes.agent_kinds import KINDS, MODULE, AgentKind, Argv, credential_folder
 
@@ -62,7 +62,7 @@ _NEEDED = frozenset(
 
 
 def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of the caller's environment a process of the house gets: other programs' secrets are in there too."""
+    """What of the caller's environment a process of the installation gets: other programs' secrets are in there too."""
     return {name: value for name, value in environ.items() if name in _NEEDED or name.startswith(_OURS)}
 
 

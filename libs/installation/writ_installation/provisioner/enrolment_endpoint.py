@@ -15,14 +15,14 @@ from writ_runtime.journal_notices import Notifier
 CLOSED_WITHIN = 5.0
 
 
-class Door:
+class EnrolmentEndpoint:
     """Closed until `open`; `open` and `close` may be called at any time, and again."""
 
     def __init__(self, home: Home, tls: TlsOptions | None) -> None:
         self._home = home
         self._tls = tls
         self._bus: NatsBus | None = None
-        self._notifier = Notifier(subjects.NOTICE_KEEPER)
+        self._notifier = Notifier(subjects.NOTICE_PROVISIONER)
         self._telling: asyncio.Task[None] | None = None
 
     async def open(self, url: str) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 
-from writ_bus.port import Answer, Endpoint, Message, Service
+from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_contracts import subjects
 from writ_contracts.enrolment import Enrol, Enrolled, Enrolment
 from writ_contracts.errors import ConfigError, Conflict, Denied, Full, Untrusted, WritError
@@ -76,7 +76,7 @@ class Enrolments:
         said = "lets agents in that have a one-time token"
         return Service(name=Role.KEEPER.value, version=version, description=said, endpoints=[endpoint])
 
-    async def _answered(self, message: Message) -> Answer:
+    async def _answered(self, message: Message) -> EndpointReply:
         """One answer on every path."""
         try:
             await self.take(message)
@@ -86,7 +86,7 @@ class Enrolments:
         except (ConfigError, OSError) as error:
             _log.error("enrolment.failed", error=str(error))
             answer = Enrolled(error=Failure(code="unavailable", message="see the keeper's log", retry=True))
-        return Answer(encode(answer))
+        return EndpointReply(encode(answer))
 
     async def take(self, message: Message) -> None:
         """Lets the key in that the message names. Raises Denied, Untrusted, Invalid, Conflict, Full, and what recording

@@ -17,7 +17,7 @@ from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.nats.server import address_of, configuration, make_streams, options_of
-from writ_installation.provisioner.enrolment_endpoint import Door
+from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.folders import write_servers
 from writ_runtime.health import Check
 from writ_runtime.logs import Log
@@ -28,14 +28,14 @@ PATIENT_SECONDS = 5.0
 _log = Log("writ.keeper")
 
 
-class Keeper:
+class Provisioner:
     """`follow` it until cancelled; `checks` say whether all is as the files want it."""
 
     def __init__(self, home: Home, url: str, tls: TlsOptions | None) -> None:
         self._home = home
         self._url = url
         self._tls = tls
-        self._door = Door(home, tls)
+        self._door = EnrolmentEndpoint(home, tls)
         self._seen: list[object] | None = None
         self._reload_due = True
         self._problem: str | None = "not made yet"

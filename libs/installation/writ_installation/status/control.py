@@ -1,4 +1,4 @@
-"""A running house, seen and told from outside: status, restart, down, and the start of one that goes on by itself."""
+"""Control of a running installation from outside: status, restart, stop, and a detached start."""
 
 import asyncio
 import os
@@ -21,8 +21,8 @@ from writ_installation.nats.server import options_of
 from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import probe, read_run_file
-from writ_installation.processes.report import HouseReport, ProcessReport, read_report
-from writ_installation.status.foreign_processes import Place, asked, places
+from writ_installation.processes.report import InstallationReport, ProcessReport, read_report
+from writ_installation.status.foreign_processes import HealthAddress, asked, places
 from writ_installation.status.server_url import running_url
 
 DOWN_WITHIN = 90.0
@@ -44,9 +44,11 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     details: dict[str, str] = {}
 
 
-class HouseStatus(Struct, frozen=True, kw_only=True):
-    """The whole house. `journal` is None where NATS does not answer; `pid` and `started_at` are those of `writ up`.
-    `problem`: why what was changed in the files last is not in force; what was before is.
+class InstallationStatus(Struct, frozen=True, kw_only=True):
+    """State of the whole installation. `journal` is None where NATS does not answer.
+
+    `pid` and `started_at` are those of `writ up`. `problem`: the reason why the last change of the files is not in
+    force; the state before that change is.
     """
 
     home: str
@@ -60,24 +62,24 @@ class HouseStatus(Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-def running(home: Home) -> HouseReport:
+def running(home: Home) -> InstallationReport:
     """What the supervisor says of itself; raises Unreachable where none is running."""
     if home.split:
         raise Unreachable(f"the services of {home.root} are started by the system: systemctl status 'writ-*'")
-    report = read_report(home.house_file)
+    report = read_report(home.report_file)
     if holder(home.lock) is None or report is None:
         raise Unreachable(f"Writ is not up on {home.root}")
     return report
 
 
-async def status(home: Home, environ: Mapping[str, str]) -> HouseStatus:
-    """Every process asked now. Raises Unreachable where no house is running, ConfigError."""
+async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
+    """Every process asked now. Raises Unreachable where no installation is running, ConfigError."""
     if others := await places(home, environ):
         return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "")
     report = running(home)
     processes = await asyncio.gather(*(_status(home, one) for one in report.processes))
     journal = await _journal(home, report.url)
-    return HouseStatus(
+    return InstallationStatus(
         home=str(home.root),
         state=report.state,
         pid=report.pid,
@@ -90,7 +92,7 @@ async def status(home: Home, environ: Mapping[str, str]) -> HouseStatus:
     )
 
 
-async def _status_of(home: Home, others: Sequence[Place], url: str) -> HouseStatus:
+async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> InstallationStatus:
     """Of processes that others start."""
     seen = await asyncio.gather(*map(asked, others))
     processes = [
@@ -110,7 +112,9 @@ async def _status_of(home: Home, others: Sequence[Place], url: str) -> HouseStat
     journal = await _journal(home, url)
     ready = journal is not None and all(one.ready for one in processes)
     state = "ready" if ready else "not ready"
-    return HouseStatus(home=str(home.root), state=state, url=url, ready=ready, processes=processes, journal=journal)
+    return InstallationStatus(
+        home=str(home.root), state=state, url=url, ready=ready, processes=processes, journal=journal
+    )
 
 
 async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
@@ -188,7 +192,7 @@ def _process(home: Home, name: str) -> ProcessReport:
     return next(one for one in running(home).processes if one.name == name)
 
 
-async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN) -> HouseReport:
+async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN) -> InstallationReport:
     """Starts `writ up` in a session of its own, and returns when it is ready; else Unreachable with its last words, or
     Invalid where it ended with status 2: somebody's mistake.
     """
@@ -204,7 +208,7 @@ async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN
             start_new_session=True,
         )
     deadline = time.monotonic() + within
-    while (report := read_report(home.house_file)) is None or report.pid != process.pid or report.state != "ready":
+    while (report := read_report(home.report_file)) is None or report.pid != process.pid or report.state != "ready":
         if process.poll() is not None:
             kind = Invalid if process.returncode == 2 else Unreachable
             raise kind(f"writ up ended with status {process.returncode}{quoted(log, since=before)}")

@@ -14,11 +14,11 @@ SERVICES = "WRIT_SERVICES"
 LOOPBACK = "127.0.0.1"
 UNITS = {"policy": 9470, "executor": 9480, "audit": 9490}
 """What `deploy/systemd` adds the number of a replica to."""
-KEEPER = 9460
+PROVISIONER_PORT = 9460
 REPLICAS = 9
 
 
-class Place(Struct, frozen=True):
+class HealthAddress(Struct, frozen=True):
     """Where a process is asked. Whoever is not `expected` may be absent."""
 
     name: str
@@ -27,7 +27,7 @@ class Place(Struct, frozen=True):
     expected: bool = True
 
 
-async def places(home: Home, environ: Mapping[str, str]) -> list[Place]:
+async def places(home: Home, environ: Mapping[str, str]) -> list[HealthAddress]:
     """All of them, as `WRIT_SERVICES` (NAME:PORT …; each address of a name is a replica) or the units of
     `deploy/systemd` have them; none where `writ up` starts them. Raises ConfigError.
     """
@@ -37,26 +37,26 @@ async def places(home: Home, environ: Mapping[str, str]) -> list[Place]:
     if not home.split:
         return []
     units = [
-        Place(f"{name}@{number}", LOOPBACK, first + number, expected=number == 1)
+        HealthAddress(f"{name}@{number}", LOOPBACK, first + number, expected=number == 1)
         for name, first in UNITS.items()
         for number in range(1, REPLICAS + 1)
     ]
-    return [Place("keeper", LOOPBACK, KEEPER), *units]
+    return [HealthAddress("keeper", LOOPBACK, PROVISIONER_PORT), *units]
 
 
-async def asked(place: Place) -> Readiness | None:
+async def asked(place: HealthAddress) -> Readiness | None:
     """How it is; None where nothing is, and nothing need be."""
     seen = await ask(place.host, place.port)
     return seen if seen.answered or place.expected else None
 
 
-async def _named(word: str) -> list[Place]:
+async def _named(word: str) -> list[HealthAddress]:
     name, _, port = word.rpartition(":")
     if not name or not port.isdecimal() or int(port) > 65535:
         raise ConfigError(f"{SERVICES}: {word!r} is not NAME:PORT")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
     except OSError:  # a name that leads nowhere: nobody is there
-        return [Place(name, name, int(port))]
+        return [HealthAddress(name, name, int(port))]
     hosts = sorted({str(address[0]) for *_, address in found})
-    return [Place(name if len(hosts) == 1 else f"{name} {host}", host, int(port)) for host in hosts]
+    return [HealthAddress(name if len(hosts) == 1 else f"{name} {host}", host, int(port)) for host in hosts]

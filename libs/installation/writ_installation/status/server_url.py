@@ -10,7 +10,7 @@ def running_url(home: Home) -> str | None:
     """For clients on this machine; None where nothing says that it is running."""
     if home.site is not None and home.split:
         return address_of(home.site).url
-    report = read_report(home.house_file)
+    report = read_report(home.report_file)
     return report.url if report is not None and holder(home.lock) is not None else None
 
 

@@ -1,6 +1,6 @@
 """`writ up`: NATS, then the services, kept running and in step with the files, and all of it down again in order.
 
-Read `House.run` from top to bottom. Nothing that it starts outlives it, however it ends.
+Read `Supervisor.run` from top to bottom. Nothing that it starts outlives it, however it ends.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from writ_client.context import tls_of
 from writ_contracts.errors import ConfigError, Conflict, Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
-from writ_installation.files.create import add_missing_pools, found
+from writ_installation.files.create import add_missing_pools, create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held
 from writ_installation.nats.server import (
@@ -32,8 +32,8 @@ from writ_installation.nats.server import (
 from writ_installation.processes import installed, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
-from writ_installation.processes.report import HouseReport, ProcessReport, write_report
-from writ_installation.provisioner.enrolment_endpoint import Door
+from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
+from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.supervisor.companion_task import beside, unless
 from writ_installation.supervisor.log_output import follow
 from writ_runtime.service import no_core_files
@@ -41,11 +41,11 @@ from writ_runtime.signals import Stop
 from writ_runtime.watched_file import stamp
 
 LOOK_SECONDS = 0.5
-Say = Callable[[str], None]
+ShowLine = Callable[[str], None]
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """How a house is to be. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
+    """How an installation is to be. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
 
     `health_port`: that of the first process, the others follow in order; 0: each takes a free one.
     """
@@ -62,11 +62,16 @@ class Options(Struct, frozen=True, kw_only=True):
     stop_seconds: float = STOP_SECONDS
 
 
-class House:
+class Supervisor:
     """One installation while it is up."""
 
     def __init__(
-        self, home: Home, options: Options, environ: Mapping[str, str], say: Say, table: services.Table | None = None
+        self,
+        home: Home,
+        options: Options,
+        environ: Mapping[str, str],
+        say: ShowLine,
+        table: services.Table | None = None,
     ) -> None:
         self._home = home
         self._options = options
@@ -76,13 +81,14 @@ class House:
         self._credentials = credential_folders(self._table.agents, home, environ)
         self._children: list[Child] = []
         self._server: Server | None = None
-        self._door = Door(home, tls_of(environ))
+        self._door = EnrolmentEndpoint(home, tls_of(environ))
         self._state, self._problem = "starting", ""
         self._health_ports = count(options.health_port)
         self._began = time.time()
-        self._reported: HouseReport | None = None
+        self._reported: InstallationReport | None = None
+        self._unwritten = ""
 
-    async def run(self, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
+    async def run(self, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
         """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
@@ -92,7 +98,7 @@ class House:
         no_core_files()
         self._home.make_folders()
         with held(self._home.lock):
-            first = found(self._home)
+            first = create_installation(self._home)
             if first:
                 self._say(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
             self._server = self._make_server()
@@ -103,14 +109,13 @@ class House:
                     self._say("stopping")
                     await self._down()
 
-    async def _work(self, server: Server, stop: Stop, on_ready: Callable[[HouseReport], None]) -> None:
+    async def _work(self, server: Server, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
         seen = self._files()  # before they are read: what changes during the start is a change, too
         await unless(stop, self._start(server))
         if not stop.asked:
             self._state = "ready"
             on_ready(self._report())
-            async with beside(self._follow(server, seen)):
-                await stop.wait()
+            await unless(stop, self._follow(server, seen))  # an error in it ends Writ: no removed key stays good unseen
 
     def _make_server(self) -> Server:
         options = self._options
@@ -248,12 +253,12 @@ class House:
             await self._stop_children(children)
         if self._server is not None:
             await self._server.stop()
-        self._home.house_file.unlink(missing_ok=True)
+        self._home.report_file.unlink(missing_ok=True)
 
-    def _report(self) -> HouseReport:
+    def _report(self) -> InstallationReport:
         assert self._server is not None  # noqa: S101 - made before anything is reported
         bundled = [self._server] if isinstance(self._server, BundledServer) else []
-        report = HouseReport(
+        report = InstallationReport(
             pid=os.getpid(),
             state=self._state,
             problem=self._problem,
@@ -263,9 +268,18 @@ class House:
             processes=[*map(_process, bundled), *map(_process, self._children)],
         )
         if report != self._reported:
-            write_report(self._home.house_file, report)
-            self._reported = report
+            self._write(report)
         return report
+
+    def _write(self, report: InstallationReport) -> None:
+        try:
+            write_report(self._home.report_file, report)
+        except OSError as error:  # the disk is full, for example: processes go on, and the next round tries again
+            if str(error) != self._unwritten:
+                self._say(f"{self._home.report_file} could not be written, trying again: {error}")
+            self._unwritten = str(error)
+        else:
+            self._reported, self._unwritten = report, ""
 
 
 def _process(one: BundledServer | Child) -> ProcessReport:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
-from writ_contracts.decisions import Decision, Grant, Look
+from writ_contracts.decisions import Decision, Grant, ReadGrant
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
@@ -129,7 +129,7 @@ class Signatures:
 
     def _look(self, look: Signed | None) -> None:
         if look is not None:
-            self._of_policy(look, Look)
+            self._of_policy(look, ReadGrant)
 
     @staticmethod
     def _is_of(event: journal.Requested | journal.Refused | journal.ControlEvent, decision: Decision) -> None:

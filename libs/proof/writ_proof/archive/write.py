@@ -6,7 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from writ_contracts import subjects
-from writ_contracts.carried import origin
+from writ_contracts.copied_control_events import origin
 from writ_contracts.errors import Conflict
 from writ_contracts.records import Record
 from writ_proof.archive.format import FORMAT, SEGMENT_EVENTS, Manifest, Segment, encode_line

@@ -11,6 +11,7 @@ from msgspec import Struct, field, structs
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
+from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.classes import (
     defaults_of,
     made_up_too_few,
@@ -19,11 +20,10 @@ from writ_rules.analysis.classes import (
     rules_of,
     target_classes,
 )
+from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.analysis.questions import Asker, example
-from writ_rules.analysis.scene import Example, Scene
 from writ_rules.analysis.space import options, relevant, request
-from writ_rules.analysis.supposed import facts
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import Parameter
 from writ_rules.engine.decide import Ruling
@@ -68,7 +68,7 @@ class Access(Struct, frozen=True, kw_only=True):
     example_denied: Example | None = None
 
 
-class Listing(Struct, frozen=True, kw_only=True):
+class AccessListing(Struct, frozen=True, kw_only=True):
     """What was asked for; `bounded` says where not every kind of request was tried."""
 
     accesses: list[Access]
@@ -77,7 +77,7 @@ class Listing(Struct, frozen=True, kw_only=True):
     principals: list[Principal] = field(default_factory=list)
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
+class AccessQuery(Struct, frozen=True, kw_only=True):
     """Which operations, targets and principals are asked about; None is all. `at` (Unix seconds): at that instant;
     None: at any time from `around` on. `parameters`: with exactly these; None: with any.
     """
@@ -92,16 +92,16 @@ class Wanted(Struct, frozen=True, kw_only=True):
     parameters: Mapping[str, Any] | None = None
 
 
-def allowed(policy: Policy, scene: Scene, wanted: Wanted) -> Listing:
+def allowed(policy: Policy, scene: QuestionSpace, wanted: AccessQuery) -> AccessListing:
     """For each operation, class of targets and class of principals that is asked about, in this order.
 
     Raises Invalid (`unknown_operation`, `unknown_target`, `unknown_principal`).
     """
     _check(scene, wanted)
     names = policy.verbs if wanted.operations is None else wanted.operations
-    asked = _Asked(policy, scene, wanted)
+    asked = _AccessSearch(policy, scene, wanted)
     accesses = [access for name in names for access in asked.about(_verb(policy, name))]
-    return Listing(
+    return AccessListing(
         accesses=accesses,
         bounded=list(asked.bounded),
         targets=asked.targets if scene.targets is None else [],
@@ -109,7 +109,7 @@ def allowed(policy: Policy, scene: Scene, wanted: Wanted) -> Listing:
     )
 
 
-def who_can(policy: Policy, scene: Scene, operation: str, wanted: Wanted) -> Listing:
+def who_can(policy: Policy, scene: QuestionSpace, operation: str, wanted: AccessQuery) -> AccessListing:
     """As `allowed` for one operation, without those who never may. Raises Invalid for parameters that it can't have."""
     if wanted.parameters is not None:
         _verb(policy, operation).operation.check(wanted.parameters)
@@ -118,7 +118,7 @@ def who_can(policy: Policy, scene: Scene, operation: str, wanted: Wanted) -> Lis
     return structs.replace(found, accesses=able)
 
 
-def can_i(policy: Policy, scene: Scene, asked: Request) -> Ruling:
+def can_i(policy: Policy, scene: QuestionSpace, asked: DecisionRequest) -> Ruling:
     """What is decided of one request, with its trace and its reason; with no stop in force."""
     return Asker(populated(scene, [policy]).people()).ask(policy, asked)
 
@@ -129,15 +129,15 @@ def _verb(policy: Policy, name: str) -> Verb:
     return policy.verbs[name]
 
 
-def _check(scene: Scene, wanted: Wanted) -> None:
+def _check(scene: QuestionSpace, wanted: AccessQuery) -> None:
     if scene.targets is not None and wanted.target not in {None, *(target.id for target in scene.targets)}:
         raise Invalid(f"no target {wanted.target!r} in the inventory", code="unknown_target")
     if scene.principals is not None and wanted.principal not in {None, *(one.id for one in scene.principals)}:
         raise Invalid(f"no principal {wanted.principal!r}", code="unknown_principal")
 
 
-class _Asked:
-    def __init__(self, policy: Policy, scene: Scene, wanted: Wanted) -> None:
+class _AccessSearch:
+    def __init__(self, policy: Policy, scene: QuestionSpace, wanted: AccessQuery) -> None:
         self.policy, self.scene, self.wanted = policy, scene, wanted
         self.asker = Asker(populated(scene, [policy]).people())
         self.bounded: dict[str, None] = {}
@@ -194,7 +194,7 @@ def _summary(
     rules: Sequence[Rule],
     targets: Sequence[Target],
     members: Sequence[Principal],
-    answers: Sequence[tuple[Request, Facts, Ruling]],
+    answers: Sequence[tuple[DecisionRequest, Facts, Ruling]],
 ) -> Access:
     usual = [each for each in answers if not each[0].emergency] or list(answers)
     yes = [each for each in usual if each[2].effect != "deny"]

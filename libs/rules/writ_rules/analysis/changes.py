@@ -7,9 +7,9 @@ from msgspec import Struct, field, json, structs
 
 from writ_contracts.decisions import Effect
 from writ_contracts.inventory import Principal, Target
+from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.analysis.questions import example
-from writ_rules.analysis.scene import Example, Scene
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.facts import Facts
 from writ_rules.engine.ruling import Ruling
 
@@ -21,9 +21,9 @@ Kind = Literal[
     "no_longer_needs_approval",
     "other_terms",
 ]
-What = tuple[Kind, tuple[str, ...]]
+ChangeKind = tuple[Kind, tuple[str, ...]]
 """The kind of a change, and what is different in what an allow comes with."""
-_Key = tuple[str, str, tuple[str, ...], What]
+_Key = tuple[str, str, tuple[str, ...], ChangeKind]
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -72,7 +72,7 @@ class Diff(Struct, frozen=True, kw_only=True):
 class Changes:
     """Changes as they are found, those of the same roles put together."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: QuestionSpace) -> None:
         self._scene = scene
         self._found: dict[_Key, Change] = {}
         self._targets: dict[bytes, Target] = {}
@@ -80,8 +80,8 @@ class Changes:
 
     def note(
         self,
-        what: What,
-        asked: Request,
+        what: ChangeKind,
+        asked: DecisionRequest,
         facts: Facts,
         before: Ruling,
         after: Ruling,
@@ -106,7 +106,7 @@ class Changes:
             principals=sorted({*known.principals, *(principal.id for principal in principals)}),
         )
 
-    def told(self, bounded: list[str], notes: list[str], asked: int, people: Scene) -> Diff:
+    def told(self, bounded: list[str], notes: list[str], asked: int, people: QuestionSpace) -> Diff:
         """All of them; what was made up for the examples is told with them."""
         changes = [change for key, change in sorted(self._found.items()) if not self._follows(key, change)]
         approvers = {who for change in changes for who in change.example.approvals}
@@ -130,7 +130,7 @@ class Changes:
         return any(one is not None and set(change.principal_kinds) <= set(one.principal_kinds) for one in alone)
 
 
-def _change(what: What, shown: Example, asked: Request, before: Ruling, after: Ruling) -> Change:
+def _change(what: ChangeKind, shown: Example, asked: DecisionRequest, before: Ruling, after: Ruling) -> Change:
     return Change(
         kind=what[0],
         terms=list(what[1]),

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from writ_contracts.inventory import Principal, Target
-from writ_rules.analysis import made_up
-from writ_rules.analysis.scene import Scene, offered
+from writ_rules.analysis import synthetic
+from writ_rules.analysis.question_space import QuestionSpace, offered
 from writ_rules.analysis.space import ANY_TARGET, ANYBODY, case_of, signature
 from writ_rules.engine.case import Case
 from writ_rules.engine.clauses import InEffect
@@ -38,10 +38,10 @@ def defaults_of(policies: Iterable[Policy], operation: str) -> list[Any]:
 
 
 def target_classes(
-    scene: Scene, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
+    scene: QuestionSpace, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
 ) -> list[list[Target]]:
     """Of the targets that have the operation; `about`: only those that one of these rules is about."""
-    every = made_up.targets(verb.operation, rules) if scene.targets is None else scene.targets
+    every = synthetic.targets(verb.operation, rules) if scene.targets is None else scene.targets
     name = verb.operation.name
     asked: dict[Any, None] = {}
     for rule in rules:
@@ -65,10 +65,10 @@ def target_classes(
 
 
 def principal_classes(
-    scene: Scene, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
+    scene: QuestionSpace, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
 ) -> list[list[Principal]]:
     """Of all principals; `about`: only of those that one of these rules is about."""
-    every = made_up.principals(rules) if scene.principals is None else scene.principals
+    every = synthetic.principals(rules) if scene.principals is None else scene.principals
     asked: dict[Any, None] = {}
     for rule in rules:
         asked |= dict.fromkeys(rule.people)
@@ -87,10 +87,10 @@ def _is_about(scopes: Iterable[Iterable[Any]], case: Case) -> bool:
     )
 
 
-def made_up_too_few(scene: Scene, verb: Verb, rules: Sequence[Rule]) -> list[str]:
+def made_up_too_few(scene: QuestionSpace, verb: Verb, rules: Sequence[Rule]) -> list[str]:
     """What to say where not every kind of target or principal was made up."""
     no_files = scene.targets is None, scene.principals is None
-    notes = made_up.too_many(verb.operation, rules, of_targets=no_files[0], of_principals=no_files[1])
+    notes = synthetic.too_many(verb.operation, rules, of_targets=no_files[0], of_principals=no_files[1])
     return [f"{verb.operation.name}: {note}" for note in notes]
 
 
@@ -113,13 +113,13 @@ def asks_more(verb: Verb, rules: Iterable[Rule]) -> bool:
     return any(isinstance(one, Attribute | Evaluated) for one in asked)
 
 
-def populated(scene: Scene, policies: Iterable[Policy]) -> Scene:
+def populated(scene: QuestionSpace, policies: Iterable[Policy]) -> QuestionSpace:
     """The scene, with people to approve where no file says who there is."""
     if scene.principals is not None:
         return scene
     demands = {ADMIN_DEMAND, *(rule.demand for policy in policies for rule in every_rule(policy) if rule.demand)}
     steps = {step for demand in demands for step in demand.steps}
-    return structs.replace(scene, principals=tuple(made_up.approvers(sorted(steps, key=str))))
+    return structs.replace(scene, principals=tuple(synthetic.approvers(sorted(steps, key=str))))
 
 
 def every_rule(policy: Policy) -> list[Rule]:

@@ -13,8 +13,9 @@ from msgspec import Struct, json, structs
 from writ_contracts.decisions import Effect
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
+from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.changes import Change as Change
-from writ_rules.analysis.changes import Changes, Kind, What
+from writ_rules.analysis.changes import ChangeKind, Changes, Kind
 from writ_rules.analysis.changes import Diff as Diff
 from writ_rules.analysis.classes import (
     asks_more,
@@ -27,12 +28,11 @@ from writ_rules.analysis.classes import (
     rules_of,
     target_classes,
 )
+from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.analysis.questions import Asker, approved
-from writ_rules.analysis.scene import Scene
 from writ_rules.analysis.space import Option, Relevant, options, relevant, request
-from writ_rules.analysis.supposed import facts
 from writ_rules.analysis.terms import terms
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
@@ -54,7 +54,7 @@ _SECTIONS = {"global_policies", "role_policies", "emergency_policies"}
 _WORDS = {"name", "description", "version", "created_at", "created_by", "audit_all_operations"}
 
 
-def diff(old: PolicyFile, new: PolicyFile, scene: Scene, at: float) -> Diff:
+def diff(old: PolicyFile, new: PolicyFile, scene: QuestionSpace, at: float) -> Diff:
     """What becomes different with `new`. `at` (Unix seconds): around when; windows are tried for weeks from then on.
 
     Raises Invalid (`invalid_policy`) for a policy that doesn't compile.
@@ -72,7 +72,7 @@ class _Difference(Struct, frozen=True, eq=False):
 class _Side:
     """One of the two policies, and its rules' texts, to see which of them are the same on the other side."""
 
-    def __init__(self, file: PolicyFile, scene: Scene) -> None:
+    def __init__(self, file: PolicyFile, scene: QuestionSpace) -> None:
         policy, findings = compile_policy(file, scene.catalogue)
         if policy is None:
             raise Invalid("; ".join(finding.message for finding in findings)[:1000], code="invalid_policy")
@@ -106,7 +106,7 @@ def _differing(old: _Side, new: _Side) -> set[Rule]:
 
 
 class _Comparison:
-    def __init__(self, old: PolicyFile, new: PolicyFile, scene: Scene, at: float) -> None:
+    def __init__(self, old: PolicyFile, new: PolicyFile, scene: QuestionSpace, at: float) -> None:
         self.sides = (_Side(old, scene), _Side(new, scene))
         self.policies = [side.policy for side in self.sides]
         self.scene, self.at = scene, at
@@ -114,7 +114,7 @@ class _Comparison:
         self.asker = Asker(self.people.people())
         self.found = Changes(scene)
         self.differing = _differing(*self.sides)
-        self.known: dict[tuple[object, ...], dict[What, _Difference]] = {}
+        self.known: dict[tuple[object, ...], dict[ChangeKind, _Difference]] = {}
         self.bounded: dict[str, None] = {}
         self.defaults = {name: defaults_of(self.policies, name) for name in self.policies[0].verbs}
         self.asked = 0
@@ -156,8 +156,8 @@ class _Comparison:
 
     def _differences(
         self, verb: Verb, target: Target, principal: Principal, found: list[Relevant]
-    ) -> dict[What, _Difference]:
-        kinds: dict[What, _Difference] = {}
+    ) -> dict[ChangeKind, _Difference]:
+        kinds: dict[ChangeKind, _Difference] = {}
         tried = options(verb, self.policies, found, self.at, about=self._may_matter(found))
         place, many = f"{verb.operation.name} on {target.role}", len(tried.options)
         if many < tried.every or self.asked + many > MOST_ASKED:
@@ -170,9 +170,9 @@ class _Comparison:
                 kinds.setdefault(what, difference)
         return kinds
 
-    def _asked(self, verb: Verb, target: Target, principal: Principal, option: Option) -> dict[What, _Difference]:
+    def _asked(self, verb: Verb, target: Target, principal: Principal, option: Option) -> dict[ChangeKind, _Difference]:
         """What one way to ask shows: as it is, and where both want approvals with those of either side."""
-        found: dict[What, _Difference] = {}
+        found: dict[ChangeKind, _Difference] = {}
         for approving in (None, 0, 1):
             difference = _Difference(option, approving)
             shown = self._shown(verb, target, principal, difference)
@@ -188,7 +188,7 @@ class _Comparison:
 
     def _shown(
         self, verb: Verb, target: Target, principal: Principal, difference: _Difference
-    ) -> tuple[Request, Facts, Ruling, Ruling] | None:
+    ) -> tuple[DecisionRequest, Facts, Ruling, Ruling] | None:
         """The request, and what both make of it; None if the schema refuses it."""
         asked = request(verb.operation, target, principal, difference.option)
         if asked is None:
@@ -211,7 +211,7 @@ class _Comparison:
             return None
         return rules
 
-    def _what(self, operation: str, before: Ruling, after: Ruling) -> What | None:
+    def _what(self, operation: str, before: Ruling, after: Ruling) -> ChangeKind | None:
         """What is different; None if nothing is."""
         kind = _KINDS.get((before.effect, after.effect))
         if kind is not None:

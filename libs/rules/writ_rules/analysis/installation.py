@@ -11,17 +11,17 @@ from msgspec import structs
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Risk
 from writ_rules.analysis.pairs import demand
+from writ_rules.analysis.question_space import QuestionSpace, offered
 from writ_rules.analysis.reading import ALL_ROLES, Reading, readings
-from writ_rules.analysis.scene import Scene, offered
 from writ_rules.engine.case import show
 from writ_rules.engine.conditioning import attribute
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PolicyFile, RuleEntry, placed, present
-from writ_rules.engine.obligations import ADMIN_DEMAND, APPROVER, Demand, Step, progress
+from writ_rules.engine.obligations import ADMIN_DEMAND, APPROVER, ApproverStep, Demand, progress
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.verbs import Verb, verbs
 
-Kept = TypeVar("Kept")
+Stored = TypeVar("Stored")
 MOST_NAMED = 3
 
 
@@ -131,7 +131,7 @@ class _Principals:
         self._ids = {one.id for one in self._all}
         self._roles = {role for one in self._all for role in one.roles}
         self._kinds = {str(one.kind) for one in self._all}
-        self._people = Scene(catalogue=Catalogue(()), principals=tuple(self._all)).people()
+        self._people = QuestionSpace(catalogue=Catalogue(()), principals=tuple(self._all)).people()
         self._known = known
         self._scopes: dict[Any, list[Principal]] = {}
         self._unable: dict[Any, list[Principal]] = {}
@@ -153,7 +153,7 @@ class _Principals:
         asked = demand(rule.entry)
         if asked is None:
             return
-        steps = tuple(Step(roles, quorum) for roles, quorum in asked[0])
+        steps = tuple(ApproverStep(roles, quorum) for roles, quorum in asked[0])
         scope, keys = self._scope(rule), (*rule.place.keys, "approval" if rule.entry.approval else "requires_approval")
         unable = self._lacking(rule, Demand(rule.name, steps, 0))
         if len(unable) == len(scope):
@@ -183,7 +183,7 @@ class _Principals:
             lambda: [one for one in self._scope(rule) if not progress(asked, (), one, self._people).possible],
         )
 
-    def _why(self, steps: Iterable[Step], scope: Sequence[Principal]) -> str:
+    def _why(self, steps: Iterable[ApproverStep], scope: Sequence[Principal]) -> str:
         for step in steps:
             able = {who for role in step.approvers for who in self._people.get(role, ())}
             roles = " or ".join(step.approvers)
@@ -226,7 +226,7 @@ def _key(words: Sequence[str | None] | None) -> Any:
     return None if words is None else frozenset(present(words))
 
 
-def _kept(store: dict[Any, Kept], key: Any, make: Callable[[], Kept]) -> Kept:
+def _kept(store: dict[Any, Stored], key: Any, make: Callable[[], Stored]) -> Stored:
     if key not in store:
         store[key] = make()
     return store[key]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, structs
 
-from writ_rules.engine.format import Placed, PolicyFile, RuleEntry, placed
+from writ_rules.engine.format import PlacedRule, PolicyFile, RuleEntry, placed
 
 Change = Literal["dropped", "flipped", "approval_dropped", "widened"]
 CHANGES: tuple[Change, ...] = ("dropped", "flipped", "approval_dropped", "widened")
@@ -50,7 +50,7 @@ def mutants(file: PolicyFile, changes: tuple[Change, ...] = CHANGES) -> Iterator
                     yield Mutant(rule=place.entry.name, change=change, key=key, file=replaced(file, place, entry))
 
 
-def replaced(file: PolicyFile, place: Placed, entry: RuleEntry | None) -> PolicyFile:
+def replaced(file: PolicyFile, place: PlacedRule, entry: RuleEntry | None) -> PolicyFile:
     """The same policy with another entry, or none, at a place."""
     at = int(place.keys[-1])
 
@@ -67,7 +67,7 @@ def replaced(file: PolicyFile, place: Placed, entry: RuleEntry | None) -> Policy
     return PolicyFile(policies=structs.replace(policy, global_policies=within(policy.global_policies)))
 
 
-def _changed(place: Placed) -> Iterator[tuple[Change, str, RuleEntry | None]]:
+def _changed(place: PlacedRule) -> Iterator[tuple[Change, str, RuleEntry | None]]:
     entry = place.entry
     yield "dropped", "", None
     yield "flipped", "", structs.replace(entry, allowed=not entry.allowed, requires_approval=None, approval=None)
@@ -77,7 +77,7 @@ def _changed(place: Placed) -> Iterator[tuple[Change, str, RuleEntry | None]]:
         yield "widened", key, structs.replace(entry, **changes)
 
 
-def _widened(place: Placed) -> Iterator[tuple[str, dict[str, Any]]]:
+def _widened(place: PlacedRule) -> Iterator[tuple[str, dict[str, Any]]]:
     plain = {field.name: field.default for field in structs.fields(RuleEntry)}
     for key in NARROWING:
         if getattr(place.entry, key, None):

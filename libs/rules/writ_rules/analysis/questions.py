@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
-from writ_rules.analysis.scene import Example, written
-from writ_rules.analysis.supposed import told
-from writ_rules.engine.case import Request
+from writ_rules.analysis.assumed_facts import told
+from writ_rules.analysis.question_space import Example, written
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
@@ -22,11 +22,11 @@ class Asker(Struct, frozen=True, eq=False):
 
     people: People
 
-    def ask(self, policy: Policy, request: Request, known: Facts = NO_FACTS) -> Ruling:
+    def ask(self, policy: Policy, request: DecisionRequest, known: Facts = NO_FACTS) -> Ruling:
         """The decision."""
         return decide(policy, request, NO_EVENTS, self.people, known)
 
-    def approvals(self, demands: Sequence[Demand], request: Request) -> tuple[str, ...]:
+    def approvals(self, demands: Sequence[Demand], request: DecisionRequest) -> tuple[str, ...]:
         """Who would have to say yes, in order; as far as there are people for it."""
         given: list[str] = []
         for _ in range(MOST_APPROVALS):
@@ -38,7 +38,7 @@ class Asker(Struct, frozen=True, eq=False):
         return tuple(given)
 
 
-def example(request: Request, known: Facts = NO_FACTS) -> Example:
+def example(request: DecisionRequest, known: Facts = NO_FACTS) -> Example:
     """As `writ policy eval` reads it."""
     return Example(
         principal=request.principal.id,
@@ -52,6 +52,6 @@ def example(request: Request, known: Facts = NO_FACTS) -> Example:
     )
 
 
-def approved(request: Request, by: Sequence[str]) -> Request:
+def approved(request: DecisionRequest, by: Sequence[str]) -> DecisionRequest:
     """The same request, with these approvals."""
     return structs.replace(request, approvals=tuple(by))

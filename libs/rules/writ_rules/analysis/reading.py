@@ -12,7 +12,7 @@ from msgspec import Struct
 from writ_contracts.inventory import Kind, Role
 from writ_rules.analysis.domains import domain, fits
 from writ_rules.engine import times
-from writ_rules.engine.format import Constraint, Placed, RuleEntry, present
+from writ_rules.engine.format import Constraint, PlacedRule, RuleEntry, present
 from writ_rules.engine.times import Window
 from writ_rules.engine.verbs import Verb
 
@@ -27,7 +27,7 @@ CONDITIONS = ("maintenance_windows_only", "target_attributes", "scans", "evaluat
 class Reading(Struct, frozen=True, eq=False, kw_only=True):
     """One enabled rule. `sure`: it never errs. `inherited`: it binds targets behind gateways, too."""
 
-    place: Placed
+    place: PlacedRule
     at: int
     operations: tuple[str, ...]
     roles: frozenset[str]
@@ -82,7 +82,7 @@ class _Bits:
         return self.whole[key] if words is None else sum(1 << self._at[key, word] for word in set(words))
 
 
-def readings(every: Sequence[Placed], verbs: Verbs) -> list[Reading]:
+def readings(every: Sequence[PlacedRule], verbs: Verbs) -> list[Reading]:
     """The enabled rules; those that can't be read, since something in them is an error of its own, are left out."""
     enabled = [(at, place) for at, place in enumerate(every) if place.entry.enabled]
     bits = _Bits([place.entry for _, place in enabled], verbs)
@@ -95,7 +95,7 @@ def readings(every: Sequence[Placed], verbs: Verbs) -> list[Reading]:
     return found
 
 
-def _reading(at: int, place: Placed, verbs: Verbs, bits: _Bits) -> Reading:
+def _reading(at: int, place: PlacedRule, verbs: Verbs, bits: _Bits) -> Reading:
     entry = place.entry
     operations = tuple(dict.fromkeys(name for name in present(entry.operations) if name in verbs))
     roles = _roles(place)
@@ -123,7 +123,7 @@ def _reading(at: int, place: Placed, verbs: Verbs, bits: _Bits) -> Reading:
     )
 
 
-def _roles(place: Placed) -> frozenset[str]:
+def _roles(place: PlacedRule) -> frozenset[str]:
     if place.entry.target_roles is not None:
         return frozenset(present(place.entry.target_roles))
     return ALL_ROLES if place.role is None else frozenset({place.role})

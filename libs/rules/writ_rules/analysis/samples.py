@@ -10,8 +10,8 @@ from msgspec import Meta, Struct, UnsetType, json, structs
 
 from writ_rules.analysis import regexes
 from writ_rules.analysis.domains import taken
-from writ_rules.analysis.joined import joined
-from writ_rules.engine.checks import Check, Length, Limit, Matches, Values
+from writ_rules.analysis.joint_samples import joined
+from writ_rules.engine.checks import Check, Length, Matches, NumberLimit, Values
 from writ_rules.engine.verbs import Verb
 
 GENERIC = (
@@ -68,7 +68,7 @@ def optional(verb: Verb, name: str) -> bool:
 
 def suggestions(check: Check) -> Iterator[Any]:
     """Values at and around what one check asks."""
-    if isinstance(check, Limit):
+    if isinstance(check, NumberLimit):
         for step in (0, 1, -1):
             yield check.limit + step
         if isinstance(check.limit, float):

@@ -15,15 +15,15 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import defaults
-from writ_rules.analysis import unseen
+from writ_rules.analysis import untested
+from writ_rules.analysis.assumed_facts import NOTHING, AssumedFacts, scans, suppositions
+from writ_rules.analysis.combinations import spread
 from writ_rules.analysis.domains import domain
 from writ_rules.analysis.instants import MOST_DATED, dates, distinct, instants
-from writ_rules.analysis.made_up import NOBODYS_KEY
 from writ_rules.analysis.repairs import Repairs
 from writ_rules.analysis.samples import candidates, optional
-from writ_rules.analysis.spread import spread
-from writ_rules.analysis.supposed import NOTHING, Supposed, scans, suppositions
-from writ_rules.engine.case import Case, Request
+from writ_rules.analysis.synthetic import NOBODYS_KEY
+from writ_rules.engine.case import Case, DecisionRequest
 from writ_rules.engine.clauses import InEffect
 from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.conditions import Parameter, Scan
@@ -55,7 +55,7 @@ class Option(Struct, frozen=True, eq=False, kw_only=True):
     parameters: Mapping[str, Any]
     at: float
     emergency: bool = False
-    supposed: Supposed = NOTHING
+    supposed: AssumedFacts = NOTHING
 
 
 class Tried(Struct, frozen=True, eq=False, kw_only=True):
@@ -66,13 +66,13 @@ class Tried(Struct, frozen=True, eq=False, kw_only=True):
     unseen: list[str]
 
 
-def request(operation: Operation, target: Target, principal: Principal, option: Option) -> Request | None:
+def request(operation: Operation, target: Target, principal: Principal, option: Option) -> DecisionRequest | None:
     """The request, unless the operation's own schema refuses it."""
     try:
         effective = operation.check(option.parameters)
     except Invalid:
         return None
-    return Request(
+    return DecisionRequest(
         operation=operation,
         target=target,
         principal=principal,
@@ -114,7 +114,7 @@ def options(
     """
     rules = [rule for each in found for rule in each.all()]
     names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb))) if exactly is None else []
-    notes = dict.fromkeys((*unseen.of_evaluators(verb, rules), *unseen.of_scans(verb, rules)))
+    notes = dict.fromkeys((*untested.of_evaluators(verb, rules), *untested.of_scans(verb, rules)))
     values = {name: _values(verb, name, rules, at, notes, about) for name in verb.types if name in names}
     moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
     # One exact request at one instant is that of a usual day.
@@ -148,7 +148,7 @@ def case_of(
 ) -> Case:
     """A case with only these parameters, for clauses one by one; what is missing has the catalogue's default."""
     effective = {**defaults(verb.operation.parameters), **(given or {})}
-    asked = Request(
+    asked = DecisionRequest(
         operation=verb.operation, target=target, principal=principal, given=given or {}, effective=effective, at=at
     )
     return Case(asked, verb.public, known)
@@ -182,11 +182,11 @@ def _values(
     telling = checks
     if about is not None:
         telling = [check for one in _parameters(about, verb) if one.name == name for check in one.checks]
-        notes |= dict.fromkeys(unseen.of_values(verb, name, telling, possible))
+        notes |= dict.fromkeys(untested.of_values(verb, name, telling, possible))
         possible = [value for value in possible if _may_match(verb, name, value, about, at)]
     else:
-        notes |= dict.fromkeys(unseen.of_values(verb, name, telling, possible))
-    notes |= dict.fromkeys(unseen.of_pairs(verb, name, telling, checks, possible))
+        notes |= dict.fromkeys(untested.of_values(verb, name, telling, possible))
+    notes |= dict.fromkeys(untested.of_pairs(verb, name, telling, checks, possible))
     for value in possible:
         case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
         found.setdefault(signature(asked, case), value)
@@ -203,11 +203,11 @@ def _may_match(verb: Verb, name: str, value: Any, about: Sequence[Rule], at: flo
     )
 
 
-def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[Supposed]:
+def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[AssumedFacts]:
     name = verb.operation.name
     asked = list(dict.fromkeys(one for rule in rules for one in rule.conditions[name] if isinstance(one, Scan)))
 
-    def answers(supposed: Supposed) -> object:
+    def answers(supposed: AssumedFacts) -> object:
         case = case_of(verb, ANY_TARGET, ANYBODY, at=at, known=Facts({}, scans(supposed, ANY_TARGET.id, at)))
         return signature(asked, case)
 

@@ -18,7 +18,7 @@ ABSENT = "nothing"
 SHOWN = 160
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class DecisionRequest(Struct, frozen=True, kw_only=True):
     """What is to be decided, `at` Unix seconds. `given` are the caller's own parameters, `effective` the same with the
     catalogue's defaults, checked. `own`: a control operation on what is the principal's own. `approvals`: who said yes,
     in order. `emergency`: whether one that covers the target is in force; None: as the control state says.
@@ -55,7 +55,7 @@ class Case:
         "who",
     )
 
-    def __init__(self, request: Request, public: frozenset[str], facts: Facts = NO_FACTS) -> None:
+    def __init__(self, request: DecisionRequest, public: frozenset[str], facts: Facts = NO_FACTS) -> None:
         self.request = request
         self.facts = facts
         self.given = request.given

@@ -56,7 +56,7 @@ class HasType(Struct, frozen=True):
         return has_type(value, self.wanted)
 
 
-class Limit(Struct, frozen=True):
+class NumberLimit(Struct, frozen=True):
     """`min`, `max`: inclusive, for numbers."""
 
     clause: str
@@ -156,9 +156,9 @@ def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple
     if constraint.type is not None:
         found.append(HasType(constraint.type))
     if constraint.min is not None:
-        found.append(Limit("min", constraint.min, f"at least {constraint.min}"))
+        found.append(NumberLimit("min", constraint.min, f"at least {constraint.min}"))
     if constraint.max is not None:
-        found.append(Limit("max", constraint.max, f"at most {constraint.max}"))
+        found.append(NumberLimit("max", constraint.max, f"at most {constraint.max}"))
     if constraint.min_length is not None:
         found.append(Length("min_length", constraint.min_length, f"at least {constraint.min_length} long"))
     if constraint.max_length is not None:

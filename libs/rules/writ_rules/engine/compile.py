@@ -13,7 +13,7 @@ from writ_rules.engine import lint
 from writ_rules.engine.clauses import InEffect
 from writ_rules.engine.conditions import Evaluated, Parameter
 from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import Placed, PolicyFile, placed
+from writ_rules.engine.format import PlacedRule, PolicyFile, placed
 from writ_rules.engine.rules import Rule, Workshop
 from writ_rules.engine.tree import Trees, trees
 from writ_rules.engine.verbs import Verb, verbs
@@ -131,7 +131,7 @@ def _inherited(rules: Iterable[Rule]) -> dict[str, tuple[Rule, ...]]:
     return {operation: tuple(listed) for operation, listed in found.items()}
 
 
-def _named_twice(every: Iterable[Placed]) -> list[Finding]:
+def _named_twice(every: Iterable[PlacedRule]) -> list[Finding]:
     counts = Counter(item.entry.name for item in every)
     return [
         Finding(Severity.ERROR, (*item.keys, "name"), f"the name '{item.entry.name}' stands here {many} times")

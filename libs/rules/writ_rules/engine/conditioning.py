@@ -17,7 +17,7 @@ from writ_rules.engine.format import (
     AttributeConstraint,
     Constraint,
     EvaluatorEntry,
-    Placed,
+    PlacedRule,
     PolicyEntry,
     ScanEntry,
     present,
@@ -38,7 +38,7 @@ class Conditioning:
         self._evaluators = evaluators
         self._maintenance = self._maintenance_windows(policy)
 
-    def of(self, placed: Placed) -> list[Condition]:
+    def of(self, placed: PlacedRule) -> list[Condition]:
         """All of them; those on parameters bind only the operations that have these."""
         found = [self._times(placed), self._maintenance if placed.entry.maintenance_windows_only else None]
         return [
@@ -49,7 +49,7 @@ class Conditioning:
             *self._evaluated(placed),
         ]
 
-    def _times(self, placed: Placed) -> Times | None:
+    def _times(self, placed: PlacedRule) -> Times | None:
         entries = placed.entry.time_restrictions or ()
         made = [
             self._notes.whole((*placed.keys, "time_restrictions", at), times.parts(entry), partial(times.window, entry))
@@ -73,7 +73,7 @@ class Conditioning:
         wanted = f"inside {' or '.join(map(str, found))}"[:300] if found else "inside a maintenance window"
         return Times(tuple(found), wanted, "maintenance_windows_only")
 
-    def _attributes(self, placed: Placed) -> list[Condition]:
+    def _attributes(self, placed: PlacedRule) -> list[Condition]:
         deny = not placed.entry.allowed
         found = list[Condition]()
         for name, wanted in (placed.entry.target_attributes or {}).items():
@@ -83,7 +83,7 @@ class Conditioning:
                 found.append(self._notes.share(["attribute", name, deny, wanted], made))
         return found
 
-    def _scans(self, placed: Placed) -> list[Condition]:
+    def _scans(self, placed: PlacedRule) -> list[Condition]:
         found = list[Condition]()
         for at, entry in enumerate(placed.entry.scans or ()):
             made = self._notes.attempt((*placed.keys, "scans", at, "max_age"), None, _scan, entry)
@@ -91,7 +91,7 @@ class Conditioning:
                 found.append(self._notes.share(["scan", entry], made))
         return found
 
-    def _parameters(self, placed: Placed) -> list[Condition]:
+    def _parameters(self, placed: PlacedRule) -> list[Condition]:
         found = list[Condition]()
         deny = not placed.entry.allowed
         for name, entry in (placed.entry.parameter_constraints or {}).items():
@@ -105,7 +105,7 @@ class Conditioning:
             found.append(self._notes.share(["parameter", name, deny, entry], parameter))
         return found
 
-    def _evaluated(self, placed: Placed) -> list[Condition]:
+    def _evaluated(self, placed: PlacedRule) -> list[Condition]:
         found = list[Condition]()
         for at, item in enumerate(placed.entry.evaluators or ()):
             keys: Keys = (*placed.keys, "evaluators", at)

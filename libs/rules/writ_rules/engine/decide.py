@@ -8,7 +8,7 @@ from msgspec import structs
 from writ_contracts.decisions import Effect
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Risk
-from writ_rules.engine.case import Case, Request
+from writ_rules.engine.case import Case, DecisionRequest
 from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.facts import NO_FACTS, Facts
@@ -18,7 +18,7 @@ from writ_rules.engine.ruling import STRICTNESS as STRICTNESS
 from writ_rules.engine.ruling import Ruling as Ruling
 from writ_rules.engine.ruling import stricter
 from writ_rules.engine.trace import Part, Trace
-from writ_rules.engine.tree import Found
+from writ_rules.engine.tree import TreeMatches
 from writ_rules.engine.weigh import Considered, Weighing, allows
 
 ASSUMED = "assumed"
@@ -27,7 +27,7 @@ ASSUMED = "assumed"
 
 def decide(
     policy: Policy,
-    request: Request,
+    request: DecisionRequest,
     control: ControlState,
     people: People | None = None,
     facts: Facts = NO_FACTS,
@@ -58,7 +58,7 @@ def decide(
     return stricter(structs.replace(first, effective=filled), _by_rules(policy, again, people or {}, facts, emergency))
 
 
-def _before_rules(policy: Policy, request: Request, control: ControlState) -> Ruling | None:
+def _before_rules(policy: Policy, request: DecisionRequest, control: ControlState) -> Ruling | None:
     if request.own:
         return _short(request, "allow", "own", "one's own may always be read and cancelled")
     operation = request.operation
@@ -74,11 +74,11 @@ def _before_rules(policy: Policy, request: Request, control: ControlState) -> Ru
     return None
 
 
-def _short(request: Request, effect: Effect, code: str, reason: str) -> Ruling:
+def _short(request: DecisionRequest, effect: Effect, code: str, reason: str) -> Ruling:
     return Ruling(effect=effect, code=code, reason=reason, effective=request.effective)
 
 
-def _emergency(request: Request, control: ControlState) -> str:
+def _emergency(request: DecisionRequest, control: ControlState) -> str:
     """The id of the emergency in force for the target, or nothing."""
     if request.emergency is False:
         return ""
@@ -88,15 +88,15 @@ def _emergency(request: Request, control: ControlState) -> str:
     return ASSUMED if request.emergency else ""
 
 
-def _by_rules(policy: Policy, request: Request, people: People, facts: Facts, emergency: str) -> Ruling:
+def _by_rules(policy: Policy, request: DecisionRequest, people: People, facts: Facts, emergency: str) -> Ruling:
     operation, role = request.operation.name, request.target.role
     case = Case(request, policy.verbs[operation].public, facts)
-    own = Part(policy.index.get((operation, role), ()), Found(policy.trees.own(operation, role), operation, case))
-    gateway = urgent = Part((), Found((), operation, case))
+    own = Part(policy.index.get((operation, role), ()), TreeMatches(policy.trees.own(operation, role), operation, case))
+    gateway = urgent = Part((), TreeMatches((), operation, case))
     if is_behind_gateway(request.target) and (inherited := policy.inherited.get(operation)):
-        gateway = Part(inherited, Found(policy.trees.inherited(operation), operation, case), INHERITED)
+        gateway = Part(inherited, TreeMatches(policy.trees.inherited(operation), operation, case), INHERITED)
     if emergency and (rules := policy.urgent.get((operation, role))):
-        urgent = Part(rules, Found(policy.trees.urgent(operation, role), operation, case))
+        urgent = Part(rules, TreeMatches(policy.trees.urgent(operation, role), operation, case))
     trace = Trace((own, gateway, urgent), case, lifted=bool(allows(urgent.found.matching)))
     considered = Considered(own.found, gateway.found, urgent.found, emergency, trace)
     return Weighing(policy, request, considered, people).ruling()

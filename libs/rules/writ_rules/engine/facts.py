@@ -13,7 +13,7 @@ from msgspec import Struct
 Severity = Literal["low", "medium", "high", "critical"]
 
 
-class Listing(Struct, frozen=True):
+class TargetListing(Struct, frozen=True):
     """What the request's own target listed at `at` (Unix seconds); `failure`: it could not, and why."""
 
     source: str
@@ -43,7 +43,7 @@ class ScanReport(Struct, frozen=True):
 class Facts(Struct, frozen=True):
     """Of the request's own target: listings by source, reports by scanner."""
 
-    listings: Mapping[str, Listing]
+    listings: Mapping[str, TargetListing]
     scans: Mapping[str, ScanReport]
 
 

@@ -224,7 +224,7 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policies: PolicyEntry
 
 
-class Placed(Struct, frozen=True):
+class PlacedRule(Struct, frozen=True):
     """A rule with its section (`global_policies`, `role_policies.<role>`, `emergency_policies`) and the way to it."""
 
     section: str
@@ -238,7 +238,7 @@ def present(items: Iterable[Item | None] | None) -> list[Item]:
     return [item for item in items or () if item is not None]
 
 
-def placed(policy: PolicyEntry) -> list[Placed]:
+def placed(policy: PolicyEntry) -> list[PlacedRule]:
     """All rules of a policy, in the order of the file's sections."""
     found = _section("global_policies", None, ("policies", "global_policies"), policy.global_policies)
     for role, rules in (policy.role_policies or {}).items():
@@ -249,5 +249,5 @@ def placed(policy: PolicyEntry) -> list[Placed]:
 
 def _section(
     section: str, role: Role | None, keys: tuple[str, ...], rules: list[RuleEntry | None] | None
-) -> list[Placed]:
-    return [Placed(section, role, (*keys, at), rule) for at, rule in enumerate(rules or ()) if rule is not None]
+) -> list[PlacedRule]:
+    return [PlacedRule(section, role, (*keys, at), rule) for at, rule in enumerate(rules or ()) if rule is not None]

@@ -9,7 +9,7 @@ from typing import Any
 
 from writ_rules.engine.checks import Check, Unanswerable, checks, kind, whole
 from writ_rules.engine.findings import Finding, Keys, Severity
-from writ_rules.engine.format import AttributeConstraint, Constraint, Placed, PolicyFile, placed, present
+from writ_rules.engine.format import AttributeConstraint, Constraint, PlacedRule, PolicyFile, placed, present
 from writ_rules.engine.listings import SOURCES
 from writ_rules.engine.nearest import Nearest
 from writ_rules.engine.verbs import ANY, Verb
@@ -46,10 +46,10 @@ def suited(constraint: Constraint | AttributeConstraint, key: str) -> set[str]:
     return set[str]().union(*(OF_KIND[kind(value)] for value in values)) if values else set(FITS[key])
 
 
-def lint(file: PolicyFile, every: Iterable[Placed], verbs: Verbs) -> list[Finding]:
+def lint(file: PolicyFile, every: Iterable[PlacedRule], verbs: Verbs) -> list[Finding]:
     """All of it."""
     found = list(_policy(file))
-    rule_checks: tuple[Callable[[Placed, Verbs], Iterator[Finding]], ...]
+    rule_checks: tuple[Callable[[PlacedRule, Verbs], Iterator[Finding]], ...]
     named = partial(_operations, Nearest()), partial(_parameters, Nearest())
     rule_checks = (*named, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
     windows = present(_windows(file.policies.maintenance_windows))
@@ -84,7 +84,7 @@ def _windows(entries: list[Any] | dict[str, Any] | None) -> list[Any]:
     return [*entries.values()] if isinstance(entries, dict) else entries or []
 
 
-def _operations(nearest: Nearest, placed: Placed, verbs: Verbs) -> Iterator[Finding]:
+def _operations(nearest: Nearest, placed: PlacedRule, verbs: Verbs) -> Iterator[Finding]:
     keys = (*placed.keys, "operations")
     if not present(placed.entry.operations):
         yield Finding(Severity.LINT, keys, "an empty list: the rule covers nothing")
@@ -94,7 +94,7 @@ def _operations(nearest: Nearest, placed: Placed, verbs: Verbs) -> Iterator[Find
             yield Finding(Severity.LINT, (*keys, at), text)
 
 
-def _lists(placed: Placed, _: Verbs) -> Iterator[Finding]:
+def _lists(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
     for key in LISTS:
         if getattr(placed.entry, key) is not None and not present(getattr(placed.entry, key)):
             yield Finding(Severity.LINT, (*placed.keys, key), f"an empty list covers nobody: leave out '{key}' for all")
@@ -104,7 +104,7 @@ def _lists(placed: Placed, _: Verbs) -> Iterator[Finding]:
             yield Finding(Severity.LINT, keys, "a window without days never opens")
 
 
-def _own_role(placed: Placed, _: Verbs) -> Iterator[Finding]:
+def _own_role(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
     """A rule under one role that names others would grant, or deny, where nobody looks for it."""
     roles = present(placed.entry.target_roles)
     if placed.role is None or not roles:
@@ -115,13 +115,13 @@ def _own_role(placed: Placed, _: Verbs) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, keys, f"{text}; put it under global_policies, or leave out target_roles")
 
 
-def _inherit(item: Placed, _: Verbs) -> Iterator[Finding]:
+def _inherit(item: PlacedRule, _: Verbs) -> Iterator[Finding]:
     if not item.entry.inherit and item.role != "gateway":
         text = "only rules under role_policies.gateway bind the targets behind a gateway: here it says nothing"
         yield Finding(Severity.WARNING, (*item.keys, "inherit"), text)
 
 
-def _origins_days(item: Placed, _: Verbs) -> Iterator[Finding]:
+def _origins_days(item: PlacedRule, _: Verbs) -> Iterator[Finding]:
     """Where days count from 0 = Monday, these are the workdays; here they are Sunday to Thursday."""
     for at, window in enumerate(item.entry.time_restrictions or ()):
         if window is not None and set(present(window.days_of_week)) == set(range(5)):
@@ -130,7 +130,7 @@ def _origins_days(item: Placed, _: Verbs) -> Iterator[Finding]:
             yield Finding(Severity.WARNING, keys, text)
 
 
-def _approval(placed: Placed, _: Verbs) -> Iterator[Finding]:
+def _approval(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
     entry = placed.entry
     if not entry.allowed and (entry.requires_approval or entry.approval is not None):
         yield Finding(Severity.WARNING, placed.keys, f"'{entry.name}' denies: nobody is asked for an approval")
@@ -140,7 +140,7 @@ def _approval(placed: Placed, _: Verbs) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, placed.keys, "only a deny can be emergency_overridable")
 
 
-def _limits(placed: Placed, _: Verbs) -> Iterator[Finding]:
+def _limits(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
     for key in ("max_targets", "max_concurrent", "operation_timeout"):
         if getattr(placed.entry, key) is not None and not placed.entry.allowed:
             severity = Severity.WARNING if key == "operation_timeout" else Severity.LINT
@@ -152,7 +152,7 @@ def _limits(placed: Placed, _: Verbs) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, (*placed.keys, "operation_timeout"), text)
 
 
-def _attributes(placed: Placed, _: Verbs) -> Iterator[Finding]:
+def _attributes(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
     for name, wanted in (placed.entry.target_attributes or {}).items():
         keys = (*placed.keys, "target_attributes", name)
         if isinstance(wanted, list) and not present(wanted):
@@ -184,7 +184,7 @@ def _excludes_all(wanted: AttributeConstraint) -> str:
     return "" if possible else "each of allowed_values is excluded by the rest"
 
 
-def _parameters(nearest: Nearest, placed: Placed, verbs: Verbs) -> Iterator[Finding]:
+def _parameters(nearest: Nearest, placed: PlacedRule, verbs: Verbs) -> Iterator[Finding]:
     having = [verbs[name] for name in present(placed.entry.operations) if name in verbs]
     known = sorted({parameter for verb in having for parameter in verb.types})
     for name, constraint in (placed.entry.parameter_constraints or {}).items():

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from writ_contracts.decisions import Limit as Limit
+from writ_contracts.decisions import RuleLimit as RuleLimit
 from writ_contracts.inventory import Principal
 
 APPROVER, APPROVAL_MINUTES = "approver", 60
@@ -12,7 +12,7 @@ People = Mapping[str, tuple[str, ...]]
 """Who could approve: the humans of each role."""
 
 
-class Step(Struct, frozen=True):
+class ApproverStep(Struct, frozen=True):
     """`quorum` different humans, each with one of these roles."""
 
     approvers: tuple[str, ...]
@@ -26,7 +26,7 @@ class Demand(Struct, frozen=True):
     """Who must say yes: the steps one after the other, within `seconds`. `rule` asks for it."""
 
     rule: str
-    steps: tuple[Step, ...]
+    steps: tuple[ApproverStep, ...]
     seconds: int
 
     @property
@@ -38,12 +38,12 @@ class Demand(Struct, frozen=True):
         return f"'{self.rule}' asks for {self.text}"
 
 
-def by_rule(obligation: Demand | Limit) -> tuple[str, str]:
+def by_rule(obligation: Demand | RuleLimit) -> tuple[str, str]:
     """The order in which obligations are told."""
-    return obligation.rule, obligation.kind if isinstance(obligation, Limit) else ""
+    return obligation.rule, obligation.kind if isinstance(obligation, RuleLimit) else ""
 
 
-ADMIN_DEMAND = Demand("require_approval_for_admin", (Step((APPROVER,), 1),), APPROVAL_MINUTES * 60)
+ADMIN_DEMAND = Demand("require_approval_for_admin", (ApproverStep((APPROVER,), 1),), APPROVAL_MINUTES * 60)
 
 
 class Progress(Struct, frozen=True):
@@ -52,7 +52,7 @@ class Progress(Struct, frozen=True):
     counted.
     """
 
-    waits_for: Step | None
+    waits_for: ApproverStep | None
     more: int = 0
     able: frozenset[str] = frozenset()
     possible: bool = True
@@ -78,7 +78,7 @@ def progress(demand: Demand, approvals: Sequence[str], asker: Principal, people:
     return Progress(None, by=tuple(by))
 
 
-def _possible(steps: Sequence[Step], given: int, used: set[str | None], people: People) -> bool:
+def _possible(steps: Sequence[ApproverStep], given: int, used: set[str | None], people: People) -> bool:
     """Whether people are left for each of the steps; by their number for each alone and for all together."""
     left = [{who for role in step.approvers for who in people.get(role, ())} - used for step in steps]
     wanted = [step.quorum - (given if at == 0 else 0) for at, step in enumerate(steps)]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from writ_contracts.decisions import Effect
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import Times
 from writ_rules.engine.judge import Judged
@@ -16,7 +16,7 @@ LONGEST = 1000
 MOST_NAMES, MOST_APPROVERS = 5, 20
 
 
-class Answer(Struct, frozen=True):
+class ReasonedEffect(Struct, frozen=True):
     """An allow, or a demand for approval, and why."""
 
     effect: Effect
@@ -44,7 +44,7 @@ def needed(names: list[str], sources: list[str]) -> str:
     return _cut(f"{_rules(names)} {'asks' if len(names) == 1 else 'ask'} for {', '.join(sources)} of the target")
 
 
-def nowhere(policy: Policy, request: Request, restricting: list[Rule]) -> str:
+def nowhere(policy: Policy, request: DecisionRequest, restricting: list[Rule]) -> str:
     """No rule could have allowed it here; where one does. Rules of its gateway only restrict what others allow."""
     operation, role = request.operation.name, request.target.role
     elsewhere = [other for other in policy.roles_with(operation) if other != role]
@@ -54,7 +54,7 @@ def nowhere(policy: Policy, request: Request, restricting: list[Rule]) -> str:
     return _cut(f"no rule allows {operation} on a {role} target{known}" + (only and f"{only} what others allow"))
 
 
-def opening(near: Judged, request: Request) -> tuple[float, str] | None:
+def opening(near: Judged, request: DecisionRequest) -> tuple[float, str] | None:
     """When the window opens that the rule lacks, if that is what it lacks."""
     for condition in near.rule.conditions[request.operation.name]:
         if isinstance(condition, Times) and near.miss is not None and condition.clause == near.miss.clause:
@@ -76,27 +76,29 @@ def conflicting(parameter: str, names: list[str]) -> str:
     return _cut(f"{parameter} has different defaults in {', '.join(names)}")
 
 
-def approval(request: Request, demands: list[Demand], people: People, names: list[str]) -> Answer:
+def approval(request: DecisionRequest, demands: list[Demand], people: People, names: list[str]) -> ReasonedEffect:
     """Who is asked, and who could say yes now; or, where enough people have, that they have."""
     found = [(demand, progress(demand, request.approvals, request.principal, people)) for demand in demands]
     waiting = [(demand, how) for demand, how in found if how.waits_for is not None]
     if not waiting:
         by = ", ".join(dict.fromkeys(who for _, how in found for who in how.by))
-        return Answer("allow", "approved", _cut(f"{_allows(names)}, approved by {by}"))
+        return ReasonedEffect("allow", "approved", _cut(f"{_allows(names)}, approved by {by}"))
     could = sorted({who for _, how in waiting for who in how.able})[:MOST_APPROVERS]
     shown = ", ".join(could[:MOST_NAMES]) + ("…" if len(could) > MOST_NAMES else "")
     possible = could and all(how.possible for _, how in waiting)
     able = f"; could approve: {shown}" if possible else "; nobody could approve it"
     reason = _cut("; ".join(str(demand) for demand, _ in waiting) + able)
-    return Answer("require_approval", "approval_required", reason, could)
+    return ReasonedEffect("require_approval", "approval_required", reason, could)
 
 
-def allowed(policy: Policy, names: list[str], emergency: str) -> Answer:
+def allowed(policy: Policy, names: list[str], emergency: str) -> ReasonedEffect:
     """By rules, or by the default."""
     if not names:
         reason = f"no rule covers it, and policy '{policy.name}' has deny_by_default: false"
-        return Answer("allow", "allowed_by_default", reason)
-    return Answer("allow", "allowed", _cut(_allows(names) + (f" in emergency {emergency}" if emergency else "")))
+        return ReasonedEffect("allow", "allowed_by_default", reason)
+    return ReasonedEffect(
+        "allow", "allowed", _cut(_allows(names) + (f" in emergency {emergency}" if emergency else ""))
+    )
 
 
 def _allows(names: list[str]) -> str:

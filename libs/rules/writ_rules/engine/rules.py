@@ -11,9 +11,9 @@ from writ_rules.engine.clauses import Clause, listed
 from writ_rules.engine.conditioning import Conditioning, Evaluators
 from writ_rules.engine.conditions import Condition, Parameter, Scan, Times
 from writ_rules.engine.findings import Keys
-from writ_rules.engine.format import ApprovalEntry, Placed, PolicyEntry, RuleEntry, StepEntry, present
+from writ_rules.engine.format import ApprovalEntry, PlacedRule, PolicyEntry, RuleEntry, StepEntry, present
 from writ_rules.engine.notes import Notes
-from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER, Demand, Limit, Step
+from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER, ApproverStep, Demand, RuleLimit
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.verbs import Verb
 
@@ -42,7 +42,7 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
     asks_facts: bool
     defaults: Mapping[str, Mapping[str, Any]]
     demand: Demand | None
-    limits: tuple[Limit, ...]
+    limits: tuple[RuleLimit, ...]
     timeout: int | None
 
     @property
@@ -59,7 +59,7 @@ class Workshop:
         self.notes = Notes()
         self._conditioning = Conditioning(self.notes, policy, evaluators)
 
-    def rule(self, placed: Placed) -> Rule:
+    def rule(self, placed: PlacedRule) -> Rule:
         """The rule; what can't be made of it is noted as an error, and the rule is not to be used."""
         entry = placed.entry
         operations = tuple(dict.fromkeys(name for name in present(entry.operations) if name in self.verbs))
@@ -87,7 +87,7 @@ class Workshop:
             timeout=entry.operation_timeout,
         )
 
-    def _scope(self, placed: Placed) -> tuple[Clause, ...]:
+    def _scope(self, placed: PlacedRule) -> tuple[Clause, ...]:
         entry, found = placed.entry, list[Clause]()
         if entry.effective_from is not None or entry.expires_at is not None:
             found.append(self.in_effect(placed.keys, entry.effective_from, entry.expires_at))
@@ -104,7 +104,7 @@ class Workshop:
         text = " ".join([f"from {since}" if since else "", f"until {until}" if until else ""]).strip()
         return clauses.InEffect(first, last, text)
 
-    def _demand(self, placed: Placed) -> Demand | None:
+    def _demand(self, placed: PlacedRule) -> Demand | None:
         entry = placed.entry
         if _effect(entry) != "require_approval":
             return None
@@ -126,7 +126,7 @@ def _effect(entry: RuleEntry) -> Effect:
     return "require_approval" if entry.requires_approval or entry.approval is not None else "allow"
 
 
-def _roles(placed: Placed) -> frozenset[str] | None:
+def _roles(placed: PlacedRule) -> frozenset[str] | None:
     if placed.entry.target_roles is not None:
         return frozenset(present(placed.entry.target_roles))
     return None if placed.role is None else frozenset({placed.role})
@@ -153,20 +153,22 @@ def _defaults(verb: Verb, parameters: list[Parameter]) -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.default is not None and each.name in verb.types}
 
 
-def steps_of(approval: ApprovalEntry) -> tuple[Step, ...]:
+def steps_of(approval: ApprovalEntry) -> tuple[ApproverStep, ...]:
     """Approvers beside steps are a step of their own, before them."""
     steps: list[StepEntry] = [StepEntry(approvers=approval.approvers, quorum=approval.quorum)]
     if present(approval.steps):
         steps = [*(steps if approval.approvers else ()), *present(approval.steps)]
-    return tuple(Step(tuple(dict.fromkeys(present(step.approvers))) or (APPROVER,), step.quorum) for step in steps)
+    return tuple(
+        ApproverStep(tuple(dict.fromkeys(present(step.approvers))) or (APPROVER,), step.quorum) for step in steps
+    )
 
 
-def _limits(entry: RuleEntry) -> tuple[Limit, ...]:
+def _limits(entry: RuleEntry) -> tuple[RuleLimit, ...]:
     if not entry.allowed:
         return ()
     found = []
     if entry.max_concurrent is not None:
-        found.append(Limit(entry.name, "max_concurrent", entry.max_concurrent))
+        found.append(RuleLimit(entry.name, "max_concurrent", entry.max_concurrent))
     if entry.max_targets is not None:
-        found.append(Limit(entry.name, "max_targets", entry.max_targets))
+        found.append(RuleLimit(entry.name, "max_targets", entry.max_targets))
     return tuple(found)

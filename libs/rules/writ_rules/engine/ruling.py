@@ -7,7 +7,7 @@ from msgspec import Struct, field, structs
 
 from writ_contracts.decisions import Effect, TraceEntry
 from writ_rules.engine.facts import Need
-from writ_rules.engine.obligations import Demand, Limit, by_rule
+from writ_rules.engine.obligations import Demand, RuleLimit, by_rule
 from writ_rules.engine.trace import Trace
 
 STRICTNESS: dict[Effect, int] = {"allow": 0, "require_approval": 1, "deny": 2}
@@ -29,7 +29,7 @@ class Ruling(Struct, frozen=True, kw_only=True):
     rules: list[str] = field(default_factory=list)
     account: Trace = field(default_factory=Trace)
     demands: list[Demand] = field(default_factory=list)
-    limits: list[Limit] = field(default_factory=list)
+    limits: list[RuleLimit] = field(default_factory=list)
     needs: list[Need] = field(default_factory=list)
     timeout: int | None = None
     nearest: TraceEntry | None = None

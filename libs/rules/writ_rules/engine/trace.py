@@ -9,14 +9,14 @@ from writ_contracts.decisions import TraceEntry
 from writ_rules.engine.case import Case
 from writ_rules.engine.judge import Judged, judge, set_aside, sources, told
 from writ_rules.engine.rules import Rule
-from writ_rules.engine.tree import Found
+from writ_rules.engine.tree import TreeMatches
 
 
 class Part(Struct, frozen=True, eq=False):
     """The rules of one place, by name, and what was found there; `section` where it isn't the rules' own."""
 
     rules: Sequence[Rule]
-    found: Found
+    found: TreeMatches
     section: str = ""
 
 

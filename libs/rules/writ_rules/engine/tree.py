@@ -103,7 +103,7 @@ def _step(clause: Clause) -> int:
     return SCOPE if isinstance(clause, InEffect | Targets | Tags) else CONDITION
 
 
-class Found:
+class TreeMatches:
     """What the trees of a place make of one request; filled while they are walked.
 
     `covers`, `limits`: some rule, some rule that allows, has the request in its scope.

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from writ_contracts.operations import Risk
 from writ_rules.engine import reasons
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.checks import plain
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.facts import Need
@@ -18,15 +18,15 @@ from writ_rules.engine.obligations import ADMIN_DEMAND, People, by_rule
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.ruling import Ruling
 from writ_rules.engine.trace import Trace
-from writ_rules.engine.tree import Found
+from writ_rules.engine.tree import TreeMatches
 
 
 class Considered(Struct, frozen=True, eq=False):
     """The rules of the target's own role, those of its gateway, and while an emergency is in force its rules."""
 
-    own: Found
-    gateway: Found
-    urgent: Found
+    own: TreeMatches
+    gateway: TreeMatches
+    urgent: TreeMatches
     emergency: str
     account: Trace
 
@@ -35,7 +35,7 @@ class Weighing(Struct, frozen=True, eq=False):
     """One request on judged rules."""
 
     policy: Policy
-    request: Request
+    request: DecisionRequest
     considered: Considered
     people: People
 
@@ -146,7 +146,7 @@ def _least(seconds: Iterable[Any]) -> int | None:
     return min((one for one in seconds if isinstance(one, int)), default=None)
 
 
-def _defaults(request: Request, rules: Iterable[Rule]) -> tuple[dict[str, Any], str | None]:
+def _defaults(request: DecisionRequest, rules: Iterable[Rule]) -> tuple[dict[str, Any], str | None]:
     """What the rules fill in, and the parameter on which they disagree."""
     found: dict[str, Any] = {}
     for rule in rules:

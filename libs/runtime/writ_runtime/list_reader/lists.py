@@ -30,7 +30,7 @@ REFUSED = 3
 _log = Log("writ.files")
 
 
-class Sort(Struct, Generic[Kind], frozen=True, kw_only=True):
+class ListKind(Struct, Generic[Kind], frozen=True, kw_only=True):
     """A sort of list: what reads it, and what `section` of it holds."""
 
     read: Callable[[Path], Kind]
@@ -39,10 +39,10 @@ class Sort(Struct, Generic[Kind], frozen=True, kw_only=True):
     entry: type[Struct]
 
 
-TARGETS = Sort(read=readers.read_inventory, kind=Inventory, section="targets", entry=Target)
-PRINCIPALS = Sort(read=readers.read_principals, kind=Principals, section="principals", entry=Principal)
-AGENTS = Sort(read=readers.read_agents, kind=Agents, section="agents", entry=AgentKey)
-SORTS: Mapping[str, Sort[Any]] = {sort.section: sort for sort in (TARGETS, PRINCIPALS, AGENTS)}
+TARGETS = ListKind(read=readers.read_inventory, kind=Inventory, section="targets", entry=Target)
+PRINCIPALS = ListKind(read=readers.read_principals, kind=Principals, section="principals", entry=Principal)
+AGENTS = ListKind(read=readers.read_agents, kind=Agents, section="agents", entry=AgentKey)
+SORTS: Mapping[str, ListKind[Any]] = {sort.section: sort for sort in (TARGETS, PRINCIPALS, AGENTS)}
 
 
 def read_inventory(path: Path) -> Inventory:
@@ -60,7 +60,7 @@ def read_agents(path: Path) -> Agents:
     return _read(path, AGENTS)
 
 
-def _read(path: Path, sort: Sort[Kind]) -> Kind:
+def _read(path: Path, sort: ListKind[Kind]) -> Kind:
     """Whatever becomes of the process, the file is read: a right that was taken away must not go on for that."""
     if not _is_large(path):
         return sort.read(path)
@@ -71,7 +71,7 @@ def _read(path: Path, sort: Sort[Kind]) -> Kind:
         return sort.read(path)
 
 
-def _read_beside(path: Path, sort: Sort[Kind]) -> Kind:
+def _read_beside(path: Path, sort: ListKind[Kind]) -> Kind:
     """Raises FileErrors as the reader does. For what is not the file's fault OSError and SubprocessError, or, where it
     says something else than we know (a newer version was put in our place), ValueError and MsgspecError.
 

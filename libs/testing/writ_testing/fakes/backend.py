@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from writ_agent.backends.coroutine import CoroutineHandler
-from writ_agent.backends.port import Done, Found, Probed, Progress, Task, cannot_list
-from writ_agent.backends.target_health import Standings
+from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task, cannot_list
+from writ_agent.backends.target_health import TargetHealth
 from writ_contracts.errors import Denied, WritError
 from writ_contracts.inventory import Target
 
@@ -30,8 +30,8 @@ class FakeBackend(CoroutineHandler):
         self.looks: list[str] = []
         self.scripts: dict[str, Script] = {}
         self.listed: dict[str, Sequence[str] | WritError] = {"list_services": ("nginx",)}
-        self.standings = Standings()
-        self.found = Found(operations=sorted(self.operations), versions={"fake": "1"})
+        self.target_health = TargetHealth()
+        self.found = TargetTestResult(operations=sorted(self.operations), versions={"fake": "1"})
         self.deaf = False
 
     async def stop(self, operation_id: str, grace: float) -> bool:
@@ -62,10 +62,10 @@ class FakeBackend(CoroutineHandler):
             raise listed
         return list(listed)
 
-    async def visit(self, target: Target) -> Found:
+    async def test_target(self, target: Target) -> TargetTestResult:
         """See Visits."""
         self.looks.append("visit")
-        self.standings.found(target.id, self.found.code)
+        self.target_health.record(target.id, self.found.code)
         return self.found
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:

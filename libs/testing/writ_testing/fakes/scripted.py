@@ -32,10 +32,10 @@ from writ_contracts.decisions import (
     Effect,
     Grant,
     GrantAnswer,
-    Limit,
-    Look,
-    LookAction,
     PolicyVersion,
+    ReadAction,
+    ReadGrant,
+    RuleLimit,
     Subject,
 )
 from writ_contracts.errors import Conflict, WritError
@@ -71,7 +71,7 @@ class ScriptedPolicy:
         self.errors: dict[str, Failure] = {}
         self.grant_errors: dict[str, Failure] = {}
         self.needs: dict[str, list[str]] = {}
-        self.limits: dict[str, list[Limit]] = {}
+        self.limits: dict[str, list[RuleLimit]] = {}
         self.decides: list[Decide] = []
         self.grants: list[AskGrant] = []
         self.lifetime = 30.0
@@ -203,7 +203,7 @@ class ScriptedPolicy:
 
     def _listing(self, subject: Subject, look_key: str, needs: list[str]) -> Signed:
         target = self.target(subject.target)
-        look = Look(
+        look = ReadGrant(
             operation_id=subject.operation_id,
             operation=subject.operation,
             target=target,
@@ -240,10 +240,10 @@ class ScriptedPolicy:
 
     def _look(self, ask: Decide, effective: dict[str, Any]) -> Signed:
         definition = self._catalogue.find(ask.subject.operation)
-        actions: list[LookAction] = ask.look or ["ahead"]
+        actions: list[ReadAction] = ask.look or ["ahead"]
         seen = effective if "preview" in ask.look else public(definition.parameters, effective)
         target = self.target(ask.subject.target)
-        look = Look(
+        look = ReadGrant(
             operation_id=ask.subject.operation_id,
             operation=ask.subject.operation,
             target=target,

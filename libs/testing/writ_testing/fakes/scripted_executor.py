@@ -16,21 +16,21 @@ from writ_contracts import subjects
 from writ_contracts.agents import (
     Acknowledged,
     AskCancel,
-    AskLook,
+    AskRead,
     Cancelled,
     Claim,
     ClaimAnswer,
     ClaimMessage,
     Heartbeat,
-    Looked,
     Progress,
+    ReadReply,
     Receipt,
     ReceiptMessage,
     ReportMessage,
     SealedParameters,
     SecurityReport,
 )
-from writ_contracts.decisions import Decision, Grant, Look, LookAction, PolicyVersion
+from writ_contracts.decisions import Decision, Grant, PolicyVersion, ReadAction, ReadGrant
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
@@ -51,7 +51,7 @@ VERSION = PolicyVersion(
 )
 
 
-class Asked(Struct, kw_only=True):
+class DispatchedOperation(Struct, kw_only=True):
     """One operation that was dispatched, and what its grant is made of."""
 
     work: Dispatched
@@ -62,7 +62,7 @@ class Asked(Struct, kw_only=True):
     answer: ClaimAnswer | None = None
 
 
-Answering = Callable[[Asked, Claim, Signed], Awaitable[ClaimAnswer | None]]
+Answering = Callable[[DispatchedOperation, Claim, Signed], Awaitable[ClaimAnswer | None]]
 
 
 class ScriptedExecutor:
@@ -74,7 +74,7 @@ class ScriptedExecutor:
         self.catalogue = catalogue
         self.answering: Answering = self.grant
         self.refusing: Failure | None = None
-        self.asked: dict[str, Asked] = {}
+        self.asked: dict[str, DispatchedOperation] = {}
         self.receipts: list[ReceiptMessage] = []
         self.reports: list[SecurityReport] = []
         self.heartbeats: list[Heartbeat] = []
@@ -118,7 +118,9 @@ class ScriptedExecutor:
             look_key=key if look or ahead else "",
             ahead=ahead,
         )
-        self.asked[operation_id] = Asked(work=work, target=target, parameters=parameters, key=key, claims=[])
+        self.asked[operation_id] = DispatchedOperation(
+            work=work, target=target, parameters=parameters, key=key, claims=[]
+        )
         await self.append(work)
         return operation_id
 
@@ -141,11 +143,11 @@ class ScriptedExecutor:
             )
         )
 
-    async def grant(self, asked: Asked, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def grant(self, asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
         """What an honest executor answers."""
         return self.sealed(asked, claim, sign(self.key, self.honest_grant(asked, claim, signed)))
 
-    def honest_grant(self, asked: Asked, claim: Claim, signed: Signed) -> Grant:
+    def honest_grant(self, asked: DispatchedOperation, claim: Claim, signed: Signed) -> Grant:
         """The grant that holds."""
         return Grant(
             operation_id=asked.work.operation_id,
@@ -166,7 +168,7 @@ class ScriptedExecutor:
         )
 
     def sealed(
-        self, asked: Asked, claim: Claim, grant: Signed, parameters: dict[str, Any] | None = None
+        self, asked: DispatchedOperation, claim: Claim, grant: Signed, parameters: dict[str, Any] | None = None
     ) -> ClaimAnswer:
         """An answer with this grant."""
         inside = SealedParameters(parameters=parameters or asked.parameters, parameters_key=asked.key)
@@ -177,7 +179,7 @@ class ScriptedExecutor:
         operation_id: str,
         operation: str,
         target: Target,
-        actions: list[LookAction],
+        actions: list[ReadAction],
         parameters: dict[str, Any],
         key: str,
         **changed: Any,
@@ -193,12 +195,12 @@ class ScriptedExecutor:
             "policy": VERSION,
             "expires_at": time.time() + 60,
         }
-        return sign(changed.pop("signer", self.key), Look(**{**fields, **changed}))
+        return sign(changed.pop("signer", self.key), ReadGrant(**{**fields, **changed}))
 
-    async def ask_look(self, ask: AskLook, pool: str) -> Looked:
+    async def ask_look(self, ask: AskRead, pool: str) -> ReadReply:
         """The agent's answer."""
         message = await self.bus.request(subjects.look(pool), encode(ask), timeout=PATIENCE)
-        return decode(message.data, Looked)
+        return decode(message.data, ReadReply)
 
     def decision(self, operation_id: str, parameters: dict[str, Any], key: str, **changed: Any) -> Signed:
         """An allowed operation_cancel, unless `changed`."""

@@ -14,7 +14,7 @@ from writ_testing.fakes.scripted_executor import ScriptedExecutor
 from writ_testing.peers.nats_server import WritServer, writ_server
 
 
-class AgentHouse:
+class AgentInstallation:
     """A server, an executor, and agents by pool. `module` is what an agent's process runs, `environ` what it needs."""
 
     def __init__(
@@ -89,16 +89,16 @@ class AgentProcess:
 
 
 @asynccontextmanager
-async def agent_house(
+async def agent_installation(
     folder: Path, module: str, pools: Sequence[str], environ: Mapping[str, str] | None = None
-) -> AsyncIterator[AgentHouse]:
+) -> AsyncIterator[AgentInstallation]:
     """Its agents are gone after the block."""
     async with writ_server(folder, pools=tuple(pools)) as server:
         executor = ScriptedExecutor(await server.bus("executor"), load_catalogue())
         await executor.serve()
-        house = AgentHouse(folder, server, executor, module, environ or {})
+        installation = AgentInstallation(folder, server, executor, module, environ or {})
         try:
-            yield house
+            yield installation
         finally:
-            for agent in house.agents:
+            for agent in installation.agents:
                 await agent.stop(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Agents beside those that a house starts itself: processes of the same pool, each with a state folder of its own."""
+"""Additional agents of an installation: processes of the same pool, each with a state folder of its own."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from writ_client.client import Writ
 from writ_installation.files.home import host_token
 from writ_installation.processes import services
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 
 POOL = f"local-{host_token()}"
 _numbers = count(1)
@@ -20,14 +20,14 @@ _numbers = count(1)
 
 @asynccontextmanager
 async def more_agents(
-    house: RunningHouse, number: int = 1, environ: Mapping[str, str] | None = None
+    installation: RunningInstallation, number: int = 1, environ: Mapping[str, str] | None = None
 ) -> AsyncIterator[list[Process]]:
     """They are heard by the executors within the block, and gone after."""
     processes: list[Process] = []
     try:
-        async with await house.client() as writ:
+        async with await installation.client() as writ:
             before = await _heard(writ)
-            processes += [await _start(house, environ or {}) for _ in range(number)]
+            processes += [await _start(installation, environ or {}) for _ in range(number)]
 
             async def all_there() -> bool:
                 return await _heard(writ) >= before + number
@@ -46,12 +46,12 @@ async def _heard(writ: Writ) -> int:
     return next(target.agents for target in await writ.targets() if target.pool == POOL)
 
 
-async def _start(house: RunningHouse, environ: Mapping[str, str]) -> Process:
-    [service] = services.agents(services.Table(), house.home, house.url, {POOL: "local"}, {})
+async def _start(installation: RunningInstallation, environ: Mapping[str, str]) -> Process:
+    [service] = services.agents(services.Table(), installation.home, installation.url, {POOL: "local"}, {})
     name = f"more-{next(_numbers)}"
-    state = house.home.state / name
-    own = {"WRIT_STATE_DIR": str(state), "WRIT_RUN_FILE": str(house.home.run / f"{name}.json")}
-    with (house.home.log / f"{name}.log").open("ab") as output:
+    state = installation.home.state / name
+    own = {"WRIT_STATE_DIR": str(state), "WRIT_RUN_FILE": str(installation.home.run / f"{name}.json")}
+    with (installation.home.log / f"{name}.log").open("ab") as output:
         return await asyncio.create_subprocess_exec(
             *service.argv,
             env={**services.passed_on(os.environ), **service.env, **own, **environ},

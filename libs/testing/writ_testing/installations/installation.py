@@ -1,7 +1,7 @@
 """A whole installation for a test: `writ up` on free ports in a folder of its own, with real processes, and gone after.
 
-async with running_house(tmp_path, executors=2, environ={"WRIT_LEASE": "1"}) as house:
-    async with await house.client() as writ:
+async with running_installation(tmp_path, executors=2, environ={"WRIT_LEASE": "1"}) as installation:
+    async with await installation.client() as writ:
         done = await writ.run("test_noop", "web-1")
 """
 
@@ -17,9 +17,9 @@ from typing import Any
 from writ_client.client import Writ
 from writ_documents import yaml_file
 from writ_installation.files import list_edits
-from writ_installation.files.create import add_missing_pools, found
+from writ_installation.files.create import add_missing_pools, create_installation
 from writ_installation.files.home import Home, host_token
-from writ_installation.processes.report import HouseReport, read_report
+from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.status.control import DOWN_WITHIN
 from writ_runtime.plugins import load_catalogue
 from writ_testing.search import contents
@@ -27,7 +27,7 @@ from writ_testing.search import contents
 START_SECONDS = 60.0
 
 
-class RunningHouse:
+class RunningInstallation:
     """What a test does with it."""
 
     def __init__(
@@ -66,7 +66,7 @@ class RunningHouse:
 
     async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
         while process.returncode is None:
-            report = read_report(self.home.house_file)
+            report = read_report(self.home.report_file)
             if report is not None and report.state == "ready" and report.pid == process.pid:
                 return
             await asyncio.sleep(0.02)
@@ -86,9 +86,9 @@ class RunningHouse:
             raise AssertionError(f"writ up did not stop: {self.output.read_text()[-2000:]}") from None
 
     @property
-    def report(self) -> HouseReport:
+    def report(self) -> InstallationReport:
         """What the supervisor says now."""
-        report = read_report(self.home.house_file)
+        report = read_report(self.home.report_file)
         assert report is not None
         return report
 
@@ -203,7 +203,7 @@ def prepare(
     entries = list(targets) if targets is not None else [local_target("web-1", root)]
     home.policy.write_text(policy if policy is not None else open_policy())
     home.inventory.write_text(yaml_file.dump({"targets": [dict(entry) for entry in entries]}))
-    found(home)
+    create_installation(home)
     for name, facts in principals:
         key = home.make_key(f"principal-{name}").public
         entry = {"id": name, "kind": "human", "roles": ["operator"], "key": key, **facts}
@@ -213,7 +213,7 @@ def prepare(
 
 
 @asynccontextmanager
-async def running_house(
+async def running_installation(
     folder: Path,
     *,
     executors: int = 1,
@@ -223,12 +223,12 @@ async def running_house(
     cwd: Path | None = None,
     command: Path | None = None,
     **prepared: Any,
-) -> AsyncIterator[RunningHouse]:
+) -> AsyncIterator[RunningInstallation]:
     """It runs within the block, and nothing of it after."""
     made = home or prepare(folder, **prepared)
-    house = RunningHouse(made, environ or {}, ["--executors", str(executors), *arguments], cwd, command)
+    installation = RunningInstallation(made, environ or {}, ["--executors", str(executors), *arguments], cwd, command)
     try:
-        await house.start()
-        yield house
+        await installation.start()
+        yield installation
     finally:
-        await house.stop()
+        await installation.stop()

@@ -1,4 +1,4 @@
-"""Load that goes on while a test does something to the house, and what became of it: all, once each.
+"""Load that goes on while a test does something to the installation, and what became of it: all, once each.
 
 async with load(writ, ["web-1", "web-2"], files / "counted") as ran:
     ...

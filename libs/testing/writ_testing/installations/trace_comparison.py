@@ -11,7 +11,7 @@ from typing import Any
 
 from writ_installation.files.home import host_token
 from writ_testing.demo import POLICY, TARGET, first_operation
-from writ_testing.installations.installation import local_target, prepare, running_house
+from writ_testing.installations.installation import local_target, prepare, running_installation
 
 OWN = frozenset(
     {"id", "operation_id", "correlation_id", "causation_id", "traceparent", "idempotency_key", "instance", "nonce"}
@@ -49,9 +49,9 @@ async def in_the_demo(folder: Path) -> list[Any]:
     home = prepare(folder, targets=[local_target(TARGET, root)], policy=POLICY)
     (root / "same").write_text("old words\n")
     (root / "same").chmod(0o644)
-    async with running_house(folder, home=home) as house:
-        ended = await house.writ(*first_operation(str(root / "same")), "-o", "json")
-        told = await house.writ("trace", json.loads(ended.out)["operation_id"], "-o", "json")
+    async with running_installation(folder, home=home) as installation:
+        ended = await installation.writ(*first_operation(str(root / "same")), "-o", "json")
+        told = await installation.writ("trace", json.loads(ended.out)["operation_id"], "-o", "json")
     return same_part(json.loads(told.out), {str(root): "FOLDER", host_token(): "HOST"})
 
 

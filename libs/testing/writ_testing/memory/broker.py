@@ -1,6 +1,6 @@
 """Who listens to what within one process: delivery, queue groups, services."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 from msgspec import Struct
@@ -8,12 +8,12 @@ from msgspec import Struct
 from writ_bus import tracing
 from writ_bus.errors import Unreachable
 from writ_bus.grammar import check_filter, is_inbox, matches
+from writ_bus.lanes import Lanes
 from writ_bus.nats import services
-from writ_bus.port import Answer, Endpoint, Message, Service
+from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_bus.workers import Workers
 from writ_testing.memory.journal import Disk
 
-BACKLOG = 64
 Receive = Callable[[Message], None]
 
 
@@ -68,9 +68,9 @@ class Broker:
 class MemorySubscribed:
     """The Subscription port over one or more listeners."""
 
-    def __init__(self, broker: Broker, workers: list[Workers]) -> None:
+    def __init__(self, broker: Broker, workers: Sequence[Workers | Lanes]) -> None:
         self._broker = broker
-        self._workers = workers
+        self._workers = list(workers)
         self._listeners: list[_Listener] = []
 
     def listen(self, filter: str, queue: str, receive: Receive) -> None:
@@ -105,9 +105,9 @@ class MemoryServing(MemorySubscribed):
         self._discovery = services.Discovery(service)
         self.refused_replies = 0
         for endpoint in service.endpoints:
-            workers = Workers(endpoint.concurrency, endpoint.concurrency * BACKLOG)
-            self._workers.append(workers)
-            self.listen(endpoint.subject, services.queue_of(service, endpoint), self._receiver(endpoint, workers))
+            lanes = Lanes(endpoint)
+            self._workers.append(lanes)
+            self.listen(endpoint.subject, services.queue_of(service, endpoint), self._receiver(endpoint, lanes))
         for subject, verb in self._discovery.subjects().items():
             self.listen(subject, "", self._presenter(verb))
 
@@ -119,11 +119,11 @@ class MemoryServing(MemorySubscribed):
     def _presenter(self, verb: str) -> Receive:
         return lambda message: self._reply(message, self._discovery.answer(verb), {})
 
-    def _receiver(self, endpoint: Endpoint, workers: Workers) -> Receive:
+    def _receiver(self, endpoint: Endpoint, lanes: Lanes) -> Receive:
         def receive(message: Message) -> None:
             if message.reply and not is_inbox(message.reply):
                 self.refused_replies += 1
-            elif not workers.submit(lambda: self._answer(endpoint, message)):
+            elif not lanes.submit(message.subject, message.headers, lambda: self._answer(endpoint, message)):
                 self._reply(message, b"", services.OVERLOADED)
 
         return receive
@@ -137,7 +137,7 @@ class MemoryServing(MemorySubscribed):
             self._reply(message, b"", services.FAILED)
             raise error
         self._discovery.count(endpoint, 0, failed=False)
-        answer = answer if isinstance(answer, Answer) else Answer(answer)
+        answer = answer if isinstance(answer, EndpointReply) else EndpointReply(answer)
         self._reply(message, answer.data, answer.headers)
 
     def _reply(self, message: Message, data: bytes, headers: Mapping[str, str]) -> None:

@@ -10,13 +10,14 @@ from typing import TypeVar
 
 from writ_bus import tracing
 from writ_bus.backoff import backoff
-from writ_bus.errors import Full, Refused, TimedOut, Unreachable
+from writ_bus.errors import BusRefused, Full, TimedOut, Unreachable
 from writ_bus.grammar import check_subject
+from writ_bus.lanes import TIMEOUT
 from writ_bus.nats import services
 from writ_bus.port import Delivery, Handler, Message, Service, Stored
-from writ_bus.workers import Workers
+from writ_bus.workers import BACKLOG, Workers
 from writ_contracts import subjects
-from writ_testing.memory.broker import BACKLOG, Broker, MemoryServing, MemorySubscribed
+from writ_testing.memory.broker import Broker, MemoryServing, MemorySubscribed
 from writ_testing.memory.journal import MemoryJournal, MemoryStore
 from writ_testing.memory.work import MemoryPull
 
@@ -61,7 +62,8 @@ class MemoryBus:
         asked = MemorySubscribed(self.broker, [])
         reply = self.broker.inbox()
         asked.listen(reply, "", lambda message: _settle(arrived, message))
-        message = Message(check_subject(subject), data, tracing.outgoing(headers), reply)
+        sent = {**tracing.outgoing(headers), TIMEOUT: f"{timeout:.3f}"}
+        message = Message(check_subject(subject), data, sent, reply)
         try:
             await self._find_somebody(message, min(timeout, NO_RESPONDERS_PATIENCE))
             async with asyncio.timeout_at(deadline):
@@ -119,7 +121,7 @@ class MemoryBus:
     ) -> MemoryPull:
         """See Bus."""
         if stream != subjects.JOURNAL_STREAM:
-            raise Refused(f"no stream {stream} here")
+            raise BusRefused(f"no stream {stream} here")
         return self._keep(MemoryPull(self.broker, self.broker.disk.consumer(durable), handler, slots))
 
     def _keep(self, subscribed: S) -> S:
@@ -151,4 +153,4 @@ def _unless_failed(message: Message) -> Message:
     if code is None:
         return message
     what = message.headers.get(services.ERROR, "no description")
-    raise Full(what) if code == services.OVERLOADED[services.ERROR_CODE] else Refused(f"the service failed: {what}")
+    raise Full(what) if code == services.OVERLOADED[services.ERROR_CODE] else BusRefused(f"the service failed: {what}")

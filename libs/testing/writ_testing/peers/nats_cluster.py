@@ -1,5 +1,6 @@
-"""Three real nats-servers that are one cluster, for a house's streams in three copies: what Writ writes for a server of
-one's own, and a few lines for each node besides.
+"""A cluster of three real nats-servers, for streams with three replicas.
+
+The configuration is the one that Writ writes for an external server, with a few lines for each node.
 """
 
 import asyncio
@@ -108,7 +109,7 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster_for(home: Home, folder: Path) -> AsyncIterator[Cluster]:
-    """It runs within the block; the house is to be told `cluster.url` as NATS_URL."""
+    """It runs within the block; the installation is to be told `cluster.url` as NATS_URL."""
     cluster = Cluster(folder)
     wanted = replace(sizes(home), replicas=len(NODES))
     write_atomically(home.nats / "sizes.json", fast.encode(wanted))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 import pytest
 
-from writ_agent.backends.port import Backend, Baselines, Done, Listings, Previews, Probes, Task, Visits
+from writ_agent.backends.port import Backend, Baselines, Done, Listings, Previews, Probes, TargetTester, Task
 from writ_contracts.errors import WritError
 from writ_contracts.facts import LISTING_SOURCES
 from writ_contracts.ids import encode_id
@@ -50,7 +50,7 @@ class Host(Protocol):
         """What it claims, and what only the lab's hosts can show."""
 
 
-class Heard:
+class ProgressRecorder:
     """Progress, and a way to wait for it."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class BackendSuite:
         assert done.message
 
     async def test_what_is_stopped_ends_with_all_that_belongs_to_it(self, host: Host) -> None:
-        task, heard = host.slow(_id(3)), Heard()
+        task, heard = host.slow(_id(3)), ProgressRecorder()
         under_way = asyncio.create_task(host.backend.run(task, heard))
         await eventually(lambda: host.busy(_id(3)))
         assert await host.backend.stop(_id(3), 1.0)
@@ -94,7 +94,7 @@ class BackendSuite:
         assert done.outcome in ("cancelled", "unknown")
 
     async def test_stopping_one_leaves_the_others_alone(self, host: Host) -> None:
-        slow = asyncio.create_task(host.backend.run(host.slow(_id(4)), Heard()))
+        slow = asyncio.create_task(host.backend.run(host.slow(_id(4)), ProgressRecorder()))
         await eventually(lambda: host.busy(_id(4)))
         other = asyncio.create_task(run(host, host.change(_id(5))))
         assert (await other).outcome == "succeeded"
@@ -137,15 +137,15 @@ class BackendSuite:
 
     async def test_a_test_of_a_target_tells_what_it_has_and_carries_out_nothing(self, host: Host) -> None:
         backend, task = host.backend, host.change(_id(10))
-        if not isinstance(backend, Visits):
+        if not isinstance(backend, TargetTester):
             return
-        found = await backend.visit(task.target)
+        found = await backend.test_target(task.target)
         assert (found.code, found.message) == ("", "")
         assert all(step.well for step in found.steps)
         assert found.versions
         assert set(found.operations) | found.lacking.keys() == set(backend.operations)
         assert not set(found.operations) & found.lacking.keys()
-        assert (task.target.id, "ok") in [(name, standing.reason) for name, standing in backend.standings]
+        assert (task.target.id, "ok") in [(name, standing.reason) for name, standing in backend.target_health]
         assert not await host.changed(_id(10))
 
     async def test_each_operation_that_it_claims_shows_on_the_host(self, host: Host) -> None:
@@ -161,7 +161,7 @@ class BackendSuite:
 
 async def run(host: Host, task: Task) -> Done:
     """Run it to its end."""
-    return await asyncio.wait_for(host.backend.run(task, Heard()), PATIENCE)
+    return await asyncio.wait_for(host.backend.run(task, ProgressRecorder()), PATIENCE)
 
 
 def _id(number: int) -> str:

@@ -1,4 +1,4 @@
-"""What every implementation of the Journal port must do: it is the record and the lock of the whole house."""
+"""What every implementation of the Journal port must do: it is the record and the lock of the whole installation."""
 
 import asyncio
 from contextlib import aclosing

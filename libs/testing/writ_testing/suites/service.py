@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from writ_bus.errors import Full, Refused, TimedOut
-from writ_bus.port import Answer, Message
+from writ_bus.errors import BusRefused, Full, TimedOut
+from writ_bus.port import EndpointReply, Message
 from writ_testing.suites.bus_fixture import (
     ASK,
     REQUESTS,
@@ -26,8 +26,8 @@ class ServiceSuite:
     async def test_an_answer_may_have_headers(self, ground: Ground) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
 
-        async def answer(message: Message) -> Answer:
-            return Answer(b"packed", {"Content-Type": "application/msgpack"})
+        async def answer(message: Message) -> EndpointReply:
+            return EndpointReply(b"packed", {"Content-Type": "application/msgpack"})
 
         await executor.serve(service("executor", REQUESTS, answer))
         assert (await alice.request(ASK, b"", timeout=SOON)).headers["Content-Type"] == "application/msgpack"
@@ -73,14 +73,14 @@ class ServiceSuite:
             return b"fine"
 
         serving = await executor.serve(service("executor", REQUESTS, answer))
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(BusRefused) as refused:
             await alice.request(ASK, b"break", timeout=SOON)
         assert "hunter2" not in str(refused.value)
         assert serving.failures == 1
         assert (await alice.request(ASK, b"", timeout=SOON)).data == b"fine"
 
-    async def test_more_than_can_wait_is_refused_as_full(self, ground: Ground) -> None:
-        executor, alice = await ground.bus("executor"), await ground.bus("alice")
+    async def test_more_than_one_sender_may_keep_waiting_is_refused_as_full(self, ground: Ground) -> None:
+        executor, alice, bob = [await ground.bus(name) for name in ("executor", "alice", "bob")]
         go = asyncio.Event()
 
         async def answer(message: Message) -> bytes:
@@ -91,13 +91,14 @@ class ServiceSuite:
         asked = [asyncio.create_task(alice.request(ASK, b"", timeout=SOON)) for _ in range(70)]
 
         async def refused() -> bool:
-            return sum(one.done() for one in asked) >= 5
+            return sum(one.done() for one in asked) >= 70 - 17
 
         await eventually(refused)  # all of them: what is handled makes room in the line for what is still on its way
+        other = asyncio.create_task(bob.request("writ.request.bob.test_noop", b"", timeout=SOON))
         go.set()
-        outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        assert sum(isinstance(outcome, Full) for outcome in outcomes) == 5
-        assert sum(isinstance(outcome, Message) for outcome in outcomes) == 65
+        outcomes = await asyncio.gather(*asked, other, return_exceptions=True)
+        assert sum(isinstance(outcome, Full) for outcome in outcomes) == 70 - 17
+        assert sum(isinstance(outcome, Message) for outcome in outcomes) == 17 + 1
 
     @pytest.mark.parametrize("name", ["", ".policy"])
     async def test_a_service_can_be_discovered(self, ground: Ground, name: str) -> None:

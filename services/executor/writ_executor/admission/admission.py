@@ -11,7 +11,7 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import Full, WritError
 from writ_contracts.journal import Refused, RefusedSummary
-from writ_executor.admission.refusal_counts import Tally
+from writ_executor.admission.refusal_counts import RefusalCounts
 from writ_executor.config import Config
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
@@ -36,7 +36,7 @@ class Admission:
         self._measures = measures
         self._requests = Buckets(config.rate, config.burst)
         self._refusals = Buckets(config.refusal_rate, config.refusal_burst)
-        self._tally = Tally()
+        self._refusal_counts = RefusalCounts()
         self._under_way: dict[str, int] = {}
         self._each = 0.0
         """Share of the journal that one open operation will take yet."""
@@ -46,7 +46,7 @@ class Admission:
     def rate(self, principal: str) -> None:
         """One more message of this principal. Raises Full (`rate_limited`)."""
         if not self._requests.take(principal, time.monotonic()):
-            self.turned_away(principal, "rate_limited")
+            self.count_refusal(principal, "rate_limited")
             raise Full(
                 f"{principal} sends more than {self._config.rate:g} requests a second: wait, then go on",
                 code="rate_limited",
@@ -57,10 +57,10 @@ class Admission:
         if control:
             return
         if full := self.full():
-            self.turned_away(principal, "full")
+            self.count_refusal(principal, "full")
             raise Full(full)
         if self._index.count_of(principal) >= self._config.most_open:
-            self.turned_away(principal, "too_many_open")
+            self.count_refusal(principal, "too_many_open")
             raise Full(f"{principal} has {self._config.most_open} operations that have not ended", code="too_many_open")
 
     def full(self) -> str | None:
@@ -70,13 +70,13 @@ class Admission:
         return f"the journal is {self.fill:.0%} full: new operations are refused until `writ journal archive`"
 
     @contextmanager
-    def keeping(self, principal: str, size: int) -> Iterator[None]:
+    def reserve_parameters(self, principal: str, size: int) -> Iterator[None]:
         """Parameters of that many bytes are to be kept: the store is shared, and one principal gets no more than a part
         of it. Raises Full (`too_many_open`).
         """
         under_way = self._under_way.get(principal, 0)
         if size and (kept := self._kept(principal) + under_way) + size > self._config.most_hidden:
-            self.turned_away(principal, "too_many_open")
+            self.count_refusal(principal, "too_many_open")
             message = f"{principal} has {kept} bytes of parameters in operations that have not ended"
             raise Full(message, code="too_many_open")
         self._under_way[principal] = under_way + size
@@ -95,16 +95,16 @@ class Admission:
         """
         if self.fill < self._config.full_at and self._refusals.take(event.principal, time.monotonic()):
             return True
-        self.turned_away(event.principal, event.code)
+        self.count_refusal(event.principal, event.code)
         self._measures.unrecorded(event.outcome)
         return False
 
-    def turned_away(self, principal: str, code: str) -> None:
+    def count_refusal(self, principal: str, code: str) -> None:
         """Count what is not recorded."""
-        self._tally.add(principal, code, self._recorder.clock())
-        self._measures.turned_away(code)
+        self._refusal_counts.add(principal, code, self._recorder.clock())
+        self._measures.count_refusal(code)
 
-    async def weigh(self) -> None:
+    async def measure_fill(self) -> None:
         """Look how full the journal is."""
         usage = await self._bus.journal.usage()
         if usage.max_bytes > 0:
@@ -112,7 +112,7 @@ class Admission:
 
     async def summarise(self, after: float = 60.0) -> None:
         """Record what was turned away, once a minute and principal; a flood is also a security event."""
-        for principal, away in self._tally.due(self._recorder.clock(), after).items():
+        for principal, away in self._refusal_counts.due(self._recorder.clock(), after).items():
             count = sum(away.codes.values())
             event = RefusedSummary(
                 **self._recorder.stamp(), principal=principal, count=count, since=away.since, codes=away.codes

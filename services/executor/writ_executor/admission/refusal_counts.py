@@ -3,25 +3,25 @@
 from msgspec import Struct, field
 
 
-class TurnedAway(Struct):
+class RefusalCount(Struct):
     """What was not recorded of one principal since `since` (Unix seconds), by code."""
 
     since: float
     codes: dict[str, int] = field(default_factory=dict)
 
 
-class Tally:
+class RefusalCounts:
     """Counts per principal, handed over once a minute."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, TurnedAway] = {}
+        self._counts: dict[str, RefusalCount] = {}
 
     def add(self, principal: str, code: str, now: float) -> None:
         """One more was turned away."""
-        entry = self._counts.setdefault(principal, TurnedAway(now))
+        entry = self._counts.setdefault(principal, RefusalCount(now))
         entry.codes[code] = entry.codes.get(code, 0) + 1
 
-    def due(self, now: float, after: float = 60.0) -> dict[str, TurnedAway]:
+    def due(self, now: float, after: float = 60.0) -> dict[str, RefusalCount]:
         """Take out the counts that are at least `after` seconds old."""
         ready = {name: entry for name, entry in self._counts.items() if now - entry.since >= after}
         for name in ready:

@@ -11,7 +11,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Full, Invalid
 from writ_contracts.journal import ControlEvent
-from writ_contracts.notices import BY_AUDIT, BY_KEEPER, BY_POLICY, Noted, Notice
+from writ_contracts.notices import BY_AUDIT, BY_POLICY, BY_PROVISIONER, Noted, Notice
 from writ_contracts.wire import decode
 from writ_executor.journal.recorder import Recorder
 from writ_runtime.buckets import Buckets
@@ -36,9 +36,9 @@ class Notices:
         """Who was not let read what."""
         return await self._note("audit", BY_AUDIT, message)
 
-    async def of_keeper(self, message: Message) -> Noted:
+    async def of_provisioner(self, message: Message) -> Noted:
         """An agent's key that was let in, or not."""
-        return await self._note("keeper", BY_KEEPER, message)
+        return await self._note("keeper", BY_PROVISIONER, message)
 
     async def _note(self, service: str, kinds: frozenset[str], message: Message) -> Noted:
         notice = decode(message.data, Notice, limit=LARGEST)

@@ -14,7 +14,7 @@ ROUND, LONG_GAP = 1.0, 5.0
 """Seconds: what a round of the sweep may take on a busy machine, and what is no busy machine any more."""
 
 
-class Seen(Struct, frozen=True):
+class LastHeartbeat(Struct, frozen=True):
     """The latest heartbeat of an instance and when it came (boot clock, less what was missed)."""
 
     heartbeat: Heartbeat
@@ -32,21 +32,21 @@ class Presence:
         """Seconds in which this replica did not listen: they count as nobody's silence."""
         self._tidied = clock()
         self._began = self._now()
-        self._seen: dict[tuple[str, str], Seen] = {}
+        self._latest: dict[tuple[str, str], LastHeartbeat] = {}
         self._running: dict[tuple[str, str], float] = {}
         """By pool too: what another pool says that it runs, it does not."""
 
     def _now(self) -> float:
         return self._clock() - self._missed
 
-    def heard(self, heartbeat: Heartbeat) -> None:
+    def record(self, heartbeat: Heartbeat) -> None:
         """Take in one heartbeat."""
         now = self._now()
         key = (heartbeat.pool, heartbeat.instance)
         if heartbeat.leaving:
-            self._seen.pop(key, None)
+            self._latest.pop(key, None)
         else:
-            self._seen[key] = Seen(heartbeat, now)
+            self._latest[key] = LastHeartbeat(heartbeat, now)
         for operation_id in heartbeat.running:
             self._running[heartbeat.pool, operation_id] = now
 
@@ -56,7 +56,7 @@ class Presence:
         """
         return self._now() - max(self._running.get((pool, operation_id), self._began), self._began)
 
-    def tidy(self) -> None:
+    def forget_silent(self) -> None:
         """Forget what nobody has said for a lease: silent it is either way. Called at each round of the sweep: where
         the last one was longer ago than rounds are, nobody listened here meanwhile, and after a lease of that the lease
         of all begins anew.
@@ -69,7 +69,7 @@ class Presence:
         horizon = self._now() - self._lease
         self._running = {key: at for key, at in self._running.items() if at >= horizon}
 
-    def began(self, pool: str, operation_id: str) -> None:
+    def start_lease(self, pool: str, operation_id: str) -> None:
         """It was granted just now: its lease begins."""
         self._running[pool, operation_id] = self._now()
 
@@ -80,27 +80,27 @@ class Presence:
 
     def agents(self, pool: str) -> list[Heartbeat]:
         """The instances of a pool that were heard within a lease."""
-        return [seen.heartbeat for seen in self._alive() if seen.heartbeat.pool == pool]
+        return [last.heartbeat for last in self._alive() if last.heartbeat.pool == pool]
 
-    def everybody(self) -> list[Heartbeat]:
+    def all_agents(self) -> list[Heartbeat]:
         """The instances of all pools that were heard within a lease."""
-        return [seen.heartbeat for seen in self._alive()]
+        return [last.heartbeat for last in self._alive()]
 
-    def among(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
+    def agents_of(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
         """The same of each of these pools, all at once."""
         found: dict[str, list[Heartbeat]] = {pool: [] for pool in pools}
-        for seen in self._alive():
-            if seen.heartbeat.pool in found:
-                found[seen.heartbeat.pool].append(seen.heartbeat)
+        for last in self._alive():
+            if last.heartbeat.pool in found:
+                found[last.heartbeat.pool].append(last.heartbeat)
         return found
 
     def forget(self, pool: str, operation_id: str) -> None:
         """It has ended."""
         self._running.pop((pool, operation_id), None)
 
-    def _alive(self) -> list[Seen]:
+    def _alive(self) -> list[LastHeartbeat]:
         horizon = self._now() - self._lease
-        stale = [key for key, seen in self._seen.items() if seen.at < horizon]
+        stale = [key for key, last in self._latest.items() if last.at < horizon]
         for key in stale:
-            del self._seen[key]
-        return list(self._seen.values())
+            del self._latest[key]
+        return list(self._latest.values())

@@ -51,22 +51,22 @@ class Archiving:
     async def carry_out(self, requested: Requested) -> Done:
         """What became of it. Raises Invalid for a range that is not the next one, or not over yet."""
         async with self._at_it:  # the sweep takes up what takes long: here it waits, and finds it done
-            wanted = msgspec.convert(requested.effective, JournalArchive)
+            archive = msgspec.convert(requested.effective, JournalArchive)
             if await self._generations.is_announced(requested.operation_id):
-                return _done(requested, wanted.generation)
-            await self._check(wanted, requested.at + requested.timeout)
-            await self._keep_names(wanted.generation, wanted.last)
+                return _done(requested, archive.generation)
+            await self._check(archive, requested.at + requested.timeout)
+            await self._keep_names(archive.generation, archive.last)
             fault("executor.names_kept")
-            await self._carry(wanted)
+            await self._carry(archive)
             fault("executor.control_carried")
-            await self._announce(requested, wanted)
+            await self._announce(requested, archive)
             fault("executor.control_stored")
-            return _done(requested, wanted.generation)
+            return _done(requested, archive.generation)
 
-    async def _check(self, wanted: JournalArchive, give_up: float) -> None:
-        await self._generations.must_be_next(wanted)
+    async def _check(self, archive: JournalArchive, give_up: float) -> None:
+        await self._generations.must_be_next(archive)
         limit = await self._generations.cut()
-        if wanted.last > limit.cut:
+        if archive.last > limit.cut:
             held = f"the journal can be archived up to {limit.cut} now; what comes after is kept for {limit.held_by}"
             if limit.passing and self._recorder.clock() < give_up:
                 raise Unreachable(held)  # the sweep tries again
@@ -152,20 +152,24 @@ class Archiving:
             dry_run=requested.dry_run,
         )
 
-    async def _carry(self, wanted: JournalArchive) -> None:
+    async def _carry(self, archive: JournalArchive) -> None:
         """Store the control events of the range again; where each was first tells their order."""
-        inside = {origin: one for origin, one in (await control_events(self._journal)).items() if origin <= wanted.last}
-        if of_all(record.data for record in inside.values()) != wanted.control:
+        inside = {
+            origin: one for origin, one in (await control_events(self._journal)).items() if origin <= archive.last
+        }
+        if of_all(record.data for record in inside.values()) != archive.control:
             raise Invalid("the control events of the range are not those that the archive has", code="conflict")
         for origin, record in inside.items():
-            if record.sequence <= wanted.last:
-                await self._recorder.append_again(record, origin, f"carried-{wanted.generation}-{wanted.last}-{origin}")
+            if record.sequence <= archive.last:
+                await self._recorder.append_again(
+                    record, origin, f"carried-{archive.generation}-{archive.last}-{origin}"
+                )
 
-    async def _announce(self, requested: Requested, wanted: JournalArchive) -> None:
+    async def _announce(self, requested: Requested, archive: JournalArchive) -> None:
         """From here on the range may go. Raises Invalid where another archive was first, Conflict if just now."""
         kind = requested.operation
         event = self._recorder.control_event(requested, self._vault.digest_key(requested.operation_id))
-        last = await self._generations.must_be_next(wanted)
+        last = await self._generations.must_be_next(archive)
         await self._recorder.append_after(last, subjects.control_event(kind), event)
 
 

@@ -17,7 +17,7 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.steps.cancels import Cancels
-from writ_executor.steps.ends import Endings
+from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
 
 INSTANCE = "executor"
@@ -34,7 +34,7 @@ class Controls:
         recorder: Recorder,
         lives: Lives,
         vault: Vault,
-        endings: Endings,
+        outcomes: OutcomeRecorder,
         cancels: Cancels,
         publishing: Publishing,
         archiving: Archiving,
@@ -42,7 +42,7 @@ class Controls:
         self._recorder = recorder
         self._lives = lives
         self._vault = vault
-        self._endings = endings
+        self._outcomes = outcomes
         self._cancels = cancels
         self.offered: Mapping[str, Carry] = {
             "operation_cancel": self._cancel,
@@ -64,7 +64,7 @@ class Controls:
             outcome, code, message, output = await self.offered[requested.operation](requested)
         except Invalid as error:
             outcome, code, message, output = "failed", error.code, str(error), {}
-        await self._endings.finish(life, outcome=outcome, code=code, message=message, output=output)
+        await self._outcomes.finish(life, outcome=outcome, code=code, message=message, output=output)
 
     def _started(self, requested: Requested) -> Started:
         return Started(
@@ -89,7 +89,7 @@ class Controls:
 
     async def _cancel(self, requested: Requested) -> Done:
         victim_id = str(requested.effective["operation_id"])
-        principal, _ = await self._lives.anybodys(victim_id)
+        principal, _ = await self._lives.find_any(victim_id)
         for _ in range(ATTEMPTS):
             life = await self._lives.fresh(principal, victim_id)
             if not life.open:
@@ -104,7 +104,7 @@ class Controls:
         if life.state in (State.STARTED, State.CANCELLING):
             return await self._cancel_running(requested, life)
         message = f"cancelled by {requested.principal} before it started"
-        ended = await self._endings.not_started(life, "cancelled", "cancelled", message)
+        ended = await self._outcomes.not_started(life, "cancelled", "cancelled", message)
         return "succeeded", "", "", {"result": "cancelled" if ended.outcome == "cancelled" else "not_confirmed"}
 
     async def _cancel_running(self, requested: Requested, life: Life) -> Done:
@@ -117,7 +117,7 @@ class Controls:
                 {"result": "running"},
             )
         if life.state is State.STARTED:
-            life = await self._recorder.append(life, self._wanted(requested, victim))
+            life = await self._recorder.append(life, self._cancel_event(requested, victim))
         fault("executor.cancel_requested")
         try:
             result = await self._cancels.ask(life)
@@ -125,7 +125,7 @@ class Controls:
             return "succeeded", error.code, f"the agent did not answer yet: {error}", {"result": "not_confirmed"}
         return "succeeded", "", "", {"result": result}
 
-    def _wanted(self, requested: Requested, victim: Requested) -> CancelRequested:
+    def _cancel_event(self, requested: Requested, victim: Requested) -> CancelRequested:
         return CancelRequested(
             **self._recorder.stamp(victim.correlation_id),
             operation_id=victim.operation_id,

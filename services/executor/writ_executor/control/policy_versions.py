@@ -13,11 +13,11 @@ from writ_contracts.errors import Conflict, Denied, Invalid
 from writ_contracts.journal import ControlEvent, Requested
 from writ_contracts.policies import Origin, StoredPolicy, packed
 from writ_contracts.wire import decode, encode
-from writ_executor.journal.hidden_values import Gone, Vault
+from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
-from writ_executor.policy.client import PolicyClient, Verdicts
+from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.recorded_request import subject_of
 from writ_runtime.faults import fault
 from writ_trust.digests import plain_digest
@@ -44,7 +44,7 @@ class Publishing:
         """What became of it. Raises Invalid for what policy calls so by now, Conflict where others keep being first."""
         try:
             version = await self._stored(requested) or await self._store(requested)
-        except (Denied, Gone) as error:
+        except (Denied, ParametersLost) as error:
             return "failed", error.code, str(error), {}
         fault("executor.version_stored")
         sequence = await self._announce(requested, version)
@@ -70,7 +70,7 @@ class Publishing:
             return version
         raise Conflict(f"{ATTEMPTS} others stored a version of the policy first")
 
-    async def _decide(self, requested: Requested, parameters: dict[str, Any], stored: int) -> Verdicts:
+    async def _decide(self, requested: Requested, parameters: dict[str, Any], stored: int) -> CheckedDecision:
         subject = subject_of(requested, parameters, self._vault.digest_key(requested.operation_id))
         ask = Decide(subject=subject, control_sequence=self._index.control_sequence, stored_policies=stored)
         decided = await self._policy.decide(ask)
@@ -79,7 +79,7 @@ class Publishing:
         return decided
 
     async def _version(
-        self, requested: Requested, parameters: dict[str, Any], decided: Verdicts, number: int
+        self, requested: Requested, parameters: dict[str, Any], decided: CheckedDecision, number: int
     ) -> StoredPolicy:
         restores = parameters.get("version")
         document = str(parameters["document"]) if restores is None else await self._document_of(int(restores))

@@ -16,7 +16,7 @@ from writ_contracts.operations import Operation
 AuditLevel = Literal["minimal", "standard", "full"]
 
 
-class Kept(Struct, frozen=True, kw_only=True):
+class AuditDetail(Struct, frozen=True, kw_only=True):
     """What one level keeps."""
 
     traced: int
@@ -47,17 +47,17 @@ class Kept(Struct, frozen=True, kw_only=True):
         shown, hidden = self.given(definition, given)
         return (shown if len(json.encode(shown)) <= self.refused_bytes else {}), hidden
 
-    def shown(self, seen: dict[str, Any]) -> dict[str, Any]:
+    def shown(self, observed: dict[str, Any]) -> dict[str, Any]:
         """What was seen, unless it is too large."""
-        if len(json.encode(seen)) <= self.shown_bytes:
-            return seen
+        if len(json.encode(observed)) <= self.shown_bytes:
+            return observed
         return {"note": f"more than {self.shown_bytes} bytes: not kept in the journal"}
 
 
-LEVELS: Mapping[AuditLevel, Kept] = MappingProxyType(
+LEVELS: Mapping[AuditLevel, AuditDetail] = MappingProxyType(
     {
-        "minimal": Kept(traced=0, values=False, outputs=False, refused_bytes=0, shown_bytes=8_192),
-        "standard": Kept(traced=40, values=True, outputs=True, refused_bytes=8_192, shown_bytes=8_192),
-        "full": Kept(traced=150, values=True, outputs=True, refused_bytes=24_576, shown_bytes=24_576),
+        "minimal": AuditDetail(traced=0, values=False, outputs=False, refused_bytes=0, shown_bytes=8_192),
+        "standard": AuditDetail(traced=40, values=True, outputs=True, refused_bytes=8_192, shown_bytes=8_192),
+        "full": AuditDetail(traced=150, values=True, outputs=True, refused_bytes=24_576, shown_bytes=24_576),
     }
 )

@@ -62,10 +62,10 @@ class Follower:
         snapshot, usage = await self._load(), await self._bus.journal.usage()
         if snapshot is not None and not restored:
             self._guard.begin(snapshot.mark)
-        strange = await self._guard.look() or (snapshot is not None and snapshot.sequence > usage.last_sequence)
+        strange = await self._guard.compare() or (snapshot is not None and snapshot.sequence > usage.last_sequence)
         if snapshot is not None and strange:
-            told = {"sequence": snapshot.sequence, "last": usage.last_sequence}
-            _log.warning("snapshot.of_another_journal", **told, effect="the whole journal is read")
+            fields = {"sequence": snapshot.sequence, "last": usage.last_sequence}
+            _log.warning("snapshot.of_another_journal", **fields, effect="the whole journal is read")
         elif snapshot is not None:
             await self._restore(snapshot)
         while self._index.sequence < usage.last_sequence:

@@ -13,19 +13,19 @@ from writ_bus.port import Journal, Usage
 from writ_contracts import subjects
 from writ_contracts.archives import Announced, in_force, next_of
 from writ_contracts.audit import JournalAnswer
-from writ_contracts.carried import origin
 from writ_contracts.catalogue.control import JournalArchive
+from writ_contracts.copied_control_events import origin
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.life import Life
 from writ_contracts.records import Record
-from writ_executor.journal.audit_standing import Audits
+from writ_executor.journal.audit_services import AuditServices
 from writ_executor.journal.index import Index
 
 RESOLVED_WITHIN = 7 * 86_400.0
 """Seconds in which a late receipt may still settle an `unknown`."""
 
 
-class Limit(Struct, frozen=True):
+class ArchiveLimit(Struct, frozen=True):
     """Up to where the journal may be archived now, and what keeps it from being more. `passing`: for a moment only."""
 
     cut: int
@@ -37,11 +37,17 @@ class Generations:
     """What was archived, and what can be."""
 
     def __init__(
-        self, journal: Journal, index: Index, audits: Audits, keep: float, full_at: float, clock: Callable[[], float]
+        self,
+        journal: Journal,
+        index: Index,
+        audit_services: AuditServices,
+        keep: float,
+        full_at: float,
+        clock: Callable[[], float],
     ) -> None:
         self._journal = journal
         self._index = index
-        self._audits = audits
+        self._audit_services = audit_services
         self._keep = keep
         self._full_at = full_at
         self._clock = clock
@@ -50,7 +56,7 @@ class Generations:
         """Whether this operation announced an archive, be it one that does not count any more."""
         return any(one.operation_id == operation_id for one in await archives(self._journal))
 
-    async def must_be_next(self, wanted: JournalArchive) -> int:
+    async def must_be_next(self, archive: JournalArchive) -> int:
         """Raises Invalid unless this may be announced now; the sequence of the last announcement, 0 for none: as long
         as it is the last one.
         """
@@ -58,38 +64,40 @@ class Generations:
         records = await self._journal.read(subjects.control_event(ARCHIVE))
         following = next_of(archives_of(records), begins)
         number, first = following.generation, following.first
-        if (wanted.generation, wanted.first) != (number, first):
+        if (archive.generation, archive.first) != (number, first):
             raise Invalid(f"the next archive is number {number} and begins at {first}", code="conflict")
-        if wanted.last in following.ends:
+        if archive.last in following.ends:
             raise Invalid(
-                f"archive {number} was announced up to {wanted.last}: another ends elsewhere", code="conflict"
+                f"archive {number} was announced up to {archive.last}: another ends elsewhere", code="conflict"
             )
         return records[-1].sequence if records else 0
 
     async def _latest(self, usage: Usage) -> Announced | None:
         return in_force(await archives(self._journal), usage.first_sequence)
 
-    async def cut(self, until: float | None = None) -> Limit:
+    async def cut(self, until: float | None = None) -> ArchiveLimit:
         """Up to where it may be archived now; nothing later than `until` (Unix seconds)."""
         usage = await self._journal.usage()
         limits = [*self._held(), await self._old_enough(usage, until)]
         return min(limits, key=lambda limit: limit.cut)
 
-    def _held(self) -> Iterator[Limit]:
-        now, position = self._clock(), self._audits.position()
-        yield Limit(self._index.sequence, "what this executor has not read yet", passing=True)
+    def _held(self) -> Iterator[ArchiveLimit]:
+        now, position = self._clock(), self._audit_services.position()
+        yield ArchiveLimit(self._index.sequence, "what this executor has not read yet", passing=True)
         if position is None:
             silent = "audit, of which nothing was heard lately: its index must have read what is archived"
-            yield Limit(0, silent, passing=True)
+            yield ArchiveLimit(0, silent, passing=True)
         else:
-            yield Limit(position, "audit, which has read no further", passing=True)
+            yield ArchiveLimit(position, "audit, which has read no further", passing=True)
         for life in self._index.open():
-            yield Limit(life.first_sequence - 1, f"operation {_id(life)}, which has not ended")
+            yield ArchiveLimit(life.first_sequence - 1, f"operation {_id(life)}, which has not ended")
         for life in self._index.unknown():
             if life.end is not None and now - life.end.at < RESOLVED_WITHIN:
-                yield Limit(life.first_sequence - 1, f"operation {_id(life)}, which is unknown and may be resolved yet")
+                yield ArchiveLimit(
+                    life.first_sequence - 1, f"operation {_id(life)}, which is unknown and may be resolved yet"
+                )
 
-    async def _old_enough(self, usage: Usage, until: float | None) -> Limit:
+    async def _old_enough(self, usage: Usage, until: float | None) -> ArchiveLimit:
         """The last event that is old enough, by halves."""
         newest = self._clock() - self._keep
         why = f"WRIT_JOURNAL_KEEP, {self._keep:g} s"
@@ -100,11 +108,11 @@ class Generations:
             middle = (low + high + 1) // 2
             found = await self._journal.read(subjects.JOURNAL, after=middle - 1, limit=1)
             low, high = (middle, high) if found and found[0].time <= newest else (low, middle - 1)
-        return Limit(low, why)
+        return ArchiveLimit(low, why)
 
     async def standing(self, until: float | None) -> JournalAnswer:
         """The answer to the question `journal`. Raises Unreachable (`behind`) where this executor has just begun."""
-        if self._audits.unheard:
+        if self._audit_services.unheard:
             raise Unreachable("this executor began lately, and has not heard yet how far audit has read", code="behind")
         usage, limit = await self._journal.usage(), await self.cut(until)
         latest = await self._latest(usage)

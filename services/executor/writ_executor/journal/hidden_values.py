@@ -16,7 +16,7 @@ from writ_trust.sealing import decrypt, encrypt
 RESULT_SECONDS = 3600.0
 
 
-class Gone(Unreachable):
+class ParametersLost(Unreachable):
     """What was kept is not there any more, and never will be again."""
 
     default_code = "lost"
@@ -38,7 +38,7 @@ class Vault:
         """Keys the digest that tells a repeated request from another with the same idempotency key."""
         return derive(self._key, "fingerprint", operation_id)
 
-    def look_key(self, operation_id: str) -> str:
+    def read_grant_key(self, operation_id: str) -> str:
         """Keys the digest in a look; it becomes known to agents, and opens nothing but that."""
         return derive(self._key, "look", operation_id)
 
@@ -52,7 +52,7 @@ class Vault:
             return dict(requested.parameters)
         data = await self._bus.params.get(_place(requested))
         if data is None:
-            raise Gone(f"the parameters of {requested.operation_id} are not kept any more")
+            raise ParametersLost(f"the parameters of {requested.operation_id} are not kept any more")
         return dict(msgspec.json.decode(decrypt(self._key, data)))
 
     async def forget(self, requested: Requested) -> None:

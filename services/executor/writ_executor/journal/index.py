@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
-from writ_contracts.decisions import Limit
+from writ_contracts.decisions import RuleLimit
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Archived, JournalEvent, LimitTaken, LockTaken, OperationEvent, Requested
 from writ_contracts.life import Life, State, apply
@@ -146,15 +146,19 @@ class Index:
             return  # it ended before we began to follow
         if known is None or known.sequence < sequence:
             event = self._own.get(event_id) or event_of(subject, data)
-            self.put(apply(_before(known, event), event, sequence, time))  # type: ignore[arg-type]
+            self._keep(apply(_before(known, event), event, sequence, time))  # type: ignore[arg-type]
 
     def put(self, life: Life) -> None:
         """Remember the life as it is now, unless a later one is known."""
         what = life.what
-        if what is None:
-            return
-        known = self.get(what.operation_id)
-        if known is None or known.sequence < life.sequence:
+        if what is None or (life.open and life.sequence <= self.sequence and self.get(what.operation_id) is None):
+            return  # a late answer: the tail has passed this event, and the end that came after it is forgotten
+        self._keep(life)
+
+    def _keep(self, life: Life) -> None:
+        what = life.what
+        known = self.get(what.operation_id) if what else None
+        if what is not None and (known is None or known.sequence < life.sequence):
             self._place(what.operation_id, what.principal, life)
 
     def _place(self, operation_id: str, principal: str, life: Life) -> None:
@@ -225,7 +229,7 @@ def lines(requested: Requested) -> tuple[str, ...]:
     return (*own, *dict.fromkeys(limit_line(limit.rule, limit.kind) for limit in requested.limits))
 
 
-def limit_of(requested: Requested, line: str) -> Limit | None:
+def limit_of(requested: Requested, line: str) -> RuleLimit | None:
     """The limit that the line is of; the strictest, were there several; None for a target's."""
     found = (limit for limit in requested.limits if limit_line(limit.rule, limit.kind) == line)
     return min(found, key=lambda limit: limit.most, default=None)

@@ -23,7 +23,7 @@ class Lives:
         """The operation, if it is open or ended lately."""
         return self._index.get(operation_id)
 
-    def at_hand(self, principal: str, operation_id: str) -> Life | None:
+    def cached(self, principal: str, operation_id: str) -> Life | None:
         """The operation, if the journal need not be asked; perhaps a few milliseconds old."""
         life = self._index.get(operation_id)
         if life is None or _principal(life) != principal:
@@ -33,7 +33,7 @@ class Lives:
 
     async def find(self, principal: str, operation_id: str) -> Life:
         """The operation, perhaps a few milliseconds old. Raises Invalid (`not_found`)."""
-        return self.at_hand(principal, operation_id) or await self.fresh(principal, operation_id)
+        return self.cached(principal, operation_id) or await self.fresh(principal, operation_id)
 
     async def fresh(self, principal: str, operation_id: str) -> Life:
         """The operation as the journal has it now. Raises Invalid (`not_found`)."""
@@ -52,7 +52,7 @@ class Lives:
                 return event
         return None
 
-    async def anybodys(self, operation_id: str) -> tuple[str, Life]:
+    async def find_any(self, operation_id: str) -> tuple[str, Life]:
         """(principal, operation), whoever asked for it. Raises Invalid (`not_found`)."""
         life = self._index.get(operation_id)
         if life is not None:

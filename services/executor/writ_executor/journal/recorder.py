@@ -14,7 +14,7 @@ from writ_bus import tracing
 from writ_bus.port import Entry, Journal
 from writ_contracts import journal, subjects
 from writ_contracts.agents import SecurityKind
-from writ_contracts.carried import CARRIED_FROM
+from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.life import Life, apply
 from writ_contracts.records import Record
@@ -59,18 +59,20 @@ class Recorder:
         sequence = await self._journal.append(self._taken(requested, line, lock))
         self._index.locks[line] = Lock(requested.operation_id, sequence)
 
-    async def let_in(self, life: Life, event: journal.Dispatched, seen: Mapping[str, Lock | None]) -> Life:
-        """Store `dispatched` with all that it takes (its target, places under its limits), or none of it. `seen`: by
+    async def dispatch_with_locks(
+        self, life: Life, event: journal.Dispatched, locks: Mapping[str, Lock | None]
+    ) -> Life:
+        """Store `dispatched` with all that it takes (its target, places under its limits), or none of it. `locks`: by
         line, who was let in last. Raises as `append`.
         """
         requested = life.requested
         assert requested is not None  # noqa: S101 - what was never accepted stands in no line
         after = apply(life, event, life.sequence + 1)
-        taken = [self._taken(requested, line, lock) for line, lock in seen.items()]
+        taken = [self._taken(requested, line, lock) for line, lock in locks.items()]
         entries = [*taken, self._entry(life, after, event)]
         with self._measures.stage("record", requested.pool, requested.operation_id):
             sequence = await self._journal.append_together(entries)
-        for line in seen:
+        for line in locks:
             self._index.locks.pop(line, None)
         return self._remember(life, event, sequence)
 
@@ -125,8 +127,8 @@ class Recorder:
         sequence = await self.append_last(subjects.security_event(kind), event)
         self._measures.alarmed(kind)
         of = {"operation_id": operation_id, "principal": principal, "pool": pool}
-        told = {name: value for name, value in of.items() if value}
-        _log.warning("security.recorded", kind=kind, sequence=sequence, detail=detail[:1000], **told)
+        named = {name: value for name, value in of.items() if value}
+        _log.warning("security.recorded", kind=kind, sequence=sequence, detail=detail[:1000], **named)
         return sequence
 
     async def security_of(

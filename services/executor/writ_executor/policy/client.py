@@ -14,6 +14,7 @@ from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untr
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
+from writ_executor.agents.presence import Presence
 from writ_executor.metrics import Measures
 from writ_executor.policy.listings import Listings
 from writ_trust.statements import digest, open_signed, read
@@ -29,7 +30,7 @@ What rules deny comes as a decision. `internal` is passed on: agents take it tha
 BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
-class Verdicts(Struct, frozen=True, kw_only=True):
+class CheckedDecision(Struct, frozen=True, kw_only=True):
     """A decision that was checked, with its signed form and what came with it."""
 
     decision: Decision
@@ -46,10 +47,10 @@ class PolicyClient:
     Where policy says what it needs to know of the target, that is gathered, and it is asked once more.
     """
 
-    def __init__(self, bus: Bus, policy_key: str, measures: Measures) -> None:
+    def __init__(self, bus: Bus, policy_key: str, presence: Presence, measures: Measures) -> None:
         self._bus = bus
         self._trusted = (policy_key,)
-        self._listings = Listings(bus, policy_key, measures)
+        self._listings = Listings(bus, policy_key, presence, measures)
         self._measures = measures
         self._silent: tuple[float, str] | None = None
 
@@ -59,21 +60,23 @@ class PolicyClient:
             return None
         return f"policy does not answer: {self._silent[1]}"
 
-    async def decide(self, ask: Decide) -> Verdicts:
+    async def decide(self, ask: Decide) -> CheckedDecision:
         """The decision. Raises Invalid (what policy calls invalid), Unreachable, TimedOut, Untrusted."""
         with self._measures.stage("decide", "", ask.subject.operation_id):
-            answer = await self._answer(subjects.POLICY_DECIDE, ask, Decided)
+            answer = await self._ask_with_facts(subjects.POLICY_DECIDE, ask, Decided)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
-        return Verdicts(decision=decision, signed=answer.decision, effective=answer.effective, look=_look(answer))
+        return CheckedDecision(
+            decision=decision, signed=answer.decision, effective=answer.effective, look=_preflight_grant(answer)
+        )
 
-    async def grant(self, ask: AskGrant) -> Verdicts:
+    async def grant(self, ask: AskGrant) -> CheckedDecision:
         """The decision, with a grant if it allows, which the journal has by then. Raises as `decide` does, Untrusted
         for a claim that is refused, Conflict where the operation has moved on. After TimedOut it may have started.
         """
         with self._measures.stage("grant", "", ask.subject.operation_id):
-            answer = await self._answer(subjects.POLICY_GRANT, ask, GrantAnswer)
+            answer = await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantAnswer)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         body = None
@@ -81,8 +84,8 @@ class PolicyClient:
             decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
         else:
             body = open_signed(answer.grant, Grant, self._trusted)
-            decision = _bound(body, answer.decision, ask)
-        return Verdicts(
+            decision = _bound_decision(body, answer.decision, ask)
+        return CheckedDecision(
             decision=decision,
             signed=answer.decision,
             effective=answer.effective,
@@ -90,23 +93,25 @@ class PolicyClient:
             grant_body=body,
         )
 
-    async def _answer(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
+    async def _ask_with_facts(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
         """The answer on all the facts that there are: whatever is still missing in the second one stays so.
 
         Agents take their time, and a stop counts from the moment that it is stored: the second one knows of it.
         """
-        answer = await self._once(subject, ask, kind)
+        answer = await self._ask_current(subject, ask, kind)
         if not answer.needs or answer.look is None or ask.look_key is None:
             return answer
         facts = await self._listings.gather(answer.look, ask.look_key)
         control = await self._bus.journal.last(subjects.CONTROL)
-        seen = max(ask.control_sequence, control.sequence if control else 0)
-        return await self._once(subject, structs.replace(ask, facts=facts, control_sequence=seen), kind)
+        control_sequence = max(ask.control_sequence, control.sequence if control else 0)
+        return await self._ask_current(
+            subject, structs.replace(ask, facts=facts, control_sequence=control_sequence), kind
+        )
 
-    async def _once(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
+    async def _ask_current(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
         data = encode(ask)
 
-        async def once() -> Answered:
+        async def send() -> Answered:
             try:
                 answer = await self._bus.request(subject, data, timeout=TIMEOUT)
             except (TimedOut, Unreachable) as error:
@@ -115,7 +120,7 @@ class PolicyClient:
             self._silent = None
             return decode(answer.data, kind)
 
-        return await _until_caught_up(once)
+        return await _retry_while_behind(send)
 
     def _check(self, signed: Signed, operation_id: str, principal: str) -> Decision:
         decision = open_signed(signed, Decision, self._trusted)
@@ -124,12 +129,12 @@ class PolicyClient:
         return decision
 
 
-def _look(answer: Decided) -> Signed | None:
+def _preflight_grant(answer: Decided) -> Signed | None:
     """What was asked for; not the one for listings."""
     return None if answer.needs else answer.look
 
 
-def _bound(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
+def _bound_decision(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
     """The decision that the grant names by its digest, so that one signature holds for both."""
     if grant.operation_id != ask.subject.operation_id or grant.claim_digest != digest(ask.claim):
         raise Untrusted("policy's grant is for another claim")
@@ -138,26 +143,26 @@ def _bound(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
     return read(signed, Decision)
 
 
-async def _until_caught_up(ask: Callable[[], Awaitable[Answered]]) -> Answered:
+async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answered:
     """Ask again while the replica that answers is behind the control events; raise what else it refuses with."""
     for delay in (*BEHIND_DELAYS, None):
         answer = await ask()
         if answer.error is None:
             return answer
         if answer.error.code != "behind" or delay is None:
-            raise _refused(answer, answer.error)
+            raise _exception_of(answer, answer.error)
         await asyncio.sleep(delay)
     raise Unreachable("policy is behind the control events", code="behind")
 
 
-def _refused(answer: Decided | GrantAnswer, failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:
+def _exception_of(answer: Decided | GrantAnswer, failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:
     if isinstance(answer, Decided) or failure.code not in NO_ANSWER:
-        return refusal(failure)
+        return exception_of(failure)
     code = failure.code if failure.code == "internal" else None
     return Unreachable(f"policy could not answer the claim: {failure.message}", code=code)
 
 
-def refusal(failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:
+def exception_of(failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:
     """A failure of the wire as the exception that a caller handles."""
     if failure.retry:
         return Unreachable(failure.message, code=failure.code)

@@ -5,12 +5,13 @@ Nothing is kept: every decision that needs a listing has a fresh one. Whoever do
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
-from writ_contracts.agents import AskLook, Looked
-from writ_contracts.decisions import Look
+from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import TimedOut, Unreachable, WritError
 from writ_contracts.facts import Gathered
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
+from writ_executor.agents.presence import Presence
 from writ_executor.metrics import Measures
 from writ_trust.statements import open_signed
 
@@ -21,26 +22,29 @@ LISTING_SECONDS = 4.0
 class Listings:
     """Asks any agent of the pool."""
 
-    def __init__(self, bus: Bus, policy_key: str, measures: Measures) -> None:
+    def __init__(self, bus: Bus, policy_key: str, presence: Presence, measures: Measures) -> None:
         self._bus = bus
+        self._presence = presence
         self._trusted = (policy_key,)
         self._measures = measures
 
     async def gather(self, signed: Signed, look_key: str) -> Gathered:
         """What the look asks for, or why it is not there. Raises Untrusted for a look that policy did not sign."""
-        look = open_signed(signed, Look, self._trusted)
-        ask = AskLook(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
+        grant = open_signed(signed, ReadGrant, self._trusted)
+        if not self._presence.new and not self._presence.agents(grant.pool):  # NATS would take 4 s to say so
+            return self._failed("no_agent", signed, f"no agent of pool {grant.pool} is there")
+        ask = AskRead(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
         try:
-            message = await self._bus.request(subjects.look(look.pool), encode(ask), timeout=LISTING_SECONDS + 0.5)
-            looked = decode(message.data, Looked)
+            message = await self._bus.request(subjects.look(grant.pool), encode(ask), timeout=LISTING_SECONDS + 0.5)
+            reply = decode(message.data, ReadReply)
         except (Unreachable, TimedOut):
-            return self._failed("no_agent", signed, f"no agent of pool {look.pool} answered")
+            return self._failed("no_agent", signed, f"no agent of pool {grant.pool} answered")
         except WritError as error:
-            return self._failed("unusable", signed, f"the answer of pool {look.pool} is of no use: {error}")
-        if looked.error is not None:
-            return self._failed("refused", signed, f"pool {look.pool} says: {looked.error.message}")
+            return self._failed("unusable", signed, f"the answer of pool {grant.pool} is of no use: {error}")
+        if reply.error is not None:
+            return self._failed("refused", signed, f"pool {grant.pool} says: {reply.error.message}")
         self._measures.listed("listed")
-        return Gathered(look=signed, listings=looked.listings[: len(look.sources)])
+        return Gathered(look=signed, listings=reply.listings[: len(grant.sources)])
 
     def _failed(self, result: str, signed: Signed, why: str) -> Gathered:
         self._measures.listed(result)

@@ -29,7 +29,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     claimed: str = ""
     fingerprint: str = ""
     definition: Operation | None = None
-    given: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
 
     @property
     def target(self) -> str:
@@ -42,7 +42,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         return self.request is not None and self.request.dry_run
 
 
-def first_look(principal: str, operation: str, message: Message) -> Attempt:
+def new_attempt(principal: str, operation: str, message: Message) -> Attempt:
     """Before anything of the message is understood."""
     trace = tracing.current() or tracing.root()
     return Attempt(

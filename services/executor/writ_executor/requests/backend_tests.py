@@ -8,10 +8,10 @@ import time
 
 from writ_bus.port import Bus, Message
 from writ_contracts import subjects
-from writ_contracts.agents import AskLook, Looked
-from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, Visit
+from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, TargetReport
 from writ_contracts.catalogue.control import BACKEND_TEST
-from writ_contracts.decisions import Decide, Look, Subject
+from writ_contracts.decisions import Decide, ReadGrant, Subject
 from writ_contracts.errors import Denied, TimedOut, Unreachable
 from writ_contracts.ids import WRIT_TARGET, encode_id
 from writ_contracts.signing import Signed
@@ -19,7 +19,7 @@ from writ_contracts.wire import decode, encode
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
-from writ_executor.policy.client import PolicyClient, Verdicts, refusal
+from writ_executor.policy.client import CheckedDecision, PolicyClient, exception_of
 from writ_executor.requests.attempt import sender_key
 from writ_runtime.buckets import Buckets
 from writ_trust.statements import read
@@ -41,10 +41,10 @@ class BackendTests:
         self._recorder = recorder
         self._refusals = Buckets(RATE, BURST)
 
-    async def answer(self, principal: str, message: Message, query: BackendTestQuery) -> BackendTestAnswer:
+    async def run(self, principal: str, message: Message, query: BackendTestQuery) -> BackendTestAnswer:
         """How an agent finds it. Raises Invalid, Denied, Unreachable (`no_agent`)."""
         operation_id = encode_id(os.urandom(16))
-        key = self._vault.look_key(operation_id)
+        key = self._vault.read_grant_key(operation_id)
         subject = Subject(
             operation_id=operation_id,
             principal=principal,
@@ -55,28 +55,28 @@ class BackendTests:
             parameters_key=self._vault.digest_key(operation_id),
         )
         question = Decide(subject=subject, control_sequence=self._index.control_sequence, look=["visit"], look_key=key)
-        verdicts = await self._policy.decide(question)
-        if verdicts.look is None:
-            await self._refuse(principal, query.target, verdicts)
-            raise Denied(verdicts.decision.reason, code=verdicts.decision.code)
-        return BackendTestAnswer(visit=await self._ask(verdicts.look, key))
+        decided = await self._policy.decide(question)
+        if decided.look is None:
+            await self._refuse(principal, query.target, decided)
+            raise Denied(decided.decision.reason, code=decided.decision.code)
+        return BackendTestAnswer(visit=await self._ask(decided.look, key))
 
-    async def _refuse(self, principal: str, target: str, verdicts: Verdicts) -> None:
+    async def _refuse(self, principal: str, target: str, decided: CheckedDecision) -> None:
         if self._refusals.take(principal, time.monotonic()):
-            detail = f"{BACKEND_TEST} of target {target}: {verdicts.decision.code}"
+            detail = f"{BACKEND_TEST} of target {target}: {decided.decision.code}"
             await self._recorder.security("read_refused", detail, principal=principal)
 
-    async def _ask(self, signed: Signed, key: str) -> Visit:
-        look = read(signed, Look)
-        ask = AskLook(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
+    async def _ask(self, signed: Signed, key: str) -> TargetReport:
+        grant = read(signed, ReadGrant)
+        ask = AskRead(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
         try:
-            message = await self._bus.request(subjects.look(look.pool), encode(ask), timeout=TEST_SECONDS + 1.0)
+            message = await self._bus.request(subjects.look(grant.pool), encode(ask), timeout=TEST_SECONDS + 1.0)
         except Unreachable as error:
-            raise Unreachable(f"no agent of pool {look.pool} is there", code="no_agent") from error
+            raise Unreachable(f"no agent of pool {grant.pool} is there", code="no_agent") from error
         except TimedOut as error:
-            silent = f"no agent of pool {look.pool} answered within {TEST_SECONDS:g} s"
+            silent = f"no agent of pool {grant.pool} answered within {TEST_SECONDS:g} s"
             raise Unreachable(silent, code="no_agent") from error
-        looked = decode(message.data, Looked)
-        if looked.visit is not None:
-            return looked.visit
-        raise refusal(looked.error) if looked.error else Unreachable(f"pool {look.pool} answered without a test")
+        reply = decode(message.data, ReadReply)
+        if reply.visit is not None:
+            return reply.visit
+        raise exception_of(reply.error) if reply.error else Unreachable(f"pool {grant.pool} answered without a test")

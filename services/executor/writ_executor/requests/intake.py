@@ -1,4 +1,4 @@
-"""A request comes in: understand it, have it decided, record it, hand it on. Read `Intake.answer` from top to bottom.
+"""The intake of requests: understand, have decided, record, hand on. `Intake.handle_request` is the whole path.
 
 Whatever is wrong with it, its sender gets one clear answer and the journal an event; a request that could not be
 recorded was not accepted.
@@ -16,7 +16,7 @@ from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
-from writ_contracts.requests import MAX_REQUEST_BYTES, Answer, Failure, Request
+from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestAnswer
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission.admission import Admission
@@ -25,11 +25,11 @@ from writ_executor.journal.audit_level import LEVELS
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
-from writ_executor.policy.client import PolicyClient, Verdicts
-from writ_executor.requests.attempt import Attempt, chosen_id, claimed_target, definition_of, first_look, request_of
+from writ_executor.policy.client import CheckedDecision, PolicyClient
+from writ_executor.requests.attempt import Attempt, chosen_id, claimed_target, definition_of, new_attempt, request_of
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import answer, failure, verdict
-from writ_executor.rounds.accepted import Work
+from writ_executor.rounds.accepted import AcceptedOperations
 from writ_runtime.faults import fault
 from writ_trust.digests import keyed_digest, same
 
@@ -50,10 +50,10 @@ class Intake:
         lives: Lives,
         vault: Vault,
         policy: PolicyClient,
-        work: Work,
+        accepted: AcceptedOperations,
     ) -> None:
         self._config = config
-        self._kept = LEVELS[config.audit_level]
+        self._audit_detail = LEVELS[config.audit_level]
         self._catalogue = catalogue
         self._targets = targets
         self._admission = admission
@@ -61,19 +61,19 @@ class Intake:
         self._lives = lives
         self._vault = vault
         self._policy = policy
-        self._work = work
+        self._accepted = accepted
 
-    async def answer(self, message: Message) -> Answer:
+    async def handle_request(self, message: Message) -> RequestAnswer:
         """The one answer. Raises WritError for what is turned away unrecorded."""
         principal, operation = parse_request(message.subject)
         self._admission.rate(principal)
-        self._targets.look()
-        attempt = first_look(principal, operation, message)
+        self._targets.begin_refresh()
+        attempt = new_attempt(principal, operation, message)
         try:
             attempt = self._decode(attempt, message)
             attempt = self._define(attempt)
             attempt = self._check(attempt)
-            owner = await self._work.owner(definition_of(attempt), attempt.given)
+            owner = await self._accepted.owner(definition_of(attempt), attempt.parameters)
             earlier = self._earlier(attempt)
             if earlier is not None:
                 return earlier
@@ -103,16 +103,16 @@ class Intake:
         return structs.replace(attempt, definition=self._catalogue.find(attempt.operation))
 
     def _check(self, attempt: Attempt) -> Attempt:
-        given = request_of(attempt).parameters  # exactly as sent: the principal's signature is over these values
-        definition_of(attempt).check(given)
-        return structs.replace(attempt, given=given)
+        parameters = request_of(attempt).parameters  # exactly as sent: the principal's signature is over these values
+        definition_of(attempt).check(parameters)
+        return structs.replace(attempt, parameters=parameters)
 
-    def _earlier(self, attempt: Attempt) -> Answer | None:
+    def _earlier(self, attempt: Attempt) -> RequestAnswer | None:
         """The answer of the same request sent before, if its operation is known here without asking the journal."""
         life = self._lives.known(attempt.operation_id)
         return None if life is None else self._again(attempt, life)
 
-    def _again(self, attempt: Attempt, life: Life) -> Answer:
+    def _again(self, attempt: Attempt, life: Life) -> RequestAnswer:
         what = life.what
         fingerprint = what.fingerprint if what else ""
         if not same(fingerprint, attempt.fingerprint):
@@ -120,7 +120,9 @@ class Intake:
                 code="conflict",
                 message=f"idempotency key already used for another request, operation {attempt.operation_id}",
             )
-            return Answer(operation_id=attempt.operation_id, correlation_id=attempt.correlation_id, error=failure)
+            return RequestAnswer(
+                operation_id=attempt.operation_id, correlation_id=attempt.correlation_id, error=failure
+            )
         return answer(life)
 
     def _fingerprint(self, operation_id: str, operation: str, request: Request) -> str:
@@ -139,7 +141,7 @@ class Intake:
             key=attempt.key,
             operation=attempt.operation,
             target=request.target,
-            parameters=attempt.given,
+            parameters=attempt.parameters,
             parameters_key=self._vault.digest_key(attempt.operation_id),
             dry_run=request.dry_run,
             idempotency_key=request.idempotency_key,
@@ -148,20 +150,20 @@ class Intake:
             owner=owner,
         )
         definition = definition_of(attempt)
-        looks = (definition.baseline or definition.ahead) and not request.dry_run
+        readable = (definition.baseline or definition.ahead) and not request.dry_run
         return Decide(
             subject=subject,
-            control_sequence=self._work.control_sequence(),
-            look=["baseline"] if looks and definition.baseline else [],
-            look_until=self._start_by() if looks else None,
-            look_key=self._vault.look_key(attempt.operation_id),
-            traced=self._kept.traced,
+            control_sequence=self._accepted.control_sequence(),
+            look=["baseline"] if readable and definition.baseline else [],
+            look_until=self._start_by() if readable else None,
+            look_key=self._vault.read_grant_key(attempt.operation_id),
+            traced=self._audit_detail.traced,
         )
 
     def _start_by(self) -> float:
         return self._recorder.clock() + self._config.queue_window
 
-    async def _proceed(self, attempt: Attempt, decided: Verdicts) -> Answer:
+    async def _proceed(self, attempt: Attempt, decided: CheckedDecision) -> RequestAnswer:
         decision = decided.decision
         if decision.effect == "deny":
             return await self._deny(attempt, decided, decision.code, decision.reason)
@@ -170,31 +172,31 @@ class Intake:
             return await self._deny(attempt, decided, "approval_unavailable", reason)
         return await self._accept(attempt, decided)
 
-    async def _accept(self, attempt: Attempt, decided: Verdicts) -> Answer:
+    async def _accept(self, attempt: Attempt, decided: CheckedDecision) -> RequestAnswer:
         definition = definition_of(attempt)
         target = WRIT if definition.control else await self._targets.find(attempt.target)
         event = self._requested(attempt, decided, target)
-        with self._admission.keeping(attempt.principal, event.hidden_bytes):
+        with self._admission.reserve_parameters(attempt.principal, event.hidden_bytes):
             if event.hidden:
                 keep = self._config.queue_window + 3 * (self._config.start_window + event.timeout) + 3600
-                await self._vault.keep(event, attempt.given, keep)
+                await self._vault.keep(event, attempt.parameters, keep)
             fault("executor.params_kept")
             try:
-                life = await self._work.accept(event)
+                life = await self._accepted.accept(event)
             except Conflict:
                 return await self._was_there(attempt, event)
         return answer(life)
 
-    async def _was_there(self, attempt: Attempt, event: Requested) -> Answer:
+    async def _was_there(self, attempt: Attempt, event: Requested) -> RequestAnswer:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)
         if life.requested is None or not life.open or life.requested.fingerprint != event.fingerprint:
             await self._vault.forget(event)  # what we kept is nobody's
         return self._again(attempt, life)
 
-    def _requested(self, attempt: Attempt, decided: Verdicts, target: Target) -> Requested:
+    def _requested(self, attempt: Attempt, decided: CheckedDecision, target: Target) -> Requested:
         definition, request, decision = definition_of(attempt), request_of(attempt), decided.decision
-        shown, hidden = self._kept.given(definition, attempt.given)
-        effective = self._kept.effective(definition, decided.effective)
+        shown, hidden = self._audit_detail.given(definition, attempt.parameters)
+        effective = self._audit_detail.effective(definition, decided.effective)
         ahead = decided.look if definition.ahead and effective == decided.effective else None
         look = None if definition.ahead else decided.look
         return Requested(
@@ -210,7 +212,7 @@ class Intake:
             parameters=shown,
             effective=effective,
             hidden=hidden,
-            hidden_bytes=len(json.encode(attempt.given)) if hidden else 0,
+            hidden_bytes=len(json.encode(attempt.parameters)) if hidden else 0,
             parameters_digest=decision.parameters_digest,
             fingerprint=attempt.fingerprint,
             verdict=verdict(decision),
@@ -224,12 +226,12 @@ class Intake:
             statement=request.statement,
             salt=request.salt,
             look=look,
-            look_key=self._vault.look_key(attempt.operation_id) if look or ahead else "",
+            look_key=self._vault.read_grant_key(attempt.operation_id) if look or ahead else "",
             ahead=ahead,
             limits=decision.limits,
         )
 
-    async def _deny(self, attempt: Attempt, decided: Verdicts, code: str, reason: str) -> Answer:
+    async def _deny(self, attempt: Attempt, decided: CheckedDecision, code: str, reason: str) -> RequestAnswer:
         event = Refused(
             **self._refusal(attempt, code, reason),
             outcome="denied",
@@ -239,17 +241,17 @@ class Intake:
         )
         return await self._record(attempt, event)
 
-    async def _refuse(self, attempt: Attempt, error: Invalid) -> Answer:
+    async def _refuse(self, attempt: Attempt, error: Invalid) -> RequestAnswer:
         event = Refused(**self._refusal(attempt, error.code, str(error)[:2000]), outcome="invalid")
-        made = await self._record(attempt, event)
-        if made.operation_id is not None:  # what is too much to record by itself raises no alarm by itself either
+        answered = await self._record(attempt, event)
+        if answered.operation_id is not None:  # what is too much to record by itself raises no alarm by itself either
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
-        return told(made, error)
+        return with_problems(answered, error)
 
-    async def _record(self, attempt: Attempt, event: Refused) -> Answer:
+    async def _record(self, attempt: Attempt, event: Refused) -> RequestAnswer:
         if not self._admission.records(event):
             failure = Failure(code=event.code, message=event.message)
-            return Answer(
+            return RequestAnswer(
                 correlation_id=attempt.correlation_id, outcome=event.outcome, verdict=event.verdict, error=failure
             )
         try:
@@ -259,7 +261,7 @@ class Intake:
 
     def _refusal(self, attempt: Attempt, code: str, message: str) -> dict[str, Any]:
         definition, request = attempt.definition, attempt.request
-        shown, hidden = self._kept.refused(definition, attempt.given) if definition else ({}, [])
+        shown, hidden = self._audit_detail.refused(definition, attempt.parameters) if definition else ({}, [])
         return {
             **self._recorder.stamp(attempt.correlation_id),
             "operation_id": attempt.operation_id,
@@ -277,11 +279,11 @@ class Intake:
         }
 
 
-def told(made: Answer, error: Invalid) -> Answer:
+def with_problems(answered: RequestAnswer, error: Invalid) -> RequestAnswer:
     """With what is wrong in a document that was sent: its author reads it, the journal does not."""
-    if made.error is None or not error.problems:
-        return made
-    return structs.replace(made, error=structs.replace(made.error, problems=failure(error).problems))
+    if answered.error is None or not error.problems:
+        return answered
+    return structs.replace(answered, error=structs.replace(answered.error, problems=failure(error).problems))
 
 
 def _kept(statement: Signed | None) -> Signed | None:

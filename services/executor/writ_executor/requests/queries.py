@@ -38,7 +38,7 @@ from writ_executor.requests.attempt import sender_key
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict
-from writ_executor.rounds.accepted import Work
+from writ_executor.rounds.accepted import AcceptedOperations
 from writ_runtime.buckets import Buckets
 
 Query = TypeVar("Query")
@@ -55,7 +55,7 @@ class Queries:
         targets: Targets,
         vault: Vault,
         policy: PolicyClient,
-        work: Work,
+        accepted: AcceptedOperations,
         tests: BackendTests,
         buckets: Buckets,
         generations: Generations,
@@ -67,26 +67,26 @@ class Queries:
         self._targets = targets
         self._vault = vault
         self._policy = policy
-        self._work = work
+        self._accepted = accepted
         self._tests = tests
         self._buckets = buckets
         self._generations = generations
 
     async def operation(self, message: Message) -> OperationAnswer:
         """One operation."""
-        principal, query = self._asked(message, OperationQuery)
+        principal, query = self._decode_query(message, OperationQuery)
         life = await self._lives.fresh(principal, query.operation_id)
         return OperationAnswer(operation=view(life, latest(life)))
 
     async def operations(self, message: Message) -> OperationsAnswer:
         """Those that have not ended."""
-        principal, _ = self._asked(message, OpenQuery)
+        principal, _ = self._decode_query(message, OpenQuery)
         views = [view(life, latest(life)) for life in self._index.open_of(principal)]
         return OperationsAnswer(operations=[item for item in views if isinstance(item, OperationView)])
 
     async def result(self, message: Message) -> ResultAnswer:
         """The full output: as kept, or the public part if that is all there was."""
-        principal, query = self._asked(message, OperationQuery)
+        principal, query = self._decode_query(message, OperationQuery)
         life = await self._lives.fresh(principal, query.operation_id)
         shown = view(life, latest(life))
         kept = await self._vault.result(principal, query.operation_id)
@@ -94,25 +94,25 @@ class Queries:
 
     async def targets(self, message: Message) -> TargetsAnswer:
         """The inventory as requesters see it."""
-        self._asked(message, TargetsQuery)
+        self._decode_query(message, TargetsQuery)
         return TargetsAnswer(targets=await self._targets.views())
 
     async def backend_test(self, message: Message) -> BackendTestAnswer:
         """How a target's own agents find it."""
-        principal, query = self._asked(message, BackendTestQuery)
-        return await self._tests.answer(principal, message, query)
+        principal, query = self._decode_query(message, BackendTestQuery)
+        return await self._tests.run(principal, message, query)
 
     async def journal(self, message: Message) -> JournalAnswer:
         """How full the journal is, and what of it can be archived."""
-        _, query = self._asked(message, JournalQuery)
+        _, query = self._decode_query(message, JournalQuery)
         return await self._generations.standing(query.until)
 
     async def simulate(self, message: Message) -> SimulateAnswer:
         """The very path of a request up to the decision."""
-        principal, query = self._asked(message, SimulateQuery)
+        principal, query = self._decode_query(message, SimulateQuery)
         definition = self._catalogue.find(query.operation)
         definition.check(query.parameters)
-        given = dict(query.parameters)
+        parameters = dict(query.parameters)
         operation_id = encode_id(os.urandom(16))
         subject = Subject(
             operation_id=operation_id,
@@ -120,16 +120,16 @@ class Queries:
             key=sender_key(message),
             operation=query.operation,
             target=query.target,
-            parameters=given,
+            parameters=parameters,
             parameters_key=self._vault.digest_key(operation_id),
             dry_run=query.dry_run,
-            owner=await self._work.owner(definition, given),
+            owner=await self._accepted.owner(definition, parameters),
             simulate=True,
         )
         ask = Decide(
             subject=subject,
             control_sequence=self._index.control_sequence,
-            look_key=self._vault.look_key(operation_id),
+            look_key=self._vault.read_grant_key(operation_id),
         )
         decided = await self._policy.decide(ask)
         return SimulateAnswer(
@@ -139,7 +139,7 @@ class Queries:
             hidden=params.hidden(definition.parameters, decided.effective),
         )
 
-    def _asked(self, message: Message, kind: type[Query]) -> tuple[str, Query]:
+    def _decode_query(self, message: Message, kind: type[Query]) -> tuple[str, Query]:
         """Who asks, and what. Raises Full (`rate_limited`) before anything is read of it, Invalid."""
         principal, _ = parse_query(message.subject)
         if not self._buckets.take(principal, time.monotonic()):

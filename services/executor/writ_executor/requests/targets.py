@@ -18,7 +18,7 @@ class Targets:
         self._made_of: Inventory | None = None
         self._by_id: dict[str, Target] = {}
 
-    def look(self) -> None:
+    def begin_refresh(self) -> None:
         """A request has come: what the file has now is read while policy reads the same."""
         self._inventory.begin()
 

@@ -4,7 +4,7 @@ from writ_contracts import journal
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import WritError
 from writ_contracts.life import Life
-from writ_contracts.requests import Answer, Failure, Problem, Verdict
+from writ_contracts.requests import Failure, Problem, RequestAnswer, Verdict
 
 
 def failure(error: WritError) -> Failure:
@@ -21,12 +21,12 @@ def verdict(decision: Decision) -> Verdict:
     )
 
 
-def answer(life: Life) -> Answer:
+def answer(life: Life) -> RequestAnswer:
     """The reply to the request that made this operation, as it stands now."""
     what = life.requested or life.refused
     if what is None:
-        return Answer() if life.archived is None else _remembered(life.archived)
-    return Answer(
+        return RequestAnswer() if life.archived is None else _remembered(life.archived)
+    return RequestAnswer(
         operation_id=what.operation_id,
         correlation_id=what.correlation_id,
         state=life.state,
@@ -36,9 +36,9 @@ def answer(life: Life) -> Answer:
     )
 
 
-def _remembered(kept: journal.Archived) -> Answer:
+def _remembered(kept: journal.Archived) -> RequestAnswer:
     """The reply to a request whose operation is in an archive: it is not run again."""
-    return Answer(
+    return RequestAnswer(
         operation_id=kept.operation_id, correlation_id=kept.correlation_id, state="archived", outcome=kept.outcome
     )
 

@@ -12,16 +12,16 @@ from writ_executor.control.operations import Controls
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
-from writ_executor.steps.background import Chores
+from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.dispatch import Dispatcher
-from writ_executor.steps.host_reads import Looks
+from writ_executor.steps.host_reads import HostReads
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 
 _log = Log("writ.executor")
 
 
-class Work:
+class AcceptedOperations:
     """The first step after `requested`; the sweep takes it again where a replica died before."""
 
     def __init__(
@@ -30,31 +30,31 @@ class Work:
         recorder: Recorder,
         lives: Lives,
         dispatcher: Dispatcher,
-        looks: Looks,
+        host_reads: HostReads,
         controls: Controls,
-        chores: Chores,
+        background: BackgroundTasks,
     ) -> None:
         self._index = index
         self._recorder = recorder
         self._lives = lives
         self._dispatcher = dispatcher
-        self._looks = looks
+        self._host_reads = host_reads
         self._controls = controls
-        self._chores = chores
+        self._background = background
 
     def control_sequence(self) -> int:
         """The last control event that we have seen."""
         return self._index.control_sequence
 
-    async def owner(self, definition: Operation, given: Mapping[str, Any]) -> str | None:
+    async def owner(self, definition: Operation, parameters: Mapping[str, Any]) -> str | None:
         """Whose operation a control operation is about. Raises Invalid: not found, or not offered here."""
         if not definition.control:
             return None
         if definition.name not in self._controls.offered:
             raise Invalid(f"{definition.name} is not offered by this installation", code="unsupported")
-        if "operation_id" not in given:
+        if "operation_id" not in parameters:
             return None
-        principal, _ = await self._lives.anybodys(str(given["operation_id"]))
+        principal, _ = await self._lives.find_any(str(parameters["operation_id"]))
         return principal
 
     async def accept(self, requested: Requested) -> Life:
@@ -73,9 +73,9 @@ class Work:
         if requested is None:
             return life
         if requested.dry_run:
-            self._chores.spawn("preview", self._looks.preview(life))
+            self._background.spawn("preview", self._host_reads.preview(life))
             return life
         if requested.target == WRIT_TARGET:
-            self._chores.spawn("control", self._controls.carry_out(life))
+            self._background.spawn("control", self._controls.carry_out(life))
             return life
         return await self._dispatcher.start(life)

@@ -15,13 +15,13 @@ from writ_executor.config import Config
 from writ_executor.control.operations import Controls
 from writ_executor.journal.index import Index, changes, lines
 from writ_executor.journal.traces import going_on
-from writ_executor.rounds.accepted import Work
+from writ_executor.rounds.accepted import AcceptedOperations
 from writ_executor.sightings import Sightings
-from writ_executor.steps.background import Chores
+from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.dispatch import Dispatcher
-from writ_executor.steps.ends import Endings
-from writ_executor.steps.host_reads import Looks
+from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.overdue import RESOLVE_SECONDS, Age, Due, Patience, due
 from writ_runtime.clocks import ServerClock
 from writ_runtime.logs import Log
@@ -41,13 +41,13 @@ class Sweep:
         index: Index,
         presence: Presence,
         dispatcher: Dispatcher,
-        endings: Endings,
-        work: Work,
+        outcomes: OutcomeRecorder,
+        accepted: AcceptedOperations,
         controls: Controls,
-        looks: Looks,
+        host_reads: HostReads,
         cancels: Cancels,
         admission: Admission,
-        chores: Chores,
+        background: BackgroundTasks,
         time: ServerClock,
     ) -> None:
         self._time = time
@@ -58,13 +58,13 @@ class Sweep:
         self._index = index
         self._presence = presence
         self._dispatcher = dispatcher
-        self._endings = endings
-        self._work = work
+        self._outcomes = outcomes
+        self._accepted = accepted
         self._controls = controls
-        self._looks = looks
+        self._host_reads = host_reads
         self._cancels = cancels
         self._admission = admission
-        self._chores = chores
+        self._background = background
         self._probed: dict[str, float] = {}
         self._busy: set[str] = set()
 
@@ -79,9 +79,9 @@ class Sweep:
 
     async def round(self) -> None:
         """Look at everything once."""
-        await self._admission.weigh()
+        await self._admission.measure_fill()
         await self._admission.summarise()
-        self._presence.tidy()
+        self._presence.forget_silent()
         boot, server = self._time.clocks.boot(), self._time.now()
         lives = {_id(life): life for life in (*self._index.open(), *self._index.unknown())}
         self._sightings.keep(lives)
@@ -91,7 +91,7 @@ class Sweep:
             about = " ".join(_lines(life)) if what is Due.ADVANCE else operation_id  # one step for a whole line
             if what is not Due.NOTHING and about not in self._busy:
                 self._busy.add(about)
-                self._chores.spawn(f"sweep {what}", self._do(what, life, age, operation_id, about))
+                self._background.spawn(f"sweep {what}", self._do(what, life, age, operation_id, about))
 
     async def _do(self, what: Due, life: Life, age: Age, operation_id: str, about: str) -> None:
         try:
@@ -107,7 +107,7 @@ class Sweep:
             case Due.NOTHING:
                 return
             case Due.BEGIN:
-                await self._work.begin(life)
+                await self._accepted.begin(life)
             case Due.ADVANCE:
                 await self._dispatcher.advance(*_lines(life))
             case Due.EXPIRE:
@@ -118,8 +118,8 @@ class Sweep:
                 await self._cancels.ask_again(life)
             case Due.PROBE:
                 await self._probe(life, age, operation_id)
-            case Due.LOSE:
-                await self._lose(life, operation_id)
+            case Due.MARK_UNKNOWN:
+                await self._mark_unknown(life, operation_id)
 
     async def _expire(self, life: Life) -> None:
         pool = _pool(life)
@@ -134,9 +134,9 @@ class Sweep:
             code, message = "not_claimed", f"no agent of pool {pool} had a free slot in time"
         else:
             code, message = "no_agent", f"no agent of pool {pool} was there in time"
-        await self._endings.not_started(life, "expired", code, message)
+        await self._outcomes.not_started(life, "expired", code, message)
 
-    async def _lose(self, life: Life, operation_id: str) -> None:
+    async def _mark_unknown(self, life: Life, operation_id: str) -> None:
         """Its time and the kill's are over, and nobody said what became of it."""
         attempt = life.dispatched.attempt if life.dispatched else 1
         again = life.requested is not None and life.requested.idempotent and attempt < MOST_ATTEMPTS
@@ -145,7 +145,9 @@ class Sweep:
         if again and silent and life.state is State.STARTED:
             await self._dispatcher.again(life)
         else:
-            await self._endings.lose(life, "lost", "its agent fell silent; whether it took effect is not known")
+            await self._outcomes.mark_unknown(
+                life, "lost", "its agent fell silent; whether it took effect is not known"
+            )
 
     async def _probe(self, life: Life, age: Age, operation_id: str) -> None:
         requested = life.requested
@@ -158,7 +160,7 @@ class Sweep:
         self._probed = {key: at for key, at in self._probed.items() if now - at < RESOLVE_SECONDS}
         self._probed[operation_id] = now
         if not changes(requested) or await self._dispatcher.holder(requested.target) == operation_id:
-            await self._looks.probe(life)  # later than that, what it sees may be another operation's doing
+            await self._host_reads.probe(life)  # later than that, what it sees may be another operation's doing
 
 
 def _pool(life: Life) -> str:

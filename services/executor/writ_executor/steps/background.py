@@ -10,7 +10,7 @@ from writ_runtime.logs import Log
 _log = Log("writ.executor")
 
 
-class Chores:
+class BackgroundTasks:
     """A set of running tasks. What one leaves undone the sweep takes up again, so an error here is said, not fatal."""
 
     def __init__(self) -> None:
@@ -35,8 +35,8 @@ class Chores:
         try:
             await work
         except Conflict as error:
-            _log.debug("chore.superseded", chore=name, error=str(error))
+            _log.debug("background.superseded", task=name, error=str(error))
         except WritError as error:
-            _log.warning("chore.postponed", chore=name, code=error.code, error=str(error))
+            _log.warning("background.postponed", task=name, code=error.code, error=str(error))
         except Exception as error:  # noqa: BLE001 - the last frame of its task; a defect is logged whole
-            _log.error("chore.crashed", chore=name, exception=error)
+            _log.error("background.crashed", task=name, exception=error)

@@ -7,7 +7,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import AskCancel, Cancelled
 from writ_contracts.life import Life
 from writ_contracts.wire import decode, encode
-from writ_executor.policy.client import refusal
+from writ_executor.policy.client import exception_of
 
 SECONDS = 12.0
 CancelResult = Literal["stopped", "not_confirmed", "not_running"]
@@ -34,7 +34,7 @@ class Cancels:
         message = await self._bus.request(subject, encode(ask), timeout=SECONDS)
         answer = decode(message.data, Cancelled)
         if answer.error is not None:
-            raise refusal(answer.error)
+            raise exception_of(answer.error)
         return answer.result
 
     async def ask_again(self, life: Life) -> None:

@@ -19,16 +19,16 @@ from writ_contracts.wire import decode, encode
 from writ_executor.agents.alarms import Alarms
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
-from writ_executor.journal.audit_level import Kept
-from writ_executor.journal.hidden_values import Gone, Vault
+from writ_executor.journal.audit_level import AuditDetail
+from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.journal.traces import going_on
 from writ_executor.metrics import Measures
-from writ_executor.policy.client import PolicyClient, Verdicts
+from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.recorded_request import subject_of
-from writ_executor.steps.ends import Endings
+from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
 from writ_trust.sealing import seal
 from writ_trust.statements import open_signed, read
@@ -48,10 +48,10 @@ class Claims:
         recorder: Recorder,
         vault: Vault,
         policy: PolicyClient,
-        endings: Endings,
+        outcomes: OutcomeRecorder,
         presence: Presence,
         alarms: Alarms,
-        kept: Kept,
+        audit_detail: AuditDetail,
         measures: Measures,
     ) -> None:
         self._index = index
@@ -61,39 +61,39 @@ class Claims:
         self._recorder = recorder
         self._vault = vault
         self._policy = policy
-        self._endings = endings
+        self._outcomes = outcomes
         self._presence = presence
         self._alarms = alarms
-        self._kept = kept
+        self._audit_detail = audit_detail
         self._measures = measures
 
-    async def answer(self, message: Message) -> ClaimAnswer:
+    async def handle_claim(self, message: Message) -> ClaimAnswer:
         """The grant with its sealed parameters, or why not. Raises WritError for what is wrong with the claim.
 
         Policy checks whose claim it is before it grants anything; where it is not asked, that is done here.
         """
-        asked, pool = decode(message.data, ClaimMessage), subjects.parse_pool(message.subject)
+        body, pool = decode(message.data, ClaimMessage), subjects.parse_pool(message.subject)
         try:
-            claim = read(asked.claim, Claim)
+            claim = read(body.claim, Claim)
             if claim.pool != pool:
                 raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}")
         except Untrusted as error:
             raise await self._forged(pool, error) from error
-        return await self._answer(asked, claim, pool)
+        return await self._start_or_repeat(body, claim, pool)
 
-    async def _answer(self, asked: ClaimMessage, claim: Claim, pool: str) -> ClaimAnswer:
-        life = self._lives.at_hand(asked.principal, claim.operation_id)
-        wanted = _to_start(life, claim) if life else None
+    async def _start_or_repeat(self, body: ClaimMessage, claim: Claim, pool: str) -> ClaimAnswer:
+        life = self._lives.cached(body.principal, claim.operation_id)
+        startable = _to_start(life, claim) if life else None
         for _ in range(ATTEMPTS):
-            if life is None or wanted is None:  # as far as we know: only the journal may say that it is gone
-                await self._check(asked.claim, pool)
-                life = await self._lives.fresh(asked.principal, claim.operation_id)
-                wanted = _to_start(life, claim)
-            if wanted is None:
-                return await self._repeat(life, asked.claim, claim)
+            if life is None or startable is None:  # as far as we know: only the journal may say that it is gone
+                await self._check(body.claim, pool)
+                life = await self._lives.fresh(body.principal, claim.operation_id)
+                startable = _to_start(life, claim)
+            if startable is None:
+                return await self._repeat(life, body.claim, claim)
             try:
                 with going_on(life):
-                    return await self._start(life, *wanted, asked.claim, claim)
+                    return await self._start(life, *startable, body.claim, claim)
             except Conflict:
                 life = None  # somebody else wrote: see what it is now
         raise Conflict(f"{claim.operation_id} moved on {ATTEMPTS} times")
@@ -113,9 +113,9 @@ class Claims:
         self, life: Life, requested: Requested, dispatched: Dispatched, signed: Signed, claim: Claim
     ) -> ClaimAnswer:
         self._definition(requested)  # before anything starts: without it the grant could not be repeated
-        given = await self._given(life, requested, signed)
+        parameters = await self._parameters(life, requested, signed)
         try:
-            granted = await self._grant(requested, given, signed)
+            granted = await self._grant(requested, parameters, signed)
         except Untrusted:  # policy may know other keys than we: an alarm is for whom neither knows
             await self._check(signed, requested.pool)
             raise
@@ -127,27 +127,27 @@ class Claims:
             code = "approval_unavailable" if granted.decision.effect == "require_approval" else granted.decision.code
             raise await self._denied(life, signed, code, granted.decision.reason, granted.signed)
         fault("executor.granted")
-        self._presence.began(requested.pool, requested.operation_id)
+        self._presence.start_lease(requested.pool, requested.operation_id)
         tracing.note({"operation_id": requested.operation_id, "principal": requested.principal})
         self._measures.granted(requested, dispatched, granted.grant_body)
         return self._sealed(granted.grant, claim, requested, dict(granted.effective))
 
-    async def _grant(self, requested: Requested, given: dict[str, Any], signed: Signed) -> Verdicts:
+    async def _grant(self, requested: Requested, parameters: dict[str, Any], signed: Signed) -> CheckedDecision:
         """Policy's word. It looks itself for the last control event, and records the start before it answers."""
         ask = AskGrant(
-            subject=subject_of(requested, given, self._vault.digest_key(requested.operation_id)),
+            subject=subject_of(requested, parameters, self._vault.digest_key(requested.operation_id)),
             claim=signed,
             control_sequence=self._index.control_sequence,
-            look_key=self._vault.look_key(requested.operation_id),
-            traced=self._kept.traced,
-            values=self._kept.values,
+            look_key=self._vault.read_grant_key(requested.operation_id),
+            traced=self._audit_detail.traced,
+            values=self._audit_detail.values,
         )
         return await self._policy.grant(ask)
 
-    async def _given(self, life: Life, requested: Requested, signed: Signed) -> dict[str, Any]:
+    async def _parameters(self, life: Life, requested: Requested, signed: Signed) -> dict[str, Any]:
         try:
             return await self._vault.parameters(requested)
-        except Gone as error:
+        except ParametersLost as error:
             await self._end(life, signed, "failed", error.code, f"nothing was run: {error}")
             raise Denied(str(error), code="gone") from error
 
@@ -169,7 +169,7 @@ class Claims:
     ) -> None:
         """End it before it began, if whoever claims it may: where there is no grant, policy need not have looked."""
         await self._check(signed, life.requested.pool if life.requested else "")
-        await self._endings.not_started(life, outcome, code, message, decision)
+        await self._outcomes.not_started(life, outcome, code, message, decision)
 
     async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> ClaimAnswer:
         """The grant that this very claim got already; anybody else's is gone."""
@@ -177,13 +177,13 @@ class Claims:
         under_way = life.state in (State.STARTED, State.CANCELLING)
         if not under_way or started is None or requested is None or started.claim != signed:
             raise Denied(f"{claim.operation_id} is {life.state}: nothing is left to start", code="gone")
-        given = await self._vault.parameters(requested)
-        effective = self._definition(requested).check({**started.parameters, **given})
+        parameters = await self._vault.parameters(requested)
+        effective = self._definition(requested).check({**started.parameters, **parameters})
         return self._sealed(started.grant, claim, requested, effective)
 
     def _sealed(self, grant: Signed, claim: Claim, requested: Requested, effective: dict[str, Any]) -> ClaimAnswer:
         inside = SealedParameters(parameters=effective, parameters_key=self._vault.digest_key(requested.operation_id))
-        return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)), outputs=self._kept.outputs)
+        return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)), outputs=self._audit_detail.outputs)
 
 
 def _to_start(life: Life, claim: Claim) -> tuple[Requested, Dispatched] | None:

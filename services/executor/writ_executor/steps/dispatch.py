@@ -13,7 +13,7 @@ from msgspec import structs
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
-from writ_contracts.decisions import Limit
+from writ_contracts.decisions import RuleLimit
 from writ_contracts.errors import Conflict
 from writ_contracts.journal import Dispatched, LimitTaken, LockTaken, Requested
 from writ_contracts.life import Life
@@ -64,7 +64,7 @@ class Dispatcher:
         event = self._event(requested, attempt=1)
         try:
             if requested.limits:
-                await self._recorder.let_in(life, event, locks)
+                await self._recorder.dispatch_with_locks(life, event, locks)
                 fault("executor.let_in")
                 return True
             lock = locks[subjects.target_lock(requested.target)]
@@ -98,7 +98,7 @@ class Dispatcher:
         lock = await self._lock(subjects.target_lock(target))
         return lock.operation_id if lock else None
 
-    def held_up_by(self, life: Life) -> Limit | None:
+    def held_up_by(self, life: Life) -> RuleLimit | None:
         """The limit that it waits for, if it is not its target that it waits for."""
         requested = _requested(life)
         return requested.limits[0] if requested.limits and self._index.has_target(life) else None

@@ -1,6 +1,6 @@
 """Reading a host without changing it: the preview of a dry run, and the probe of an operation whose agent fell silent.
 
-Each carries a Look that policy signed for this very operation; without one no agent looks at anything.
+Each carries a ReadGrant that policy signed for this very operation; without one no agent looks at anything.
 """
 
 from typing import Any, Literal
@@ -8,8 +8,8 @@ from typing import Any, Literal
 from writ_bus.port import Bus
 from writ_contracts import parameters as params
 from writ_contracts import subjects
-from writ_contracts.agents import AskLook, Claim, Looked
-from writ_contracts.decisions import Decide, LookAction
+from writ_contracts.agents import AskRead, Claim, ReadReply
+from writ_contracts.decisions import Decide, ReadAction
 from writ_contracts.errors import Denied, Unreachable, WritError
 from writ_contracts.journal import Requested, Resolved
 from writ_contracts.life import Life, State
@@ -17,27 +17,33 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
-from writ_executor.policy.client import PolicyClient, refusal
+from writ_executor.policy.client import PolicyClient, exception_of
 from writ_executor.policy.recorded_request import subject_of
-from writ_executor.steps.ends import Endings
+from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_trust.statements import read
 
 LOOK_SECONDS = 60.0
 ASK_SECONDS = 35.0
 
 
-class Looks:
+class HostReads:
     """Asks agents to look."""
 
     def __init__(
-        self, bus: Bus, catalogue: Catalogue, index: Index, vault: Vault, policy: PolicyClient, endings: Endings
+        self,
+        bus: Bus,
+        catalogue: Catalogue,
+        index: Index,
+        vault: Vault,
+        policy: PolicyClient,
+        outcomes: OutcomeRecorder,
     ) -> None:
         self._bus = bus
         self._catalogue = catalogue
         self._index = index
         self._vault = vault
         self._policy = policy
-        self._endings = endings
+        self._outcomes = outcomes
         self._previewing: set[str] = set()
 
     async def preview(self, life: Life) -> None:
@@ -53,39 +59,41 @@ class Looks:
 
     async def _preview_once(self, life: Life, requested: Requested) -> None:
         try:
-            seen = await self._preview(requested)
+            observed = await self._preview(requested)
         except WritError as error:
             code = "no_agent" if isinstance(error, Unreachable) and error.code == "unavailable" else error.code
-            await self._endings.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
+            await self._outcomes.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
             return
-        await self._endings.finish(life, outcome="previewed", output=self._endings.shown(seen))
+        await self._outcomes.finish(life, outcome="previewed", output=self._outcomes.shown(observed))
 
     async def _preview(self, requested: Requested) -> dict[str, Any]:
         definition = self._catalogue.find(requested.operation)
         if not definition.preview:
             return {"note": "decided as it would be for real; this operation has no preview on the host"}
-        looked = await self._ask(requested, "preview", {}, attempt=1)
-        return looked.seen
+        reply = await self._read(requested, "preview", {}, attempt=1)
+        return reply.seen
 
     async def probe(self, life: Life) -> None:
         """See whether it took effect, and say so in the journal if that is certain."""
         requested, started = life.requested, life.granted
         if requested is None or started is None:
             return
-        looked = await self._ask(requested, "probe", read(started.claim, Claim).baseline, attempt=started.attempt)
-        if looked.verdict == "took_effect":
-            await self._settle(life, "succeeded", "the probe saw its effect", looked)
-        elif looked.verdict == "no_effect" and life.state is State.UNKNOWN:
-            await self._settle(life, "failed", "the probe saw no effect, and nothing of it runs any more", looked)
+        reply = await self._read(requested, "probe", read(started.claim, Claim).baseline, attempt=started.attempt)
+        if reply.verdict == "took_effect":
+            await self._settle(life, "succeeded", "the probe saw its effect", reply)
+        elif reply.verdict == "no_effect" and life.state is State.UNKNOWN:
+            await self._settle(life, "failed", "the probe saw no effect, and nothing of it runs any more", reply)
 
-    async def _settle(self, life: Life, outcome: Literal["succeeded", "failed"], message: str, looked: Looked) -> None:
+    async def _settle(
+        self, life: Life, outcome: Literal["succeeded", "failed"], message: str, reply: ReadReply
+    ) -> None:
         requested = life.requested
         if requested is None:
             return
-        state = self._endings.shown(looked.seen)
+        state = self._outcomes.shown(reply.seen)
         if life.state is State.UNKNOWN:
             event = Resolved(
-                **self._endings.stamp(requested),
+                **self._outcomes.stamp(requested),
                 operation_id=requested.operation_id,
                 outcome=outcome,
                 how="probe",
@@ -93,18 +101,20 @@ class Looks:
                 message=message,
                 state=state,
             )
-            await self._endings.resolve(life, event)
+            await self._outcomes.resolve(life, event)
         else:
-            await self._endings.finish(life, outcome=outcome, code="probed", message=message, state=state)
+            await self._outcomes.finish(life, outcome=outcome, code="probed", message=message, state=state)
 
-    async def _ask(self, requested: Requested, action: LookAction, baseline: dict[str, Any], *, attempt: int) -> Looked:
-        given = await self._vault.parameters(requested)
-        key = self._vault.look_key(requested.operation_id)
+    async def _read(
+        self, requested: Requested, action: ReadAction, baseline: dict[str, Any], *, attempt: int
+    ) -> ReadReply:
+        parameters = await self._vault.parameters(requested)
+        key = self._vault.read_grant_key(requested.operation_id)
         question = Decide(
-            subject=subject_of(requested, given, self._vault.digest_key(requested.operation_id)),
+            subject=subject_of(requested, parameters, self._vault.digest_key(requested.operation_id)),
             control_sequence=self._index.control_sequence,
             look=[action],
-            look_until=self._endings.now() + LOOK_SECONDS,
+            look_until=self._outcomes.now() + LOOK_SECONDS,
             look_key=key,
         )
         decided = await self._policy.decide(question)
@@ -113,11 +123,11 @@ class Looks:
         definition = self._catalogue.find(requested.operation)
         effective = dict(decided.effective)
         shown = effective if action == "preview" else params.public(definition.parameters, effective)
-        ask = AskLook(
+        ask = AskRead(
             look=decided.look, action=action, parameters=shown, look_key=key, baseline=baseline, attempt=attempt
         )
         message = await self._bus.request(subjects.look(requested.pool), encode(ask), timeout=ASK_SECONDS)
-        looked = decode(message.data, Looked)
-        if looked.error is not None:
-            raise refusal(looked.error)
-        return looked
+        reply = decode(message.data, ReadReply)
+        if reply.error is not None:
+            raise exception_of(reply.error)
+        return reply

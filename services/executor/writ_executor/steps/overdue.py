@@ -32,7 +32,7 @@ class Due(StrEnum):
     """A control operation whose replica died."""
     CANCEL = "cancel"
     PROBE = "probe"
-    LOSE = "lose"
+    MARK_UNKNOWN = "mark_unknown"
 
 
 class Patience(Struct, frozen=True, kw_only=True):
@@ -120,9 +120,9 @@ def _running(life: Life, age: Age, silence: float, patience: Patience) -> Due:
     silent = silence > patience.lease
     overtime = age.past(period_of(life))
     if silent and overtime > patience.lease:
-        return Due.LOSE
+        return Due.MARK_UNKNOWN
     if life.state is State.CANCELLING:
-        return Due.LOSE if overtime > STUBBORN_LEASES * patience.lease else Due.CANCEL
+        return Due.MARK_UNKNOWN if overtime > STUBBORN_LEASES * patience.lease else Due.CANCEL
     if silent and age.seen > patience.lease:  # a replica may not have heard of it yet
         return Due.PROBE
     return Due.NOTHING

@@ -17,7 +17,7 @@ from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.journal.traces import going_on
 from writ_executor.steps.dispatch import Dispatcher
-from writ_executor.steps.ends import Endings, earlier_effect
+from writ_executor.steps.outcomes import OutcomeRecorder, earlier_effect
 from writ_runtime.faults import fault
 from writ_trust.statements import digest, open_signed
 
@@ -34,7 +34,7 @@ class Receipts:
         recorder: Recorder,
         vault: Vault,
         dispatcher: Dispatcher,
-        endings: Endings,
+        outcomes: OutcomeRecorder,
         alarms: Alarms,
     ) -> None:
         self._keys = keys
@@ -42,15 +42,15 @@ class Receipts:
         self._recorder = recorder
         self._vault = vault
         self._dispatcher = dispatcher
-        self._endings = endings
+        self._outcomes = outcomes
         self._alarms = alarms
 
-    async def answer(self, message: Message) -> Acknowledged:
+    async def handle_receipt(self, message: Message) -> Acknowledged:
         """Stored, or no longer wanted. Raises WritError where the agent must keep it or has no right to say it."""
-        asked = decode(message.data, ReceiptMessage)
+        body = decode(message.data, ReceiptMessage)
         pool = subjects.parse_pool(message.subject)
         try:
-            receipt = open_signed(asked.receipt, Receipt, await self._keys.of(pool))
+            receipt = open_signed(body.receipt, Receipt, await self._keys.of(pool))
             if receipt.pool != pool:
                 raise Untrusted(f"a receipt of pool {receipt.pool}, sent by pool {pool}")
         except Untrusted as error:
@@ -58,10 +58,10 @@ class Receipts:
             raise Untrusted(str(error), code="forged_receipt") from error
         life = self._as_expected(receipt)
         for _ in range(ATTEMPTS):
-            life = life or await self._lives.fresh(asked.principal, receipt.operation_id)
+            life = life or await self._lives.fresh(body.principal, receipt.operation_id)
             try:
                 with going_on(life):
-                    await self._take(life, receipt, asked)
+                    await self._take(life, receipt, body)
             except Conflict:
                 life = None  # somebody else wrote: see what it is now
                 continue
@@ -75,22 +75,22 @@ class Receipts:
         waits = life is not None and life.state is State.STARTED
         return life if waits and granted is not None and _names_grant(granted, receipt) else None
 
-    async def _take(self, life: Life, receipt: Receipt, asked: ReceiptMessage) -> None:
+    async def _take(self, life: Life, receipt: Receipt, body: ReceiptMessage) -> None:
         requested = life.requested
-        if requested is None or not await self._belongs(life, requested, receipt, asked.receipt.key):
+        if requested is None or not await self._belongs(life, requested, receipt, body.receipt.key):
             return
-        if asked.full_output and asked.full_output != receipt.output:
-            await self._vault.keep_result(requested.principal, requested.operation_id, asked.full_output)
+        if body.full_output and body.full_output != receipt.output:
+            await self._vault.keep_result(requested.principal, requested.operation_id, body.full_output)
         fault("executor.receipt")
         if receipt.outcome == "unknown":
-            await self._unclear(life, receipt, asked.receipt)
+            await self._unclear(life, receipt, body.receipt)
         elif _ran_nothing(receipt) and earlier_effect(life):  # this attempt; nobody knows of the one before
             if life.state is not State.UNKNOWN:
-                await self._endings.lose(life, receipt.code, receipt.message, receipt=asked.receipt)
+                await self._outcomes.mark_unknown(life, receipt.code, receipt.message, receipt=body.receipt)
         elif life.state is State.UNKNOWN:
-            await self._endings.resolve(life, self._resolved(requested, receipt, receipt.outcome, asked.receipt))
+            await self._outcomes.resolve(life, self._resolved(requested, receipt, receipt.outcome, body.receipt))
         else:
-            await self._endings.finish(
+            await self._outcomes.finish(
                 life,
                 outcome=receipt.outcome,
                 code=receipt.code,
@@ -98,7 +98,7 @@ class Receipts:
                 output=receipt.output,
                 state=receipt.state,
                 output_digest=receipt.output_digest,
-                receipt=asked.receipt,
+                receipt=body.receipt,
             )
         fault("executor.finished")
 
@@ -146,7 +146,7 @@ class Receipts:
         if again:
             await self._dispatcher.again(life, over=signed)
         else:
-            await self._endings.lose(life, receipt.code or "lost", receipt.message, receipt=signed)
+            await self._outcomes.mark_unknown(life, receipt.code or "lost", receipt.message, receipt=signed)
 
     def _resolved(
         self,
@@ -168,11 +168,11 @@ class Receipts:
             receipt=signed,
         )
 
-    async def report(self, message: Message) -> Acknowledged:
+    async def handle_report(self, message: Message) -> Acknowledged:
         """A security event that an agent saw."""
-        asked = decode(message.data, ReportMessage)
+        body = decode(message.data, ReportMessage)
         pool = subjects.parse_pool(message.subject)
-        report = open_signed(asked.report, SecurityReport, await self._keys.of(pool))
+        report = open_signed(body.report, SecurityReport, await self._keys.of(pool))
         await self._alarms.raised(
             pool,
             report.kind,
@@ -180,7 +180,7 @@ class Receipts:
             operation_id=report.operation_id,
             principal=report.principal,
             correlation_id=self._correlation(report.operation_id),
-            report=asked.report,
+            report=body.report,
         )
         return Acknowledged(stored=True)
 

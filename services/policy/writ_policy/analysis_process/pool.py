@@ -28,7 +28,7 @@ _COMMAND = subprocess_env.command("writ_policy.analysis_process")
 _log = Log("writ.policy")
 
 
-class Workbench:
+class AnalysisPool:
     """`work` on a job; `close` ends what runs."""
 
     def __init__(self, *, seconds: float = SECONDS, idle_seconds: float = IDLE_SECONDS) -> None:
@@ -48,7 +48,7 @@ class Workbench:
         self._waiting += 1
         try:
             async with self._turn:
-                done = await self._done(msgspec.json.encode(job))
+                done = await self._result_of(msgspec.json.encode(job))
         finally:
             self._waiting -= 1
         if done.code:
@@ -65,12 +65,12 @@ class Workbench:
                 process.kill()
             await process.wait()
 
-    async def _done(self, job: bytes) -> Done:
+    async def _result_of(self, job: bytes) -> Done:
         if self._idle is not None:
             self._idle.cancel()
         try:
             async with asyncio.timeout(self._seconds):
-                frame = await self._asked(job)
+                frame = await self._frame_of(job)
         except TimeoutError:
             await self.close()
             raise Invalid(f"it takes longer than {self._seconds:g} s: ask about less", code="too_much") from None
@@ -81,10 +81,10 @@ class Workbench:
             await self.close()
             _log.error("policy.aside_died")
             raise WritError("the process that works on such questions died of it")
-        self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._rest)
+        self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._stop_when_idle)
         return msgspec.json.decode(frame, type=Done)
 
-    async def _asked(self, job: bytes) -> bytes | None:
+    async def _frame_of(self, job: bytes) -> bytes | None:
         process = await self._running()
         if process.stdin is None or process.stdout is None:
             return None
@@ -106,7 +106,7 @@ class Workbench:
             self._process = process
         return process
 
-    def _rest(self) -> None:
+    def _stop_when_idle(self) -> None:
         """The end of its input ends the process."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from writ_contracts.decisions import Look, Subject
+from writ_contracts.decisions import ReadGrant, Subject
 from writ_contracts.errors import Untrusted
 from writ_contracts.facts import Fact, Gathered, Listing
 from writ_policy.state.snapshot import World
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.facts import Listing as Listed
+from writ_rules.engine.facts import TargetListing as Listed
 from writ_trust.statements import digest, open_signed
 
 CLOCK_SECONDS = 5.0
@@ -23,7 +23,7 @@ may read the listing.
 UNANSWERED = "no agent answered"
 
 
-class Known(Struct, frozen=True, kw_only=True):
+class KnownFacts(Struct, frozen=True, kw_only=True):
     """Facts as the engine takes them, and what the decision says of them."""
 
     facts: Facts = NO_FACTS
@@ -32,72 +32,72 @@ class Known(Struct, frozen=True, kw_only=True):
     """What the listing of other names is of."""
 
 
-def listed(gathered: Gathered | None, subject: Subject, world: World, own_key: str, now: float) -> Known:
+def listed(gathered: Gathered | None, subject: Subject, world: World, own_key: str, now: float) -> KnownFacts:
     """What was gathered for this subject. Raises Untrusted (`forged_listing`) where any of it is not what it seems."""
     if gathered is None:
-        return Known()
-    look = _look(gathered, subject, world, own_key)
-    found = dict(_listings(gathered, look, world))
-    stale = _stale(look, now)
+        return KnownFacts()
+    grant = _open_grant(gathered, subject, world, own_key)
+    found = dict(_listings(gathered, grant, world))
+    stale = _stale(grant, now)
     listings = {
-        source: _as_listed(source, look, found.get(source), stale or gathered.failure or UNANSWERED, stale)
-        for source in look.sources
+        source: _as_listed(source, grant, found.get(source), stale or gathered.failure or UNANSWERED, stale)
+        for source in grant.sources
     }
     named = [
         Fact(
             kind="listing",
             source=source,
-            at=look.issued_at,
+            at=grant.issued_at,
             digest=found[source][1] if source in found else None,
             failure=one.failure,
         )
         for source, one in listings.items()
     ]
-    return Known(facts=Facts(listings, NO_FACTS.scans), named=named, about=look.named)
+    return KnownFacts(facts=Facts(listings, NO_FACTS.scans), named=named, about=grant.named)
 
 
-def _look(gathered: Gathered, subject: Subject, world: World, own_key: str) -> Look:
+def _open_grant(gathered: Gathered, subject: Subject, world: World, own_key: str) -> ReadGrant:
     target = world.target(subject.target)
     try:
-        look = open_signed(gathered.look, Look, (own_key,))
+        grant = open_signed(gathered.look, ReadGrant, (own_key,))
     except Untrusted as error:
         raise Untrusted(f"a listing under a look that policy did not sign: {error}", code="forged_listing") from error
-    told = (look.operation_id, look.operation, look.target.id)
-    if told != (subject.operation_id, subject.operation, target.id) or "listing" not in look.actions:
-        raise Untrusted(f"a listing for {look.operation_id} on {look.target.id}", code="forged_listing")
-    return look
+    signed_for = (grant.operation_id, grant.operation, grant.target.id)
+    if signed_for != (subject.operation_id, subject.operation, target.id) or "listing" not in grant.actions:
+        raise Untrusted(f"a listing for {grant.operation_id} on {grant.target.id}", code="forged_listing")
+    return grant
 
 
-def _listings(gathered: Gathered, look: Look, world: World) -> Iterator[tuple[str, tuple[Listing, str]]]:
+def _listings(gathered: Gathered, grant: ReadGrant, world: World) -> Iterator[tuple[str, tuple[Listing, str]]]:
     """By source, with the digest. Raises Untrusted."""
-    pool = world.target(look.target.id).pool
+    pool = world.target(grant.target.id).pool
     seen = set[str]()
     for signed in gathered.listings:
         try:
             listing = open_signed(signed, Listing, world.agents.get(pool, frozenset()))
         except Untrusted as error:
             raise Untrusted(f"the listing is not one of pool {pool}: {error}", code="forged_listing") from error
-        told = (listing.look_digest, listing.operation_id, listing.target, listing.pool)
-        if told != (digest(gathered.look), look.operation_id, look.target.id, pool) or listing.source in seen:
+        signed_for = (listing.look_digest, listing.operation_id, listing.target, listing.pool)
+        if signed_for != (digest(gathered.look), grant.operation_id, grant.target.id, pool) or listing.source in seen:
             raise Untrusted(f"the listing of {listing.source} was made for something else", code="forged_listing")
-        if listing.source not in look.sources:
+        if listing.source not in grant.sources:
             raise Untrusted(f"nobody asked for {listing.source}", code="forged_listing")
         seen.add(listing.source)
         yield listing.source, (listing, digest(signed))
 
 
-def _stale(look: Look, now: float) -> str:
+def _stale(grant: ReadGrant, now: float) -> str:
     """Why nothing under this look counts any more, if so."""
-    if now > look.expires_at:
-        return f"it was asked for {now - look.issued_at:.0f} s ago, and not used in time"
-    if look.issued_at > now + CLOCK_SECONDS:
-        ahead = look.issued_at - now
+    if now > grant.expires_at:
+        return f"it was asked for {now - grant.issued_at:.0f} s ago, and not used in time"
+    if grant.issued_at > now + CLOCK_SECONDS:
+        ahead = grant.issued_at - now
         return f"it was asked for {ahead:.0f} s in the future: the clocks of policy's replicas differ"
     return ""
 
 
-def _as_listed(source: str, look: Look, found: tuple[Listing, str] | None, missing: str, stale: str) -> Listed:
+def _as_listed(source: str, grant: ReadGrant, found: tuple[Listing, str] | None, missing: str, stale: str) -> Listed:
     if found is None or stale:
-        return Listed(source, frozenset(), look.issued_at, missing)
+        return Listed(source, frozenset(), grant.issued_at, missing)
     listing, _ = found
-    return Listed(source, frozenset(listing.names), look.issued_at, listing.failure)
+    return Listed(source, frozenset(listing.names), grant.issued_at, listing.failure)

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from writ_bus import tracing
 from writ_contracts.agents import Claim
 from writ_contracts.catalogue.control import BACKEND_TEST
-from writ_contracts.decisions import KILL_GRACE, AskGrant, Decide, Grant, Look, LookAction, Subject
+from writ_contracts.decisions import KILL_GRACE, AskGrant, Decide, Grant, ReadAction, ReadGrant, Subject
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
 from writ_contracts.journal import Granted
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
-from writ_policy.decisions.rulings import Ruled
+from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state.snapshot import World
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, open_signed
@@ -34,7 +34,7 @@ def check_claim(ask: AskGrant, world: World) -> Claim:
     return claim
 
 
-def grant(ask: AskGrant, claim: Claim, ruled: Ruled, decision: Signed) -> Grant:
+def grant(ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed) -> Grant:
     """The writ for this claim, on this decision, which allows."""
     subject, request, ruling = ask.subject, ruled.request, ruled.ruling
     if ruling.timeout is None:
@@ -60,7 +60,7 @@ def grant(ask: AskGrant, claim: Claim, ruled: Ruled, decision: Signed) -> Grant:
 
 
 def granted_event(
-    ask: AskGrant, claim: Claim, ruled: Ruled, grant: Grant, decision: Signed, writ: Signed, correlation_id: str
+    ask: AskGrant, claim: Claim, ruled: RuledRequest, grant: Grant, decision: Signed, writ: Signed, correlation_id: str
 ) -> Granted:
     """The start as the journal keeps it. Its parameters are the public ones; where their values are not for the record,
     at least what rules and catalogue filled in, or the grant could not be repeated.
@@ -80,13 +80,13 @@ def granted_event(
     )
 
 
-def look(ask: Decide, ruled: Ruled, world: World) -> Look | None:
+def read_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | None:
     """The read-only grant that was asked for, unless the decision denies or the operation has nothing to look at; where
     the decision hangs on listings, the one for those.
     """
     request, ruling, now = ruled.request, ruled.ruling, ruled.decision.at
     if ruling.needs:
-        return listing_look(ask.subject, ask.look_key, ruled)
+        return listing_grant(ask.subject, ask.look_key, ruled)
     actions = _actions(ask, ruled, world)
     if ruling.effect == "deny" or ask.subject.simulate or not actions:
         return None
@@ -95,7 +95,7 @@ def look(ask: Decide, ruled: Ruled, world: World) -> Look | None:
     # A preview shows what would be done with all of them; the others need what identifies the thing to look at.
     shown = ruling.effective if "preview" in actions else public(request.operation.parameters, ruling.effective)
     until = now + LOOK_SECONDS if ask.look_until is None or actions == ["ahead"] else ask.look_until
-    return Look(
+    return ReadGrant(
         operation_id=ask.subject.operation_id,
         operation=ask.subject.operation,
         target=request.target,
@@ -108,12 +108,12 @@ def look(ask: Decide, ruled: Ruled, world: World) -> Look | None:
     )
 
 
-def listing_look(subject: Subject, look_key: str | None, ruled: Ruled) -> Look | None:
+def listing_grant(subject: Subject, look_key: str | None, ruled: RuledRequest) -> ReadGrant | None:
     """Lets the target's agents list what the decision hangs on, and nothing else; also for what only simulates."""
     if look_key is None or not ruled.ruling.needs:
         return None
     sources, named = sorted({need.source for need in ruled.ruling.needs}), ruled.request.operation.named
-    return Look(
+    return ReadGrant(
         operation_id=subject.operation_id,
         operation=subject.operation,
         target=ruled.request.target,
@@ -128,7 +128,7 @@ def listing_look(subject: Subject, look_key: str | None, ruled: Ruled) -> Look |
     )
 
 
-def visit_look(ask: Decide, ruled: Ruled, world: World) -> Look | None:
+def target_test_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | None:
     """Lets agents of the target that a `backend_test` names go there and see how they find it, and nothing else.
 
     Raises Invalid for a target that is not in the inventory.
@@ -138,7 +138,7 @@ def visit_look(ask: Decide, ruled: Ruled, world: World) -> Look | None:
         return None
     if ask.look_key is None:
         raise Invalid("a look needs a look_key for the digest of its parameters")
-    return Look(
+    return ReadGrant(
         operation_id=ask.subject.operation_id,
         operation=BACKEND_TEST,
         target=target,
@@ -151,7 +151,7 @@ def visit_look(ask: Decide, ruled: Ruled, world: World) -> Look | None:
     )
 
 
-def _actions(ask: Decide, ruled: Ruled, world: World) -> list[LookAction]:
+def _actions(ask: Decide, ruled: RuledRequest, world: World) -> list[ReadAction]:
     """Those that were asked for, and that the operation has."""
     operation = ruled.request.operation
     if operation.ahead and ask.look_until is not None and not ask.look:
@@ -159,13 +159,13 @@ def _actions(ask: Decide, ruled: Ruled, world: World) -> list[LookAction]:
     return sorted({action for action in ask.look if action in _offered(operation)})
 
 
-def _settled(ruled: Ruled, world: World) -> bool:
+def _settled(ruled: RuledRequest, world: World) -> bool:
     """Whether it is allowed, and a start would be decided on nothing that is not known yet, such as other names."""
     naming = (ruled.request.operation.name, ruled.request.target.role) in world.policy.naming
     return ruled.ruling.effect == "allow" and not ruled.decision.dry_run and not naming
 
 
-def _offered(operation: Operation) -> Iterable[LookAction]:
+def _offered(operation: Operation) -> Iterable[ReadAction]:
     if operation.baseline:
         yield "baseline"
     if operation.probe:

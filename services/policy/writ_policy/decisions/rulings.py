@@ -10,10 +10,10 @@ from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
 from writ_contracts.operations import Catalogue, Risk, offers
 from writ_contracts.wire import encode
-from writ_policy.decisions.facts import Known
+from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.statements import check_statement
 from writ_policy.state.snapshot import World
-from writ_rules.engine.case import Request
+from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import Need
@@ -30,10 +30,10 @@ MOST_RULES, TRACE_BYTES = 100, 24_576
 """A decision is part of journal events, which are at most 64 KiB."""
 
 
-class Ruled(Struct, frozen=True, kw_only=True):
+class RuledRequest(Struct, frozen=True, kw_only=True):
     """A ruling with the request that it is on."""
 
-    request: Request
+    request: DecisionRequest
     ruling: Ruling
     decision: Decision
 
@@ -55,16 +55,16 @@ class Judge(Struct, frozen=True, kw_only=True):
     def rule(
         self,
         subject: Subject,
-        known: Known | None = None,
+        known: KnownFacts | None = None,
         *,
         starting: bool = False,
         recorded: bool = False,
         traced: int = MOST_TRACED,
-    ) -> Ruled:
+    ) -> RuledRequest:
         """The decision on what is `known`; `starting`: on a claim. `recorded`: the journal has policy's first decision
         on this statement, so that its age is not judged again. Raises Invalid or Untrusted for no question.
         """
-        known = known or Known()
+        known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded)
         ruling = self._decide(request, known)
         if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
@@ -75,8 +75,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         return self._ruled(subject, request, ruling, known, traced, signed=signed)
 
     def under_other_names(
-        self, ruled: Ruled, subject: Subject, names: object, known: Known, traced: int = MOST_TRACED
-    ) -> Ruled:
+        self, ruled: RuledRequest, subject: Subject, names: object, known: KnownFacts, traced: int = MOST_TRACED
+    ) -> RuledRequest:
         """The same, unless a rule denies it under a name of `names`, which the thing is said to have as well: a deny of
         an alias is one of the unit. Allowed it must be by its own name.
         """
@@ -97,7 +97,9 @@ class Judge(Struct, frozen=True, kw_only=True):
                 return self._again(ruled, subject, known, traced, structs.replace(ruling, reason=reason))
         return ruled
 
-    def under_listed_names(self, ruled: Ruled, subject: Subject, known: Known, traced: int = MOST_TRACED) -> Ruled:
+    def under_listed_names(
+        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int = MOST_TRACED
+    ) -> RuledRequest:
         """As `under_other_names`, by what the target's agents list; it is needed where a deny hangs on names.
 
         Raises Untrusted (`forged_listing`) for the names of something else: no deny hangs on those.
@@ -120,31 +122,40 @@ class Judge(Struct, frozen=True, kw_only=True):
             return self._again(ruled, subject, known, traced, _denied(ruling, "rule_error", reason))
         return self.under_other_names(ruled, subject, sorted(listing.names), known, traced)
 
-    def _again(self, ruled: Ruled, subject: Subject, known: Known, traced: int, ruling: Ruling) -> Ruled:
+    def _again(
+        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int, ruling: Ruling
+    ) -> RuledRequest:
         """Another ruling on the same request as it was asked for."""
         ruling = structs.replace(ruling, effective=ruled.ruling.effective)
         signed = ruled.decision.authenticated == "signature"
         return self._ruled(subject, ruled.request, ruling, known, traced, signed=signed)
 
-    def _decide(self, request: Request, known: Known) -> Ruling:
+    def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
         return decide(self.world.policy, request, self.control, self.world.people, known.facts)
 
     def _ruled(
-        self, subject: Subject, request: Request, ruling: Ruling, known: Known, traced: int, *, signed: bool
-    ) -> Ruled:
+        self,
+        subject: Subject,
+        request: DecisionRequest,
+        ruling: Ruling,
+        known: KnownFacts,
+        traced: int,
+        *,
+        signed: bool,
+    ) -> RuledRequest:
         decision = self._decision(subject, request, ruling, signed, known)
         trace = _bounded(ruling.account, traced)
         decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.account) - len(trace))
-        return Ruled(request=request, ruling=ruling, decision=decision)
+        return RuledRequest(request=request, ruling=ruling, decision=decision)
 
-    def _understand(self, subject: Subject, *, recorded: bool) -> tuple[Request, bool]:
+    def _understand(self, subject: Subject, *, recorded: bool) -> tuple[DecisionRequest, bool]:
         principal = self.world.principal(subject.principal, subject.key)
         operation = self.catalogue.find(subject.operation)
         target = self.world.target(subject.target)
         if not offers(target.capabilities, target.backend, operation):
             raise Invalid(f"{target.id} ({target.backend}) does not offer {operation.name}", code="unsupported")
         effective = operation.check(subject.parameters)
-        request = Request(
+        request = DecisionRequest(
             operation=operation,
             target=target,
             principal=principal,
@@ -156,7 +167,9 @@ class Judge(Struct, frozen=True, kw_only=True):
         )
         return request, check_statement(subject, principal, None if recorded else self.now)
 
-    def _decision(self, subject: Subject, request: Request, ruling: Ruling, signed: bool, known: Known) -> Decision:
+    def _decision(
+        self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts
+    ) -> Decision:
         more = len(ruling.rules) - MOST_RULES
         return Decision(
             operation_id=subject.operation_id,
@@ -184,7 +197,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             emergency=ruling.emergency,
         )
 
-    def _is_dry(self, subject: Subject, request: Request) -> bool:
+    def _is_dry(self, subject: Subject, request: DecisionRequest) -> bool:
         return subject.dry_run or (self.dry_run_only and not request.operation.control)
 
 
@@ -192,7 +205,7 @@ def _denied(ruling: Ruling, code: str, reason: str, needs: Sequence[Need] = ()) 
     return structs.replace(ruling, effect="deny", code=code, reason=reason, rules=[], needs=list(needs))
 
 
-def _wants_signature(request: Request) -> bool:
+def _wants_signature(request: DecisionRequest) -> bool:
     operation = request.operation
     return (operation.own_signature or operation.risk is Risk.ADMIN) and not request.own
 

@@ -24,13 +24,13 @@ def check_statement(subject: Subject, principal: Principal, now: float | None) -
     statement = open_signed(subject.statement, RequestStatement, (principal.key,))
     different = [
         field
-        for field, signed, asked in (
+        for field, signed, requested in (
             ("principal", statement.principal, subject.principal),
             ("operation", statement.operation, subject.operation),
             ("target", statement.target, subject.target),
             ("idempotency key", statement.idempotency_key, subject.idempotency_key),
         )
-        if signed != asked
+        if signed != requested
     ]
     if statement.dry_run and not subject.dry_run:  # the other way round is less than was signed
         different.append("dry run")

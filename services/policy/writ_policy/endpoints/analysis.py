@@ -19,15 +19,15 @@ from writ_contracts.decisions import MOST_TRACED, TraceEntry
 from writ_contracts.errors import Invalid
 from writ_contracts.subjects import parse_query
 from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, Kind
-from writ_policy.analysis_process.pool import Workbench
-from writ_policy.decisions.facts import Known
+from writ_policy.analysis_process.pool import AnalysisPool
+from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.scans import Scans
-from writ_policy.endpoints.versions import Answering, asked, sender_key
+from writ_policy.endpoints.versions import QueryHandler, decode_query, sender_key
 from writ_policy.versions.stored import Versions
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.explaining import can_i, explain
-from writ_rules.lines import decided
+from writ_rules.json_lines import decided
 from writ_rules.loading import Mode
 from writ_rules.setting import Setting
 
@@ -39,7 +39,7 @@ decision for somebody else takes several turns of the event loop, so a bare turn
 Answer = TypeVar("Answer", bound=Struct)
 
 
-class Consulting:
+class AnalysisQueries:
     """One method a question; each answers with the struct that the registry names. Raises WritError."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Consulting:
         judge: Callable[[], Awaitable[Judge]],
         permit: Callable[[Message], Awaitable[None]],
         scans: Scans,
-        workbench: Workbench,
+        analysis_pool: AnalysisPool,
     ) -> None:
         """`judge` gives all that a decision stands on, as it is now; `permit` raises Denied."""
         self._scans = scans
@@ -58,9 +58,9 @@ class Consulting:
         self._versions = versions
         self._judge = judge
         self._permit = permit
-        self._workbench = workbench
+        self._analysis_pool = analysis_pool
 
-    def by_name(self) -> dict[str, Answering]:
+    def by_name(self) -> dict[str, QueryHandler]:
         """The answer to each question, by its channel's name."""
         return {
             "query_policy_can_i": self.can_i,
@@ -75,7 +75,7 @@ class Consulting:
 
     async def can_i(self, message: Message) -> questions.PolicyCanIAnswer:
         """Whether one may."""
-        query = asked(message, questions.PolicyCanIQuery, LONGEST_QUESTION)
+        query = decode_query(message, questions.PolicyCanIQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         query = structs.replace(query, dry_run=query.dry_run and not judge.dry_run_only)
         facts = await self._scanned(judge, query.operation, query.target)
@@ -83,7 +83,7 @@ class Consulting:
 
     async def explain(self, message: Message) -> questions.PolicyExplainAnswer:
         """Why it would be decided so."""
-        query = asked(message, questions.PolicyExplainQuery, LONGEST_QUESTION)
+        query = decode_query(message, questions.PolicyExplainQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, [query.principal or asker])
         query = structs.replace(query, dry_run=query.dry_run and not judge.dry_run_only)
@@ -95,7 +95,7 @@ class Consulting:
 
     async def eval(self, message: Message) -> questions.PolicyEvalAnswer:
         """Many decisions, for one asker at a time; those of others go on in between."""
-        query = asked(message, questions.PolicyEvalQuery, LONGEST_QUESTION)
+        query = decode_query(message, questions.PolicyEvalQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, {request.principal for request in query.requests})
         async with self._evaluating:
@@ -119,38 +119,38 @@ class Consulting:
 
     async def validate(self, message: Message) -> questions.PolicyValidateAnswer:
         """Whether a document could be published, and all that is wrong with it."""
-        return await self._aside(message, "validate", questions.PolicyValidateQuery, questions.PolicyValidateAnswer)
+        return await self._analyse(message, "validate", questions.PolicyValidateQuery, questions.PolicyValidateAnswer)
 
     async def test(self, message: Message) -> questions.PolicyTestAnswer:
         """A suite of cases, run."""
-        return await self._aside(message, "test", questions.PolicyTestQuery, questions.PolicyTestAnswer)
+        return await self._analyse(message, "test", questions.PolicyTestQuery, questions.PolicyTestAnswer)
 
     async def allowed(self, message: Message) -> access.PolicyAllowedAnswer:
         """What is allowed to whom."""
-        query = asked(message, access.PolicyAllowedQuery, LONGEST_QUESTION)
+        query = decode_query(message, access.PolicyAllowedQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, [query.principal])
-        return await self._workbench.work(self._job("allowed", query, judge), access.PolicyAllowedAnswer)
+        return await self._analysis_pool.work(self._job("allowed", query, judge), access.PolicyAllowedAnswer)
 
     async def who_can(self, message: Message) -> access.PolicyWhoCanAnswer:
         """Who may do an operation."""
-        return await self._aside(message, "who_can", access.PolicyWhoCanQuery, access.PolicyWhoCanAnswer)
+        return await self._analyse(message, "who_can", access.PolicyWhoCanQuery, access.PolicyWhoCanAnswer)
 
     async def diff(self, message: Message) -> access.PolicyDiffAnswer:
         """What another policy would change."""
-        query = asked(message, access.PolicyDiffQuery, LONGEST_QUESTION)
+        query = decode_query(message, access.PolicyDiffQuery, LONGEST_QUESTION)
         judge, _ = await self._asker(message)
         await self._permit(message)
         old = judge.world.in_force.stored.document if query.old is None else await self._document(query.old)
         job = self._job("diff", None, judge)
         job = structs.replace(job, others=[old, await self._document(query.new)])
-        return await self._workbench.work(job, access.PolicyDiffAnswer)
+        return await self._analysis_pool.work(job, access.PolicyDiffAnswer)
 
-    async def _aside(self, message: Message, kind: Kind, question: type[Any], answer: type[Answer]) -> Answer:
-        query = asked(message, question, LONGEST_QUESTION)
+    async def _analyse(self, message: Message, kind: Kind, question: type[Any], answer: type[Answer]) -> Answer:
+        query = decode_query(message, question, LONGEST_QUESTION)
         judge, _ = await self._asker(message)
         await self._permit(message)
-        return await self._workbench.work(self._job(kind, query, judge), answer)
+        return await self._analysis_pool.work(self._job(kind, query, judge), answer)
 
     async def _asker(self, message: Message) -> tuple[Judge, str]:
         """All that a decision stands on, and who asks, whose key it is. Raises Invalid."""
@@ -163,7 +163,7 @@ class Consulting:
         scanners = judge.world.scanners.get(operation)
         if not scanners or target not in judge.world.targets:
             return NO_FACTS
-        return (await self._scans.add(Known(), target, scanners)).facts
+        return (await self._scans.add(KnownFacts(), target, scanners)).facts
 
     async def _permit_others(self, message: Message, judge: Judge, asker: str, about: Iterable[str | None]) -> None:
         """Raises Denied where the question is about somebody else, or about all, and the asker may not read that."""

@@ -12,15 +12,15 @@ from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import AskGrant, Decide, Decided, GrantAnswer
 from writ_contracts.errors import Denied, Invalid, Untrusted, WritError
 from writ_contracts.requests import Failure, Problem
-from writ_policy.decisions.facts import Known, listed
-from writ_policy.decisions.grants import look, visit_look
-from writ_policy.decisions.readiness import Judging
-from writ_policy.decisions.rulings import Judge, Ruled
+from writ_policy.decisions.facts import KnownFacts, listed
+from writ_policy.decisions.grants import read_grant, target_test_grant
+from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.endpoints.scans import Scans
 from writ_policy.granting import Granting
 from writ_policy.metrics import Measures
-from writ_policy.starts import FORGED, Forged
-from writ_policy.versions.candidates import CHANGES, Candidates
+from writ_policy.starts import FORGED, ForgedStart
+from writ_policy.versions.proposed import CHANGES, ProposedVersions
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Handled, Observer
 from writ_runtime.security_events import SecurityEvents
@@ -34,14 +34,14 @@ Clock = Callable[[], float]
 _log = Log("writ.policy")
 
 
-class Handlers:
+class DecisionEndpoints:
     """One method an endpoint."""
 
     def __init__(
         self,
         journal: Journal,
-        judging: Judging,
-        candidates: Candidates,
+        judging: JudgeFactory,
+        proposed: ProposedVersions,
         scans: Scans,
         key: Key,
         former: Mapping[str, int],
@@ -50,11 +50,11 @@ class Handlers:
         observe: Observer,
     ) -> None:
         """`former`: policy's earlier keys, and up to which event of the journal each signed."""
-        self._granting = Granting(journal, judging, self._known, key, former)
+        self._granting = Granting(journal, judging, self._known_facts, key, former)
         self._security = security
         self._judging = judging
         self._scans = scans
-        self._candidates = candidates
+        self._proposed = proposed
         self._key = key
         self._measures = measures
         self._observe = observe
@@ -74,38 +74,38 @@ class Handlers:
         """Answers AskGrant."""
         return await self._handle("grant", message, AskGrant, self._granting.grant, GrantAnswer)
 
-    async def _decide(self, ask: Decide) -> tuple[Decided, Ruled]:
+    async def _decide(self, ask: Decide) -> tuple[Decided, RuledRequest]:
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies)
-        recorded, known = await self._granting.recorded(ask), await self._known(ask, judge)
+        recorded, known = await self._granting.recorded(ask), await self._known_facts(ask, judge)
         ruled = judge.rule(ask.subject, known, recorded=recorded, traced=ask.traced)
         if ask.subject.simulate or ruled.decision.dry_run:  # nothing will start, and be judged by its baseline then
             ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
-            await self._candidates.check(ask.subject.operation, ask.subject.parameters)
-        seen = (
-            visit_look(ask, ruled, judge.world)
+            await self._proposed.check(ask.subject.operation, ask.subject.parameters)
+        grant = (
+            target_test_grant(ask, ruled, judge.world)
             if ask.subject.operation == BACKEND_TEST
-            else look(ask, ruled, judge.world)
+            else read_grant(ask, ruled, judge.world)
         )
         answer = Decided(
             decision=sign(self._key, ruled.decision),
             effective=dict(ruled.ruling.effective),
-            look=None if seen is None else sign(self._key, seen),
+            look=None if grant is None else sign(self._key, grant),
             needs=ruled.sources,
         )
         return answer, ruled
 
-    async def _watched(
-        self, ask: Ask, answer: Callable[[Ask], Awaitable[tuple[Struct, Ruled]]]
-    ) -> tuple[Struct, Ruled]:
+    async def _report_forged(
+        self, ask: Ask, answer: Callable[[Ask], Awaitable[tuple[Struct, RuledRequest]]]
+    ) -> tuple[Struct, RuledRequest]:
         """The answer. What no true executor would ask becomes a security event, which policy itself records."""
         try:
             return await answer(ask)
-        except Forged as error:
+        except ForgedStart as error:
             self._security.tell(FORGED, str(error), ask.subject.operation_id, ask.subject.principal)
             raise
 
-    async def _known(self, ask: Decide | AskGrant, judge: Judge) -> Known:
+    async def _known_facts(self, ask: Decide | AskGrant, judge: Judge) -> KnownFacts:
         known = listed(ask.facts, ask.subject, judge.world, self._key.public, judge.now)
         scanners = judge.world.scanners.get(ask.subject.operation)
         return await self._scans.add(known, ask.subject.target, scanners) if scanners else known
@@ -115,7 +115,7 @@ class Handlers:
         endpoint: str,
         message: Message,
         kind: type[Ask],
-        answer: Callable[[Ask], Awaitable[tuple[Struct, Ruled]]],
+        answer: Callable[[Ask], Awaitable[tuple[Struct, RuledRequest]]],
         otherwise: Callable[..., Struct],
     ) -> bytes:
         started = time.perf_counter()
@@ -123,7 +123,7 @@ class Handlers:
         outcome, code = "ok", ""
         try:
             ask = wire.decode(message.data, kind)
-            reply, ruled = await self._watched(ask, answer)
+            reply, ruled = await self._report_forged(ask, answer)
             fields = self._measures.decided(ruled) if not ruled.ruling.needs else {}  # that is half a decision
         except WritError as error:
             code, outcome = error.code, "refused" if isinstance(error, Invalid | Untrusted | Denied) else "failed"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from writ_bus.port import Answer, Endpoint, Message
+from writ_bus.port import Endpoint, EndpointReply, Message
 from writ_contracts.errors import Denied, Full, Invalid, WritError
 from writ_contracts.registry import channel
 from writ_contracts.requests import Failure
@@ -26,9 +26,9 @@ def endpoint(name: str, handler: Callable[[Message], Awaitable[Any]], observe: O
     """The question of that name in the registry, answered by the handler, which raises WritError; `buckets`: how many a
     second of one principal are answered.
     """
-    asked = channel(name)
+    query_channel = channel(name)
 
-    async def answered(message: Message) -> Answer:
+    async def answered(message: Message) -> EndpointReply:
         started = time.perf_counter()
         outcome, code = "ok", ""
         try:
@@ -38,20 +38,20 @@ def endpoint(name: str, handler: Callable[[Message], Awaitable[Any]], observe: O
             reply = await handler(message)
         except WritError as error:
             code, outcome = error.code, "refused" if isinstance(error, Invalid | Denied | Full) else "failed"
-            reply = asked.answer(error=Failure(code=code, message=str(error)[:1000], retry=error.retry))
+            reply = query_channel.answer(error=Failure(code=code, message=str(error)[:1000], retry=error.retry))
         except Exception as error:  # noqa: BLE001 - the last frame before the wire: a defect is told
             _log.error(f"{name}.crashed", exception=error)
             code, outcome = "internal", "failed"
-            reply = asked.answer(error=Failure(code=code, message="a defect in policy: see its log"))
+            reply = query_channel.answer(error=Failure(code=code, message="a defect in policy: see its log"))
         seconds = time.perf_counter() - started
-        observe(Handled(endpoint=name, outcome=outcome, seconds=seconds, code=code, fields=_who(message)))
+        observe(Handled(endpoint=name, outcome=outcome, seconds=seconds, code=code, fields=_principal_of(message)))
         data, content_type = encode_as(reply, message.headers.get("Content-Type", JSON))
-        return Answer(data, {"Content-Type": content_type})
+        return EndpointReply(data, {"Content-Type": content_type})
 
-    return Endpoint(name=name, subject=asked.subject(), handler=answered, concurrency=CONCURRENCY)
+    return Endpoint(name=name, subject=query_channel.subject(), handler=answered, concurrency=CONCURRENCY)
 
 
-def _who(message: Message) -> dict[str, str]:
+def _principal_of(message: Message) -> dict[str, str]:
     try:
         return {"principal": parse_query(message.subject)[0]}
     except Invalid:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from msgspec import structs
 
-from writ_bus.port import Answer, Endpoint, Entry, Message, Stored
+from writ_bus.port import Endpoint, EndpointReply, Entry, Message, Stored
 from writ_contracts import subjects, wire
 from writ_contracts.errors import Conflict, Denied, Invalid, Untrusted, WritError
 from writ_contracts.facts import MOST_REPORT_BYTES, Fact, Reported, ScanReport, StoredReport
@@ -17,7 +17,7 @@ from writ_contracts.inventory import SCANNER
 from writ_contracts.records import Record
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
-from writ_policy.decisions.facts import Known
+from writ_policy.decisions.facts import KnownFacts
 from writ_policy.endpoints.versions import sender_key
 from writ_policy.state.sources import Sources
 from writ_rules.engine.facts import Facts
@@ -57,7 +57,7 @@ class Scans:
         self._stored = stored
         self._key = key
         self._security = security
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._sources = sources
         self._observe = observe
         self._clock = clock
@@ -68,7 +68,7 @@ class Scans:
             name="scan", subject=subjects.scan("x").replace(".x", ".*"), handler=self.answer, concurrency=CONCURRENCY
         )
 
-    async def answer(self, message: Message) -> Answer:
+    async def answer(self, message: Message) -> EndpointReply:
         """One report; every way out is a Reported."""
         began, code, outcome = time.perf_counter(), "", "ok"
         try:
@@ -83,7 +83,7 @@ class Scans:
         seconds = time.perf_counter() - began
         self._observe(Handled(endpoint="scan", outcome=outcome, seconds=seconds, code=code, fields={}))
         data, encoding = wire.encode_as(reported, message.headers.get("Content-Type", wire.JSON))
-        return Answer(data, {"Content-Type": encoding})
+        return EndpointReply(data, {"Content-Type": encoding})
 
     async def _report(self, message: Message) -> str:
         """Check it and store it; the digest of what is stored. Raises WritError, and then the earlier one stays."""
@@ -119,7 +119,7 @@ class Scans:
             return digest
         raise Conflict(f"{ATTEMPTS} others reported on {stored.report.target} as {stored.scanner} first")
 
-    async def add(self, known: Known, target: str, scanners: Iterable[str]) -> Known:
+    async def add(self, known: KnownFacts, target: str, scanners: Iterable[str]) -> KnownFacts:
         """What is known, with the stored reports of these scanners on the target. Raises what the bus raises."""
         reports, named = dict[str, Report](), list(known.named)
         for scanner in scanners:
@@ -149,11 +149,11 @@ class Scans:
 
     def _refuse(self, record: Record, why: str) -> None:
         digest = plain_digest(record.data)
-        if digest in self._told:
+        if digest in self._reported:
             return
-        if len(self._told) >= MOST_TOLD:
-            self._told.clear()
-        self._told.add(digest)
+        if len(self._reported) >= MOST_TOLD:
+            self._reported.clear()
+        self._reported.add(digest)
         detail = f"the report stored as {record.subject} is not believed: {why}"
         _log.error("scan.refused", reason=detail, effect="there is no report, until the scanner reports again")
         self._security.tell("report_refused", detail, None, None)

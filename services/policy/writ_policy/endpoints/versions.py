@@ -34,10 +34,10 @@ from writ_policy.versions.stored import Versions
 
 QUESTION_BYTES = 16_384
 REQUEST_INFO = "Nats-Request-Info"
-Answering = Callable[[Message], Awaitable[Any]]
+QueryHandler = Callable[[Message], Awaitable[Any]]
 
 
-class Questions:
+class VersionQueries:
     """One method a question; each answers with the struct that the registry names. Raises WritError."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Questions:
         self._judge = judge
         self._tell = tell
 
-    def by_name(self) -> dict[str, Answering]:
+    def by_name(self) -> dict[str, QueryHandler]:
         """The answer to each question, by its channel's name."""
         return {
             "query_policy_history": self.history,
@@ -65,7 +65,7 @@ class Questions:
 
     async def history(self, message: Message) -> PolicyHistoryAnswer:
         """The versions, newest first."""
-        query = asked(message, PolicyHistoryQuery)
+        query = decode_query(message, PolicyHistoryQuery)
         await self.permit(message)
         before = query.before or self._versions.stored + 1
         found = await self._versions.page(before, query.limit)
@@ -74,7 +74,7 @@ class Questions:
 
     async def show(self, message: Message) -> PolicyShowAnswer:
         """One version with its document."""
-        query = asked(message, PolicyShowQuery)
+        query = decode_query(message, PolicyShowQuery)
         await self.permit(message)
         head = self._versions.head
         version = head if query.version is None else await self._versions.find(query.version)
@@ -88,7 +88,7 @@ class Questions:
 
     async def status(self, message: Message) -> PolicyStatusAnswer:
         """What this replica decides by, and what is wrong."""
-        asked(message, PolicyStatusQuery)
+        decode_query(message, PolicyStatusQuery)
         judge = await self._judge()
         world, head = judge.world, self._versions.head
         store = self._versions.blocked or self._versions.problem
@@ -144,7 +144,7 @@ class Questions:
         )
 
 
-def asked(message: Message, kind: type[Any], limit: int = QUESTION_BYTES) -> Any:
+def decode_query(message: Message, kind: type[Any], limit: int = QUESTION_BYTES) -> Any:
     """The question, in the encoding of its sender. Raises Invalid."""
     return decode(message.data, kind, content_type=message.headers.get("Content-Type", JSON), limit=limit)
 

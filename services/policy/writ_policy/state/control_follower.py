@@ -14,14 +14,14 @@ from msgspec import Struct, structs
 
 from writ_bus.port import Journal
 from writ_contracts import subjects
-from writ_contracts.carried import CARRIED_FROM, origin
 from writ_contracts.catalogue.control import EmergencyConfirm, EmergencyDeclare, JournalArchive, StopLift
+from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.wire import decode
-from writ_policy.state.carried_control import in_order
+from writ_policy.state.copied_control_events import in_order
 from writ_policy.versions.stored import Versions
 from writ_rules.engine.control import ControlState, apply
 from writ_runtime.logs import Log
@@ -164,8 +164,8 @@ class Follower:
         if event.kind.startswith("policy_"):
             await self._reach_version(event, sequence)
         after = apply(state, sequence, event)
-        told = {"stops": len(after.stops), "emergencies": len(after.emergencies)}
-        _log.info("control.event", sequence=record.sequence, kind=event.kind, **told)
+        counts = {"stops": len(after.stops), "emergencies": len(after.emergencies)}
+        _log.info("control.event", sequence=record.sequence, kind=event.kind, **counts)
         return after
 
     async def _reach_version(self, event: ControlEvent, sequence: int) -> None:
@@ -198,8 +198,14 @@ class Follower:
             decision = open_signed(event.decision, Decision, (self._own_key, *former))
         except Untrusted:
             return None
-        asked = (decision.operation, decision.operation_id, decision.principal, decision.effect, decision.authenticated)
-        allowed = asked == (operation, event.operation_id, event.principal, "allow", "signature")
+        signed_for = (
+            decision.operation,
+            decision.operation_id,
+            decision.principal,
+            decision.effect,
+            decision.authenticated,
+        )
+        allowed = signed_for == (operation, event.operation_id, event.principal, "allow", "signature")
         return decision if allowed and not decision.dry_run else None
 
 

@@ -25,7 +25,7 @@ MOST_WARNINGS = 50
 _log = Log("writ.policy")
 
 
-class Read(Struct, Generic[Value], frozen=True):
+class FileContent(Struct, Generic[Value], frozen=True):
     """What a file says, and the SHA-256 of exactly the bytes that say so."""
 
     value: Value
@@ -94,15 +94,15 @@ class Compiler:
         return FileReading(text, hashlib.sha256(data).hexdigest())
 
 
-def with_digest(read: Callable[[Path], Value]) -> Callable[[Path], Read[Value]]:
+def with_digest(read: Callable[[Path], Value]) -> Callable[[Path], FileContent[Value]]:
     """The reader that also names the bytes: read again if the file changed under its hands. Raises ConfigError."""
 
-    def exactly(path: Path) -> Read[Value]:
+    def exactly(path: Path) -> FileContent[Value]:
         for _ in range(ATTEMPTS):
             before = _digest(path)
             value = read(path)
             if _digest(path) == before:
-                return Read(value, before)
+                return FileContent(value, before)
         raise ConfigError(f"{path}: changes faster than it can be read")
 
     return exactly

@@ -9,8 +9,8 @@ from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Agents, Inventory, Principal, Principals, Target
 from writ_contracts.subjects import can_scan
-from writ_policy.state.loading import Read
-from writ_policy.versions.stored import InForce
+from writ_policy.state.loading import FileContent
+from writ_policy.versions.stored import VersionInForce
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import Scan
 from writ_rules.engine.decide import People
@@ -19,7 +19,7 @@ from writ_rules.engine.decide import People
 class World(Struct, frozen=True, eq=False, kw_only=True):
     """One version of the policy and one reading of all files; replaced as a whole."""
 
-    in_force: InForce
+    in_force: VersionInForce
     policy: Policy
     version: PolicyVersion
     targets: Mapping[str, Target]
@@ -54,7 +54,12 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
         return owner == principal_id or (known is not None and known.acts_for == principal_id)
 
 
-def compose(in_force: InForce, inventory: Read[Inventory], principals: Read[Principals], agents: Read[Agents]) -> World:
+def compose(
+    in_force: VersionInForce,
+    inventory: FileContent[Inventory],
+    principals: FileContent[Principals],
+    agents: FileContent[Agents],
+) -> World:
     """The world of this version and these files."""
     targets = {target.id: target for target in inventory.value.targets}
     policy, stored = in_force.policy, in_force.stored

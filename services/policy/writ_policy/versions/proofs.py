@@ -52,7 +52,7 @@ def _of_author(version: StoredPolicy, record: Record, trusted: Collection[str]) 
     if version.statement is None or version.decision is None:
         raise Untrusted("it lacks the signature of its author or of policy")
     decision = open_signed(version.decision, Decision, trusted)
-    if _asked(decision) != (OPERATIONS[version.origin], WRIT_TARGET, version.operation_id, version.author):
+    if _request_in(decision) != (OPERATIONS[version.origin], WRIT_TARGET, version.operation_id, version.author):
         raise Untrusted(f"policy's decision is on {decision.operation} of {decision.principal}")
     if (decision.effect, decision.authenticated, decision.dry_run) != ("allow", "signature", False):
         raise Untrusted("policy did not allow it on its author's signature")
@@ -65,7 +65,7 @@ def _of_author(version: StoredPolicy, record: Record, trusted: Collection[str]) 
     return decision.policy.number
 
 
-def _asked(decision: Decision) -> tuple[str, str, str, str]:
+def _request_in(decision: Decision) -> tuple[str, str, str, str]:
     return decision.operation, decision.target, decision.operation_id, decision.principal
 
 

@@ -17,7 +17,7 @@ from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable, U
 from writ_contracts.policies import PolicyFile, StoredPolicy, packed
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
-from writ_policy.enforced import HighestVersion
+from writ_policy.highest_version import HighestVersion
 from writ_policy.versions.proofs import read_version
 from writ_rules.engine.compile import Policy
 from writ_runtime.logs import Log
@@ -34,7 +34,7 @@ ATTEMPTS = 8
 _log = Log("writ.policy")
 
 
-class InForce(Struct, frozen=True, eq=False):
+class VersionInForce(Struct, frozen=True, eq=False):
     """A version that decides."""
 
     stored: StoredPolicy
@@ -65,7 +65,7 @@ class Versions:
         self._on_refusal = on_refusal
         self._reading = asyncio.Lock()
         self.head: StoredPolicy | None = None
-        self.current: InForce | None = None
+        self.current: VersionInForce | None = None
         self.stored = 0
         self.problem: str | None = None
         self.blocked: str | None = None
@@ -110,7 +110,7 @@ class Versions:
             self.taken_back += f" ({self.problem})" if self.problem else ""
             _log.error("policy.version_lost", error=self.taken_back, effect="nothing is decided")
 
-    async def look(self) -> None:
+    async def check_store(self) -> None:
         """Notice a store that lost what was read here, and one that has it again. Raises what the bus raises."""
         if self._started_behind:
             return
@@ -228,9 +228,9 @@ class Versions:
             _log.error("policy.version_unusable", version=version.number, error=str(error), effect="nothing is decided")
             self._on_refusal(version.number, f"it does not load: {error}")
             return
-        self.current, self.blocked, self.problem = InForce(version, policy), None, None
-        told = {"version": version.number, "origin": version.origin, "author": version.author}
-        _log.info("policy.in_force", **told, name=policy.name, rules=policy.rules)
+        self.current, self.blocked, self.problem = VersionInForce(version, policy), None, None
+        fields = {"version": version.number, "origin": version.origin, "author": version.author}
+        _log.info("policy.in_force", **fields, name=policy.name, rules=policy.rules)
 
     async def _believed(self, number: int, known: dict[int, StoredPolicy | None]) -> StoredPolicy | None:
         """The version of that number, if its signatures hold and it passes over no other that is believed."""

@@ -1,0 +1,54 @@
+"""What the questions of an analysis are made of: operations, targets, principals; and one question, written down."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import Struct, field
+
+from writ_contracts.inventory import WRIT, Principal, Target
+from writ_contracts.operations import Catalogue, Operation, offers
+
+
+class QuestionSpace(Struct, frozen=True, eq=False, kw_only=True):
+    """The installation that an analysis is about. Without `targets` or `principals` (None), some are made up from what
+    the policies name, so that every rule has somebody and something to be about.
+    """
+
+    catalogue: Catalogue
+    targets: tuple[Target, ...] | None = None
+    principals: tuple[Principal, ...] | None = None
+
+    def people(self) -> dict[str, tuple[str, ...]]:
+        """The humans of each role: who could approve."""
+        found: dict[str, list[str]] = {}
+        for principal in self.principals or ():
+            for role in principal.roles if principal.kind == "human" else ():
+                found.setdefault(role, []).append(principal.id)
+        return {role: tuple(ids) for role, ids in found.items()}
+
+
+class Example(Struct, frozen=True, kw_only=True):
+    """One concrete request, in the form of `writ policy eval`. `facts`: what is supposed of the target."""
+
+    principal: str
+    operation: str
+    target: str
+    parameters: Mapping[str, Any]
+    at: str
+    emergency: bool = False
+    approvals: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def offered(target: Target, operation: Operation) -> bool:
+    """Whether the target has this operation: Writ itself has the control operations, and no other target has."""
+    if operation.control:
+        return target.id == WRIT.id
+    return target.id != WRIT.id and offers(target.capabilities, target.backend, operation)
+
+
+def written(at: float) -> str:
+    """An instant as requests write it: ISO 8601, UTC."""
+    text = datetime.fromtimestamp(at, UTC).isoformat()
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,181 @@
+"""Targets and principals made up from what policies name, for an analysis without inventory or principals: for every
+rule somebody whom it is about, for every clause somebody whom it is about and somebody whom it is not.
+
+Nobody knows which role, tags or roles an id that is named has. So it is made up with each of them, one instead of the
+other: several targets, or principals, of one id, of which a request is about one.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, combinations, count, islice, product
+from math import prod
+from typing import Any, get_args
+
+from msgspec.json import encode
+
+from writ_contracts.inventory import WRIT, Kind, Principal, Role, Target
+from writ_contracts.operations import Operation
+from writ_rules.analysis.combinations import spread_over
+from writ_rules.analysis.samples import suggestions
+from writ_rules.engine import clauses
+from writ_rules.engine.conditions import Attribute
+from writ_rules.engine.rules import Rule
+
+MOST_TARGETS, MOST_PRINCIPALS, MOST_ROLES, MOST_VALUES = 2_000, 600, 6, 8
+ROLES: tuple[Role, ...] = get_args(Role)
+NOBODYS_KEY = "U" + "A" * 55
+GATEWAY = "some-gateway"
+
+
+def targets(operation: Operation, rules: Iterable[Rule]) -> list[Target]:
+    """Of each role, alone and behind a gateway, with and without each id, tag and attribute that the rules name."""
+    if operation.control:
+        return [WRIT]
+    listed = list(rules)
+    places, axes = _target_axes(operation, listed)
+    made = [*(each for rule in listed for each in _about(rule, operation)), *spread_over(places, axes, MOST_TARGETS)]
+    found: dict[object, Target] = {}
+    taken = {name for *_, name in made if name}
+    for (role, gateway), owned, attributes, name in made:
+        if gateway and role == "gateway":
+            continue
+        words = [role, *owned, *(str(value) for value in attributes.values()), *(["behind"] if gateway else [])]
+        key = (role, gateway, owned, encode(attributes, order="sorted"), name)
+        if key not in found and len(found) < MOST_TARGETS:
+            found[key] = Target(
+                id=name or _unused(_token(*words), taken),
+                role=role,
+                backend=operation.backends[0],
+                gateway=gateway or None,
+                tags=list(owned),
+                attributes=dict(attributes),
+            )
+    return list(found.values())
+
+
+def principals(rules: Iterable[Rule]) -> list[Principal]:
+    """Of each kind, with and without each role that the rules name, alone and two at a time; each named user."""
+    listed = list(rules)
+    kinds, axes = _principal_axes(listed)
+    made = [*(each for rule in listed for each in _by(rule)), *spread_over(kinds, axes, MOST_PRINCIPALS)]
+    found: dict[object, Principal] = {}
+    taken = {_token(name) for *_, name in made if name}
+    for kind, owned, name in made:
+        key = (kind, owned, name)
+        if key not in found and len(found) < MOST_PRINCIPALS:
+            token = _token(name) if name else _unused(_token(kind, *owned), taken)
+            found[key] = _principal(token, kind, owned)
+    return list(found.values())
+
+
+def too_many(operation: Operation, rules: Iterable[Rule], *, of_targets: bool, of_principals: bool) -> Iterator[str]:
+    """Of what there are more combinations than are made up."""
+    listed = list(rules)
+    counted = [(MOST_TARGETS, "targets", _target_axes(operation, listed))] if of_targets else []
+    counted += [(MOST_PRINCIPALS, "principals", _principal_axes(listed))] if of_principals else []
+    for most, what, (places, axes) in counted:
+        every = len(places) * prod(len(axis) for axis in axes)
+        if every > most and not (operation.control and what == "targets"):
+            yield f"of {every} kinds of {what} {most} were made up"
+
+
+def _target_axes(operation: Operation, rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
+    asked = [clause for rule in rules for clause in _clauses(rule, operation.name)]
+    ids = list(dict.fromkeys(_id(text) for clause in asked for text in _names(clause)))
+    tags = sorted({tag for clause in asked if isinstance(clause, clauses.Tags) for tag in clause.tags})
+    tag_sets = [(), *((tag,) for tag in tags), *([tuple(tags)] if len(tags) > 1 else [])]
+    return list(product(ROLES, ("", GATEWAY))), [tag_sets, _attributes(asked), [None, *ids]]
+
+
+def _principal_axes(rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
+    asked = [clause for rule in rules for clause in rule.people]
+    users = sorted({who for clause in asked if isinstance(clause, clauses.Users) for who in clause.ids})
+    roles = sorted({role for clause in asked if isinstance(clause, clauses.UserRoles) for role in clause.roles})
+    sets = [(), *((role,) for role in roles)]
+    sets += list(combinations(roles, 2)) if len(roles) <= MOST_ROLES else []
+    sets += [tuple(roles)] if len(roles) > 2 else []
+    return list(get_args(Kind)), [sets, [None, *users]]
+
+
+def _about(rule: Rule, operation: Operation) -> Iterator[tuple[Any, ...]]:
+    """Targets that the rule is about: of each of its roles, with the first of its ids and tags, and its attributes."""
+    asked = list(_clauses(rule, operation.name))
+    name = next((_id(text) for clause in asked for text in _names(clause)), None)
+    tags = tuple(sorted(min(clause.tags) for clause in asked if isinstance(clause, clauses.Tags) and clause.tags))
+    values = {clause.name: _wanted(clause) for clause in asked if isinstance(clause, Attribute)}
+    for each in islice(product(*values.values()), MOST_VALUES):
+        for role, gateway in product(sorted(rule.roles or ROLES), ("", GATEWAY)):
+            yield (role, gateway), tags, dict(zip(values, each, strict=True)), name
+        for role in ROLES if rule.inherited else ():
+            yield (role, GATEWAY), tags, dict(zip(values, each, strict=True)), name
+
+
+def _by(rule: Rule) -> Iterator[tuple[Any, ...]]:
+    """Principals that the rule is about: of each of its kinds, with one of its roles, as one of its users."""
+    kinds = [kind for clause in rule.people if isinstance(clause, clauses.Kinds) for kind in sorted(clause.kinds)]
+    roles = tuple(min(clause.roles) for clause in rule.people if isinstance(clause, clauses.UserRoles) and clause.roles)
+    users = [min(clause.ids) for clause in rule.people if isinstance(clause, clauses.Users) and clause.ids]
+    for kind in kinds or get_args(Kind):
+        yield kind, roles, users[0] if users else None
+
+
+def approvers(steps: Iterable[Any]) -> list[Principal]:
+    """Enough humans for these steps of approvals, each with one role."""
+    wanted: dict[str, int] = {}
+    for step in steps:
+        wanted[step.approvers[0]] = wanted.get(step.approvers[0], 0) + step.quorum
+    return [
+        _principal(_token(role, str(number + 1)), "human", (role,))
+        for role, count in wanted.items()
+        for number in range(min(count, 20))
+    ]
+
+
+def _principal(principal_id: str, kind: Kind, roles: tuple[str, ...]) -> Principal:
+    acts_for = "some-human" if kind == "agent" else None
+    return Principal(id=principal_id, kind=kind, key=NOBODYS_KEY, roles=list(roles), acts_for=acts_for)
+
+
+def _clauses(rule: Rule, operation: str) -> Iterator[Any]:
+    yield from rule.scope
+    yield from rule.conditions.get(operation, ())
+
+
+def _names(clause: Any) -> Iterator[str]:
+    if isinstance(clause, clauses.Targets):
+        yield from sorted(clause.ids)
+        yield from (glob.text for glob in clause.globs)
+
+
+def _attributes(asked: Iterable[Any]) -> list[dict[str, Any]]:
+    """None, each value that is asked for alone, and the first of each together."""
+    found: dict[str, dict[str, Any]] = {}
+    for clause in asked:
+        if isinstance(clause, Attribute):
+            for value in _wanted(clause):
+                found.setdefault(clause.name, {})[f"{type(value).__name__} {value}"] = value
+    alone = [{name: value} for name, values in found.items() for value in values.values()]
+    together = {name: next(iter(values.values())) for name, values in found.items() if values}
+    return [{}, *alone, *([together] if len(together) > 1 else [])]
+
+
+def _wanted(clause: Attribute) -> list[Any]:
+    return [value for check in clause.checks for value in suggestions(check)][:MOST_VALUES]
+
+
+def _id(text: str) -> str:
+    """An id that the text, an id or a pattern made of a glob, covers."""
+    plain = text.replace(".*", "x").replace("\\", "")
+    return _token(plain.replace(".", "x"))
+
+
+def _token(*words: str) -> str:
+    return re.sub("[^A-Za-z0-9_-]", "-", "-".join(words))[:56] or "x"
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """The name, or the first of those made of it that is not taken; which it is then."""
+    numbered = (f"{name}-{at}" for at in count(2))
+    free = next(each for each in chain([name], numbered) if each not in taken)
+    taken.add(free)
+    return free

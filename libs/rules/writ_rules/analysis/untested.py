@@ -1,0 +1,105 @@
+"""What trying one request of each kind does not show, told beside every answer that rests on it.
+
+Texts for patterns are samples, and nobody but an evaluator knows what it tells apart. So where no value was found that
+a pattern or a length lets through, or none that it stops, this is said: there may be one all the same.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from typing import Any
+
+from writ_rules.analysis.domains import domain, metas
+from writ_rules.analysis.joint_samples import MOST_PATTERNS
+from writ_rules.analysis.samples import LONGEST
+from writ_rules.engine.case import SECRET
+from writ_rules.engine.checks import Check, Length, Matches
+from writ_rules.engine.conditions import Evaluated, Scan
+from writ_rules.engine.rules import Rule
+from writ_rules.engine.verbs import Verb
+
+_ALL = {"", ".*", ".+", "(?s).*", "(?s).+", "(?s:.*)", "(?s:.+)"}
+"""Patterns that match whatever has the characters that `.` means: one that doesn't is always tried."""
+MOST_PAIRS = 16
+_SPECIAL = frozenset(".^$*+?{}[]()|\\")
+
+
+def of_evaluators(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
+    """They are asked, but only about the requests that are tried."""
+    asked = {one.name for rule in rules for one in rule.conditions[verb.operation.name] if isinstance(one, Evaluated)}
+    for name in sorted(asked):
+        yield f"what evaluator '{name}' says of other requests than those tried is not known"
+
+
+def of_scans(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
+    """Reports are supposed to be fresh for every rule, or not there."""
+    ages: dict[str, set[float]] = {}
+    for rule in rules:
+        for one in rule.conditions[verb.operation.name]:
+            if isinstance(one, Scan):
+                ages.setdefault(one.scanner, set()).add(one.max_age)
+    for scanner, found in sorted(ages.items()):
+        if len(found) > 1:
+            yield f"a report of '{scanner}' that is older than {min(found):.0f} s, which some rules take, was not tried"
+
+
+def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[Any]) -> Iterator[str]:
+    """`tried`: all values of the parameter that were."""
+    texts = [value for value in tried if isinstance(value, str)]
+    patterns = _patterns(checks)
+    for pattern in patterns:
+        said = f"'{pattern.wanted}'" if name in verb.public else SECRET
+        covered = {pattern.pattern.covers(text) for text in texts}
+        if True not in covered:
+            yield f"no {name} was found that pattern {said} matches"
+        elif False not in covered and not _takes_all(verb, name, pattern):
+            yield f"no {name} was found that pattern {said} does not match"
+    if len(patterns) > MOST_PATTERNS:
+        yield f"of {len(patterns)} patterns for {name}, {MOST_PATTERNS} were tried together"
+    for check in checks:
+        if isinstance(check, Length):
+            telling = check.limit + (check.clause == "max_length")
+            if LONGEST < telling <= domain(verb, name).longest:
+                yield f"no {name} that is {telling} long was tried"
+
+
+def _patterns(checks: Iterable[Check]) -> list[Matches]:
+    return list(dict.fromkeys(check for check in checks if isinstance(check, Matches)))
+
+
+def of_pairs(
+    verb: Verb, name: str, checks: Sequence[Check], others: Sequence[Check], tried: Sequence[Any]
+) -> Iterator[str]:
+    """Of two patterns, one of `checks` and one of `others`, each is known to take what the other stops; or it is said
+    that none was found.
+    """
+    texts = [value for value in tried if isinstance(value, str)]
+    patterns = _patterns(checks)[:MOST_PATTERNS]
+    known = dict.fromkeys((*patterns, *_patterns(others)[:MOST_PATTERNS]))
+    takes = {each: {text for text in texts if each.pattern.covers(text)} for each in known}
+    alike = [
+        (one, other)
+        for one, other in product(patterns, takes)
+        if one is not other and takes[one] and takes[one] <= takes[other] and not _is_within(verb, name, one, other)
+    ]
+    for pair in alike[:MOST_PAIRS]:
+        first, second = (f"'{each.wanted}'" if name in verb.public else SECRET for each in pair)
+        yield f"no {name} was found that pattern {first} matches and pattern {second} does not"
+    if len(alike) > MOST_PAIRS:
+        yield f"{len(alike) - MOST_PAIRS} more pairs of patterns for {name} were not told apart"
+
+
+def _is_within(verb: Verb, name: str, one: Matches, other: Matches) -> bool:
+    """Whether one surely takes nothing that the other stops: it takes a single text, or the other all or the same."""
+    if one.pattern.text == other.pattern.text and "." not in one.pattern.text:
+        return True  # without a dot it makes no difference that one denies
+    return not _SPECIAL & set(one.pattern.text) or _takes_all(verb, name, other)
+
+
+def _takes_all(verb: Verb, name: str, check: Matches) -> bool:
+    """Whether it stops nothing that the operation's own schema lets through."""
+    own = {_core(meta.pattern) for meta in metas(verb, name) if meta.pattern is not None}
+    return _core(check.pattern.text) in _ALL | own
+
+
+def _core(pattern: str) -> str:
+    return pattern.removeprefix("^").removesuffix("$").removesuffix(r"(?!\n)")

@@ -1,0 +1,89 @@
+"""Questions as JSON, one object a line, and their answers in the same form: what `writ policy eval` reads and writes.
+
+    {"id": "1", "principal": "alice", "operation": "service_restart", "target": "web-1", "parameters": {…},
+     "at": "2026-11-24T09:00:00Z", "emergency": false, "approvals": []}
+    {"id": "1", "decision": "allow", "rules": ["…"], "reason": "…", "effective_parameters": {…}, "trace": [{…}]}
+
+Whatever is wrong with a line is its answer, `invalid` with the reason: the lines after it are not to suffer.
+"""
+
+import msgspec
+
+from writ_contracts.errors import Invalid
+from writ_contracts.policy_questions import EvalRequest, EvalResult
+from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.times import instant
+from writ_rules.setting import Question, Setting
+from writ_rules.supplied_facts import facts_of
+
+LONGEST_LINE = 2_000_000
+
+
+_decoder = msgspec.json.Decoder(EvalRequest)
+_encoder = msgspec.json.Encoder()
+
+
+def answer(setting: Setting, line: bytes, *, now: float) -> bytes:
+    """The answer to one line, without its line end."""
+    return _encoder.encode(_answered(setting, line, now))
+
+
+def _answered(setting: Setting, line: bytes, now: float) -> EvalResult:
+    asked = parsed(line)
+    return decided(setting, asked, now=now) if isinstance(asked, EvalRequest) else asked
+
+
+def parsed(line: bytes) -> EvalRequest | EvalResult:
+    """The request in a line, or the answer to a line that has none."""
+    if len(line) > LONGEST_LINE:
+        return _invalid(None, f"a line of more than {LONGEST_LINE} bytes")
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _invalid(_id_of(line), str(error)[:1000])
+
+
+def decided(setting: Setting, asked: EvalRequest, *, now: float, facts: Facts = NO_FACTS) -> EvalResult:
+    """The answer to one request; `facts` are those of its target, if it tells none itself."""
+    try:
+        ruling = setting.ask(question_of(asked, now, facts))
+    except (Invalid, ValueError) as error:
+        return _invalid(asked.id, str(error)[:1000])
+    return EvalResult(
+        id=asked.id,
+        decision=ruling.effect,
+        rules=ruling.rules,
+        reason=ruling.reason,
+        effective_parameters=dict(ruling.effective),
+        trace=ruling.trace,
+    )
+
+
+def question_of(asked: EvalRequest, now: float, facts: Facts = NO_FACTS) -> Question:
+    """The question that a request means. Raises ValueError for a bad time."""
+    at = now if asked.at is None else instant(asked.at)
+    return Question(
+        principal=asked.principal,
+        operation=asked.operation,
+        target=asked.target,
+        at=at,
+        parameters=asked.parameters,
+        dry_run=asked.dry_run,
+        approvals=tuple(asked.approvals),
+        emergency=asked.emergency,
+        facts=facts if asked.facts is None else facts_of(asked.facts, asked.target, at),
+    )
+
+
+def _invalid(number: str | int | None, why: str) -> EvalResult:
+    return EvalResult(id=number, decision="invalid", rules=[], reason=why, effective_parameters={}, trace=[])
+
+
+def _id_of(line: bytes) -> str | int | None:
+    """Of a line that is no question, so that its asker finds it again."""
+    try:
+        data = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    found = data.get("id") if isinstance(data, dict) else None
+    return found if isinstance(found, str | int) and not isinstance(found, bool) else None

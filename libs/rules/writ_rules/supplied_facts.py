@@ -1,0 +1,34 @@
+"""Facts as people and programs tell them with a question, and the facts that the engine takes of them.
+
+    listings: {list_services: [nginx, ssh], list_ports: {names: ["80"], age: 5m}, list_stacks: {failure: "no answer"}}
+    scans: {trivy: [{id: CVE-2026-1, severity: high}], lynis: {age: 2d, findings: []}}
+
+Ages are spans before the instant of the question; without one the fact is fresh.
+"""
+
+from writ_contracts.policy_questions import SuppliedFacts, SuppliedFinding, SuppliedListing, SuppliedReport
+from writ_rules.engine.facts import Facts, ScanFinding, ScanReport, TargetListing
+from writ_rules.engine.times import duration
+
+
+def facts_of(told: SuppliedFacts, target: str, at: float) -> Facts:
+    """The facts. Raises ValueError for an age that is none."""
+    listings = {source: _listing(source, each, at) for source, each in told.listings.items()}
+    return Facts(listings, {scanner: _report(scanner, target, each, at) for scanner, each in told.scans.items()})
+
+
+def _listing(source: str, told: list[str] | SuppliedListing, at: float) -> TargetListing:
+    if isinstance(told, list):
+        return TargetListing(source, frozenset(told), at)
+    return TargetListing(source, frozenset(told.names), at - _seconds(told.age), told.failure)
+
+
+def _report(scanner: str, target: str, told: list[SuppliedFinding] | SuppliedReport, at: float) -> ScanReport:
+    report = SuppliedReport(findings=told) if isinstance(told, list) else told
+    when = at - _seconds(report.age)
+    findings = tuple(ScanFinding(one.id, one.severity, one.title, when) for one in report.findings)
+    return ScanReport(scanner, target, when, findings)
+
+
+def _seconds(age: str | None) -> int:
+    return 0 if age is None else duration(age)

@@ -1,0 +1,166 @@
+"""What the order of an operation's events must not be, whoever wrote them. Pure: records go in, findings come out.
+
+An honest executor writes none of this: NATS lets one writer win, and policy alone writes `granted`.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import get_args
+
+from msgspec import Struct
+
+from writ_contracts import journal
+from writ_contracts.agents import Receipt
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.life import State, advances
+from writ_contracts.records import Record
+from writ_contracts.subjects import EventSubject, parse_event
+from writ_contracts.wire import decode_event, event_of
+from writ_trust.statements import digest, read
+
+REMEMBERED = 4_096
+FOLLOWS = ("dispatched", "granted", "started", "finished", "unknown", "resolved", "cancel_requested")
+"""Kinds of events that never begin an operation."""
+Ended = journal.Finished | journal.Unknown | journal.Resolved
+
+
+class IrregularEvent(Struct, frozen=True, kw_only=True):
+    """An event that cannot be, and why."""
+
+    sequence: int
+    operation_id: str
+    principal: str
+    what: str
+
+
+class Start(Struct, frozen=True, kw_only=True):
+    """A grant as the journal has it: the digests by which a receipt names it, and who claimed."""
+
+    grant: str
+    claim: str
+    key: str
+    instance: str
+
+
+class OperationHistory(Struct, kw_only=True):
+    """What matters of an operation's events so far."""
+
+    state: State = State.ABSENT
+    idempotent: bool = False
+    control: bool = False
+    starts: list[Start] = []
+
+
+class OperationHistories:
+    """The operations that were heard of lately, by id."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, OperationHistory] = OrderedDict()
+
+    def unknown(self, records: Iterable[Record]) -> set[tuple[str, str]]:
+        """(principal, operation id) of those whose beginning is neither known here nor in these records."""
+        begun, missing = set[str](), set[tuple[str, str]]()
+        for record in records:
+            where = parse_event(record.subject)
+            if where is None or where.operation_id in self._known or where.operation_id in begun:
+                continue
+            if where.event in FOLLOWS:
+                missing.add((where.principal, where.operation_id))
+            else:
+                begun.add(where.operation_id)
+        return missing
+
+    def learn(self, operation_id: str, records: Sequence[Record]) -> None:
+        """Take in the events of an operation from before those that are looked at."""
+        history = OperationHistory()
+        for record in records:
+            event = _event(record)
+            if event is not None:
+                _advance(history, event)
+        self._remember(operation_id, history)
+
+    def examine(self, record: Record) -> IrregularEvent | None:
+        """What is wrong with the next record, if anything is."""
+        where, event = parse_event(record.subject), _event(record)
+        if where is None:
+            return None
+        if event is None:
+            return _unreadable(record, where)
+        history = self._known.get(where.operation_id) or OperationHistory()
+        what = _wrong(history, event)
+        _advance(history, event)
+        self._remember(where.operation_id, history)
+        if not what:
+            return None
+        about = {"operation_id": where.operation_id, "principal": where.principal}
+        return IrregularEvent(sequence=record.sequence, what=f"{where.event} {what}", **about)
+
+    def _remember(self, operation_id: str, history: OperationHistory) -> None:
+        self._known[operation_id] = history
+        self._known.move_to_end(operation_id)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def _event(record: Record) -> journal.OperationEvent | None:
+    try:
+        event = event_of(record.subject, record.data)
+    except Invalid:
+        return None
+    return event if isinstance(event, get_args(journal.OperationEvent)) else None
+
+
+def _unreadable(record: Record, where: EventSubject) -> IrregularEvent | None:
+    """A body of another kind or operation than its subject is a finding; of one that is no event the index tells."""
+    try:
+        kind = str(decode_event(record.data).__struct_config__.tag)
+    except Invalid:
+        return None
+    what = f"{where.event} has a body of kind {kind}, or of another operation"
+    return IrregularEvent(
+        sequence=record.sequence, what=what, operation_id=where.operation_id, principal=where.principal
+    )
+
+
+def _advance(history: OperationHistory, event: journal.OperationEvent) -> None:
+    history.state = advances(history.state, event) or history.state
+    match event:
+        case journal.Requested():
+            history.idempotent, history.control = event.idempotent, event.target == WRIT_TARGET
+        case journal.Granted():
+            claimed = {"key": event.claim.key, "instance": event.instance}
+            history.starts = [*history.starts, Start(grant=digest(event.grant), claim=digest(event.claim), **claimed)]
+        case _:
+            return
+
+
+def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
+    if isinstance(event, journal.Archived) or history.state is State.ARCHIVED:
+        return ""  # what went into an archive is checked there
+    if advances(history.state, event) is None:
+        return f"of an operation that is {history.state}"
+    match event:
+        case journal.Granted() | journal.Dispatched() if history.starts and not history.idempotent:
+            return "once more, of what must not run twice"
+        case journal.Started() if not history.control:
+            return "of an operation that agents carry out, without a grant"
+        case journal.Finished() | journal.Unknown() | journal.Resolved():
+            return _wrong_receipt(history, event)
+        case _:
+            return ""
+
+
+def _wrong_receipt(history: OperationHistory, event: Ended) -> str:
+    """A receipt names a grant that policy recorded, or no grant at all, and comes from who claimed it."""
+    if event.receipt is None:
+        return ""
+    try:
+        receipt = read(event.receipt, Receipt)
+    except Untrusted:
+        return "by a receipt that cannot be read"
+    named = [one for one in history.starts if one.grant == receipt.grant_digest or one.claim == receipt.claim_digest]
+    if not named:
+        return "by a receipt for a grant that is not on record" if receipt.grant_digest else ""
+    by = (event.receipt.key, receipt.instance)
+    return "" if by in [(one.key, one.instance) for one in named] else "by a receipt of another than claimed it"

@@ -1,0 +1,59 @@
+"""Everything that a decision stands on, brought up to now before each one."""
+
+from collections.abc import Callable
+
+from writ_contracts.errors import Unreachable
+from writ_contracts.operations import Catalogue
+from writ_policy.decisions.rulings import Judge
+from writ_policy.state.control_follower import Follower
+from writ_policy.state.sources import Sources
+from writ_policy.versions.stored import Versions
+from writ_runtime.journal_guard import JournalGuard
+
+
+class JudgeFactory:
+    """Makes a Judge for each question."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        versions: Versions,
+        follower: Follower,
+        catalogue: Catalogue,
+        guard: JournalGuard,
+        *,
+        dry_run_only: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._sources = sources
+        self._versions = versions
+        self._follower = follower
+        self._catalogue = catalogue
+        self._guard = guard
+        self._dry_run_only = dry_run_only
+        self._clock = clock
+
+    async def at(self, control_sequence: int, stored_policies: int = 0) -> Judge:
+        """As of this control event and this stored version, or later. Raises Unreachable (`behind`): another replica
+        may be further.
+        """
+        if not await self._follower.reach(control_sequence):
+            sequence = self._follower.state.sequence
+            raise Unreachable(f"control event {control_sequence} is not seen here yet, {sequence} is", code="behind")
+        if not await self._versions.reach(stored_policies):
+            raise Unreachable(f"version {stored_policies} of the policy is not seen here yet", code="behind")
+        if (why := self._versions.taken_back or self._versions.blocked or self._guard.problem) is not None:
+            raise Unreachable(why[:500], code="behind")
+        world = await self._sources.refresh()  # last, and nothing is waited for after it: no event comes in between
+        return Judge(
+            world=world,
+            control=self._follower.state,
+            catalogue=self._catalogue,
+            dry_run_only=self._dry_run_only,
+            now=self._clock(),
+        )
+
+    async def now(self) -> Judge:
+        """As of now, as far as this replica can see."""
+        await self._follower.read()
+        return await self.at(0)

@@ -1,0 +1,60 @@
+"""The journal's control events in the order that they had at first, where some were stored again (see `CARRIED_FROM`).
+
+What executors stored again is believed only as far as it can be checked: a copy of what is still there must be equal
+to it, and what is there no longer must be, all of it, what the author of the last archive signed for.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from writ_contracts import subjects
+from writ_contracts.catalogue.control import JournalArchive
+from writ_contracts.copied_control_events import CARRIED_FROM, origin
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.journal import ControlEvent
+from writ_contracts.records import Record
+from writ_contracts.wire import decode
+from writ_trust.digests import of_all
+
+ARCHIVE = "journal_archive"
+IsDecided = Callable[[ControlEvent, int], bool]
+"""Whether policy allowed the event, which is at that sequence."""
+
+
+def in_order(records: Sequence[Record], is_decided: IsDecided) -> dict[int, Record]:
+    """Each event once, by the sequence that it had at first. Raises Untrusted where they cannot be all of them, or not
+    as they were.
+    """
+    found: dict[int, Record] = {}
+    for record in records:
+        try:
+            at = origin(record.headers, record.sequence)
+        except Invalid as error:
+            raise Untrusted(str(error)) from error
+        if found.setdefault(at, record).data != record.data:
+            raise Untrusted(f"event {record.sequence} is not event {at}, which it says that it was")
+    ordered = dict(sorted(found.items()))
+    _check(ordered, is_decided)
+    return ordered
+
+
+def _check(ordered: Mapping[int, Record], is_decided: IsDecided) -> None:
+    archives = [event for record in ordered.values() if (event := _archive(record, is_decided)) is not None]
+    last = max(archives, key=lambda event: int(event.body["last"]), default=None)  # all tell of the same events
+    end = int(last.body["last"]) if last else 0
+    if last and of_all(one.data for at, one in ordered.items() if at <= end) != last.body["control"]:
+        raise Untrusted(f"the control events up to {end} are not those that archive {last.body['generation']} names")
+    strange = [at for at, one in ordered.items() if at > end and CARRIED_FROM in one.headers]
+    if strange:  # `setdefault` keeps the first, which is the event itself where it is still there
+        raise Untrusted(f"event {strange[0]} is there as a copy alone, and in no archive")
+
+
+def _archive(record: Record, is_decided: IsDecided) -> ControlEvent | None:
+    """What it says was archived, if it is where it was first: where a copy was first is what archives vouch for."""
+    if record.subject != subjects.control_event(ARCHIVE) or CARRIED_FROM in record.headers:
+        return None
+    try:
+        event = decode(record.data, ControlEvent)
+    except Invalid:
+        return None
+    whole = set(JournalArchive.__struct_fields__) <= set(event.body)
+    return event if event.kind == ARCHIVE and whole and is_decided(event, record.sequence) else None

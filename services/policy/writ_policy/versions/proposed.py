@@ -1,0 +1,70 @@
+"""What somebody wants to put in force: looked at before it is allowed, so that nothing is stored that does not load.
+
+One at a time and in a thread: a document may take seconds, and decisions do not wait for it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from writ_contracts.errors import ConfigError, Invalid
+from writ_documents.document import FileErrors
+from writ_policy.versions.stored import Versions
+from writ_rules.engine.compile import Policy
+
+MOST_PROBLEMS = 200
+CHANGES = ("policy_publish", "policy_rollback")
+
+
+class ProposedVersions:
+    """Documents that are to be published, and versions that are to be restored."""
+
+    def __init__(self, versions: Versions, compile_text: Callable[[str, str], Policy]) -> None:
+        self._versions = versions
+        self._compile = compile_text
+        self._one = asyncio.Semaphore(1)
+
+    async def check(self, operation: str, parameters: dict[str, Any]) -> None:
+        """Raises Invalid: `conflict` where another version is in force than its author thinks, `not_found`, and
+        `invalid_document` with all that is wrong.
+        """
+        current = self._versions.head.number if self._versions.head else 0
+        if operation == "policy_publish":
+            replaces = parameters.get("replaces")
+            if replaces is not None and replaces != current:
+                raise Invalid(f"version {current} is in force, not {replaces}", code="conflict")
+            await self._compiled(parameters["document"], "document")
+        else:
+            number = parameters["version"]
+            if number == current:
+                raise Invalid(f"version {number} is in force", code="conflict")
+            await self._compiled(await self._earlier(number), f"version {number}")
+
+    async def _earlier(self, number: int) -> str:
+        version = await self._versions.find(number)
+        if version is None:
+            raise Invalid(f"there is no version {number} of the policy that is believed", code="not_found")
+        return version.document
+
+    async def _compiled(self, text: str, name: str) -> None:
+        async with self._one:
+            try:
+                policy = await asyncio.to_thread(self._compile, text, name)
+            except ConfigError as error:
+                raise _invalid(name, error) from error
+        if policy.deny_by_default and not any("gateway" in policy.roles_with(change) for change in CHANGES):
+            reason = (
+                "no rule of it allows policy_publish or policy_rollback on Writ itself: nobody could change it again"
+            )
+            raise Invalid(f"the {name} cannot be used: {reason}", code="invalid_document", problems=[(1, 1, reason)])
+
+
+def _invalid(name: str, error: ConfigError) -> Invalid:
+    """The message is on record and says where; what is wrong may quote the document, and goes to its author alone."""
+    if not isinstance(error, FileErrors):
+        return Invalid(f"the {name} does not load", code="invalid_document", problems=[(1, 1, str(error))])
+    found = [(problem.line, problem.column, problem.message[:500]) for problem in error.found]
+    first = error.found[0]
+    many = f"{len(found)} mistakes, the first" if len(found) > 1 else "a mistake"
+    reason = f"the {name} does not load: {many} in line {first.line}, column {first.column}"
+    return Invalid(reason, code="invalid_document", problems=found[:MOST_PROBLEMS])

@@ -1,0 +1,200 @@
+"""What may be read ahead is read while its claim waits: only under a look that holds, and told only when granted."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.agent.conftest import POOL, READ, TARGET, Reader, World, gone, held, until
+
+from writ_agent.work import early_read
+from writ_contracts.agents import Claim, ClaimAnswer
+from writ_contracts.inventory import Target
+from writ_contracts.operations import Catalogue
+from writ_contracts.signing import Signed
+from writ_testing.fakes.scripted_executor import DispatchedOperation
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
+
+
+async def read_once_granted(world: World, reader: Reader, answered: asyncio.Event, operation_id: str) -> None:
+    """Nothing of it was read until now; when its claim is answered it is, once."""
+    assert reader.begun == []
+    reader.go_on.set()
+    answered.set()
+    assert (await world.executor.ended(operation_id)).state == {"reading": 1}
+
+
+async def test_it_is_read_once_while_the_claim_waits_and_told_under_the_grant(world: World, reader: Reader) -> None:
+    answered = held(world)
+    await world.agent()
+    operation_id = await world.executor.dispatch(READ, TARGET)
+    await until(lambda: len(reader.begun) == 1)
+    reader.go_on.set()
+    await until(lambda: reader.ended == [1])
+    assert world.executor.receipts == []
+    answered.set()
+    receipt = await world.executor.ended(operation_id)
+    assert (receipt.outcome, receipt.effect, receipt.state) == ("succeeded", "none", {"reading": 1})
+    assert len(reader.begun) == 1
+    assert world.executor.progress == []
+
+
+async def test_it_is_read_ahead_however_late_the_claim_comes(world: World, reader: Reader) -> None:
+    answered, original = held(world), world.executor.append
+
+    async def late(work: Any) -> None:
+        await original(structs.replace(work, start_by=time.time() - 3_600))
+
+    world.executor.append = late  # type: ignore[method-assign]
+    await world.agent()
+    operation_id = await world.executor.dispatch(READ, TARGET)
+    await until(lambda: len(reader.begun) == 1)
+    reader.go_on.set()
+    answered.set()
+    assert (await world.executor.ended(operation_id)).state == {"reading": 1}
+
+
+async def test_a_reading_that_takes_longer_than_the_claim_is_waited_for(world: World, reader: Reader) -> None:
+    agent = await world.agent()
+    operation_id = await world.executor.dispatch(READ, TARGET)
+    hands = agent._in_flight
+    await until(lambda: any(hand.running is not None for hand in hands))
+    assert len(reader.begun) == 1
+    reader.go_on.set()
+    assert (await world.executor.ended(operation_id)).state == {"reading": 1}
+
+
+async def test_without_a_look_nothing_is_read_before_the_grant(world: World, reader: Reader) -> None:
+    answered, original = held(world), world.executor.append
+
+    async def bare(work: Any) -> None:
+        await original(structs.replace(work, ahead=None, look_key=""))
+
+    world.executor.append = bare  # type: ignore[method-assign]
+    await world.agent()
+    operation_id = await world.executor.dispatch(READ, TARGET)
+    await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
+    await read_once_granted(world, reader, answered, operation_id)
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "signed by another key": {"signer": Key(generate_seed())},
+    "for another pool": {"pool": "pool-2"},
+    "for a target of another pool": {"target": Target(id="host-1", role="testing", backend="fake", agent="pool-2")},
+    "for another target": {"target": Target(id="host-2", role="testing", backend="fake", agent=POOL)},
+    "for other parameters": {"parameters_digest": "0" * 64},
+    "for a baseline": {"actions": ["baseline"]},
+    "for a preview": {"actions": ["preview"]},
+    "for another operation": {"operation": "test_sleep"},
+}
+
+
+@pytest.mark.parametrize("changed", WRONG.values(), ids=WRONG.keys())
+async def test_under_a_look_that_is_wrong_nothing_is_read_ahead_and_it_is_told(
+    changed: dict[str, Any], world: World, reader: Reader
+) -> None:
+    answered, original = held(world), world.executor.look
+
+    def wrong(*parts: Any, **_: Any) -> Signed:
+        honest = dict(zip(("operation_id", "operation", "target", "actions", "parameters", "key"), parts, strict=True))
+        return original(**{**honest, **changed})
+
+    world.executor.look = wrong  # type: ignore[method-assign]
+    await world.agent()
+    operation_id = await world.executor.dispatch(READ, TARGET)
+    await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_look"])
+    await read_once_granted(world, reader, answered, operation_id)
+
+
+async def test_an_expired_look_is_no_attack_and_of_no_use(world: World, reader: Reader) -> None:
+    answered, original = held(world), world.executor.look
+
+    def expired(*parts: Any, **_: Any) -> Signed:
+        return original(*parts, expires_at=time.time() - 1)
+
+    world.executor.look = expired  # type: ignore[method-assign]
+    await world.agent()
+    operation_id = await world.executor.dispatch(READ, TARGET)
+    await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
+    await read_once_granted(world, reader, answered, operation_id)
+    assert world.executor.reports == []
+
+
+async def test_an_operation_that_this_agent_knows_otherwise_is_not_read_ahead(world: World, reader: Reader) -> None:
+    known = [structs.replace(one, ahead=False) if one.name == READ else one for one in world.catalogue.values()]
+    world.catalogue = Catalogue(known)
+    answered = held(world)
+    await world.agent()
+    operation_id = await world.executor.dispatch(READ, TARGET)
+    await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
+    await read_once_granted(world, reader, answered, operation_id)
+
+
+async def test_a_claim_that_is_declined_ends_the_reading_and_nothing_is_told(world: World, reader: Reader) -> None:
+    answered = held(world, gone)
+    agent = await world.agent()
+    await world.executor.dispatch(READ, TARGET)
+    await until(lambda: len(reader.begun) == 1)
+    answered.set()
+    await until(lambda: reader.ended == [1] and not list(agent._in_flight))
+    assert world.executor.receipts == []
+    assert world.executor.progress == []
+
+
+async def test_a_grant_that_does_not_hold_gets_no_reading(world: World, reader: Reader) -> None:
+    async def forged(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+        grant = sign(Key(generate_seed()), world.executor.honest_grant(asked, claim, signed))
+        return world.executor.sealed(asked, claim, grant)
+
+    answered = held(world, forged)
+    await world.agent()
+    operation_id = await world.executor.dispatch(READ, TARGET)
+    reader.go_on.set()
+    await until(lambda: reader.ended == [1])
+    answered.set()
+    receipt = await world.executor.ended(operation_id)
+    assert (receipt.outcome, receipt.state, receipt.effect) == ("failed", {}, "none")
+    await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_grant"])
+
+
+CHANGED: dict[str, dict[str, Any]] = {
+    "for less time": {"timeout": 3},
+    "for a target that is reached otherwise": {
+        "target": Target(id="host-1", role="testing", backend="fake", agent=POOL, connection={"host": "192.0.2.1"})
+    },
+}
+
+
+@pytest.mark.parametrize("changed", CHANGED.values(), ids=CHANGED.keys())
+async def test_a_grant_for_something_else_has_it_read_again(
+    changed: dict[str, Any], world: World, reader: Reader
+) -> None:
+    async def other(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+        grant = structs.replace(world.executor.honest_grant(asked, claim, signed), **changed)
+        return world.executor.sealed(asked, claim, sign(world.executor.key, grant))
+
+    answered = held(world, other)
+    await world.agent()
+    operation_id = await world.executor.dispatch(READ, TARGET)
+    await until(lambda: len(reader.begun) == 1)
+    answered.set()
+    await until(lambda: len(reader.begun) == 2)
+    assert reader.ended == [1]  # two never go on beside each other
+    reader.go_on.set()
+    assert (await world.executor.ended(operation_id)).state == {"reading": 2}
+    assert {name: getattr(reader.begun[1], name) for name in changed} == changed
+
+
+async def test_what_was_read_long_before_its_start_is_read_again(
+    world: World, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(early_read, "FRESH", 0.0)
+    reader.go_on.set()
+    answered = held(world)
+    await world.agent()
+    operation_id = await world.executor.dispatch(READ, TARGET)
+    await until(lambda: reader.ended == [1])
+    answered.set()
+    assert (await world.executor.ended(operation_id)).state == {"reading": 2}

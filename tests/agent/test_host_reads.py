@@ -1,0 +1,147 @@
+"""Looking at a host: only under a look that holds, and then exactly that."""
+
+import secrets
+import time
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.agent.conftest import POOL, TARGET, World
+
+from writ_agent.backends.port import Done, Progress, Task
+from writ_contracts.agents import AskRead, Claim
+from writ_contracts.decisions import ReadAction
+from writ_contracts.errors import Untrusted
+from writ_contracts.ids import encode_id
+from writ_contracts.inventory import Target
+from writ_contracts.journal import Dispatched
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import read
+
+KEY = "ab" * 32
+OTHER_POOL = Target(id="host-1", role="testing", backend="fake", agent="pool-2")
+
+
+def ask(world: World, action: ReadAction, allowed: ReadAction | None = None, **changed: Any) -> AskRead:
+    operation_id = encode_id(secrets.token_bytes(16))
+    parameters = {"path": "/x", "delay": 0.0, "timeout": 60}
+    target = changed.pop("target", TARGET)
+    look = world.executor.look(
+        operation_id, "test_count", target, [allowed or action], parameters, KEY, **{"pool": POOL, **changed}
+    )
+    return AskRead(look=look, action=action, parameters=parameters, look_key=KEY)
+
+
+@pytest.mark.parametrize("action", ["baseline", "preview", "probe"])
+async def test_a_look_that_holds_is_done(action: ReadAction, world: World) -> None:
+    await world.agent()
+    looked = await world.executor.ask_look(ask(world, action), POOL)
+    assert looked.error is None
+    assert looked.seen
+    assert world.backend.looks == [action]
+    assert looked.verdict == ("no_effect" if action == "probe" else "unknown")
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "signed by another key": {"signer": Key(generate_seed())},
+    "for another pool": {"pool": "pool-2"},
+    "for a target of another pool": {"target": OTHER_POOL},
+    "for other parameters": {"parameters_digest": "0" * 64},
+    "for another action": {"allowed": "baseline"},
+}
+
+
+@pytest.mark.parametrize("changed", REFUSED.values(), ids=REFUSED.keys())
+async def test_a_look_that_is(changed: dict[str, Any], world: World) -> None:
+    await world.agent()
+    looked = await world.executor.ask_look(ask(world, "preview", **dict(changed)), POOL)
+    assert looked.error is not None
+    assert looked.error.code == "grant_refused"
+    assert world.backend.looks == []
+    await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_look"])
+
+
+async def test_an_expired_look_is_refused_and_no_attack(world: World) -> None:
+    await world.agent()
+    looked = await world.executor.ask_look(ask(world, "preview", expires_at=time.time() - 1), POOL)
+    assert looked.error is not None
+    assert looked.error.code == "look_expired"
+    assert world.backend.looks == []
+    assert world.executor.reports == []
+
+
+OTHERS = {
+    "host_key_changed": "host_key_changed",
+    "tailscale_wrong_node": "wrong_peer",
+    "tailscale_wrong_tags": "wrong_peer",
+    "set_aside": "host_set_aside",
+}
+"""Codes of hosts that are not the ones that are meant, and the security events that they are."""
+
+
+@pytest.mark.parametrize(("code", "kind"), OTHERS.items())
+async def test_a_preview_of_a_host_that_is_another_one_is_refused_and_reported(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: str, kind: str
+) -> None:
+    async def stranger(task: Task) -> dict[str, Any]:
+        raise Untrusted("it is another one", code=code)
+
+    monkeypatch.setattr(world.backend, "preview", stranger)
+    await world.agent()
+    looked = await world.executor.ask_look(ask(world, "preview"), POOL)
+    assert looked.error is not None
+    assert looked.error.code == code
+    await world.executor.until(lambda: [report.kind for report in world.executor.reports] == [kind])
+
+
+@pytest.mark.parametrize(("code", "kind"), OTHERS.items())
+async def test_an_operation_on_a_host_that_is_another_one_fails_and_is_reported(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: str, kind: str
+) -> None:
+    async def stranger(task: Task, progress: Progress) -> Done:
+        raise Untrusted("it is another one", code=code)
+
+    monkeypatch.setattr(world.backend, "run", stranger)
+    await world.agent()
+    receipt = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
+    assert (receipt.outcome, receipt.code, receipt.effect) == ("failed", code, "none")
+    await world.executor.until(lambda: [report.kind for report in world.executor.reports] == [kind])
+
+
+async def test_bytes_that_are_no_question_get_an_answer(world: World) -> None:
+    await world.agent()
+    for data in (b"", b"\xff", b"[]", b'{"look":{}}', b"[" * 100_000):
+        message = await world.executor.bus.request(f"writ.agent.{POOL}.look", data, timeout=20)
+        assert b'"code":"' in message.data
+
+
+async def test_a_forged_look_for_a_baseline_is_reported_and_nothing_is_looked_at(world: World) -> None:
+    await world.agent()
+    look_signer = Key(generate_seed())
+    original = world.executor.look
+
+    def forged(*parts: Any, **changed: Any) -> Any:
+        return original(*parts, **{**changed, "signer": look_signer})
+
+    world.executor.look = forged  # type: ignore[method-assign]
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    receipt = await world.executor.ended(operation_id)
+    assert receipt.outcome == "succeeded"
+    assert world.backend.looks == []
+    await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_look"])
+
+
+async def test_a_baseline_is_told_however_late_the_claim_comes(world: World) -> None:
+    """Policy judges a unit by the other names that it tells; whether it is too late, the executors' sweep says."""
+    original = world.executor.append
+
+    async def late(work: Dispatched) -> None:
+        await original(structs.replace(work, start_by=time.time() - 3_600))
+
+    world.executor.append = late  # type: ignore[method-assign]
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.ended(operation_id)
+    assert world.backend.looks == ["baseline"]
+    (signed,) = world.executor.asked[operation_id].claims
+    assert read(signed, Claim).baseline

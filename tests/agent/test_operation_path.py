@@ -1,0 +1,192 @@
+"""One operation's way through an agent, as it should go."""
+
+from msgspec import structs
+from tests.agent.conftest import POOL, TARGET, World, until
+
+from writ_agent.backends.port import Done, Progress, Task
+from writ_contracts.agents import Claim, ClaimAnswer, Receipt
+from writ_contracts.errors import Denied
+from writ_contracts.signing import Signed
+from writ_contracts.wire import canonical
+from writ_testing.fakes.scripted_executor import DispatchedOperation
+from writ_trust.digests import plain_digest
+from writ_trust.statements import digest, open_signed
+
+
+async def test_a_dispatched_operation_is_claimed_run_once_and_told(world: World) -> None:
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    receipt = await world.executor.ended(operation_id)
+    assert (receipt.outcome, receipt.effect, receipt.over, receipt.pool) == ("succeeded", "done", True, POOL)
+    assert world.backend.effects == [operation_id]
+    asked = world.executor.asked[operation_id]
+    assert asked.answer is not None
+    assert asked.answer.grant is not None
+    assert receipt.grant_digest == digest(asked.answer.grant)
+
+
+async def test_the_receipt_is_signed_and_has_the_public_output_with_the_digest_of_all_of_it(world: World) -> None:
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_secret", TARGET, secret="hunter2", label="x")
+    await world.executor.ended(operation_id)
+    told = world.executor.receipts[0]
+    receipt = open_signed(told.receipt, Receipt, {world.key.public})
+    assert b"hunter2" not in bytes(told.receipt.payload)
+    assert told.full_output["secret"] == "hunter2"
+    assert receipt.output_digest == plain_digest(canonical(told.full_output))
+
+
+async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest_alone(world: World) -> None:
+    honest = world.executor.answering
+
+    async def without(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer | None:
+        answer = await honest(asked, claim, signed)
+        return None if answer is None else structs.replace(answer, outputs=False)
+
+    world.executor.answering = without
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    receipt = await world.executor.ended(operation_id)
+    told = world.executor.receipts[0]
+    assert (receipt.output, receipt.state) == ({}, {})
+    assert told.full_output == {"lines": 1}
+    assert receipt.output_digest == plain_digest(canonical(told.full_output))
+
+
+async def test_the_baseline_is_taken_under_its_look_and_goes_with_the_claim(world: World) -> None:
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.ended(operation_id)
+    assert world.backend.looks == ["baseline"]
+    assert b'"baseline":{"effects":0}' in bytes(world.executor.asked[operation_id].claims[0].payload)
+
+
+async def test_without_a_look_nothing_is_looked_at(world: World) -> None:
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_noop", TARGET)
+    await world.executor.ended(operation_id)
+    assert world.backend.looks == []
+
+
+async def test_an_event_that_comes_again_is_not_run_again(world: World) -> None:
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.ended(operation_id)
+    await world.executor.append(world.executor.asked[operation_id].work)
+    other = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.ended(other)
+    assert world.backend.effects == [operation_id, other]
+    assert len(world.executor.asked[operation_id].claims) == 1
+
+
+async def test_eight_agents_on_one_request_run_it_once(world: World) -> None:
+    for number in range(8):
+        await world.agent(state=f"state-{number}")
+    ids = [await world.executor.dispatch("test_count", TARGET, path="/x") for _ in range(20)]
+    for operation_id in ids:
+        await world.executor.ended(operation_id)
+    assert sorted(world.backend.effects) == sorted(ids)
+
+
+async def test_an_agent_of_another_pool_never_gets_it(world: World) -> None:
+    await world.agent(pool="pool-2", state="other")
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.agent()
+    receipt = await world.executor.ended(operation_id)
+    assert receipt.pool == POOL
+
+
+async def test_heartbeats_tell_what_runs_and_what_ended(world: World) -> None:
+    await world.agent(slots=3)
+    go_on = world.held("test_sleep")
+    operation_id = await world.executor.dispatch("test_sleep", TARGET)
+    beats = world.executor.heartbeats
+    await world.executor.until(lambda: bool(beats) and beats[-1].running == [operation_id])
+    assert beats[-1].free_slots == 2
+    go_on.set()
+    await world.executor.ended(operation_id)
+    await world.executor.until(lambda: beats[-1].running == [] and beats[-1].free_slots == 3)
+
+
+async def test_progress_is_relayed_at_most_twice_a_second(world: World) -> None:
+    async def chatty(task: Task, progress: Progress) -> Done:
+        progress("first" + "." * 1000)
+        await world.executor.until(lambda: len(words) == 1)
+        for number in range(100):
+            progress(f"{number} of 100" + "." * 1000)
+        await world.executor.until(lambda: len(words) == 2)
+        return Done(outcome="succeeded")
+
+    words = world.executor.progress
+
+    world.backend.scripts["test_noop"] = chatty
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_noop", TARGET)
+    await world.executor.ended(operation_id)
+    assert [word.message.rstrip(".") for word in words] == ["first", "99 of 100"]
+    assert {word.operation_id for word in words} == {operation_id}
+    assert all(len(word.message) <= 500 for word in words)
+
+
+async def test_what_a_backend_refuses_has_failed_without_effect(world: World) -> None:
+    async def refuse(task: Task, progress: Progress) -> Done:
+        raise Denied("not here", code="permission_denied")
+
+    world.backend.scripts["test_count"] = refuse
+    await world.agent()
+    receipt = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
+    assert (receipt.outcome, receipt.code, receipt.effect) == ("failed", "permission_denied", "none")
+
+
+async def test_a_defect_of_a_backend_is_unknown_for_a_change_and_its_message_is_not_told(world: World) -> None:
+    async def broken(task: Task, progress: Progress) -> Done:
+        raise RuntimeError("secret words")
+
+    world.backend.scripts |= {"test_count": broken, "test_noop": broken}
+    await world.agent()
+    change = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
+    assert (change.outcome, change.effect, change.code) == ("unknown", "maybe", "internal")
+    assert "secret words" not in change.message
+    reading = await world.executor.ended(await world.executor.dispatch("test_noop", TARGET))
+    assert (reading.outcome, reading.effect) == ("failed", "none")
+
+
+async def test_an_output_that_cannot_be_told_is_a_defect_not_a_lost_operation(world: World) -> None:
+    async def odd(task: Task, progress: Progress) -> Done:
+        return Done(outcome="succeeded", output={"object": object()}, effect="done")
+
+    world.backend.scripts["test_count"] = odd
+    await world.agent()
+    receipt = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
+    assert (receipt.outcome, receipt.effect) == ("unknown", "maybe")
+
+
+async def test_the_receipt_stays_small_however_much_is_put_out(world: World) -> None:
+    async def loud(task: Task, progress: Progress) -> Done:
+        return Done(
+            outcome="succeeded",
+            output={"echo": "x" * 900_000, "digest": "y" * 900_000},
+            state={"a": "z" * 99_999},
+            message="\x01" * 5_000,
+        )
+
+    world.backend.scripts["test_secret"] = loud
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_secret", TARGET, secret="x")
+    receipt = await world.executor.ended(operation_id)
+    told = world.executor.receipts[0]
+    assert len(bytes(told.receipt.payload)) <= 28 * 1024  # twice that, in the event that brings it, is not too much
+    assert receipt.output["digest"].startswith("yyy")
+    assert receipt.output_bytes > 1_800_000
+    assert told.full_output == {"omitted_bytes": receipt.output_bytes}
+
+
+async def test_an_event_that_cannot_be_read_is_dropped_and_the_agent_goes_on(world: World) -> None:
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_noop", TARGET)
+    await world.executor.ended(operation_id)
+    work = world.executor.asked[operation_id].work
+    await world.executor.append_raw(work, b"\x00not json")
+    await world.executor.append_raw(work, b"{}")
+    await world.executor.ended(await world.executor.dispatch("test_noop", TARGET))
+    await until(lambda: world.broker.disk.consumer(f"agent-{POOL}").next_due() is None)

@@ -1,0 +1,164 @@
+"""Histories that no honest executor writes are found, and what honest ones write is not."""
+
+import itertools
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from writ_audit.irregular_events import IrregularEvent, OperationHistories
+from writ_contracts import journal, subjects
+from writ_contracts.agents import Receipt
+from writ_contracts.records import Record
+from writ_contracts.requests import Verdict
+from writ_contracts.signing import Signed
+from writ_contracts.wire import encode
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import digest, sign
+
+ID = "a" * 26
+AGENT, THIEF = Key(generate_seed()), Key(generate_seed())
+RECEIPT = Receipt(
+    operation_id=ID,
+    attempt=1,
+    pool="a",
+    instance="one",
+    grant_digest="0" * 64,
+    outcome="succeeded",
+    code="",
+    message="",
+    output_digest="0" * 64,
+    output_bytes=0,
+)
+CLAIM, GRANT, OTHER = (sign(AGENT, structs.replace(RECEIPT, message=text)) for text in ("claim", "grant", "other"))
+COMMON: dict[str, Any] = {"id": "e", "at": 1.0, "correlation_id": "c", "operation_id": ID}
+WORK: dict[str, Any] = {
+    **COMMON,
+    "principal": "alice",
+    "operation": "service_restart",
+    "target": "web-1",
+    "pool": "a",
+    "parameters": {},
+    "start_by": 2.0,
+    "timeout": 60,
+}
+REQUESTED = journal.Requested(
+    **WORK,
+    risk="change",
+    idempotent=False,
+    key="U",
+    effective={},
+    hidden=[],
+    parameters_digest="0" * 64,
+    fingerprint="",
+    verdict=Verdict(decision="allow", rules=[], reason="", code="allowed"),
+    decision=GRANT,
+)
+TWICE = structs.replace(REQUESTED, idempotent=True)
+CONTROL = structs.replace(REQUESTED, target="writ")
+DISPATCHED = journal.Dispatched(**WORK, attempt=1)
+GRANTED = journal.Granted(**COMMON, attempt=1, instance="one", deadline=3.0, claim=CLAIM, grant=GRANT, decision=GRANT)
+STARTED = journal.Started(**COMMON, attempt=1, instance="executor", deadline=3.0)
+CANCEL = journal.CancelRequested(
+    **COMMON, by="alice", cancel_id="b" * 26, decision=GRANT, parameters={}, parameters_key="0" * 64
+)
+
+
+def finished(receipt: Signed | None = None) -> journal.Finished:
+    return journal.Finished(**COMMON, outcome="succeeded", receipt=receipt)
+
+
+def receipt(by: Key = AGENT, **changed: Any) -> Signed:
+    return sign(by, structs.replace(RECEIPT, **{"grant_digest": digest(GRANT), **changed}))
+
+
+ARCHIVED = journal.Archived(
+    **COMMON,
+    principal="alice",
+    operation="service_restart",
+    target="web-1",
+    requested_at=1.0,
+    outcome="succeeded",
+    fingerprint="",
+    generation=1,
+)
+Events = list[journal.OperationEvent]
+HONEST: list[Events] = [
+    [REQUESTED, DISPATCHED, GRANTED, finished(receipt()), ARCHIVED],
+    [REQUESTED, DISPATCHED, GRANTED, CANCEL, finished(receipt())],
+    [REQUESTED, DISPATCHED, finished()],
+    [REQUESTED, finished()],
+    [CONTROL, STARTED, finished()],
+    [TWICE, DISPATCHED, GRANTED, DISPATCHED, GRANTED, finished(receipt())],
+    [REQUESTED, DISPATCHED, GRANTED, finished(receipt(grant_digest=None, claim_digest=digest(CLAIM)))],
+    [ARCHIVED, ARCHIVED],
+]
+BROKEN: dict[str, tuple[Events, str]] = {
+    "a dispatch of what nobody requested": ([DISPATCHED], "absent"),
+    "a start of what nobody requested": ([GRANTED], "absent"),
+    "a start without a dispatch": ([REQUESTED, GRANTED], "requested"),
+    "a start by an executor": ([REQUESTED, STARTED], "without a grant"),
+    "a start by an executor after the dispatch": ([REQUESTED, DISPATCHED, STARTED], "dispatched"),
+    "a second start": ([REQUESTED, DISPATCHED, GRANTED, GRANTED], "started"),
+    "a second attempt": ([REQUESTED, DISPATCHED, GRANTED, DISPATCHED], "must not run twice"),
+    "an attempt after the end": ([REQUESTED, DISPATCHED, GRANTED, finished(receipt()), DISPATCHED], "ended"),
+    "a receipt for a grant that nobody recorded": (
+        [REQUESTED, DISPATCHED, GRANTED, finished(receipt(grant_digest=digest(OTHER)))],
+        "not on record",
+    ),
+    "a receipt by another key": ([REQUESTED, DISPATCHED, GRANTED, finished(receipt(THIEF))], "of another than claimed"),
+    "a receipt by another instance": (
+        [REQUESTED, DISPATCHED, GRANTED, finished(receipt(instance="two"))],
+        "of another than claimed",
+    ),
+}
+
+
+def records(events: Events) -> list[Record]:
+    numbers = itertools.count(1)
+    found = []
+    for event in events:
+        kind = str(event.__struct_config__.tag)
+        where = {"pool": "a", "target": "web-1"} if kind == "dispatched" else {}
+        subject = subjects.operation_event("alice", ID, kind, **where)
+        found.append(Record(next(numbers), subject, encode(event), {}, 1.0))
+    return found
+
+
+def looked(events: Events) -> list[IrregularEvent]:
+    courses, stored = OperationHistories(), records(events)
+    return [found for record in stored if (found := courses.examine(record))]
+
+
+@pytest.mark.parametrize("events", HONEST)
+def test_what_honest_executors_write_is_regular(events: Events) -> None:
+    assert looked(events) == []
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_cannot_be_is_found(case: str) -> None:
+    events, text = BROKEN[case]
+    *_, last = found = looked(events)
+    assert len(found) == 1
+    assert (last.sequence, last.operation_id, last.principal) == (len(events), ID, "alice")
+    assert text in last.what
+
+
+def test_only_operations_whose_beginning_is_not_here_have_to_be_read() -> None:
+    courses, stored = OperationHistories(), records(HONEST[0])
+    assert courses.unknown(stored) == set()
+    assert courses.unknown(stored[2:]) == {("alice", ID)}
+    courses.learn(ID, stored[:2])
+    assert courses.unknown(stored[2:]) == set()
+    assert [courses.examine(record) for record in stored[2:]] == [None, None, None]
+
+
+def test_what_is_left_before_an_archive_is_not_judged() -> None:
+    courses, stored = OperationHistories(), records(HONEST[0])
+    courses.learn(ID, stored[-1:])
+    assert [courses.examine(record) for record in stored[1:]] == [None] * 4
+
+
+def test_a_record_that_cannot_be_read_is_passed_over() -> None:
+    broken = Record(1, subjects.operation_event("alice", ID, "granted"), b"\xff", {}, 1.0)
+    assert OperationHistories().examine(broken) is None

@@ -1,0 +1,112 @@
+"""The queues in front of an endpoint: senders take turns, urgent messages pass, late ones are dropped."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from writ_bus.lanes import TIMEOUT, Lanes
+from writ_bus.port import Endpoint, Message
+from writ_bus.workers import BACKLOG
+
+
+async def unused(_: Message) -> bytes:
+    raise AssertionError("jobs are given to the lanes as they are")
+
+
+def lanes(concurrency: int, subject: str = "writ.request.*.*") -> Lanes:
+    return Lanes(
+        Endpoint(name="request", subject=subject, handler=unused, concurrency=concurrency, urgent=["stop_set"])
+    )
+
+
+class Jobs:
+    """Jobs that note their sender when they start, and end when they are let go."""
+
+    def __init__(self, queues: Lanes) -> None:
+        self.queues = queues
+        self.started: list[str] = []
+        self.go = asyncio.Event()
+
+    def send(self, sender: str, operation: str = "test_noop", timeout: str = "") -> bool:
+        async def job() -> None:
+            self.started.append(sender)
+            await self.go.wait()
+
+        headers = {TIMEOUT: timeout} if timeout else {}
+        return self.queues.submit(f"writ.request.{sender}.{operation}", headers, job)
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_flood_leaves_a_quarter_of_the_slots_to_others() -> None:
+    jobs = Jobs(lanes(8))
+    assert all(jobs.send("mallory") for _ in range(50))
+    assert jobs.send("alice")
+    await settle()
+    assert Counter(jobs.started) == {"mallory": 6, "alice": 1}
+    jobs.go.set()
+    await jobs.queues.finish()
+    assert Counter(jobs.started) == {"mallory": 50, "alice": 1}
+
+
+async def test_senders_take_turns_where_all_slots_are_taken() -> None:
+    jobs = Jobs(lanes(1))
+    for sender in ("mallory", "mallory", "mallory", "mallory", "alice", "bob", "alice"):
+        assert jobs.send(sender)
+    jobs.go.set()
+    await jobs.queues.finish()
+    assert jobs.started == ["mallory", "mallory", "alice", "bob", "mallory", "alice", "mallory"]
+
+
+async def test_one_sender_fills_a_quarter_of_the_line_at_most() -> None:
+    jobs = Jobs(lanes(1))
+    accepted = sum(jobs.send("mallory") for _ in range(BACKLOG))
+    assert accepted == 1 + BACKLOG // 4
+    assert jobs.send("alice")
+    jobs.go.set()
+    await jobs.queues.finish()
+
+
+async def test_an_endpoint_without_senders_has_no_shares() -> None:
+    jobs = Jobs(lanes(4, "writ.policy.decide"))
+    assert sum(jobs.send("anybody") for _ in range(1000)) == 4 + 4 * BACKLOG
+    await settle()
+    assert len(jobs.started) == 4
+    await jobs.queues.cancel()
+
+
+async def test_an_urgent_message_passes_a_full_line_of_its_own_sender() -> None:
+    jobs = Jobs(lanes(2))
+    while jobs.send("mallory"):
+        pass
+    assert jobs.send("mallory", "stop_set")
+    await settle()
+    assert len(jobs.started) == 3
+    await jobs.queues.cancel()
+
+
+@pytest.mark.parametrize("timeout", ["", "soon", "nan", "-1", "1e9"])
+async def test_without_a_usable_timeout_a_message_waits_as_long_as_it_takes(timeout: str) -> None:
+    jobs = Jobs(lanes(1))
+    assert jobs.send("alice")
+    assert jobs.send("alice", timeout=timeout)
+    jobs.go.set()
+    await jobs.queues.finish()
+    assert (len(jobs.started), jobs.queues.dropped) == (2, 0)
+
+
+async def test_what_waited_longer_than_its_sender_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)
+    jobs = Jobs(lanes(1))
+    assert jobs.send("alice")
+    assert jobs.send("bob", timeout="3.000")
+    now += 3.5
+    jobs.go.set()
+    await jobs.queues.finish()
+    assert (jobs.started, jobs.queues.dropped) == (["alice"], 1)

@@ -1,0 +1,28 @@
+"""docs/threat-model.md: each test that it names exists, and each statement has a test or says that it has none."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "threat-model.md").read_text()
+NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT)))
+STATEMENT = re.compile(r"^\| (can|cannot|noticed) \| .+ \| (.*) \|$", re.MULTILINE)
+
+
+def functions(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED)
+def test_a_named_test_exists(file: str, name: str) -> None:
+    assert name in functions(ROOT / file)
+
+
+def test_what_a_thief_cannot_do_has_a_test_or_says_that_it_has_none() -> None:
+    statements = STATEMENT.findall(TEXT)
+    assert len(statements) >= 25
+    assert all("::" in test or "none yet" in test for kind, test in statements if kind == "cannot")

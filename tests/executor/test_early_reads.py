@@ -1,0 +1,54 @@
+"""What an executor hands on for reading ahead: policy's look, with all that the agent needs for it, or nothing."""
+
+from typing import Any
+
+import pytest
+from tests.executor.conftest import World
+
+from writ_contracts.decisions import ReadGrant
+from writ_contracts.journal import Dispatched
+from writ_trust.digests import keyed_digest
+from writ_trust.statements import read
+
+GIVEN = {"service_name": "nginx"}
+
+
+async def dispatched(world: World, operation: str, **wish: Any) -> Dispatched:
+    answer = await world.ask(operation, parameters=GIVEN, **wish)
+    return await world.work(answer.operation_id or "")
+
+
+async def test_the_look_is_in_requested_and_in_dispatched_with_what_it_is_about(world: World) -> None:
+    await world.executor()
+    work = await dispatched(world, "service_status")
+    requested = (await world.life(work.operation_id)).requested
+    assert requested is not None
+    assert work.ahead is not None
+    assert work.ahead == requested.ahead
+    assert (work.look, requested.look) == (None, None)
+    look = read(work.ahead, ReadGrant)
+    assert (look.actions, look.operation_id) == (["ahead"], work.operation_id)
+    assert keyed_digest(work.look_key, work.parameters) == look.parameters_digest
+    (ask,) = world.policy.decides
+    assert (ask.look, ask.look_until is None) == ([], False)
+
+
+@pytest.mark.parametrize("operation", ["service_restart", "network_status"])
+async def test_there_is_none_for_what_is_not_read_ahead(world: World, operation: str) -> None:
+    await world.executor()
+    answer = await world.ask(operation, parameters=GIVEN if operation == "service_restart" else {})
+    work = await world.work(answer.operation_id or "")
+    assert work.ahead is None
+    assert (work.look is None) == (operation == "network_status")
+
+
+async def test_there_is_none_where_the_record_does_not_have_the_parameters(world: World) -> None:
+    await world.executor(audit_level="minimal")
+    work = await dispatched(world, "service_status")
+    assert (work.parameters, work.ahead, work.look, work.look_key) == ({}, None, None, "")
+
+
+async def test_a_dry_run_asks_for_none(world: World) -> None:
+    await world.executor()
+    await world.ask("service_status", parameters=GIVEN, dry_run=True)
+    assert world.policy.decides[0].look_until is None

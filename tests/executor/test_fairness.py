@@ -1,0 +1,54 @@
+"""One principal that holds all it can get keeps nobody else waiting, and never a stop."""
+
+import asyncio
+
+import pytest
+from tests.executor.conftest import World
+from tests.executor.test_listings import RESTART, serve_listings
+
+SLOTS = 8
+FLOOD = 10 * SLOTS
+
+
+async def hold_slots(world: World, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Task[object]]:
+    """Requests of mallory that all wait for a listing which does not come; returns once her share of slots is taken."""
+    monkeypatch.setattr("writ_executor.service.CONCURRENCY", SLOTS)
+    held = asyncio.Semaphore(0)
+
+    async def hang() -> None:
+        held.release()
+        await asyncio.Event().wait()
+
+    world.policy.needs["service_restart"] = ["list_services"]
+    await serve_listings(world, meanwhile=hang)
+    await world.executor(sweep=1000.0)
+    flood = [asyncio.create_task(world.ask("service_restart", "mallory", **RESTART)) for _ in range(FLOOD)]
+    async with asyncio.timeout(10):
+        for _ in range(SLOTS * 3 // 4):
+            await held.acquire()
+    return [*flood]
+
+
+@pytest.mark.parametrize("principal", ["alice", "mallory"])
+async def test_a_stop_is_taken_at_once_while_one_principal_holds_what_it_can(
+    world: World, monkeypatch: pytest.MonkeyPatch, principal: str
+) -> None:
+    flood = await hold_slots(world, monkeypatch)
+    answer = await world.ask("stop_set", principal, target="writ", parameters={"reason": "flood"})
+    assert answer.error is None, answer
+    assert not any(one.done() for one in flood)
+    for one in flood:
+        one.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
+
+
+async def test_others_are_served_while_one_principal_holds_what_it_can(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood = await hold_slots(world, monkeypatch)
+    answers = [await world.ask("service_status", f"user-{number}", **RESTART) for number in range(5)]
+    assert [answer.error for answer in answers] == [None] * 5
+    assert not any(one.done() for one in flood)
+    for one in flood:
+        one.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)

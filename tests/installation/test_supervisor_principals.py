@@ -1,0 +1,104 @@
+"""Principals that are added to an installation and taken out of it, while it runs, comes up, or is down."""
+
+import asyncio
+import os
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+from tests.installation.stand_in_installations import WITHIN, start, up
+
+from writ_bus.errors import Forbidden
+from writ_client.context import Context, open_bus
+from writ_contracts.errors import Conflict, Invalid
+from writ_documents import yaml_file
+from writ_documents.atomic_files import DRAFT
+from writ_documents.readers import read_principals
+from writ_installation.administration.principals import add_principal, admitted
+from writ_installation.files import list_edits
+from writ_installation.files.home import Home
+from writ_installation.processes.report import read_report
+
+
+async def test_a_principal_that_is_added_is_let_in_at_once(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        operator = Context(principal="operator", url=one.report.url)
+        bus = await open_bus(operator, one.home.key("principal-operator").seed, wait=20)
+        added = await add_principal(one.home, "copilot", "agent", ["assistant"], "operator")
+        assert added.admitted is True
+        assert bus.connected
+        await bus.drain(1.0)
+        known = read_principals(one.home.principals).principals
+        assert [(who.id, who.kind, who.acts_for) for who in known] == [
+            ("operator", "human", None),
+            ("copilot", "agent", "operator"),
+        ]
+        assert "# Who may ask" in one.home.principals.read_text()
+        assert stat.S_IMODE(Path(added.key_file).stat().st_mode) == 0o600
+        assert stat.S_IMODE(one.home.principals.stat().st_mode) == 0o600
+
+
+async def test_a_principal_that_is_added_while_the_installation_comes_up_is_let_in(tmp_path: Path) -> None:
+    one = await start(Home(tmp_path / "home"), tmp_path / "said")
+    try:
+        await one.until(lambda: read_report(one.home.report_file) is not None)
+        operator = Context(principal="operator", url=one.report.url)
+        await (await open_bus(operator, one.home.key("principal-operator").seed, wait=30)).close()
+        entry = {"id": "bob", "kind": "human", "roles": [], "key": one.home.make_key("principal-bob").public}
+        list_edits.append(one.home.principals, "principals", entry, unique="id")
+        await one.until(lambda: "READY" in one.said)
+        assert await admitted(one.home, "bob", one.home.key("principal-bob").seed)
+    finally:
+        one.process.terminate()
+        await asyncio.wait_for(one.process.wait(), WITHIN)
+
+
+async def test_a_principal_that_is_removed_is_shut_out(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        assert (await add_principal(one.home, "bob", "human", [], None)).admitted is True
+        bob = Context(principal="bob", url=one.report.url)
+        bus = await open_bus(bob, one.home.key("principal-bob").seed, wait=20)
+        data = yaml_file.read(one.home.principals).data
+        list_edits.write(one.home.principals, "", {"principals": data["principals"][:1]})
+        # Said when bob was let in, and once more when NATS has taken in the end of it, not while it does.
+        await one.until(lambda: one.said.count("as in the files again") > 1 and not bus.connected)
+        with pytest.raises(Forbidden):
+            await open_bus(bob, one.home.key("principal-bob").seed, wait=20)
+        await bus.close()
+
+
+async def test_two_principals_added_at_once_both_count(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        added = await asyncio.gather(*(add_principal(one.home, f"p{i}", "human", [], None) for i in range(4)))
+        assert all(item.admitted for item in added)
+
+
+async def test_principals_can_be_added_while_nothing_runs(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    assert (await add_principal(home, "bob", "human", ["operator"], None)).admitted is None
+    with pytest.raises(Conflict):
+        await add_principal(home, "bob", "human", [], None)
+    with pytest.raises(Invalid, match="human"):
+        await add_principal(home, "bot", "agent", [], "nobody")
+    assert [who.id for who in read_principals(home.principals).principals] == ["operator", "bob"]
+
+
+async def test_a_report_that_cannot_be_written_keeps_no_removed_principal_in(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        assert (await add_principal(one.home, "bob", "human", [], None)).admitted is True
+        file = one.home.report_file
+        draft = file.with_name(f".{file.name}.{one.report.pid}{DRAFT}")
+        draft.mkdir()  # writing the report fails from now on, as on a full disk
+        killed = one.pid("policy")
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        await one.until(lambda: "could not be written" in one.said)
+        data = yaml_file.read(one.home.principals).data
+        list_edits.write(one.home.principals, "", {"principals": data["principals"][:1]})
+        await one.until(lambda: one.said.count("as in the files again") > 1)
+        with pytest.raises(Forbidden):
+            await open_bus(Context(principal="bob", url=one.report.url), one.home.key("principal-bob").seed, wait=20)
+        assert one.said.count("could not be written") == 1
+        draft.rmdir()
+        await one.until(lambda: one.pid("policy") not in (None, killed))

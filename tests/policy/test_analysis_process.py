@@ -1,0 +1,163 @@
+"""What the policy service works out beside its decisions: one job at a time, killed when it takes too long."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Raw, structs
+from tests.rules.asking import ALICE, NOON, at, rule
+
+from writ_contracts.errors import Full, Invalid, WritError
+from writ_contracts.inventory import Target
+from writ_contracts.policy_access import (
+    PolicyAllowedAnswer,
+    PolicyAllowedQuery,
+    PolicyDiffAnswer,
+    PolicyDiffQuery,
+    PolicyWhoCanAnswer,
+    PolicyWhoCanQuery,
+)
+from writ_contracts.policy_questions import (
+    PolicyTestAnswer,
+    PolicyTestQuery,
+    PolicyValidateAnswer,
+    PolicyValidateQuery,
+)
+from writ_documents import yaml_file
+from writ_policy.analysis_process import pool
+from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, fitting
+from writ_policy.analysis_process.pool import MOST_WAITING, AnalysisPool
+
+
+def text(*rules: dict[str, Any]) -> str:
+    return yaml_file.dump({"policies": {"name": "test", "global_policies": [*rules]}})
+
+
+IN_FORCE = text(rule("restarts", "service_restart"))
+SUITE = yaml_file.dump(
+    {
+        "policy": "any.yaml",
+        "inventory": "inventory.yaml",
+        "principals": "principals.yaml",
+        "now": NOON,
+        "cases": [
+            {
+                "name": "restarts",
+                "callers": ["alice"],
+                "targets": ["web-1"],
+                "operations": ["service_restart"],
+                "parameters": {"service_name": "nginx"},
+                "decision": "allow",
+            }
+        ],
+    }
+)
+
+
+def job(kind: Any, query: Any, **changed: Any) -> Job:
+    made = Job(
+        kind=kind,
+        query=Raw(msgspec.json.encode(query)),
+        now=at(NOON),
+        mode="strict",
+        policy=IN_FORCE,
+        targets=[Target(id="web-1", role="production", backend="local")],
+        principals=[ALICE],
+    )
+    return structs.replace(made, **changed)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[AnalysisPool]:
+    made = AnalysisPool()
+    yield made
+    await made.close()
+
+
+async def test_every_kind_of_job_is_done(bench: AnalysisPool) -> None:
+    valid = await bench.work(job("validate", PolicyValidateQuery(document=IN_FORCE)), PolicyValidateAnswer)
+    assert (valid.valid, valid.name, valid.rules) == (True, "test", 1)
+    wrong = PolicyValidateQuery(document=IN_FORCE.replace("allowed", "alowed"))
+    found = await bench.work(job("validate", wrong), PolicyValidateAnswer)
+    assert any("did you mean 'allowed'" in problem.message for problem in found.problems)
+    tested = await bench.work(job("test", PolicyTestQuery(suite=SUITE)), PolicyTestAnswer)
+    assert (tested.cases, tested.failed, tested.percent) == (1, 0, 100.0)
+    other = PolicyTestQuery(suite=SUITE, document=text(rule("stops", "service_stop")))
+    assert (await bench.work(job("test", other), PolicyTestAnswer)).failures[0].wrong == [
+        "decision: wanted allow, got deny"
+    ]
+    allowed = await bench.work(job("allowed", PolicyAllowedQuery(principal="alice")), PolicyAllowedAnswer)
+    assert {access.operation for access in allowed.accesses if access.allowed == "always"} == {"service_restart"}
+    able = await bench.work(job("who_can", PolicyWhoCanQuery(operation="service_restart")), PolicyWhoCanAnswer)
+    assert [access.principals for access in able.accesses] == [["alice"]]
+    sides = [IN_FORCE, text(rule("stops", "service_stop"))]
+    changes = await bench.work(job("diff", PolicyDiffQuery(new=2), others=sides), PolicyDiffAnswer)
+    assert {(one.kind, one.operation) for one in changes.changes} == {
+        ("newly_denied", "service_restart"),
+        ("newly_allowed", "service_stop"),
+    }
+
+
+async def test_what_is_wrong_with_a_question_is_said(bench: AnalysisPool) -> None:
+    with pytest.raises(Invalid, match="no operation 'reboot'") as raised:
+        await bench.work(job("who_can", PolicyWhoCanQuery(operation="reboot")), PolicyWhoCanAnswer)
+    assert raised.value.code == "unknown_operation"
+    broken = await bench.work(job("diff", PolicyDiffQuery(new=2), others=["{", IN_FORCE]), PolicyDiffAnswer)
+    assert broken.problems[0].file == "old"
+    suite = await bench.work(job("test", PolicyTestQuery(suite="cases: []")), PolicyTestAnswer)
+    assert {problem.file for problem in suite.problems} == {"suite"}
+
+
+async def test_what_takes_too_long_is_ended_and_the_next_is_done() -> None:
+    bench = AnalysisPool(seconds=0.001)
+    question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
+    try:
+        with pytest.raises(Invalid) as raised:
+            await bench.work(question, PolicyWhoCanAnswer)
+        assert raised.value.code == "too_much"
+        bench._seconds = 60.0
+        assert (await bench.work(question, PolicyWhoCanAnswer)).accesses
+    finally:
+        await bench.close()
+
+
+async def test_a_process_that_died_is_replaced(bench: AnalysisPool) -> None:
+    question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
+    await bench.work(question, PolicyWhoCanAnswer)
+    process = bench._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    waiting = asyncio.create_task(bench.work(question, PolicyWhoCanAnswer))
+    os.kill(process.pid, signal.SIGKILL)
+    await asyncio.wait([waiting])
+    assert isinstance(waiting.exception(), WritError) or waiting.result().accesses
+    assert (await bench.work(question, PolicyWhoCanAnswer)).accesses
+
+
+async def test_one_that_rests_is_started_again_and_too_many_do_not_wait(
+    bench: AnalysisPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
+    await bench.work(question, PolicyWhoCanAnswer)
+    first = bench._process
+    bench._stop_when_idle()
+    assert (await bench.work(question, PolicyWhoCanAnswer)).accesses
+    assert bench._process is not first
+    waiting = [asyncio.create_task(bench.work(question, PolicyWhoCanAnswer)) for _ in range(MOST_WAITING)]
+    await asyncio.sleep(0)
+    with pytest.raises(Full):
+        await bench.work(question, PolicyWhoCanAnswer)
+    assert all(answer.accesses for answer in await asyncio.gather(*waiting))
+    assert pool.IDLE_SECONDS > 0
+
+
+def test_an_answer_fits_into_a_message() -> None:
+    found = msgspec.json.decode(fitting(PolicyDiffAnswer(notes=["x" * 1000] * 4000)), type=PolicyDiffAnswer)
+    assert (len(found.notes), found.bounded) == (1000, ["1000 of 2000 notes are told", "2000 of 4000 notes are told"])
+    assert len(fitting(PolicyAllowedAnswer(bounded=["x" * 1000] * 4000))) <= LARGEST_ANSWER
+    with pytest.raises(Invalid):
+        fitting(PolicyValidateAnswer(name="x" * 2_000_000))

@@ -1,0 +1,57 @@
+"""The look that lets an agent read ahead: for what may be, is allowed, and was asked for in so many words."""
+
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.policy.replica import LOOK_KEY, RULES, Asking
+
+from writ_contracts.decisions import ReadGrant
+from writ_policy.decisions.grants import LOOK_SECONDS
+from writ_trust.digests import keyed_digest
+from writ_trust.statements import open_signed
+
+APPROVAL = {"name": "asks", "operations": ["service_status"], "requires_approval": True, "allowed": True}
+DENIAL = {"name": "denies", "operations": ["service_status"], "allowed": False}
+
+
+async def asked(asking: Asking, operation: str = "service_status", **changed: Any) -> ReadGrant | None:
+    """What comes for a question that asks for nothing but a time."""
+    more: dict[str, Any] = {"look_key": LOOK_KEY, "look_until": asking.clock.now + 3600, **changed.pop("ask", {})}
+    decided = await asking.decide(structs.replace(asking.subject(operation), **changed), **more)
+    assert decided.error is None, decided.error
+    return None if decided.look is None else open_signed(decided.look, ReadGrant, (asking.files.keys["policy"].public,))
+
+
+async def test_it_is_for_all_parameters_and_a_minute_however_long_was_asked_for(asking: Asking) -> None:
+    look = await asked(asking)
+    assert look is not None
+    assert (look.actions, look.operation, look.target.id, look.pool) == (["ahead"], "service_status", "web-a", "a")
+    assert look.parameters_digest == keyed_digest(LOOK_KEY, {"service_name": "nginx", "timeout": 10})
+    assert look.expires_at == asking.clock.now + LOOK_SECONDS
+
+
+async def test_there_is_no_such_look_unless_it_is_asked_for(asking: Asking) -> None:
+    assert await asked(asking, ask={"look_until": None}) is None
+    assert await asked(asking, ask={"look": ["preview"]}) is None
+    assert await asked(asking, "service_restart") is None
+    assert await asked(asking, "service_restart", ask={"look": ["ahead"]}) is None
+    assert await asked(asking, ask={"look": ["ahead"]}) is None
+
+
+@pytest.mark.parametrize("rule", [APPROVAL, DENIAL], ids=["needs an approval", "is denied"])
+async def test_there_is_none_for_what(rule: dict[str, Any], asking: Asking) -> None:
+    asking.files.policy(*RULES, rule)
+    assert await asked(asking) is None
+
+
+async def test_there_is_none_for_what_is_only_simulated_or_a_dry_run(asking: Asking) -> None:
+    assert await asked(asking, simulate=True) is None
+    assert await asked(asking, dry_run=True) is None
+
+
+async def test_there_is_none_where_a_deny_hangs_on_names_that_are_not_known_yet(asking: Asking) -> None:
+    asking.files.policy(*RULES, {**DENIAL, "parameter_constraints": {"service_name": {"pattern": "sshd"}}})
+    assert await asked(asking, parameters={"service_name": "ssh"}) is None
+    asking.files.policy(*RULES, {**DENIAL, "target_roles": ["production"]})
+    assert await asked(asking, parameters={"service_name": "ssh"}) is not None
