@@ -18,7 +18,13 @@ from writ_client.tools.backend_tests import BackendResult
 from writ_client.tools.capability_tools import CapabilityTools
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import Denied, Invalid
-from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAGE = Path(__file__).parents[2] / "docs/python.md"
@@ -32,34 +38,36 @@ RULES: list[dict[str, Any]] = [
     {
         "name": "admins_run_the_policy",
         "operations": ["policy_publish", "policy_rollback", "audit_read", "backend_test"],
-        "principal_roles": ["admin"],
+        "user_roles": ["admin"],
         "allowed": True,
     },
 ]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     folder = tmp_path_factory.mktemp("python")
     root = folder / "files"
     roles = {"web-1": "development", "dev-test-01": "development", "prod-web-01": "production"}
     targets = [local_target(name, root, role=role) for name, role in roles.items()]
     people: list[tuple[str, dict[str, Any]]] = [("admin", {"roles": ["admin"]}), ("developer", {})]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=people)
-    async with running_house(folder, home=home, environ={"WRIT_RATE": "1000", "WRIT_BURST": "1000"}) as running:
+    async with running_installation(folder, home=home, environ={"WRIT_RATE": "1000", "WRIT_BURST": "1000"}) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def admin(house: RunningHouse) -> AsyncIterator[Writ]:
-    async with await house.client("admin") as client:
+async def admin(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client("admin") as client:
         yield client
 
 
-async def test_every_snippet_of_the_page_runs(house: RunningHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = house.home.root.parent
+async def test_every_snippet_of_the_page_runs(
+    installation: RunningInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = installation.home.root.parent
     monkeypatch.chdir(folder)
-    (folder / "admin.json").write_text((await house.writ("context", "admin", "-o", "json")).out)
+    (folder / "admin.json").write_text((await installation.writ("context", "admin", "-o", "json")).out)
     names: dict[str, Any] = {"root": str(folder / "files")}
     snippets = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert len(snippets) >= 12

@@ -21,7 +21,13 @@ from writ_gateway.session import Session
 from writ_gateway.tool import Profile
 from writ_gateway.toolbox import Toolbox
 from writ_runtime.plugins import load_catalogue
-from writ_testing.installations.installation import RunningHouse, local_target, open_policy, prepare, running_house
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
 from writ_trust.keys import Key
 
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_RATE": "100000", "WRIT_BURST": "100000"}
@@ -36,30 +42,30 @@ PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHouse]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     """It has `web-1` and `db-1`, a production target, both this machine."""
     folder = tmp_path_factory.mktemp("gateway")
     root = folder / "files"
     targets = [local_target("web-1", root), local_target("db-1", root, role="production")]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=PRINCIPALS)
-    async with running_house(folder, home=home, environ=ENVIRON) as running:
+    async with running_installation(folder, home=home, environ=ENVIRON) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def writ(installation: RunningHouse) -> AsyncIterator[Writ]:
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
     """The operator's own client."""
     async with await installation.client() as client:
         yield client
 
 
 @pytest.fixture
-def files(installation: RunningHouse) -> Path:
+def files(installation: RunningInstallation) -> Path:
     """The folder that the targets may write in."""
     return installation.home.root.parent / "files"
 
 
-def command(installation: RunningHouse, *arguments: str, principal: str = "bot") -> StdioServerParameters:
+def command(installation: RunningInstallation, *arguments: str, principal: str = "bot") -> StdioServerParameters:
     """`writ mcp stdio` as an MCP client starts it."""
     environ = {"WRIT_HOME": str(installation.home.root), "PYTHONPATH": os.environ["PYTHONPATH"]}
     writ = str(Path(sys.executable).with_name("writ"))
@@ -68,7 +74,7 @@ def command(installation: RunningHouse, *arguments: str, principal: str = "bot")
 
 @asynccontextmanager
 async def serving(
-    installation: RunningHouse,
+    installation: RunningInstallation,
     profile: Profile = "small",
     *,
     principal: str = "bot",

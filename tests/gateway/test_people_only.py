@@ -14,7 +14,7 @@ from tests.gateway.conftest import serving
 
 from writ_bus.port import Bus, Message
 from writ_contracts.catalogue import CONTROL
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FOR_PEOPLE = sorted(one.name for one in CONTROL if one.name != "operation_cancel")
@@ -65,7 +65,7 @@ async def everything(client: Client, operation: str) -> None:
         assert isinstance(result.structured_content, dict), tool.name
 
 
-async def test_no_tool_sends_a_request_that_is_for_people(installation: RunningHouse) -> None:
+async def test_no_tool_sends_a_request_that_is_for_people(installation: RunningInstallation) -> None:
     seen: list[SeenBus] = []
 
     def watched(bus: Bus) -> Bus:
@@ -84,7 +84,7 @@ async def test_no_tool_sends_a_request_that_is_for_people(installation: RunningH
 
 @pytest.mark.parametrize("operation", FOR_PEOPLE)
 async def test_asking_for_it_by_name_is_refused_and_says_that_it_is_for_people(
-    installation: RunningHouse, operation: str
+    installation: RunningInstallation, operation: str
 ) -> None:
     async with serving(installation, principal="operator") as client:
         given = {"operation_type": operation, "target_id": "writ", "parameters": {}, "reason": "let me"}

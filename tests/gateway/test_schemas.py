@@ -15,7 +15,7 @@ from writ_gateway.schemas import input_schema
 from writ_gateway.server import described
 from writ_gateway.toolbox import Toolbox
 from writ_gateway.tools.requesting import collisions
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 
 CATALOGUE = Catalogue(BUILT_IN)
 TOOLS = list(Toolbox(CATALOGUE, "full"))
@@ -122,7 +122,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_every_result_fits_the_schema_of_its_tool(installation: RunningHouse, files: Path) -> None:
+async def test_every_result_fits_the_schema_of_its_tool(installation: RunningInstallation, files: Path) -> None:
     async with serving(installation, "full") as client:
         schemas = {tool.name: tool.output_schema for tool in (await client.list_tools()).tools}
         for tool, arguments in CALLS:

@@ -9,7 +9,7 @@ import pytest
 from mcp import Client
 from tests.gateway.conftest import call, command
 
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SMALL = [
@@ -23,7 +23,7 @@ CHARACTERS_PER_TOKEN = 3.5
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_both_ages_of_the_protocol_list_and_call(installation: RunningHouse, mode: str) -> None:
+async def test_both_ages_of_the_protocol_list_and_call(installation: RunningInstallation, mode: str) -> None:
     async with Client(command(installation), mode=mode, cache=None) as client:
         listed = (await client.list_tools()).tools
         done = await call(client, "read", operation_type="test_noop", target_id="web-1")
@@ -35,7 +35,7 @@ async def test_both_ages_of_the_protocol_list_and_call(installation: RunningHous
 
 
 async def test_a_killed_gateway_leaves_the_operation_running_and_the_next_one_finds_it(
-    installation: RunningHouse, files: Path
+    installation: RunningInstallation, files: Path
 ) -> None:
     """The client waits in the call when its server dies with SIGKILL."""
     arguments = {"path": str(files / "slow"), "delay": 1.5}

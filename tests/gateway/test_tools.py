@@ -9,13 +9,13 @@ from mcp import MCPError
 from tests.gateway.conftest import call, serving
 
 from writ_client.client import Writ
-from writ_testing.installations.installation import RunningHouse
+from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_a_change_is_requested_and_recorded_as_the_agents(
-    installation: RunningHouse, writ: Writ, files: Path
+    installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
     path = files / "changed"
     async with serving(installation) as client:
@@ -31,7 +31,7 @@ async def test_a_change_is_requested_and_recorded_as_the_agents(
     assert (requested["body"]["principal"], requested["body"]["acts_for"]) == ("bot", "alice")
 
 
-async def test_a_denial_is_a_result_with_rule_and_advice(installation: RunningHouse, files: Path) -> None:
+async def test_a_denial_is_a_result_with_rule_and_advice(installation: RunningInstallation, files: Path) -> None:
     async with serving(installation) as client:
         denied = await call(
             client,
@@ -52,7 +52,7 @@ async def test_a_denial_is_a_result_with_rule_and_advice(installation: RunningHo
 
 
 async def test_the_read_tool_refuses_a_change_before_anything_is_sent(
-    installation: RunningHouse, writ: Writ, files: Path
+    installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
     async with serving(installation) as client:
         refused = await call(client, "read", operation_type="test_count", target_id="web-1", parameters={"path": "x"})
@@ -61,7 +61,7 @@ async def test_the_read_tool_refuses_a_change_before_anything_is_sent(
     assert "test_count" not in [one["operation_type"] for one in listed["operations"] if one["status"] == "invalid"]
 
 
-async def test_a_read_only_server_lists_and_sends_no_change(installation: RunningHouse, files: Path) -> None:
+async def test_a_read_only_server_lists_and_sends_no_change(installation: RunningInstallation, files: Path) -> None:
     async with serving(installation, "full", read_only=True) as client:
         tools = (await client.list_tools()).tools
         assert tools
@@ -80,7 +80,7 @@ async def test_a_read_only_server_lists_and_sends_no_change(installation: Runnin
 
 
 async def test_an_operation_that_takes_long_gives_a_handle_and_is_found_by_it(
-    installation: RunningHouse, files: Path
+    installation: RunningInstallation, files: Path
 ) -> None:
     async with serving(installation) as client:
         began = await call(
@@ -104,7 +104,7 @@ async def test_an_operation_that_takes_long_gives_a_handle_and_is_found_by_it(
         assert (await call(client, "get_operation_status", operation_id=began["operation_id"]))["status"] == "cancelled"
 
 
-async def test_progress_names_the_steps_of_an_operation(installation: RunningHouse, files: Path) -> None:
+async def test_progress_names_the_steps_of_an_operation(installation: RunningInstallation, files: Path) -> None:
     steps: list[str] = []
 
     async def told(progress: float, total: float | None, message: str | None) -> None:
@@ -137,7 +137,7 @@ MALFORMED: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-async def test_every_malformed_argument_is_named(installation: RunningHouse) -> None:
+async def test_every_malformed_argument_is_named(installation: RunningInstallation) -> None:
     async with serving(installation) as client:
         for tool, arguments, field in MALFORMED:
             refused = await call(client, tool, **arguments)
@@ -145,7 +145,7 @@ async def test_every_malformed_argument_is_named(installation: RunningHouse) -> 
             assert field in refused["message"], refused["message"]
 
 
-async def test_what_can_be_requested_is_found_and_described(installation: RunningHouse) -> None:
+async def test_what_can_be_requested_is_found_and_described(installation: RunningInstallation) -> None:
     async with serving(installation) as client:
         found = await call(client, "search_operations", query="restart service", target_id="web-1")
         assert [one["operation_type"] for one in found["operations"]] == ["service_restart"]

@@ -14,7 +14,7 @@ from writ_client.operation_events import Event, Happening, of_trace
 from writ_client.queries import Queries
 from writ_contracts import errors, life, views
 from writ_contracts.agents import Progress
-from writ_contracts.requests import Answer, OperationView
+from writ_contracts.requests import OperationView, RequestAnswer
 
 POLL_SECONDS = 2.0
 SILENCE_SECONDS = 60.0
@@ -30,7 +30,7 @@ class Requested(Struct, frozen=True):
     """A request that is on record: its reply, and the operation if it ended while the requester waited."""
 
     operation_id: str
-    answer: Answer
+    answer: RequestAnswer
     view: OperationView | None = None
 
 

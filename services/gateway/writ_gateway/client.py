@@ -39,7 +39,7 @@ class AgentClient(Writ):
 
     async def submit(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, **options: Any
-    ) -> requests.Answer:
+    ) -> requests.RequestAnswer:
         """As `Writ.submit`. Raises Denied (`for_people`, `read_only`) before anything is sent."""
         self._check(operation, dry_run=options.get("dry_run", False))
         return await super().submit(operation, target, parameters, **options)

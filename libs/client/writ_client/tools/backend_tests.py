@@ -4,7 +4,7 @@ from msgspec import Struct, field
 
 from writ_client.client import Writ
 from writ_client.many_targets import on_targets
-from writ_contracts.backends import Visit
+from writ_contracts.backends import TargetReport
 from writ_contracts.errors import WritError
 
 
@@ -35,16 +35,16 @@ async def test_all_backends(writ: Writ) -> dict[str, BackendResult]:
 test_all_backends.__test__ = False  # type: ignore[attr-defined]  # its name is the mission's; pytest takes it for a test
 
 
-def _result(found: dict[str, Visit | WritError]) -> BackendResult:
+def _result(found: dict[str, TargetReport | WritError]) -> BackendResult:
     problems = {target: _problem(visit) for target, visit in found.items() if not _well(visit)}
     status = "ok" if not problems else "failed" if len(problems) == len(found) else "degraded"
     return BackendResult(status=status, targets=len(found), problems=problems)
 
 
-def _well(visit: Visit | WritError) -> bool:
-    return isinstance(visit, Visit) and visit.well
+def _well(visit: TargetReport | WritError) -> bool:
+    return isinstance(visit, TargetReport) and visit.well
 
 
-def _problem(visit: Visit | WritError) -> str:
-    message = visit.message if isinstance(visit, Visit) else str(visit)
+def _problem(visit: TargetReport | WritError) -> str:
+    message = visit.message if isinstance(visit, TargetReport) else str(visit)
     return f"{visit.code}: {message}"
