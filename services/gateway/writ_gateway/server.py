@@ -13,18 +13,32 @@ from mcp.types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    GetPromptRequestParams,
+    GetPromptResult,
+    ListPromptsResult,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
     ListToolsResult,
     PaginatedRequestParams,
+    PromptMessage,
+    ReadResourceRequestParams,
+    ReadResourceResult,
+    ResourceTemplate,
     TextContent,
+    TextResourceContents,
     ToolAnnotations,
 )
+from mcp.types import Prompt as McpPrompt
+from mcp.types import Resource as McpResource
 from mcp.types import Tool as McpTool
 
 from writ_client.operation_events import Event
 from writ_contracts.errors import WritError
 from writ_contracts.operations import Operation
 from writ_contracts.version import VERSION
-from writ_gateway import results, toolbox
+from writ_gateway import resources, results, toolbox
+from writ_gateway.prompts import PROMPTS
+from writ_gateway.resources import RESOURCES
 from writ_gateway.schemas import slim
 from writ_gateway.session import Call, Session
 from writ_gateway.tool import Profile, Result, Tool
@@ -54,6 +68,11 @@ def server(tools: Toolbox, session_of: SessionOf) -> Server[Any]:
         instructions=INSTRUCTIONS,
         on_list_tools=handlers.list_tools,
         on_call_tool=handlers.call_tool,
+        on_list_resources=handlers.list_resources,
+        on_list_resource_templates=handlers.list_templates,
+        on_read_resource=handlers.read_resource,
+        on_list_prompts=handlers.list_prompts,
+        on_get_prompt=handlers.get_prompt,
         get_tool_input_schema=handlers.schema,
     )
 
@@ -87,6 +106,52 @@ class Handlers:
         session = await self._session_of(context)
         async with Reporting(context) as progress:
             return tool_result(await toolbox.run(tool, Call(session, progress.note), arguments))
+
+    async def list_resources(self, context: Context, params: PaginatedRequestParams | None) -> ListResourcesResult:
+        """The resources that have one address."""
+        listed = [
+            McpResource(uri=uri, name=one.name, description=one.description, mime_type="application/json")
+            for uri, one in RESOURCES.items()
+            if "{" not in uri
+        ]
+        return ListResourcesResult(resources=listed, ttl_ms=LIST_MILLISECONDS)
+
+    async def list_templates(
+        self, context: Context, params: PaginatedRequestParams | None
+    ) -> ListResourceTemplatesResult:
+        """The families of resources."""
+        listed = [
+            ResourceTemplate(uri_template=uri, name=one.name, description=one.description)
+            for uri, one in RESOURCES.items()
+            if "{" in uri
+        ]
+        return ListResourceTemplatesResult(resource_templates=listed, ttl_ms=LIST_MILLISECONDS)
+
+    async def read_resource(self, context: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
+        """One resource, as JSON."""
+        session = await self._session_of(context)
+        try:
+            found = await resources.read(Call(session, lambda _: None), str(params.uri))
+        except WritError as error:
+            raise MCPError(
+                INVALID_PARAMS, str(error)[:1000], {"code": error.code, "uri": str(params.uri)[:200]}
+            ) from error
+        text = msgspec.json.encode(found).decode()
+        contents = TextResourceContents(uri=params.uri, mime_type="application/json", text=text)
+        return ReadResourceResult(contents=[contents])
+
+    async def list_prompts(self, context: Context, params: PaginatedRequestParams | None) -> ListPromptsResult:
+        """The prompts."""
+        listed = [McpPrompt(name=name, title=one.title, description=one.description) for name, one in PROMPTS.items()]
+        return ListPromptsResult(prompts=listed, ttl_ms=LIST_MILLISECONDS)
+
+    async def get_prompt(self, context: Context, params: GetPromptRequestParams) -> GetPromptResult:
+        """One prompt."""
+        prompt = PROMPTS.get(params.name)
+        if prompt is None:
+            raise MCPError(INVALID_PARAMS, f"there is no prompt {params.name[:64]!r}; there are {', '.join(PROMPTS)}")
+        message = PromptMessage(role="user", content=TextContent(type="text", text=prompt.text))
+        return GetPromptResult(description=prompt.description, messages=[message])
 
 
 async def _permitted(session: Session) -> list[Operation]:

@@ -1,8 +1,13 @@
 """`writ mcp`: operations as tools of an AI agent's client, over the Model Context Protocol."""
 
+import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import click
 
@@ -51,3 +56,49 @@ async def stdio(settings: Settings, profile: str, read_only: bool, public_only: 
         "WRIT_TLS_KEY": context.tls_key or "",
     }
     os.execve(sys.executable, [sys.executable, "-m", GATEWAY], environ)  # noqa: S606 - the service itself, no shell
+
+
+def _json(section: str, **more: str) -> Callable[[dict[str, Any]], str]:
+    return lambda server: json.dumps({section: {"writ": {**more, **server}}}, indent=2)
+
+
+def _toml(server: dict[str, Any]) -> str:
+    """JSON strings and arrays are TOML as well."""
+    environ = ", ".join(f"{name} = {json.dumps(value)}" for name, value in server["env"].items())
+    command, arguments = json.dumps(server["command"]), json.dumps(server["args"])
+    return f"[mcp_servers.writ]\ncommand = {command}\nargs = {arguments}\nenv = {{ {environ} }}"
+
+
+CLIENTS: Mapping[str, tuple[str, Callable[[dict[str, Any]], str]]] = MappingProxyType(
+    {
+        "claude": (".mcp.json of a project, or claude_desktop_config.json", _json("mcpServers")),
+        "codex": ("~/.codex/config.toml", _toml),
+        "cursor": (".cursor/mcp.json", _json("mcpServers")),
+        "gemini": ("~/.gemini/settings.json", _json("mcpServers")),
+        "vscode": (".vscode/mcp.json", _json("servers", type="stdio")),
+        "windsurf": ("~/.codeium/windsurf/mcp_config.json", _json("mcpServers")),
+    }
+)
+"""The file that each client reads, and its form."""
+
+
+@mcp.command()
+@click.option("--client", type=click.Choice(list(CLIENTS)), required=True, help="The program that runs the agent.")
+@click.option("--profile", type=click.Choice(["small", "full"]), default="small", show_default=True)
+@click.option("--read-only", is_flag=True, help="Request nothing that changes a target.")
+@asking
+async def config(settings: Settings, client: str, profile: str, read_only: bool) -> None:
+    """Print what a client needs to start `writ mcp stdio`.
+
+    Nothing is written. Standard error names the file that it belongs in.
+    """
+    where = ["--context", str(settings.context.absolute())] if settings.context else ["--as", settings.who()]
+    options = ["--profile", profile, *(["--read-only"] if read_only else [])]
+    server = {
+        "command": str(Path(sys.executable).with_name("writ")),
+        "args": ["mcp", "stdio", *where, *options],
+        "env": {"WRIT_HOME": str(settings.home.root.absolute())},
+    }
+    file, form = CLIENTS[client]
+    click.echo(form(server))
+    click.echo(f"writ: this belongs in {file}", err=True)
