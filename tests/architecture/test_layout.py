@@ -39,6 +39,7 @@ OWNERS = {
     "cryptography": {"writ_trust", "writ_installation"},
     "google-re2": {"writ_rules"},
     "jeepney": {"writ_hostops"},
+    "mcp": {"writ_gateway"},
     "nats-py": {"writ_bus"},
     "nkeys": {"writ_trust"},
     "opentelemetry-sdk": {"writ_runtime"},
@@ -60,6 +61,7 @@ RUN_NOT_IMPORTED = {
     "writops-agent": "started as a process by `writ up`",
     "writops-agent-docker": "started as a process by `writ up`",
     "writops-agent-proxmox": "started as a process by `writ up`",
+    "writops-gateway": "started as a process by `writ mcp`",
     "writops-agent-ssh": "started as a process by `writ up`",
     "writops-server": "started as processes by `writ up`",
 }

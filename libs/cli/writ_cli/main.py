@@ -117,6 +117,7 @@ for command in (
     principals.principal,
     principals.context,
     scan.scan,
+    LazyGroup("mcp", "writ_cli.operations.mcp:mcp", "Tools for AI agents (Model Context Protocol)."),
     LazyGroup(
         "approvals",
         "writ_cli.approvals.group:approvals",

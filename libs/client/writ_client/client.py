@@ -18,17 +18,19 @@ from writ_bus.private_files import read_private
 from writ_client import request_signing
 from writ_client.approvals import Approvals
 from writ_client.context import Context, open_bus, read_context
+from writ_client.groups.groups import OperationGroups
 from writ_client.operation_events import Event, Following
-from writ_client.operation_wait import History, OnEvent, outcome
+from writ_client.operation_wait import History, OnEvent, Requested, outcome
 from writ_client.policy_queries import PolicyQueries
 from writ_client.queries import Queries
 from writ_client.service_calls import ask
 from writ_contracts import requests, subjects
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.facts import Reported, ScanReport
 from writ_contracts.failures import raise_for
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.ids import operation_id as id_of
+from writ_contracts.life import State
 from writ_trust.keys import Key
 
 SUBMIT_SECONDS = 30.0
@@ -45,7 +47,7 @@ class Options(TypedDict, total=False):
     sign: bool
 
 
-class Writ(Queries):
+class Writ(Queries, OperationGroups):
     """One principal's connection to Writ. Errors are those of `writ_contracts.errors`."""
 
     def __init__(self, bus: Bus, key: Key | None, principal: str, *, clock: Callable[[], float] = time.time) -> None:
@@ -166,6 +168,35 @@ class Writ(Queries):
             return await outcome(
                 self, operation_id, heard, timeout=timeout, on_event=on_event, undecided=undecided, accepted=True
             )
+
+    async def request(
+        self,
+        operation: str,
+        target: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        wait: float,
+        idempotency_key: str | None = None,
+        on_event: OnEvent = lambda _: None,
+        **options: Unpack[Options],
+    ) -> Requested:
+        """`submit`, then wait at most `wait` seconds for the outcome, and not at all for people who must approve first.
+
+        Raises as `submit`. An operation that goes on is no error: the reply has its state.
+        """
+        key = request_signing.new_key() if idempotency_key is None else idempotency_key
+        await self._following.start()
+        with self._following.listen(id_of(self.principal, key)) as heard:
+            answer = await self.submit(operation, target, parameters, idempotency_key=key, **options)
+            operation_id = answer.operation_id or id_of(self.principal, key)
+            if wait <= 0 or answer.state == State.AWAITING_APPROVAL:
+                return Requested(operation_id, answer)
+            undecided = answer.outcome is None
+            waiting = outcome(self, operation_id, heard, timeout=wait, on_event=on_event, undecided=undecided, accepted=True)
+            try:
+                return Requested(operation_id, answer, await waiting)
+            except TimedOut:
+                return Requested(operation_id, answer)
 
     async def wait(
         self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None

@@ -127,7 +127,7 @@ class Engine:
 
     async def volumes(self, labels: Mapping[str, str]) -> list[str]:
         """GET /volumes: the names of those with these labels."""
-        found = await self._read(self._docker.volumes.list(filters=_labels(labels)))
+        found = await self._read(self._docker.volumes.list(filters=_labels(labels)))  # type: ignore[no-untyped-call]
         return [str(one["Name"]) for one in found.get("Volumes") or ()]
 
     async def remove_volume(self, name: str) -> None:
@@ -135,7 +135,7 @@ class Engine:
         if _NAME(name) is None:
             raise TimedOut("the engine named a volume by something that is no name", code="garbled")
         with translated():
-            await (await self._docker.volumes.get(name)).delete()
+            await (await self._docker.volumes.get(name)).delete()  # type: ignore[no-untyped-call]
 
     async def image(self, reference: str) -> Raw | None:
         """GET /images/{name}/json; None where the engine has no such image."""

@@ -133,6 +133,8 @@ CODES: dict[str, str] = {
     "moved_on": "the operation does not wait for this claim any more",
     "too_soon": "the attempt before it may still run",
     "forged_listing": "a listing is not one that the target's agents made for this decision",
+    "for_people": "nobody can request this over MCP: a person does it with `writ`",
+    "read_only": "this MCP server requests only what changes nothing",
     "rate_limited": "this principal asks too often",
     "too_much": "it takes longer to work out than such a question may",
     "too_many_open": "this principal has too many open operations",

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import click
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
@@ -129,7 +129,7 @@ async def _wait(screen: Screen, writ: Writ, arguments: RunArguments, patience: f
     except asyncio.CancelledError:
         click.echo(f"writ: operation {number} goes on: `writ op watch {number}`", err=True)
         return Exit.PENDING
-    return show_view(screen, await with_full_output(writ, view), answer.verdict)
+    return show_view(screen, await writ.with_output(view), answer.verdict)
 
 
 def _tell_waiting(screen: Screen, answer: RequestAnswer) -> None:
@@ -138,17 +138,6 @@ def _tell_waiting(screen: Screen, answer: RequestAnswer) -> None:
         why = visible(answer.verdict.reason)
         click.echo(f"writ: it waits for approval: {why}", err=True)
         click.echo(f"writ: they can use `writ approvals show {answer.operation_id}`", err=True)
-
-
-async def with_full_output(writ: Writ, view: OperationView) -> OperationView:
-    """With what the journal does not keep, while it is to be had."""
-    if view.outcome not in ("succeeded", "failed", "previewed"):
-        return view
-    try:
-        full = await writ.result(view.operation_id)
-    except errors.WritError:
-        return view
-    return view if full is None else structs.replace(view, output=full)
 
 
 def _show_answer(screen: Screen, answer: RequestAnswer) -> int:
