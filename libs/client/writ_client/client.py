@@ -192,7 +192,9 @@ class Writ(Queries, OperationGroups):
             if wait <= 0 or answer.state == State.AWAITING_APPROVAL:
                 return Requested(operation_id, answer)
             undecided = answer.outcome is None
-            waiting = outcome(self, operation_id, heard, timeout=wait, on_event=on_event, undecided=undecided, accepted=True)
+            waiting = outcome(
+                self, operation_id, heard, timeout=wait, on_event=on_event, undecided=undecided, accepted=True
+            )
             try:
                 return Requested(operation_id, answer, await waiting)
             except TimedOut:
