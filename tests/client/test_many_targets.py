@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.client.scripted_executor import ScriptedExecutor
 
-from writ_client import many_targets
+from writ_client import target_runs
 from writ_client.client import Writ
-from writ_client.many_targets import ManyTargets, TargetResult, wish
+from writ_client.target_runs import ManyTargets, TargetResult, wish
 from writ_client.target_selection import Selector
 from writ_contracts.errors import Invalid
 from writ_contracts.requests import Failure, TargetView
@@ -73,7 +73,7 @@ async def test_no_target_is_begun_after_the_most_failures(writ: Writ, executor: 
 async def test_a_refusal_is_the_result_of_its_target_alone(
     writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(many_targets, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(target_runs, "BUSY_SECONDS", 0.01)
     executor.script.append(Failure(code="full", message="the journal is full"))
     executor.script.append(Failure(code="rate_limited", message="too fast"))
     recap = await writ.run_on("service_restart", HOSTS, serial=1)

@@ -104,3 +104,23 @@ async def test_the_end_of_an_unknown_emergency_fails(world: World) -> None:
     wish = {"emergency_id": "c" * 26, "verdict": "end"}
     answer = await world.ask("emergency_confirm", target="writ", parameters=wish)
     assert await world.outcome(answer.operation_id or "") == "failed"
+
+
+async def test_a_stop_lists_what_runs_within_its_reach(world: World) -> None:
+    await world.executor()
+    running = await world.ask("service_restart", **RESTART)
+    await world.hands.claim(await world.work(running.operation_id or ""))
+    reads = await world.ask("service_status", **RESTART)
+    await world.hands.claim(await world.work(reads.operation_id or ""))
+
+    async def listed(**reach: object) -> object:
+        stop = await world.ask("stop_set", target="writ", parameters={"reason": "odd", **reach})
+        assert await world.outcome(stop.operation_id or "") == "succeeded"
+        end = (await world.life(stop.operation_id or "")).end
+        assert isinstance(end, Finished)
+        return end.output["running"]
+
+    assert await listed() == [running.operation_id]
+    assert await listed(operations=["service_restart"], principals=["alice"]) == [running.operation_id]
+    assert await listed(operations=["service_stop"]) == []
+    assert await listed(scope=["other-*"]) == []

@@ -15,7 +15,7 @@ from writ_cli.operations.target_choice import TargetChoice, offered
 from writ_cli.output import Screen, harmless, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
-from writ_client.many_targets import OK, PENDING, SKIPPED, EachRequest, ManyTargets, Recap, TargetResult
+from writ_client.target_runs import OK, PENDING, SKIPPED, EachRequest, ManyTargets, Recap, TargetResult
 from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import Invalid
 

@@ -146,8 +146,8 @@ async def allowed(
             settings.screen.err.print(visible(f"of {who} alone, since others are not for {who} to see: {error}"))
             answer = await ask(principal=who)
     if not never:
-        kept = [access for access in answer.accesses if access.allowed != "never"]
-        answer = structs.replace(answer, accesses=kept)
+        possible = [access for access in answer.accesses if access.allowed != "never"]
+        answer = structs.replace(answer, accesses=possible)
     _show(settings.screen, answer)
     return Exit.DONE
 
@@ -171,8 +171,8 @@ def _rows(accesses: list[PolicyAccess]) -> Iterator[tuple[Any, ...]]:
     """Those that say the same of several targets, and then of several operations, in one row."""
     by_targets: dict[tuple[Any, ...], list[str]] = {}
     for access in accesses:
-        said = (tuple(access.principals), _extent(access), _rules(access), "; ".join(_conditions(access)))
-        by_targets.setdefault((access.operation, *said), []).extend(access.targets)
+        row = (tuple(access.principals), _extent(access), _rules(access), "; ".join(_conditions(access)))
+        by_targets.setdefault((access.operation, *row), []).extend(access.targets)
     by_operations: dict[tuple[Any, ...], list[str]] = {}
     for (operation, *rest), targets in by_targets.items():
         by_operations.setdefault((tuple(targets), *rest), []).append(operation)
