@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.client.scripted_executor import ScriptedExecutor
 
-from writ_cli.operations.progress_line import said
+from writ_cli.operations.progress_line import event_text
 from writ_client import operation_wait, request_signing, service_calls
 from writ_client.client import Writ
 from writ_contracts import errors, journal
@@ -306,7 +306,7 @@ async def test_what_an_operation_waits_for_is_heard_once(
     executor.outcome, executor.waiting = None, WAITING
     heard: list[str] = []
     running = asyncio.create_task(
-        writ.run("service_restart", "a", idempotency_key="k", on_event=lambda event: heard.append(said(event)))
+        writ.run("service_restart", "a", idempotency_key="k", on_event=lambda event: heard.append(event_text(event)))
     )
     await executor.until_queries("operation", 3)
     await executor.end(operation_id("alice", "k"), "succeeded")
