@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from msgspec import json, structs
-from tests.e2e.robbed import holding
+from tests.e2e.stolen_keys import holding
 
 from writ_bus.port import Bus, Entry
 from writ_client.client import Writ

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from tests.executor.agent_hands import heartbeat
+from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import World
 
 from writ_contracts import subjects

@@ -1,7 +1,7 @@
 """Operations on Writ itself: cancels before, during and after, and stops."""
 
 from msgspec import json
-from tests.executor.agent_hands import serve_agent
+from tests.executor.agent_requests import serve_agent
 from tests.executor.conftest import World
 
 from writ_contracts import subjects

@@ -264,7 +264,7 @@ class Held(Struct):
     parameters: dict[str, Any]
 
 
-class AgentHands:
+class ScriptedAgent:
     """Claims and receipts of one agent instance, one step at a time."""
 
     def __init__(self, bus: Bus, pool: str, key: Key | None = None) -> None:
