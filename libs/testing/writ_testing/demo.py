@@ -129,7 +129,7 @@ async def invalid(installation: RunningInstallation, path: Path) -> None:
 
 async def forge(installation: RunningInstallation, path: Path) -> None:
     """Show the limits of an executor with a stolen key."""
-    title("5. An executor in the wrong hands: it dispatches the deletion itself, with a grant that it signed itself")
+    title("5. An executor with a stolen key: it dispatches the deletion itself, with a grant of its own making")
     target = next(one for one in read_inventory(installation.home.inventory).targets if one.id == TARGET)
     key = installation.home.key("executor")
     bus = await open_bus(Context(principal="executor", url=installation.url), key.seed, wait=10)

@@ -58,6 +58,6 @@ class Cancels:
         try:
             verify_cancel(self._trust, ask, entry.owners)
         except SecurityRefusal as refused:
-            await self._reporter.tell(refused, ask.operation_id)
+            await self._reporter.report(refused, ask.operation_id)
             raise
         return Cancelled(result="stopped" if await entry.stop("cancel") else "not_confirmed")

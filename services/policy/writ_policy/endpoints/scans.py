@@ -64,10 +64,13 @@ class Scans:
 
     def endpoint(self) -> Endpoint:
         return Endpoint(
-            name="scan", subject=subjects.scan("x").replace(".x", ".*"), handler=self.answer, concurrency=CONCURRENCY
+            name="scan",
+            subject=subjects.scan("x").replace(".x", ".*"),
+            handler=self.handle_report,
+            concurrency=CONCURRENCY,
         )
 
-    async def answer(self, message: Message) -> EndpointReply:
+    async def handle_report(self, message: Message) -> EndpointReply:
         """Take one report. Every path ends in a Reported."""
         began, code, outcome = time.perf_counter(), "", "ok"
         try:
