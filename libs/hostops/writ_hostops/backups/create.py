@@ -78,9 +78,7 @@ def _words(restic: Restic, arguments: BackupArguments, tree: Tree, operation_id:
 
 
 def _of_folder(tree: Tree) -> List[str]:
-    """Return the tag with mode and owner of the folder itself, which restic does not keep, so a restore can create
-    it again.
-    """
+    """Return the tags of the tree: a file, or a folder with its mode, which restic does not keep itself."""
     if tree.name:
         return ["writ-kind=file"]
     status = os.fstat(tree.folder)

@@ -1,7 +1,7 @@
 """Run restic for one target. Repository and password reach it by its environment, never by an argument.
 
-A backup of Writ has the tags `writ`, `writ-id=<backup id>` and `writ-op=<digest of the operation id>`, one more with
-the folder's mode and owner, and the target's `host` name. Anything else in the repository is neither read nor touched.
+A backup of Writ has the tags `writ`, `writ-id=<backup id>` and `writ-op=<digest of the operation id>`, more for the
+kind and mode of the tree, and the target's `host` name. Anything else in the repository is neither read nor touched.
 """
 
 from __future__ import annotations
