@@ -138,7 +138,7 @@ CODES: dict[str, str] = {
     "not_begun": "the agent got no answer to its claim, and ran nothing",
     "not_confirmed": "it was stopped on request and was not seen to end",
     "agent_stopped": "its agent had to stop",
-    "agent_restarted": "its agent ended while it had the operation in hand",
+    "agent_restarted": "its agent ended while the operation was in flight",
     "spool_failed": "the agent's disk could not keep what it was about to do, so it ran nothing",
     "lost": "the agent fell silent while it ran",
     "restored": "it had not ended when the backup was made from which Writ was restored",

@@ -55,7 +55,7 @@ class Metrics:
         prometheus.ProcessCollector(registry=self._registry)
         prometheus.GCCollector(registry=self._registry)
         labels = {"endpoint": endpoints, "outcome": OUTCOMES, "code": {"", *CODES}}
-        self._handled = self.counter("writ_handled_total", "Messages handled, by what became of them.", labels)
+        self._handled = self.counter("writ_handled_total", "Messages handled, by outcome.", labels)
         self._seconds = self.histogram("writ_handled_seconds", "Time to handle a message.", {"endpoint": endpoints})
         self._checks = self.gauge(
             "writ_check_ok", "1 while this check of `/readyz` has nothing to say, else 0.", {"check": AtMost(CHECKS)}
