@@ -152,7 +152,7 @@ class Observer:
         self._metrics.handled(record)
         level = logging.ERROR if record.outcome == "failed" else logging.INFO
         code = {"code": record.code} if record.code else {}
-        told = {"outcome": record.outcome, **code, "ms": round(record.seconds * 1000, 3)}
+        log_fields = {"outcome": record.outcome, **code, "ms": round(record.seconds * 1000, 3)}
         if tracing.exporting():
             tracing.note({**record.fields, "outcome": record.outcome, **code})
-        self._log.write(level, f"{record.endpoint}.handled", {**record.fields, **told})
+        self._log.write(level, f"{record.endpoint}.handled", {**record.fields, **log_fields})

@@ -119,8 +119,8 @@ class Reading:
         """
         runs = [[sequence for _, sequence in run] for _, run in groupby(enumerate(sequences), key=_run)]
         reads = [await self._journal.read(JOURNAL, after=run[0] - 1, limit=len(run)) for run in runs]
-        wanted = set(sequences)
-        return [record for records in reads for record in records if record.sequence in wanted]
+        sought = set(sequences)
+        return [record for records in reads for record in records if record.sequence in sought]
 
     def _trace_answer(self, records: Sequence[Record], *, withheld: int, more: bool = False) -> TraceAnswer:
         fitting, size = 0, 0

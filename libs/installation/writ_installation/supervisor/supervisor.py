@@ -112,7 +112,7 @@ class Supervisor:
     async def _work(self, server: Server, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
         observed = self._files()  # before they are read: what changes during the start is a change, too
         await unless(stop, self._start(server))
-        if not stop.asked:
+        if not stop.is_requested:
             self._state = "ready"
             on_ready(self._report())
             async with beside(self._follow(server, observed)):

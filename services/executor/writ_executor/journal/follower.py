@@ -130,8 +130,8 @@ class Follower:
     def _wake_waiters(self, sequence: int) -> None:
         if not self._waiters:
             return
-        for wanted, waiter in self._waiters:
-            if wanted <= sequence and not waiter.done():
+        for awaited, waiter in self._waiters:
+            if awaited <= sequence and not waiter.done():
                 waiter.set_result(None)
         self._waiters = [pair for pair in self._waiters if not pair[1].done()]
 
