@@ -1,12 +1,12 @@
 """Errors of the bus, one class per thing that a caller does differently; no exception of nats leaves this package.
 
-    BusError
-    ├── Unreachable   nobody listens there, or the server is away; nothing was done: try later
-    ├── TimedOut      sent, and no reply came: the effect is unknown
-    ├── Forbidden     the server's permissions refuse this subject to this key: a defect, or an attack
-    ├── Conflict      somebody else wrote first: read again, then decide
-    ├── Full          a limit (bytes of the stream, backlog of a service) is reached; nothing was done
-    └── BusRefused    the server or the service refused for another reason; `number` is JetStream's error code
+BusError
+├── Unreachable   nobody listens there, or the server is away; nothing was done: try later
+├── TimedOut      sent, and no reply came: the effect is unknown
+├── Forbidden     the server's permissions refuse this subject to this key: a defect, or an attack
+├── Conflict      somebody else wrote first: read again, then decide
+├── Full          a limit (bytes of the stream, backlog of a service) is reached; nothing was done
+└── BusRefused    the server or the service refused for another reason; `number` is JetStream's error code
 """
 
 from typing import ClassVar
