@@ -32,7 +32,7 @@ class WritGroup(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Runs the command line, and exits with a status of `exits`."""
+        """Run the command line, and exit with a status of `exits`."""
         try:
             status = super().main(args, prog_name or "writ", complete_var, False, **extra)
             sys.stdout.flush()
@@ -47,9 +47,9 @@ class WritGroup(click.Group):
 
 
 def refuse(error: Exception) -> int:
-    """Says what went wrong, in a line, or in some for each mistake of a file; its status.
+    """Print an error, in one line, or in some for each mistake of a file; return its status.
 
-    `WRIT_DEBUG=1` shows where in Writ, too.
+    `WRIT_DEBUG=1` prints the traceback too.
     """
     if os.environ.get("WRIT_DEBUG"):
         traceback.print_exception(error)
@@ -125,5 +125,5 @@ for command in (
 
 
 def main() -> None:
-    """`writ`."""
+    """Run `writ`."""
     cli.main()
