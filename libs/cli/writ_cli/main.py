@@ -32,7 +32,7 @@ class WritGroup(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Runs the command line, and exits with a status of `exits`."""
+        """Run the command line, and exit with a status of `exits`."""
         try:
             status = super().main(args, prog_name or "writ", complete_var, False, **extra)
             sys.stdout.flush()
@@ -47,9 +47,9 @@ class WritGroup(click.Group):
 
 
 def refuse(error: Exception) -> int:
-    """Says what went wrong, in a line, or in some for each mistake of a file; its status.
+    """Print an error, in one line, or in some for each mistake of a file; return its status.
 
-    `WRIT_DEBUG=1` shows where in Writ, too.
+    `WRIT_DEBUG=1` prints the traceback too.
     """
     if os.environ.get("WRIT_DEBUG"):
         traceback.print_exception(error)
@@ -58,17 +58,19 @@ def refuse(error: Exception) -> int:
             hint = (
                 f" (see `{error.ctx.command_path} --help`)" if isinstance(error, click.UsageError) and error.ctx else ""
             )
-            return _say(error.format_message() + hint, Exit.INVALID)
+            return _show_error(error.format_message() + hint, Exit.INVALID)
         case FileErrors(found=found):
             counted = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
-            return _say(f"{counted}:\n{error.explained()}", of_error(error))
+            return _show_error(f"{counted}:\n{error.explained()}", of_error(error))
         case WritError() | ConfigError() | OSError():
-            return _say(str(error), of_error(error))
+            return _show_error(str(error), of_error(error))
         case _:
-            return _say(f"defect in writ: {type(error).__name__}: {error}; WRIT_DEBUG=1 shows where", Exit.FAILED)
+            return _show_error(
+                f"defect in writ: {type(error).__name__}: {error}; WRIT_DEBUG=1 shows where", Exit.FAILED
+            )
 
 
-def _say(message: str, status: Exit) -> int:
+def _show_error(message: str, status: Exit) -> int:
     click.echo(f"writ: {visible(message.strip(), newlines=True)}", err=True)
     return status
 
@@ -123,5 +125,5 @@ for command in (
 
 
 def main() -> None:
-    """`writ`."""
+    """Run `writ`."""
     cli.main()

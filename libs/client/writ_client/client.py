@@ -36,7 +36,7 @@ CLOSE_SECONDS = 1.0
 
 
 class Options(TypedDict, total=False):
-    """What `run` passes on to `submit`."""
+    """The options that `run` passes to `submit`."""
 
     reason: str
     dry_run: bool
@@ -48,7 +48,7 @@ class Writ(Queries):
     """One principal's connection to Writ. Errors are those of `writ_contracts.errors`."""
 
     def __init__(self, bus: Bus, key: Key | None, principal: str, *, clock: Callable[[], float] = time.time) -> None:
-        """On a bus that is connected as this principal. Without a key nothing is signed."""
+        """Use a bus that is connected as this principal. Without a key nothing is signed."""
         super().__init__(bus, principal)
         self._key = key
         self._clock = clock
@@ -67,19 +67,21 @@ class Writ(Queries):
         tls_key: str | None = None,
         wait: float = 5.0,
     ) -> Self:
-        """As this principal, with its nkey seed. Raises Unreachable, and Forbidden for a key that is not known."""
+        """Connect as this principal, with its nkey seed. Raises Unreachable, and Forbidden for an unknown key."""
         context = Context(principal=principal, url=url, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)
         return await cls.within(context, seed, wait=wait)
 
     @classmethod
     async def from_context(cls, path: str | Path, *, wait: float = 5.0) -> Self:
-        """As a file says that `writ context PRINCIPAL -o json` wrote. Raises ConfigError when it cannot be used."""
+        """Connect with a file that `writ context PRINCIPAL -o json` wrote. Raises ConfigError when it cannot be
+        used.
+        """
         context = read_context(Path(path))
         return await cls.within(context, read_private(Path(context.key_file)), wait=wait)
 
     @classmethod
     async def within(cls, context: Context, seed: bytes, *, wait: float = 5.0) -> Self:
-        """As the context says."""
+        """Connect with this context."""
         key = Key(seed)
         return cls(await open_bus(context, seed, wait=wait), key, context.principal)
 
@@ -92,13 +94,13 @@ class Writ(Queries):
         await self.close()
 
     async def close(self) -> None:
-        """Let go of the server."""
+        """Disconnect."""
         await self._following.close()
         await self._bus.drain(CLOSE_SECONDS)
 
     async def report(self, report: ScanReport) -> str:
-        """What this scanner finds on a target; the digest by which decisions name it. Raises Conflict where a later
-        report is stored, and Forbidden where this principal is no scanner.
+        """Send a scanner's report of a target; return the digest by which decisions name it. Raises Conflict where a
+        later report is stored, and Forbidden where this principal is no scanner.
         """
         subject = subjects.scan(self.principal)
         answer = await ask(self._bus, subject, report, Reported, timeout=SUBMIT_SECONDS)
@@ -118,11 +120,11 @@ class Writ(Queries):
         sign: bool = True,
         timeout: float | None = None,
     ) -> requests.RequestAnswer:
-        """Ask, and return once the decision is on record; a denial or an invalid request is an Answer as well.
+        """Send a request, and return once the decision is recorded; a denial or an invalid request is a reply as well.
 
-        Raises what left no record: Invalid, Untrusted, Conflict (the key was used for something else), Full,
-        Unreachable, Forbidden (the server does not let us), and TimedOut, after which the same key tells what became of
-        it.
+        Raises for requests without a record: Invalid, Untrusted, Conflict (the key was used for another request), Full,
+        Unreachable, Forbidden (the server refuses the key), and TimedOut, after which the same key finds out the
+        result.
         """
         request = request_signing.unsigned(
             target,
@@ -154,7 +156,7 @@ class Writ(Queries):
         on_event: OnEvent = lambda _: None,
         **options: Unpack[Options],
     ) -> requests.OperationView:
-        """`submit` with these options, then `wait`; `on_event` hears what happens on the way."""
+        """`submit` with these options, then `wait`; `on_event` gets the events on the way."""
         key = request_signing.new_key() if idempotency_key is None else idempotency_key
         await self._following.start()
         with self._following.listen(id_of(self.principal, key)) as heard:
@@ -168,15 +170,17 @@ class Writ(Queries):
     async def wait(
         self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None
     ) -> requests.OperationView:
-        """The operation once it has an outcome, `unknown` included; TimedOut when it has none within `timeout` s."""
+        """Return the operation once it has an outcome, `unknown` included; TimedOut when it has none within `timeout`
+        s.
+        """
         await self._following.start()
         with self._following.listen(operation_id) as heard:
             return await outcome(self, operation_id, heard, timeout=timeout, on_event=on_event)
 
     async def events(self, operation_id: str) -> AsyncIterator[Event]:
-        """What happened to the operation and happens, in order and to its outcome; progress in between as it comes.
+        """Yield past and coming events of the operation, in order and to its outcome; progress in between as it comes.
 
-        What was missed on the way is read from the audit service. Raises Invalid (`not_found`).
+        Missed events are read from the audit service. Raises Invalid (`not_found`).
         """
         await self._following.start()
         with self._following.listen(operation_id) as heard:
@@ -186,14 +190,16 @@ class Writ(Queries):
     async def cancel(
         self, operation_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Stop an operation; the view is that of the `operation_cancel`, whose output says what it could confirm."""
+        """Stop an operation; the view is that of the `operation_cancel`, whose output says whether the stop is
+        confirmed.
+        """
         arguments = {"operation_id": operation_id}
         return await self.run("operation_cancel", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def stop_set(
         self, scope: list[str], *, reason: str, until: float | None = None, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Let nothing that changes these targets (globs) start, until `until` (Unix seconds) or a `stop_lift`."""
+        """Prevent the start of every change to these targets (globs), until `until` (Unix seconds) or a `stop_lift`."""
         arguments = {"scope": scope, "reason": reason} | ({} if until is None else {"until": until})
         return await self.run("stop_set", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
@@ -206,7 +212,7 @@ class Writ(Queries):
     async def policy_publish(
         self, document: str, *, reason: str, replaces: int | None = None, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Put a policy in force; `replaces`: only if that version is in force still. `version` in the output is its
+        """Put a policy in force; `replaces`: only if that version is still in force. `version` in the output is its
         number. Raises Invalid: `conflict`, and `invalid_document` with all `problems` of one that does not load.
         """
         arguments = {"document": document, "reason": reason} | ({} if replaces is None else {"replaces": replaces})
@@ -221,7 +227,7 @@ class Writ(Queries):
     async def emergency_declare(
         self, scope: list[str], *, reason: str, until: float, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Let the emergency rules count on these targets (globs) until `until` (Unix seconds) or an `emergency_end`."""
+        """Apply the emergency rules on these targets (globs) until `until` (Unix seconds) or an `emergency_end`."""
         arguments = {"scope": scope, "reason": reason, "until": until}
         return await self.run("emergency_declare", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
@@ -233,7 +239,7 @@ class Writ(Queries):
         return await self.run("emergency_confirm", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def _change(self, operation: str, arguments: Mapping[str, Any], timeout: float) -> requests.OperationView:
-        """Of the policy. What is wrong with a document is in the answer alone: it is not on record."""
+        """Change the policy. Problems of a document are in the reply alone: they are not recorded."""
         answer = await self.submit(operation, WRIT_TARGET, arguments, reason=str(arguments["reason"]), timeout=timeout)
         if answer.outcome == "invalid" and answer.error is not None:
             found = [(one.line, one.column, one.message) for one in answer.error.problems]

@@ -1,5 +1,5 @@
 # long: one struct for each event, which are read as one list
-"""The events of the journal: what was asked, decided, granted and seen, one struct per event.
+"""The events of the journal: requests, decisions, grants and outcomes, one struct per event.
 
 Events tolerate unknown fields, so that an older reader reads a newer writer. They hold public parameters only. Each is
 at most 64 KiB; the subject names principal, operation and kind (see `subjects`).
@@ -31,8 +31,10 @@ Outcome = Literal[
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """What every event has: its own id, when it was written (Unix seconds on the journal's clock, as its writer had
-    measured it), and what it belongs to. Instants in events are for people, and differences within one event durations.
+    """Fields of every event: its own id, its time (Unix seconds on the journal's clock, as its writer measured it), and
+    its correlation.
+
+    Instants in events are for people; differences within one event are durations.
     """
 
     id: str
@@ -43,7 +45,9 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 class Requested(Event, frozen=True, kw_only=True, tag="requested"):
-    """An accepted request with its first decision. `fingerprint` tells a repeated key from a conflicting one."""
+    """An accepted request with its first decision. `fingerprint` distinguishes a repeated key from a conflicting
+    one.
+    """
 
     operation_id: str
     principal: str
@@ -53,21 +57,21 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     risk: str
     idempotent: bool
     key: str
-    """The NATS user that the server says sent it."""
+    """The NATS user that sent it, as the server names it."""
     parameters: dict[str, Any]
     """The caller's own, public fields only; `hidden` names the others."""
     effective: dict[str, Any]
     """With the rule's and the catalogue's defaults as of the first decision, public fields only."""
     hidden: list[str]
     hidden_bytes: int = 0
-    """What is kept of them elsewhere until the outcome, all of the caller's parameters together."""
+    """Size of all of the caller's parameters, where they are stored elsewhere until the outcome."""
     parameters_digest: str
     fingerprint: str
     verdict: Verdict
     decision: Signed
     timeout: int
     start_by: float
-    """`start_by - at` is how long it may wait: not started by then, it ends `expired`. An approval extends it."""
+    """`start_by - at` is the longest wait: not started by then, it ends `expired`. An approval extends it."""
     acts_for: str | None = None
     reason: str = ""
     dry_run: bool = False
@@ -76,15 +80,15 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     salt: str | None = None
     look: Signed | None = None
     look_key: str = ""
-    """Keys the look's digest of the public parameters; opens nothing else."""
+    """Keys the read grant's digest of the public parameters; opens nothing else."""
     ahead: Signed | None = None
-    """The look to read it ahead, under the same key; there is never both."""
+    """The read grant for an early read, under the same key; there is never both."""
     limits: list[RuleLimit] = field(default_factory=list)
-    """Of the first decision: how many others may be under way when it is dispatched."""
+    """Limits of the first decision on other operations under way at the time of dispatch."""
 
 
 class Refused(Event, frozen=True, kw_only=True, tag="refused"):
-    """An attempt that went no further: `denied` by policy, or `invalid`. Operation and target are as claimed, cut."""
+    """A request that was refused: `denied` by policy, or `invalid`. Operation and target are as claimed, cut."""
 
     operation_id: str
     principal: str
@@ -105,7 +109,7 @@ class Refused(Event, frozen=True, kw_only=True, tag="refused"):
 
 
 class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"):
-    """People are asked, until `until` (Unix seconds)."""
+    """Waits for approvals, until `until` (Unix seconds)."""
 
     operation_id: str
     approvers: list[str]
@@ -114,15 +118,15 @@ class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"
 
 
 class Approved(Event, frozen=True, kw_only=True, tag="approved"):
-    """Enough people said yes; their signed approvals."""
+    """Enough people approved; their signed approvals."""
 
     operation_id: str
     approvals: list[Signed]
 
 
 class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
-    """An agent of the pool may claim it now. `look` lets it read the baseline, nothing else; `ahead` what the operation
-    itself reads, which is told under the grant alone.
+    """An agent of the pool may claim it now. `look` lets it read the baseline, nothing else; `ahead` lets it carry out
+    an early read, whose result needs the grant.
     """
 
     operation_id: str
@@ -135,19 +139,20 @@ class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
     start_by: float
     timeout: int
     decision_digest: str | None = None
-    """Of the decision in `requested`; the claim names it again."""
+    """Digest of the decision in `requested`; the claim names it again."""
     look: Signed | None = None
     look_key: str = ""
     ahead: Signed | None = None
     over: Signed | None = None
-    """Of a further attempt: the receipt by which the instance of the one before says that nothing of it runs any more.
-    Without one, policy waits until that one's deadline has passed."""
+    """For a further attempt: the receipt of the earlier attempt's instance that no process of it runs any more. Without
+    one, policy waits until that attempt's deadline has passed.
+    """
 
 
 class Granted(Event, frozen=True, kw_only=True, tag="granted"):
     """A claim got its grant: the effect may happen for `deadline - at` seconds from now on, and no longer.
 
-    Written by policy alone, before it gives the grant to anybody; nothing else starts what an agent carries out.
+    Written by policy alone, before it gives the grant to anybody; an agent starts nothing without it.
     """
 
     operation_id: str
@@ -174,7 +179,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
 
 
 class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
-    """Somebody who may wants it stopped; its agent is told until it answers."""
+    """A permitted cancel; its agent is asked until it replies."""
 
     operation_id: str
     by: str
@@ -199,7 +204,7 @@ class Finished(Event, frozen=True, kw_only=True, tag="finished"):
 
 
 class Unknown(Event, frozen=True, kw_only=True, tag="unknown"):
-    """It may have run, and nobody can tell yet: an outcome that `Resolved` may settle, once."""
+    """It may have run, and that is not known yet: an outcome that `Resolved` may settle, once."""
 
     operation_id: str
     code: str
@@ -208,7 +213,7 @@ class Unknown(Event, frozen=True, kw_only=True, tag="unknown"):
 
 
 class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
-    """What it was after all: by a late receipt, or by a probe (`how`)."""
+    """The later known outcome: by a late receipt, or by a probe (`how`)."""
 
     operation_id: str
     outcome: Literal["succeeded", "failed", "cancelled"]
@@ -222,8 +227,8 @@ class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
 
 
 class Archived(Event, frozen=True, kw_only=True, tag="archived"):
-    """What stays of an accepted operation whose events went into archive `generation`: enough to answer its request
-    again under the same idempotency key, and to keep it from being run again. `at` is when that was written.
+    """The rest of an accepted operation whose events went into archive `generation`: enough to reply to its request
+    again under the same idempotency key, and to prevent a second run. `at` is the time of archiving.
     """
 
     operation_id: str
@@ -240,7 +245,7 @@ class Archived(Event, frozen=True, kw_only=True, tag="archived"):
 
 
 class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
-    """Something that should not happen, seen by a service or reported (and signed) by an agent."""
+    """A sign of an attack or a defect, observed by a service or reported (and signed) by an agent."""
 
     kind: SecurityKind
     detail: str
@@ -251,7 +256,7 @@ class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
 
 
 class RefusedSummary(Event, frozen=True, kw_only=True, tag="refused_summary"):
-    """How many attempts of one principal were turned away unrecorded since `since`, because they were too many."""
+    """The number of one principal's requests refused without a record since `since`, because they were too many."""
 
     principal: str
     count: int
@@ -268,8 +273,8 @@ class LockTaken(Event, frozen=True, kw_only=True, tag="lock_taken"):
 
 
 class LimitTaken(Event, frozen=True, kw_only=True, tag="limit_taken"):
-    """One operation was let in under a limit of the rule that allowed it, and counts until it has ended; written
-    together with its `dispatched`.
+    """One operation counts under a limit of its allow rule until it has ended; written together with its
+    `dispatched`.
     """
 
     rule: str
@@ -281,15 +286,14 @@ class LimitTaken(Event, frozen=True, kw_only=True, tag="limit_taken"):
 
 
 class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
-    """Something that all decisions after it must know. `kind`: stop_set, stop_lift, policy_publish,
-    policy_rollback, policy_file, emergency_declare, emergency_confirm, journal_archive,
-    agent_enrolled, journal_restored.
+    """An event that all later decisions must include. `kind`: stop_set, stop_lift, policy_publish, policy_rollback,
+    policy_file, emergency_declare, emergency_confirm, journal_archive, agent_enrolled, journal_restored.
 
-    None is ever lost: before a range of the journal goes into an archive, its control events are stored again behind
-    it, byte for byte, and the header `Writ-Carried-From` names where each was first.
+    None is ever lost: before a range of the journal goes into an archive, its control events are stored again after it,
+    byte for byte, and the header `Writ-Carried-From` names the original sequence.
 
-    `parameters_key` opens the decision's digest of the effective parameters, which are all in `body`,
-    but for a published document: that is in the version that `body` numbers.
+    `parameters_key` opens the decision's digest of the effective parameters, which are all in `body`, except a
+    published document: that is in the version that `body` numbers.
     """
 
     kind: str

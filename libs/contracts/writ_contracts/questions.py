@@ -1,4 +1,4 @@
-"""What a principal may ask without anything being done: `writ.query.<principal>.<kind>`, and who answers."""
+"""Queries of principals, which change nothing: `writ.query.<principal>.<kind>`, and the service that replies."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from writ_contracts import audit, backends, policies, policy_access, policy_ques
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """One kind of question, with the structs of both ways."""
+    """One kind of query, with the structs of both ways."""
 
     kind: str
     answered_by: Literal["executor", "policy", "audit"]

@@ -1,8 +1,8 @@
 # long: one table, which is read as one
-"""The one registry of subjects: which message goes where, who may send it, who serves it.
+"""The one registry of subjects: message, senders and receivers of each.
 
 From this table come the AsyncAPI document, the NATS server's account permissions (`writ_nats_server.config`) and the
-tests that try what must be refused. A subject that is not here cannot be used by anyone.
+tests of refused uses. A subject that is not here cannot be used by anyone.
 """
 
 from writ_contracts import agents, audit, decisions, enrolment, facts, journal, notices, policies, requests
@@ -39,7 +39,7 @@ EXECUTORS_EVENTS: tuple[type[journal.Event], ...] = (
     journal.Archived,
 )
 """Events of operations that executors write. Each kind has a channel of its own: NATS lends an account whole filters,
-and what an account may send, any of its users can have sent as an answer. So a kind that another service writes must
+and whatever an account may send, each of its users can have sent as a reply. So a kind that another service writes must
 not be under a filter of the executors.
 """
 
@@ -365,5 +365,5 @@ CHANNELS: tuple[Channel, ...] = (
 
 
 def channel(name: str) -> Channel:
-    """The channel of that name; raises KeyError."""
+    """Return the channel of that name; raises KeyError."""
     return next(item for item in CHANNELS if item.name == name)

@@ -1,7 +1,9 @@
-"""The agent's host: it makes its key itself, has it let in by a one-time token, and sees that it is.
+"""Enrolment on the agent's host: it makes its key itself, enrols it by a one-time token, and checks that NATS accepts
+it.
 
-The private key is written before anything is sent, and nothing but its public half is. Whatever breaks off may be begun
-again with the same token: it is the same key then. The environment is written last, and without it nothing is done.
+The private key is written before anything is sent, and only its public half is sent. An interrupted enrolment may be
+repeated with the same token: it uses the same key then. The environment is written last; without it the enrolment is
+incomplete.
 """
 
 import asyncio
@@ -35,7 +37,7 @@ TLS = ("WRIT_TLS_CA", "WRIT_TLS_CERT", "WRIT_TLS_KEY")
 
 
 class Joined(Struct, frozen=True, kw_only=True):
-    """What the agent needs, in the folder that was named; neither file tells a secret to anybody but its owner."""
+    """The agent's files, in the chosen folder; only their owner can read secrets in them."""
 
     pool: str
     key: str
@@ -44,9 +46,9 @@ class Joined(Struct, frozen=True, kw_only=True):
 
 
 async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environment: dict[str, str]) -> Joined:
-    """Enrols this host; returns when NATS lets its agent in. `environment`: what the agent's file shall have besides.
+    """Enrol this host; return when NATS accepts its agent. `environment`: further variables for the agent's file.
 
-    Raises Denied where the token is not good (any more), Conflict where this host has enrolled for the pool before,
+    Raises Denied where the token is invalid or used, Conflict where this host has enrolled for the pool before,
     Unreachable, TimedOut.
     """
     key_file, environment_file = folder / f"agent-{ticket.pool}.seed", folder / f"agent-{ticket.pool}.env"
@@ -80,7 +82,7 @@ def _key(path: Path) -> Key:
 
 
 def _is_for(environment_file: Path, ticket: Ticket) -> bool:
-    """Whether it is there, and not from an installation that this host belonged to before."""
+    """Return whether the file exists, and is not of an earlier installation of this host."""
     try:
         return f"WRIT_POLICY_KEY={ticket.policy_key}" in environment_file.read_text().splitlines()
     except FileNotFoundError:

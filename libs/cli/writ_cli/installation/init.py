@@ -1,4 +1,4 @@
-"""`writ init`: an installation made before anything is started."""
+"""`writ init`: creates an installation before anything is started."""
 
 from pathlib import Path
 
@@ -55,10 +55,10 @@ async def init(
     env_file: Path | None,
     servers: str,
 ) -> int:
-    """Make an installation and start nothing: keys, policy, inventory, principals, and the configuration of NATS.
+    """Create an installation and start nothing: keys, policy, inventory, principals, and the configuration of NATS.
 
-    What is there already is never touched: a folder that is not empty is refused. `writ up` does the same by itself
-    where it finds an empty one; this is for containers, and for services that the system starts.
+    Existing files are never changed: a folder that is not empty is refused. `writ up` does the same by itself in an
+    empty folder; this is for containers, and for services that the system starts.
     """
     if env_file is not None:
         if system:

@@ -1,4 +1,4 @@
-"""`writ up`, `down` and `status`: the installation in `$WRIT_HOME`, and what an agent elsewhere needs to join it."""
+"""`writ up`, `down` and `status`: the installation in `$WRIT_HOME`, and the environment of agents on other hosts."""
 
 import os
 import sys
@@ -80,8 +80,8 @@ async def up(
     """Start Writ on this machine: NATS, policy, executor, audit, an agent for this host, and one for SSH targets.
 
     An empty folder becomes an installation: keys, a policy, an inventory with this machine in it, and the principal
-    `operator`. With NATS_URL set no NATS server is started: that one must have the configuration that
-    --write-server-config writes. Ctrl-C ends all of it in order.
+    `operator`. With NATS_URL set no NATS server is started: the external server must have the configuration that
+    --write-server-config writes. Ctrl-C stops everything in order.
     """
     home = settings.home
     if config_file is not None:
@@ -99,7 +99,7 @@ async def up(
         report = await control.detach(home, _arguments(settings, options))
         _ready(settings, report, detached=True)
         return Exit.DONE
-    supervisor = Supervisor(home, options, os.environ, _say)
+    supervisor = Supervisor(home, options, os.environ, _show_line)
     async with Stop() as stop:
         await supervisor.run(stop, lambda report: _ready(settings, report, detached=False))
     return Exit.DONE
@@ -145,7 +145,7 @@ def _ready(settings: Settings, report: InstallationReport, *, detached: bool) ->
 @click.command()
 @local
 async def down(settings: Settings) -> int:
-    """End what `writ up` started here; returns when all of it is gone."""
+    """Stop what `writ up` started here; return when every process has ended."""
     await control.down(settings.home)
     if settings.screen.json:
         settings.screen.data({"state": "down"})
@@ -158,9 +158,9 @@ async def down(settings: Settings) -> int:
 @click.argument("processes", nargs=-1, metavar="[PROCESS]...")
 @local
 async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
-    """Restart what `writ up` runs here, one process after the other, each ready again before the next.
+    """Restart the processes of `writ up` here, one after the other, each ready again before the next.
 
-    Without names all but `nats`. Under load nothing is lost: what a process has begun it ends or hands back.
+    Without names, all but `nats`. Under load nothing is lost: a process finishes its work or hands it back.
     """
     pids: dict[str, int] = {}
     for name in control.to_restart(settings.home, processes):
@@ -175,7 +175,7 @@ async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
 @click.command()
 @local
 async def status(settings: Settings) -> int:
-    """Each process, ready or which of its checks fails, and how full the journal is."""
+    """Show each process, ready or with its failing checks, and the journal's usage."""
     status = await control.status(settings.home, settings.environ)
     if settings.screen.json:
         settings.screen.data(status)
@@ -225,7 +225,7 @@ def _failing(process: control.ProcessStatus) -> str:
 @click.option("--state-dir", metavar="PATH", default="/var/lib/writ-agent", show_default=True, help="Its state there.")
 @local
 async def agent_env(settings: Settings, pool: str, url: str | None, key_file: str | None, state_dir: str) -> int:
-    """The environment of a pool's agent that runs on another host, for an EnvironmentFile.
+    """Print the environment of a pool's agent on another host, for an EnvironmentFile.
 
     Copy the key file there, mode 0600. The pool must be one that the inventory's targets have.
     """
@@ -247,5 +247,5 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
     return Exit.DONE
 
 
-def _say(text: str) -> None:
+def _show_line(text: str) -> None:
     click.echo(f"writ up: {visible(text, newlines=True)}", err=True)

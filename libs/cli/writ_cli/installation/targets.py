@@ -1,4 +1,4 @@
-"""`writ target add`: a host that is reached over SSH becomes a target, its host key compared by a person."""
+"""`writ target add`: a host becomes an SSH target, after a person has compared its host key."""
 
 import sys
 from pathlib import Path
@@ -24,13 +24,13 @@ from writ_installation.administration.targets import (
     address_of,
     refuse_known,
     refuse_relative,
-    told_key,
+    verified_host_key,
 )
 
 
 @click.group()
 def target() -> None:
-    """What there is to act on; `writ targets` lists it."""
+    """Targets; `writ targets` lists them."""
 
 
 @target.command("add")
@@ -57,11 +57,11 @@ async def add(
     file_roots: tuple[str, ...],
     pool: str | None,
 ) -> int:
-    """Add a host that is reached over SSH, under NAME; a running Writ takes it in at once.
+    """Add a host that is reached over SSH, under NAME; a running Writ uses it at once.
 
-    The key that the host shows is yours to compare, unless you give it with --host-key; from then on it is pinned in
-    inventory.yaml. The target gets a key of its own, which you let in on the host. This is local administration by the
-    owner of the folder; what may be done on the target is for the policy to say.
+    Compare the host key that is shown, or give it with --host-key; from then on it is pinned in inventory.yaml. The
+    target gets a key of its own: add it to authorized_keys on the host. This is local administration by the owner of
+    the folder. The policy decides about operations on the target.
     """
     try:
         msgspec.convert(name, TargetId)
@@ -70,7 +70,7 @@ async def add(
     address = address_of(where)
     refuse_relative(file_roots)
     refuse_known(settings.home, name)
-    shown = told_key(host_key, address, lambda key: _confirmed(key, address))
+    shown = verified_host_key(host_key, address, lambda key: _confirmed(key, address))
     wish = NewTarget(name=name, role=role, address=address, pool=pool, file_roots=file_roots, key_file=key_file)
     added = await add_ssh_target(settings.home, wish, shown)
     if settings.screen.json:
@@ -83,7 +83,7 @@ async def add(
 
 
 def _confirmed(key: HostKey, address: Address) -> bool:
-    """Whether somebody at a terminal says that it is the host's own."""
+    """Return whether a person at a terminal confirms the host key."""
     kind = key.line.partition(" ")[0]
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Invalid(f"{address.host} shows {kind} {key.fingerprint}: compare it, and give it with --host-key")

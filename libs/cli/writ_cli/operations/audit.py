@@ -1,4 +1,4 @@
-"""`writ trace` and `writ audit search`: what is on record."""
+"""`writ trace` and `writ audit search`: queries of the journal."""
 
 import time
 from pathlib import Path
@@ -28,8 +28,8 @@ from writ_contracts.journal import Outcome
 )
 @asking
 async def trace(settings: Settings, number: str, archive: Path | None) -> int:
-    """All that is on record of an operation, or of all operations of a correlation id."""
-    answer = await _asked(settings, number) if archive is None else _archived(archive, number)
+    """Show all events of an operation, or of all operations of a correlation id."""
+    answer = await _query(settings, number) if archive is None else _archived(archive, number)
     if settings.screen.json:
         settings.screen.data(answer)
     elif answer.events:
@@ -45,7 +45,7 @@ def _archived(archive: Path, number: str) -> TraceAnswer:
     return read.trace(archive, number)
 
 
-async def _asked(settings: Settings, number: str) -> TraceAnswer:
+async def _query(settings: Settings, number: str) -> TraceAnswer:
     async with await settings.connect() as writ:
         try:
             answer = await writ.trace(operation_id=operation_id(number))
@@ -59,7 +59,7 @@ async def _asked(settings: Settings, number: str) -> TraceAnswer:
 
 @click.group()
 def audit() -> None:
-    """The record."""
+    """Audit: searches in the journal."""
 
 
 @audit.command("search")
@@ -85,7 +85,7 @@ async def search(
     limit: int,
     before: int | None,
 ) -> int:
-    """Operations on record, newest first; other people's where the policy allows `audit_read`."""
+    """Search operations, newest first; other principals' where the policy allows `audit_read`."""
     now = time.time()
     query = SearchQuery(
         principal=asked_by,

@@ -1,4 +1,4 @@
-"""`writ op`: one's own operations: how they stand, what happens to them, and ending them."""
+"""`writ op`: the state, events and cancellation of one's own operations."""
 
 import time
 
@@ -7,7 +7,7 @@ import msgspec
 
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
-from writ_cli.operations.progress_line import said
+from writ_cli.operations.progress_line import event_text
 from writ_cli.operations.requests import show_view, with_full_output
 from writ_cli.options import asking
 from writ_cli.output import Screen, harmless, outcome
@@ -20,7 +20,7 @@ from writ_contracts.requests import OperationView
 
 
 def operation_id(text: str) -> str:
-    """The id, if it can be one; raises Invalid."""
+    """Return a valid operation id; raises Invalid."""
     try:
         return msgspec.convert(text, OperationId)
     except msgspec.ValidationError:
@@ -36,7 +36,7 @@ def op() -> None:
 @click.argument("operation")
 @asking
 async def get(settings: Settings, operation: str) -> int:
-    """One operation as it stands, with its output while that is kept."""
+    """Show the state of one operation, with its output while that is stored."""
     async with await settings.connect() as writ:
         view = await with_full_output(writ, await writ.get(operation_id(operation)))
     return show_view(settings.screen, view)
@@ -45,7 +45,7 @@ async def get(settings: Settings, operation: str) -> int:
 @op.command("list")
 @asking
 async def list_open(settings: Settings) -> int:
-    """The operations that have not ended."""
+    """List the open operations."""
     async with await settings.connect() as writ:
         views = await writ.open_operations()
     if settings.screen.json:
@@ -70,7 +70,7 @@ def _table(screen: Screen, views: list[OperationView]) -> None:
 @click.argument("operation")
 @asking
 async def watch(settings: Settings, operation: str) -> int:
-    """What happened and happens to an operation, to its outcome."""
+    """Show past and coming events of an operation, to its outcome."""
     identifier = operation_id(operation)
     async with await settings.connect() as writ:
         async for event in writ.events(identifier):
@@ -84,7 +84,7 @@ def _show_event(screen: Screen, event: Event) -> None:
         click.echo(harmless(msgspec.json.encode(event).decode()))
         return
     at = "" if isinstance(event, Progress) else times.clock(event.at)
-    screen.line(f"{at:12}  {event.__struct_config__.tag or 'progress'!s:18} {said(event)}")
+    screen.line(f"{at:12}  {event.__struct_config__.tag or 'progress'!s:18} {event_text(event)}")
 
 
 @op.command("cancel")
@@ -93,7 +93,7 @@ def _show_event(screen: Screen, event: Event) -> None:
 @click.option("--timeout", metavar="SPAN", default="60s", show_default=True, help="Wait no longer than this.")
 @asking
 async def cancel(settings: Settings, operation: str, reason: str, timeout: str) -> int:
-    """Stop an operation; says whether it is seen to have stopped."""
+    """Stop an operation; report whether the stop is confirmed."""
     identifier, patience = operation_id(operation), times.seconds(timeout)
     async with await settings.connect() as writ:
         view = await writ.cancel(identifier, reason=reason, timeout=patience)

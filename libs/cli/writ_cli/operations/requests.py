@@ -1,4 +1,4 @@
-"""`writ run` and `writ simulate`: ask for an operation, or what would be decided about it."""
+"""`writ run` and `writ simulate`: request an operation, or the decision about it."""
 
 import asyncio
 from typing import Any
@@ -22,7 +22,7 @@ from writ_runtime.plugins import load_catalogue
 
 
 class RunArguments(Struct, frozen=True, kw_only=True):
-    """The command line of `writ run`, read."""
+    """The parsed command line of `writ run`."""
 
     operation: str
     target: str
@@ -35,13 +35,13 @@ class RunArguments(Struct, frozen=True, kw_only=True):
 
 
 def parameters_of(operation: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """By the operation's schema; an operation that only the server knows gets text."""
+    """Parse the parameters by the operation's schema; an operation that only the server knows gets text."""
     definition = load_catalogue().get(operation)
     return parameter_words.parse(words, definition.parameters if definition else None)
 
 
 def target_of(operation: str, target: str | None) -> str:
-    """As given; control operations have one target only."""
+    """Return the target; control operations have only one."""
     definition = load_catalogue().get(operation)
     if target is None and definition is not None and definition.control:
         return WRIT_TARGET
@@ -132,7 +132,7 @@ async def _wait(screen: Screen, writ: Writ, arguments: RunArguments, patience: f
 
 
 async def with_full_output(writ: Writ, view: OperationView) -> OperationView:
-    """With what the journal does not keep, while it is to be had."""
+    """Return the view with the fields that the journal lacks, while they are stored."""
     if view.outcome not in ("succeeded", "failed", "previewed"):
         return view
     try:
@@ -152,7 +152,7 @@ def _show_answer(screen: Screen, answer: RequestAnswer) -> int:
 
 
 def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = None) -> int:
-    """One operation; the status that fits its outcome."""
+    """Show one operation; return the exit status of its outcome."""
     if screen.json:
         screen.data(view)
         return of_outcome(view.outcome)
@@ -190,7 +190,7 @@ def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
 async def simulate(
     settings: Settings, operation: str, words: tuple[str, ...], target: str | None, dry_run: bool
 ) -> int:
-    """What would be decided, by which rules and why; nothing is recorded or done."""
+    """Show the decision on a request, with its rules and reason; nothing is recorded or done."""
     wanted, parameters = target_of(operation, target), parameters_of(operation, words)
     async with await settings.connect() as writ:
         answer = await writ.simulate(operation, wanted, parameters, dry_run=dry_run)

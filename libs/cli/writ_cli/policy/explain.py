@@ -1,4 +1,4 @@
-"""`writ policy explain`: one decision, with every rule that was considered and what would make it pass."""
+"""`writ policy explain`: one decision, with every considered rule and the change that would make it pass."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,11 +46,11 @@ async def explain(
     principals: Path | None,
     mode: Mode,
 ) -> int:
-    """Tell why a request is decided as it is.
+    """Explain the decision on a request.
 
-    Tells the decision, the rules that make it, every other rule that was considered with the first clause that failed
-    (what it wanted, what it got), what came nearest, who could approve, and when a window opens. Nothing is recorded or
-    done. About others only who may read the policy (`audit_read`) can ask. Exit status 3 when it is denied.
+    Shows the decision, its rules, every other considered rule with the first clause that failed (both values), the
+    nearest rule, possible approvers, and the opening of a window. Nothing is recorded or done. Questions about others
+    need the permission `audit_read`. Exit status 3 when it is denied.
     """
     files = named(policy_file, inventory, principals, mode)
     async with answering(settings, files) as source:

@@ -1,4 +1,4 @@
-"""`writ policy init`: a policy to begin with, and the suite that shows what it does."""
+"""`writ policy init`: an initial policy, with the suite that tests it."""
 
 import os
 from importlib import resources
@@ -12,7 +12,7 @@ from writ_cli.options import local
 from writ_cli.policy.files import FILE
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
-from writ_rules.suites import suite_beside
+from writ_rules.suites import default_suite_path
 
 TEMPLATES = ("homelab", "production", "ci-runner", "ai-assistant", "change-freeze")
 
@@ -43,7 +43,7 @@ async def init(settings: Settings, file: Path, template: str) -> int:
 
     Nothing is overwritten.
     """
-    suite = suite_beside(file)
+    suite = default_suite_path(file)
     _write(file, suite, template)
     if settings.screen.json:
         settings.screen.data(Started(template=template, policy=str(file), suite=str(suite)))
@@ -62,7 +62,7 @@ async def init(settings: Settings, file: Path, template: str) -> int:
 
 
 def texts(template: str, policy: str) -> tuple[str, str]:
-    """A template and its suite, which names its policy so."""
+    """Return a template and its suite, with the suite's reference to this policy file."""
     folder = resources.files("writ_cli.policy") / "templates"
     suite = (folder / f"{template}_test.yaml").read_text()
     return (folder / f"{template}.yaml").read_text(), suite.replace(f"policy: {template}.yaml\n", f"policy: {policy}\n")

@@ -26,10 +26,10 @@ _REASON = click.option("--reason", "-r", required=True, help="Why, for the recor
 @click.command()
 @asking
 async def status(settings: Settings) -> int:
-    """Which policy is in force.
+    """Show the policy in force.
 
-    By the replica that answers: its version and where that came from, and what is wrong with its files. Everybody may
-    ask. Exit status 1 when something cannot be used.
+    By the replica that replies: its version with its origin, and problems of its files. Every principal may query it.
+    Exit status 1 when something cannot be used.
     """
     async with await settings.connect() as writ:
         found = await writ.policy_status()
@@ -72,7 +72,7 @@ def _show_status(screen: Screen, found: PolicyStatusAnswer) -> None:
 @click.option("--before", type=click.IntRange(1), metavar="N", help="Page on: versions before this one.")
 @asking
 async def history(settings: Settings, limit: int, before: int | None) -> int:
-    """The versions of the policy, newest first."""
+    """List the versions of the policy, newest first."""
     async with await settings.connect() as writ:
         found = await writ.policy_history(limit=limit, before=before)
     screen = settings.screen
@@ -120,8 +120,8 @@ async def show(settings: Settings, version: int | None) -> int:
 async def publish(settings: Settings, file: Path, reason: str, replaces: int | None) -> int:
     """Put a policy in force.
 
-    It counts from the moment it is stored, on every replica, also for what waits to start. The service checks it as
-    `writ policy validate` does; `writ policy diff FILE` shows beforehand what it changes.
+    It applies from the moment it is stored, on every replica, also to operations that wait to start. The service checks
+    it as `writ policy validate` does; `writ policy diff FILE` shows its changes beforehand.
     """
     document = text_of(file)
     try:
@@ -132,7 +132,7 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
             raise
         show_problems(settings.screen, _problems(document, str(file), error))
         raise Invalid(f"{file} is not published: {error}", code=error.code) from error
-    return _told(settings.screen, view)
+    return _show_result(settings.screen, view)
 
 
 @click.command()
@@ -146,10 +146,10 @@ async def rollback(settings: Settings, version: int, reason: str) -> int:
     """
     async with await settings.connect() as writ:
         view = await writ.policy_rollback(version, reason=reason)
-    return _told(settings.screen, view)
+    return _show_result(settings.screen, view)
 
 
-def _told(screen: Screen, view: OperationView) -> int:
+def _show_result(screen: Screen, view: OperationView) -> int:
     if screen.json or view.outcome != "succeeded":
         return show_view(screen, view)
     screen.line(Text(f"version {view.output.get('version')}", style="bold"), " is in force")

@@ -1,6 +1,6 @@
-"""The built-in operations: 32 on targets, and Writ's own control operations. Plugins add theirs beside these.
+"""The built-in operations: 32 on targets, and Writ's own control operations. Plugins add more.
 
-One definition here gives validation, schema, help and policy's view of an operation; what has no class is secret.
+One definition here gives validation, schema, help and policy's view of an operation; a field without a class is secret.
 """
 
 from writ_contracts.catalogue import backups, containers, control, files, network, packages, services, snapshots, stacks

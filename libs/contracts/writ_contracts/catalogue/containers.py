@@ -24,7 +24,7 @@ RestartPolicy = Literal["no", "always", "unless-stopped", "on-failure"]
 
 
 class ContainerCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to create. `command` and `env` are secret: people put passwords there."""
+    """The container to create. `command` and `env` are secret: people put passwords there."""
 
     container_name: Annotated[ContainerName, PUBLIC]
     image: Annotated[Image, PUBLIC]
@@ -46,7 +46,7 @@ class ContainerCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ContainerDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which container; `force` also removes one that runs."""
+    """The container; `force` also removes one that runs."""
 
     container_name: Annotated[ContainerName, PUBLIC]
     force: Flag = False
@@ -54,21 +54,21 @@ class ContainerDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ContainerStartStop(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which container."""
+    """The container to start or stop."""
 
     container_name: Annotated[ContainerName, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=300)] = 60
 
 
 class ContainerRestart(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which container."""
+    """The container to restart."""
 
     container_name: Annotated[ContainerName, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=300)] = 90
 
 
 class ContainerInspect(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which container."""
+    """The container to inspect."""
 
     container_name: Annotated[ContainerName, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=60)] = 30
@@ -101,7 +101,7 @@ class ContainerDetails(ContainerState, frozen=True, kw_only=True):
 
 
 class ContainerGone(Output, frozen=True, kw_only=True):
-    """What was removed."""
+    """The removed container."""
 
     container_name: Annotated[str, PUBLIC] = ""
     container_id: Annotated[str, PUBLIC] = ""

@@ -28,7 +28,7 @@ class StackApply(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class StackRemove(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which stack; `volumes` also deletes its data."""
+    """The stack; `volumes` also deletes its data."""
 
     stack_name: Annotated[StackName, PUBLIC]
     volumes: Annotated[Flag, Meta(description="delete its volumes too")] = False
@@ -36,7 +36,7 @@ class StackRemove(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class StackState(Output, frozen=True, kw_only=True):
-    """The stack afterwards: state of each service, and the digest of the Compose text that it runs."""
+    """The stack afterwards: state of each service, and the digest of its Compose text."""
 
     stack_name: Annotated[str, PUBLIC] = ""
     compose_digest: Annotated[str, PUBLIC] = ""
@@ -45,7 +45,7 @@ class StackState(Output, frozen=True, kw_only=True):
 
 
 class StackGone(Output, frozen=True, kw_only=True):
-    """What was removed."""
+    """The removed stack."""
 
     stack_name: Annotated[str, PUBLIC] = ""
     removed: Annotated[bool, PUBLIC] = False

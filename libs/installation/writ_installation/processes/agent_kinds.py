@@ -15,7 +15,9 @@ from writ_installation.files.home import Home, is_here
 
 Argv = tuple[str, ...]
 MODULE = (sys.executable, "-P", "-m")
-"""Runs an installed module; without -P it would be looked for in the current directory first, whoever writes there."""
+"""Runs an installed module; without -P Python would search the current directory first, and run the files of anybody
+who can write there.
+"""
 
 
 class AgentKind(Struct, frozen=True, kw_only=True):
@@ -29,11 +31,11 @@ class AgentKind(Struct, frozen=True, kw_only=True):
     argv: Argv
     credentials: str = ""
     extra: str
-    """Which extra of the distribution `writops` brings its agent."""
+    """The extra of the distribution `writops` with its agent."""
 
     @property
     def everywhere(self) -> bool:
-        """Whether a new installation has such an agent: that of its own host."""
+        """Return whether a new installation has such an agent: that of its own host."""
         return not self.credentials
 
 

@@ -1,6 +1,6 @@
-"""`writ up`: NATS, then the services, kept running and in step with the files, and all of it down again in order.
+"""`writ up`: NATS, then the services, kept running and equal to the files, and stopped again in order.
 
-Read `Supervisor.run` from top to bottom. Nothing that it starts outlives it, however it ends.
+Read `Supervisor.run` from top to bottom. No process outlives it, however it ends.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from writ_installation.processes.agent_kinds import credential_folders, served_h
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
-from writ_installation.supervisor.companion_task import beside, unless
+from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
 from writ_runtime.service import no_core_files
 from writ_runtime.signals import Stop
@@ -45,7 +45,7 @@ ShowLine = Callable[[str], None]
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """How an installation is to be. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
+    """Options of `writ up`. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
 
     `health_port`: that of the first process, the others follow in order; 0: each takes a free one.
     """
@@ -63,7 +63,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class Supervisor:
-    """One installation while it is up."""
+    """The supervisor of one running installation."""
 
     def __init__(
         self,
@@ -89,7 +89,9 @@ class Supervisor:
         self._unwritten = ""
 
     async def run(self, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
-        """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
+        """Start everything, run until a stop is requested, and stop everything. Raises Conflict when it is up
+        already.
+        """
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
         installed.refuse_former()
@@ -102,7 +104,7 @@ class Supervisor:
             if first:
                 self._show(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
             self._server = self._make_server()
-            async with beside(follow(self._home.log, print) if self._options.verbose else None):
+            async with companion_task(follow(self._home.log, print) if self._options.verbose else None):
                 try:
                     await self._work(self._server, stop, on_ready)
                 finally:
@@ -115,8 +117,8 @@ class Supervisor:
         if not stop.is_requested:
             self._state = "ready"
             on_ready(self._report())
-            async with beside(self._follow(server, observed)):
-                await stop.wait()
+            # An error in it ends Writ: otherwise a removed key would stay good and nobody would notice.
+            await unless(stop, self._follow(server, observed))
 
     def _make_server(self) -> Server:
         options = self._options
@@ -132,7 +134,7 @@ class Supervisor:
         return Address(host=listen, port=port, monitor_port=free_port())
 
     async def _serve(self, server: Server) -> None:
-        """Somebody may take a port that we chose between our look and its start: then there is another."""
+        """Start the server. Another process may take the chosen port before that: then choose again."""
         try:
             await server.start()
         except Unreachable:
@@ -191,7 +193,7 @@ class Supervisor:
         self._report()
 
     def _pools_here(self) -> dict[str, str]:
-        """The pools that are served here and for which backend, unless their agents are run by others."""
+        """Return the pools that are served here and their backends, unless others run their agents."""
         targets = read_inventory(self._home.inventory).targets
         here = served_here(targets, self._table.agents, self._home, self._environ)
         return {pool: backend for pool, backend in here.items() if pool not in self._options.without_agents}
@@ -221,13 +223,15 @@ class Supervisor:
         self._show(problem)
 
     def _files(self) -> list[object]:
-        """What changes when a file of the owner's does, or a token is made, used or taken back, or expires."""
+        """Return a state that changes when a file of the owner's does, or a token is made, used or revoked, or
+        expires.
+        """
         home = self._home
         paths = (home.inventory, home.principals, home.agents, home.leaves, *self._credentials)
         return [*map(stamp, paths), *(token.id for token in tokens.good(self._home, time.time()))]
 
     async def _adapt(self, server: Server) -> None:
-        """Users, accounts, consumers and local agents as the files want them."""
+        """Make users, accounts, consumers and local agents equal to the files."""
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
         added = set(add_missing_pools(self._home))
         if await server.adapt():

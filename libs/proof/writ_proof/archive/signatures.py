@@ -1,7 +1,7 @@
-"""Whether what the events of a range say was signed was signed: decisions, grants and looks by policy; statements,
-claims and receipts by whom the next link of the chain names.
+"""Verification of the signatures in a range of events: decisions, grants and read grants by policy; statements, claims
+and receipts by the key that the next link of the chain names.
 
-Fed with events in order. What began before the range is checked as far as it is in it.
+Events come in order. An operation that began before the range is checked as far as it is in it.
 """
 
 from collections.abc import Collection
@@ -25,7 +25,7 @@ T = TypeVar("T", bound=Struct)
 
 
 class Problem(Struct, frozen=True):
-    """An event that is no good, and why."""
+    """A damaged event, with the reason."""
 
     sequence: int
     what: str
@@ -43,7 +43,7 @@ class Signatures:
         self.problems: list[Problem] = []
 
     def take(self, record: Record) -> None:
-        """The next event."""
+        """Check the next event."""
         try:
             event = decode_event(record.data)
             self._belongs(record, event)
@@ -64,15 +64,15 @@ class Signatures:
                 decision = self._of_policy(event.decision, Decision)
                 self._is_of(event, decision)
                 self._statement(event.statement, decision)
-                self._look(event.look)
-                self._look(event.ahead)
+                self._check_read_grant(event.look)
+                self._check_read_grant(event.ahead)
             case journal.Refused():
                 # A refused statement may be anybody's: that it does not hold is what the refusal says.
                 if event.decision is not None:
                     self._is_of(event, self._of_policy(event.decision, Decision))
             case journal.Dispatched():
-                self._look(event.look)
-                self._look(event.ahead)
+                self._check_read_grant(event.look)
+                self._check_read_grant(event.ahead)
                 if event.over is not None:
                     self._own(event.over, Receipt)
             case journal.Granted():
@@ -127,7 +127,7 @@ class Signatures:
         if decision.statement_digest != digest(statement):
             raise Untrusted("its decision is on another statement")
 
-    def _look(self, look: Signed | None) -> None:
+    def _check_read_grant(self, look: Signed | None) -> None:
         if look is not None:
             self._of_policy(look, ReadGrant)
 
@@ -140,7 +140,7 @@ class Signatures:
         return self._opened(signed, kind, self._policy)
 
     def _own(self, signed: Signed, kind: type[T]) -> T:
-        """By the key that it names: whose that is another link of the chain says, which policy signed."""
+        """Open it by the key that it names: another link of the chain, which policy signed, names the key's owner."""
         return self._opened(signed, kind, (signed.key,))
 
     def _opened(self, signed: Signed, kind: type[T], trusted: Collection[str]) -> T:

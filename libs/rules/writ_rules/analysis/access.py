@@ -1,7 +1,7 @@
-"""Who may do what, as it follows from a policy: for each operation, target and principal whether always or when.
+"""Access lists derived from a policy: for each operation, target and principal never, always, or under conditions.
 
-The answers come from the same decisions as requests get: one of each kind of request that the policy can tell apart is
-put to it. So `never` means that each of them is denied, and `always` that none is.
+The results come from the same decisions as requests get: one request of each kind that the policy can distinguish is
+decided. So `never` means that each of them is denied, and `always` that none is.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,11 +33,11 @@ from writ_rules.engine.verbs import Verb
 
 Extent = Literal["always", "sometimes", "never"]
 MOST_ASKED = 400_000
-"""Requests put to the policy in all."""
+"""Upper limit of the requests that one query decides."""
 
 
 class Grant(Struct, frozen=True, kw_only=True):
-    """A rule that allows, and what it asks: its conditions in words, its windows, its approvals."""
+    """A rule that allows, with its requirements: conditions in words, windows, approvals."""
 
     rule: str
     parameters: list[str]
@@ -47,9 +47,10 @@ class Grant(Struct, frozen=True, kw_only=True):
 
 
 class Access(Struct, frozen=True, kw_only=True):
-    """What principals that the policy can't tell apart may do to targets that it can't tell apart.
+    """The access of one class of principals to one class of targets. The policy cannot distinguish the members of a
+    class.
 
-    `allowed`: with no approval or with one; `approval`: how often it needs one; `emergency`: only in an emergency.
+    `allowed`: with or without an approval; `approval`: how often it needs one; `emergency`: only in an emergency.
     `grants` are the rules that allow it, `denies` those that deny or limit some of it. `example_allowed` and
     `example_denied` are requests that show it, where there is one.
     """
@@ -69,7 +70,7 @@ class Access(Struct, frozen=True, kw_only=True):
 
 
 class AccessListing(Struct, frozen=True, kw_only=True):
-    """What was asked for; `bounded` says where not every kind of request was tried."""
+    """The result of a query; `bounded` names the places where not every kind of request was tried."""
 
     accesses: list[Access]
     bounded: list[str] = field(default_factory=list)
@@ -78,8 +79,10 @@ class AccessListing(Struct, frozen=True, kw_only=True):
 
 
 class AccessQuery(Struct, frozen=True, kw_only=True):
-    """Which operations, targets and principals are asked about; None is all. `at` (Unix seconds): at that instant;
-    None: at any time from `around` on. `parameters`: with exactly these; None: with any.
+    """The operations, targets and principals of a query; None is all.
+
+    `at` (Unix seconds): at that instant; None: at any time from `around` on. `parameters`: with exactly these; None:
+    with any.
     """
 
     operations: tuple[str, ...] | None = None
@@ -93,7 +96,7 @@ class AccessQuery(Struct, frozen=True, kw_only=True):
 
 
 def allowed(policy: Policy, scene: QuestionSpace, query: AccessQuery) -> AccessListing:
-    """For each operation, class of targets and class of principals that is asked about, in this order.
+    """Return the access of each operation, class of targets and class of principals in the query, in this order.
 
     Raises Invalid (`unknown_operation`, `unknown_target`, `unknown_principal`).
     """
@@ -110,7 +113,7 @@ def allowed(policy: Policy, scene: QuestionSpace, query: AccessQuery) -> AccessL
 
 
 def who_can(policy: Policy, scene: QuestionSpace, operation: str, query: AccessQuery) -> AccessListing:
-    """As `allowed` for one operation, without those who never may. Raises Invalid for parameters that it can't have."""
+    """Return the access to one operation, without `never`. Raises Invalid for parameters that the operation refuses."""
     if query.parameters is not None:
         _verb(policy, operation).operation.check(query.parameters)
     found = allowed(policy, scene, structs.replace(query, operations=(operation,)))
@@ -119,7 +122,7 @@ def who_can(policy: Policy, scene: QuestionSpace, operation: str, query: AccessQ
 
 
 def can_i(policy: Policy, scene: QuestionSpace, search: DecisionRequest) -> Ruling:
-    """What is decided of one request, with its trace and its reason; with no stop in force."""
+    """Decide one request, with trace and reason; no stop is in force."""
     return Asker(populated(scene, [policy]).people()).ask(policy, search)
 
 
@@ -146,7 +149,7 @@ class _AccessSearch:
         self.principals: list[Principal] = []
 
     def about(self, verb: Verb) -> Iterator[Access]:
-        """All about one operation."""
+        """Yield the access to one operation."""
         rules = rules_of([self.policy], verb.operation.name)
         principals = [who for one in principal_classes(self.scene, verb, rules) if (who := self._who(one))]
         self.bounded |= dict.fromkeys(made_up_too_few(self.scene, verb, rules))
@@ -240,7 +243,7 @@ def _grant(rule: Rule, verb: Verb) -> Grant:
 
 
 def _words(clause: Parameter, verb: Verb) -> Iterable[str]:
-    """The constraint in words; of a parameter that is not public, no values."""
+    """Return the constraint in words; without values for a parameter that is not public."""
     shown = [check.wanted for check in clause.checks if clause.name in verb.public or not check.tells]
     shown += ["required"] if clause.required else []
     shown += [clause.listed.wanted] if clause.listed is not None else []

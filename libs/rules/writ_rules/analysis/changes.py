@@ -1,4 +1,4 @@
-"""The changes between two policies as they are found: those of the same roles and of the same kind put together."""
+"""Changes between two policies, collected while they are found; changes of the same roles and kind are merged."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -22,16 +22,16 @@ Kind = Literal[
     "other_terms",
 ]
 ChangeKind = tuple[Kind, tuple[str, ...]]
-"""The kind of a change, and what is different in what an allow comes with."""
+"""The kind of a change, and the differing terms of an allow."""
 _Key = tuple[str, str, tuple[str, ...], ChangeKind]
 
 
 class Change(Struct, frozen=True, kw_only=True):
     """One kind of change, of one operation on targets of one role for principals of the same roles.
 
-    `targets` and `principals` are those whom it concerns. `example` is decided as `before` by the old policy and as
+    `targets` and `principals` are those that it concerns. `example` is decided as `before` by the old policy and as
     `after` by the new one, by these rules and for these reasons. `changed`: the rules, and keys of the policy, that
-    differ and bring it about. `terms`: what an allow comes with, before and after, where that differs.
+    differ and cause it. `terms`: the terms of an allow, before and after, where they differ.
     """
 
     kind: Kind
@@ -55,9 +55,9 @@ class Change(Struct, frozen=True, kw_only=True):
 class Diff(Struct, frozen=True, kw_only=True):
     """All changes, by operation and role, from `since` on.
 
-    `bounded` says where not every kind of request was tried; `notes` what else
-    is different. `targets` and `principals` were made up, for lack of files, and occur in the examples; of those with
-    several roles only what no single one of the roles shows.
+    `bounded` names the places where not every kind of request was tried; `notes` are other differences. `targets` and
+    `principals` are synthetic, for lack of files, and occur in the examples. Of principals with several roles only
+    those are kept that show a change which no single role shows.
     """
 
     changes: list[Change]
@@ -70,7 +70,7 @@ class Diff(Struct, frozen=True, kw_only=True):
 
 
 class Changes:
-    """Changes as they are found, those of the same roles put together."""
+    """Collected changes; those of the same roles are merged."""
 
     def __init__(self, scene: QuestionSpace) -> None:
         self._scene = scene
@@ -90,7 +90,7 @@ class Changes:
         targets: Sequence[Target],
         principals: Sequence[Principal],
     ) -> None:
-        """One more, with the request that shows it."""
+        """Add a change, with the request that shows it."""
         requester = asked.principal
         key = (asked.operation.name, asked.target.role, tuple(sorted(requester.roles)), kind_of_change)
         known = self._found.get(key)
@@ -106,8 +106,8 @@ class Changes:
             principals=sorted({*known.principals, *(principal.id for principal in principals)}),
         )
 
-    def told(self, bounded: list[str], notes: list[str], asked: int, people: QuestionSpace) -> Diff:
-        """All of them; what was made up for the examples is told with them."""
+    def diff(self, bounded: list[str], notes: list[str], asked: int, people: QuestionSpace) -> Diff:
+        """Return all changes, with the synthetic targets and principals of their examples."""
         changes = [change for key, change in sorted(self._found.items()) if not self._follows(key, change)]
         approvers = {requester for change in changes for requester in change.example.approvals}
         made_up = [one for one in people.principals or () if one.id in approvers]
@@ -122,7 +122,7 @@ class Changes:
         )
 
     def _follows(self, key: _Key, change: Change) -> bool:
-        """Whether one of the roles alone shows the same; told of principals that exist all the same."""
+        """Return whether one of the roles alone shows the same change. Always false for principals that exist."""
         operation, role, roles, kind_of_change = key
         if self._scene.principals is not None or len(roles) < 2:
             return False

@@ -1,4 +1,4 @@
-"""Combinations of values, one of each axis: all of them, or as many as may be tried, from everywhere."""
+"""Combinations of values, one of each axis: all of them, or a limited number spread over the whole space."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -10,7 +10,9 @@ _STRIDE = 7_919
 
 
 def spread(axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
-    """Where there are more than `most`: first those that differ from the first in one thing, then all over."""
+    """Yield combinations. With more than `most`: first those that differ from the first in one value, then an even
+    spread.
+    """
     if prod(len(axis) for axis in axes) <= most:
         yield from product(*axes)
         return
@@ -20,7 +22,7 @@ def spread(axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
 
 
 def spread_over(bases: Sequence[Any], axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
-    """The same, with what differs in one thing at each of the places."""
+    """Yield combinations as `spread` does, with the variations of one value for each of the bases."""
     if len(bases) * prod(len(axis) for axis in axes) <= most:
         yield from product(bases, *axes)
         return

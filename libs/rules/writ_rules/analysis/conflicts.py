@@ -21,8 +21,9 @@ MOST_COMPARED = 20_000
 
 
 def conflicts(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED) -> Iterator[Finding]:
-    """One finding for each rule whose default differs from that of an earlier rule that can match with it, and one if
-    there are more pairs than are compared.
+    """Yield a finding for each rule whose default differs from that of an earlier rule that can match with it.
+
+    One more finding says when there are more pairs than are compared.
     """
     reported: set[int] = set()
     compared = 0
@@ -56,7 +57,7 @@ def _by_parameter(rules: Sequence[Reading], verbs: Verbs) -> dict[tuple[str, str
 
 
 def _both_match(one: Reading, other: Reading, verb: Verb, name: str) -> bool:
-    """Whether one request makes both match, as far as can be told: without examples that do, they don't."""
+    """Return whether one request can match both rules, as far as is known: without an example the answer is no."""
     return (
         _same_people_and_targets(one, other)
         and _same_time(one, other)
@@ -88,7 +89,7 @@ def _same_people_and_targets(one: Reading, other: Reading) -> bool:
 
 @lru_cache(maxsize=65_536)
 def _meet(one: str, other: str) -> bool:
-    """Whether some id is covered by both globs."""
+    """Return whether both globs cover a common id."""
     if not one or not other:
         return not (one + other).strip("*")
     if one[0] == "*":
@@ -99,7 +100,9 @@ def _meet(one: str, other: str) -> bool:
 
 
 def _same_facts(one: Reading, other: Reading) -> bool:
-    """One report can't hold a finding and none; of two evaluators nobody knows whether both ever say yes."""
+    """Return whether both rules' facts can hold together. One report cannot hold a finding and none; of two different
+    evaluators it is unknown whether both ever agree, so they count as exclusive.
+    """
     evaluators = [rule.entry.evaluators for rule in (one, other)]
     if all(evaluators) and canonical(evaluators[0]) != canonical(evaluators[1]):
         return False

@@ -1,6 +1,6 @@
-"""What a policy says that this installation hasn't: rules about nobody or nothing, approvals that nobody can give.
+"""Lint of a policy against its installation: rules about missing targets or principals, approvals that nobody can give.
 
-The policy may be right and the inventory not there yet: a service that loads it only warns.
+The policy may be right and the inventory incomplete, so a service that loads it only warns.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,9 +32,9 @@ def lint_with(
     targets: Iterable[Target] | None = None,
     principals: Iterable[Principal] | None = None,
 ) -> list[Finding]:
-    """Findings that these targets and principals give rise to; None is a file that isn't there, and says nothing.
+    """Return the findings that these targets and principals give rise to; None means no file, hence no findings.
 
-    LINT: the rule can't do what it says, as things are. WARNING: it does less.
+    LINT: the rule has no effect at present. WARNING: it has less effect than it seems.
     """
     known = verbs(catalogue)
     rules = readings(placed(file.policies), known)
@@ -47,7 +47,7 @@ def lint_with(
 
 
 def as_warnings(found: Iterable[Finding]) -> list[Finding]:
-    """The same, none of which refuses a policy."""
+    """Return the findings as warnings, which do not refuse a policy."""
     return [structs.replace(finding, severity=Severity.WARNING) for finding in found]
 
 
@@ -80,7 +80,9 @@ class _Targets:
             yield from self._reach(rule)
 
     def _other_kinds(self, rule: Reading, name: str) -> Iterator[Finding]:
-        """Targets where the attribute is of a kind that the rule can't compare: text "1" and the number 1."""
+        """Yield findings for targets whose attribute is of a kind that the rule can't compare: text "1" and the number
+        1.
+        """
         deny = not rule.entry.allowed
         asked = attribute(name, deny, (rule.entry.target_attributes or {})[name])
         values = {one.id: one.attributes[name] for one in self._scope(rule) if name in one.attributes}
@@ -106,7 +108,7 @@ class _Targets:
     def _scope(self, rule: Reading) -> list[Target]:
         entry = rule.entry
         key = (rule.roles, rule.inherited, _key(entry.targets), _key(entry.target_tags))
-        return _kept(self._scopes, key, lambda: [one for one in self._targets if self._is_about(rule, one)])
+        return _cached(self._scopes, key, lambda: [one for one in self._targets if self._is_about(rule, one)])
 
     def _is_about(self, rule: Reading, target: Target) -> bool:
         entry = rule.entry
@@ -124,7 +126,7 @@ class _Targets:
             pattern = glob(text)
             return {one for one in self._ids if pattern.covers(one)}
 
-        return _kept(self._globs, text, named)
+        return _cached(self._globs, text, named)
 
 
 class _Principals:
@@ -168,7 +170,7 @@ class _Principals:
             yield Finding(Severity.WARNING, keys, text)
 
     def _admin(self, rules: Iterable[Reading]) -> Iterator[Finding]:
-        """Whoever may do operations of risk admin needs an approver who is somebody else."""
+        """Yield findings for principals with operations of risk admin and no possible approver besides themselves."""
         unable: dict[str, None] = {}
         for rule in rules:
             risky = any(self._known[name].operation.risk is Risk.ADMIN for name in rule.operations)
@@ -180,9 +182,9 @@ class _Principals:
             yield Finding(Severity.WARNING, keys, text + _named(list(unable)))
 
     def _lacking(self, rule: Reading, asked: Demand) -> list[Principal]:
-        """Those in the rule's scope for whom there are not enough people."""
+        """Return the principals in the rule's scope that lack enough approvers."""
         key = (self._scope_key(rule), asked.steps)
-        return _kept(
+        return _cached(
             self._unable,
             key,
             lambda: [one for one in self._scope(rule) if not progress(asked, (), one, self._people).possible],
@@ -199,7 +201,7 @@ class _Principals:
         return "those who could are the ones who ask, or too few for all steps"
 
     def _scope(self, rule: Reading) -> list[Principal]:
-        return _kept(
+        return _cached(
             self._scopes, self._scope_key(rule), lambda: [one for one in self._all if _is_about(rule.entry, one)]
         )
 
@@ -231,7 +233,7 @@ def _key(words: Sequence[str | None] | None) -> Any:
     return None if words is None else frozenset(present(words))
 
 
-def _kept(store: dict[Any, Stored], key: Any, make: Callable[[], Stored]) -> Stored:
+def _cached(store: dict[Any, Stored], key: Any, make: Callable[[], Stored]) -> Stored:
     if key not in store:
         store[key] = make()
     return store[key]

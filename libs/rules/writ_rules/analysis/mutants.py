@@ -1,6 +1,6 @@
-"""A policy with one thing changed, over and over: a suite of cases that is any good notices each of these.
+"""Mutants of a policy, each with one thing changed: a good test suite detects every one.
 
-Every mutant is a whole policy that still loads as a file; whether its decisions differ is for the suite to say.
+Every mutant is a whole policy that still loads as a file. The suite has to show that its decisions differ.
 """
 
 from collections.abc import Iterator
@@ -26,11 +26,11 @@ NARROWING = (
     "effective_from",
     "expires_at",
 )
-"""Keys without which a rule is about more."""
+"""Keys that narrow a rule: without one of them it covers more."""
 
 
 class Mutant(Struct, frozen=True, eq=False, kw_only=True):
-    """One change to one rule. `key`: what was taken away, for `widened`; `parameter_constraints.<name>` is one such."""
+    """One change to one rule. `key`: the removed key, for `widened`; `parameter_constraints.<name>` is one such."""
 
     rule: str
     change: Change
@@ -42,7 +42,7 @@ class Mutant(Struct, frozen=True, eq=False, kw_only=True):
 
 
 def mutants(file: PolicyFile, changes: tuple[Change, ...] = CHANGES) -> Iterator[Mutant]:
-    """Each enabled rule dropped, turned round, without its approval, and without each key that narrows it."""
+    """Yield each enabled rule removed, inverted, without its approval, and without each key that narrows it."""
     for placed_rule in placed(file.policies):
         if placed_rule.entry.enabled:
             for change, key, entry in _changed(placed_rule):
@@ -53,7 +53,7 @@ def mutants(file: PolicyFile, changes: tuple[Change, ...] = CHANGES) -> Iterator
 
 
 def replaced(file: PolicyFile, placed_rule: PlacedRule, entry: RuleEntry | None) -> PolicyFile:
-    """The same policy with another entry, or none, at a place."""
+    """Return the policy with another entry, or none, in place of a rule."""
     at = int(placed_rule.keys[-1])
 
     def within(rules: list[RuleEntry | None] | None) -> list[RuleEntry | None]:

@@ -1,8 +1,8 @@
-"""Rules that other rules leave nothing to do, in Cedar's words.
+"""Rules without an effect of their own because of other rules, in Cedar's terms.
 
 shadowed: an allow whose requests another allow matches, with demands that are no weaker · redundant: a deny whose
-requests another deny matches, or a rule that says what another one says · overridden: an allow all of whose requests a
-deny matches.
+requests another deny matches, or a rule that repeats another one · overridden: an allow all of whose requests a deny
+matches.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,13 +17,15 @@ from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER
 from writ_rules.engine.times import duration
 
 MOST_COMPARED = 4_000_000
-"""Pairs of rules that are compared when a policy is loaded; one that has to be looked at closely counts as forty."""
+"""Upper limit of the pairs of rules that are compared when a policy is loaded; a pair that needs a close comparison
+counts as forty.
+"""
 _CLOSELY = 40
 GATEWAY = frozenset({"gateway"})
 
 
 def covered(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED) -> list[Finding]:
-    """A finding for each rule that is left nothing to do, and one if there are too many pairs to compare."""
+    """Return a finding for each rule without an effect of its own, and one if there are too many pairs to compare."""
     index = _index(rules)
     found: list[Finding] = []
     compared = 0
@@ -49,7 +51,7 @@ def _index(rules: Sequence[Reading]) -> dict[tuple[str, str], list[Reading]]:
 
 
 def _smallest(rule: Reading, index: Mapping[tuple[str, str], list[Reading]]) -> list[Reading]:
-    """Whatever covers the rule is among these."""
+    """Return the smallest list of rules that contains every rule which can cover this one."""
     cells = [(operation, role) for operation in rule.operations for role in rule.roles]
     return min((index[cell] for cell in cells), key=len, default=[])
 
@@ -79,7 +81,7 @@ def _about(narrow: Reading, likely: Sequence[Reading], verbs: Verbs) -> Iterator
 
 
 def _relation(narrow: Reading, wide: Reading) -> str | None:
-    """What it would be called if the wider rule matched all that the narrower one matches."""
+    """Return the name of the relation, should the wider rule match all that the narrower one matches."""
     one, other = narrow.entry, wide.entry
     if not other.allowed:
         if wide.emergency and not narrow.emergency:
@@ -95,7 +97,7 @@ def _relation(narrow: Reading, wide: Reading) -> str | None:
 
 
 def _adds_nothing(narrow: Reading, wide: Reading) -> bool:
-    """Whether without the narrower rule an allow comes with the same demands, limits and values."""
+    """Return whether an allow has the same demands, limits and values without the narrower rule."""
     one, other = narrow.entry, wide.entry
     if not one.allowed:
         return True
@@ -118,7 +120,7 @@ def _no_laxer(narrow: int | None, wide: int | None) -> bool:
 
 
 def demand(entry: RuleEntry) -> tuple[Any, ...] | None:
-    """What an allow rule demands: its steps and seconds, in a form to compare."""
+    """Return the steps and seconds that an allow rule demands, in a comparable form."""
     if not entry.allowed or not (entry.requires_approval or entry.approval is not None):
         return None
     approval = entry.approval

@@ -1,5 +1,5 @@
-"""Values to try for one parameter: at and around every limit, listed and not, matching and not, of every length that
-matters, and always such as the operation's own schema takes.
+"""Values to try for one parameter: at and around every limit, listed and not, matching and not, of every relevant
+length, and always some that the operation's own schema accepts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,11 +33,11 @@ GENERIC = (
     "/\u00e9",
 )
 LONGEST = 1_025
-"""Characters or items up to which a length is tried; beyond, limits are not, and `unseen` says so."""
+"""Characters or items up to which lengths are tried; limits beyond are not, and `unseen` names them."""
 
 
 def candidates(verb: Verb, name: str, checks: Iterable[Check]) -> list[Any]:
-    """Values that the schema takes, each once, those that the schema itself suggests first."""
+    """Return values that the schema accepts, each once, those that the schema itself suggests first."""
     listed = list(checks)
     suggested = list(_of_hint(verb.hints[name], ()))
     needed = [value for check in listed for value in suggestions(check)]
@@ -62,12 +62,12 @@ def _of_patterns(verb: Verb, name: str, checks: list[Check], texts: list[Any]) -
 
 
 def optional(verb: Verb, name: str) -> bool:
-    """Whether a request may leave the parameter out."""
+    """Return whether a request may leave the parameter out."""
     return not next(field for field in structs.fields(verb.operation.parameters) if field.name == name).required
 
 
 def suggestions(check: Check) -> Iterator[Any]:
-    """Values at and around what one check asks."""
+    """Yield values at and around the limits of one check."""
     if isinstance(check, NumberLimit):
         for step in (0, 1, -1):
             yield check.limit + step
@@ -99,7 +99,7 @@ def _of_length(length: int, texts: list[str], suggested: list[Any]) -> Iterator[
 
 
 def _of_hint(hint: Any, metas: tuple[Meta, ...]) -> Iterator[Any]:
-    """What a type suggests; not all of it need be valid."""
+    """Yield values that a type suggests; not all of them are valid."""
     origin = get_origin(hint)
     if origin is Annotated:
         inner, *more = get_args(hint)

@@ -1,8 +1,8 @@
-"""Targets and principals made up from what policies name, for an analysis without inventory or principals: for every
-rule somebody whom it is about, for every clause somebody whom it is about and somebody whom it is not.
+"""Targets and principals derived from the policies, for an analysis without inventory or principals.
 
-Nobody knows which role, tags or roles an id that is named has. So it is made up with each of them, one instead of the
-other: several targets, or principals, of one id, of which a request is about one.
+Every rule gets a subject within its scope; every clause gets one inside and one outside. The role, tags or roles of a
+named id are unknown, so there is one variant for each: several targets, or principals, with one id, of which a request
+has one.
 """
 
 import re
@@ -28,7 +28,9 @@ GATEWAY = "some-gateway"
 
 
 def targets(operation: Operation, rules: Iterable[Rule]) -> list[Target]:
-    """Of each role, alone and behind a gateway, with and without each id, tag and attribute that the rules name."""
+    """Return targets of each role, alone and behind a gateway, with and without each id, tag and attribute that the
+    rules name.
+    """
     if operation.control:
         return [WRIT]
     listed = list(rules)
@@ -54,7 +56,9 @@ def targets(operation: Operation, rules: Iterable[Rule]) -> list[Target]:
 
 
 def principals(rules: Iterable[Rule]) -> list[Principal]:
-    """Of each kind, with and without each role that the rules name, alone and two at a time; each named user."""
+    """Return principals of each kind, with and without each role that the rules name, alone and two at a time; and each
+    named user.
+    """
     listed = list(rules)
     kinds, axes = _principal_axes(listed)
     made = [*(each for rule in listed for each in _by(rule)), *spread_over(kinds, axes, MOST_PRINCIPALS)]
@@ -69,7 +73,7 @@ def principals(rules: Iterable[Rule]) -> list[Principal]:
 
 
 def too_many(operation: Operation, rules: Iterable[Rule], *, of_targets: bool, of_principals: bool) -> Iterator[str]:
-    """Of what there are more combinations than are made up."""
+    """Yield a note for each kind with more combinations than are derived."""
     listed = list(rules)
     counted = [(MOST_TARGETS, "targets", _target_axes(operation, listed))] if of_targets else []
     counted += [(MOST_PRINCIPALS, "principals", _principal_axes(listed))] if of_principals else []
@@ -100,7 +104,9 @@ def _principal_axes(rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
 
 
 def _about(rule: Rule, operation: Operation) -> Iterator[tuple[Any, ...]]:
-    """Targets that the rule is about: of each of its roles, with the first of its ids and tags, and its attributes."""
+    """Yield targets in the rule's scope: of each of its roles, with the first of its ids and tags, and its
+    attributes.
+    """
     clauses_of_rules = list(_clauses(rule, operation.name))
     name = next((_id(text) for clause in clauses_of_rules for text in _names(clause)), None)
     tags = tuple(
@@ -115,7 +121,7 @@ def _about(rule: Rule, operation: Operation) -> Iterator[tuple[Any, ...]]:
 
 
 def _by(rule: Rule) -> Iterator[tuple[Any, ...]]:
-    """Principals that the rule is about: of each of its kinds, with one of its roles, as one of its users."""
+    """Yield principals in the rule's scope: of each of its kinds, with one of its roles, as one of its users."""
     kinds = [kind for clause in rule.people if isinstance(clause, clauses.Kinds) for kind in sorted(clause.kinds)]
     roles = tuple(min(clause.roles) for clause in rule.people if isinstance(clause, clauses.UserRoles) and clause.roles)
     users = [min(clause.ids) for clause in rule.people if isinstance(clause, clauses.Users) and clause.ids]
@@ -124,7 +130,7 @@ def _by(rule: Rule) -> Iterator[tuple[Any, ...]]:
 
 
 def approvers(steps: Iterable[Any]) -> list[Principal]:
-    """Enough humans for these steps of approvals, each with one role."""
+    """Return enough humans for these approval steps, each with one role."""
     quorums: dict[str, int] = {}
     for step in steps:
         quorums[step.approvers[0]] = quorums.get(step.approvers[0], 0) + step.quorum
@@ -152,7 +158,7 @@ def _names(clause: Any) -> Iterator[str]:
 
 
 def _attributes(clauses_of_rules: Iterable[Any]) -> list[dict[str, Any]]:
-    """None, each value that is asked for alone, and the first of each together."""
+    """Return no attributes, each constrained value alone, and the first value of each together."""
     found: dict[str, dict[str, Any]] = {}
     for clause in clauses_of_rules:
         if isinstance(clause, Attribute):
@@ -168,7 +174,7 @@ def _fitting_values(clause: Attribute) -> list[Any]:
 
 
 def _id(text: str) -> str:
-    """An id that the text, an id or a pattern made of a glob, covers."""
+    """Return an id that the text, an id or a pattern made of a glob, covers."""
     plain = text.replace(".*", "x").replace("\\", "")
     return _token(plain.replace(".", "x"))
 
@@ -178,7 +184,7 @@ def _token(*words: str) -> str:
 
 
 def _unused(name: str, taken: set[str]) -> str:
-    """The name, or the first of those made of it that is not taken; which it is then."""
+    """Return the name, or its first numbered variant that is not taken, and mark it as taken."""
     numbered = (f"{name}-{at}" for at in count(2))
     free = next(each for each in chain([name], numbered) if each not in taken)
     taken.add(free)

@@ -1,4 +1,4 @@
-"""What the journal's control events say that every decision must know: the stops and emergencies that are in force."""
+"""The control state of decisions, folded from the journal's control events: stops and emergencies in force."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ from writ_rules.engine.patterns import Pattern, glob
 
 
 class Stop(Struct, frozen=True, eq=False):
-    """Nothing may start on these targets until `until` (Unix seconds; None: until it is lifted)."""
+    """No operation may start on these targets until `until` (Unix seconds; None: until it is lifted)."""
 
     id: str
     scope: tuple[Pattern, ...]
@@ -19,12 +19,12 @@ class Stop(Struct, frozen=True, eq=False):
     until: float | None
 
     def covers(self, target: str, at: float) -> bool:
-        """Whether it stops this target now."""
+        """Return whether it stops this target at the instant."""
         return (self.until is None or at < self.until) and any(one.covers(target) for one in self.scope)
 
 
 class Emergency(Struct, frozen=True, eq=False):
-    """The emergency rules count on these targets until `until` (Unix seconds), or until somebody ends it."""
+    """The emergency rules apply on these targets until `until` (Unix seconds), or until somebody ends it."""
 
     id: str
     scope: tuple[Pattern, ...]
@@ -32,7 +32,7 @@ class Emergency(Struct, frozen=True, eq=False):
     until: float
 
     def covers(self, target: str, at: float) -> bool:
-        """Whether this target is in an emergency now."""
+        """Return whether this target is in the emergency at the instant."""
         return at < self.until and any(one.covers(target) for one in self.scope)
 
 
@@ -44,14 +44,14 @@ class ControlState(Struct, frozen=True, eq=False):
     emergencies: tuple[Emergency, ...] = ()
 
     def stop_of(self, target: str, at: float) -> Stop | None:
-        """A stop in force for this target, if any."""
+        """Return a stop in force for this target, if any."""
         for stop in self.stops:  # a loop, since there is mostly none and every decision asks
             if stop.covers(target, at):
                 return stop
         return None
 
     def emergency_of(self, target: str, at: float) -> Emergency | None:
-        """An emergency in force for this target, if any."""
+        """Return an emergency in force for this target, if any."""
         for emergency in self.emergencies:
             if emergency.covers(target, at):
                 return emergency
@@ -71,7 +71,9 @@ class _EmergencyBody(Struct, frozen=True, kw_only=True):
 
 
 def apply(state: ControlState, sequence: int, event: ControlEvent | None) -> ControlState:
-    """The state after an event; None is one that can't be read, which stops everything: it might have been a stop."""
+    """Return the state after an event. None is an unreadable event, which stops everything: it might have been a
+    stop.
+    """
     if sequence <= state.sequence:
         return state
     if event is None:
@@ -88,7 +90,7 @@ def _stops(stops: Iterable[Stop], event: ControlEvent) -> Iterable[Stop]:
 
 
 def _emergencies(emergencies: Iterable[Emergency], event: ControlEvent) -> Iterable[Emergency]:
-    """A declaration that can't be read is none: it would open doors."""
+    """Return the emergencies after an event. An unreadable declaration is ignored, since it would only permit more."""
     if event.kind == "emergency_declare":
         try:
             read = msgspec.convert(event.body, _EmergencyBody)

@@ -1,4 +1,4 @@
-"""What a policy says that cannot be meant: rules that can't do what they say, and those that do less.
+"""Lint of single keys: rules that can have no effect, and rules that have less than they seem to.
 
 Each check is a generator over one rule, so that all findings of a file come at once.
 """
@@ -36,18 +36,18 @@ LISTED = {
     "list_ports": ("port",),
     "list_file_roots": ("path", "source", "folder", "root"),
 }
-"""What each source lists, as words of the names that such a parameter has."""
+"""The word, in parameter names, for the content of each source."""
 OF_KIND = {"text": {"string"}, "number": {"int", "float"}, "truth value": {"bool"}}
 
 
 def suited(constraint: Constraint | AttributeConstraint, key: str) -> set[str]:
-    """The types that this key of the constraint can judge; of values those of their own kinds."""
+    """Return the types that this key of the constraint can judge; for values, those of their own kinds."""
     values = present(getattr(constraint, key)) if key.endswith("_values") else []
     return set[str]().union(*(OF_KIND[kind(value)] for value in values)) if values else set(FITS[key])
 
 
 def lint(file: PolicyFile, every: Iterable[PlacedRule], verbs: Verbs) -> list[Finding]:
-    """All of it."""
+    """Return the findings of all checks."""
     found = list(_policy(file))
     rule_checks: tuple[Callable[[PlacedRule, Verbs], Iterator[Finding]], ...]
     named = partial(_operations, Nearest()), partial(_parameters, Nearest())
@@ -107,7 +107,9 @@ def _lists(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 
 def _own_role(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
-    """A rule under one role that names others would grant, or deny, where nobody looks for it."""
+    """Yield a finding for a rule under one role that names others: it would grant, or deny, where nobody looks for
+    it.
+    """
     roles = present(placed.entry.target_roles)
     if placed.role is None or not roles:
         return
@@ -124,7 +126,7 @@ def _inherit(item: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 
 def _origins_days(item: PlacedRule, _: Verbs) -> Iterator[Finding]:
-    """Where days count from 0 = Monday, these are the workdays; here they are Sunday to Thursday."""
+    """Yield a finding for days 0 to 4: from 0 = Monday these are the workdays, here they are Sunday to Thursday."""
     for at, window in enumerate(item.entry.time_restrictions or ()):
         if window is not None and set(present(window.days_of_week)) == set(range(5)):
             keys = (*item.keys, "time_restrictions", at, "days_of_week")
@@ -166,7 +168,7 @@ def _attributes(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 
 def _excludes_all(wanted: AttributeConstraint) -> str:
-    """Why no value of an attribute can be as wanted, besides the wrong way round of a range; empty if one can."""
+    """Return the reason why no value of an attribute can pass, besides an inverted range; empty if one can."""
     named = [key for key in FITS if getattr(wanted, key) is not None and not suited(wanted, key) >= SCALARS]
     types = SCALARS.intersection(*(suited(wanted, key) for key in named))
     if wanted.type is not None:
@@ -223,7 +225,9 @@ def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> It
     types, what = verb.types[name], f"{verb.operation.name}.{name}"
     for key in FITS:
         if getattr(constraint, key) is not None and not types & suited(constraint, key):
-            yield Finding(Severity.LINT, (*keys, key), f"{what} is of type {_said(types)}, which '{key}' can't judge")
+            yield Finding(
+                Severity.LINT, (*keys, key), f"{what} is of type {_type_names(types)}, which '{key}' can't judge"
+            )
     yield from _impossible_values(keys, name, constraint, verb)
     source = constraint.allowlist_source
     named = LISTED.get(source or "", ())
@@ -232,13 +236,13 @@ def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> It
         yield Finding(Severity.WARNING, (*keys, "allowlist_source"), text)
     wanted = {"int", "float"} if constraint.type == "float" else {constraint.type}
     if constraint.type is not None and not types & wanted:
-        yield Finding(Severity.LINT, (*keys, "type"), f"{what} is of type {_said(types)}: the rule never matches")
+        yield Finding(Severity.LINT, (*keys, "type"), f"{what} is of type {_type_names(types)}: the rule never matches")
     if constraint.default is not None:
         yield from _default((*keys, "default"), name, constraint, verb)
 
 
 def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
-    """Values that no request can have, among others that one can; where all are such, the rule never matches."""
+    """Yield findings for values that no request can have; if all are such, the rule never matches."""
     for key in ("allowed_values", "denied_values"):
         values = getattr(constraint, key) or ()
         if not verb.types[name] & suited(constraint, key):
@@ -272,12 +276,14 @@ def _holds(check: Check, value: Any) -> bool:
 
 
 def _breaks(check: Check, default: Any) -> bool:
-    """Certainly, that is; a check that can't judge the type of the parameter is found elsewhere."""
+    """Return whether the default certainly fails; a check that can't judge the parameter's type has a finding of its
+    own.
+    """
     try:
         return not check.holds(default)
     except Unanswerable:
         return False
 
 
-def _said(types: Iterable[str]) -> str:
+def _type_names(types: Iterable[str]) -> str:
     return " or ".join(sorted(types))
