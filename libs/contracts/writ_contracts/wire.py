@@ -74,7 +74,7 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
     names = {name for name, _ in pairs}
     if len(names) < len(pairs):
         twice = next(name for name in names if sum(name == other for other, _ in pairs) > 1)
-        raise Invalid(f"{ascii(twice)[:100]} stands twice in one object")
+        raise Invalid(f"{ascii(twice)[:100]} occurs twice in one object")
 
 
 def _readable(error: str, data: bytes) -> str:

@@ -56,9 +56,9 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     if not await _admitted(ticket, key, tls, within=0.0):
         await _ask(ticket, key, tls)
         if not await _admitted(ticket, key, tls, within=ADMITTED_WITHIN):
-            raise TimedOut(f"the key is known, but NATS does not let it in within {ADMITTED_WITHIN:g} s: begin again")
+            raise TimedOut(f"the key is known, but NATS does not accept it within {ADMITTED_WITHIN:g} s: try again")
     elif _is_for(environment_file, ticket):
-        raise Conflict(f"{key_file} is let in already: this host has enrolled for pool {ticket.pool}")
+        raise Conflict(f"{key_file} is enrolled already: this host has enrolled for pool {ticket.pool}")
     values = {"NATS_URL": ticket.url, "WRIT_POOL": ticket.pool, "WRIT_POLICY_KEY": ticket.policy_key, **environment}
     atomic_files.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
     return Joined(pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file))
@@ -74,7 +74,7 @@ def _key(path: Path) -> Key:
     if not path.exists():
         with suppress(FileExistsError):  # of two at once, both take the key of the first
             create_atomically(path, generate_seed() + b"\n")  # nobody else's, also in a folder that a group shares
-    sync_folder(path.parent)  # nobody is to be let in with a key that a power cut can take
+    sync_folder(path.parent)  # a key that a power cut can take must not be enrolled
     try:
         return Key(read_private(path))
     except Invalid as error:
@@ -103,7 +103,7 @@ async def _ask(ticket: Ticket, key: Key, tls: TlsOptions | None) -> None:
             raise Denied("this token is not good: used, expired, or taken back") from error
         try:
             answer = await bus.request(subjects.enrol(ticket.token), message, timeout=ANSWER_SECONDS)
-        except (Forbidden, Unreachable, TimedOut):  # NATS may just have heard that it is used: whoever connects is told
+        except (Forbidden, Unreachable, TimedOut):  # NATS may just have learned that it is used: the next connect fails
             if last:
                 raise
         else:

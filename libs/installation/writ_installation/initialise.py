@@ -59,7 +59,7 @@ def init(root: Path, site: Site) -> Home:
 def _refuse_existing(folders: list[Path]) -> None:
     for folder in folders:
         if folder.exists() and any(folder.iterdir()):
-            raise Conflict(f"{folder} is not empty: nothing was made. An installation is never made anew over another")
+            raise Conflict(f"{folder} is not empty: nothing was made. An installation is never made over another")
 
 
 def _provisioner_user() -> pwd.struct_passwd:

@@ -46,7 +46,7 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
         "allow_atomic": True,
         "republish": {"src": subjects.JOURNAL, "dest": subjects.REPUBLISHED},
     }
-    # A full store refuses new secrets and outputs rather than forget those that somebody still waits for.
+    # A full store refuses new secrets and outputs rather than delete those that are still needed.
     params = {"discard": "new", "max_bytes": sizes.params}
     results = {"discard": "old", "max_bytes": sizes.results}
     kept = {"discard": "new", "deny_delete": True, "deny_purge": True}
@@ -127,7 +127,7 @@ async def _provision_stream(replies: Replies, expected: Mapping[str, Any]) -> No
             # What is there and not ours to know stays: an update replaces the whole configuration.
             there = (await call(replies, f"STREAM.UPDATE.{name}", {**there, **one}))["config"]
     if wrong := differences(expected, there):
-        raise BusRefused(f"the NATS server keeps stream {name} otherwise than asked: {'; '.join(wrong)}")
+        raise BusRefused(f"the NATS server has another configuration of stream {name}: {'; '.join(wrong)}")
 
 
 async def _provision_consumer(replies: Replies, expected: Mapping[str, Any]) -> None:
@@ -143,7 +143,9 @@ async def _provision_consumer(replies: Replies, expected: Mapping[str, Any]) -> 
     if differences(expected, there):
         there = (await call(replies, verb, request))["config"]
     if wrong := differences(expected, there):
-        raise BusRefused(f"the NATS server keeps consumer {expected['durable_name']} otherwise: {'; '.join(wrong)}")
+        raise BusRefused(
+            f"the NATS server has another configuration of consumer {expected['durable_name']}: {'; '.join(wrong)}"
+        )
 
 
 def differences(expected: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:

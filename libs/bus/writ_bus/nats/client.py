@@ -47,7 +47,7 @@ class Sink:
         """Pass the message on."""
         try:
             self._on_message(message)
-        except Exception:  # an exception would end nats-py's reader without a word
+        except Exception:  # an exception would end nats-py's reader silently
             _logger.exception("nats.callback")
 
 
@@ -173,7 +173,9 @@ async def _closed(transport: Any) -> None:
     waiter.
     """
     ended = asyncio.ensure_future(transport._io_writer.wait_closed())
-    ended.add_done_callback(lambda one: one.cancelled() or one.exception())  # seen, even where nobody waits any more
+    ended.add_done_callback(
+        lambda one: one.cancelled() or one.exception()
+    )  # retrieved, even where nobody waits any more
     await asyncio.wait({ended})
     ended.result()
 

@@ -126,7 +126,7 @@ class Connection:
 
     async def _on_disconnected(self) -> None:
         self.up.clear()
-        # What was not sent is not sent later: its senders have given up, or will be told now.
+        # What was not sent is not sent later: its senders have given up, or get an error now.
         self.client._pending.clear()
         self.client._pending_data_size = 0
         for callback in list(self.on_lost):

@@ -174,7 +174,7 @@ class NatsJournal:
             if page:
                 after, moved = page[-1].sequence, asyncio.get_running_loop().time()
             if not (page and more):
-                # What comes after the first look is no part of this read, or on a busy line it would never end.
+                # Later events are no part of this read, or under constant appends it would never end.
                 end = await self._end(filter)
                 goal = end if goal is None else min(goal, end)
                 if after >= goal:
@@ -190,7 +190,7 @@ class NatsJournal:
         return last.sequence if last else 0
 
     async def _page(self, filter: str, after: int, size: int) -> tuple[list[Record], bool]:
-        # The server counts what is left of a filter anew for each page, over all subjects, unless it is this one.
+        # The server counts the rest of a filter again for each page, over all subjects, unless it is this one.
         whole = ">" if filter == self._subjects else filter
         request = {"batch": size, "seq": after + 1, "next_by_subj": whole}
         return await direct_get_batch(self._replies, self._stream, request, ANSWER)

@@ -131,7 +131,7 @@ async def reload_all(bus: Bus) -> None:
         msgspec.json.decode(message.data, type=_Id) for message in await bus.request_many(WHO, b"", timeout=WITHIN)
     ]
     if not known:
-        raise Unreachable("no NATS server says who it is")
+        raise Unreachable("no NATS server replies with its name")
     for _ in range(2):
         for server in known:
             answer = await bus.request(RELOAD.format(id=server.id), b"", timeout=RELOAD_WITHIN)
@@ -150,7 +150,7 @@ async def _ping(bus: Bus, subject: str, question: dict[str, Any], kind: type[Rep
         ]
         return [(answer.server.name, msgspec.json.decode(answer.data, type=kind)) for answer in answers]
     except msgspec.DecodeError as error:
-        raise BusRefused(f"{subject}: not what a NATS server says of itself: {error}") from error
+        raise BusRefused(f"{subject}: not the reply of a NATS server: {error}") from error
 
 
 def _leads(server: str, cluster: dict[str, Any]) -> bool:

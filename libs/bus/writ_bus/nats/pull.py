@@ -145,7 +145,7 @@ class PullWorker:
             except BusError as error:
                 self._wanted, self._pause = 0, next(self._pauses)
                 _logger.debug("pull.ask", extra={"error": str(error)})
-            except Exception:  # a defect: without this loop its pool would stand still, and nobody would know
+            except Exception:  # a defect: without this loop its pool would silently stop
                 self._wanted, self._pause = 0, next(self._pauses)
                 _logger.exception("pull.broke")
             await self._rest()

@@ -94,7 +94,7 @@ class NatsTail:
             self._behind = True
         elif (event := record(message)) is not None:
             self._live.append(event)
-        # Not at once: an answer that came in the same breath lets somebody go on, and goes first.
+        # Not at once: a reply in the same read lets a caller go on, and goes first.
         asyncio.get_running_loop().call_soon(self._arrived.set)
 
     def _suspect(self) -> None:

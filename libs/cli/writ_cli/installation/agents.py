@@ -55,7 +55,7 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
     made, text = tokens.make(home, pool, where, now + span)
     if await admitted(home, f"enrol-{made.id}", enrolment_tickets.read_ticket(text).key.seed) is False:
         tokens.drop(home, [made])
-        raise TimedOut(f"NATS did not let a new token in within {ADMITTED_WITHIN:g} s: is the keeper running?")
+        raise TimedOut(f"NATS did not accept the new token within {ADMITTED_WITHIN:g} s: is the provisioner running?")
     if settings.screen.json:
         settings.screen.data({"token": text, "id": made.id, "pool": pool, "url": where, "until": made.until})
     else:

@@ -24,7 +24,7 @@ SYSTEM_STATE, SYSTEM_STORE = Path("/var/lib/writ"), Path("/var/lib/writ-nats/jet
 @click.option(
     "--system",
     is_flag=True,
-    help=f"For the units of deploy/systemd: in {SYSTEM_ROOT} and {SYSTEM_STATE}, unless told otherwise. As root.",
+    help=f"For the units of deploy/systemd: in {SYSTEM_ROOT} and {SYSTEM_STATE}, by default. As root.",
 )
 @click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="Where NATS is to listen.")
 @click.option("--nats-port", type=click.IntRange(1, 65535), default=4222, show_default=True, help="… on which port.")

@@ -134,7 +134,7 @@ def _ready(settings: Settings, report: InstallationReport, *, detached: bool) ->
     home = settings.home
     screen.line(Text("Writ is ready", style="bold green"), f" on {home.root}, NATS at {report.url}")
     screen.line("  writ targets                      what there is to act on")
-    screen.line("  writ operations                   what can be asked for")
+    screen.line("  writ operations                   the operations of this installation")
     screen.line("  writ run network_status -t TARGET ask for one")
     screen.line("  writ trace OPERATION_ID           read what is on record of it")
     end = "`writ down` ends it" if detached else "Ctrl-C ends it"

@@ -43,7 +43,7 @@ async def add(settings: Settings, name: str, kind: str, roles: tuple[str, ...], 
         if added.admitted is None:
             settings.screen.line("  Writ is not running here: it counts from the next `writ up`")
     if added.admitted is False:
-        raise TimedOut(f"{name} is in principals.yaml, but NATS did not let it in within {ADMITTED_WITHIN:g} s")
+        raise TimedOut(f"{name} is in principals.yaml, but NATS did not accept it within {ADMITTED_WITHIN:g} s")
     return Exit.DONE
 
 

@@ -102,6 +102,6 @@ def _show(screen: Screen, added: Added, address: Address, *, split: bool) -> Non
     screen.line(f"  ssh-copy-id -f -i {added.key_file}.pub {port}{address.user}@{address.host}")
     screen.line(f"Then see whether all is well: writ backends test {name}")
     if split:
-        screen.line(f"An agent of pool {added.target.pool} elsewhere wants a copy of {added.key_file} for itself")
+        screen.line(f"An agent of pool {added.target.pool} on another host needs a copy of {added.key_file}")
     elif added.served is None:
         screen.line("Writ is not running here: it counts from the next `writ up`")

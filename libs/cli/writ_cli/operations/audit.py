@@ -63,7 +63,7 @@ def audit() -> None:
 
 
 @audit.command("search")
-@click.option("--principal", "asked_by", metavar="NAME", help="Who asked.")
+@click.option("--principal", "asked_by", metavar="NAME", help="The requester.")
 @click.option("--target", "-t", metavar="TARGET", help="What was acted on.")
 @click.option("--operation", metavar="OP", help="Which operation.")
 @click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), help="How it ended.")

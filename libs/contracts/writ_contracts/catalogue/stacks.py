@@ -19,7 +19,7 @@ class StackApply(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     compose: Annotated[str, Meta(min_length=1, max_length=MAX_COMPOSE_BYTES)] | None = None
     source: Annotated[FileName | None, PUBLIC] = None
     env: Environment = field(default_factory=dict)
-    pull: Annotated[Flag, Meta(description="fetch the images anew")] = False
+    pull: Annotated[Flag, Meta(description="fetch the images again")] = False
     timeout: Annotated[Timeout, Meta(le=1800)] = 300
 
     def __post_init__(self) -> None:

@@ -89,7 +89,7 @@ def use(home: Home, token: Token, key: str) -> None:
     except FileExistsError:
         if used_for(home, token.id) != key:
             raise Denied("this token was used already") from None
-    sync_folder(home.enrolled)  # also after FileExistsError: whoever made the file may have died before this
+    sync_folder(home.enrolled)  # also after FileExistsError: its writer may have died before this
 
 
 def done(home: Home, token: Token, key: str) -> None:

@@ -78,7 +78,7 @@ def address_of(site: Site) -> Address:
 
 def configuration(home: Home, address: Address) -> str:
     """Return the server's configuration for the present principals.yaml and agents.yaml."""
-    sizes(home)  # chosen now, for who wants to change them before the streams are made
+    sizes(home)  # chosen now, so that they can be changed before the streams are made
     return render(plan(home, address))
 
 
@@ -170,7 +170,7 @@ class BundledServer:
         self._loaded = ""
         self._leaf: Listener | None = None
         self._serves = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -184,7 +184,7 @@ class BundledServer:
     async def start(self) -> None:
         """Start it; return when it serves. Raises BusError: a port is in use, or the server's own message."""
         await self._spawn()
-        self._keeper = asyncio.create_task(self._keep(), name="keep nats")
+        self._watcher = asyncio.create_task(self._keep_running(), name="keep nats")
 
     async def _spawn(self) -> None:
         address, expected = self.address, configuration(self._home, self.address)
@@ -229,7 +229,7 @@ class BundledServer:
         async with asyncio.timeout(READY_WITHIN):
             await self._serves.wait()
 
-    async def _keep(self) -> None:
+    async def _keep_running(self) -> None:
         pause = FIRST_PAUSE
         while self._server is not None:
             await self._server.exited.wait()
@@ -248,9 +248,9 @@ class BundledServer:
     async def stop(self) -> None:
         """Stop it, after it has synced."""
         self.state = "stopping"
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
         if self._server is not None:
             await self._server.stop()
         self.state = "stopped"

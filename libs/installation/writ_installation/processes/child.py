@@ -58,7 +58,7 @@ class Child:
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
         self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -71,14 +71,14 @@ class Child:
         """
         await self._spawn()
         await self._ready()
-        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+        self._watcher = asyncio.create_task(self._keep_running(), name=f"keep {self.name}")
 
     async def stop(self) -> None:
         """Send SIGTERM; after 15 s SIGKILL."""
         self.state = "stopping"
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
         if self._process is not None:
             await self._end(self._process)
         self.state = "stopped"
@@ -97,7 +97,7 @@ class Child:
 
     async def _spawn(self) -> None:
         self.run_file.unlink(missing_ok=True)
-        for folder in (self.log.parent, self.run_file.parent):  # somebody may have tidied up
+        for folder in (self.log.parent, self.run_file.parent):  # somebody may have deleted it
             folder.mkdir(mode=0o700, exist_ok=True)
         rotate_log(self.log)
         with self.log.open("ab") as output:
@@ -124,7 +124,7 @@ class Child:
             await asyncio.sleep(POLL_SECONDS)
         self.state = "ready"
 
-    async def _keep(self) -> None:
+    async def _keep_running(self) -> None:
         pause = FIRST_PAUSE
         while self._process is not None:
             began = time.monotonic()
@@ -142,7 +142,7 @@ class Child:
             await self._spawn()
         except OSError as error:
             self._show(str(error))
-        while self.pid is not None and self.state != "ready":  # one that takes longer is told, and waited for still
+        while self.pid is not None and self.state != "ready":  # a slow one is reported, and still awaited
             try:
                 await self._ready()
                 self._show(f"{self.name} is ready again")

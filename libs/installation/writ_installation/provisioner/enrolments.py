@@ -87,7 +87,7 @@ class Enrolments:
             answer = Enrolled(error=Failure(code=error.code, message=str(error)[:500], retry=error.retry))
         except (ConfigError, OSError) as error:
             _log.error("enrolment.failed", error=str(error))
-            answer = Enrolled(error=Failure(code="unavailable", message="see the keeper's log", retry=True))
+            answer = Enrolled(error=Failure(code="unavailable", message="see the provisioner's log", retry=True))
         return EndpointReply(encode(answer))
 
     async def take(self, message: Message) -> None:

@@ -62,7 +62,7 @@ def init(root: Path, servers: int) -> Home:
 def _prepare_servers(home: Home, servers: int) -> None:
     kept = sizes(home, servers).replicas
     if kept != servers:
-        raise Conflict(f"this installation has {kept} NATS servers, for good: {home.sizes} says so")
+        raise Conflict(f"this installation has {kept} NATS servers, which cannot change: see {home.sizes}")
     home.servers.mkdir(mode=0o700, exist_ok=True)
     key = home.keys / "routes.key"
     if not key.exists():

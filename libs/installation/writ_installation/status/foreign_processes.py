@@ -56,7 +56,7 @@ async def _named(word: str) -> list[HealthAddress]:
         raise ConfigError(f"{SERVICES}: {word!r} is not NAME:PORT")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
-    except OSError:  # a name that leads nowhere: nobody is there
+    except OSError:  # an unknown name: no process is there
         return [HealthAddress(name, name, int(port))]
     hosts = sorted({str(address[0]) for *_, address in found})
     return [HealthAddress(name if len(hosts) == 1 else f"{name} {host}", host, int(port)) for host in hosts]

@@ -30,7 +30,7 @@ def _show_new(folder: Path, read: dict[Path, int], show: Print) -> None:
         if path.stem == "up":  # what `writ up --detach` itself prints
             continue
         begin = read.get(path, 0)
-        if path.stat().st_size < begin:  # it was put aside, and begins anew
+        if path.stat().st_size < begin:  # it was rotated, and begins again
             begin = 0
         with path.open("rb") as file:
             file.seek(begin)

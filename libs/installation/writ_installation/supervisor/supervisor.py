@@ -125,7 +125,7 @@ class Supervisor:
         if options.nats_url is not None:
             return ExternalServer(self._home, options.nats_url, self._show)
         if options.listen != LOOPBACK:
-            self._show(f"NATS listens on {options.listen} without TLS: let that be a network of your own, or a tunnel")
+            self._show(f"NATS listens on {options.listen} without TLS: use a network of your own, or a tunnel")
         return BundledServer(self._home, self._address(), self._show, self._environ)
 
     def _address(self) -> Address:
@@ -244,7 +244,7 @@ class Supervisor:
         wanted = {service.name: service for service in self._agents(server, here)}
         gone = [child for child in self._children if child.name.startswith("agent-") and child.name not in wanted]
         for child in gone:
-            self._show(f"{child.name} is not wanted any more: stopping it")
+            self._show(f"{child.name} is not needed any more: stopping it")
         await self._stop_children(gone)
         running = {child.name for child in self._children}
         await self._start_children([service for name, service in wanted.items() if name not in running])

@@ -153,7 +153,7 @@ def parameters_of(event: ControlEvent) -> JournalArchive:
 def check_decision(event: ControlEvent, policy_keys: Collection[str]) -> None:
     """Check that policy allowed exactly this, on its author's own signature. Raises Untrusted."""
     if event.kind != "journal_archive" or event.decision is None or event.statement is None:
-        raise Untrusted("nobody signed for it")
+        raise Untrusted("it has no signed statement or decision")
     decision = open_signed(event.decision, Decision, policy_keys)
     granted_fields = (
         decision.operation,

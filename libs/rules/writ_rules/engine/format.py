@@ -150,7 +150,7 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     effective_from: Annotated[str | None, Meta(description="scope: date or instant; before it as if absent")] = None
     expires_at: Annotated[str | None, Meta(description="scope: date or instant; from it on as if absent")] = None
     parameter_constraints: Annotated[
-        dict[str, Constraint | None] | None, Meta(description="condition: what is asked, by parameter")
+        dict[str, Constraint | None] | None, Meta(description="condition: constraints, by parameter")
     ] = None
     time_restrictions: Annotated[
         list[WindowEntry | None] | None, Meta(description="condition: one of the windows is open")
@@ -165,7 +165,7 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     evaluators: Annotated[
         list[Name | EvaluatorEntry | None] | None, Meta(description="condition: all of them hold")
     ] = None
-    requires_approval: Annotated[bool | None, Meta(description="allow: somebody must say yes first")] = None
+    requires_approval: Annotated[bool | None, Meta(description="allow: needs an approval first")] = None
     approval: Annotated[ApprovalEntry | None, Meta(description="allow: who must say yes first")] = None
     approval_timeout: Annotated[int, Meta(ge=1, description="minutes; 60 unless given")] | None = None
     operation_timeout: Annotated[int, Meta(ge=1, description="allow: seconds, an upper limit")] | None = None
@@ -196,7 +196,7 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = True
     enable_dry_run: Annotated[bool, Meta(description="false: dry runs are refused")] = True
     require_approval_for_admin: Annotated[bool, Meta(description="risk admin needs an approval")] = True
-    audit_all_operations: Annotated[bool, Meta(description="everything is recorded, whatever it says")] = True
+    audit_all_operations: Annotated[bool, Meta(description="everything is recorded in any case")] = True
     created_at: Text = ""
     created_by: Text = ""
     effective_from: Annotated[str | None, Meta(description="before it everything is denied")] = None

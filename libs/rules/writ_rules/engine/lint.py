@@ -246,7 +246,7 @@ def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb
     for key in ("allowed_values", "denied_values"):
         values = getattr(constraint, key) or ()
         if not verb.types[name] & suited(constraint, key):
-            continue  # that none of them is of its type is told of all at once
+            continue  # one finding says that none of them is of its type
         given = ((at, whole(value)) for at, value in enumerate(values) if value is not None)
         refused = {at: why for at, value in given if (why := verb.refuses(name, value))}
         if key == "denied_values" or len(refused) < len(present(values)):
