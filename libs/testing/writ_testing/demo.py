@@ -40,16 +40,28 @@ policies:
   global_policies:
     - name: "web_team_writes"
       description: "Files of the application, at most a minute each"
-      operations: [file_write, file_read, file_copy, service_status]
+      operations: [file_write, file_read, service_status]
       target_roles: [development]
       allowed: true
       parameter_constraints:
         timeout: {type: int, max: 60}
+    - name: "a_second_person_approves_copies"
+      description: "A copy is made once somebody else has approved it"
+      operations: [file_copy]
+      target_roles: [development]
+      allowed: true
+      approval: {approvers: [approver], timeout: 10m}
     - name: "nobody_deletes"
       description: "Files are moved away, never deleted"
       operations: [file_delete]
       allowed: false
 """
+
+
+PEOPLE = (
+    ("ada", {"roles": ["approver"]}),
+    ("copilot", {"kind": "agent", "roles": ["operator"], "acts_for": "operator"}),
+)
 
 
 class Unexpected(Exception):
@@ -73,7 +85,7 @@ async def show(folder: Path) -> None:
     """Show all of it, in order."""
     root = folder / "files"
     title("An installation of its own: NATS, policy, executor, audit and an agent")
-    home = prepare(folder, targets=[local_target(TARGET, root)], policy=POLICY)
+    home = prepare(folder, targets=[local_target(TARGET, root)], policy=POLICY, principals=PEOPLE)
     (root / "motd").write_text("old words\n")
     async with running_installation(folder, home=home) as installation:
         for one in installation.report.processes:
@@ -82,6 +94,7 @@ async def show(folder: Path) -> None:
         await refuse(installation, root / "motd")
         await simulate(installation, root / "motd")
         await invalid(installation, root / "motd")
+        await approve(installation, root / "motd")
         await forge(installation, root / "motd")
     title("Stopped, in order")
 
@@ -127,9 +140,28 @@ async def invalid(installation: RunningInstallation, path: Path) -> None:
     await run(installation, 2, "run", "file_reed", "--target", TARGET, f"file_path={path}")
 
 
+async def approve(installation: RunningInstallation, path: Path) -> None:
+    """A change that waits for a second person, and an agent that cannot be that person."""
+    title("5. A change that a second person must approve; an AI agent requests it")
+    copy = path.with_name("motd.copy")
+    given = [f"source_path={path}", f"dest_path={copy}", "--reason", "keep the old words"]
+    await run(installation, 0, "run", "file_copy", "--target", TARGET, *given, "--no-wait", "--as", "copilot")
+    listed = json.loads((await run(installation, 0, "approvals", "list", "--as", "ada", "-o", "json", quiet=True)).out)
+    operation = listed[0]["operation_id"]
+    title("   … the agent cannot approve its own request, nor can the person it acts for")
+    await run(installation, 3, "approvals", "approve", operation, "--yes", "--as", "copilot")
+    await run(installation, 3, "approvals", "approve", operation, "--yes", "--as", "operator")
+    expect(not copy.exists(), "it was done without an approval")
+    title("   … ada approves it, and it runs")
+    await run(installation, 0, "approvals", "list", "--as", "ada")
+    await run(installation, 0, "approvals", "approve", operation, "--yes", "--reason", "good", "--as", "ada")
+    await run(installation, 0, "op", "watch", operation, "--as", "copilot")
+    expect(copy.read_text() == path.read_text(), "the copy was not made")
+
+
 async def forge(installation: RunningInstallation, path: Path) -> None:
     """Show the limits of an executor with a stolen key."""
-    title("5. An executor with a stolen key: it dispatches the deletion itself, with a grant of its own making")
+    title("6. An executor with a stolen key: it dispatches the deletion itself, with a grant of its own making")
     target = next(one for one in read_inventory(installation.home.inventory).targets if one.id == TARGET)
     key = installation.home.key("executor")
     bus = await open_bus(Context(principal="executor", url=installation.url), key.seed, wait=10)

@@ -18,15 +18,15 @@ from writ_audit.projection import Change, OperationRow
 from writ_contracts.audit import SearchQuery, SearchRow
 from writ_contracts.errors import Unreachable, WritError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE place (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL, origin TEXT NOT NULL,
     last TEXT NOT NULL);
 INSERT INTO place VALUES (1, 0, '', '');
 CREATE TABLE operations (operation_id TEXT PRIMARY KEY, first_sequence INTEGER NOT NULL, principal TEXT NOT NULL,
     acts_for TEXT NOT NULL, operation TEXT NOT NULL, target TEXT NOT NULL, requested_at REAL NOT NULL,
-    correlation_id TEXT NOT NULL, sequence INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT, code TEXT NOT NULL,
-    updated_at REAL NOT NULL) WITHOUT ROWID;
+    correlation_id TEXT NOT NULL, emergency TEXT NOT NULL, sequence INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT,
+    code TEXT NOT NULL, updated_at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX operations_by_sequence ON operations (first_sequence);
 CREATE INDEX operations_by_principal ON operations (principal, first_sequence);
 CREATE INDEX operations_by_human ON operations (acts_for, first_sequence) WHERE acts_for != '';
@@ -34,6 +34,7 @@ CREATE INDEX operations_by_target ON operations (target, first_sequence);
 CREATE INDEX operations_by_name ON operations (operation, first_sequence);
 CREATE INDEX operations_by_outcome ON operations (outcome, first_sequence);
 CREATE INDEX operations_by_correlation ON operations (correlation_id, first_sequence);
+CREATE INDEX operations_by_emergency ON operations (emergency, first_sequence) WHERE emergency != '';
 CREATE TABLE events (sequence INTEGER PRIMARY KEY, subject TEXT NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL,
     operation_id TEXT NOT NULL, correlation_id TEXT NOT NULL, principal TEXT NOT NULL);
 CREATE INDEX events_by_operation ON events (operation_id, sequence) WHERE operation_id != '';
@@ -63,7 +64,8 @@ FROM events e LEFT JOIN operations o ON o.operation_id = e.operation_id
 WHERE e.correlation_id = ? AND e.correlation_id != '' AND e.sequence > ? ORDER BY e.sequence LIMIT ?
 """
 _STEP = """
-UPDATE operations SET sequence = :sequence, state = :state, outcome = :outcome, code = :code, updated_at = :at
+UPDATE operations SET sequence = :sequence, state = :state, outcome = :outcome, code = :code, updated_at = :at,
+    emergency = CASE WHEN :emergency = '' THEN emergency ELSE :emergency END
 WHERE operation_id = :operation_id AND sequence < :sequence
 """
 
@@ -246,6 +248,7 @@ def _conditions(query: SearchQuery, only_of: str | None) -> tuple[str, list[obje
         ("operation = ?", query.operation),
         ("outcome = ?", query.outcome),
         ("correlation_id = ?", query.correlation_id),
+        ("emergency = ? AND emergency != ''", query.emergency),
         ("requested_at >= ?", query.since),
         ("requested_at < ?", query.until),
         ("first_sequence < ?", query.before),

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.agents import Receipt
+from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.life import State, advances
@@ -20,7 +21,17 @@ from writ_contracts.wire import decode_event, event_of
 from writ_trust.statements import digest, read
 
 REMEMBERED = 4_096
-FOLLOWS = ("dispatched", "granted", "started", "finished", "unknown", "resolved", "cancel_requested")
+FOLLOWS = (
+    "approved",
+    "rejected",
+    "dispatched",
+    "granted",
+    "started",
+    "finished",
+    "unknown",
+    "resolved",
+    "cancel_requested",
+)
 """Kinds of events that never begin an operation."""
 Ended = journal.Finished | journal.Unknown | journal.Resolved
 
@@ -49,6 +60,8 @@ class OperationHistory(Struct, kw_only=True):
     state: State = State.ABSENT
     idempotent: bool = False
     control: bool = False
+    demanded: bool = False
+    approved: bool = False
     starts: list[Start] = []
 
 
@@ -130,11 +143,22 @@ def _advance(history: OperationHistory, event: journal.OperationEvent) -> None:
     match event:
         case journal.Requested():
             history.idempotent, history.control = event.idempotent, event.target == WRIT_TARGET
+            history.demanded = _demands_approval(event)
+        case journal.Approved():
+            history.approved = True
         case journal.Granted():
             claimed = {"key": event.claim.key, "instance": event.instance}
             history.starts = [*history.starts, Start(grant=digest(event.grant), claim=digest(event.claim), **claimed)]
         case _:
             return
+
+
+def _demands_approval(event: journal.Requested) -> bool:
+    """Whether policy's first decision demands approvals; one that cannot be read allows nothing either."""
+    try:
+        return read(event.decision, Decision).effect == "require_approval"
+    except Untrusted:
+        return False
 
 
 def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
@@ -145,6 +169,8 @@ def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
     match event:
         case journal.Granted() | journal.Dispatched() if history.starts and not history.idempotent:
             return "once more, of what must not run twice"
+        case journal.Granted() | journal.Started() if history.demanded and not history.approved:
+            return "without the approvals that its decision demands"
         case journal.Started() if not history.control:
             return "of an operation that agents carry out, without a grant"
         case journal.Finished() | journal.Unknown() | journal.Resolved():

@@ -5,11 +5,13 @@ Every record gives an event row, even an unreadable one: the index never stops a
 
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.errors import Invalid
 from writ_contracts.life import TABLE, State
+from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import event_of
 
@@ -23,7 +25,9 @@ _OPERATION_EVENTS = (
     journal.Requested,
     journal.Refused,
     journal.AwaitingApproval,
+    journal.ApprovalGiven,
     journal.Approved,
+    journal.Rejected,
     journal.Dispatched,
     journal.Granted,
     journal.Started,
@@ -58,6 +62,8 @@ class OperationRow(Struct, frozen=True, kw_only=True):
     target: str
     requested_at: float
     correlation_id: str
+    emergency: str = ""
+    """The one that its first decision names."""
 
 
 class OutcomeRow(Struct, frozen=True, kw_only=True):
@@ -69,6 +75,14 @@ class OutcomeRow(Struct, frozen=True, kw_only=True):
     outcome: str | None
     code: str
     at: float
+    emergency: str = ""
+    """The one that the decision of this event names, if it has one."""
+
+
+class _Named(Struct, frozen=True):
+    """Of a decision only this: decoding all of it for each event would take most of the time of an index."""
+
+    emergency: str = ""
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -129,6 +143,7 @@ def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None
         target=event.target,
         requested_at=event.requested_at if isinstance(event, journal.Archived) else event.at,
         correlation_id=event.correlation_id,
+        emergency=_emergency(event),
     )
 
 
@@ -141,13 +156,27 @@ def _step(row: EventRow, event: journal.OperationEvent) -> OutcomeRow:
         outcome=outcome,
         code=code,
         at=event.at,
+        emergency=_emergency(event),
     )
+
+
+def _emergency(event: journal.OperationEvent) -> str:
+    """Return the emergency that the event's decision names, for finding it; the decision itself is what holds."""
+    signed = getattr(event, "decision", None)
+    if not isinstance(signed, Signed):
+        return ""
+    try:
+        return msgspec.json.decode(bytes(signed.payload), type=_Named).emergency
+    except msgspec.DecodeError:
+        return ""
 
 
 def _end(event: journal.OperationEvent) -> tuple[str | None, str]:
     match event:
         case journal.Unknown():
             return "unknown", event.code
+        case journal.Rejected():
+            return "rejected", "rejected"
         case journal.Refused() | journal.Finished() | journal.Resolved() | journal.Archived():
             return event.outcome, event.code
         case _:

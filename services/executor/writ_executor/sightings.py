@@ -55,6 +55,6 @@ def _before(life: Life, server: float) -> float:
     """Return the age of the phase at its first sighting: from the first event for one that waits since its request,
     else from the latest.
     """
-    waiting = (State.REQUESTED, State.AWAITING_APPROVAL, State.APPROVED)
+    waiting = (State.REQUESTED, State.AWAITING_APPROVAL)
     stored = life.first_time if life.state in waiting else life.time
     return max(server - stored, 0.0) if stored else 0.0

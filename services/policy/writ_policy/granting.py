@@ -14,6 +14,7 @@ from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted
 from writ_contracts.wire import encode
+from writ_policy.approvals.recorded import Approvals, approvals_of, first_decision
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
 from writ_policy.decisions.judging import JudgeFactory
@@ -40,16 +41,17 @@ class Granting:
         self._key = key
         self._keys = {**former, key.public: sys.maxsize}
 
-    async def recorded(self, ask: Decide) -> bool:
-        """Return whether the journal has policy's decision on the question's statement. Raises ForgedStart if the
-        question claims one that does not exist.
+    async def recorded(self, ask: Decide, judge: Judge) -> Approvals | None:
+        """Return the recorded approvals of the question's operation; None for an operation that is not recorded.
+        Raises ForgedStart if the question claims a decision that the journal does not have.
         """
         subject = ask.subject
-        if not subject.recorded or subject.statement is None:
-            return False
+        if not subject.recorded:
+            return None
         records = await self._journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
-        check_first_decision(recorded_of(records, subject), subject, self._keys)
-        return True
+        recorded = recorded_of(records, subject)
+        check_first_decision(recorded, subject, self._keys)
+        return approvals_of(recorded, records, judge.world)
 
     async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
         """Return the grant once it is recorded, or the decision that denies it.
@@ -71,19 +73,23 @@ class Granting:
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
         check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
         known = await self._gather(ask, judge)
-        ruled = judge.rule(subject, known, starting=True, recorded=True, traced=ask.traced)
+        given = approvals_of(recorded, records, judge.world)
+        ruled = judge.rule(subject, known, starting=True, recorded=True, approvals=given.approvers, traced=ask.traced)
         if not ruled.request.operation.baseline:
             ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
         if ruled.ruling.effect == "allow":
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
+        if recorded.life.approvals:
+            ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)
-        permit = grant(ask, claim, ruled, decision)
+        permit = grant(ask, claim, ruled, decision, given.signed if ruled.decision.approvals else ())
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
         await self._append(recorded, event)
-        return GrantAnswer(grant=writ, decision=decision, effective=dict(ruled.ruling.effective)), ruled
+        effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
+        return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
     def _refused(self, ask: AskGrant, ruled: RuledRequest) -> GrantAnswer:
         grant_for_listings = listing_grant(ask.subject, ask.look_key, ruled)

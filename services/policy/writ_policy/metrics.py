@@ -1,17 +1,22 @@
 """Metrics of the policy service: decisions by effect, operation and role, refused files, the policy in force."""
 
+from collections import Counter
+
 from writ_contracts.agents import SecurityKind
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
 from writ_policy.decisions.rulings import RuledRequest
+from writ_policy.state import control_views
 from writ_policy.state.snapshot import World
 from writ_policy.state.sources import FILES
 from writ_rules.engine.compile import ROLES
+from writ_rules.engine.control import ControlState
 from writ_runtime.metrics import Metrics
 from writ_runtime.security_events import security_counter
 
 STORE = "store"
 QUESTIONS = [one for one in CHANNELS if Role.POLICY in one.receivers and one.name.startswith("query_")]
+EMERGENCY_STATES = ("unconfirmed", "in_force", "unreviewed")
 EFFECTS = ("allow", "deny", "require_approval")
 
 
@@ -36,6 +41,20 @@ class Measures:
         self._info = measured.info("writ_policy", "The policy in force.")
         self._version = measured.gauge("writ_policy_version", "Number of the version in force; replicas should agree.")
         self._rules = measured.gauge("writ_policy_rules", "Enabled rules of the policy in force.")
+        self._stops = measured.gauge("writ_policy_stops", "Stops in force.")
+        self._emergencies = measured.gauge(
+            "writ_policy_emergencies",
+            "Emergencies in force, confirmed or not, and those that are over without a review that is signed off.",
+            {"state": EMERGENCY_STATES},
+        )
+
+    def controlled(self, control: ControlState, now: float) -> None:
+        """Show how many stops and emergencies there are."""
+        self._stops.set(len(control_views.stops(control, now)))
+        counts = Counter(str(one.state) for one in control_views.emergencies(control, now))
+        counts["unreviewed"] = sum(counts[state] for state in ("ended", "expired", "lapsed"))
+        for state in EMERGENCY_STATES:
+            self._emergencies.set(counts[state], state=state)
 
     def decided(self, ruled: RuledRequest) -> dict[str, object]:
         """Count a decision. Return its fields for the log."""

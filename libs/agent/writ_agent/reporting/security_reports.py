@@ -18,6 +18,7 @@ MOST_PENDING = 256
 ALARMS: Mapping[str, SecurityKind] = {
     "outside_roots": "path_escape",
     "host_key_changed": "host_key_changed",
+    "certificate_changed": "host_key_changed",
     "tailscale_wrong_node": "wrong_peer",
     "tailscale_wrong_tags": "wrong_peer",
     "set_aside": "host_set_aside",

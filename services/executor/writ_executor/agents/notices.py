@@ -47,6 +47,8 @@ class Notices:
             raise Invalid(f"{service} has nothing of kind {notice.kind} recorded")
         if notice.kind == "file_version":
             return Noted(sequence=await self._became_version(notice))
+        if notice.kind == "emergency_closed":
+            return Noted(sequence=await self._closed(notice))
         if notice.kind == "agent_enrolled":
             return Noted(sequence=await self._enrolled(notice))
         if not self._buckets.take(service, time.monotonic()):
@@ -66,6 +68,19 @@ class Notices:
             body={"pool": notice.pool, "key": notice.key, "token": notice.token, "detail": notice.detail},
         )
         return await self._recorder.append_once(subjects.control_event("agent_enrolled"), event, after=0)
+
+    async def _closed(self, notice: Notice) -> int:
+        """A control event, so that nobody has to infer when the emergency ended; once for each."""
+        if notice.emergency is None:
+            raise Invalid("an emergency_closed names its emergency")
+        event = ControlEvent(
+            **{**self._recorder.stamp(), "id": f"emergency-closed-{notice.emergency}"},
+            kind="emergency_closed",
+            principal="policy",
+            operation_id="",
+            body={"emergency_id": notice.emergency, "how": notice.detail},
+        )
+        return await self._recorder.append_once(subjects.control_event("emergency_closed"), event, after=0)
 
     async def _became_version(self, notice: Notice) -> int:
         """Record the version as a control event, since replicas on other hosts decide by it from now on; once for

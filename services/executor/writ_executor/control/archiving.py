@@ -8,6 +8,7 @@ and removes the range afterwards. Each step may be repeated.
 import asyncio
 import os
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 from msgspec import structs
@@ -16,7 +17,7 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.catalogue.control import JournalArchive
 from writ_contracts.errors import Conflict, Invalid, Unreachable
-from writ_contracts.journal import Archived, Requested, Unknown
+from writ_contracts.journal import Archived, Outcome, Rejected, Requested
 from writ_contracts.life import Life
 from writ_contracts.records import Record
 from writ_contracts.wire import decode_event
@@ -144,10 +145,10 @@ class Archiving:
             operation=requested.operation,
             target=requested.target,
             requested_at=requested.at,
-            outcome="unknown" if isinstance(life.end, Unknown) else life.end.outcome,
+            outcome=cast(Outcome, life.outcome),
             fingerprint=requested.fingerprint,
             generation=generation,
-            code=life.end.code,
+            code="rejected" if isinstance(life.end, Rejected) else life.end.code,
             acts_for=requested.acts_for,
             dry_run=requested.dry_run,
         )

@@ -5,6 +5,7 @@ start does not depend on the journal's length.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 
 import msgspec
@@ -52,6 +53,8 @@ class Follower:
         self._key = key
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._snapshot_at = 0
+        self.heard: Callable[[Life, str], None] | None = None
+        """Called with each operation and the kind of event that just came, but not for what was read at the start."""
         self.damaged = 0
         """Unreadable records: defects, or a writer other than an executor."""
 
@@ -83,6 +86,7 @@ class Follower:
             async for record in tail:
                 self._apply_record(record)
                 self._wake_waiters(self._index.sequence)
+                self._hear(record)
                 if self._index.sequence - self._snapshot_at >= SNAPSHOT_EVERY:
                     await self.save()
 
@@ -127,6 +131,11 @@ class Follower:
         if where is not None and where.event in _ENDS and (life := self._index.get(where.operation_id)) is not None:
             self._success.ended(record.time, life.outcome or "")
 
+    def _hear(self, record: Record) -> None:
+        where = parse_event(record.subject)
+        if self.heard and where is not None and (life := self._index.get(where.operation_id)) is not None:
+            self.heard(life, where.event)
+
     def _wake_waiters(self, sequence: int) -> None:
         if not self._waiters:
             return
@@ -163,4 +172,9 @@ async def read_life(bus: Bus, principal: str, operation_id: str) -> Life:
     """Return one operation, folded from the journal itself."""
     records = await bus.journal.read(operation_filter(principal, operation_id))
     life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
-    return structs.replace(life, first_time=records[0].time, time=records[-1].time) if records else life
+    if not records:
+        return life
+    approved = [record.time for record in records if (at := parse_event(record.subject)) and at.event == "approved"]
+    return structs.replace(
+        life, first_time=records[0].time, time=records[-1].time, approved_time=approved[-1] if approved else 0.0
+    )

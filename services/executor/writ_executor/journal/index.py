@@ -23,7 +23,6 @@ from writ_contracts.wire import decode_event, event_of
 RECENTLY_ENDED = 512
 MOST_UNKNOWN = 4_096
 _FIRST = ("requested", "refused")
-_WAITING = (State.REQUESTED, State.APPROVED)
 _TARGETS = f"{LIMITS}target."
 _HOLDING = (State.DISPATCHED, State.STARTED, State.CANCELLING)
 
@@ -93,7 +92,7 @@ class Index:
         targets = line.startswith(_TARGETS)
         if targets and any(life.state in _HOLDING for life in members):
             return None
-        waiting = (life for life in members if life.state in _WAITING and life.first_sequence <= self.sequence)
+        waiting = (life for life in members if may_start(life) and life.first_sequence <= self.sequence)
         return min((life for life in waiting if targets or self.has_target(life)), key=_first, default=None)
 
     def has_target(self, life: Life) -> bool:
@@ -216,6 +215,18 @@ def _remember(lives: OrderedDict[str, Life], operation_id: str, life: Life, most
 
 def _first(life: Life) -> int:
     return life.first_sequence
+
+
+def needs_approval(requested: Requested) -> bool:
+    """Whether its first decision demands approvals; a dry run changes nothing, and needs none."""
+    return requested.verdict.decision == "require_approval" and not requested.dry_run
+
+
+def may_start(life: Life) -> bool:
+    """Whether it waits for its turn alone, and for no approval."""
+    if life.state is State.REQUESTED:
+        return life.requested is not None and not needs_approval(life.requested)
+    return life.state is State.APPROVED
 
 
 def changes(requested: Requested) -> bool:

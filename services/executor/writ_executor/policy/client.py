@@ -5,10 +5,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.requests import Failure
@@ -37,8 +38,10 @@ class CheckedDecision(Struct, frozen=True, kw_only=True):
     signed: Signed
     effective: dict[str, object]
     look: Signed | None = None
+    look_key: str = ""
     grant: Signed | None = None
     grant_body: Grant | None = None
+    approvals: list[SignedApproval] = field(default_factory=list)
 
 
 class PolicyClient:
@@ -68,7 +71,11 @@ class PolicyClient:
             raise Untrusted("policy answered without a decision")
         decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
         return CheckedDecision(
-            decision=decision, signed=answer.decision, effective=answer.effective, look=_preflight_grant(answer)
+            decision=decision,
+            signed=answer.decision,
+            effective=answer.effective,
+            look=_preflight_grant(answer),
+            look_key=ask.look_key or "",
         )
 
     async def grant(self, ask: AskGrant) -> CheckedDecision:
@@ -93,6 +100,7 @@ class PolicyClient:
             effective=answer.effective,
             grant=answer.grant,
             grant_body=body,
+            approvals=answer.approvals,
         )
 
     async def _ask_with_facts(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:

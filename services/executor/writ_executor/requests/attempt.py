@@ -3,18 +3,16 @@
 import os
 from typing import Any
 
-import msgspec
-from msgspec import Struct, json
+from msgspec import Struct
 
 from writ_bus import tracing
 from writ_bus.port import Message
+from writ_bus.sender import sender_key
 from writ_contracts import wire
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import TargetId, encode_id, operation_id
 from writ_contracts.operations import Operation
 from writ_contracts.requests import MAX_REQUEST_BYTES, Request
-
-REQUEST_INFO = "Nats-Request-Info"
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -59,15 +57,6 @@ def chosen_id(attempt: Attempt, request: Request) -> str:
     if request.idempotency_key is None:
         return attempt.operation_id
     return operation_id(attempt.principal, request.idempotency_key)
-
-
-def sender_key(message: Message) -> str:
-    """Return the sender's user key by the NATS server, which overwrites a forged header; "" without one."""
-    try:
-        info = json.decode(message.headers.get(REQUEST_INFO, "{}"))
-    except msgspec.DecodeError:
-        return ""
-    return str(info.get("user", "")) if isinstance(info, dict) else ""
 
 
 class _Claimed(Struct, frozen=True):

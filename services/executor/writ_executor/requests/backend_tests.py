@@ -7,6 +7,7 @@ import os
 import time
 
 from writ_bus.port import Bus, Message
+from writ_bus.sender import sender_key
 from writ_contracts import subjects
 from writ_contracts.agents import AskRead, ReadReply
 from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, TargetReport
@@ -20,7 +21,6 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 from writ_executor.policy.client import CheckedDecision, PolicyClient, exception_of
-from writ_executor.requests.attempt import sender_key
 from writ_runtime.buckets import Buckets
 from writ_trust.statements import read
 

@@ -10,8 +10,10 @@ from msgspec import json, structs
 
 from writ_bus.port import Message
 from writ_contracts import wire
-from writ_contracts.decisions import Decide, Subject
+from writ_contracts.approvals import can_be_met, seconds_of
+from writ_contracts.decisions import Decide, Decision, Subject
 from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life
@@ -28,7 +30,7 @@ from writ_executor.journal.recorder import Recorder
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.requests.attempt import Attempt, chosen_id, claimed_target, definition_of, new_attempt, request_of
 from writ_executor.requests.targets import Targets
-from writ_executor.requests.views import answer, failure, verdict
+from writ_executor.requests.views import answer, verdict
 from writ_executor.rounds.accepted import AcceptedOperations
 from writ_runtime.faults import fault
 from writ_trust.digests import keyed_digest, same
@@ -169,9 +171,8 @@ class Intake:
         decision = decided.decision
         if decision.effect == "deny":
             return await self._deny(attempt, decided, decision.code, decision.reason)
-        if decision.effect == "require_approval":
-            reason = f"it needs an approval, and approvals are not offered yet ({decision.reason})"
-            return await self._deny(attempt, decided, "approval_unavailable", reason)
+        if decision.effect == "require_approval" and not request_of(attempt).dry_run and not _can_be_approved(decision):
+            return await self._deny(attempt, decided, "approval_unavailable", decision.reason)
         return await self._accept(attempt, decided)
 
     async def _accept(self, attempt: Attempt, decided: CheckedDecision) -> RequestAnswer:
@@ -180,7 +181,8 @@ class Intake:
         event = self._requested(attempt, decided, target)
         with self._admission.reserve_parameters(attempt.principal, event.hidden_bytes):
             if event.hidden:
-                keep = self._config.queue_window + 3 * (self._config.start_window + event.timeout) + 3600
+                to_start = self._config.queue_window + 3 * (self._config.start_window + event.timeout) + 3600
+                keep = seconds_of(decided.decision.demands) + to_start
                 await self._vault.keep(event, attempt.parameters, keep)
             fault("executor.params_kept")
             try:
@@ -281,13 +283,18 @@ class Intake:
         }
 
 
+def _can_be_approved(decision: Decision) -> bool:
+    """Whether there are people to wait for."""
+    return bool(decision.demands and decision.could_approve) and can_be_met(decision.demands)
+
+
 def with_problems(answered: RequestAnswer, error: Invalid) -> RequestAnswer:
     """Return the answer with the problems of the sent document. Its author reads them; the journal does not hold
     them.
     """
     if answered.error is None or not error.problems:
         return answered
-    return structs.replace(answered, error=structs.replace(answered.error, problems=failure(error).problems))
+    return structs.replace(answered, error=structs.replace(answered.error, problems=failure_of(error).problems))
 
 
 def _kept(statement: Signed | None) -> Signed | None:

@@ -7,6 +7,7 @@ from typing import TypeVar
 from msgspec import to_builtins
 
 from writ_bus.port import Message
+from writ_bus.sender import sender_key
 from writ_contracts import parameters as params
 from writ_contracts import wire
 from writ_contracts.audit import JournalAnswer, JournalQuery
@@ -34,7 +35,6 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.policy.client import PolicyClient
-from writ_executor.requests.attempt import sender_key
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict

@@ -30,6 +30,12 @@ class Targets:
             raise Invalid(f"there is no target {target_id!r} in the inventory", code="unknown_target")
         return target
 
+    async def role_of(self, target_id: str) -> str | None:
+        """Return the target's role, None where the inventory does not have it any more."""
+        await self._inventory.refresh()
+        target = self._all().get(target_id)
+        return None if target is None else target.role
+
     async def require(self, target_id: str, operation: Operation) -> None:
         """Raises Invalid (`unsupported`) if the pool has agents and none of them offers the operation.
 

@@ -2,15 +2,8 @@
 
 from writ_contracts import journal
 from writ_contracts.decisions import Decision
-from writ_contracts.errors import WritError
 from writ_contracts.life import Life
-from writ_contracts.requests import Failure, Problem, RequestAnswer, Verdict
-
-
-def failure(error: WritError) -> Failure:
-    """Return an error in its wire form."""
-    found = [Problem(line=line, column=column, message=text) for line, column, text in getattr(error, "problems", ())]
-    return Failure(code=error.code, message=str(error), retry=error.retry, problems=found)
+from writ_contracts.requests import Failure, RequestAnswer, Verdict
 
 
 def verdict(decision: Decision) -> Verdict:

@@ -1,4 +1,4 @@
-"""The first step of an accepted operation: dispatch it, preview it, or carry it out here."""
+"""The first step of an accepted operation: wait for approval, dispatch it, preview it, or carry it out here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Requested
-from writ_contracts.life import Life
+from writ_contracts.life import Life, State
 from writ_contracts.operations import Operation
 from writ_executor.control.operations import Controls
-from writ_executor.journal.index import Index
+from writ_executor.journal.index import Index, needs_approval
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
+from writ_executor.steps.approvals import Approvals
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
@@ -32,6 +33,7 @@ class AcceptedOperations:
         dispatcher: Dispatcher,
         host_reads: HostReads,
         controls: Controls,
+        approvals: Approvals,
         background: BackgroundTasks,
     ) -> None:
         self._index = index
@@ -40,6 +42,7 @@ class AcceptedOperations:
         self._dispatcher = dispatcher
         self._host_reads = host_reads
         self._controls = controls
+        self._approvals = approvals
         self._background = background
 
     def control_sequence(self) -> int:
@@ -77,6 +80,8 @@ class AcceptedOperations:
         if requested.dry_run:
             self._background.spawn("preview", self._host_reads.preview(life))
             return life
+        if life.state is State.REQUESTED and needs_approval(requested):
+            return await self._approvals.wait(life)
         if requested.target == WRIT_TARGET:
             self._background.spawn("control", self._controls.carry_out(life))
             return life

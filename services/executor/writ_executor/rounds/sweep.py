@@ -6,6 +6,7 @@ There is no leader and no lease among executors: a dead replica stops acting, an
 import asyncio
 import random
 
+from writ_contracts.approvals import demand_text
 from writ_contracts.errors import Conflict, WritError
 from writ_contracts.life import MOST_ATTEMPTS, Life, State
 from writ_contracts.operations import Catalogue
@@ -122,6 +123,9 @@ class Sweep:
                 await self._mark_unknown(life, operation_id)
 
     async def _expire(self, life: Life) -> None:
+        if life.state is State.AWAITING_APPROVAL:
+            await self._outcomes.not_started(life, "expired", "not_approved", _unapproved(life))
+            return
         pool = _pool(life)
         limit = self._dispatcher.held_up_by(life) if life.state is not State.DISPATCHED else None
         if limit is not None:
@@ -163,6 +167,12 @@ class Sweep:
         self._probed[operation_id] = now
         if not changes(requested) or await self._dispatcher.holder(requested.target) == operation_id:
             await self._host_reads.probe(life)  # later the state may be another operation's effect
+
+
+def _unapproved(life: Life) -> str:
+    demands = life.awaiting.demands if life.awaiting else []
+    given = f"; {len(life.approvals)} approved it" if life.approvals else ""
+    return f"it was not approved in time: {'; '.join(map(demand_text, demands))}{given}"
 
 
 def _pool(life: Life) -> str:

@@ -10,7 +10,8 @@ from writ_bus import tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParameters
-from writ_contracts.decisions import AskGrant
+from writ_contracts.approvals import SignedApproval
+from writ_contracts.decisions import AskGrant, Grant
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.journal import Dispatched, Outcome, Requested
 from writ_contracts.life import Life, State
@@ -31,6 +32,7 @@ from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
+from writ_trust.approvals import approval_digest
 from writ_trust.sealing import seal
 from writ_trust.statements import open_signed, read
 
@@ -125,13 +127,13 @@ class Claims:
             await self._recorder.security_of(error, requested.operation_id, requested.principal)
             raise await self._denied(life, signed, error.code, str(error)) from error
         if granted.grant is None or granted.grant_body is None:
-            code = "approval_unavailable" if granted.decision.effect == "require_approval" else granted.decision.code
+            code = granted.decision.code
             raise await self._denied(life, signed, code, granted.decision.reason, granted.signed)
         fault("executor.granted")
         self._presence.start_lease(requested.pool, requested.operation_id)
         tracing.note({"operation_id": requested.operation_id, "principal": requested.principal})
         self._measures.granted(requested, dispatched, granted.grant_body)
-        return self._sealed(granted.grant, claim, requested, dict(granted.effective))
+        return self._sealed(granted.grant, claim, requested, dict(granted.effective), granted.approvals)
 
     async def _grant(self, requested: Requested, parameters: dict[str, Any], signed: Signed) -> CheckedDecision:
         """Ask policy for a grant. Policy reads the last control event itself, and records the start before it
@@ -163,8 +165,9 @@ class Claims:
     async def _denied(
         self, life: Life, signed: Signed, code: str, reason: str, decision: Signed | None = None
     ) -> Denied:
-        """End it as denied. Return the error for the agent."""
-        await self._end(life, signed, "denied", code, f"at its start: {reason}", decision)
+        """End it as denied, or as `stale` where its approvals no longer hold. Return the error for the agent."""
+        outcome: Outcome = "stale" if code == "stale" else "denied"
+        await self._end(life, signed, outcome, code, f"at its start: {reason}", decision)
         return Denied(reason, code=code)
 
     async def _end(
@@ -184,11 +187,25 @@ class Claims:
             raise Denied(f"{claim.operation_id} is {life.state}: nothing is left to start", code="gone")
         parameters = await self._vault.parameters(requested)
         effective = self._definition(requested).check({**started.parameters, **parameters})
-        return self._sealed(started.grant, claim, requested, effective)
+        named = read(started.grant, Grant).approvals
+        approvals = [one for one in life.approvals if approval_digest(one) in named]
+        return self._sealed(started.grant, claim, requested, effective, approvals)
 
-    def _sealed(self, grant: Signed, claim: Claim, requested: Requested, effective: dict[str, Any]) -> ClaimAnswer:
+    def _sealed(
+        self,
+        grant: Signed,
+        claim: Claim,
+        requested: Requested,
+        effective: dict[str, Any],
+        approvals: list[SignedApproval],
+    ) -> ClaimAnswer:
         inside = SealedParameters(parameters=effective, parameters_key=self._vault.digest_key(requested.operation_id))
-        return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)), outputs=self._audit_detail.outputs)
+        return ClaimAnswer(
+            grant=grant,
+            sealed=seal(claim.seal_to, encode(inside)),
+            outputs=self._audit_detail.outputs,
+            approvals=approvals,
+        )
 
 
 def _to_start(life: Life, claim: Claim) -> tuple[Requested, Dispatched] | None:

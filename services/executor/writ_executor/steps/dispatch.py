@@ -7,24 +7,31 @@ them. The order is that of the requests: a line is read only when the index has 
 one can be missing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import structs
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.decisions import RuleLimit
-from writ_contracts.errors import Conflict
+from writ_contracts.errors import Conflict, Unreachable
 from writ_contracts.journal import Dispatched, LimitTaken, LockTaken, Requested
-from writ_contracts.life import Life
+from writ_contracts.life import Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
 from writ_executor.journal.follower import Follower
 from writ_executor.journal.index import Index, Lock, limit_of, lines
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.traces import going_on
+from writ_executor.policy.client import CheckedDecision
 from writ_runtime.faults import fault
 from writ_trust.statements import digest
+
+Review = Callable[[Life], Awaitable[CheckedDecision | None]]
+
+
+async def _no_review(life: Life) -> CheckedDecision | None:
+    raise Unreachable("nobody reviews approved operations here")
 
 
 class Dispatcher:
@@ -36,13 +43,16 @@ class Dispatcher:
         self._index = index
         self._follower = follower
         self._start_window = start_window
+        self.review: Review = _no_review
+        """Policy's second decision on what people approved. Set once: what it needs in turn needs the dispatcher."""
 
     async def start(self, life: Life) -> Life:
         """Dispatch it, or leave it waiting for its target or a limit. Return its life then."""
         requested = _requested(life)
         stands_in = lines(requested)
         if not stands_in:
-            return await self._recorder.append(life, self._event(requested, attempt=1))
+            event = await self._first_event(life)
+            return life if event is None else await self._recorder.append(life, event)
         if await self._follower.reached(life.sequence):
             await self.advance(*stands_in)
         return self._index.get(requested.operation_id) or life
@@ -63,7 +73,9 @@ class Dispatcher:
         if not await self._may_go(life, locks):
             return False
         fault("executor.before_dispatch")
-        event = self._event(requested, attempt=1)
+        event = await self._first_event(life)
+        if event is None:
+            return True
         try:
             if requested.limits:
                 await self._recorder.dispatch_with_locks(life, event, locks)
@@ -79,6 +91,17 @@ class Dispatcher:
                 self._index.locks.pop(line, None)  # what we knew of it was old: read it again next time
             return False
         return True
+
+    async def _first_event(self, life: Life) -> Dispatched | None:
+        """What lets an agent claim it; None where policy's second decision ended an approved operation."""
+        event = self._event(_requested(life), attempt=1)
+        if life.state is not State.APPROVED:
+            return event
+        reviewed = await self.review(life)
+        if reviewed is None:
+            return None
+        # The read grants of the request are too old by now.
+        return structs.replace(event, look=reviewed.look, look_key=event.look_key or reviewed.look_key, ahead=None)
 
     async def _may_go(self, life: Life, locks: Mapping[str, Lock | None]) -> bool:
         requested = _requested(life)
@@ -113,6 +136,8 @@ class Dispatcher:
         """
         attempt = life.dispatched.attempt + 1 if life.dispatched else 1
         event = structs.replace(self._event(_requested(life), attempt=attempt), over=over)
+        if life.approved is not None and life.dispatched is not None:
+            event = structs.replace(event, look=life.dispatched.look, look_key=life.dispatched.look_key, ahead=None)
         return await self._recorder.append(life, event)
 
     def _holds(self, lock: Lock) -> bool:

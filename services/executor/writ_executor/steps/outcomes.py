@@ -7,13 +7,14 @@ from msgspec import structs
 from writ_contracts.errors import WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Finished, Outcome, Requested, Resolved, Unknown
-from writ_contracts.life import Life
+from writ_contracts.life import Life, State
 from writ_contracts.signing import Signed
 from writ_executor.agents.presence import Presence
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import lines
 from writ_executor.journal.recorder import Recorder
+from writ_executor.steps.approver_events import ApproverEvents
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.dispatch import Dispatcher
 from writ_runtime.logs import Log
@@ -32,6 +33,7 @@ class OutcomeRecorder:
         presence: Presence,
         background: BackgroundTasks,
         audit_detail: AuditDetail,
+        approvers: ApproverEvents,
     ) -> None:
         self._recorder = recorder
         self._vault = vault
@@ -39,6 +41,7 @@ class OutcomeRecorder:
         self._presence = presence
         self._background = background
         self._audit_detail = audit_detail
+        self._approvers = approvers
 
     def now(self) -> float:
         """Return the time in Unix seconds."""
@@ -79,7 +82,14 @@ class OutcomeRecorder:
             receipt=receipt,
             decision=decision,
         )
-        return self._after(await self._recorder.append(life, event), requested)
+        ended = self._after(await self._recorder.append(life, event), requested)
+        if life.state is State.AWAITING_APPROVAL:
+            await self._approvers.send(life, outcome if outcome in ("expired", "cancelled") else "ended", message)
+        return ended
+
+    def rejected(self, life: Life) -> None:
+        """Clean up after an operation that policy recorded as rejected."""
+        self._after(life, _requested(life))
 
     async def not_started(
         self, life: Life, outcome: Outcome, code: str, message: str, decision: Signed | None = None

@@ -9,10 +9,12 @@ from enum import StrEnum
 from msgspec import Struct
 
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.journal import Dispatched, Granted, Requested, Started
+from writ_contracts.journal import Approved, AwaitingApproval, Dispatched, Granted, Requested, Started
 from writ_contracts.life import Life, State
+from writ_executor.journal.index import needs_approval
 
 RESOLVE_SECONDS = 900.0
+Phase = Requested | AwaitingApproval | Approved | Dispatched | Granted | Started
 STUBBORN_LEASES = 5
 """A cancelled operation counts as lost this many leases after its deadline, even if its agent still names it."""
 LONGEST_SHORT = 600.0
@@ -63,9 +65,10 @@ def due(life: Life, age: Age, silence: float, patience: Patience) -> Due:
         case State.REQUESTED:
             return _requested(life, age, patience)
         case State.AWAITING_APPROVAL:
-            return Due.EXPIRE if age.past(period_of(life)) > 0 else Due.NOTHING
+            # On the server's clock even where the time is short: people were told this instant.
+            return Due.EXPIRE if age.seen + age.before > period_of(life) else Due.NOTHING
         case State.APPROVED:
-            return Due.EXPIRE if age.past(period_of(life)) > 0 else Due.ADVANCE
+            return _requested(life, age, patience)
         case State.DISPATCHED:
             return Due.EXPIRE if age.past(period_of(life)) > 0 else Due.NOTHING
         case State.STARTED | State.CANCELLING:
@@ -76,9 +79,13 @@ def due(life: Life, age: Age, silence: float, patience: Patience) -> Due:
             return Due.NOTHING
 
 
-def phase_of(life: Life) -> Requested | Dispatched | Granted | Started | None:
+def phase_of(life: Life) -> Phase | None:
     """Return the event that begins the present deadline."""
     match life.state:
+        case State.AWAITING_APPROVAL:
+            return life.awaiting
+        case State.APPROVED:
+            return life.approved
         case State.DISPATCHED:
             return life.dispatched
         case State.STARTED | State.CANCELLING:
@@ -98,6 +105,10 @@ def period_of(life: Life) -> float:
             return max(until - since, 0.0)
         case Granted(deadline=until, at=since) | Started(deadline=until, at=since):
             return max(until - since, 0.0)
+        case AwaitingApproval(until=until, requested_at=since):
+            return max(until - since, 0.0)
+        case Approved():  # as long as one that needed no approval has from its request
+            return max(life.requested.start_by - life.requested.at, 0.0) if life.requested else 0.0
         case None:
             return 0.0
 
@@ -108,6 +119,8 @@ def _requested(life: Life, age: Age, patience: Patience) -> Due:
         return Due.NOTHING
     if age.past(period_of(life)) > 0:
         return Due.EXPIRE
+    if life.state is State.REQUESTED and needs_approval(requested):
+        return Due.BEGIN
     if requested.dry_run or requested.target == WRIT_TARGET or (requested.risk == "read" and not requested.limits):
         return Due.BEGIN
     return Due.ADVANCE

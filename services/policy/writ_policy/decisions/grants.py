@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from writ_bus import tracing
 from writ_contracts.agents import Claim
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import KILL_GRACE, AskGrant, Decide, Grant, ReadAction, ReadGrant, Subject
 from writ_contracts.errors import Invalid, Untrusted
@@ -14,6 +15,7 @@ from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
 from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state.snapshot import World
+from writ_trust.approvals import approval_digest
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, open_signed
 
@@ -36,8 +38,10 @@ def check_claim(ask: AskGrant, world: World) -> Claim:
     return claim
 
 
-def grant(ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed) -> Grant:
-    """Return the grant for this claim, on this allowing decision."""
+def grant(
+    ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed, approvals: Iterable[SignedApproval] = ()
+) -> Grant:
+    """Return the grant for this claim, on this allowing decision and these approvals."""
     subject, request, ruling = ask.subject, ruled.request, ruled.ruling
     if ruling.timeout is None:
         raise Invalid(f"{request.operation.name} has no timeout, so nothing would end it", code="internal")
@@ -58,6 +62,7 @@ def grant(ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed) ->
         timeout=ruling.timeout,
         granted_at=ruled.decision.at,
         acts_for=request.principal.acts_for,
+        approvals=[approval_digest(one) for one in approvals],
     )
 
 

@@ -5,11 +5,15 @@ from itertools import accumulate
 
 from msgspec import Struct, structs
 
-from writ_contracts.decisions import MOST_TRACED, Decision, Subject, TraceEntry
+from writ_contracts.decisions import MOST_TRACED, Decision, Subject, TraceEntry, changed_since
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
 from writ_contracts.operations import Catalogue, Risk, offers
-from writ_contracts.wire import encode
+from writ_contracts.parameters import public
+from writ_contracts.persons import person_of
+from writ_contracts.wire import canonical, encode
+from writ_policy.decisions.control_checks import ControlChecks
+from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.statements import check_statement
 from writ_policy.state.snapshot import World
@@ -18,7 +22,7 @@ from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import Need
 from writ_rules.engine.trace import Trace
-from writ_trust.digests import keyed_digest
+from writ_trust.digests import keyed_digest, plain_digest
 from writ_trust.statements import digest
 
 OWN = ("operation_cancel", "audit_read")
@@ -59,16 +63,20 @@ class Judge(Struct, frozen=True, kw_only=True):
         *,
         starting: bool = False,
         recorded: bool = False,
+        approvals: tuple[str, ...] = (),
         traced: int = MOST_TRACED,
     ) -> RuledRequest:
         """Decide on the `known` facts. `starting`: for a claim.
 
         `recorded`: the journal has policy's first decision on this statement, so its age is not judged again.
-        Raises Invalid or Untrusted for an invalid question.
+        `approvals`: people whose approvals the journal has. Raises Invalid or Untrusted for an invalid question.
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded)
+        request = structs.replace(request, approvals=approvals)
         ruling = self._decide(request, known)
+        if request.operation.control and ruling.effect != "deny" and not request.own:
+            ruling = self._checks().apply(request, ruling)
         if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
             reason = f"{request.operation.name} needs the principal's own signature; else: {ruling.reason}"
             ruling = structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
@@ -122,6 +130,21 @@ class Judge(Struct, frozen=True, kw_only=True):
             return self._again(ruled, subject, known, traced, _denied(ruling, "rule_error", reason))
         return self.under_other_names(ruled, subject, sorted(listing.names), known, traced)
 
+    def unless_stale(
+        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, first: Decision, traced: int = MOST_TRACED
+    ) -> RuledRequest:
+        """The same for an approved operation, unless its approvals do not suffice any more, or what would start is not
+        what was approved: then it is denied as `stale`. A deny stays what it is.
+        """
+        if ruled.ruling.effect == "deny":
+            return ruled
+        reason = changed_since(first, ruled.decision)
+        if ruled.ruling.effect == "require_approval":
+            reason = f"the approvals on record do not satisfy the policy any more: {ruled.ruling.reason}"
+        if not reason:
+            return ruled
+        return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "stale", reason))
+
     def _again(
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int, ruling: Ruling
     ) -> RuledRequest:
@@ -129,6 +152,14 @@ class Judge(Struct, frozen=True, kw_only=True):
         ruling = structs.replace(ruling, effective=ruled.ruling.effective)
         signed = ruled.decision.authenticated == "signature"
         return self._ruled(subject, ruled.request, ruling, known, traced, signed=signed)
+
+    def _checks(self) -> ControlChecks:
+        def by_rules(request: DecisionRequest) -> Ruling:
+            return decide(self.world.policy, request, self.control, self.world.people)
+
+        return ControlChecks(
+            world=self.world, control=self.control, catalogue=self.catalogue, decide=by_rules, now=self.now
+        )
 
     def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
         return decide(self.world.policy, request, self.control, self.world.people, known.facts)
@@ -164,6 +195,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             at=self.now,
             dry_run=subject.dry_run and not self.dry_run_only,
             own=operation.name in OWN and self.world.owns(principal.id, subject.owner),
+            person=person_of(principal.id, self.world.principals),
         )
         return request, check_statement(subject, principal, None if recorded else self.now)
 
@@ -195,10 +227,18 @@ class Judge(Struct, frozen=True, kw_only=True):
             opens_at=ruling.opens_at,
             could_approve=ruling.could_approve,
             emergency=ruling.emergency,
+            demands=wire_demands(ruling.demands, request.principal, self.world.people),
+            target_digest=plain_digest(encode(request.target)) if ruling.demands or request.approvals else None,
+            public_digest=_public_digest(request, ruling) if ruling.demands else None,
+            approvals=list(request.approvals) if ruling.effect == "allow" and ruling.demands else [],
         )
 
     def _is_dry(self, subject: Subject, request: DecisionRequest) -> bool:
         return subject.dry_run or (self.dry_run_only and not request.operation.control)
+
+
+def _public_digest(request: DecisionRequest, ruling: Ruling) -> str:
+    return plain_digest(canonical(public(request.operation.parameters, ruling.effective)))
 
 
 def _denied(ruling: Ruling, code: str, reason: str, needs: Sequence[Need] = ()) -> Ruling:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from writ_bus.port import Message
+from writ_bus.sender import sender_key
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts.decisions import MOST_TRACED, TraceEntry
@@ -23,7 +24,7 @@ from writ_policy.analysis_process.pool import AnalysisPool
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.scans import Scans
-from writ_policy.endpoints.versions import QueryHandler, decode_query, sender_key
+from writ_policy.endpoints.versions import QueryHandler, decode_query
 from writ_policy.versions.stored import Versions
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.explaining import can_i, explain

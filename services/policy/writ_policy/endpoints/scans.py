@@ -3,28 +3,27 @@
 Nothing is cached: every replica decides by the reports stored at that moment.
 """
 
-import time
 from collections.abc import Callable, Iterable
 from types import MappingProxyType
 
 from msgspec import structs
 
-from writ_bus.port import Endpoint, EndpointReply, Entry, Message, Stored
+from writ_bus.port import Endpoint, Entry, Message, Stored
+from writ_bus.sender import sender_key
 from writ_contracts import subjects, wire
-from writ_contracts.errors import Conflict, Denied, Invalid, Untrusted, WritError
+from writ_contracts.errors import Conflict, Denied, Invalid, Untrusted
 from writ_contracts.facts import MOST_REPORT_BYTES, Fact, Reported, ScanReport, StoredReport
 from writ_contracts.inventory import SCANNER
 from writ_contracts.records import Record
-from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_policy.decisions.facts import KnownFacts
-from writ_policy.endpoints.versions import sender_key
 from writ_policy.state.sources import Sources
 from writ_rules.engine.facts import Facts
 from writ_rules.engine.facts import ScanFinding as Finding
 from writ_rules.engine.facts import ScanReport as Report
+from writ_runtime.answering import answering
 from writ_runtime.logs import Log
-from writ_runtime.metrics import Handled, Observer
+from writ_runtime.metrics import Observer
 from writ_runtime.security_events import SecurityEvents
 from writ_trust.digests import plain_digest
 from writ_trust.keys import Key
@@ -63,29 +62,14 @@ class Scans:
         self._clock = clock
 
     def endpoint(self) -> Endpoint:
-        return Endpoint(
-            name="scan",
-            subject=subjects.scan("x").replace(".x", ".*"),
-            handler=self.handle_report,
-            concurrency=CONCURRENCY,
-        )
+        """To be served."""
+        subject = subjects.scan("x").replace(".x", ".*")
+        respond = answering("scan", self.report, Reported, self._observe, _log)
+        return Endpoint(name="scan", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
-    async def handle_report(self, message: Message) -> EndpointReply:
-        """Take one report. Every path ends in a Reported."""
-        began, code, outcome = time.perf_counter(), "", "ok"
-        try:
-            reported = Reported(digest=await self._report(message))
-        except WritError as error:
-            code, outcome = error.code, "refused"
-            reported = Reported(error=Failure(code=error.code, message=str(error)[:1000], retry=error.retry))
-        except Exception as error:  # noqa: BLE001 - the last frame before the wire: a defect is answered, and reported
-            _log.error("scan.crashed", exception=error)
-            code, outcome = "internal", "failed"
-            reported = Reported(error=Failure(code=code, message="a defect in policy: see its log"))
-        seconds = time.perf_counter() - began
-        self._observe(Handled(endpoint="scan", outcome=outcome, seconds=seconds, code=code, fields={}))
-        data, encoding = wire.encode_as(reported, message.headers.get("Content-Type", wire.JSON))
-        return EndpointReply(data, {"Content-Type": encoding})
+    async def report(self, message: Message) -> Reported:
+        """Store the report of one message; the reply names the digest of what is stored."""
+        return Reported(digest=await self._report(message))
 
     async def _report(self, message: Message) -> str:
         """Check the report and store it. Return the digest of the stored form. Raises WritError, and then the

@@ -7,9 +7,8 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from writ_bus.port import Message
+from writ_bus.sender import sender_key
 from writ_contracts.catalogue.control import MAX_POLICY_BYTES
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Denied, Invalid
@@ -29,11 +28,12 @@ from writ_contracts.subjects import parse_query
 from writ_contracts.wire import JSON, decode
 from writ_policy.config import Config
 from writ_policy.decisions.rulings import Judge
+from writ_policy.state import control_views
+from writ_policy.state.control_views import MOST_SHOWN
 from writ_policy.state.sources import FILES, Sources
 from writ_policy.versions.stored import Versions
 
 QUESTION_BYTES = 16_384
-REQUEST_INFO = "Nats-Request-Info"
 QueryHandler = Callable[[Message], Awaitable[Any]]
 
 
@@ -94,6 +94,8 @@ class VersionQueries:
         store = self._versions.blocked or self._versions.problem
         found = {name: self._sources.problem(name) for name in FILES} | {"store": store}
         ignored = self._sources.ignored()
+        stops = control_views.stops(judge.control, judge.now)
+        emergencies = control_views.emergencies(judge.control, judge.now)
         return PolicyStatusAnswer(
             version=None if head is None else self._view(head, "", head.number),
             name=world.policy.name,
@@ -103,6 +105,9 @@ class VersionQueries:
             rules=world.policy.rules,
             stored=self._versions.stored,
             control_sequence=judge.control.sequence,
+            stops=stops[:MOST_SHOWN],
+            emergencies=emergencies[:MOST_SHOWN],
+            more=len(stops[MOST_SHOWN:]) + len(emergencies[MOST_SHOWN:]),
             inventory_digest=world.version.inventory_digest,
             principals_digest=world.version.principals_digest,
             problems={name: problem[:2000] for name, problem in found.items() if problem is not None},
@@ -147,12 +152,3 @@ class VersionQueries:
 def decode_query(message: Message, kind: type[Any], limit: int = QUESTION_BYTES) -> Any:
     """Decode the query from its sender's encoding. Raises Invalid."""
     return decode(message.data, kind, content_type=message.headers.get("Content-Type", JSON), limit=limit)
-
-
-def sender_key(message: Message) -> str:
-    """Return the sender's user key by the NATS server, which overwrites a forged header; "" without one."""
-    try:
-        info: dict[str, Any] = msgspec.json.decode(message.headers.get(REQUEST_INFO, "{}"), type=dict[str, Any])
-    except msgspec.DecodeError:
-        return ""
-    return str(info.get("user", ""))

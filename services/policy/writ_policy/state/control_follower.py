@@ -14,7 +14,13 @@ from msgspec import Struct, structs
 
 from writ_bus.port import Journal
 from writ_contracts import subjects
-from writ_contracts.catalogue.control import EmergencyConfirm, EmergencyDeclare, JournalArchive, StopLift
+from writ_contracts.catalogue.control import (
+    EmergencyConfirm,
+    EmergencyDeclare,
+    EmergencyReview,
+    JournalArchive,
+    StopLift,
+)
 from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
@@ -35,6 +41,7 @@ DECIDED: dict[str, type[Struct]] = {
     "stop_lift": StopLift,
     "emergency_declare": EmergencyDeclare,
     "emergency_confirm": EmergencyConfirm,
+    "emergency_review": EmergencyReview,
     "journal_archive": JournalArchive,
 }
 """Kinds that count only if policy allowed exactly these parameters."""

@@ -4,16 +4,19 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from writ_contracts.credentials import Credential
 from writ_contracts.decisions import PolicyVersion
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Agents, Inventory, Principal, Principals, Target
+from writ_contracts.persons import person_of
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
 from writ_policy.versions.stored import VersionInForce
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import Scan
 from writ_rules.engine.decide import People
+from writ_trust.approvals import nkey_credential
 
 
 class World(Struct, frozen=True, eq=False, kw_only=True):
@@ -45,6 +48,13 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
         if principal.key != key:
             raise Invalid(f"the key that sent this is not that of {principal_id!r}", code="key_mismatch")
         return principal
+
+    def credentials(self, principal_id: str) -> list[Credential]:
+        """What this person may sign approvals with: the nkey, until a directory of people's credentials says more."""
+        principal = self.principals.get(principal_id)
+        if principal is None or principal.kind != "human":
+            return []
+        return [nkey_credential(person_of(principal_id, self.principals), principal.key)]
 
     def owns(self, principal_id: str, owner: str | None) -> bool:
         """Return whether records of `owner` are the principal's own: directly, or of an agent that acts for it."""
