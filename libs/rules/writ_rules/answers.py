@@ -127,7 +127,7 @@ def covered(coverage: Coverage) -> list[RuleCovered]:
 
 
 def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAllowedAnswer:
-    """Return the access that the policy alone gives: stops and emergencies in force are ignored. Raises Invalid."""
+    """Return the access the policy alone gives: stops and emergencies in force are ignored. Raises Invalid."""
     access_query = access.AccessQuery(
         operations=None if query.operations is None else tuple(query.operations),
         role=query.role,

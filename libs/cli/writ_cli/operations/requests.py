@@ -132,7 +132,7 @@ async def _wait(screen: Screen, writ: Writ, arguments: RunArguments, patience: f
 
 
 async def with_full_output(writ: Writ, view: OperationView) -> OperationView:
-    """Return the view with the fields that the journal lacks, while they are stored."""
+    """Return the view with the fields the journal lacks, while they are stored."""
     if view.outcome not in ("succeeded", "failed", "previewed"):
         return view
     try:

@@ -1,6 +1,6 @@
 """Access lists derived from a policy: for each operation, target and principal never, always, or under conditions.
 
-The results come from the same decisions as requests get: one request of each kind that the policy can distinguish is
+The results come from the same decisions as requests get: one request of each kind the policy can distinguish is
 decided. So `never` means that each of them is denied, and `always` that none is.
 """
 
@@ -113,7 +113,7 @@ def allowed(policy: Policy, scene: QuestionSpace, query: AccessQuery) -> AccessL
 
 
 def who_can(policy: Policy, scene: QuestionSpace, operation: str, query: AccessQuery) -> AccessListing:
-    """Return the access to one operation, without `never`. Raises Invalid for parameters that the operation refuses."""
+    """Return the access to one operation, without `never`. Raises Invalid for parameters the operation refuses."""
     if query.parameters is not None:
         _verb(policy, operation).operation.check(query.parameters)
     found = allowed(policy, scene, structs.replace(query, operations=(operation,)))

@@ -29,9 +29,9 @@ _Key = tuple[str, str, tuple[str, ...], ChangeKind]
 class Change(Struct, frozen=True, kw_only=True):
     """One kind of change, of one operation on targets of one role for principals of the same roles.
 
-    `targets` and `principals` are those that it concerns. `example` is decided as `before` by the old policy and as
-    `after` by the new one, by these rules and for these reasons. `changed`: the rules, and keys of the policy, that
-    differ and cause it. `terms`: the terms of an allow, before and after, where they differ.
+    `targets` and `principals` are those it concerns. `example` is decided as `before` by the old policy and as `after`
+    by the new one, by these rules and for these reasons. `changed`: the rules, and keys of the policy, that differ and
+    cause it. `terms`: the terms of an allow, before and after, where they differ.
     """
 
     kind: Kind

@@ -1,5 +1,5 @@
 """Values to try for one parameter: at and around every limit, listed and not, matching and not, of every relevant
-length, and always some that the operation's own schema accepts.
+length, and always some the operation's own schema accepts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -37,7 +37,7 @@ LONGEST = 1_025
 
 
 def candidates(verb: Verb, name: str, checks: Iterable[Check]) -> list[Any]:
-    """Return values that the schema accepts, each once, those that the schema itself suggests first."""
+    """Return values the schema accepts, each once, those the schema itself suggests first."""
     listed = list(checks)
     suggested = list(_of_hint(verb.hints[name], ()))
     needed = [value for check in listed for value in suggestions(check)]
