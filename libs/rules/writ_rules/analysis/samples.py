@@ -33,7 +33,7 @@ GENERIC = (
     "/\u00e9",
 )
 LONGEST = 1_025
-"""Characters or items up to which lengths are tried; limits beyond are not, and `unseen` names them."""
+"""Characters or items up to which lengths are tried; limits beyond are not, and `notes` names them."""
 
 
 def candidates(verb: Verb, name: str, checks: Iterable[Check]) -> list[Any]:
