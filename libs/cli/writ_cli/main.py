@@ -12,7 +12,7 @@ import click
 from writ_cli.exit_status import Exit, of_error
 from writ_cli.installation import agents, backup, init, leaf, lifecycle, principals, provision, targets
 from writ_cli.lazy_group import LazyGroup
-from writ_cli.operations import audit, backends, catalogue, own, requests, scan
+from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, stops
 from writ_cli.output import visible
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.version import VERSION
@@ -99,6 +99,8 @@ for command in (
     requests.run,
     requests.simulate,
     own.op,
+    stops.stop,
+    emergencies.emergency,
     audit.trace,
     audit.audit,
     backup.backup,
@@ -116,6 +118,12 @@ for command in (
     principals.principal,
     principals.context,
     scan.scan,
+    LazyGroup("mcp", "writ_cli.operations.mcp:mcp", "Tools for AI agents (Model Context Protocol)."),
+    LazyGroup(
+        "approvals",
+        "writ_cli.approvals.group:approvals",
+        "Requests that wait for a person: see them, approve or reject them.",
+    ),
     LazyGroup(
         "policy",
         "writ_cli.policy.group:policy",

@@ -8,11 +8,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
+from msgspec import Struct
+
 from writ_client.operation_events import Event, Happening, of_trace
 from writ_client.queries import Queries
 from writ_contracts import errors, life, views
 from writ_contracts.agents import Progress
-from writ_contracts.requests import OperationView
+from writ_contracts.requests import OperationView, RequestAnswer
 
 POLL_SECONDS = 2.0
 SILENCE_SECONDS = 60.0
@@ -22,6 +24,14 @@ LAG_SECONDS = 0.02
 
 OnEvent = Callable[[Event], None]
 Heard = asyncio.Queue[Happening]
+
+
+class Requested(Struct, frozen=True):
+    """A request that is on record: its reply, and the operation if it ended while the requester waited."""
+
+    operation_id: str
+    answer: RequestAnswer
+    view: OperationView | None = None
 
 
 async def outcome(

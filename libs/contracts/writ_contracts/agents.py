@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.backends import TargetReport
 from writ_contracts.decisions import ReadAction
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId
@@ -50,6 +51,8 @@ class ClaimAnswer(Struct, frozen=True, kw_only=True):
     """True if the receipt, which goes to the journal, may contain the public output and state; the digest is always in
     it.
     """
+    approvals: list[SignedApproval] = field(default_factory=list)
+    """The signed approvals that the grant names."""
     error: Failure | None = None
 
 

@@ -21,6 +21,7 @@ LISTING_SOURCES = (
     "list_backups",
     "list_snapshots",
     "list_ports",
+    "list_storages",
     "list_file_roots",
 )
 """The values of `allowlist_source` in a policy."""

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
+from writ_contracts.catalogue.control import ControlId
 from writ_contracts.enrolment import TokenId
 from writ_contracts.ids import Digest, PoolId, PrincipalId, PublicKey
 from writ_contracts.requests import Failure
@@ -14,14 +15,15 @@ NoticeKind = Literal[
     "file_ignored",
     "file_version",
     "read_refused",
+    "emergency_closed",
     "agent_enrolled",
     "enrolment_refused",
 ]
 """`file_refused`: a changed file cannot be used. `version_refused`: a stored policy version has no valid signature.
 `file_ignored`: the policy file differs from the published version. `file_version`: the file became a version.
-`read_refused`: a principal may not read a record. `agent_enrolled`: a host's key was enrolled for a pool.
-`enrolment_refused`: a bad token, or one used for another purpose. An event that a stolen executor key could suppress is
-no notice: policy and audit store it themselves.
+`read_refused`: a principal may not read a record. `emergency_closed`: an emergency is over. `agent_enrolled`: a host's
+key was enrolled for a pool. `enrolment_refused`: a bad token, or one used for another purpose. An event that a stolen
+executor key could suppress is no notice: policy and audit store it themselves.
 """
 BY_PROVISIONER: frozenset[str] = frozenset({"agent_enrolled", "enrolment_refused"})
 BY_POLICY: frozenset[str] = frozenset(get_args(NoticeKind)) - BY_PROVISIONER
@@ -39,6 +41,7 @@ class Notice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     pool: PoolId | None = None
     key: PublicKey | None = None
     token: TokenId | None = None
+    emergency: ControlId | None = None
 
 
 class Noted(Struct, frozen=True, kw_only=True):

@@ -29,6 +29,8 @@ class Class(StrEnum):
 
 PUBLIC = Meta(extra={"writ_class": Class.PUBLIC})
 SENSITIVE = Meta(extra={"writ_class": Class.SENSITIVE})
+BREAKOUT = Meta(extra={"writ_class": Class.PUBLIC, "writ_breakout": True})
+"""Of a flag that is refused by default: a rule allows a request with the flag only where it names the parameter."""
 
 LONGEST_MESSAGE = 1000
 
@@ -58,6 +60,13 @@ def _class_of(hint: Any) -> Class:
             if isinstance(meta, Meta) and meta.extra and "writ_class" in meta.extra:
                 return Class(meta.extra["writ_class"])
     return Class.SECRET
+
+
+@cache
+def breakouts(struct: type[Struct]) -> frozenset[str]:
+    """Return the names of the flags that are marked with BREAKOUT."""
+    hints = get_type_hints(struct, include_extras=True)
+    return frozenset(name for name in struct.__struct_fields__ if BREAKOUT in get_args(hints[name]))
 
 
 def public(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,8 @@ def _ended(life: Life) -> dict[str, Any]:
     match life.end:
         case journal.Finished() | journal.Resolved():
             return {"code": life.end.code, "message": life.end.message, "output": life.end.output}
+        case journal.Rejected():
+            return {"code": "rejected", "message": rejection_text(life.end)}
         case journal.Refused() | journal.Unknown():
             return {"code": life.end.code, "message": life.end.message}
         case journal.Archived():
@@ -64,7 +66,21 @@ def _ended(life: Life) -> dict[str, Any]:
             return {}
 
 
+def rejection_text(end: journal.Rejected) -> str:
+    """The approver and the reason of a rejection."""
+    return f"rejected by {end.approver}" + (f": {end.reason}" if end.reason else "")
+
+
 def latest(life: Life) -> float:
     """Return the time (Unix seconds) of the latest event in the life."""
-    events = (life.requested, life.refused, life.dispatched, life.started, life.cancel, life.end)
+    events = (
+        life.requested,
+        life.refused,
+        life.awaiting,
+        life.approved,
+        life.dispatched,
+        life.started,
+        life.cancel,
+        life.end,
+    )
     return max((event.at for event in events if event is not None), default=0.0)

@@ -202,6 +202,8 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     for one in status.processes:
         if one.ready and one.failing:
             screen.line(Text(f"{one.name}: {_failing(one)}", style="yellow"))
+    for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
+        screen.line(Text(f"in force: {notice}", style="bold yellow"))
     if status.problem:
         screen.line(Text(status.problem, style="yellow"))
     if status.journal is None:

@@ -8,7 +8,7 @@ import msgspec
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
 from writ_cli.operations.progress_line import event_text
-from writ_cli.operations.requests import show_view, with_full_output
+from writ_cli.operations.requests import show_view
 from writ_cli.options import asking
 from writ_cli.output import Screen, harmless, outcome
 from writ_cli.settings import Settings
@@ -38,7 +38,7 @@ def op() -> None:
 async def get(settings: Settings, operation: str) -> int:
     """Show the state of one operation, with its output while that is stored."""
     async with await settings.connect() as writ:
-        view = await with_full_output(writ, await writ.get(operation_id(operation)))
+        view = await writ.with_output(await writ.get(operation_id(operation)))
     return show_view(settings.screen, view)
 
 

@@ -4,14 +4,14 @@ import asyncio
 from typing import Any
 
 import click
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
 from writ_cli.operations import parameter_words
 from writ_cli.operations.progress_line import Live
 from writ_cli.options import asking
-from writ_cli.output import Screen, outcome
+from writ_cli.output import Screen, outcome, visible
 from writ_cli.settings import Settings
 from writ_client import request_signing
 from writ_client.client import Writ
@@ -124,22 +124,20 @@ async def _wait(screen: Screen, writ: Writ, arguments: RunArguments, patience: f
     try:
         with Live(screen) as live:
             answer = await _submit(writ, arguments)
+            _tell_waiting(screen, answer)
             view = await writ.wait(answer.operation_id or number, timeout=patience, on_event=live.show)
     except asyncio.CancelledError:
         click.echo(f"writ: operation {number} goes on: `writ op watch {number}`", err=True)
         return Exit.PENDING
-    return show_view(screen, await with_full_output(writ, view), answer.verdict)
+    return show_view(screen, await writ.with_output(view), answer.verdict)
 
 
-async def with_full_output(writ: Writ, view: OperationView) -> OperationView:
-    """Return the view with the fields the journal lacks, while they are stored."""
-    if view.outcome not in ("succeeded", "failed", "previewed"):
-        return view
-    try:
-        full = await writ.result(view.operation_id)
-    except errors.WritError:
-        return view
-    return view if full is None else structs.replace(view, output=full)
+def _tell_waiting(screen: Screen, answer: RequestAnswer) -> None:
+    """On standard error, also where nobody watches: it may take an hour, and others have to know."""
+    if answer.state == "awaiting_approval" and answer.verdict is not None and not screen.json:
+        why = visible(answer.verdict.reason)
+        click.echo(f"writ: it waits for approval: {why}", err=True)
+        click.echo(f"writ: they can use `writ approvals show {answer.operation_id}`", err=True)
 
 
 def _show_answer(screen: Screen, answer: RequestAnswer) -> int:

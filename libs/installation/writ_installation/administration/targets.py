@@ -25,7 +25,7 @@ from writ_installation.files.lock import holder
 from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.report import read_report
 
-ENROLMENT = (*MODULE, "writ_agent_ssh.enrolment")
+SSH = "ssh"
 ENROL_SECONDS = 30.0
 SERVED_WITHIN = 20.0
 PAUSE = 0.1
@@ -125,13 +125,18 @@ async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> Added
     entry["connection"] = connection if address.port == 22 else {**connection, "port": address.port}
     if new.file_roots:
         entry["file_roots"] = list(new.file_roots)
+    target = put_entry(home, entry)
+    served = await served_within(home, target)
+    return Added(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)
+
+
+def put_entry(home: Home, entry: dict[str, Any]) -> Target:
+    """Add an entry to the inventory, and return it as it is read. Raises Conflict, Invalid."""
     list_edits.append(home.inventory, "targets", entry, unique="id")
     try:
-        target = next(one for one in read_inventory(home.inventory).targets if one.id == new.name)
+        return next(one for one in read_inventory(home.inventory).targets if one.id == entry["id"])
     except ConfigError as error:
         raise Invalid(f"the target is in {home.inventory}, which cannot be used as it is: {error}") from error
-    served = await _served(home, f"agent-{target.pool}")
-    return Added(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)
 
 
 def _make_key(home: Home, new: NewTarget) -> tuple[Path, str]:
@@ -149,19 +154,28 @@ def _make_key(home: Home, new: NewTarget) -> tuple[Path, str]:
 
 
 def _enrol(words: list[str], stdin: bytes = b"") -> dict[str, str]:
-    done = subprocess.run([*ENROLMENT, *words], input=stdin, capture_output=True, timeout=ENROL_SECONDS, check=False)
+    return ask_agent(SSH, words, stdin)
+
+
+def ask_agent(backend: str, words: list[str], stdin: bytes = b"") -> dict[str, str]:
+    """Return the answer of the enrolment module of a backend's agent. Raises Unreachable, Invalid."""
+    command = [*MODULE, f"writ_agent_{backend}.enrolment", *words]
+    done = subprocess.run(command, input=stdin, capture_output=True, timeout=ENROL_SECONDS, check=False)
     try:
         answer = msgspec.json.decode(done.stdout, type=dict[str, str])
     except msgspec.DecodeError:
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
-        raise Unreachable(f"the SSH agent gives: {last}; it must be installed here, by `writops[agent-ssh]`") from None
+        advice = f"it must be installed here, by `writops[agent-{backend}]`"
+        raise Unreachable(f"the agent of backend {backend} gives: {last}; {advice}") from None
     if "error" in answer:
         kind = Unreachable if answer["code"] == "unreachable" else Invalid
         raise kind(answer["error"], code=answer["code"])
     return answer
 
 
-async def _served(home: Home, process: str) -> bool | None:
+async def served_within(home: Home, target: Target) -> bool | None:
+    """Wait for an agent here that is ready for the target. None where Writ is not up."""
+    process = f"agent-{target.pool}"
     deadline = time.monotonic() + SERVED_WITHIN
     while (report := read_report(home.report_file)) is not None and holder(home.lock) is not None:
         if any(one.name == process and one.state == "ready" for one in report.processes):

@@ -237,7 +237,12 @@ def _grant(rule: Rule, verb: Verb) -> Grant:
     conditions = rule.conditions[verb.operation.name]
     return Grant(
         rule=rule.name,
-        parameters=[text for clause in conditions if isinstance(clause, Parameter) for text in _words(clause, verb)],
+        parameters=[
+            text
+            for clause in conditions
+            if isinstance(clause, Parameter) and not clause.implied
+            for text in _words(clause, verb)
+        ],
         windows="" if rule.times is None else rule.times.wanted,
         other=[
             clause.wanted

@@ -13,6 +13,7 @@ from writ_rules.analysis.domains import NUMBERS, SCALARS, SIZED, Domain, accepte
 from writ_rules.analysis.reading import ALL_ROLES, CONDITIONS, Reading, Verbs
 from writ_rules.engine.format import Constraint, RuleEntry, present
 from writ_rules.engine.patterns import glob
+from writ_rules.engine.rules import named
 from writ_rules.engine.times import DAY, Window
 from writ_rules.engine.verbs import Verb
 
@@ -70,12 +71,20 @@ def _conditions(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
         return False
     if wide.windows and not (narrow.windows and _windows(narrow.windows, wide.windows)):
         return False
+    if any(_flags_lack(narrow, wide, verbs[operation]) for operation in narrow.operations):
+        return False
     return all(
         _parameter(verbs[operation], name, narrow, wide)
         for operation in narrow.operations
         for name in wide.constraints
         if name in verbs[operation].types
     )
+
+
+def _flags_lack(narrow: Reading, wide: Reading, verb: Verb) -> bool:
+    """Whether `narrow` matches a request with a flag that `wide`, which allows, does not name."""
+    lacking = verb.breakouts - named(wide.entry) if wide.entry.allowed else frozenset[str]()
+    return bool(lacking & named(narrow.entry) if narrow.entry.allowed else lacking)
 
 
 def _same(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:

@@ -168,8 +168,9 @@ def _answer(clause: Any, case: Case) -> bool | None:
 
 
 def _parameters(rules: Iterable[Rule], verb: Verb) -> list[Parameter]:
-    name = verb.operation.name
-    return [clause for rule in rules for clause in rule.conditions[name] if isinstance(clause, Parameter)]
+    """What rules say of parameters. A flag that none of them names stays as it is by default."""
+    conditions = (clause for rule in rules for clause in rule.conditions[verb.operation.name])
+    return [clause for clause in conditions if isinstance(clause, Parameter) and not clause.implied]
 
 
 def _values(

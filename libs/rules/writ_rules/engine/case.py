@@ -23,7 +23,8 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
 
     `given` are the caller's own parameters, `effective` the same with the catalogue's defaults, checked. `own`: a
     control operation on something of the principal's own. `approvals`: the approvers so far, in order. `emergency`:
-    true if one that covers the target is in force; None: as the control state says.
+    true if one that covers the target is in force; None: as the control state says. `person`: the person who acts by
+    the principal (`writ_contracts.persons`), if that is known.
     """
 
     operation: Operation
@@ -36,6 +37,12 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
     own: bool = False
     approvals: tuple[str, ...] = ()
     emergency: bool | None = None
+    person: str = ""
+
+    @property
+    def behind(self) -> str:
+        """The person who acts by the principal."""
+        return self.person or self.principal.person or self.principal.acts_for or self.principal.id
 
 
 class Case:

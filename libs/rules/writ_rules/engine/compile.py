@@ -14,6 +14,7 @@ from writ_contracts.operations import Catalogue
 from writ_rules.engine import lint
 from writ_rules.engine.clauses import InEffect
 from writ_rules.engine.conditions import Evaluated, Parameter
+from writ_rules.engine.emergency_terms import EmergencyTerms, terms_of
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PlacedRule, PolicyFile, placed
 from writ_rules.engine.rules import Rule, Workshop
@@ -41,6 +42,7 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     index: Mapping[tuple[str, str], tuple[Rule, ...]]
     inherited: Mapping[str, tuple[Rule, ...]]
     emergency: tuple[Rule, ...]
+    emergency_terms: EmergencyTerms
     urgent: Mapping[tuple[str, str], tuple[Rule, ...]]
     allowing: Mapping[str, tuple[Role, ...]]
     naming: frozenset[tuple[str, str]]
@@ -72,6 +74,7 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
     made = [(item, workshop.rule(item)) for item in every]
     ready = sorted((rule for item, rule in made if item.entry.enabled), key=lambda rule: rule.name)
     in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)
+    terms = terms_of(entry.emergencies, workshop.notes.attempt)
     findings = [*workshop.notes.findings, *_named_twice(every), *lint.lint(file, every, workshop.verbs)]
     if any(finding.severity is Severity.ERROR for finding in findings):
         return None, findings
@@ -88,6 +91,7 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
         index=MappingProxyType(index),
         inherited=MappingProxyType(inherited),
         emergency=tuple(emergency),
+        emergency_terms=terms,
         urgent=MappingProxyType(_index(emergency)),
         allowing=MappingProxyType(_allowing(index)),
         naming=frozenset(_naming(ready, catalogue)),

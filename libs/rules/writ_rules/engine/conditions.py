@@ -50,13 +50,17 @@ class Times(Struct, frozen=True, eq=False):
 
 
 class Parameter(Struct, frozen=True, eq=False):
-    """One parameter's constraint, judged on the caller's value, else `default`, else the catalogue's default."""
+    """One parameter's constraint, judged on the caller's value, else `default`, else the catalogue's default.
+
+    `implied`: no rule says it; it holds since the rule does not name the parameter.
+    """
 
     name: str
     default: Any
     required: bool
     checks: tuple[Check, ...]
     listed: Listed | None = None
+    implied: bool = False
 
     def miss(self, case: Case) -> Miss | None:
         """Return the first check that fails; an absent parameter fails `required` and nothing else."""

@@ -28,12 +28,13 @@ FITS = {
 }
 LISTED = {
     "list_services": ("service", "unit"),
-    "list_containers": ("container",),
+    "list_containers": ("container", "guest"),
     "list_stacks": ("stack",),
     "list_packages": ("package",),
     "list_backups": ("backup",),
     "list_snapshots": ("snapshot",),
     "list_ports": ("port",),
+    "list_storages": ("storage",),
     "list_file_roots": ("path", "source", "folder", "root"),
 }
 """The word, in parameter names, for the content of each source."""

@@ -41,6 +41,7 @@ SOURCES: Mapping[str, Callable[[str, frozenset[str]], bool]] = {
     "list_backups": _exactly,
     "list_snapshots": _exactly,
     "list_ports": _exactly,
+    "list_storages": _exactly,
     "list_file_roots": _below,
 }
 """The listings of targets, and the test for a value in each."""

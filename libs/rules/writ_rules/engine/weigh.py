@@ -72,9 +72,12 @@ class Weighing(Struct, frozen=True, eq=False):
 
     def _open_by_default(self) -> bool:
         """Return whether the default allows. Control operations always need a rule: by an open default an agent could
-        give itself any role.
+        give itself any role. So does a breakout from a container.
         """
-        return not self.policy.deny_by_default and not self.request.operation.control
+        request = self.request
+        breakouts = self.policy.verbs[request.operation.name].breakouts
+        needs_rule = request.operation.control or any(request.effective.get(name) for name in breakouts)
+        return not self.policy.deny_by_default and not needs_rule
 
     def _deny(self, code: str, reason: str, rules: list[str], needs: Sequence[str] = ()) -> Ruling:
         return Ruling(
