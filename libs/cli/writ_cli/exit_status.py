@@ -42,6 +42,10 @@ _BY_OUTCOME: Mapping[str | None, Exit] = MappingProxyType(
     }
 )
 
+_BY_DECISION: Mapping[str, Exit] = MappingProxyType(
+    {"allow": Exit.DONE, "require_approval": Exit.PENDING, "deny": Exit.DENIED}
+)
+
 _BY_ERROR: tuple[tuple[type[Exception], Exit], ...] = (
     (Forbidden, Exit.UNREACHABLE),
     (errors.Untrusted, Exit.UNREACHABLE),
@@ -61,6 +65,11 @@ _BY_ERROR: tuple[tuple[type[Exception], Exit], ...] = (
 def of_outcome(outcome: str | None) -> Exit:
     """Return the status for an operation with this outcome; an outcome of a newer Writ is `unknown`."""
     return _BY_OUTCOME.get(outcome, Exit.UNKNOWN)
+
+
+def of_decision(word: str) -> Exit:
+    """The status for a decision that was asked for, and for that of `run` where nothing else goes wrong."""
+    return _BY_DECISION.get(word, Exit.INVALID)
 
 
 def of_error(error: Exception) -> Exit:

@@ -14,6 +14,7 @@ from writ_cli.installation import agents, backup, init, leaf, lifecycle, princip
 from writ_cli.lazy_group import LazyGroup
 from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, stops
 from writ_cli.output import visible
+from writ_cli.repeated_options import refuse_repeated
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.version import VERSION
 from writ_documents.document import FileErrors
@@ -45,6 +46,12 @@ class WritGroup(click.Group):
             status = refuse(error)
         sys.exit(int(status or 0))
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse repeated options of all subcommands, then parse."""
+        if not ctx.resilient_parsing:
+            refuse_repeated(self, ctx.info_name or "writ", args, None)
+        return super().parse_args(ctx, args)
+
 
 def refuse(error: Exception) -> int:
     """Print an error, in one line, or in some for each mistake of a file; return its status.
@@ -75,16 +82,22 @@ def _show_error(message: str, status: Exit) -> int:
     return status
 
 
-@click.group(cls=WritGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=WritGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(VERSION, message="writ %(version)s")
-def cli() -> None:
-    """Typed operations instead of free-text commands: checked by policy, carried out by agents, recorded in the
-    journal.
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Typed operations instead of free-text commands: checked by policy, carried out by agents, on record.
 
     Exit status: 0 done, 1 failed, 2 usage or invalid, 3 denied, 4 pending or timed out waiting, 5 rejected, expired,
     cancelled or stale, 6 unreachable or unauthorised, 7 unknown.
     """
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is not for the terminal
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for command in (

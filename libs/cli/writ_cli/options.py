@@ -63,13 +63,14 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         context: Path | None = None,
         **arguments: Any,
     ) -> int | None:
-        given = click.get_current_context().get_parameter_source("home") is not ParameterSource.DEFAULT
+        source = click.get_current_context().get_parameter_source
+        typed_context = source("context") is ParameterSource.COMMANDLINE
         settings = Settings(
             screen=Screen(form),
             home=Home(home),
-            home_given=given,
+            home_given=source("home") is not ParameterSource.DEFAULT,
             environ=os.environ,
-            principal=principal,
+            principal=None if typed_context and source("principal") is ParameterSource.ENVIRONMENT else principal,
             context=context,
         )
         traces = traced and spans.is_configured(os.environ) and spans.installed()

@@ -59,6 +59,10 @@ class Screen:
         """One line for people."""
         self.out.print(Text.assemble(*(visible(part) if isinstance(part, str) else part for part in parts)))
 
+    def whole(self, text: str) -> None:
+        """One line to be copied: never wrapped."""
+        self.out.print(visible(text), soft_wrap=True)
+
     def fields(self, pairs: Iterable[tuple[str, object]], indent: int = 2) -> None:
         """Print names and values, one a line, without the empty ones."""
         for name, value in pairs:

@@ -36,7 +36,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     def where(self) -> Context:
         """Return the context to work in. Raises Unreachable where no server is known, Invalid where no principal is."""
         if self.context is not None:
-            return read_context(self.context)
+            return self._named(self.context)
         principal = self.who()
         key_file = self.environ.get("WRIT_KEY_FILE") or str(self.home.seed_file(f"principal-{principal}"))
         return Context(
@@ -49,7 +49,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         )
 
     def who(self) -> str:
-        """Return the principal to act as."""
+        """The principal to act as."""
+        if self.context is not None:
+            return self._named(self.context).principal
         if self.principal:
             return self.principal
         try:
@@ -63,6 +65,14 @@ class Settings(Struct, frozen=True, kw_only=True):
             return with_key[0]
         choice = f": {', '.join(with_key)}" if with_key else ""
         raise Invalid(f"which principal? name one with --as or WRIT_PRINCIPAL{choice}")
+
+    def _named(self, path: Path) -> Context:
+        context = read_context(path)
+        if self.principal not in (None, "", context.principal):
+            raise Invalid(
+                f"{path} is the context of {context.principal}, not of {self.principal}: leave one of them out"
+            )
+        return context
 
     def _running_url(self) -> str:
         url = running_url(self.home)

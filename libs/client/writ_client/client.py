@@ -24,6 +24,7 @@ from writ_client.operation_wait import History, OnEvent, Requested, outcome
 from writ_client.policy_queries import PolicyQueries
 from writ_client.queries import Queries
 from writ_client.service_calls import ask
+from writ_client.target_runs import ManyTargets, Recap, TargetResult, wish
 from writ_contracts import requests, subjects
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.facts import Reported, ScanReport
@@ -171,6 +172,26 @@ class Writ(Queries, OperationGroups):
                 self, operation_id, heard, timeout=timeout, on_event=on_event, undecided=undecided, accepted=True
             )
 
+    async def run_on(
+        self,
+        operation: str,
+        targets: Sequence[str],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        serial: int | None = None,
+        max_failures: int | None = None,
+        timeout: float | None = None,
+        on_result: Callable[[TargetResult], None] = lambda _: None,
+        **options: Unpack[Options],
+    ) -> Recap:
+        """`run` on each of these targets, `serial` at a time (None: all at once), under one correlation id.
+
+        Targets that fail are in the recap and raise nothing. Once `max_failures` have failed, no other is begun.
+        """
+        each = wish(operation, parameters, timeout=timeout, **options)
+        many = ManyTargets(self, each, targets, serial=serial, max_failures=max_failures, on_result=on_result)
+        return await many.run()
+
     async def request(
         self,
         operation: str,
@@ -225,8 +246,8 @@ class Writ(Queries, OperationGroups):
     async def cancel(
         self, operation_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Stop an operation; the view is that of the `operation_cancel`, whose output says whether the stop is
-        confirmed.
+        """Stop an operation; the view is that of the `operation_cancel`: `unknown` (`not_confirmed`) if nobody saw it
+        stop.
         """
         arguments = {"operation_id": operation_id}
         return await self.run("operation_cancel", WRIT_TARGET, arguments, reason=reason, timeout=timeout)

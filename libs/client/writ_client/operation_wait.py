@@ -59,12 +59,25 @@ async def outcome(
                         return history.view()
                     ended, pause = True, LAG_SECONDS / 2
                 view = await poll() or view
+                history.waits(view)
                 if view is not None and view.outcome is not None:
                     return view
                 pause = min(pause * 2, POLL_SECONDS) if ended else POLL_SECONDS
     except TimeoutError:
-        state = f"is still {view.state}" if view is not None else "has no outcome that was seen"
+        state = _still(view) if view is not None else "has no outcome that was seen"
         raise errors.TimedOut(f"operation {operation_id} {state} after {timeout:g} s") from None
+
+
+def _still(view: OperationView) -> str:
+    why = f" ({view.waiting.text})" if view.waiting else ""
+    return f"is still {view.state}{why}"
+
+
+def waiting(view: OperationView | None, before: str) -> Progress | None:
+    """What it waits for, as an event, unless that was told `before`."""
+    if view is None or view.waiting is None or view.waiting.text == before:
+        return None
+    return Progress(operation_id=view.operation_id, principal=view.principal, message=view.waiting.text)
 
 
 class EventHistory:
@@ -74,6 +87,7 @@ class EventHistory:
         self._heard = heard
         self._on_event = on_event
         self._gap = False
+        self._waits = ""
         self.life = life.Life()
 
     @property
@@ -86,6 +100,12 @@ class EventHistory:
         view = views.view(self.life, views.latest(self.life))
         assert view is not None  # noqa: S101 - a life that has an outcome began with something
         return view
+
+    def waits(self, view: OperationView | None) -> None:
+        """Pass on what it waits for, when that is news."""
+        if news := waiting(view, self._waits):
+            self._waits = news.message
+            self._on_event(news)
 
     async def end(self, pause: float) -> bool:
         """Return whether the outcome comes within `pause` seconds; events before it are passed on."""
@@ -140,6 +160,7 @@ class History:
         self._heard = heard
         self._look = StatePoll(queries, operation_id)
         self._last = 0
+        self._waits = ""
         self._state = life.State.ABSENT
 
     async def events(self) -> AsyncIterator[Event]:
@@ -155,6 +176,9 @@ class History:
                     return  # it has ended, and the record of it cannot be had
                 view = await self._look() or view
                 pause = min(pause * 2, POLL_SECONDS)
+                if news := waiting(view, self._waits):
+                    self._waits = news.message
+                    yield news
             for event in await self._in_order(happening):
                 yield event
 

@@ -16,6 +16,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.failures import raise_for
 from writ_contracts.inventory import Role
+from writ_contracts.requests import SimulateAnswer, SimulateQuery
 
 QUERY_SECONDS = 20.0
 PART = 100
@@ -35,11 +36,14 @@ class PolicyQueries(Simulates):
     async def can_i(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
     ) -> questions.PolicyCanIAnswer:
-        """Return the decision on one's own request, now."""
-        question = questions.PolicyCanIQuery(
-            operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run
+        """Whether one may, now: as the executor would take the request. Raises Invalid (`unsupported`, …)."""
+        question = SimulateQuery(operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run)
+        verdict = (await self._query("simulate", question, SimulateAnswer)).verdict
+        if verdict is None:
+            raise Invalid("the executor answered nothing")
+        return questions.PolicyCanIAnswer(
+            decision=verdict.decision, code=verdict.code, reason=verdict.reason, rules=verdict.rules
         )
-        return await self._query("policy_can_i", question, questions.PolicyCanIAnswer)
 
     async def explain(
         self,

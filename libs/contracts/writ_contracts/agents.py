@@ -223,8 +223,8 @@ class AskCancel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 
 
 class Cancelled(Struct, frozen=True, kw_only=True):
-    """`stopped`: it has ended, its receipt follows. `not_confirmed`: sent SIGTERM or SIGKILL, not yet ended.
-    `not_running`.
+    """`stopped`: it has ended with a known outcome, its receipt follows. `not_confirmed`: told to stop, and some of it
+    may go on.
     """
 
     result: Literal["stopped", "not_confirmed", "not_running"] = "not_confirmed"

@@ -139,6 +139,7 @@ CODES: dict[str, str] = {
     "too_much": "it takes longer to work out than such a question may",
     "too_many_open": "this principal has too many open operations",
     "full": "the journal is nearly full: `writ journal archive`",
+    "not_stored": "NATS answers and stores nothing, as after a full disk: make room, then restart NATS",
     "unavailable": "a part of Writ that is needed does not answer",
     "timeout": "no answer in time",
     "behind": "this replica has not seen the latest control events yet",

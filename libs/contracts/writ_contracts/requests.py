@@ -4,7 +4,7 @@ Any NATS client can send `{"target": "web-1", "parameters": {"service_name": "ng
 `writ.request.<principal>.<operation>`. The subject and the server name the principal, never this payload.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -125,6 +125,17 @@ class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """A query for one's own open operations (`….operations`)."""
 
 
+class Waiting(Struct, frozen=True, kw_only=True):
+    """Why an operation has not started yet. `text` is for people."""
+
+    kind: Literal["target", "limit", "approval", "agent"]
+    text: str
+    operation_id: str = ""
+    """The operation that has the target, or is before this one in its line."""
+    rule: str = ""
+    """The rule whose limit is reached."""
+
+
 class OperationView(Struct, frozen=True, kw_only=True):
     """The state of one operation, for its requester."""
 
@@ -144,6 +155,7 @@ class OperationView(Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = field(default_factory=dict)
     output: dict[str, Any] = field(default_factory=dict)
     rules: list[str] = field(default_factory=list)
+    waiting: Waiting | None = None
 
 
 class OperationAnswer(Struct, frozen=True, kw_only=True):

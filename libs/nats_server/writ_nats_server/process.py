@@ -109,6 +109,11 @@ class ServerProcess:
     async def _healthy(self) -> bool:
         return (await _get(self._monitor_port, "/healthz")).get("status") == "ok"
 
+    async def write_error(self) -> str:
+        """Return the first write error of a stream, which nats-server 2.15 keeps until it is started again."""
+        error = str((await _get(self._monitor_port, "/healthz")).get("error", ""))
+        return error if "write error" in error else ""
+
     async def _until(self, look: Callable[[], Awaitable[T]], within: float, otherwise: str) -> T:
         """Return the result of `look` once that is true."""
         try:

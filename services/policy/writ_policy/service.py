@@ -225,7 +225,7 @@ class PolicyService:
 
     async def _policy_check(self) -> str | None:
         ignored = self._sources.ignored()
-        return await self._file_check("policy") or (Attention(ignored) if ignored else None)
+        return await self._file_check("policy") or (Detail(ignored) if ignored else None)
 
     async def _versions_check(self) -> str | None:
         if self._versions is None:

@@ -98,6 +98,8 @@ async def up(
     if detach:
         report = await control.detach(home, _arguments(settings, options))
         _ready(settings, report, detached=True)
+        for note in policy_notes(await control.status(home, settings.environ)):
+            _show_line(note)
         return Exit.DONE
     supervisor = Supervisor(home, options, os.environ, _show_line)
     async with Stop() as stop:
@@ -202,6 +204,8 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     for one in status.processes:
         if one.ready and one.failing:
             screen.line(Text(f"{one.name}: {_failing(one)}", style="yellow"))
+    for note in policy_notes(status):
+        screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
         screen.line(Text(f"in force: {notice}", style="bold yellow"))
     if status.problem:
@@ -214,6 +218,11 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     screen.line(
         f"journal: {usage.messages} events, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB"
     )
+
+
+def policy_notes(seen: control.InstallationStatus) -> list[str]:
+    """What the policy services say of a policy file that does not count, each but once."""
+    return list(dict.fromkeys(one.details["policy"] for one in seen.processes if "policy" in one.details))
 
 
 def _failing(process: control.ProcessStatus) -> str:

@@ -115,8 +115,8 @@ def _show(screen: Screen, added: Added, address: Address, *, split: bool) -> Non
     name, port = added.target.id, f"-p {address.port} " if address.port != 22 else ""
     screen.line(f"{name} is a target now, of role {added.target.role}; its host key is pinned in inventory.yaml")
     screen.line(f"Let its key in, in ~/.ssh/authorized_keys of {address.user} on {address.host}:")
-    screen.line(f"  {added.public_key}")
-    screen.line(f"  ssh-copy-id -f -i {added.key_file}.pub {port}{address.user}@{address.host}")
+    screen.whole(added.public_key)
+    screen.whole(f"  ssh-copy-id -f -i {added.key_file}.pub {port}{address.user}@{address.host}")
     screen.line(f"Then see whether all is well: writ backends test {name}")
     if split:
         screen.line(f"An agent of pool {added.target.pool} on another host needs a copy of {added.key_file}")

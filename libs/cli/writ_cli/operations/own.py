@@ -60,10 +60,17 @@ async def list_open(settings: Settings) -> int:
 def _table(screen: Screen, views: list[OperationView]) -> None:
     now = time.time()
     rows = [
-        (view.operation_id, view.operation, view.target, outcome(view.state), times.span(now - view.requested_at))
+        (
+            view.operation_id,
+            view.operation,
+            view.target,
+            outcome(view.state),
+            times.span(now - view.requested_at),
+            view.waiting.text.removeprefix("waits for ") if view.waiting else "",
+        )
         for view in views
     ]
-    screen.table(("operation", "what", "target", "state", "since"), rows)
+    screen.table(("operation", "what", "target", "state", "since", "waits for"), rows, spill=True)
 
 
 @op.command("watch")
@@ -93,7 +100,7 @@ def _show_event(screen: Screen, event: Event) -> None:
 @click.option("--timeout", metavar="SPAN", default="60s", show_default=True, help="Wait no longer than this.")
 @asking
 async def cancel(settings: Settings, operation: str, reason: str, timeout: str) -> int:
-    """Stop an operation; report whether the stop is confirmed."""
+    """Stop an operation; exit status 7 if it is not seen to have stopped."""
     identifier, patience = operation_id(operation), times.seconds(timeout)
     async with await settings.connect() as writ:
         view = await writ.cancel(identifier, reason=reason, timeout=patience)

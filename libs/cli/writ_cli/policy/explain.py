@@ -7,7 +7,7 @@ import click
 from rich.text import Text
 
 from writ_cli import times
-from writ_cli.exit_status import Exit
+from writ_cli.exit_status import of_decision
 from writ_cli.operations.requests import parameters_of, target_of
 from writ_cli.options import asking
 from writ_cli.output import Screen
@@ -48,9 +48,9 @@ async def explain(
 ) -> int:
     """Explain the decision on a request.
 
-    Shows the decision, its rules, every other considered rule with the first clause that failed (both values), the
-    nearest rule, possible approvers, and the opening of a window. Nothing is recorded or done. Questions about others
-    need the permission `audit_read`. Exit status 3 when it is denied.
+    Tells the decision, the rules that make it, every other rule that was considered with the first clause that failed
+    (what it wanted, what it got), what came nearest, who could approve, and when a window opens. Nothing is recorded or
+    done. About others only who may read the policy (`audit_read`) can ask. Exit status 3: denied; 4: with an approval.
     """
     files = named(policy_file, inventory, principals, mode)
     async with answering(settings, files) as source:
@@ -68,7 +68,7 @@ async def explain(
         settings.screen.data(found)
     else:
         _show(settings.screen, found)
-    return Exit.DENIED if found.decision == "deny" else Exit.DONE
+    return of_decision(found.decision)
 
 
 def _show(screen: Screen, found: Explanation) -> None:

@@ -9,11 +9,11 @@ import click
 from msgspec import structs
 
 from writ_cli import times
-from writ_cli.exit_status import Exit
+from writ_cli.exit_status import Exit, of_decision
 from writ_cli.operations.requests import parameters_of, target_of
 from writ_cli.options import asking
 from writ_cli.output import Screen, visible
-from writ_cli.policy.decision_text import AT, decision, instant_option, status_of
+from writ_cli.policy.decision_text import AT, decision, instant_option
 from writ_cli.policy.files import answering, named, offline
 from writ_cli.settings import Settings
 from writ_contracts.errors import Denied
@@ -44,17 +44,19 @@ async def can_i(
 ) -> int:
     """Show the decision on one's own request, now.
 
-    Exit status 0: allowed; 4: with an approval; 3: denied.
+    Exit status 0: yes; 4: with an approval; 3: no; 2: invalid, or no agent of the target has it.
+
+    Without --policy it is judged as `writ run` would be. Files know nothing of agents.
     """
     files = named(policy_file, inventory, principals, mode)
+    wanted, parameters = target_of(operation, target), parameters_of(operation, words)
     async with answering(settings, files) as source:
-        target_name, parameters = target_of(operation, target), parameters_of(operation, words)
-        answer = await source.can_i(operation, target_name, parameters, dry_run=dry_run)
+        answer = await source.can_i(operation, wanted, parameters, dry_run=dry_run)
     if settings.screen.json:
         settings.screen.data(answer)
     else:
         settings.screen.line(decision(answer.decision), f": {answer.reason}")
-    return status_of(answer.decision)
+    return of_decision(answer.decision)
 
 
 @click.command("who-can")

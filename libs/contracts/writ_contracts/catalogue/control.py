@@ -179,7 +179,10 @@ class PrincipalManage(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Cancelled(Output, frozen=True, kw_only=True):
-    """`stopped`, or `not_confirmed`: signalled and not yet ended."""
+    """`stopped`, `cancelled` before it began, `ended` or `running` where nothing could be cancelled.
+
+    A cancel that is not seen to take effect is `unknown`, code `not_confirmed`.
+    """
 
     operation_id: Annotated[str, PUBLIC] = ""
     result: Annotated[str, PUBLIC] = ""

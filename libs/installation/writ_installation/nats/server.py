@@ -27,6 +27,7 @@ from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.files.lock import turn
 from writ_installation.files.site import Site
+from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
 from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, rotate_log, tie
 from writ_installation.processes.services import passed_on
@@ -162,6 +163,10 @@ class BundledServer:
         self.url = address.url
         self.state = "starting"
         self.restarts = 0
+        self.problem = ""
+        """Why nothing can be stored."""
+        self.warning = ""
+        """Why that may happen."""
         self.log = home.log / "nats.log"
         self._home = home
         self._show = show
@@ -182,7 +187,11 @@ class BundledServer:
         self.address, self.url = address, address.url
 
     async def start(self) -> None:
-        """Start it; return when it serves. Raises BusError: a port is in use, or the server's own message."""
+        """Returns when it serves. Raises BusError: a port is taken, or in the server's own words."""
+        self._home.store.mkdir(parents=True, exist_ok=True)
+        if warning := disk.shortage(self._home.store, sizes(self._home)):
+            self.warning = warning
+            self._show(warning)
         await self._spawn()
         self._watcher = asyncio.create_task(self._keep_running(), name="keep nats")
 
@@ -191,6 +200,7 @@ class BundledServer:
         leaf = listener(self._home)
         atomic_files.save(self._home.server_config, expected.encode())
         rotate_log(self.log)
+        self.problem = ""
         self._server = await ServerProcess.start(
             self._home.server_config,
             self.log,
@@ -220,6 +230,19 @@ class BundledServer:
                 await check_config(self._home.server_config)
                 await self._start_again(self._server)
         return True
+
+    async def look_at_disk(self) -> None:
+        """See whether it can write; start it again once there is room after it could not."""
+        if self._server is None or self.pid is None:
+            return
+        latched = await self._server.write_error()
+        problem = latched or disk.full(self._home.store)
+        if problem and problem != self.problem:
+            self._show(f"nothing can be stored: {problem}")
+        self.problem = problem
+        if latched and disk.free(self._home.store) >= disk.ROOM:
+            self._show("there is room again: nats is started again, since it writes nothing after an error")
+            await self._server.stop()
 
     async def _start_again(self, server: ServerProcess) -> None:
         """Stop it, and return when the next one serves."""
@@ -267,6 +290,7 @@ class ExternalServer:
         self.state = "ready"
         self.restarts = 0
         self.pid: int | None = None
+        self.problem = self.warning = ""
         self._home = home
         self._show = show
         self._known = self._names()
@@ -278,6 +302,9 @@ class ExternalServer:
 
     async def start(self) -> None:
         """Do nothing: others start it."""
+
+    async def look_at_disk(self) -> None:
+        """It is on another host, or may be."""
 
     async def adapt(self) -> bool:
         """Print the operator's next step when principals or pools changed; return whether they did."""

@@ -15,6 +15,7 @@ class ProcessReport(Struct, frozen=True, kw_only=True):
     state: str
     pid: int | None
     restarts: int
+    problem: str = ""
 
 
 class InstallationReport(Struct, frozen=True, kw_only=True):

@@ -123,8 +123,9 @@ async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
             name=process.name,
             pid=process.pid,
             restarts=process.restarts,
-            ready=process.pid is not None,
-            state=process.state,
+            ready=process.pid is not None and not process.problem,
+            state="not ready" if process.problem else process.state,
+            failing={"disk": process.problem} if process.problem else {},
         )
     path = home.run / f"{process.name}.json"
     found, readiness = read_run_file(path, process.pid), await probe(path, process.pid)

@@ -32,6 +32,7 @@ from writ_installation.nats.server import (
 from writ_installation.processes import installed, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
+from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.supervisor.companion_task import companion_task, unless
@@ -41,6 +42,7 @@ from writ_runtime.signals import Stop
 from writ_runtime.watched_file import stamp
 
 LOOK_SECONDS = 0.5
+DISK_SECONDS = 1.5
 ShowLine = Callable[[str], None]
 
 
@@ -87,6 +89,7 @@ class Supervisor:
         self._began = time.time()
         self._reported: InstallationReport | None = None
         self._unwritten = ""
+        self._disk_seen = 0.0
 
     async def run(self, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
         """Start everything, run until a stop is requested, and stop everything. Raises Conflict when it is up
@@ -190,6 +193,8 @@ class Supervisor:
     async def _start_child(self, child: Child) -> None:
         await child.start()
         self._show(f"{child.name} is ready (process {child.pid})")
+        if note := (await probe(self._home.run / f"{child.name}.json", child.pid)).details.get("policy"):
+            self._show(note)
         self._report()
 
     def _pools_here(self) -> dict[str, str]:
@@ -205,6 +210,7 @@ class Supervisor:
     async def _follow(self, server: Server, observed: list[object]) -> None:
         while True:
             await asyncio.sleep(self._options.look_seconds)
+            await self._look_at_disk(server)
             self._report()
             now = self._files()
             if now == observed:
@@ -217,6 +223,11 @@ class Supervisor:
                 self._not_taken_in(f"nothing changed, since a file is wrong: {error}")
             except (BusError, Unreachable, OSError, ExceptionGroup) as error:
                 self._not_taken_in(f"a change could not be taken in, trying again: {_reason(error)}")
+
+    async def _look_at_disk(self, server: Server) -> None:
+        if time.monotonic() - self._disk_seen > DISK_SECONDS:
+            await server.look_at_disk()
+            self._disk_seen = time.monotonic()
 
     def _not_taken_in(self, problem: str) -> None:
         self._problem = problem
@@ -266,7 +277,7 @@ class Supervisor:
         report = InstallationReport(
             pid=os.getpid(),
             state=self._state,
-            problem=self._problem,
+            problem="; ".join(filter(None, (self._problem, self._server.warning))),
             url=self._server.url,
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
@@ -289,7 +300,8 @@ class Supervisor:
 
 def _process(one: BundledServer | Child) -> ProcessReport:
     name = one.name if isinstance(one, Child) else "nats"
-    return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts)
+    problem = "" if isinstance(one, Child) else one.problem
+    return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts, problem=problem)
 
 
 def _reason(error: Exception) -> str:
