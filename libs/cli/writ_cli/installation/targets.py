@@ -1,4 +1,4 @@
-"""`writ target add`: a host that is reached over SSH becomes a target, its host key compared by a person."""
+"""`writ target add`: a host over SSH, its host key compared by a person, or a Docker engine becomes a target."""
 
 import sys
 from pathlib import Path
@@ -14,6 +14,7 @@ from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.ids import TargetId
 from writ_contracts.inventory import Role
+from writ_installation.administration.docker_targets import NewEngine, add_docker_target
 from writ_installation.administration.targets import (
     SERVED_WITHIN,
     Added,
@@ -35,7 +36,10 @@ def target() -> None:
 
 @target.command("add")
 @click.argument("name")
-@click.option("--ssh", "where", required=True, metavar="USER@HOST[:PORT]", help="How it is reached.")
+@click.option("--ssh", "where", metavar="USER@HOST[:PORT]", help="A host, and how it is reached.")
+@click.option(
+    "--docker", "socket", metavar="SOCKET", help="A Docker engine of this machine, such as /var/run/docker.sock."
+)
 @click.option("--role", required=True, type=click.Choice(get_args(Role)), help="What the policy's rules know it by.")
 @click.option("--host-key", metavar="KEY", default="", help="The host's public key, or its SHA256:… fingerprint.")
 @click.option(
@@ -45,19 +49,24 @@ def target() -> None:
     help="A private key for it, instead of a new one.",
 )
 @click.option("--file-root", "file_roots", multiple=True, metavar="FOLDER", help="Where file operations may work.")
-@click.option("--pool", metavar="POOL", help="Its agents, if not those of pool ssh.")
+@click.option("--mount-root", "mount_roots", multiple=True, metavar="FOLDER", help="What containers may mount.")
+@click.option("--stack-dir", metavar="FOLDER", help="Where Compose files for its stacks are.")
+@click.option("--pool", metavar="POOL", help="Its agents, if not those of pool ssh or docker.")
 @local
 async def add(
     settings: Settings,
     name: str,
-    where: str,
+    where: str | None,
+    socket: str | None,
     role: str,
     host_key: str,
     key_file: Path | None,
     file_roots: tuple[str, ...],
+    mount_roots: tuple[str, ...],
+    stack_dir: str | None,
     pool: str | None,
 ) -> int:
-    """Add a host that is reached over SSH, under NAME; a running Writ takes it in at once.
+    """Add a host that is reached over SSH, or a Docker engine, under NAME; a running Writ takes it in at once.
 
     The key that the host shows is yours to compare, unless you give it with --host-key; from then on it is pinned in
     inventory.yaml. The target gets a key of its own, which you let in on the host. This is local administration by the
@@ -67,7 +76,12 @@ async def add(
         msgspec.convert(name, TargetId)
     except msgspec.ValidationError:
         raise Invalid(f"{name[:80]!r} cannot name a target: letters, digits, - and _, at most 64") from None
-    address = address_of(where)
+    if (where is None) is (socket is None):
+        raise click.UsageError("give --ssh USER@HOST for a host, or --docker SOCKET for an engine of this machine")
+    if socket is not None:
+        new = NewEngine(name=name, role=role, socket=socket, pool=pool, mount_roots=mount_roots, stack_dir=stack_dir)
+        return await _add_engine(settings, new, {"--host-key": host_key, "--key": key_file, "--file-root": file_roots})
+    address = address_of(where or "")
     refuse_relative(file_roots)
     refuse_known(settings.home, name)
     shown = told_key(host_key, address, lambda key: _confirmed(key, address))
@@ -79,6 +93,23 @@ async def add(
         _show(settings.screen, added, address, split=settings.home.split)
     if added.served is False:
         raise TimedOut(f"{name} is in inventory.yaml, but no agent here was ready for it within {SERVED_WITHIN:g} s")
+    return Exit.DONE
+
+
+async def _add_engine(settings: Settings, new: NewEngine, of_ssh: dict[str, object]) -> int:
+    if unfit := [option for option, value in of_ssh.items() if value]:
+        raise click.UsageError(f"{', '.join(unfit)} is for a host over SSH, and not for a Docker engine")
+    added = await add_docker_target(settings.home, new)
+    if settings.screen.json:
+        settings.screen.data(added)
+    else:
+        settings.screen.line(f"{new.name} is a target now, of role {new.role}: the engine at {new.socket}")
+        settings.screen.line(f"Who may use that socket has the whole host. Its agent is served by {added.credential}")
+        settings.screen.line(f"Then see whether all is well: writ backends test {new.name}")
+        if added.served is None:
+            settings.screen.line("Writ is not running here: it counts from the next `writ up`")
+    if added.served is False:
+        raise TimedOut(f"{new.name} is in inventory.yaml, but no agent was ready for it within {SERVED_WITHIN:g} s")
     return Exit.DONE
 
 

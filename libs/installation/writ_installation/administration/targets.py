@@ -121,13 +121,18 @@ async def add_ssh_target(home: Home, wish: NewTarget, host_key: HostKey) -> Adde
     entry["connection"] = connection if address.port == 22 else {**connection, "port": address.port}
     if wish.file_roots:
         entry["file_roots"] = list(wish.file_roots)
+    target, served = await enter(home, entry)
+    return Added(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)
+
+
+async def enter(home: Home, entry: dict[str, Any]) -> tuple[Target, bool | None]:
+    """Add an entry to the inventory, and wait until a running Writ has an agent for it. Raises Conflict, Invalid."""
     list_edits.append(home.inventory, "targets", entry, unique="id")
     try:
-        target = next(one for one in read_inventory(home.inventory).targets if one.id == wish.name)
+        target = next(one for one in read_inventory(home.inventory).targets if one.id == entry["id"])
     except ConfigError as error:
         raise Invalid(f"the target is in {home.inventory}, which cannot be used as it is: {error}") from error
-    served = await _served(home, f"agent-{target.pool}")
-    return Added(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)
+    return target, await _served(home, f"agent-{target.pool}")
 
 
 def _make_key(home: Home, wish: NewTarget) -> tuple[Path, str]:
