@@ -26,6 +26,9 @@ TABLE: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
     "container_stop": ("change", True, 60, 300, ALL, True),
     "container_restart": ("change", False, 90, 300, ALL, True),
     "container_inspect": ("read", True, 30, 60, ALL, False),
+    "container_list": ("read", True, 30, 60, ("docker",), False),
+    "container_logs": ("read", True, 30, 60, ("docker",), False),
+    "stack_status": ("read", True, 30, 60, ("docker",), False),
     "stack_deploy": ("change", True, 300, 1800, ENGINES, True),
     "stack_update": ("change", True, 300, 1800, ENGINES, True),
     "stack_remove": ("admin", True, 180, 900, ENGINES, True),
@@ -82,6 +85,7 @@ SECRET_OUTPUT = {
     *((name, "log") for name in ("package_update", "package_install", "package_remove")),
     *((name, "log") for name in ("container_create", "container_start", "container_stop", "container_restart")),
     ("container_inspect", "log"),
+    ("container_logs", "log"),
     ("file_read", "content"),
     ("network_test", "detail"),
 }
@@ -93,7 +97,7 @@ def maximum(operation: Operation) -> int:
 
 
 def test_these_are_all_of_them() -> None:
-    assert len(TABLE) == 32
+    assert len(TABLE) == 35
     assert set(CATALOGUE) == set(TABLE) | set(CONTROLS)
     assert {operation.name for operation in CONTROL} == set(CONTROLS)
 

@@ -162,11 +162,11 @@ class Engine:
         if not last.startswith("Status:"):
             raise TimedOut("the pull ended before its last line", code="connection_lost")
 
-    async def logs(self, container_id: str, lines: int) -> str:
-        """GET /containers/{id}/logs: the last lines of both outputs, cut to LOG_BYTES from the end."""
+    async def logs(self, container_id: str, lines: int, most: int = LOG_BYTES) -> str:
+        """GET /containers/{id}/logs: the last lines of both outputs, cut to `most` characters from the end."""
         container = self._docker.containers.container(_check_id(container_id))
         told = await self._read(container.log(stdout=True, stderr=True, tail=lines))
-        return "".join(told)[-LOG_BYTES:]
+        return "".join(told)[-most:]
 
     async def _read(self, request: Awaitable[T]) -> T:
         """Bounded: aiodocker knows no limit of its own."""

@@ -1,4 +1,4 @@
-"""The built-in operations: 32 on targets, and Writ's own control operations. Plugins add theirs beside these.
+"""The built-in operations: 35 on targets, and Writ's own control operations. Plugins add theirs beside these.
 
 One definition here gives validation, schema, help and policy's view of an operation; what has no class is secret.
 """

@@ -176,9 +176,7 @@ class FakeEngine:
     def _list(self, request: Request) -> Answer:
         wanted = dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
         found = [one for one in self.containers.values() if wanted.items() <= one["Config"]["Labels"].items()]
-        return Answer(
-            200, [{"Id": one["Id"], "Names": [one["Name"]], "Labels": one["Config"]["Labels"]} for one in found]
-        )
+        return Answer(200, [_listed(one) for one in found])
 
     def _create(self, request: Request) -> Answer:
         if self.named(request.query["name"]) is not None:
@@ -197,7 +195,7 @@ class FakeEngine:
             "Created": self._now(),
             "Image": self.images.get(body["Image"], {}).get("Id", "sha256:" + "0" * 64),
             "State": {"Status": "created", "Running": False, "StartedAt": ABSENT, "ExitCode": 0},
-            "Config": {**body, "Labels": body.get("Labels") or {}},
+            "Config": {**body, "Labels": body.get("Labels") or {}, "Tty": False},
             "HostConfig": body["HostConfig"],
             "Mounts": [],
             "NetworkSettings": {"Networks": {body["HostConfig"].get("NetworkMode", "bridge"): {}}},
@@ -277,6 +275,17 @@ class FakeEngine:
 
     def _now(self) -> str:
         return f"2026-01-01T00:{self.clock // 60:02d}:{self.clock % 60:02d}.123456789Z"
+
+
+def _listed(one: dict[str, Any]) -> dict[str, Any]:
+    config, state = one["Config"], one["State"]["Status"]
+    return {
+        "Id": one["Id"],
+        "Names": [one["Name"]],
+        "Labels": config["Labels"],
+        "Image": config["Image"],
+        "State": state,
+    }
 
 
 async def _leave(reader: asyncio.StreamReader, waits: bool) -> bool:
