@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from tests.hostops.test_injection import CORPUS
@@ -39,7 +39,7 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
 async def test_a_secret_is_found_in_no_log_spool_state_or_message(installation: Installation) -> None:
     agent = await installation.whole.agent("docker", WRIT_LOG_LEVEL="debug")
     executor, engine = installation.whole.executor, installation.engine
-    given = {"image": "box:1", "env": {"A": SECRET}, "command": [SECRET], "labels": {"l": SECRET}}
+    given: dict[str, Any] = {"image": "box:1", "env": {"A": SECRET}, "command": [SECRET], "labels": {"l": SECRET}}
     operation_id = await executor.dispatch("container_create", installation.target, container_name="web", **given)
     assert (await executor.ended(operation_id)).outcome == "succeeded"
     assert engine.named("web") is not None
@@ -61,7 +61,13 @@ async def test_whatever_a_text_holds_it_arrives_as_that_one_value(installation: 
     executor, arrived = installation.whole.executor, 0
     for number, text in enumerate(CORPUS.values()):
         name = f"c{number}"
-        given = {"image": "box:1", "env": {"A": text}, "command": [text], "labels": {"l": text}, "container_name": name}
+        given: dict[str, Any] = {
+            "image": "box:1",
+            "env": {"A": text},
+            "command": [text],
+            "labels": {"l": text},
+            "container_name": name,
+        }
         if "\0" in text or "\ud800" in text:
             continue  # the catalogue refuses a NUL; what is no Unicode has no bytes to be sent as
         operation_id = await executor.dispatch("container_create", installation.target, start=False, **given)
@@ -80,7 +86,7 @@ async def test_killed_at(moment: str, outcome: str, made: int, installation: Ins
     once = {"WRIT_FAULT": moment, "WRIT_FAULT_ONCE": str(tmp_path / "once")}
     first = await installation.whole.agent("docker", **once)
     executor = installation.whole.executor
-    given = {"container_name": "web", "image": "box:1"}
+    given: dict[str, Any] = {"container_name": "web", "image": "box:1"}
     operation_id = await executor.dispatch("container_create", installation.target, **given)
     assert await first.ended() == -9
     await installation.whole.agent("docker", **once)
@@ -92,7 +98,7 @@ async def test_killed_at(moment: str, outcome: str, made: int, installation: Ins
 async def test_killed_while_the_engine_pulls_nothing_is_left(installation: Installation) -> None:
     first = await installation.whole.agent("docker")
     executor = installation.whole.executor
-    given = {"container_name": "web", "image": "slow:1"}
+    given: dict[str, Any] = {"container_name": "web", "image": "slow:1"}
     operation_id = await executor.dispatch("container_create", installation.target, **given)
     await executor.until(lambda: bool(executor.progress))
     first.process.kill()

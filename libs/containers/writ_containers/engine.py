@@ -118,16 +118,19 @@ class Engine:
 
     async def networks(self, labels: Mapping[str, str]) -> list[Raw]:
         """GET /networks: those with these labels."""
-        return list(await self._read(self._docker.networks.list(filters=_labels(labels))))
+        networks: Any = self._docker.networks  # has no types
+        return list(await self._read(networks.list(filters=_labels(labels))))
 
     async def remove_network(self, network_id: str) -> None:
         """DELETE /networks/{id}."""
         with translated():
-            await (await self._docker.networks.get(_check_id(network_id))).delete()
+            networks: Any = self._docker.networks
+            await (await networks.get(_check_id(network_id))).delete()
 
     async def volumes(self, labels: Mapping[str, str]) -> list[str]:
         """GET /volumes: the names of those with these labels."""
-        found = await self._read(self._docker.volumes.list(filters=_labels(labels)))
+        volumes: Any = self._docker.volumes  # has no types
+        found = await self._read(volumes.list(filters=_labels(labels)))
         return [str(one["Name"]) for one in found.get("Volumes") or ()]
 
     async def remove_volume(self, name: str) -> None:
@@ -135,7 +138,8 @@ class Engine:
         if _NAME(name) is None:
             raise TimedOut("the engine named a volume by something that is no name", code="garbled")
         with translated():
-            await (await self._docker.volumes.get(name)).delete()
+            volumes: Any = self._docker.volumes
+            await (await volumes.get(name)).delete()
 
     async def image(self, reference: str) -> Raw | None:
         """GET /images/{name}/json; None where the engine has no such image."""
