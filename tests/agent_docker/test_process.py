@@ -1,5 +1,6 @@
 """The Docker agent as the process that it is: secrets, whatever a text holds, and kill -9 at its steps."""
 
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +8,9 @@ from typing import Any, NamedTuple
 import pytest
 from tests.hostops.test_injection import CORPUS
 
+from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
+from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.fakes.docker_engine import FakeEngine, fake_engine
 from writ_testing.installations.agent_processes import AgentInstallation, agent_installation
@@ -28,7 +31,13 @@ class Installation(NamedTuple):
 async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
     (tmp_path / "credentials").mkdir()
     (tmp_path / "credentials" / "box").touch()
-    environ = {"WRIT_DOCKER_CREDENTIALS": str(tmp_path / "credentials")}
+    (tmp_path / "registries").mkdir()
+    (tmp_path / "registries" / "example.org").write_text(f"me:{SECRET}")
+    (tmp_path / "registries" / "example.org").chmod(0o600)
+    environ = {
+        "WRIT_DOCKER_CREDENTIALS": str(tmp_path / "credentials"),
+        "WRIT_DOCKER_REGISTRIES": str(tmp_path / "registries"),
+    }
     async with fake_engine(tmp_path / "engine.sock") as engine:
         connection = {"socket": str(engine.socket)}
         target = Target(id="box", role="testing", backend="docker", connection=connection)
@@ -51,6 +60,11 @@ async def test_a_secret_is_found_in_no_log_spool_state_or_message(installation: 
         await executor.dispatch("container_inspect", installation.target, container_name="web")
     )
     assert SECRET not in str(shown.state)
+    pulled = await executor.dispatch(
+        "container_create", installation.target, container_name="pulled", image="example.org/a:1"
+    )
+    assert "manifest" in (await executor.ended(pulled)).message
+    assert SECRET.encode() in base64.urlsafe_b64decode(engine.auths[-1])
     await agent.stop()
     assert SECRET.encode() not in agent.log
     assert containing(files(installation.whole.folder / "state-docker"), SECRET) == []
@@ -68,8 +82,8 @@ async def test_whatever_a_text_holds_it_arrives_as_that_one_value(installation: 
             "labels": {"l": text},
             "container_name": name,
         }
-        if "\0" in text or "\ud800" in text:
-            continue  # the catalogue refuses a NUL; what is no Unicode has no bytes to be sent as
+        if "\ud800" in text or not fits(given):
+            continue  # what is no Unicode has no bytes to be sent as
         operation_id = await executor.dispatch("container_create", installation.target, start=False, **given)
         assert (await executor.ended(operation_id)).outcome == "succeeded"
         config = (installation.engine.named(name) or {})["Config"]
@@ -112,3 +126,12 @@ async def test_killed_while_the_engine_pulls_nothing_is_left(installation: Insta
 
 async def _no_pulls(engine: FakeEngine) -> bool:
     return not engine.pulls
+
+
+def fits(given: dict[str, Any]) -> bool:
+    """Whether the catalogue takes it; a NUL and a text without end are refused there."""
+    try:
+        load_catalogue()["container_create"].check(given)
+    except Invalid:
+        return False
+    return True

@@ -18,6 +18,7 @@ from aiodocker.exceptions import DockerError
 
 from writ_containers.connection import Connection
 from writ_containers.engine_errors import STREAM, one_line, translated
+from writ_containers.registries import Registries
 from writ_contracts.errors import Invalid, TimedOut
 
 API_VERSION = "v1.44"
@@ -35,8 +36,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+").fullmatch
 class Engine:
     """A kept connection; make it in the loop that uses it, and close it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, registries: Registries | None = None) -> None:
         self._connection = connection
+        self.registries = registries or Registries()
         self._connector = aiohttp.UnixConnector(path=connection.socket, limit=0)
         timeout = aiohttp.ClientTimeout(total=None, connect=connection.connect_timeout)
         self._docker = Docker(url=_HOST, connector=self._connector, timeout=timeout, api_version=API_VERSION)
@@ -154,10 +156,11 @@ class Engine:
         """POST /images/create, to the end of its stream; only its last line says that it is whole. The engine ends the
         pull where we close the connection, which aiodocker would leave open.
         """
+        headers = self.registries.header(reference)
         query = {"fromImage": reference} if _has_tag(reference) else {"fromImage": reference, "tag": "latest"}
         last = ""
         with translated():
-            async with self._docker.session.post(f"{_BASE}/images/create", params=query) as response:
+            async with self._docker.session.post(f"{_BASE}/images/create", params=query, headers=headers) as response:
                 if response.status >= 400:
                     raise DockerError(response.status, str((await response.json()).get("message", "")))
                 async for line in response.content:

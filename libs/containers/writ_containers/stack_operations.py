@@ -13,7 +13,7 @@ from writ_agent.backends.port import Done, Probed, Progress, Task, Verdict
 from writ_containers import container_view
 from writ_containers.breakouts import refuse_breakouts
 from writ_containers.compose import command
-from writ_containers.compose.judged import compose_json, public_digest, replicas, settings, shown
+from writ_containers.compose.judged import compose_json, images, public_digest, replicas, settings, shown
 from writ_containers.compose.parse import LARGEST, parse, refused
 from writ_containers.compose.types import Stack
 from writ_containers.connection import connection_of
@@ -41,8 +41,8 @@ async def run(engine: Engine, task: Task, progress: Progress, until: float) -> D
     options = ["--no-build", "--remove-orphans", "--pull", "always" if given.pull else "missing"]
     socket = connection_of(task.target).socket
     progress("runs docker compose up")
-    file = compose_json(stack, given.stack_name)
-    status, text = await command.up(task.operation_id, socket, given.stack_name, file, options)
+    file, config = compose_json(stack, given.stack_name), engine.registries.config(images(stack))
+    status, text = await command.up(task.operation_id, socket, given.stack_name, file, options, config)
     return await _settled(engine, given, stack, (status, text[-TAIL:]), until)
 
 

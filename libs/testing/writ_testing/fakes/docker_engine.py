@@ -24,6 +24,7 @@ class Request(NamedTuple):
     path: str
     query: dict[str, str]
     body: Any
+    headers: dict[str, str]
 
 
 class Answer(NamedTuple):
@@ -58,6 +59,7 @@ class FakeEngine:
     faults: list[Fault] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     pulls: list[str] = field(default_factory=list)
+    auths: list[str] = field(default_factory=list)
     logs: str = ""
     exits: int | None = None
     health: str = ""
@@ -131,8 +133,10 @@ class FakeEngine:
         await _send(writer, answer, cut=kind == "cut_body", half=kind == "half_close")
         if answer.hangs:
             self.pulls.append(request.query["fromImage"])
-            await reader.read()
-            self.pulls.remove(request.query["fromImage"])
+            try:
+                await reader.read()
+            finally:
+                self.pulls.remove(request.query["fromImage"])
         return not (answer.hangs or kind in ("cut_body", "half_close"))
 
     def _fault(self, request: Request) -> Fault | None:
@@ -250,6 +254,7 @@ class FakeEngine:
 
     def _pull(self, request: Request) -> Answer:
         image = request.query["fromImage"]
+        self.auths.append(request.headers.get("x-registry-auth", ""))
         first = {"status": f"Pulling from {image}"}
         if image.startswith("slow"):
             return Answer(200, lines=(first,), hangs=True)
@@ -305,7 +310,9 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
     method, target, _ = first.split(" ")
     url = urlsplit(target)
     query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
-    return Request(method, re.sub(r"^/v1\.\d+", "", unquote(url.path)), query, json.loads(body) if body else None)
+    return Request(
+        method, re.sub(r"^/v1\.\d+", "", unquote(url.path)), query, json.loads(body) if body else None, headers
+    )
 
 
 async def _send(writer: asyncio.StreamWriter, answer: Answer, *, cut: bool = False, half: bool = False) -> None:
