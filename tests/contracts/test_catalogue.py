@@ -26,9 +26,6 @@ TABLE: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
     "container_stop": ("change", True, 60, 300, ALL, True),
     "container_restart": ("change", False, 90, 300, ALL, True),
     "container_inspect": ("read", True, 30, 60, ALL, False),
-    "container_list": ("read", True, 30, 60, ("docker",), False),
-    "container_logs": ("read", True, 30, 60, ("docker",), False),
-    "stack_status": ("read", True, 30, 60, ("docker",), False),
     "stack_deploy": ("change", True, 300, 1800, ENGINES, True),
     "stack_update": ("change", True, 300, 1800, ENGINES, True),
     "stack_remove": ("admin", True, 180, 900, ENGINES, True),
@@ -52,6 +49,25 @@ TABLE: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
     "package_install": ("change", True, 300, 3600, HOSTS, True),
     "package_remove": ("admin", True, 180, 900, HOSTS, True),
 }
+PROXMOX: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
+    "guest_create": ("change", False, 600, 7200, ("proxmox",), True),
+    "guest_delete": ("admin", False, 180, 1800, ("proxmox",), True),
+    "guest_stop": ("change", True, 120, 1800, ("proxmox",), True),
+    "guest_list": ("read", True, 30, 60, ("proxmox",), False),
+    "guest_migrate": ("change", True, 1800, 21600, ("proxmox",), True),
+    "guest_resize": ("change", True, 120, 900, ("proxmox",), True),
+    "node_status": ("read", True, 30, 60, ("proxmox",), False),
+    "storage_status": ("read", True, 30, 60, ("proxmox",), False),
+    "task_log": ("read", True, 30, 60, ("proxmox",), False),
+}
+OF_ALL_KINDS = len(TABLE)
+TABLE |= PROXMOX
+TABLE |= {
+    "container_list": ("read", True, 30, 60, ("docker",), False),
+    "container_logs": ("read", True, 30, 60, ("docker",), False),
+    "stack_status": ("read", True, 30, 60, ("docker",), False),
+}
+"""On Docker engines alone."""
 # name: risk, whether the principal's own signature is demanded by definition
 CONTROLS: dict[str, tuple[str, bool]] = {
     "operation_cancel": ("change", True),
@@ -62,6 +78,7 @@ CONTROLS: dict[str, tuple[str, bool]] = {
     "policy_rollback": ("admin", True),
     "emergency_declare": ("change", True),
     "emergency_confirm": ("change", True),
+    "emergency_review": ("change", True),
     "stop_set": ("change", True),
     "stop_lift": ("admin", True),
     "journal_archive": ("admin", True),
@@ -88,6 +105,8 @@ SECRET_OUTPUT = {
     ("container_logs", "log"),
     ("file_read", "content"),
     ("network_test", "detail"),
+    ("guest_migrate", "log"),
+    ("task_log", "log"),
 }
 every_operation = pytest.mark.parametrize("operation", BUILT_IN, ids=lambda operation: operation.name)
 
@@ -97,7 +116,7 @@ def maximum(operation: Operation) -> int:
 
 
 def test_these_are_all_of_them() -> None:
-    assert len(TABLE) == 35
+    assert OF_ALL_KINDS == 32
     assert set(CATALOGUE) == set(TABLE) | set(CONTROLS)
     assert {operation.name for operation in CONTROL} == set(CONTROLS)
 

@@ -92,9 +92,9 @@ async def test_a_dry_run_shows_the_calls_and_makes_none(world: World) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ((), "give --ssh USER@HOST for a host, or --docker SOCKET"),
+        ((), "give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET"),
         (("--docker", "docker.sock"), "no absolute path of a socket"),
-        (("--docker", "/run/x.sock", "--host-key", "k"), "--host-key is for a host over SSH"),
+        (("--docker", "/run/x.sock", "--host-key", "k"), "--host-key is not for a Docker engine"),
         (("--docker", "/run/x.sock", "--mount-root", "srv"), "no absolute path"),
     ],
 )

@@ -93,11 +93,11 @@ def check(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in built.items() if value is not None}
 
 
-def _readable(struct: type[Struct], told: str) -> str:
+def _readable(struct: type[Struct], message: str) -> str:
     """What msgspec told, but instead of a regular expression what the field's description says that it must be."""
-    match = _MISMATCH.match(told)
+    match = _MISMATCH.match(message)
     if match is None:
-        return told
+        return message
     schema = msgspec.json.schema(struct)["$defs"][struct.__name__]["properties"].get(match["field"], {})
     return f"`{match['path']}` does not fit; wanted: {next(_described(schema), 'another form')}"
 

@@ -8,13 +8,15 @@ import click
 import msgspec
 
 from writ_cli.exit_status import Exit
+from writ_cli.installation.docker_target import add_engine
+from writ_cli.installation.proxmox_target import add_proxmox
 from writ_cli.options import local
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.ids import TargetId
 from writ_contracts.inventory import Role
-from writ_installation.administration.docker_targets import NewEngine, add_docker_target
+from writ_installation.administration.docker_targets import NewEngine
 from writ_installation.administration.targets import (
     SERVED_WITHIN,
     Added,
@@ -25,7 +27,7 @@ from writ_installation.administration.targets import (
     address_of,
     refuse_known,
     refuse_relative,
-    told_key,
+    verified_host_key,
 )
 
 
@@ -36,28 +38,33 @@ def target() -> None:
 
 @target.command("add")
 @click.argument("name")
-@click.option("--ssh", "where", metavar="USER@HOST[:PORT]", help="A host, and how it is reached.")
-@click.option(
-    "--docker", "socket", metavar="SOCKET", help="A Docker engine of this machine, such as /var/run/docker.sock."
-)
+@click.option("--ssh", metavar="USER@HOST[:PORT]", help="A host that is reached over SSH.")
+@click.option("--proxmox", metavar="HOST[:PORT]", help="A node or cluster of Proxmox VE.")
+@click.option("--docker", metavar="SOCKET", help="A Docker engine of this machine, such as /var/run/docker.sock.")
 @click.option("--role", required=True, type=click.Choice(get_args(Role)), help="What the policy's rules know it by.")
-@click.option("--host-key", metavar="KEY", default="", help="The host's public key, or its SHA256:… fingerprint.")
+@click.option(
+    "--host-key",
+    metavar="KEY",
+    default="",
+    help="The host's public key or its fingerprint; Proxmox: its certificate's.",
+)
 @click.option(
     "--key",
     "key_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A private key for it, instead of a new one.",
+    help="A private key for it, instead of a new one; Proxmox: the file with its API token.",
 )
 @click.option("--file-root", "file_roots", multiple=True, metavar="FOLDER", help="Where file operations may work.")
-@click.option("--mount-root", "mount_roots", multiple=True, metavar="FOLDER", help="What containers may mount.")
-@click.option("--stack-dir", metavar="FOLDER", help="Where Compose files for its stacks are.")
-@click.option("--pool", metavar="POOL", help="Its agents, if not those of pool ssh or docker.")
+@click.option("--mount-root", "mount_roots", multiple=True, metavar="FOLDER", help="Docker: what containers may mount.")
+@click.option("--stack-dir", metavar="FOLDER", help="Docker: where Compose files of its stacks are.")
+@click.option("--pool", metavar="POOL", help="Its agents, if not those of pool ssh, proxmox or docker.")
 @local
 async def add(
     settings: Settings,
     name: str,
-    where: str | None,
-    socket: str | None,
+    ssh: str | None,
+    proxmox: str | None,
+    docker: str | None,
     role: str,
     host_key: str,
     key_file: Path | None,
@@ -66,7 +73,7 @@ async def add(
     stack_dir: str | None,
     pool: str | None,
 ) -> int:
-    """Add a host that is reached over SSH, or a Docker engine, under NAME; a running Writ takes it in at once.
+    """Add a host over SSH, a Proxmox VE or a Docker engine, under NAME; a running Writ takes it in at once.
 
     The key that the host shows is yours to compare, unless you give it with --host-key; from then on it is pinned in
     inventory.yaml. The target gets a key of its own, which you let in on the host. This is local administration by the
@@ -76,40 +83,31 @@ async def add(
         msgspec.convert(name, TargetId)
     except msgspec.ValidationError:
         raise Invalid(f"{name[:80]!r} cannot name a target: letters, digits, - and _, at most 64") from None
-    if (where is None) is (socket is None):
-        raise click.UsageError("give --ssh USER@HOST for a host, or --docker SOCKET for an engine of this machine")
-    if socket is not None:
-        new = NewEngine(name=name, role=role, socket=socket, pool=pool, mount_roots=mount_roots, stack_dir=stack_dir)
-        return await _add_engine(settings, new, {"--host-key": host_key, "--key": key_file, "--file-root": file_roots})
-    address = address_of(where or "")
+    if sum(one is not None for one in (ssh, proxmox, docker)) != 1:
+        raise Invalid("give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET")
+    if docker is not None:
+        new = NewEngine(name=name, role=role, socket=docker, pool=pool, mount_roots=mount_roots, stack_dir=stack_dir)
+        of_others = {"--host-key": host_key, "--key": key_file, "--file-root": file_roots}
+        return _done(name, served=(await add_engine(settings, new, of_others)).served)
+    if proxmox is not None:
+        added_proxmox = await add_proxmox(settings, name, proxmox, role, host_key, key_file, pool)
+        return _done(name, served=added_proxmox.served)
+    address = address_of(ssh or "")
     refuse_relative(file_roots)
     refuse_known(settings.home, name)
-    shown = told_key(host_key, address, lambda key: _confirmed(key, address))
+    shown = verified_host_key(host_key, address, lambda key: _confirmed(key, address))
     wish = NewTarget(name=name, role=role, address=address, pool=pool, file_roots=file_roots, key_file=key_file)
     added = await add_ssh_target(settings.home, wish, shown)
     if settings.screen.json:
         settings.screen.data(added)
     else:
         _show(settings.screen, added, address, split=settings.home.split)
-    if added.served is False:
+    return _done(name, served=added.served)
+
+
+def _done(name: str, *, served: bool | None) -> int:
+    if served is False:
         raise TimedOut(f"{name} is in inventory.yaml, but no agent here was ready for it within {SERVED_WITHIN:g} s")
-    return Exit.DONE
-
-
-async def _add_engine(settings: Settings, new: NewEngine, of_ssh: dict[str, object]) -> int:
-    if unfit := [option for option, value in of_ssh.items() if value]:
-        raise click.UsageError(f"{', '.join(unfit)} is for a host over SSH, and not for a Docker engine")
-    added = await add_docker_target(settings.home, new)
-    if settings.screen.json:
-        settings.screen.data(added)
-    else:
-        settings.screen.line(f"{new.name} is a target now, of role {new.role}: the engine at {new.socket}")
-        settings.screen.line(f"Who may use that socket has the whole host. Its agent is served by {added.credential}")
-        settings.screen.line(f"Then see whether all is well: writ backends test {new.name}")
-        if added.served is None:
-            settings.screen.line("Writ is not running here: it counts from the next `writ up`")
-    if added.served is False:
-        raise TimedOut(f"{new.name} is in inventory.yaml, but no agent was ready for it within {SERVED_WITHIN:g} s")
     return Exit.DONE
 
 

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
-from writ_installation.administration.targets import enter, refuse_known, refuse_relative
+from writ_installation.administration.targets import put_entry, refuse_known, refuse_relative, served_within
 from writ_installation.files.home import Home
 
 
@@ -44,5 +44,6 @@ async def add_docker_target(home: Home, new: NewEngine) -> AddedEngine:
     folder = home.credentials("docker")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / new.name).touch(mode=0o600)
-    target, served = await enter(home, entry)
+    target = put_entry(home, entry)
+    served = await served_within(home, target)
     return AddedEngine(target=target, credential=str(folder / new.name), served=served)

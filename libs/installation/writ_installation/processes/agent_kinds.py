@@ -44,6 +44,9 @@ KINDS: Mapping[str, AgentKind] = MappingProxyType(
         "docker": AgentKind(
             argv=(*MODULE, "writ_agent_docker"), credentials="WRIT_DOCKER_CREDENTIALS", extra="agent-docker"
         ),
+        "proxmox": AgentKind(
+            argv=(*MODULE, "writ_agent_proxmox"), credentials="WRIT_PROXMOX_TOKENS", extra="agent-proxmox"
+        ),
     }
 )
 
