@@ -87,7 +87,7 @@ async def add(
         raise Invalid("give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET")
     if docker is not None:
         new = NewEngine(name=name, role=role, socket=docker, pool=pool, mount_roots=mount_roots, stack_dir=stack_dir)
-        of_others = {"--host-key": host_key, "--key": key_file, "--file-root": file_roots}
+        of_others: dict[str, object] = {"--host-key": host_key, "--key": key_file, "--file-root": file_roots}
         return _done(name, served=(await add_engine(settings, new, of_others)).served)
     if proxmox is not None:
         added_proxmox = await add_proxmox(settings, name, proxmox, role, host_key, key_file, pool)
