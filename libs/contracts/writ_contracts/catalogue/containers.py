@@ -126,6 +126,45 @@ class ContainerDetails(ContainerState, frozen=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
 
 
+class ContainerList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which containers."""
+
+    running: Annotated[Flag, Meta(description="only those that run")] = False
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class ContainerLogs(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which container, and how many of its last lines."""
+
+    container_name: Annotated[ContainerName, PUBLIC]
+    lines: Annotated[int, Meta(ge=1, le=1000), PUBLIC] = 100
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class ListedContainer(Output, frozen=True, kw_only=True):
+    """One container. `state` is the engine's word, `status` its words for people."""
+
+    container_name: str = ""
+    container_id: str = ""
+    image: str = ""
+    state: str = ""
+    status: str = ""
+    stack_name: str = ""
+
+
+class ListedContainers(Output, frozen=True, kw_only=True):
+    """All containers of the engine, by name."""
+
+    containers: Annotated[list[ListedContainer], PUBLIC] = field(default_factory=list)
+
+
+class ContainerLog(Output, frozen=True, kw_only=True):
+    """The last lines of both outputs, at most 64 KiB from their end; secret, since programs log what they are given."""
+
+    container_name: Annotated[str, PUBLIC] = ""
+    log: str = ""
+
+
 class ContainerGone(Output, frozen=True, kw_only=True):
     """The removed container."""
 
@@ -198,6 +237,24 @@ OPERATIONS = (
         output=ContainerDetails,
         risk=Risk.READ,
         backends=BACKENDS,
+        idempotent=True,
+    ),
+    Operation(
+        name="container_list",
+        summary="List the containers of an engine.",
+        parameters=ContainerList,
+        output=ListedContainers,
+        risk=Risk.READ,
+        backends=("docker",),
+        idempotent=True,
+    ),
+    Operation(
+        name="container_logs",
+        summary="Show the last lines of a container's log.",
+        parameters=ContainerLogs,
+        output=ContainerLog,
+        risk=Risk.READ,
+        backends=("docker",),
         idempotent=True,
     ),
 )

@@ -36,6 +36,22 @@ class StackRemove(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeout: Annotated[Timeout, Meta(le=900)] = 180
 
 
+class StackQuery(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which stack."""
+
+    stack_name: Annotated[StackName, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class StackStatus(Output, frozen=True, kw_only=True):
+    """The state of each service of a stack, and its images."""
+
+    stack_name: Annotated[str, PUBLIC] = ""
+    services: Annotated[dict[str, str], PUBLIC] = field(default_factory=dict)
+    images: Annotated[dict[str, list[str]], PUBLIC] = field(default_factory=dict)
+    containers: Annotated[int, PUBLIC] = 0
+
+
 class StackState(Output, frozen=True, kw_only=True):
     """The stack afterwards: state of each service, and the digest of its Compose text."""
 
@@ -90,5 +106,14 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+    ),
+    Operation(
+        name="stack_status",
+        summary="Show the services of a Compose stack.",
+        parameters=StackQuery,
+        output=StackStatus,
+        risk=Risk.READ,
+        backends=("docker",),
+        idempotent=True,
     ),
 )
