@@ -114,6 +114,11 @@ for command in (
     principals.context,
     scan.scan,
     LazyGroup(
+        "plugin",
+        "writ_cli.plugins.group:plugin",
+        "Operations, backends and conditions by other packages: list them, or begin one.",
+    ),
+    LazyGroup(
         "policy",
         "writ_cli.policy.group:policy",
         "What the policy says: validate, test, explain and compare it, and publish it.",
