@@ -1,4 +1,4 @@
-"""`python -m writ_agent.plugin_check [NAME]`: installed plugins as an agent would use them, compared with what they declare.
+"""`python -m writ_agent.plugin_check [NAME]`: compare installed plugins, as an agent uses them, with what they declare.
 
 It imports what carries operations out, makes each backend, and carries out nothing. The problems are JSON on standard
 output, by plugin.

@@ -46,7 +46,7 @@ A backend `$name` for Writ. As written, it keeps notes as files in a folder, whi
 | `tests/test_backend.py` | the suite that every backend of Writ passes |
 
 Install it beside every service and command of the installation, restart them, and allow its operations in the policy.
-Start its agent with `WRIT_BACKEND=$name python -m writ_agent`. It runs with the rights of that process; nothing confines it.
+Start its agent with `WRIT_BACKEND=$name python -m writ_agent`. It has the rights of that process; nothing confines it.
 """
 
 _DESCRIPTOR = '''"""The descriptor of this plugin. It imports nothing that carries anything out."""
