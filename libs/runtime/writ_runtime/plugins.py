@@ -1,4 +1,4 @@
-"""What installed packages add to Writ by entry points: operations, and what carries them out.
+"""Plugins: operations, handlers, backends and evaluators of installed packages, by entry points.
 
     [project.entry-points."writ.plugin"]         name = "package.module:PLUGIN"       # a Plugin: its descriptor
     [project.entry-points."writ.operations"]     name = "package.module:OPERATIONS"   # tuple[Operation, ...]
@@ -6,8 +6,8 @@
     [project.entry-points."writ.backends"]       name = "package.module:backend"      # a Backend factory
     [project.entry-points."writ.evaluators"]     name = "package.module:EVALUATOR"    # an Evaluator for policies
 
-Every service loads the operations; handlers and backends are for agents alone, evaluators for whoever reads policies.
-A name that two bring is an error that names both.
+Every service loads the operations; handlers and backends are for agents alone, evaluators for readers of policies.
+A name of two packages is an error naming both.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,7 +29,9 @@ _WRIT = "Writ itself"
 
 
 def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: bool = False) -> Catalogue:
-    """The built-in operations and those of plugins; with the evaluators of policies on demand. Raises ConfigError."""
+    """Return the built-in operations and those of plugins; with the evaluators of policies on demand. Raises
+    ConfigError.
+    """
     plugins = installed_plugins() if found is None else []
     further = served(plugins)
     built_in = (_with_backends(operation, further.pop(operation.name, ())) for operation in BUILT_IN)
@@ -45,7 +47,7 @@ def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: boo
 
 
 def _with_backends(operation: Operation, backends: tuple[str, ...]) -> Operation:
-    """The operation, also for these backends of plugins. Raises ConfigError for a control operation."""
+    """Return the operation, also for these backends of plugins. Raises ConfigError for a control operation."""
     if backends and operation.control:
         raise ConfigError(f"backend {backends[0]} of a plugin serves {operation.name}, which executors carry out")
     return structs.replace(operation, backends=(*operation.backends, *backends)) if backends else operation
@@ -59,7 +61,7 @@ def _refuse_foreign(plugin: InstalledPlugin | None, names: Iterable[str]) -> Non
 
 
 def load_evaluators(found: Iterable[EntryPoint] | None = None) -> dict[str, Evaluator]:
-    """The conditions that plugins bring for policies, by the names of their entry points. Raises ConfigError."""
+    """Return plugins' conditions for policies, by the names of their entry points. Raises ConfigError."""
     named = [
         (_source(entry), entry.name, _evaluator(entry))
         for entry in (entry_points(group=EVALUATORS) if found is None else found)
@@ -68,7 +70,7 @@ def load_evaluators(found: Iterable[EntryPoint] | None = None) -> dict[str, Eval
 
 
 def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object]:
-    """What carries out the operations of plugins, by operation. Raises ConfigError."""
+    """Return plugins' handlers by operation. Raises ConfigError."""
     named = [
         (_source(entry), name, handler)
         for entry in (entry_points(group=HANDLERS) if found is None else found)
@@ -78,7 +80,7 @@ def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object
 
 
 def load_backends(found: Iterable[EntryPoint] | None = None) -> dict[str, Callable[..., object]]:
-    """Factories of backends by the backend's name. Raises ConfigError."""
+    """Return factories of backends by the backend's name. Raises ConfigError."""
     named = [
         (_source(entry), entry.name, _callable(entry))
         for entry in (entry_points(group=BACKENDS) if found is None else found)

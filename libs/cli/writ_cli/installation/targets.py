@@ -25,7 +25,7 @@ from writ_installation.administration.targets import (
     address_of,
     refuse_known,
     refuse_relative,
-    told_key,
+    verified_host_key,
 )
 
 
@@ -83,7 +83,7 @@ async def add(
     address = address_of(ssh or "")
     refuse_relative(file_roots)
     refuse_known(settings.home, name)
-    shown = told_key(host_key, address, lambda key: _confirmed(key, address))
+    shown = verified_host_key(host_key, address, lambda key: _confirmed(key, address))
     wish = NewTarget(name=name, role=role, address=address, pool=pool, file_roots=file_roots, key_file=key_file)
     added = await add_ssh_target(settings.home, wish, shown)
     if settings.screen.json:
