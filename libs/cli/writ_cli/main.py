@@ -138,6 +138,11 @@ for command in (
         "Requests that wait for a person: see them, approve or reject them.",
     ),
     LazyGroup(
+        "plugin",
+        "writ_cli.plugins.group:plugin",
+        "Operations, backends and conditions by other packages: list them, or begin one.",
+    ),
+    LazyGroup(
         "policy",
         "writ_cli.policy.group:policy",
         "What the policy says: validate, test, explain and compare it, and publish it.",
