@@ -24,7 +24,10 @@ from writ_testing.installations.installation import RunningInstallation, open_po
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONTROLS: dict[str, Any] = {
     "name": "controls",
-    "operations": ["policy_publish", "policy_rollback", "audit_read", "emergency_declare", "emergency_confirm"],
+    "operations": [
+        *("policy_publish", "policy_rollback", "stop_lift", "journal_archive", "audit_read"),
+        *("emergency_declare", "emergency_confirm", "emergency_review"),
+    ],
     "allowed": True,
     "user_roles": ["admin"],
 }
@@ -113,7 +116,7 @@ async def test_what_does_not_load_or_no_longer_fits_is_refused_with_all_that_is_
     assert len(caught.value.problems) > 1
     with pytest.raises(Invalid, match=f"version {before} is in force, not {before - 1}"):
         await writ.policy_publish(OPEN, reason="too late", replaces=before - 1)
-    with pytest.raises(Invalid, match="nobody could change it again"):
+    with pytest.raises(Invalid, match="nobody could ever carry out policy_publish"):
         await writ.policy_publish(open_policy(), reason="locks everybody out")
     with pytest.raises(Invalid, match="no version 4000"):
         await writ.policy_rollback(4000, reason="there is none")
