@@ -1,6 +1,6 @@
-"""What each event of the journal changes in the index. Pure: a record goes in, rows come out.
+"""The change that each event of the journal makes in the index. Pure: a record goes in, rows come out.
 
-Every record gives an event row, also one that cannot be read: the index never stops at a record, nor skips one.
+Every record gives an event row, even an unreadable one: the index never stops at a record, nor skips one.
 """
 
 from typing import Any
@@ -19,13 +19,15 @@ UNREADABLE = "unreadable"
 SECURITY = "security"
 
 STATE_AFTER: dict[str, State] = {event: after for (_, event), after in TABLE.items()}
-"""Each event leads to one state, whatever was before; whether it could come there the writer has checked."""
+"""The state after each event, independent of the state before; its writer has checked the order."""
 
 _OPERATION_EVENTS = (
     journal.Requested,
     journal.Refused,
     journal.AwaitingApproval,
+    journal.ApprovalGiven,
     journal.Approved,
+    journal.Rejected,
     journal.Dispatched,
     journal.Granted,
     journal.Started,
@@ -38,7 +40,7 @@ _OPERATION_EVENTS = (
 
 
 class EventRow(Struct, frozen=True, kw_only=True):
-    """One record of the journal. "" stands for what it does not have."""
+    """One record of the journal. "" stands for an absent field."""
 
     sequence: int
     subject: str
@@ -65,7 +67,7 @@ class OperationRow(Struct, frozen=True, kw_only=True):
 
 
 class OutcomeRow(Struct, frozen=True, kw_only=True):
-    """How an operation stands after an event. Outcome None: it has none yet."""
+    """The state of an operation after an event. Outcome None: not ended."""
 
     operation_id: str
     sequence: int
@@ -84,7 +86,7 @@ class _Named(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """All that one record changes."""
+    """All changes by one record."""
 
     event: EventRow
     opened: OperationRow | None = None
@@ -92,7 +94,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Change:
-    """The change of one record; `stored_at` (Unix seconds) is used where its own time cannot be read."""
+    """Return the change by one record. `stored_at` (Unix seconds) replaces an unreadable time of its own."""
     try:
         event = event_of(subject, data)
     except Invalid:
@@ -173,6 +175,8 @@ def _end(event: journal.OperationEvent) -> tuple[str | None, str]:
     match event:
         case journal.Unknown():
             return "unknown", event.code
+        case journal.Rejected():
+            return "rejected", "rejected"
         case journal.Refused() | journal.Finished() | journal.Resolved() | journal.Archived():
             return event.outcome, event.code
         case _:

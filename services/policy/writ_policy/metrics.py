@@ -1,4 +1,4 @@
-"""What the policy service counts: decisions by effect, operation and role, refused files, the policy in force."""
+"""Metrics of the policy service: decisions by effect, operation and role, refused files, the policy in force."""
 
 from collections import Counter
 
@@ -21,12 +21,12 @@ EFFECTS = ("allow", "deny", "require_approval")
 
 
 def metrics() -> Metrics:
-    """With the endpoints that this service has."""
+    """Return the metrics, with the endpoints of this service."""
     return Metrics(endpoints=("decide", "grant", "scan", *(one.name for one in QUESTIONS)))
 
 
 class Measures:
-    """All of it, in the metrics of the process."""
+    """All metrics of the policy service."""
 
     def __init__(self, measured: Metrics, catalogue: Catalogue) -> None:
         labels = {"effect": EFFECTS, "operation": tuple(catalogue), "role": ROLES}
@@ -57,7 +57,7 @@ class Measures:
             self._emergencies.set(counts[state], state=state)
 
     def decided(self, ruled: RuledRequest) -> dict[str, object]:
-        """Counts a decision; what the log says of it."""
+        """Count a decision. Return its fields for the log."""
         decision, role = ruled.decision, ruled.request.target.role
         self._decisions.add(effect=decision.effect, operation=decision.operation, role=role)
         return {
@@ -71,19 +71,19 @@ class Measures:
         }
 
     def refused(self, file: str) -> None:
-        """Counts a file whose new content can't be used, or `store` for a version."""
+        """Count a file with unusable new content, or `store` for a version."""
         self._refused.add(file=file)
 
     def in_force(self, world: World) -> None:
-        """Names the policy in force."""
+        """Export the name of the policy in force."""
         self._info.set(name=world.version.name, version=world.version.version, digest=world.version.digest[:12])
         self._version.set(world.version.number)
         self._rules.set(world.policy.rules)
 
     def compared(self, *, lost: bool) -> None:
-        """Whether the store of versions lacks what was enforced."""
+        """Record if the store of versions lacks an enforced one."""
         self._lost.set(float(lost))
 
     def alarmed(self, kind: SecurityKind) -> None:
-        """Something was found that should not be."""
+        """Count a security finding."""
         self._security.add(kind=kind)

@@ -135,7 +135,7 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
             raise
         show_problems(settings.screen, _problems(document, str(file), error))
         raise Invalid(f"{file} is not published: {error}", code=error.code) from error
-    return _told(settings.screen, view)
+    return _show_result(settings.screen, view)
 
 
 @click.command()
@@ -149,10 +149,10 @@ async def rollback(settings: Settings, version: int, reason: str) -> int:
     """
     async with await settings.connect() as writ:
         view = await writ.policy_rollback(version, reason=reason)
-    return _told(settings.screen, view)
+    return _show_result(settings.screen, view)
 
 
-def _told(screen: Screen, view: OperationView) -> int:
+def _show_result(screen: Screen, view: OperationView) -> int:
     if screen.json or view.outcome != "succeeded":
         return show_view(screen, view)
     screen.line(Text(f"version {view.output.get('version')}", style="bold"), " is in force")

@@ -1,15 +1,14 @@
-"""Questions of principals about the policy: `writ.query.<principal>.policy_…`. Nothing here changes anything.
+"""Queries about policy versions: `writ.query.<principal>.policy_…`. They change nothing.
 
-Which policy is in force is everybody's to know. Its text and its history are decided as `audit_read` of `policy`.
+Everybody may know the version in force. Its text and history are decided as `audit_read` of `policy`.
 """
 
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from writ_bus.port import Message
+from writ_bus.sender import sender_key
 from writ_contracts.catalogue.control import MAX_POLICY_BYTES
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Denied, Invalid
@@ -35,12 +34,11 @@ from writ_policy.state.sources import FILES, Sources
 from writ_policy.versions.stored import Versions
 
 QUESTION_BYTES = 16_384
-REQUEST_INFO = "Nats-Request-Info"
 QueryHandler = Callable[[Message], Awaitable[Any]]
 
 
 class VersionQueries:
-    """One method a question; each answers with the struct that the registry names. Raises WritError."""
+    """One method for each query. It returns the struct that the registry names. Raises WritError."""
 
     def __init__(
         self,
@@ -50,7 +48,7 @@ class VersionQueries:
         judge: Callable[[], Awaitable[Judge]],
         tell: Callable[[Notice], None],
     ) -> None:
-        """`judge` gives all that a decision stands on, as it is now."""
+        """`judge` returns all inputs of a decision, as they are now."""
         self._config = config
         self._sources = sources
         self._versions = versions
@@ -58,7 +56,7 @@ class VersionQueries:
         self._tell = tell
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """The answer to each question, by its channel's name."""
+        """Return the handler of each query, by its channel's name."""
         return {
             "query_policy_history": self.history,
             "query_policy_show": self.show,
@@ -66,7 +64,7 @@ class VersionQueries:
         }
 
     async def history(self, message: Message) -> PolicyHistoryAnswer:
-        """The versions, newest first."""
+        """Return the versions, newest first."""
         query = decode_query(message, PolicyHistoryQuery)
         await self.permit(message)
         before = query.before or self._versions.stored + 1
@@ -75,7 +73,7 @@ class VersionQueries:
         return PolicyHistoryAnswer(versions=views, more=bool(found) and found[-1][2] > 1)
 
     async def show(self, message: Message) -> PolicyShowAnswer:
-        """One version with its document."""
+        """Return one version with its document."""
         query = decode_query(message, PolicyShowQuery)
         await self.permit(message)
         head = self._versions.head
@@ -89,7 +87,7 @@ class VersionQueries:
         return PolicyShowAnswer(version=self._view(version, problem, version.number), document=version.document)
 
     async def status(self, message: Message) -> PolicyStatusAnswer:
-        """What this replica decides by, and what is wrong."""
+        """Return this replica's inputs of decisions, and their problems."""
         decode_query(message, PolicyStatusQuery)
         judge = await self._judge()
         world, head = judge.world, self._versions.head
@@ -117,7 +115,7 @@ class VersionQueries:
         )
 
     async def permit(self, message: Message, *, query: str = "policy") -> None:
-        """Raises Denied unless policy lets the sender read that; a refusal is recorded."""
+        """Raises Denied unless policy lets the sender read this; records a refusal."""
         principal, _ = parse_query(message.subject)
         subject = Subject(
             operation_id=encode_id(os.urandom(16)),
@@ -152,14 +150,5 @@ class VersionQueries:
 
 
 def decode_query(message: Message, kind: type[Any], limit: int = QUESTION_BYTES) -> Any:
-    """The question, in the encoding of its sender. Raises Invalid."""
+    """Decode the query from its sender's encoding. Raises Invalid."""
     return decode(message.data, kind, content_type=message.headers.get("Content-Type", JSON), limit=limit)
-
-
-def sender_key(message: Message) -> str:
-    """The user key that the NATS server says sent this; it overwrites what a sender puts there. "" if it says none."""
-    try:
-        info: dict[str, Any] = msgspec.json.decode(message.headers.get(REQUEST_INFO, "{}"), type=dict[str, Any])
-    except msgspec.DecodeError:
-        return ""
-    return str(info.get("user", ""))
