@@ -2,7 +2,18 @@
 
 import click
 
-from writ_cli.policy import diff, evaluate, explain, init, permissions, simulate, test_suites, validate, versions
+from writ_cli.policy import (
+    diff,
+    evaluate,
+    explain,
+    init,
+    permissions,
+    recover,
+    simulate,
+    test_suites,
+    validate,
+    versions,
+)
 
 
 class InOrder(click.Group):
@@ -33,5 +44,6 @@ for command in (
     versions.history,
     versions.show,
     versions.rollback,
+    recover.recover,
 ):
     policy.add_command(command)
