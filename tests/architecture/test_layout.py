@@ -45,6 +45,7 @@ OWNERS = {
     "pyyaml": "writ_documents",
     "rich": "writ_cli",
     "tzdata": "writ_rules",
+    "uvicorn": "writ_gateway",
     "uvloop": "writ_runtime",
 }
 EVERYBODY_MAY = {"msgspec"}

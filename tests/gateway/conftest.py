@@ -38,6 +38,7 @@ RULES: list[dict[str, Any]] = [
 PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
     ("alice", {}),
     ("bot", {"kind": "agent", "acts_for": "alice"}),
+    ("tidy", {"kind": "service"}),
 ]
 
 
