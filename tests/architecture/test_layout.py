@@ -20,6 +20,7 @@ from tests.architecture.tree import (
 
 DISTRIBUTION_OF = {
     "google": "google-re2",
+    "jwt": "pyjwt",
     "hatchling": "hatchling",
     "nacl": "pynacl",
     "nats": "nats-py",
@@ -41,6 +42,7 @@ OWNERS = {
     "nkeys": "writ_trust",
     "opentelemetry-sdk": "writ_runtime",
     "prometheus-client": "writ_runtime",
+    "pyjwt": "writ_gateway",
     "pynacl": "writ_trust",
     "pyyaml": "writ_documents",
     "rich": "writ_cli",

@@ -19,6 +19,17 @@ class Config(Struct, frozen=True, kw_only=True):
     public_host: Annotated[
         str, env("WRIT_MCP_PUBLIC_HOST", "the name by which clients reach it through a proxy with TLS; others get 421")
     ] = ""
+    issuer: Annotated[
+        str, env("WRIT_MCP_ISSUER", "the OAuth server whose access tokens count, as their iss says; unset: none do")
+    ] = ""
+    audience: Annotated[str, env("WRIT_MCP_AUDIENCE", "this gateway's own address, as the aud of access tokens")] = ""
+    jwks: Annotated[str, env("WRIT_MCP_JWKS", "the keys of that server: an https address, or a file")] = ""
+    claim: Annotated[str, env("WRIT_MCP_CLAIM", "the claim of access tokens that names the principal")] = (
+        "writ_principal"
+    )
+    principals: Annotated[
+        str, env("WRIT_MCP_PRINCIPALS", "the principals that access tokens may name, separated by commas")
+    ] = ""
     tls_ca: Annotated[str | None, env("WRIT_TLS_CA", "certificates to trust for NATS, PEM")] = None
     tls_cert: Annotated[str | None, env("WRIT_TLS_CERT", "client certificate for NATS, PEM")] = None
     tls_key: Annotated[str | None, env("WRIT_TLS_KEY", "key of the client certificate, PEM, mode 0600")] = None

@@ -6,6 +6,8 @@ import sys
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 
+from writ_contracts.errors import ConfigError
+from writ_gateway.http.access_tokens import Issuer
 from writ_gateway.http.bearer import Application, Bearer
 from writ_gateway.http.config import Config
 from writ_gateway.http.sessions import Sessions
@@ -23,7 +25,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 async def serve(config: Config) -> None:
     """Serve until SIGINT or SIGTERM. Raises OSError where it cannot listen."""
-    catalogue = load_catalogue()
+    catalogue, issuer = load_catalogue(), _issuer(config)
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with socket.create_server((config.host, config.port), family=family) as listening:
         async with Sessions(config, catalogue) as sessions:
@@ -35,7 +37,25 @@ async def serve(config: Config) -> None:
                 transport_security=_security(config.public_host),
             )
             sys.stderr.write(f"writ mcp: http://{config.host}:{listening.getsockname()[1]}{PATH}\n")
-            await _uvicorn(Bearer(application, Tokens(config.tokens))).serve([listening])
+            bearer = Bearer(application, Tokens(config.tokens), issuer)
+            await _uvicorn(bearer).serve([listening])
+
+
+def _issuer(config: Config) -> Issuer | None:
+    """Raises ConfigError where the settings of access tokens are not complete."""
+    if not config.issuer:
+        return None
+    principals = frozenset(name.strip() for name in config.principals.split(",") if name.strip())
+    wanted = {"WRIT_MCP_AUDIENCE": config.audience, "WRIT_MCP_JWKS": config.jwks, "WRIT_MCP_PRINCIPALS": principals}
+    if missing := [name for name, value in wanted.items() if not value]:
+        raise ConfigError(*(f"{name} is not set, and WRIT_MCP_ISSUER is" for name in missing))
+    return Issuer(
+        issuer=config.issuer,
+        audience=config.audience,
+        jwks=config.jwks,
+        claim=config.claim,
+        principals=principals,
+    )
 
 
 def _security(public_host: str) -> TransportSecuritySettings:
