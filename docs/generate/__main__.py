@@ -12,7 +12,7 @@ from writ_contracts import errors
 from writ_documents.yaml_file import dump
 from writ_runtime.config import Variable, describe
 
-SERVICES = ("policy", "executor", "audit", "agent_local", "agent_ssh")
+SERVICES = ("policy", "executor", "audit", "agent_local", "agent_ssh", "agent_docker", "agent_proxmox")
 
 CONFIGURATION = """\
 # Configuration

@@ -14,6 +14,7 @@ from msgspec import inspect as types
 
 from writ_contracts import (
     agents,
+    approvals,
     audit,
     decisions,
     enrolment,
@@ -38,7 +39,20 @@ from writ_contracts.registry import CHANNELS
 from writ_contracts.wire import encode
 
 GOLDEN = Path(__file__).with_name("golden")
-MODULES = (agents, audit, decisions, enrolment, facts, inventory, journal, notices, policies, requests, signing)
+MODULES = (
+    agents,
+    approvals,
+    audit,
+    decisions,
+    enrolment,
+    facts,
+    inventory,
+    journal,
+    notices,
+    policies,
+    requests,
+    signing,
+)
 
 
 def _pattern(alias: Any) -> str:
@@ -56,6 +70,7 @@ TEXTS = {
     _pattern(Digest): "0123456789abcdef" * 4,
     r"^/": "/srv/app",
     r"^[a-z][a-z0-9_]{0,31}(?!\n)$": "local",
+    r"^[A-Za-z0-9_-]*(?!\n)$": "abc-1",
     r"^list_[a-z_]{1,40}(?!\n)$": "list_services",
 }
 """One text that fits, by pattern."""

@@ -123,10 +123,10 @@ QUERIES = (
     *("operation", "operations", "result", "simulate", "targets", "backend_test", "journal", "trace", "search"),
     *("policy_history", "policy_show", "policy_status", "policy_can_i", "policy_explain", "policy_eval"),
     *("policy_validate", "policy_test", "policy_allowed", "policy_who_can", "policy_diff"),
+    *("approvals", "approval"),
 )
 EVENTS = {str(kind.__struct_config__.tag) for kind in get_args(OperationEvent)} - {
     "dispatched",  # also names pool and target
-    *("awaiting_approval", "approved"),  # nobody writes them yet
 }
 BUILT = [
     subjects.request("p", "o"),
@@ -139,6 +139,8 @@ BUILT = [
     subjects.NOTICE_AUDIT,
     subjects.NOTICE_PROVISIONER,
     subjects.enrol(ID),
+    subjects.approval("p"),
+    subjects.approval_event("p"),
     subjects.AUDIT_STANDING,
     *(subjects.operation_event("p", ID, kind) for kind in sorted(EVENTS)),
     subjects.operation_event("p", ID, "dispatched", pool="l", target="t"),

@@ -177,3 +177,26 @@ def test_who_judges_a_policy_needs_no_keys_and_who_lets_people_in_does(tmp_path:
         read_principals(path)
     with pytest.raises(FileErrors, match="there is no human 'zed' to act for"):
         read_people(file(tmp_path, text.replace("acts_for: alice", "acts_for: zed")))
+
+
+def test_a_person_is_declared_by_humans_alone_and_is_one_person(tmp_path: Path) -> None:
+    good = """
+        principals:
+          - {id: alice, kind: human}
+          - {id: alice-oncall, kind: human, person: alice}
+          - {id: bob, kind: human, person: robert}
+          - {id: bob2, kind: human, person: robert}
+    """
+    assert [one.person for one in read_people(file(tmp_path, good)).principals] == [None, "alice", "robert", "robert"]
+    bad = """
+        principals:
+          - {id: alice, kind: human, person: al}
+          - {id: alice-oncall, kind: human, person: alice}
+          - {id: copilot, kind: agent, acts_for: alice, person: carol}
+    """
+    with pytest.raises(FileErrors) as caught:
+        read_people(file(tmp_path, bad))
+    assert [problem.message for problem in caught.value.found] == [
+        "'alice' is not the id of a person: that principal has another",
+        "only a human is a person; agents have acts_for",
+    ]

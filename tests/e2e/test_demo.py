@@ -15,6 +15,7 @@ VARYING = (
     (r"\b[0-9a-f]{64}\b", r"[0-9a-f]{64}"),
     (r"\b[a-z2-7]{26}\b", r"[a-z2-7]{26}"),
     (r"\bU[A-Z2-7]{11}…", r"U[A-Z2-7]{55}"),
+    (r"\b[0-9a-f]{4}\\-[0-9a-f]{4}\b", r"[0-9a-f]{4}-[0-9a-f]{4}"),
     (r"process\\ \d+", r"process \d+"),
     (r"[\d\\.]+\\ m?s\b", r"[\d.]+ m?s"),
     (r"local\\-\w+(?:\\ )+", r"local-\S+ +"),
@@ -27,6 +28,8 @@ PROMISED = (
     "digest_after",
     "nobody_deletes",
     "invalid",
+    "only a person approves",
+    "somebody else decides",
     "forged_grant",
     "Nothing is left running.",
 )

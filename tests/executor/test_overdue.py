@@ -54,7 +54,29 @@ def life(state: State, **changed: Any) -> Life:
         timeout=10,
     )
     end = journal.Unknown(**COMMON, code="lost", message="") if state is State.UNKNOWN else None
-    return Life(state=state, requested=requested(**changed), dispatched=dispatched, started=started, end=end)
+    waiting = journal.AwaitingApproval(**COMMON, approvers=[], quorum=1, requested_at=100.0, until=200.0)
+    approved = journal.Approved(**COMMON, approvals=[])
+    return Life(
+        state=state,
+        requested=requested(**changed),
+        awaiting=waiting,
+        approved=approved,
+        dispatched=dispatched,
+        started=started,
+        end=end,
+    )
+
+
+def test_the_time_to_decide_counts_by_the_servers_clock_also_after_a_restart() -> None:
+    """A new replica grants a short period anew, but not this one: people were told the instant."""
+    waiting = life(State.AWAITING_APPROVAL)
+    assert due(waiting, Age(seen=1.0, before=98.0), 0, PATIENCE) is Due.NOTHING
+    assert due(waiting, Age(seen=1.0, before=100.0), 0, PATIENCE) is Due.EXPIRE
+
+
+def test_what_needs_approval_is_never_advanced_before_it_waits() -> None:
+    needs = Verdict(decision="require_approval", rules=[], reason="", code="approval_required")
+    assert due(life(State.REQUESTED, verdict=needs), Age(seen=2.1), 0, PATIENCE) is Due.BEGIN
 
 
 @pytest.mark.parametrize(

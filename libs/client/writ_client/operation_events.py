@@ -20,7 +20,7 @@ Event = journal.OperationEvent | Progress
 SEQUENCE = "Nats-Sequence"
 LARGEST_BACKLOG = 1024
 AT_ONCE = 256
-_ENDS = (journal.Refused, journal.Finished, journal.Unknown, journal.Resolved)
+_ENDS = (journal.Refused, journal.Rejected, journal.Finished, journal.Unknown, journal.Resolved)
 
 
 class Happening(Struct, frozen=True):

@@ -1,7 +1,7 @@
-"""Waiting for an outcome, and the events on the way to it.
+"""Wait for the outcome of an operation, and pass on the events on the way to it.
 
-Events may get lost, so silence means nothing: after a while a query is asked. Only a history without a gap, from the
-first event to the last, stands for its answer.
+Events may get lost, so silence means nothing: after a while the client sends a query. Only a history without a gap,
+from the first event to the last, stands for its reply.
 """
 
 import asyncio
@@ -41,24 +41,24 @@ async def outcome(
     *,
     timeout: float | None,
     on_event: OnEvent,
-    asked: bool = False,
+    undecided: bool = False,
     accepted: bool = False,
 ) -> OperationView:
-    """The operation once it has an outcome, else TimedOut. `asked`: it cannot have one before something is heard;
+    """The operation once it has an outcome, else TimedOut. `undecided`: it cannot have one before something is heard;
     `accepted`: it is on record.
     """
     view: OperationView | None = None
-    look, told = StatePoll(queries, operation_id, accepted=accepted), EventHistory(heard, on_event)
-    pause = POLL_SECONDS if asked else 0.0
+    poll, history = StatePoll(queries, operation_id, accepted=accepted), EventHistory(heard, on_event)
+    pause = POLL_SECONDS if undecided else 0.0
     ended = False
     try:
         async with asyncio.timeout(timeout):
             while True:
-                if await told.end(pause):
-                    if told.whole:
-                        return told.view()
+                if await history.end(pause):
+                    if history.whole:
+                        return history.view()
                     ended, pause = True, LAG_SECONDS / 2
-                view = await look() or view
+                view = await poll() or view
                 if view is not None and view.outcome is not None:
                     return view
                 pause = min(pause * 2, POLL_SECONDS) if ended else POLL_SECONDS

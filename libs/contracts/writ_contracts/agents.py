@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.backends import TargetReport
 from writ_contracts.decisions import ReadAction
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId
@@ -48,6 +49,8 @@ class ClaimAnswer(Struct, frozen=True, kw_only=True):
     sealed: str = ""
     outputs: bool = True
     """Whether the receipt, which goes to the journal, shall show the public output and state; it has the digest."""
+    approvals: list[SignedApproval] = field(default_factory=list)
+    """The signed approvals that the grant names."""
     error: Failure | None = None
 
 

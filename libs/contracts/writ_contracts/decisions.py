@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from writ_contracts.approvals import DecisionDemand, SignedApproval
 from writ_contracts.facts import Fact, Gathered, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
@@ -70,7 +71,10 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     who asked: the principal's own `signature`, or the NATS `server`; `nobody` where it is only a simulation, so that it
     never passes for the decision that it shows. `nearest`: the rule that came nearest to allowing it, and `opens_at`
     (Unix seconds) when its window opens. `could_approve`: who could say the next yes, twenty of them at most.
-    `emergency`: the id of the one in force for the target.
+    `emergency`: the id of the one in force for the target. `demands`: the approvals that it takes, or took; where
+    there are any, `target_digest` is SHA-256 of the target's entry, so that a moved target is noticed at the start, and
+    `public_digest` that of the public effective parameters as canonical JSON, which an approver's client checks.
+    `approvals`: the people whose recorded approvals counted.
     """
 
     operation_id: OperationId
@@ -99,6 +103,19 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     opens_at: float | None = None
     could_approve: list[PrincipalId] = field(default_factory=list)
     emergency: str = ""
+    demands: list[DecisionDemand] = field(default_factory=list)
+    target_digest: Digest | None = None
+    public_digest: Digest | None = None
+    approvals: list[PrincipalId] = field(default_factory=list)
+
+
+def changed_since(first: Decision, now: Decision) -> str:
+    """What of an approved operation changed between its first decision and its start; empty if nothing that matters."""
+    if first.parameters_digest != now.parameters_digest:
+        return "its effective parameters are others than those that were approved"
+    if first.target_digest is not None and first.target_digest != now.target_digest:
+        return f"target {first.target} changed in the inventory since the request"
+    return ""
 
 
 class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.grant.v1"):
@@ -121,6 +138,7 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     granted_at: float
     acts_for: PrincipalId | None = None
     approvals: list[Digest] = field(default_factory=list)
+    """SHA-256 of the payloads of the approvals on which it was decided, in the order of the record."""
 
 
 ReadAction = Literal["baseline", "probe", "preview", "listing", "visit", "ahead"]
@@ -207,7 +225,8 @@ class Decided(Struct, frozen=True, kw_only=True):
 class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Ask for a grant (`writ.policy.grant`): decide again, and if it is allowed bind it to this claim and record it.
 
-    `values`: whether the journal may have the values of public parameters.
+    `values`: whether the journal may have the values of public parameters. `approvals` is not read: policy takes them
+    from the journal.
     """
 
     subject: Subject
@@ -222,7 +241,7 @@ class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
 
 class GrantAnswer(Struct, frozen=True, kw_only=True):
     """The answer: grant and decision, which the journal has by now; or a decision alone, which denies; or an error.
-    `needs` as in Decided.
+    `needs` as in Decided. `approvals`: those that the grant names, for the agent.
     """
 
     grant: Signed | None = None
@@ -230,4 +249,5 @@ class GrantAnswer(Struct, frozen=True, kw_only=True):
     effective: dict[str, Any] = field(default_factory=dict)
     look: Signed | None = None
     needs: list[Source] = field(default_factory=list)
+    approvals: list[SignedApproval] = field(default_factory=list)
     error: Failure | None = None

@@ -78,6 +78,8 @@ class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     roles: list[Name] = field(default_factory=list)
     acts_for: PrincipalId | None = None
     attributes: dict[str, Attribute] = field(default_factory=dict)
+    person: PrincipalId | None = None
+    """Of a human with several principals: which person this is (`writ_contracts.persons`). By default the id."""
 
 
 class AgentKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from writ_contracts.agents import SecurityKind
+from writ_contracts.approvals import DecisionDemand, SignedApproval
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
@@ -67,7 +68,8 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     decision: Signed
     timeout: int
     start_by: float
-    """`start_by - at` is how long it may wait: not started by then, it ends `expired`. An approval extends it."""
+    """`start_by - at` is how long it may wait: not started by then, it ends `expired`. Where it needs approvals, that
+    time runs from `approved`."""
     acts_for: str | None = None
     reason: str = ""
     dry_run: bool = False
@@ -105,19 +107,51 @@ class Refused(Event, frozen=True, kw_only=True, tag="refused"):
 
 
 class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"):
-    """People are asked, until `until` (Unix seconds)."""
+    """The request waits for the approvals that its decision demands, until `until` (Unix seconds).
+
+    `until - requested_at` is the time to decide, which runs from the request. The demands are those of the signed
+    decision in `requested`, which is what counts; here they are for lists.
+    """
 
     operation_id: str
     approvers: list[str]
     quorum: int
     until: float
+    requested_at: float = 0.0
+    principal: str = ""
+    operation: str = ""
+    target: str = ""
+    acts_for: str | None = None
+    demands: list[DecisionDemand] = field(default_factory=list)
+
+
+class ApprovalGiven(Event, frozen=True, kw_only=True, tag="approval_given"):
+    """One of several approvals that are needed; `remaining` more are. Written by policy alone."""
+
+    operation_id: str
+    approver: str
+    approval: SignedApproval
+    remaining: int
 
 
 class Approved(Event, frozen=True, kw_only=True, tag="approved"):
-    """Enough people said yes; their signed approvals."""
+    """All approvals that the decision demands, signed, in the order in which they came. Written by policy alone.
+
+    The time to start runs from here.
+    """
 
     operation_id: str
-    approvals: list[Signed]
+    approvals: list[SignedApproval]
+    approver: str = ""
+
+
+class Rejected(Event, frozen=True, kw_only=True, tag="rejected"):
+    """The end of an operation that an approver rejected, with the signed rejection. Written by policy alone."""
+
+    operation_id: str
+    approver: str
+    approval: SignedApproval
+    reason: str = ""
 
 
 class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
@@ -282,8 +316,8 @@ class LimitTaken(Event, frozen=True, kw_only=True, tag="limit_taken"):
 
 class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
     """Something that all decisions after it must know. `kind`: stop_set, stop_lift, policy_publish,
-    policy_rollback, policy_file, emergency_declare, emergency_confirm, journal_archive,
-    agent_enrolled, journal_restored.
+    policy_rollback, policy_file, emergency_declare, emergency_confirm, emergency_closed, emergency_review,
+    journal_archive, agent_enrolled, journal_restored.
 
     None is ever lost: before a range of the journal goes into an archive, its control events are stored again behind
     it, byte for byte, and the header `Writ-Carried-From` names where each was first.
@@ -305,7 +339,9 @@ OperationEvent = (
     Requested
     | Refused
     | AwaitingApproval
+    | ApprovalGiven
     | Approved
+    | Rejected
     | Dispatched
     | Granted
     | Started

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from itertools import dropwhile
 from types import MappingProxyType
+from typing import Any
 
 from msgspec import Struct, structs
 
 from writ_contracts import journal
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.errors import Conflict
 
 
@@ -41,9 +43,12 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
         (S.REQUESTED, "dispatched"): S.DISPATCHED,
         (S.REQUESTED, "started"): S.STARTED,  # a control operation, which an executor carries out itself
         (S.REQUESTED, "finished"): S.ENDED,  # previewed, cancelled, denied, expired
+        (S.AWAITING_APPROVAL, "approval_given"): S.AWAITING_APPROVAL,
         (S.AWAITING_APPROVAL, "approved"): S.APPROVED,
-        (S.AWAITING_APPROVAL, "finished"): S.ENDED,
+        (S.AWAITING_APPROVAL, "rejected"): S.ENDED,
+        (S.AWAITING_APPROVAL, "finished"): S.ENDED,  # expired, cancelled
         (S.APPROVED, "dispatched"): S.DISPATCHED,
+        (S.APPROVED, "started"): S.STARTED,  # a control operation
         (S.APPROVED, "finished"): S.ENDED,
         (S.DISPATCHED, "granted"): S.STARTED,
         (S.DISPATCHED, "finished"): S.ENDED,
@@ -67,6 +72,7 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
 
 MOST_ATTEMPTS = 3
 """How often an idempotent operation is started at most."""
+End = journal.Refused | journal.Rejected | journal.Finished | journal.Unknown | journal.Resolved | journal.Archived
 OPEN = frozenset({S.REQUESTED, S.AWAITING_APPROVAL, S.APPROVED, S.DISPATCHED, S.STARTED, S.CANCELLING})
 
 
@@ -90,10 +96,16 @@ class Life(Struct, frozen=True, kw_only=True):
     """The same of the first event."""
     requested: journal.Requested | None = None
     refused: journal.Refused | None = None
+    awaiting: journal.AwaitingApproval | None = None
+    approvals: tuple[SignedApproval, ...] = ()
+    """Signed approvals, in the order in which policy recorded them."""
+    approved: journal.Approved | None = None
+    approved_time: float = 0.0
+    """When the server stored `approved`; 0 where that is not known."""
     dispatched: journal.Dispatched | None = None
     started: journal.Granted | journal.Started | None = None
     cancel: journal.CancelRequested | None = None
-    end: journal.Refused | journal.Finished | journal.Unknown | journal.Resolved | journal.Archived | None = None
+    end: End | None = None
 
     @property
     def what(self) -> journal.Requested | journal.Refused | journal.Archived | None:
@@ -120,7 +132,13 @@ class Life(Struct, frozen=True, kw_only=True):
         """Its outcome, if it has one."""
         if self.end is None:
             return None
-        return "unknown" if isinstance(self.end, journal.Unknown) else self.end.outcome
+        match self.end:
+            case journal.Unknown():
+                return "unknown"
+            case journal.Rejected():
+                return "rejected"
+            case _:
+                return self.end.outcome
 
 
 def apply(life: Life, event: journal.OperationEvent, sequence: int, time: float = 0.0) -> Life:
@@ -134,6 +152,7 @@ def apply(life: Life, event: journal.OperationEvent, sequence: int, time: float 
         time=time,
         first_time=life.first_time or time,
         **_kept(event),
+        **_approvals(life, event, time),
     )
 
 
@@ -145,7 +164,7 @@ def _kept(event: journal.OperationEvent) -> dict[str, journal.OperationEvent]:
     match event:
         case journal.Refused():
             return {"refused": event, "end": event}
-        case journal.Finished() | journal.Unknown() | journal.Resolved() | journal.Archived():
+        case journal.Rejected() | journal.Finished() | journal.Unknown() | journal.Resolved() | journal.Archived():
             return {"end": event}
         case journal.Requested() | journal.Dispatched():
             return {_tag(event): event}
@@ -153,7 +172,19 @@ def _kept(event: journal.OperationEvent) -> dict[str, journal.OperationEvent]:
             return {"started": event}
         case journal.CancelRequested():
             return {"cancel": event}
-        case journal.AwaitingApproval() | journal.Approved():
+        case journal.AwaitingApproval() | journal.ApprovalGiven() | journal.Approved():
+            return {}  # see _approvals
+
+
+def _approvals(life: Life, event: journal.OperationEvent, time: float) -> dict[str, Any]:
+    match event:
+        case journal.AwaitingApproval():
+            return {"awaiting": event}
+        case journal.ApprovalGiven():
+            return {"approvals": (*life.approvals, event.approval)}
+        case journal.Approved():
+            return {"approvals": tuple(event.approvals), "approved": event, "approved_time": time}
+        case _:
             return {}
 
 

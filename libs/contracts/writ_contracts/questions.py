@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from writ_contracts import audit, backends, policies, policy_access, policy_questions, requests
+from writ_contracts import approvals, audit, backends, policies, policy_access, policy_questions, requests
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -80,6 +80,20 @@ QUESTIONS = (
         message=audit.SearchQuery,
         answer=audit.SearchAnswer,
         summary="Operations by principal, target, operation, outcome and time.",
+    ),
+    Question(
+        kind="approvals",
+        answered_by="policy",
+        message=approvals.ApprovalsQuery,
+        answer=approvals.ApprovalsAnswer,
+        summary="Which operations wait for an approval that I could give?",
+    ),
+    Question(
+        kind="approval",
+        answered_by="policy",
+        message=approvals.ApprovalQuery,
+        answer=approvals.ApprovalCardAnswer,
+        summary="One operation with all that its approver must verify.",
     ),
     Question(
         kind="policy_history",

@@ -5,7 +5,7 @@ From this table come the AsyncAPI document, the NATS server's account permission
 tests that try what must be refused. A subject that is not here cannot be used by anyone.
 """
 
-from writ_contracts import agents, audit, decisions, enrolment, facts, journal, notices, policies, requests
+from writ_contracts import agents, approvals, audit, decisions, enrolment, facts, journal, notices, policies, requests
 from writ_contracts.channels import Channel as Channel
 from writ_contracts.channels import Role as Role
 from writ_contracts.channels import Style as Style
@@ -31,6 +31,7 @@ def _question(one: Question) -> Channel:
 EXECUTORS_EVENTS: tuple[type[journal.Event], ...] = (
     journal.Requested,
     journal.Refused,
+    journal.AwaitingApproval,
     journal.Started,
     journal.CancelRequested,
     journal.Finished,
@@ -44,14 +45,18 @@ not be under a filter of the executors.
 """
 
 
-def _recorded(event: type[journal.Event]) -> Channel:
+POLICYS_EVENTS: tuple[type[journal.Event], ...] = (journal.ApprovalGiven, journal.Approved, journal.Rejected)
+"""Events of operations that policy alone writes, besides `granted`: no executor can approve, or drop a rejection."""
+
+
+def _recorded(event: type[journal.Event], sender: Role = Role.EXECUTOR) -> Channel:
     kind = str(event.__struct_config__.tag)
     return Channel(
         name=f"journal_{kind}",
         address=f"writ.journal.op.{{principal}}.{{operation_id}}.{kind}",
         summary=f"The record: {(event.__doc__ or '').partition(chr(10))[0]}",
         style=S.STREAM,
-        senders=(R.EXECUTOR,),
+        senders=(sender,),
         receivers=(),
         message=event,
     )
@@ -88,6 +93,16 @@ CHANNELS: tuple[Channel, ...] = (
         receivers=(R.POLICY,),
         message=decisions.AskGrant,
         answer=decisions.GrantAnswer,
+    ),
+    Channel(
+        name="approval",
+        address="writ.approval.{principal}",
+        summary="A person approves or rejects a pending operation. Answered once policy has recorded it.",
+        style=S.REQUEST,
+        senders=(R.PRINCIPAL,),
+        receivers=(R.POLICY,),
+        message=approvals.ApprovalMessage,
+        answer=approvals.ApprovalAnswer,
     ),
     Channel(
         name="notice_policy",
@@ -216,6 +231,7 @@ CHANNELS: tuple[Channel, ...] = (
         message=journal.JournalEvent,
     ),
     *map(_recorded, EXECUTORS_EVENTS),
+    *(_recorded(event, Role.POLICY) for event in POLICYS_EVENTS),
     Channel(
         name="journal_dispatched",
         address="writ.journal.op.{principal}.{operation_id}.dispatched.{pool}.{target}",
@@ -296,6 +312,15 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.EXECUTOR,),
         receivers=(R.PRINCIPAL,),
         message=agents.Progress,
+    ),
+    Channel(
+        name="approval_events",
+        address="writ.event.approval.{principal}",
+        summary="An operation waits for an approval of this person, or does not any more.",
+        style=S.REPUBLISH,
+        senders=(R.EXECUTOR, R.POLICY),
+        receivers=(R.PRINCIPAL,),
+        message=approvals.ApprovalEvent,
     ),
     Channel(
         name="all_events",

@@ -170,6 +170,21 @@ def result(principal: str, operation_id: str) -> str:
     return f"writ.result.{_token(principal, 'principal')}.{_token(operation_id, 'operation id')}"
 
 
+def approval(principal: str) -> str:
+    """Where a person sends a signed approval or rejection."""
+    return f"writ.approval.{_token(principal, 'principal')}"
+
+
+def parse_approval(subject: str) -> str:
+    """The principal of an approval's subject, as the server let it through; raises Invalid."""
+    return _token(subject.removeprefix("writ.approval."), "principal")
+
+
+def approval_event(principal: str) -> str:
+    """Where an approver hears of operations that wait for approval, and of their ends."""
+    return f"writ.event.approval.{_token(principal, 'principal')}"
+
+
 def enrol(token: str) -> str:
     """Where a host with this token asks to be let in."""
     return f"writ.enrol.{_token(token, 'token')}"

@@ -76,6 +76,7 @@ def _principals(document: Document, *, nobody: str | None = None) -> Principals:
         *_twice(document, "principals", "id", (principal.id for principal in principals.principals)),
         *_twice(document, "principals", "key", keys_held),
     ]
+    found += _other_persons(document, principals)
     for at, principal in enumerate(principals.principals):
         keys: Keys = ("principals", at, "acts_for")
         if principal.acts_for is None:
@@ -85,6 +86,21 @@ def _principals(document: Document, *, nobody: str | None = None) -> Principals:
         if principal.kind == "human":
             found.append(document.problem(keys, "a human acts for nobody"))
     return _sound(principals, found)
+
+
+def _other_persons(document: Document, principals: Principals) -> Iterator[Problem]:
+    """Yield what would make two persons of one: approvals tell people apart by `person`."""
+    named = {principal.id: principal for principal in principals.principals}
+    for at, principal in enumerate(principals.principals):
+        if principal.person is None:
+            continue
+        keys: Keys = ("principals", at, "person")
+        if principal.kind != "human":
+            yield document.problem(keys, f"only a human is a person; {principal.kind}s have acts_for")
+            continue
+        other = named.get(principal.person, principal)
+        if other.kind != "human" or (other.person or other.id) != principal.person:
+            yield document.problem(keys, f"'{principal.person}' is not the id of a person: that principal has another")
 
 
 def read_agents(path: Path) -> Agents:

@@ -62,6 +62,11 @@ def _verifier(public: str) -> nacl.signing.VerifyKey:
     return nacl.signing.VerifyKey(decode_public(public))
 
 
+def verify_raw(raw: bytes, data: bytes, signature: bytes) -> bool:
+    """Return true if `signature` over `data` is of the Ed25519 key with these 32 bytes."""
+    return verify(encode_public(raw), data, signature)
+
+
 def verify(public: str, data: bytes, signature: bytes) -> bool:
     """Whether `signature` over `data` was made with the private half of `public`."""
     try:

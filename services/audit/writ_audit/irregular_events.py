@@ -1,6 +1,6 @@
-"""What the order of an operation's events must not be, whoever wrote them. Pure: records go in, findings come out.
+"""Impossible orders of an operation's events, by any writer. Pure: records go in, findings come out.
 
-An honest executor writes none of this: NATS lets one writer win, and policy alone writes `granted`.
+An honest executor writes none of them: NATS lets one writer win, and policy alone writes `granted`.
 """
 
 from collections import OrderedDict
@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.agents import Receipt
+from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.life import State, advances
@@ -20,13 +21,23 @@ from writ_contracts.wire import decode_event, event_of
 from writ_trust.statements import digest, read
 
 REMEMBERED = 4_096
-FOLLOWS = ("dispatched", "granted", "started", "finished", "unknown", "resolved", "cancel_requested")
+FOLLOWS = (
+    "approved",
+    "rejected",
+    "dispatched",
+    "granted",
+    "started",
+    "finished",
+    "unknown",
+    "resolved",
+    "cancel_requested",
+)
 """Kinds of events that never begin an operation."""
 Ended = journal.Finished | journal.Unknown | journal.Resolved
 
 
 class IrregularEvent(Struct, frozen=True, kw_only=True):
-    """An event that cannot be, and why."""
+    """An impossible event, with the reason."""
 
     sequence: int
     operation_id: str
@@ -35,7 +46,7 @@ class IrregularEvent(Struct, frozen=True, kw_only=True):
 
 
 class Start(Struct, frozen=True, kw_only=True):
-    """A grant as the journal has it: the digests by which a receipt names it, and who claimed."""
+    """A grant in the journal: the digests by which a receipt names it, and its claimant."""
 
     grant: str
     claim: str
@@ -44,22 +55,24 @@ class Start(Struct, frozen=True, kw_only=True):
 
 
 class OperationHistory(Struct, kw_only=True):
-    """What matters of an operation's events so far."""
+    """The relevant part of an operation's earlier events."""
 
     state: State = State.ABSENT
     idempotent: bool = False
     control: bool = False
+    demanded: bool = False
+    approved: bool = False
     starts: list[Start] = []
 
 
 class OperationHistories:
-    """The operations that were heard of lately, by id."""
+    """Operations with recent events, by id."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, OperationHistory] = OrderedDict()
 
     def unknown(self, records: Iterable[Record]) -> set[tuple[str, str]]:
-        """(principal, operation id) of those whose beginning is neither known here nor in these records."""
+        """Yield (principal, operation id) of operations whose beginning is neither known nor in these records."""
         begun, missing = set[str](), set[tuple[str, str]]()
         for record in records:
             where = parse_event(record.subject)
@@ -72,7 +85,7 @@ class OperationHistories:
         return missing
 
     def learn(self, operation_id: str, records: Sequence[Record]) -> None:
-        """Take in the events of an operation from before those that are looked at."""
+        """Take in earlier events of an operation, without examining them."""
         history = OperationHistory()
         for record in records:
             event = _event(record)
@@ -81,7 +94,7 @@ class OperationHistories:
         self._remember(operation_id, history)
 
     def examine(self, record: Record) -> IrregularEvent | None:
-        """What is wrong with the next record, if anything is."""
+        """Return the fault of the next record, or None."""
         where, event = parse_event(record.subject), _event(record)
         if where is None:
             return None
@@ -112,7 +125,9 @@ def _event(record: Record) -> journal.OperationEvent | None:
 
 
 def _unreadable(record: Record, where: EventSubject) -> IrregularEvent | None:
-    """A body of another kind or operation than its subject is a finding; of one that is no event the index tells."""
+    """Return a finding for a body of another kind or operation than its subject. The index reports unreadable
+    bodies.
+    """
     try:
         kind = str(decode_event(record.data).__struct_config__.tag)
     except Invalid:
@@ -128,11 +143,22 @@ def _advance(history: OperationHistory, event: journal.OperationEvent) -> None:
     match event:
         case journal.Requested():
             history.idempotent, history.control = event.idempotent, event.target == WRIT_TARGET
+            history.demanded = _demands_approval(event)
+        case journal.Approved():
+            history.approved = True
         case journal.Granted():
             claimed = {"key": event.claim.key, "instance": event.instance}
             history.starts = [*history.starts, Start(grant=digest(event.grant), claim=digest(event.claim), **claimed)]
         case _:
             return
+
+
+def _demands_approval(event: journal.Requested) -> bool:
+    """Whether policy's first decision demands approvals; one that cannot be read allows nothing either."""
+    try:
+        return read(event.decision, Decision).effect == "require_approval"
+    except Untrusted:
+        return False
 
 
 def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
@@ -143,6 +169,8 @@ def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
     match event:
         case journal.Granted() | journal.Dispatched() if history.starts and not history.idempotent:
             return "once more, of what must not run twice"
+        case journal.Granted() | journal.Started() if history.demanded and not history.approved:
+            return "without the approvals that its decision demands"
         case journal.Started() if not history.control:
             return "of an operation that agents carry out, without a grant"
         case journal.Finished() | journal.Unknown() | journal.Resolved():
@@ -152,7 +180,7 @@ def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
 
 
 def _wrong_receipt(history: OperationHistory, event: Ended) -> str:
-    """A receipt names a grant that policy recorded, or no grant at all, and comes from who claimed it."""
+    """Return the fault of a receipt, or "". A receipt names a recorded grant or none, and comes from the claimant."""
     if event.receipt is None:
         return ""
     try:

@@ -1,9 +1,10 @@
-"""The executor put together: every part is given what it needs, in the order in which they need each other."""
+"""The composition of the executor: every part gets its dependencies, in order."""
 
 from dataclasses import dataclass
 
 from writ_bus.port import Bus
 from writ_contracts.inventory import Agents, Inventory
+from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.alarms import Alarms
@@ -31,6 +32,8 @@ from writ_executor.requests.targets import Targets
 from writ_executor.rounds.accepted import AcceptedOperations
 from writ_executor.rounds.restored_journal import RestoredJournal
 from writ_executor.rounds.sweep import Sweep
+from writ_executor.steps.approvals import Approvals
+from writ_executor.steps.approver_events import ApproverEvents
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.claims import Claims
@@ -47,7 +50,7 @@ from writ_runtime.watched_file import Watched
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """What messages and rounds are handed to."""
+    """The parts that handle messages and rounds."""
 
     index: Index
     background: BackgroundTasks
@@ -79,7 +82,7 @@ def compose(  # long: one list of parts, each given those before it
     measured: Metrics,
     time: ServerClock,
 ) -> Components:
-    """All of them over one bus; nothing runs yet."""
+    """Compose all parts over one bus; nothing runs yet."""
     index, background, presence = Index(), BackgroundTasks(), Presence(config.lease, time.clocks.boot)
     recorder = Recorder(bus.journal, index, measures, time.now)
     guard = _guard(config, bus, recorder, background, measured)
@@ -89,7 +92,10 @@ def compose(  # long: one list of parts, each given those before it
     targets, keys, audit_detail = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
     admission = Admission(config, bus, index, recorder, measures)
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)
-    outcomes, cancels = OutcomeRecorder(recorder, vault, dispatcher, presence, background, audit_detail), Cancels(bus)
+    approvers, cancels = ApproverEvents(bus), Cancels(bus)
+    outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, background, audit_detail, approvers)
+    approvals = Approvals(catalogue, index, recorder, vault, policy, outcomes, approvers, config.queue_window)
+    dispatcher.review = approvals.review
     host_reads, audit_services = (
         HostReads(bus, catalogue, index, vault, policy, outcomes),
         AuditServices(time.clocks.boot),
@@ -97,9 +103,20 @@ def compose(  # long: one list of parts, each given those before it
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
     generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
-    controls = Controls(recorder, lives, vault, outcomes, cancels, publishing, archiving)
+    controls = Controls(
+        recorder, lives, vault, outcomes, cancels, publishing, archiving, index, targets, approvals.review
+    )
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
-    accepted = AcceptedOperations(index, recorder, lives, dispatcher, host_reads, controls, background)
+    accepted = AcceptedOperations(index, recorder, lives, dispatcher, host_reads, controls, approvals, background)
+
+    def decided(life: Life, kind: str) -> None:
+        """What policy recorded of people's verdicts: go on, or clean up."""
+        if kind == "approved" and life.state is State.APPROVED:
+            background.spawn("approved", accepted.begin(life))
+        elif kind == "rejected":
+            outcomes.rejected(life)
+
+    follower.heard = decided
     return Components(
         index=index,
         background=background,

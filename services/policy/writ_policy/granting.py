@@ -1,7 +1,7 @@
-"""Grants: read the operation, decide again, sign, and append `granted` at the sequence that was read; only then answer.
+"""Grants: read the operation, decide again, sign, append `granted` at the sequence read, and only then answer.
 
-What is read may be old, and time passes until the append. The expected sequence closes both gaps: whoever wrote in
-between makes the append fail, and then nothing has started.
+The read may be stale, and time passes until the append. The expected sequence closes both gaps: any write in between
+fails the append, and then nothing has started.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted
 from writ_contracts.wire import encode
+from writ_policy.approvals.recorded import Approvals, approvals_of, first_decision
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
 from writ_policy.decisions.judging import JudgeFactory
@@ -24,7 +25,7 @@ from writ_trust.keys import Key
 from writ_trust.statements import sign
 
 Gather = Callable[[AskGrant | Decide, Judge], Awaitable[KnownFacts]]
-"""Gives the facts that came with a question, checked, and those that policy has itself."""
+"""Returns the facts of a question, checked, together with those that policy has itself."""
 
 
 class Granting:
@@ -33,29 +34,30 @@ class Granting:
     def __init__(
         self, journal: Journal, judging: JudgeFactory, gather: Gather, key: Key, former: Mapping[str, int]
     ) -> None:
-        """`former`: policy's earlier keys, and up to which event of the journal each signed."""
+        """`former`: policy's earlier keys, each with the last event of the journal it signed."""
         self._journal = journal
         self._judging = judging
         self._gather = gather
         self._key = key
         self._keys = {**former, key.public: sys.maxsize}
 
-    async def recorded(self, ask: Decide) -> bool:
-        """Whether the journal has policy's decision on the statement in the question. Raises Forged where it is said to
-        have one, and has not.
+    async def recorded(self, ask: Decide, judge: Judge) -> Approvals | None:
+        """Return the recorded approvals of the question's operation; None for an operation that is not recorded.
+        Raises ForgedStart if the question claims a decision that the journal does not have.
         """
         subject = ask.subject
-        if not subject.recorded or subject.statement is None:
-            return False
+        if not subject.recorded:
+            return None
         records = await self._journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
-        check_first_decision(recorded_of(records, subject), subject, self._keys)
-        return True
+        recorded = recorded_of(records, subject)
+        check_first_decision(recorded, subject, self._keys)
+        return approvals_of(recorded, records, judge.world)
 
     async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
-        """The grant, once it is recorded, or the decision that denies it.
+        """Return the grant once it is recorded, or the decision that denies it.
 
-        Raises Conflict (`moved_on`) where the operation does not wait for this claim any more, Forged where no executor
-        may ask for it, and whatever an append raises: after TimedOut nobody knows whether it has started.
+        Raises Conflict (`moved_on`) if the operation no longer waits for this claim, ForgedStart if no executor may ask
+        for it, and errors of the append: after TimedOut it may have started.
         """
         subject = ask.subject
         if subject.simulate:
@@ -71,19 +73,23 @@ class Granting:
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
         check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
         known = await self._gather(ask, judge)
-        ruled = judge.rule(subject, known, starting=True, recorded=True, traced=ask.traced)
+        given = approvals_of(recorded, records, judge.world)
+        ruled = judge.rule(subject, known, starting=True, recorded=True, approvals=given.approvers, traced=ask.traced)
         if not ruled.request.operation.baseline:
             ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
         if ruled.ruling.effect == "allow":
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
+        if recorded.life.approvals:
+            ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)
-        permit = grant(ask, claim, ruled, decision)
+        permit = grant(ask, claim, ruled, decision, given.signed if ruled.decision.approvals else ())
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
         await self._append(recorded, event)
-        return GrantAnswer(grant=writ, decision=decision, effective=dict(ruled.ruling.effective)), ruled
+        effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
+        return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
     def _refused(self, ask: AskGrant, ruled: RuledRequest) -> GrantAnswer:
         grant_for_listings = listing_grant(ask.subject, ask.look_key, ruled)
@@ -91,7 +97,7 @@ class Granting:
         return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
     async def _append(self, recorded: RecordedOperation, event: Granted) -> None:
-        """Store the start. Raises Conflict (`moved_on`) where anything was written since the operation was read."""
+        """Store the start. Raises Conflict (`moved_on`) if anything was written since the operation was read."""
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:
             raise Invalid(f"a start of {len(data)} bytes, at most {MAX_EVENT_BYTES} are kept", code="oversize")

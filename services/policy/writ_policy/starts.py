@@ -1,6 +1,7 @@
-"""Whether the journal bears what an executor asks: the request with its first decision, and a start that is the next.
+"""The evidence of the journal for an executor's question: a request with its first decision, and a start that is the
+next.
 
-An executor's word is not enough for either. Pure: the records of the operation come in.
+An executor's claim is not enough for either. Pure: the records of the operation come in.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,47 +18,57 @@ from writ_contracts.operations import Operation
 from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import event_of
-from writ_trust.statements import digest, open_signed
+from writ_trust.statements import digest, open_signed, read
 
 FORGED: Final = "forged_start"
 RECORDED_WITHIN = 600.0
-"""Seconds between a first decision and its record, by the NATS server's clock. A decision that was kept back, or one of
-an operation whose events were archived and forgotten, begins nothing."""
+"""Seconds between a first decision and its record, by the NATS server's clock. A withheld decision, or one of an
+operation whose events were archived and forgotten, begins nothing.
+"""
 STARTED_WITHIN = 7 * 86_400.0
-"""Seconds after its record in which an operation may start, whatever the durations say that executors wrote."""
+"""Seconds after its record in which an operation may start, at any durations that executors wrote."""
 MOVED_ON = "moved_on"
 
 
 class ForgedStart(Untrusted):
-    """The journal does not bear it: no true executor asks this."""
+    """The journal contradicts the question: no honest executor asks it."""
 
     default_code = FORGED
 
 
 class RecordedOperation(Struct, frozen=True, kw_only=True):
-    """An operation as the journal has it. Times are the NATS server's, Unix seconds."""
+    """An operation as the journal has it. Times are the NATS server's, in Unix seconds."""
 
     life: Life
     requested: Requested
     requested_at: float = 0.0
     dispatched_at: float = 0.0
     granted_at: float = 0.0
+    approved_at: float = 0.0
 
 
 def recorded_of(records: Sequence[Record], subject: Subject) -> RecordedOperation:
-    """The operation of the subject. Raises Forged where the journal has no such request, or an impossible history."""
+    """Return the operation of the subject. Raises ForgedStart as `read_recorded`."""
+    return read_recorded(records, subject.principal, subject.operation_id)
+
+
+def read_recorded(records: Sequence[Record], principal: str, operation_id: str) -> RecordedOperation:
+    """Return the operation of that principal and id. Raises ForgedStart if the journal has no such request, or an
+    impossible history.
+    """
     try:
         life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
     except (Conflict, Invalid) as error:
-        raise ForgedStart(f"the history of {subject.operation_id} cannot be: {error}") from error
+        raise ForgedStart(f"the history of {operation_id} cannot be: {error}") from error
     if life.requested is None:
-        raise ForgedStart(f"{subject.principal} has not requested {subject.operation_id}")
+        raise ForgedStart(f"{principal} has not requested {operation_id}")
     return RecordedOperation(
         life=life,
         requested=life.requested,
         requested_at=_latest(records, "requested"),
         dispatched_at=_latest(records, "dispatched"),
         granted_at=_latest(records, "granted"),
+        approved_at=_latest(records, "approved"),
     )
 
 
@@ -67,8 +78,8 @@ def _latest(records: Sequence[Record], kind: str) -> float:
 
 
 def check_first_decision(recorded: RecordedOperation, subject: Subject, keys: Mapping[str, int]) -> None:
-    """Raises Forged unless policy allowed this very request when it came. `keys`: policy's, and up to which event each
-    signed.
+    """Raises ForgedStart unless policy allowed this very request when it came, or demanded approvals for it. `keys`:
+    policy's, and up to which event each signed.
     """
     requested, life = recorded.requested, recorded.life
     trusted = [key for key, until in keys.items() if life.first_sequence <= until]
@@ -86,9 +97,10 @@ def check_first_decision(recorded: RecordedOperation, subject: Subject, keys: Ma
         "idempotency key": (requested.idempotency_key, subject.idempotency_key),
         "statement": (decision.statement_digest, stated),
         "dry run": (requested.dry_run, subject.dry_run),
-        "effect": (decision.effect, "allow"),
     }
-    different = [name for name, (first, expected) in pairs.items() if first != expected]
+    different = [name for name, (first, stated_now) in pairs.items() if first != stated_now]
+    if decision.effect == "deny":
+        different.append("effect")
     if decision.authenticated == "nobody":
         different.append("simulation")
     if different:
@@ -107,8 +119,8 @@ def check_start(
     keys: Collection[str],
     now: float,
 ) -> None:
-    """Raises unless this claim is for the next start: Conflict (`moved_on`) where the operation does not wait for it,
-    Forged where it never may, Unreachable (`too_soon`) where the attempt before it may still run.
+    """Raises unless this claim is for the next start: Conflict (`moved_on`) if the operation does not wait for it,
+    ForgedStart if it never may, Unreachable (`too_soon`) if the earlier attempt may still run.
 
     `keys`: policy's, former ones too. `now`: the NATS server's time, Unix seconds.
     """
@@ -123,8 +135,11 @@ def check_start(
         raise ForgedStart(f"attempt {claim.attempt} of {claim.operation_id} does not follow on the one before")
     if claim.attempt > (MOST_ATTEMPTS if operation.idempotent else 1):
         raise ForgedStart(f"{operation.name} is not started {claim.attempt} times")
-    if now - recorded.requested_at > STARTED_WITHIN:
-        raise ForgedStart(f"{claim.operation_id} was requested {(now - recorded.requested_at) / 86_400:.0f} days ago")
+    if read(requested.decision, Decision).effect == "require_approval" and life.approved is None:
+        raise ForgedStart(f"{claim.operation_id} was dispatched without the approvals that its decision demands")
+    waited = now - max(recorded.requested_at, recorded.approved_at)
+    if waited > STARTED_WITHIN:
+        raise ForgedStart(f"{claim.operation_id} was requested or approved {waited / 86_400:.0f} days ago")
     if earlier is not None and not _is_over(recorded, earlier, dispatched, agents, keys):
         raise Unreachable(f"attempt {earlier.attempt} of {claim.operation_id} may still run", code="too_soon")
 
@@ -136,7 +151,7 @@ def _is_over(
     agents: Collection[str],
     keys: Collection[str],
 ) -> bool:
-    """Its instance says that nothing of it runs any more, or its time had passed when the next one was dispatched."""
+    """Return whether the earlier attempt is over: its instance says so, or its time had passed at the next dispatch."""
     try:
         grant = open_signed(earlier.grant, Grant, keys)
     except Untrusted as error:

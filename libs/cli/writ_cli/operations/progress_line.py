@@ -8,6 +8,7 @@ from typing import Self
 
 from rich.text import Text
 
+from writ_cli import times
 from writ_cli.output import Screen, visible
 from writ_client.operation_events import Event
 from writ_contracts import journal
@@ -34,10 +35,10 @@ class Live:
     def show(self, event: Event) -> None:
         """What has just happened."""
         if self._status is not None:
-            self._status.update(Text(visible(said(event))))
+            self._status.update(Text(visible(event_text(event))))
 
 
-def said(event: Event) -> str:  # noqa: C901 - a table by type
+def event_text(event: Event) -> str:  # noqa: C901 - a table by type
     """An event in a few words."""
     match event:
         case Progress():
@@ -49,7 +50,11 @@ def said(event: Event) -> str:  # noqa: C901 - a table by type
         case journal.CancelRequested():
             return f"{event.by} wants it cancelled"
         case journal.AwaitingApproval():
-            return f"waiting for an approval by {', '.join(event.approvers)}"
+            return waiting_text(event)
+        case journal.ApprovalGiven():
+            return f"approved by {event.approver}; {event.remaining} more needed"
+        case journal.Rejected():
+            return f"rejected by {event.approver}" + (f": {event.reason}" if event.reason else "")
         case journal.Finished() | journal.Resolved():
             return f"{event.outcome}: {event.message}" if event.message else event.outcome
         case journal.Archived():
@@ -61,4 +66,11 @@ def said(event: Event) -> str:  # noqa: C901 - a table by type
         case journal.Requested():
             return f"{event.verdict.decision}: {event.verdict.reason}"
         case journal.Approved():
-            return "approved"
+            return f"approved by {event.approver}"
+
+
+def waiting_text(event: journal.AwaitingApproval) -> str:
+    """The people who can approve, until when, and the command for them."""
+    able = ", ".join(event.approvers[:5]) or "nobody"
+    until = times.clock(event.until)
+    return f"waiting for approval until {until}; could approve: {able} (writ approvals show {event.operation_id})"

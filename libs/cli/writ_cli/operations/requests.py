@@ -11,7 +11,7 @@ from writ_cli.exit_status import Exit, of_outcome
 from writ_cli.operations import parameter_words
 from writ_cli.operations.progress_line import Live
 from writ_cli.options import asking
-from writ_cli.output import Screen, outcome
+from writ_cli.output import Screen, outcome, visible
 from writ_cli.settings import Settings
 from writ_client import request_signing
 from writ_client.client import Writ
@@ -84,7 +84,7 @@ async def run(
     """
     if idempotency_key == "":  # a script's variable that is not set; with a new key each repeat would do it again
         raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
-    wish = RunArguments(
+    arguments = RunArguments(
         operation=operation,
         target=target_of(operation, target),
         parameters=parameters_of(operation, words),
@@ -97,38 +97,47 @@ async def run(
     patience = None if timeout is None else times.seconds(timeout)
     async with await settings.connect() as writ:
         if no_wait:
-            return _show_answer(settings.screen, await _submit(writ, wish))
-        return await _wait(settings.screen, writ, wish, patience)
+            return _show_answer(settings.screen, await _submit(writ, arguments))
+        return await _wait(settings.screen, writ, arguments, patience)
 
 
-async def _submit(writ: Writ, wish: RunArguments) -> RequestAnswer:
+async def _submit(writ: Writ, arguments: RunArguments) -> RequestAnswer:
     try:
         return await writ.submit(
-            wish.operation,
-            wish.target,
-            wish.parameters,
-            reason=wish.reason,
-            dry_run=wish.dry_run,
-            idempotency_key=wish.key,
-            correlation_id=wish.correlation_id,
-            sign=wish.sign,
+            arguments.operation,
+            arguments.target,
+            arguments.parameters,
+            reason=arguments.reason,
+            dry_run=arguments.dry_run,
+            idempotency_key=arguments.key,
+            correlation_id=arguments.correlation_id,
+            sign=arguments.sign,
         )
     except errors.TimedOut as error:
         raise errors.TimedOut(
-            f"{error}; it may have been taken: `--idempotency-key {wish.key}` asks again without doing it twice"
+            f"{error}; it may have been taken: `--idempotency-key {arguments.key}` asks again without doing it twice"
         ) from error
 
 
-async def _wait(screen: Screen, writ: Writ, wish: RunArguments, patience: float | None) -> int:
-    number = operation_id(writ.principal, wish.key)
+async def _wait(screen: Screen, writ: Writ, arguments: RunArguments, patience: float | None) -> int:
+    number = operation_id(writ.principal, arguments.key)
     try:
         with Live(screen) as live:
-            answer = await _submit(writ, wish)
+            answer = await _submit(writ, arguments)
+            _tell_waiting(screen, answer)
             view = await writ.wait(answer.operation_id or number, timeout=patience, on_event=live.show)
     except asyncio.CancelledError:
         click.echo(f"writ: operation {number} goes on: `writ op watch {number}`", err=True)
         return Exit.PENDING
     return show_view(screen, await writ.with_output(view), answer.verdict)
+
+
+def _tell_waiting(screen: Screen, answer: RequestAnswer) -> None:
+    """On standard error, also where nobody watches: it may take an hour, and others have to know."""
+    if answer.state == "awaiting_approval" and answer.verdict is not None and not screen.json:
+        why = visible(answer.verdict.reason)
+        click.echo(f"writ: it waits for approval: {why}", err=True)
+        click.echo(f"writ: they can use `writ approvals show {answer.operation_id}`", err=True)
 
 
 def _show_answer(screen: Screen, answer: RequestAnswer) -> int:

@@ -14,11 +14,13 @@ from writ_cli.output import Screen, outcome, shown
 from writ_client.operation_events import read_body
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
+from writ_contracts.approvals import SignedApproval, demand_text, short_digest
 from writ_contracts.audit import TraceAnswer, TraceEvent
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Untrusted
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
+from writ_trust.approvals import verify_own
 from writ_trust.statements import digest, open_signed, read
 
 Line = tuple[str, object]
@@ -62,6 +64,8 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
             return outcome(event.outcome)
         case journal.Unknown():
             return outcome("unknown")
+        case journal.Rejected():
+            return outcome("rejected")
         case journal.Archived():
             return f"{event.outcome}; its events are in archive {event.generation}: writ trace --archive FILE"
         case journal.Dispatched():
@@ -73,7 +77,11 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
         case journal.SecurityEvent():
             return Text(event.kind, style="bold red")
         case journal.AwaitingApproval():
-            return f"by {event.quorum} of {', '.join(event.approvers)}"
+            return f"{'; '.join(map(demand_text, event.demands))}; could approve: {', '.join(event.approvers)}"
+        case journal.ApprovalGiven():
+            return f"by {event.approver}; {event.remaining} more needed"
+        case journal.Approved():
+            return f"by {event.approver}"
         case journal.ControlEvent():
             return event.kind
         case journal.LimitTaken():
@@ -86,7 +94,7 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
             return ""
 
 
-def _details(event: journal.JournalEvent | None) -> Iterator[Line]:
+def _details(event: journal.JournalEvent | None) -> Iterator[Line]:  # noqa: C901 - a table by type
     match event:
         case journal.Requested():
             yield from _parameters(event.parameters, event.hidden)
@@ -107,6 +115,13 @@ def _details(event: journal.JournalEvent | None) -> Iterator[Line]:
             yield from _ended(event)
         case journal.Unknown():
             yield event.code, event.message
+        case journal.AwaitingApproval():
+            yield "until", times.clock(event.until)
+        case journal.ApprovalGiven() | journal.Rejected():
+            yield from _approval(event.approval, event.operation_id)
+        case journal.Approved():
+            for signed in event.approvals:
+                yield from _approval(signed, event.operation_id)
         case journal.SecurityEvent():
             yield "detail", event.detail
             yield "reported by", _signature(event.report, SecurityReport)
@@ -148,6 +163,18 @@ def _ended(event: journal.Finished | journal.Resolved) -> Iterator[Line]:
     yield "receipt", _signature(event.receipt, Receipt, event.operation_id)
     if receipt := _read(event.receipt, Receipt):
         yield "effect", f"{receipt.effect}, {times.span(receipt.duration_ms / 1000)}"
+
+
+def _approval(signed: SignedApproval, of: str) -> Iterator[Line]:
+    try:
+        approval = verify_own(signed)
+    except Untrusted as error:
+        yield "approval", f"{DOES_NOT_HOLD}: {error}"
+        return
+    wrong = f"; {DOES_NOT_HOLD}: it is on operation {approval.operation_id}" if approval.operation_id != of else ""
+    shown = f"of request {short_digest(approval.requested)} signed by {signed.credential[:12]}…{wrong}"
+    yield approval.verdict, f"{approval.approver} ({approval.proof}), {shown}"
+    yield "reason", approval.reason
 
 
 def _read(signed: Signed | None, kind: type[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What happens to an accepted operation: it is dispatched, previewed, or carried out by the executor itself."""
+"""The first step of an accepted operation: wait for approval, dispatch it, preview it, or carry it out here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Requested
-from writ_contracts.life import Life
+from writ_contracts.life import Life, State
 from writ_contracts.operations import Operation
 from writ_executor.control.operations import Controls
-from writ_executor.journal.index import Index
+from writ_executor.journal.index import Index, needs_approval
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
+from writ_executor.steps.approvals import Approvals
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
@@ -22,7 +23,7 @@ _log = Log("writ.executor")
 
 
 class AcceptedOperations:
-    """The first step after `requested`; the sweep takes it again where a replica died before."""
+    """The first step after `requested`. The sweep repeats it if a replica died before."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class AcceptedOperations:
         dispatcher: Dispatcher,
         host_reads: HostReads,
         controls: Controls,
+        approvals: Approvals,
         background: BackgroundTasks,
     ) -> None:
         self._index = index
@@ -40,14 +42,17 @@ class AcceptedOperations:
         self._dispatcher = dispatcher
         self._host_reads = host_reads
         self._controls = controls
+        self._approvals = approvals
         self._background = background
 
     def control_sequence(self) -> int:
-        """The last control event that we have seen."""
+        """Return the sequence of the last control event seen."""
         return self._index.control_sequence
 
     async def owner(self, definition: Operation, parameters: Mapping[str, Any]) -> str | None:
-        """Whose operation a control operation is about. Raises Invalid: not found, or not offered here."""
+        """Return the owner of the operation that a control operation is about. Raises Invalid: not found, or not
+        offered here.
+        """
         if not definition.control:
             return None
         if definition.name not in self._controls.offered:
@@ -58,7 +63,7 @@ class AcceptedOperations:
         return principal
 
     async def accept(self, requested: Requested) -> Life:
-        """Record the request and set it going. Raises Conflict if it is there."""
+        """Record the request and begin it. Raises Conflict if it exists."""
         life = await self._recorder.append(Life(), requested)
         fault("executor.requested")
         try:
@@ -68,13 +73,15 @@ class AcceptedOperations:
             return life
 
     async def begin(self, life: Life) -> Life:
-        """Set it going; the life as it is when the requester may be answered."""
+        """Begin it. Return the life when the requester may be answered."""
         requested = life.requested
         if requested is None:
             return life
         if requested.dry_run:
             self._background.spawn("preview", self._host_reads.preview(life))
             return life
+        if life.state is State.REQUESTED and needs_approval(requested):
+            return await self._approvals.wait(life)
         if requested.target == WRIT_TARGET:
             self._background.spawn("control", self._controls.carry_out(life))
             return life

@@ -1,19 +1,22 @@
-"""All that decisions stand on, as of one moment: policy, targets, principals, agents, and their versions."""
+"""All inputs of decisions as of one moment: policy, targets, principals, agents, and their versions."""
 
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from writ_contracts.credentials import Credential
 from writ_contracts.decisions import PolicyVersion
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Agents, Inventory, Principal, Principals, Target
+from writ_contracts.persons import person_of
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
 from writ_policy.versions.stored import VersionInForce
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import Scan
 from writ_rules.engine.decide import People
+from writ_trust.approvals import nkey_credential
 
 
 class World(Struct, frozen=True, eq=False, kw_only=True):
@@ -28,17 +31,17 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     agents: Mapping[str, frozenset[str]]
     """The keys that may claim, by pool."""
     scanners: Mapping[str, tuple[str, ...]]
-    """Whose reports the rules ask for, by operation."""
+    """The scanners whose reports rules ask for, by operation."""
 
     def target(self, target_id: str) -> Target:
-        """Raises Invalid (`unknown_target`)."""
+        """Return the target. Raises Invalid (`unknown_target`)."""
         try:
             return self.targets[target_id]
         except KeyError:
             raise Invalid(f"no target {target_id!r} in the inventory", code="unknown_target") from None
 
     def principal(self, principal_id: str, key: str) -> Principal:
-        """Who it is, if the key is theirs. Raises Invalid (`unknown_principal`, `key_mismatch`)."""
+        """Return the principal if the key is theirs. Raises Invalid (`unknown_principal`, `key_mismatch`)."""
         principal = self.principals.get(principal_id)
         if principal is None:
             raise Invalid(f"no principal {principal_id!r}", code="unknown_principal")
@@ -46,8 +49,15 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
             raise Invalid(f"the key that sent this is not that of {principal_id!r}", code="key_mismatch")
         return principal
 
+    def credentials(self, principal_id: str) -> list[Credential]:
+        """What this person may sign approvals with: the nkey, until a directory of people's credentials says more."""
+        principal = self.principals.get(principal_id)
+        if principal is None or principal.kind != "human":
+            return []
+        return [nkey_credential(person_of(principal_id, self.principals), principal.key)]
+
     def owns(self, principal_id: str, owner: str | None) -> bool:
-        """Whether what belongs to `owner` is the principal's own: by itself, or by the agent that acts for it."""
+        """Return whether records of `owner` are the principal's own: directly, or of an agent that acts for it."""
         if owner is None:
             return False
         known = self.principals.get(owner)
@@ -60,7 +70,7 @@ def compose(
     principals: FileContent[Principals],
     agents: FileContent[Agents],
 ) -> World:
-    """The world of this version and these files."""
+    """Return the world of this version and these files."""
     targets = {target.id: target for target in inventory.value.targets}
     policy, stored = in_force.policy, in_force.stored
     return World(

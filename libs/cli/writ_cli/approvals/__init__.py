@@ -1,0 +1,1 @@
+"""`writ approvals`: the requests that wait for a person, and their verdict."""

@@ -1,0 +1,208 @@
+"""`writ approvals list|show|approve|reject|watch`."""
+
+import time
+from contextlib import aclosing
+from typing import Any
+
+import click
+
+from writ_cli import times
+from writ_cli.approvals.card_text import show_card
+from writ_cli.exit_status import Exit
+from writ_cli.operations import parameter_words
+from writ_cli.operations.own import operation_id
+from writ_cli.options import asking
+from writ_cli.output import Screen
+from writ_cli.settings import Settings
+from writ_client.approval_card import Card
+from writ_client.client import Writ
+from writ_contracts.approvals import ApprovalAnswer, ApprovalEvent, PendingApproval, short_digest
+from writ_contracts.errors import Denied, Invalid
+from writ_runtime.plugins import load_catalogue
+
+POLICY_KEY = click.option(
+    "--policy-key",
+    envvar="WRIT_POLICY_KEY",
+    metavar="U…",
+    help="Policy's public key (WRIT_POLICY_KEY, or public.yaml).",
+)
+GIVEN = click.option(
+    "--parameter",
+    "given",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="The value of a hidden parameter, as the requester gave it to you; it is checked against their signature.",
+)
+REASON = click.option("--reason", "-r", default="", help="Why, for the record and for the requester.")
+
+
+@click.group()
+def approvals() -> None:
+    """Requests that wait for a person: see them, approve or reject them."""
+
+
+@approvals.command("list")
+@asking
+async def list_pending(settings: Settings) -> int:
+    """The requests that you may decide on, now or after others."""
+    async with await settings.connect() as writ:
+        pending = await every_pending(writ)
+    if settings.screen.json:
+        settings.screen.data(pending)
+    elif not pending:
+        settings.screen.line("nothing waits for you")
+    else:
+        _table(settings.screen, pending)
+    return Exit.DONE
+
+
+async def every_pending(writ: Writ) -> list[PendingApproval]:
+    """All pages."""
+    found, answer = list[PendingApproval](), await writ.approvals.pending()
+    found += answer.pending
+    while answer.more:
+        answer = await writ.approvals.pending(after=answer.last)
+        found += answer.pending
+    return found
+
+
+def _table(screen: Screen, pending: list[PendingApproval]) -> None:
+    now = time.time()
+    rows = [
+        (
+            one.operation_id,
+            short_digest(one.digest),
+            one.principal + (f" for {one.acts_for}" if one.acts_for else ""),
+            one.operation,
+            one.target,
+            "you" if one.yours else one.waits_for,
+            times.span(max(one.until - now, 0.0)),
+        )
+        for one in pending
+    ]
+    screen.table(("operation", "digest", "requested by", "what", "target", "waits for", "time left"), rows)
+
+
+@approvals.command("show")
+@click.argument("operation")
+@POLICY_KEY
+@GIVEN
+@asking
+async def show(settings: Settings, operation: str, policy_key: str | None, given: tuple[str, ...]) -> int:
+    """One request with all that it would do, by whom it was requested, and who decides until when."""
+    async with await settings.connect() as writ:
+        card = await _card(settings, writ, operation, policy_key, given)
+    show_card(settings.screen, card, time.time())
+    return Exit.DONE
+
+
+@approvals.command("approve")
+@click.argument("operation")
+@REASON
+@POLICY_KEY
+@GIVEN
+@click.option("--digest", "expected", metavar="7f3a-91c2", help="Only if the request has this digest.")
+@click.option("--unverified", is_flag=True, help="Also where signatures cannot be verified here.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask once more.")
+@asking
+async def approve(
+    settings: Settings,
+    operation: str,
+    reason: str,
+    policy_key: str | None,
+    given: tuple[str, ...],
+    expected: str | None,
+    unverified: bool,
+    yes: bool,
+) -> int:
+    """Approve a request. What is approved is shown first."""
+    async with await settings.connect() as writ:
+        card = await _card(settings, writ, operation, policy_key, given)
+        _check_digest(card, expected)
+        if not settings.screen.json:
+            show_card(settings.screen, card, time.time())
+        if card.unverified and policy_unknown(card) and not unverified:
+            raise Denied(f"not approved: {card.unverified[0]}; give --policy-key, or --unverified")
+        if not yes and not _confirmed(card):
+            return Exit.PENDING
+        answer = await writ.approvals.approve(card, reason=reason)
+    return _show_answer(settings.screen, card, answer)
+
+
+@approvals.command("reject")
+@click.argument("operation")
+@REASON
+@asking
+async def reject(settings: Settings, operation: str, reason: str) -> int:
+    """Reject a request, which ends it."""
+    async with await settings.connect() as writ:
+        card = await _card(settings, writ, operation, None, ())
+        answer = await writ.approvals.reject(card, reason=reason)
+    return _show_answer(settings.screen, card, answer)
+
+
+@approvals.command("watch")
+@asking
+async def watch(settings: Settings) -> int:
+    """What waits for you, and what becomes of it; until interrupted."""
+    async with await settings.connect() as writ, aclosing(await writ.approvals.listen()) as events:
+        for one in await every_pending(writ):
+            settings.screen.line(f"pending    {one.operation_id}  {one.principal}: {one.operation} on {one.target}")
+        async for event in events:
+            _show_event(settings.screen, event)
+    return Exit.DONE
+
+
+def _show_event(screen: Screen, event: ApprovalEvent) -> None:
+    if screen.json:
+        screen.data(event)
+        return
+    by = f" by {event.by}" if event.by else ""
+    why = f": {event.reason}" if event.reason else ""
+    what = f"{event.principal}: {event.operation} on {event.target}"
+    screen.line(f"{event.kind:10} {event.operation_id}  {what}{by}{why}")
+
+
+async def _card(settings: Settings, writ: Writ, operation: str, policy_key: str | None, given: tuple[str, ...]) -> Card:
+    keys = [policy_key] if policy_key else known_policy_keys(settings)
+    wanted = operation_id(operation)
+    card = await writ.approvals.card(wanted, keys)
+    return await writ.approvals.card(wanted, keys, _given(card, given)) if given else card
+
+
+def _given(card: Card, words: tuple[str, ...]) -> dict[str, Any]:
+    definition = load_catalogue().get(card.decision.operation)
+    found = parameter_words.parse(words, definition.parameters if definition else None)
+    if unknown := sorted(set(found) - set(card.requested.hidden)):
+        raise Invalid(f"{', '.join(unknown)} is not hidden in this request; hidden: {', '.join(card.requested.hidden)}")
+    return found
+
+
+def known_policy_keys(settings: Settings) -> list[str]:
+    """Policy's public key by the installation's own file, where that is on this machine."""
+    if settings.context is not None or not settings.home.public_file.exists():
+        return []
+    return [settings.home.public("policy")]
+
+
+def policy_unknown(card: Card) -> bool:
+    """Whether policy's own signature is among what could not be verified."""
+    return any(what.startswith("policy's signature") for what in card.unverified)
+
+
+def _check_digest(card: Card, expected: str | None) -> None:
+    if expected is not None and expected.lower() != card.short:
+        raise Invalid(f"the request has digest {card.short}, not {expected[:40]}: it is another one")
+
+
+def _confirmed(card: Card) -> bool:
+    return click.confirm(f"Approve {card.short}?", default=False, err=True)
+
+
+def _show_answer(screen: Screen, card: Card, answer: ApprovalAnswer) -> int:
+    if screen.json:
+        screen.data(answer)
+        return Exit.DONE
+    more = f"; {answer.remaining} more needed" if answer.remaining else ""
+    screen.line(f"{answer.state}: {card.sentence} ({card.short}){more}")
+    return Exit.DONE

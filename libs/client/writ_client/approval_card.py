@@ -1,0 +1,144 @@
+"""The card of a pending operation, rendered only from bytes that were hashed here, and from what signatures hold for.
+
+What the services say besides is shown as theirs. Pure: policy's answer and the keys that the client trusts come in.
+"""
+
+from collections.abc import Collection, Mapping
+from hashlib import sha256
+from typing import Any
+
+from msgspec import Struct, field
+
+from writ_contracts.approvals import Approval, ApprovalCard, DecisionDemand, SignedApproval, short_digest
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.journal import Requested
+from writ_contracts.requests import RequestStatement
+from writ_contracts.wire import canonical, decode
+from writ_trust.approvals import read_approval, verify_own
+from writ_trust.digests import keyed_digest, same
+from writ_trust.statements import digest, open_signed, read
+
+
+class Card(Struct, frozen=True, kw_only=True):
+    """What an approver decides on. `unverified` says what no signature vouches for; `refusals` why it must not be
+    approved, but may be rejected.
+    """
+
+    requested: Requested
+    decision: Decision
+    digest: str
+    decision_digest: str
+    state: str
+    until: float
+    step: str
+    waits_for: str
+    remaining: int
+    able: list[str]
+    approvals: list[Approval]
+    unverified: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+    @property
+    def short(self) -> str:
+        """The digest as people compare it."""
+        return short_digest(self.digest)
+
+    @property
+    def demands(self) -> list[DecisionDemand]:
+        """What the signed decision demands."""
+        return self.decision.demands
+
+    @property
+    def sentence(self) -> str:
+        """The operation in one sentence, from the signed decision."""
+        decision = self.decision
+        behalf = f" for {decision.acts_for}" if decision.acts_for else ""
+        return f"{decision.principal}{behalf} requests {decision.operation} on {decision.target}"
+
+
+def open_card(answer: ApprovalCard, policy_keys: Collection[str], hidden: Mapping[str, Any] | None = None) -> Card:
+    """The card, checked. `policy_keys`: policy's public keys, from a place of one's own; without any, nothing of the
+    card is verified. `hidden`: values of parameters that the journal does not have, as the requester gave them to the
+    approver; they are checked against the requester's signature.
+
+    Raises Untrusted where a signature does not hold or bytes contradict what was signed.
+    """
+    requested = _requested(answer.requested)
+    decision, unverified = _decision(requested, policy_keys)
+    _check_bound(requested, decision)
+    unverified += _statement(requested, decision, hidden)
+    return Card(
+        requested=requested,
+        decision=decision,
+        digest=sha256(answer.requested).hexdigest(),
+        decision_digest=digest(requested.decision),
+        state=answer.state,
+        until=answer.until,
+        step=answer.step,
+        waits_for=answer.waits_for,
+        remaining=answer.remaining,
+        able=answer.able,
+        approvals=[_opened(one) for one in answer.approvals],
+        unverified=unverified,
+        refusals=_refusals(requested, hidden),
+    )
+
+
+def _requested(data: bytes) -> Requested:
+    try:
+        return decode(data, Requested)
+    except Invalid as error:
+        raise Untrusted(f"what came is no request: {error}") from error
+
+
+def _decision(requested: Requested, policy_keys: Collection[str]) -> tuple[Decision, list[str]]:
+    if policy_keys:
+        return open_signed(requested.decision, Decision, policy_keys), []
+    return read(requested.decision, Decision), ["policy's signature: its public key is not known here"]
+
+
+def _check_bound(requested: Requested, decision: Decision) -> None:
+    """The signed decision must be on what the request shows."""
+    pairs = {
+        "operation id": (decision.operation_id, requested.operation_id),
+        "principal": (decision.principal, requested.principal),
+        "operation": (decision.operation, requested.operation),
+        "target": (decision.target, requested.target),
+        "acts_for": (decision.acts_for, requested.acts_for),
+        "dry run": (decision.dry_run, requested.dry_run),
+        "effective parameters": (decision.public_digest, sha256(canonical(requested.effective)).hexdigest()),
+    }
+    if different := [name for name, (signed, shown) in pairs.items() if signed != shown]:
+        raise Untrusted(f"the request differs from policy's signed decision in {', '.join(different)}")
+
+
+def _statement(requested: Requested, decision: Decision, hidden: Mapping[str, Any] | None) -> list[str]:
+    """What the requester did not sign. Raises Untrusted where what was signed is something else."""
+    if requested.statement is None or decision.statement_digest is None:
+        return ["the requester's signature: the NATS server vouches for the sender, and policy recorded that"]
+    if decision.statement_digest != digest(requested.statement):
+        raise Untrusted("policy decided on another statement of the requester")
+    signed = open_signed(requested.statement, RequestStatement, (requested.statement.key,))
+    about = (signed.principal, signed.operation, signed.target)
+    if about != (requested.principal, requested.operation, requested.target):
+        raise Untrusted("the requester signed another request")
+    if requested.hidden and hidden is None:
+        return []
+    given = {**requested.parameters, **(hidden or {})}
+    if not same(signed.parameters_digest, keyed_digest(requested.salt or "", given)):
+        raise Untrusted("the requester signed other parameters than these")
+    return []
+
+
+def _refusals(requested: Requested, hidden: Mapping[str, Any] | None) -> list[str]:
+    """Consent to what cannot be inspected is none."""
+    missing = [name for name in requested.hidden if name not in (hidden or {})]
+    if not missing:
+        return []
+    return [f"{', '.join(missing)} cannot be seen: it can only be rejected, or approved with the requester's values"]
+
+
+def _opened(signed: SignedApproval) -> Approval:
+    """Of a security key or passkey the credential is not known here; then it is what it says of itself."""
+    return verify_own(signed) if signed.evidence.__struct_config__.tag == "key" else read_approval(signed)

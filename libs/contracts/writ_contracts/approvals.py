@@ -1,0 +1,207 @@
+"""Approvals: the demand of a decision, the statement that a person signs, and the messages around both.
+
+A person's approval or rejection goes to policy (`writ.approval.<principal>`), which verifies and records it. No
+executor stands between, so none can drop a rejection and let another person's approval win.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Raw, Struct, field, structs
+
+from writ_contracts.credentials import Evidence, Proof
+from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
+from writ_contracts.requests import Failure
+
+ApprovalVerdict = Literal["approve", "reject"]
+MOST_PEOPLE = 20
+"""People that a step of a signed demand names; more may be entitled."""
+MOST_PENDING = 50
+"""Pending operations on one page."""
+Name = Annotated[str, Meta(max_length=255)]
+
+
+class DecisionStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`quorum` different people, each with one of these roles. `people`: those who could, when it was decided."""
+
+    roles: list[Name]
+    quorum: int = 1
+    people: list[PrincipalId] = field(default_factory=list)
+
+
+class DecisionDemand(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The approvals that a rule demands: its steps in order, within `seconds` of the request, each with this proof."""
+
+    rule: str
+    steps: list[DecisionStep]
+    seconds: int
+    proof: Proof = "key"
+
+
+class SignedApproval(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A signed Approval. `payload` is its canonical JSON, verified as received.
+
+    `credential` is the id of the credential that signed `writ/approval/v1`, a zero byte and the payload; of an nkey it
+    is the public key. `evidence` is what that credential made.
+    """
+
+    payload: Raw
+    credential: Annotated[str, Meta(pattern=TOKEN_PATTERN)]
+    evidence: Evidence
+
+    def detached(self) -> "SignedApproval":
+        """The same, without the message that it came in."""
+        return structs.replace(self, payload=self.payload.copy())
+
+
+class Approval(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.approval.v1"
+):
+    """A person's signed verdict on one exact request.
+
+    `requested`: SHA-256 of the exact bytes of the `requested` event. It covers operation, target, parameters,
+    principal and decision. `preview`: digest of the signed preview that was shown, where there is one. `step`: the step
+    of the demand that the approver saw as open, `<rule>#<number from 1>`.
+    """
+
+    operation_id: OperationId
+    requested: Digest
+    decision_digest: Digest
+    step: Annotated[str, Meta(min_length=1, max_length=300)]
+    verdict: ApprovalVerdict
+    approver: PrincipalId
+    issued_at: float
+    nonce: Hex32
+    proof: Proof = "key"
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+    preview: Digest | None = None
+
+
+class ApprovalMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """On `writ.approval.<principal>`: the verdict. `principal` requested the operation, and only locates it."""
+
+    principal: PrincipalId
+    approval: SignedApproval
+
+
+class ApprovalAnswer(Struct, frozen=True, kw_only=True):
+    """The verdict is on record, and `state` is the operation's after it: `approved`, `rejected`, or
+    `awaiting_approval` while `remaining` more approvals are needed. Or the error, and nothing was recorded.
+    """
+
+    operation_id: OperationId | None = None
+    state: str = ""
+    remaining: int = 0
+    error: Failure | None = None
+
+
+class ApprovalsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Ask for the pending operations that one can decide on (`….approvals`). `after`: the `sequence` of the last one
+    on the page before.
+    """
+
+    after: Annotated[int, Meta(ge=0)] = 0
+    limit: Annotated[int, Meta(ge=1, le=MOST_PENDING)] = MOST_PENDING
+
+
+class PendingApproval(Struct, frozen=True, kw_only=True):
+    """One pending operation, for a list. `digest` is SHA-256 of its `requested` event; `yours`: one's own turn now."""
+
+    operation_id: OperationId
+    principal: PrincipalId
+    operation: str
+    target: str
+    sequence: int
+    requested_at: float
+    until: float
+    digest: Digest
+    yours: bool
+    reason: str = ""
+    acts_for: PrincipalId | None = None
+    approvals: list[PrincipalId] = field(default_factory=list)
+    waits_for: str = ""
+
+
+class ApprovalsAnswer(Struct, frozen=True, kw_only=True):
+    """The pending operations in the order of their requests. `more`: ask again `after` the last `sequence`."""
+
+    pending: list[PendingApproval] = field(default_factory=list)
+    more: bool = False
+    last: int = 0
+    error: Failure | None = None
+
+
+class ApprovalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Ask for one operation with all that its approver must see and verify (`….approval`)."""
+
+    operation_id: OperationId
+
+
+class ApprovalCard(Struct, frozen=True, kw_only=True):
+    """`requested`: the exact bytes of the event, for its approver to hash and verify. `step`: the step that one's own
+    approval would count for now; empty where it is not one's turn. `remaining`: approvals that are still needed.
+    """
+
+    principal: PrincipalId
+    requested: bytes
+    state: str
+    until: float
+    approvals: list[SignedApproval] = field(default_factory=list)
+    step: str = ""
+    waits_for: str = ""
+    remaining: int = 0
+    able: list[PrincipalId] = field(default_factory=list)
+
+
+class ApprovalCardAnswer(Struct, frozen=True, kw_only=True):
+    """The card, or why not."""
+
+    card: ApprovalCard | None = None
+    error: Failure | None = None
+
+
+class ApprovalEvent(Struct, frozen=True, kw_only=True):
+    """On `writ.event.approval.<principal>`, sent at most once and signed by nobody: look at the card, then decide.
+
+    `kind`: `pending` (it needs an approval of yours or of somebody before you), `given` (one of several approvals),
+    `approved`, `rejected`, `expired`, `cancelled`, `ended`.
+    """
+
+    kind: str
+    operation_id: OperationId
+    principal: PrincipalId
+    operation: str
+    target: str
+    until: float = 0.0
+    by: PrincipalId | None = None
+    reason: str = ""
+
+
+def demand_text(demand: DecisionDemand) -> str:
+    """The demand in words: its steps and its time."""
+    steps = ", then ".join(step_text(step) for step in demand.steps)
+    return f"{steps} within {demand.seconds // 60} min"
+
+
+def step_text(step: DecisionStep) -> str:
+    """The step in words."""
+    return f"{step.quorum if step.quorum > 1 else 'one'} of role {' or '.join(step.roles)}"
+
+
+def seconds_of(demands: list[DecisionDemand]) -> int:
+    """The seconds from the request in which all demands must be met; 0 without a demand."""
+    return min((demand.seconds for demand in demands), default=0)
+
+
+def can_be_met(demands: list[DecisionDemand]) -> bool:
+    """Whether each step had enough people when it was decided. No approver is not "anyone may"."""
+    return all(len(step.people) >= min(step.quorum, MOST_PEOPLE) for demand in demands for step in demand.steps)
+
+
+def people_of(demands: list[DecisionDemand]) -> list[str]:
+    """Those whom the demands name, sorted."""
+    return sorted({who for demand in demands for step in demand.steps for who in step.people})
+
+
+def short_digest(digest: str) -> str:
+    """The first eight hexadecimal digits as `7f3a-91c2`: the same on every screen."""
+    return f"{digest[:4]}-{digest[4:8]}"

@@ -1,0 +1,80 @@
+"""Credentials of people, and the evidence that one of them signed a statement.
+
+A file key proves that a process could read a file. A security key proves that a person touched it (`touch`), or also
+entered a PIN or showed a fingerprint (`verified`). A software key can set the same flags, so `proof` says how much a
+credential is worth: that was settled when it was enrolled, by other means than the key itself.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from writ_contracts.ids import LINE_PATTERN, TOKEN_PATTERN, Digest, PrincipalId
+
+Proof = Literal["key", "touch", "verified"]
+PROOFS: tuple[Proof, ...] = ("key", "touch", "verified")
+"""From the weakest to the strongest; each includes those before it."""
+SSH_NAMESPACE = "writ-approval"
+"""Of `ssh-keygen -Y sign -n`: a signature for a commit or a login is none for Writ."""
+MOST_EVIDENCE = 8192
+
+Method = Literal["nkey", "ssh", "passkey"]
+Line = Annotated[str, Meta(pattern=LINE_PATTERN, max_length=255)]
+Encoded = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]*(?!\n)$", max_length=MOST_EVIDENCE, description="base64url")]
+
+
+class Credential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One public key of one person.
+
+    `key`: an nkey (`U…`), a line of an OpenSSH public key file, or of a passkey its SubjectPublicKeyInfo in base64url.
+    A passkey also has its credential id, the COSE algorithm (-8 Ed25519, -7 ECDSA on P-256), and the RP ID and
+    origins at which it may sign (WebAuthn level 3, §7.2).
+    """
+
+    id: Annotated[str, Meta(pattern=TOKEN_PATTERN)]
+    person: PrincipalId
+    method: Method
+    key: Annotated[str, Meta(max_length=2048)]
+    proof: Proof
+    """The strongest proof that it may give."""
+    attested: bool = False
+    """Its maker vouches that the private key cannot leave the device."""
+    enrolled_at: float = 0.0
+    """Unix seconds on the journal's clock; it counts for what was requested after that."""
+    credential_id: Encoded = ""
+    algorithm: Literal[-8, -7, 0] = 0
+    rp_id: Line = ""
+    origins: Annotated[list[Line], Meta(max_length=16)] = field(default_factory=list)
+
+
+class KeyEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="key"):
+    """A signature of an nkey: Ed25519 over the bytes themselves."""
+
+    signature: Encoded
+
+
+class SshEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="ssh"):
+    """The output of `ssh-keygen -Y sign -n writ-approval` (OpenSSH PROTOCOL.sshsig), as it is written to a file."""
+
+    armored: Annotated[str, Meta(max_length=MOST_EVIDENCE)]
+
+
+class PasskeyEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="passkey"):
+    """A WebAuthn assertion whose challenge is the SHA-256 of the signed bytes."""
+
+    credential_id: Encoded
+    authenticator_data: Encoded
+    client_data: Encoded
+    signature: Encoded
+
+
+Evidence = KeyEvidence | SshEvidence | PasskeyEvidence
+
+
+class Proven(Struct, frozen=True, kw_only=True):
+    """The result of a verification. `counter` is the device's: a hint only, since synced passkeys always send 0."""
+
+    proof: Proof
+    credential: str
+    evidence_digest: Digest
+    counter: int = 0

@@ -1,0 +1,29 @@
+"""The person behind a principal: nobody approves what they requested themselves, under whatever name or key.
+
+A human may have several principals (two keys, two roles) and any number of AI agents that act for them.
+"""
+
+from collections.abc import Mapping
+
+from writ_contracts.inventory import Principal
+
+
+def person_of(principal: str, principals: Mapping[str, Principal]) -> str:
+    """Return the person who acts by this principal: as declared, else the one it acts for, else itself.
+
+    A principal that is not known is its own person. Where `acts_for` leads in a circle, all of the circle are one.
+    """
+    seen = {principal}
+    while (entry := principals.get(principal)) is not None:
+        if entry.person is not None or entry.acts_for is None:
+            return entry.person or entry.id
+        if entry.acts_for in seen:
+            return min(seen)
+        principal = entry.acts_for
+        seen.add(principal)
+    return principal
+
+
+def same_person(a: str, b: str, principals: Mapping[str, Principal]) -> bool:
+    """Return true if one person acts by both principals, directly or by agents that act for them."""
+    return a == b or person_of(a, principals) == person_of(b, principals)

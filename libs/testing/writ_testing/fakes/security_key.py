@@ -1,0 +1,149 @@
+"""A security key in software: its signatures are those of a device, with any flags, so that tests can clear each.
+
+It shows at the same time why enrolment must settle the worth of a key: nobody can see the difference.
+"""
+
+import base64
+import hashlib
+import json
+from typing import Any, Literal
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from writ_contracts.credentials import Credential, PasskeyEvidence, Proof, SshEvidence
+
+PRESENT, VERIFIED = 0x01, 0x04
+NAMESPACE = "writ-approval"
+Algorithm = Literal["ed25519", "ecdsa"]
+TYPES = {"ed25519": b"sk-ssh-ed25519@openssh.com", "ecdsa": b"sk-ecdsa-sha2-nistp256@openssh.com"}
+HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
+
+
+class SoftwareSecurityKey:
+    """One private key, as a security key of SSH and as a passkey."""
+
+    def __init__(self, algorithm: Algorithm = "ed25519", application: str = "ssh:") -> None:
+        self._type = TYPES[algorithm]
+        self._ed25519 = ed25519.Ed25519PrivateKey.generate() if algorithm == "ed25519" else None
+        self._ecdsa = ec.generate_private_key(ec.SECP256R1())
+        self._application = application.encode()
+
+    # SSH
+
+    @property
+    def line(self) -> str:
+        """The line of its public key file."""
+        return f"{self._type.decode()} {base64.b64encode(self._blob()).decode()} stand-in"
+
+    def ssh_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
+        """The credential that an enrolment records."""
+        return Credential(id=f"{person}-ssh", person=person, method="ssh", key=self.line, proof=proof)
+
+    def sign_ssh(
+        self,
+        data: bytes,
+        *,
+        flags: int = PRESENT | VERIFIED,
+        namespace: str = NAMESPACE,
+        reserved: bytes = b"",
+        algorithm: str = "sha512",
+        counter: int = 7,
+    ) -> SshEvidence:
+        """What `ssh-keygen -Y sign` writes (PROTOCOL.sshsig, PROTOCOL.u2f)."""
+        hashed = HASHES[algorithm](data).digest()
+        parts = b"".join(map(ssh_string, (namespace.encode(), reserved, algorithm.encode())))
+        plain = b"".join(map(ssh_string, (namespace.encode(), b"", algorithm.encode(), hashed)))
+        tail = bytes([flags]) + counter.to_bytes(4, "big")
+        signed = _sha256(self._application) + tail + _sha256(b"SSHSIG" + plain)
+        signature = ssh_string(self._type) + ssh_string(self._raw_signature(signed)) + tail
+        whole = b"SSHSIG" + (1).to_bytes(4, "big") + ssh_string(self._blob()) + parts + ssh_string(signature)
+        return SshEvidence(armored=armored(whole))
+
+    def _raw_signature(self, signed: bytes) -> bytes:
+        if self._ed25519:
+            return self._ed25519.sign(signed)
+        r, s = decode_dss_signature(self._ecdsa.sign(signed, ec.ECDSA(SHA256())))
+        return _mpint(r) + _mpint(s)
+
+    def _blob(self) -> bytes:
+        if self._ed25519:
+            body = ssh_string(self._ed25519.public_key().public_bytes_raw())
+        else:
+            point = self._ecdsa.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+            body = ssh_string(b"nistp256") + ssh_string(point)
+        return ssh_string(self._type) + body + ssh_string(self._application)
+
+    # WebAuthn
+
+    def passkey_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
+        """The credential that an enrolment records."""
+        key = (self._ed25519 or self._ecdsa).public_key()
+        return Credential(
+            id=f"{person}-passkey",
+            person=person,
+            method="passkey",
+            key=base64url(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)),
+            proof=proof,
+            credential_id=base64url(b"credential of " + person.encode()),
+            algorithm=-8 if self._ed25519 else -7,
+            rp_id="writ.example",
+            origins=["https://writ.example"],
+        )
+
+    def assertion(
+        self,
+        data: bytes,
+        *,
+        person: str = "alice",
+        flags: int = PRESENT | VERIFIED,
+        rp_id: str = "writ.example",
+        extensions: bytes = b"",
+        client: dict[str, Any] | None = None,
+        client_data: bytes | None = None,
+    ) -> PasskeyEvidence:
+        """What a browser hands out for `navigator.credentials.get`; `client` replaces members of the client data."""
+        members = {"type": "webauthn.get", "challenge": base64url(_sha256(data)), "origin": "https://writ.example"}
+        told = client_data or json.dumps({**members, "crossOrigin": False, **(client or {})}).encode()
+        head = _sha256(rp_id.encode()) + bytes([flags]) + (9).to_bytes(4, "big") + extensions
+        return PasskeyEvidence(
+            credential_id=base64url(b"credential of " + person.encode()),
+            authenticator_data=base64url(head),
+            client_data=base64url(told),
+            signature=base64url(self._signature(head + _sha256(told))),
+        )
+
+    def _signature(self, signed: bytes) -> bytes:
+        return self._ed25519.sign(signed) if self._ed25519 else self._ecdsa.sign(signed, ec.ECDSA(SHA256()))
+
+
+def ssh_string(data: bytes) -> bytes:
+    """A string of SSH (RFC 4251)."""
+    return len(data).to_bytes(4, "big") + data
+
+
+def armored(blob: bytes) -> str:
+    """An SSH signature as it is written to a file."""
+    text = base64.b64encode(blob).decode()
+    lines = [text[at : at + 70] for at in range(0, len(text), 70)]
+    return "\n".join(["-----BEGIN SSH SIGNATURE-----", *lines, "-----END SSH SIGNATURE-----", ""])
+
+
+def unarmored(text: str) -> bytes:
+    """The bytes of an SSH signature."""
+    return base64.b64decode("".join(text.splitlines()[1:-1]))
+
+
+def base64url(data: bytes) -> str:
+    """Without padding."""
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _mpint(value: int) -> bytes:
+    return ssh_string(value.to_bytes(value.bit_length() // 8 + 1, "big"))

@@ -1,0 +1,17 @@
+"""The flags that an authenticator signs along (CTAP2 §6.1, WebAuthn §6.1): a person touched it, a person was verified.
+
+The only readers of these bits, so that a cleared flag means the same for a security key of SSH and for a passkey.
+"""
+
+from writ_contracts.credentials import Proof
+from writ_contracts.errors import Untrusted
+
+PRESENT = 0x01
+VERIFIED = 0x04
+
+
+def proof_of(flags: int) -> Proof:
+    """Return the proof that the flags state. Raises Untrusted where nobody touched the device."""
+    if not flags & PRESENT:
+        raise Untrusted("nobody touched the security key: its user-presence flag is not set")
+    return "verified" if flags & VERIFIED else "touch"

@@ -1,0 +1,76 @@
+"""The one verification of a person's signature, for policy, agents and the verifier of archives alike."""
+
+from typing import assert_never
+
+from writ_contracts.credentials import (
+    PROOFS,
+    Credential,
+    Evidence,
+    KeyEvidence,
+    PasskeyEvidence,
+    Proof,
+    Proven,
+    SshEvidence,
+)
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.wire import canonical
+from writ_trust import keys
+from writ_trust.digests import plain_digest
+from writ_trust.presence import passkeys, ssh_keys, ssh_signatures
+
+METHODS = {KeyEvidence: "nkey", SshEvidence: "ssh", PasskeyEvidence: "passkey"}
+
+
+def verify_proof(level: Proof, evidence: Evidence, credential: Credential, signed_bytes: bytes) -> Proven:
+    """Return the proof that `evidence` gives for these exact bytes, at least `level`.
+
+    Raises Untrusted where the signature does not hold, is of another key, or proves less than is demanded. The proof
+    is never more than what the credential was enrolled for: a software key can claim any flag.
+    """
+    if credential.method != METHODS[type(evidence)]:
+        raise Untrusted(f"the evidence is not of the method of credential {credential.id} ({credential.method})")
+    given, counter = _verify(evidence, credential, signed_bytes)
+    proof = min(given, credential.proof, key=PROOFS.index)
+    if PROOFS.index(proof) < PROOFS.index(level):
+        raise Untrusted(_too_little(level, given, credential), code="proof_too_weak")
+    digest = plain_digest(canonical(evidence))
+    return Proven(proof=proof, credential=credential.id, evidence_digest=digest, counter=counter)
+
+
+def _verify(evidence: Evidence, credential: Credential, signed_bytes: bytes) -> tuple[Proof, int]:
+    match evidence:
+        case KeyEvidence():
+            if not keys.verify(credential.key, signed_bytes, passkeys.decoded(evidence.signature)):
+                raise Untrusted(f"the signature of credential {credential.id} does not hold")
+            return "key", 0
+        case SshEvidence():
+            return ssh_signatures.verify(evidence.armored, ssh_keys.read_line(credential.key), signed_bytes)
+        case PasskeyEvidence():
+            return passkeys.verify(evidence, credential, signed_bytes)
+        case _:
+            assert_never(evidence)
+
+
+def key_digest(credential: Credential) -> str:
+    """Return the SHA-256 of the raw public key, the same by each method: one public key belongs to one person.
+
+    Raises Untrusted where the key is none of the method, so it also checks a credential before it is enrolled.
+    """
+    match credential.method:
+        case "nkey":
+            try:
+                return plain_digest(keys.decode_public(credential.key))
+            except Invalid as error:
+                raise Untrusted(str(error)) from error
+        case "ssh":
+            return plain_digest(ssh_keys.read(ssh_keys.read_line(credential.key)).raw)
+        case "passkey":
+            return plain_digest(passkeys.public_key(credential))
+        case _:
+            assert_never(credential.method)
+
+
+def _too_little(level: Proof, given: Proof, credential: Credential) -> str:
+    if PROOFS.index(given) < PROOFS.index(level):
+        return f"the proof {level} is demanded and the signature gives {given}"
+    return f"the proof {level} is demanded and credential {credential.id} was enrolled for {credential.proof} at most"

@@ -1,0 +1,116 @@
+"""Approvals as an executor sees them: it records that an operation waits, and asks policy again once it is approved.
+
+People's verdicts pass no executor. Policy records them; executors follow the journal like everybody else.
+"""
+
+from writ_contracts.approvals import seconds_of
+from writ_contracts.decisions import Decide, Decision, changed_since
+from writ_contracts.errors import Invalid
+from writ_contracts.journal import AwaitingApproval, Outcome, Requested
+from writ_contracts.life import Life
+from writ_contracts.operations import Catalogue
+from writ_executor.journal.hidden_values import ParametersLost, Vault
+from writ_executor.journal.index import Index
+from writ_executor.journal.recorder import Recorder
+from writ_executor.policy.client import CheckedDecision, PolicyClient
+from writ_executor.policy.recorded_request import subject_of
+from writ_executor.steps.approver_events import ApproverEvents
+from writ_executor.steps.outcomes import OutcomeRecorder
+from writ_runtime.faults import fault
+from writ_trust.statements import read
+
+
+class Approvals:
+    """From `requested` to `awaiting_approval`, and from `approved` to the second decision."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        index: Index,
+        recorder: Recorder,
+        vault: Vault,
+        policy: PolicyClient,
+        outcomes: OutcomeRecorder,
+        events: ApproverEvents,
+        start_seconds: float,
+    ) -> None:
+        """`start_seconds`: how long an approved operation may wait for its target."""
+        self._catalogue = catalogue
+        self._index = index
+        self._recorder = recorder
+        self._vault = vault
+        self._policy = policy
+        self._outcomes = outcomes
+        self._events = events
+        self._start_seconds = start_seconds
+
+    async def wait(self, life: Life) -> Life:
+        """Record that it waits for approval. Raises as an append."""
+        requested = life.requested
+        if requested is None:
+            return life
+        life = await self._recorder.append(life, self._waiting(requested))
+        fault("executor.awaiting_approval")
+        await self._events.send(life, "pending")
+        return life
+
+    def _waiting(self, requested: Requested) -> AwaitingApproval:
+        decision = read(requested.decision, Decision)
+        return AwaitingApproval(
+            **self._recorder.stamp(requested.correlation_id),
+            operation_id=requested.operation_id,
+            approvers=list(decision.could_approve),
+            quorum=max((sum(step.quorum for step in one.steps) for one in decision.demands), default=1),
+            requested_at=requested.at,
+            until=requested.at + seconds_of(decision.demands),
+            principal=requested.principal,
+            operation=requested.operation,
+            target=requested.target,
+            acts_for=requested.acts_for,
+            demands=decision.demands,
+        )
+
+    async def review(self, life: Life) -> CheckedDecision | None:
+        """Policy's decision on an approved operation right before it starts, with a new read grant for its baseline;
+        None where that ended it: denied by now, or `stale`. Raises where policy does not answer.
+        """
+        requested = life.requested
+        if requested is None:
+            return None
+        try:
+            given = await self._vault.parameters(requested)
+            decided = await self._policy.decide(self._question(requested, given))
+        except ParametersLost as error:
+            await self._outcomes.not_started(life, "failed", error.code, f"nothing was run: {error}")
+            return None
+        except Invalid as error:  # its principal or target is gone
+            await self._outcomes.not_started(life, "denied", error.code, f"at its start: {error}")
+            return None
+        return await self._allowed(life, requested, decided)
+
+    async def _allowed(self, life: Life, requested: Requested, decided: CheckedDecision) -> CheckedDecision | None:
+        outcome, code, why = _refusal(read(requested.decision, Decision), decided.decision)
+        if outcome is None:
+            return decided
+        await self._outcomes.not_started(life, outcome, code, f"at its start: {why}", decided.signed)
+        return None
+
+    def _question(self, requested: Requested, given: dict[str, object]) -> Decide:
+        baseline = self._catalogue.find(requested.operation).baseline
+        return Decide(
+            subject=subject_of(requested, given, self._vault.digest_key(requested.operation_id)),
+            control_sequence=self._index.control_sequence,
+            look=["baseline"] if baseline else [],
+            look_until=self._recorder.clock() + self._start_seconds if baseline else None,
+            look_key=self._vault.read_grant_key(requested.operation_id),
+        )
+
+
+def _refusal(first: Decision, now: Decision) -> tuple[Outcome | None, str, str]:
+    """The outcome, code and reason of an approved operation that must not start; no outcome where it may."""
+    if now.effect == "deny":
+        return "denied", now.code, now.reason
+    if now.effect == "require_approval":
+        return "stale", "stale", f"the approvals on record do not satisfy the policy any more: {now.reason}"
+    why = changed_since(first, now)
+    return ("stale", "stale", why) if why else (None, "", "")

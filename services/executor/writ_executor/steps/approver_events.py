@@ -1,0 +1,39 @@
+"""Events to the people who may approve: an operation waits for them, or does not any more."""
+
+from writ_bus.port import Bus
+from writ_contracts.approvals import ApprovalEvent, people_of
+from writ_contracts.errors import WritError
+from writ_contracts.life import Life
+from writ_contracts.subjects import approval_event
+from writ_contracts.wire import encode
+from writ_runtime.logs import Log
+
+_log = Log("writ.executor")
+
+
+class ApproverEvents:
+    """Sends approvers events of operations that wait for them. What fails here changes nothing: they can ask."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def send(self, life: Life, kind: str, reason: str = "") -> None:
+        """To each person whom the demands name."""
+        waiting = life.awaiting
+        if waiting is None:
+            return
+        event = ApprovalEvent(
+            kind=kind,
+            operation_id=waiting.operation_id,
+            principal=waiting.principal,
+            operation=waiting.operation,
+            target=waiting.target,
+            until=waiting.until,
+            reason=reason,
+        )
+        for who in people_of(waiting.demands):
+            try:
+                await self._bus.publish(approval_event(who), encode(event))
+            except WritError as error:
+                _log.warning("approval.not_announced", principal=who, error=str(error))
+                return

@@ -1,0 +1,1 @@
+"""Approvals: their verification, their record, and what approvers ask."""

@@ -1,0 +1,185 @@
+"""What approvers ask: the operations that wait for them, and one of them with all that they must verify.
+
+The pending operations are known by their `awaiting_approval` events, which are read on from the last one at each
+question. Those whose time to decide is over are forgotten, so that their number bounds the memory.
+"""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from writ_bus.port import Journal, Message
+from writ_bus.sender import sender_key
+from writ_contracts.approvals import (
+    ApprovalCard,
+    ApprovalCardAnswer,
+    ApprovalQuery,
+    ApprovalsAnswer,
+    ApprovalsQuery,
+    DecisionDemand,
+    PendingApproval,
+)
+from writ_contracts.errors import Denied, Invalid, WritError
+from writ_contracts.journal import AwaitingApproval
+from writ_contracts.life import State
+from writ_contracts.records import Record
+from writ_contracts.subjects import any_operation_filter, every_operation_filter, parse_event, parse_query
+from writ_contracts.wire import event_of
+from writ_policy.approvals.standing import Standings
+from writ_policy.approvals.verdicts import Standing
+from writ_policy.decisions.demands import progress_of
+from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.rulings import Judge
+from writ_policy.endpoints.versions import QueryHandler, decode_query
+from writ_policy.state.snapshot import World
+from writ_runtime.logs import Log
+
+AWAITING = every_operation_filter("awaiting_approval")
+BATCH = 1_000
+
+_log = Log("writ.policy")
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """An operation that waits, or did when it was last read. An executor wrote it: it finds, and entitles nobody."""
+
+    principal: str
+    operation_id: str
+    sequence: int
+    until: float
+    demands: list[DecisionDemand]
+
+
+class Pending:
+    """Answers `approvals` and `approval`."""
+
+    def __init__(
+        self, journal: Journal, judging: JudgeFactory, standings: Standings, clock: Callable[[], float]
+    ) -> None:
+        self._journal = journal
+        self._judging = judging
+        self._standings = standings
+        self._clock = clock
+        self._read = 0
+        self._waiting: dict[str, Waiting] = {}
+
+    def by_name(self) -> dict[str, QueryHandler]:
+        """The answer to each question, by its channel's name."""
+        return {"query_approvals": self.approvals, "query_approval": self.approval}
+
+    async def approvals(self, message: Message) -> ApprovalsAnswer:
+        """The pending operations that the sender can decide on now or later."""
+        query: ApprovalsQuery = decode_query(message, ApprovalsQuery)
+        judge, who = await self._judging.now(), parse_query(message.subject)[0]
+        judge.world.principal(who, sender_key(message))
+        await self._read_on()
+        found, last = list[PendingApproval](), query.after
+        for one in sorted(self._waiting.values(), key=lambda one: one.sequence):
+            if one.sequence <= query.after or not _concerns(one, who, judge.world):
+                continue
+            if len(found) == query.limit:
+                return ApprovalsAnswer(pending=found, more=True, last=last)
+            last = one.sequence
+            shown = await self._shown(one, who, judge)
+            if shown is not None:
+                found.append(shown)
+        return ApprovalsAnswer(pending=found, last=last)
+
+    async def approval(self, message: Message) -> ApprovalCardAnswer:
+        """One operation that needed approval: for its approvers, its requester, and the person whom that acts for."""
+        query: ApprovalQuery = decode_query(message, ApprovalQuery)
+        judge, who = await self._judging.now(), parse_query(message.subject)[0]
+        judge.world.principal(who, sender_key(message))
+        records = await self._journal.read(any_operation_filter(query.operation_id), limit=1)
+        where = parse_event(records[0].subject) if records else None
+        if where is None:
+            raise Invalid(f"there is no operation {query.operation_id}", code="not_found")
+        standing, data = await self._standings.with_bytes(where.principal, query.operation_id, judge.world)
+        concerned = standing.open(judge.world).later | {standing.asker.id, standing.asker.acts_for}
+        if who not in concerned | set(standing.approvers) and not _entitled(standing.demands, who, judge.world):
+            raise Denied(f"{query.operation_id} is not {who}'s to decide on", code="not_approver")
+        return ApprovalCardAnswer(card=_card(standing, data, who, judge.world))
+
+    async def _shown(self, one: Waiting, who: str, judge: Judge) -> PendingApproval | None:
+        try:
+            standing = await self._standings.of(one.principal, one.operation_id, judge.world)
+        except WritError as error:
+            _log.warning("approvals.unreadable", operation_id=one.operation_id, error=str(error))
+            return None
+        if standing.life.state is not State.AWAITING_APPROVAL:
+            self._waiting.pop(one.operation_id, None)
+            return None
+        return _listed(one, standing, who, judge)
+
+    async def _read_on(self) -> None:
+        while records := await self._journal.read(AWAITING, after=self._read, limit=BATCH):
+            for record in records:
+                self._take(record)
+            self._read = records[-1].sequence
+        now = self._clock()
+        for operation_id in [key for key, one in self._waiting.items() if one.until < now]:
+            del self._waiting[operation_id]
+
+    def _take(self, record: Record) -> None:
+        try:
+            event = event_of(record.subject, record.data)
+        except Invalid as error:
+            _log.error("approvals.unreadable", sequence=record.sequence, error=str(error))
+            return
+        where = parse_event(record.subject)
+        if isinstance(event, AwaitingApproval) and where is not None:
+            self._waiting[event.operation_id] = Waiting(
+                principal=where.principal,
+                operation_id=event.operation_id,
+                sequence=record.sequence,
+                until=event.until,
+                demands=event.demands,
+            )
+
+
+def _concerns(one: Waiting, who: str, world: World) -> bool:
+    asker = world.principals.get(one.principal)
+    return asker is not None and who not in (asker.id, asker.acts_for) and _entitled(one.demands, who, world)
+
+
+def _entitled(demands: list[DecisionDemand], who: str, world: World) -> bool:
+    """Whether this person has a role that some step asks for."""
+    roles = {role for demand in demands for step in demand.steps for role in step.roles}
+    return any(who in world.people.get(role, ()) for role in roles)
+
+
+def _listed(one: Waiting, standing: Standing, who: str, judge: Judge) -> PendingApproval | None:
+    requested, open_ = standing.life.requested, standing.open(judge.world)
+    if requested is None or who not in open_.later | open_.able or standing.until < judge.now:
+        return None
+    return PendingApproval(
+        operation_id=one.operation_id,
+        principal=standing.asker.id,
+        operation=standing.decision.operation,
+        target=standing.decision.target,
+        sequence=one.sequence,
+        requested_at=standing.requested_at,
+        until=standing.until,
+        digest=standing.exact.requested,
+        yours=who in open_.able,
+        reason=requested.reason,
+        acts_for=standing.decision.acts_for,
+        approvals=list(standing.approvers),
+        waits_for=open_.waits_for,
+    )
+
+
+def _card(standing: Standing, data: bytes, who: str, world: World) -> ApprovalCard:
+    open_ = progress_of(standing.demands, standing.approvers, standing.asker, world.people)
+    pending = standing.life.state is State.AWAITING_APPROVAL
+    return ApprovalCard(
+        principal=standing.asker.id,
+        requested=data,
+        state=str(standing.life.outcome or standing.life.state),
+        until=standing.until,
+        approvals=list(standing.life.approvals),
+        step=open_.step_for(who) if pending else "",
+        waits_for=open_.waits_for if pending else "",
+        remaining=open_.remaining if pending else 0,
+        able=sorted(open_.able)[:20] if pending else [],
+    )

@@ -1,0 +1,54 @@
+"""Reading an operation with its approvals from the journal, for policy's own endpoints."""
+
+from collections.abc import Mapping
+
+from writ_bus.port import Journal
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.subjects import operation_filter
+from writ_policy.approvals.recorded import counted, exact_of
+from writ_policy.approvals.verdicts import Standing
+from writ_policy.starts import ForgedStart, read_recorded
+from writ_policy.state.snapshot import World
+from writ_trust.statements import open_signed
+
+
+class Standings:
+    """Operations by principal and id."""
+
+    def __init__(self, journal: Journal, keys: Mapping[str, int]) -> None:
+        """`keys`: policy's, and up to which event of the journal each signed."""
+        self._journal = journal
+        self._keys = keys
+
+    async def of(self, principal: str, operation_id: str, world: World) -> Standing:
+        """The operation as the journal has it now. Raises Invalid (`not_found`) where there is none that policy
+        decided on, or its principal is gone.
+        """
+        standing, _ = await self.with_bytes(principal, operation_id, world)
+        return standing
+
+    async def with_bytes(self, principal: str, operation_id: str, world: World) -> tuple[Standing, bytes]:
+        """The same, with the exact bytes of its `requested` event."""
+        records = await self._journal.read(operation_filter(principal, operation_id))
+        try:
+            recorded = read_recorded(records, principal, operation_id)
+            trusted = [key for key, until in self._keys.items() if recorded.life.first_sequence <= until]
+            decision = open_signed(recorded.requested.decision, Decision, trusted)
+        except (ForgedStart, Untrusted) as error:
+            raise Invalid(f"{principal} has no operation {operation_id} to decide on", code="not_found") from error
+        asker = world.principals.get(principal)
+        if asker is None:
+            raise Invalid(f"{principal}, who requested {operation_id}, is no principal any more", code="not_found")
+        exact = exact_of(recorded, records)
+        given = counted(recorded.life.approvals, exact, world)
+        standing = Standing(
+            life=recorded.life,
+            exact=exact,
+            decision=decision,
+            asker=asker,
+            approvers=given.approvers,
+            signed=given.signed,
+            requested_at=recorded.requested_at,
+        )
+        return standing, records[0].data

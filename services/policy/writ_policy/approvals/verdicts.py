@@ -1,0 +1,104 @@
+"""Whether a person's signed verdict counts for an operation now, and what follows from it. Pure."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from writ_contracts.approvals import Approval, DecisionDemand, SignedApproval, seconds_of
+from writ_contracts.credentials import PROOFS, Proof
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Conflict, Denied, Untrusted
+from writ_contracts.inventory import Principal
+from writ_contracts.journal import Rejected
+from writ_contracts.life import Life, State
+from writ_contracts.persons import same_person
+from writ_policy.approvals.recorded import Exact, check_exact
+from writ_policy.decisions.demands import Open, progress_of
+from writ_policy.state.snapshot import World
+from writ_trust.approvals import BAD, read_approval
+
+FRESH_SECONDS, AHEAD_SECONDS = 300.0, 60.0
+"""A signed verdict is good for five minutes; the approver's clock may be a minute ahead of the server's."""
+NOT_APPROVER = "not_approver"
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """A pending operation as the journal has it: its first decision, its approvals so far, and when it was requested
+    by the NATS server's clock.
+    """
+
+    life: Life
+    exact: Exact
+    decision: Decision
+    asker: Principal
+    approvers: tuple[str, ...]
+    signed: Sequence[SignedApproval]
+    requested_at: float
+
+    @property
+    def demands(self) -> list[DecisionDemand]:
+        """What its decision demands."""
+        return self.decision.demands
+
+    @property
+    def until(self) -> float:
+        """When the time to decide ends (Unix seconds)."""
+        return self.requested_at + seconds_of(self.demands)
+
+    def open(self, world: World, *more: str) -> Open:
+        """Its progress, with `more` approvals after those on record."""
+        return progress_of(self.demands, (*self.approvers, *more), self.asker, world.people)
+
+
+def strongest(demands: Sequence[DecisionDemand]) -> Proof:
+    """The strongest proof that one of the demands asks for."""
+    return max((one.proof for one in demands), key=PROOFS.index, default="key")
+
+
+def check_pending(standing: Standing, approval: Approval, now: float) -> None:
+    """Raises Conflict (`decided`) where the operation takes no verdict any more, Untrusted where this one is about
+    something else or too old.
+    """
+    check_exact(approval, standing.exact)
+    life = standing.life
+    if life.state is not State.AWAITING_APPROVAL:
+        raise Conflict(f"{approval.operation_id} {_how_decided(life)}", code="decided")
+    if now > standing.until:
+        raise Conflict(f"{approval.operation_id} expired {now - standing.until:.0f} s ago", code="decided")
+    age = now - approval.issued_at
+    if age > FRESH_SECONDS or age < -AHEAD_SECONDS:
+        raise Untrusted(f"signed {age:.0f} s ago by the approver's clock, at most {FRESH_SECONDS:.0f}", code=BAD)
+
+
+def check_entitled(standing: Standing, approval: Approval, world: World) -> Open:
+    """The progress before the verdict. Raises Denied (`not_approver`) where it is not this person's to give."""
+    who, before = approval.approver, standing.open(world)
+    if same_person(who, standing.asker.id, world.principals):
+        raise Denied(f"{who} requested it, or it was requested for {who}: somebody else decides", code=NOT_APPROVER)
+    if any(same_person(who, other, world.principals) for other in standing.approvers):
+        raise Conflict(f"{who} has approved it already", code="decided")
+    if approval.verdict == "reject" and who in before.later:
+        return before
+    if who not in before.able:
+        raise Denied(f"it waits for {before.waits_for}: {who} is none of them", code=NOT_APPROVER)
+    if who not in before.steps.get(approval.step, ()):
+        raise Untrusted(f"step {approval.step!r} is not open; open is {', '.join(before.steps)}", code=BAD)
+    return before
+
+
+def repeated(standing: Standing, signed: SignedApproval) -> bool:
+    """Whether this very verdict is on record already: its approver asks again, because an answer got lost."""
+    end = standing.life.end
+    known = [*standing.signed, *([end.approval] if isinstance(end, Rejected) else ())]
+    return any(one == signed for one in known)
+
+
+def _how_decided(life: Life) -> str:
+    if isinstance(life.end, Rejected):
+        return f"was rejected by {life.end.approver}"
+    if life.outcome is not None:
+        return f"has ended: {life.outcome}"
+    if life.approved is not None:
+        last = life.approved.approver or read_approval(life.approvals[-1]).approver
+        return f"was approved, at last by {last}"
+    return f"is {life.state}"

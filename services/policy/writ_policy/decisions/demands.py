@@ -1,0 +1,85 @@
+"""Demands for approval as a decision carries them, and the progress of an operation by the demands that it was
+requested under. Pure.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from writ_contracts.approvals import MOST_PEOPLE, DecisionDemand, DecisionStep
+from writ_contracts.inventory import Principal
+from writ_rules.engine.obligations import ApproverStep, Demand, People, Progress, progress
+
+
+class Open(Struct, frozen=True, kw_only=True):
+    """The progress of all demands of an operation. `steps`: each open step by its label, with those able to approve
+    it now. `later`: people who are able in an open step or one after it. `waits_for`: the open steps in words.
+    """
+
+    steps: dict[str, frozenset[str]]
+    later: frozenset[str]
+    remaining: int
+    waits_for: str
+
+    @property
+    def complete(self) -> bool:
+        """All demands are met."""
+        return not self.steps
+
+    @property
+    def able(self) -> frozenset[str]:
+        """Those who can approve now."""
+        return frozenset[str]().union(*self.steps.values())
+
+    def step_for(self, who: str) -> str:
+        """The first open step that this person's approval counts for; empty without one."""
+        return next((label for label, able in self.steps.items() if who in able), "")
+
+
+def wire_demands(demands: Iterable[Demand], asker: Principal, people: People) -> list[DecisionDemand]:
+    """The demands with the people who could meet them now."""
+    return [
+        DecisionDemand(
+            rule=one.rule, seconds=one.seconds, steps=[_wire_step(step, asker, people) for step in one.steps]
+        )
+        for one in demands
+    ]
+
+
+def _wire_step(step: ApproverStep, asker: Principal, people: People) -> DecisionStep:
+    able = _members(step.approvers, people) - {asker.id, asker.acts_for}
+    return DecisionStep(roles=list(step.approvers), quorum=step.quorum, people=sorted(able)[:MOST_PEOPLE])
+
+
+def progress_of(demands: Sequence[DecisionDemand], approvals: Sequence[str], asker: Principal, people: People) -> Open:
+    """The progress that these approvals make, by the roles that people have now."""
+    steps, later, words, remaining = dict[str, frozenset[str]](), set[str](), list[str](), 0
+    for demand in demands:
+        own = Demand(
+            demand.rule, tuple(ApproverStep(tuple(one.roles), one.quorum) for one in demand.steps), demand.seconds
+        )
+        how = progress(own, approvals, asker, people)
+        if how.waits_for is None:
+            continue
+        at = _position(own, how)
+        steps[f"{demand.rule}#{at + 1}"] = how.able
+        rest = own.steps[at + 1 :]
+        words.append(str(how.waits_for))
+        remaining = max(remaining, how.more + sum(one.quorum for one in rest))
+        later |= how.able.union(*(_members(one.approvers, people) for one in rest))
+    gone = {asker.id, asker.acts_for, *approvals}
+    return Open(
+        steps=steps,
+        later=frozenset(who for who in later if who not in gone),
+        remaining=remaining,
+        waits_for="; ".join(words),
+    )
+
+
+def _position(demand: Demand, how: Progress) -> int:
+    """The open step, found by identity: two steps of a demand may be equal."""
+    return next(at for at, step in enumerate(demand.steps) if step is how.waits_for)
+
+
+def _members(roles: Iterable[str], people: People) -> set[str]:
+    return {who for role in roles for who in people.get(role, ())}

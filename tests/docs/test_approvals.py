@@ -1,0 +1,38 @@
+"""docs/approvals.md is true: its script signs what policy believes, with public libraries alone."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from writ_contracts.approvals import ApprovalEvent, ApprovalMessage
+from writ_contracts.registry import CHANNELS
+from writ_contracts.wire import decode
+from writ_trust.approvals import nkey_credential, verify_approval
+
+TEXT = (Path(__file__).parents[2] / "docs/approvals.md").read_text()
+
+
+def signed() -> ApprovalMessage:
+    (script,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    assert "writ_" not in script
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=30)
+    return decode(run.stdout.encode(), ApprovalMessage)
+
+
+def test_the_script_signs_what_policy_believes() -> None:
+    message = signed()
+    approval = verify_approval(message.approval, [nkey_credential("bob", message.approval.credential)])
+    assert (message.principal, approval.approver, approval.verdict) == ("alice", "bob", "approve")
+    assert approval.issued_at == 1767225600
+
+
+def test_the_subjects_are_those_of_the_registry() -> None:
+    named = set(re.findall(r"`(writ\.[a-z.]+)\.<you>", TEXT))
+    addresses = {one.address.removesuffix(".{principal}") for one in CHANNELS if one.address.endswith(".{principal}")}
+    assert {"writ.approval", "writ.event.approval"} <= named & addresses
+
+
+def test_kinds_of_events_are_named() -> None:
+    described = set(re.findall(r"`(\w+)`", (ApprovalEvent.__doc__ or "").split("`kind`:")[1]))
+    assert {kind for kind in described if f"`{kind}`" not in TEXT} == set()

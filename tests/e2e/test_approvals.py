@@ -1,0 +1,232 @@
+"""Approvals, end to end: an installation with real processes and NATS permissions, and people who decide."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from writ_bus.errors import Forbidden
+from writ_bus.port import Entry
+from writ_client.client import Writ
+from writ_client.context import Context, open_bus
+from writ_contracts import subjects
+from writ_contracts.errors import Conflict, Denied, Untrusted
+from writ_contracts.journal import Approved
+from writ_contracts.wire import encode
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+PEOPLE: dict[str, dict[str, Any]] = {
+    "alice": {"roles": ["operator"]},
+    "bob": {"roles": ["approver"]},
+    "carol": {"roles": ["approver", "lead"]},
+    "copilot": {"kind": "agent", "roles": ["operator"], "acts_for": "alice"},
+}
+RULES: list[dict[str, Any]] = [
+    {
+        "name": "one",
+        "operations": ["test_noop", "test_secret", "file_delete"],
+        "allowed": True,
+        "requires_approval": True,
+    },
+    {
+        "name": "steps",
+        "operations": ["test_count"],
+        "allowed": True,
+        "approval": {"steps": [{"approvers": ["approver"], "quorum": 1}, {"approvers": ["lead"]}]},
+    },
+    {"name": "short", "operations": ["test_fail"], "allowed": True, "approval": {"timeout": "2s"}},
+    {"name": "sleeps", "operations": ["test_sleep"], "allowed": True, "requires_approval": True},
+    {"name": "stops", "operations": ["stop_set"], "allowed": True},
+    {"name": "lifts", "operations": ["stop_lift"], "allowed": True, "requires_approval": True},
+]
+ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_SWEEP": "0.5"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    folder = tmp_path_factory.mktemp("approvals")
+    targets = [local_target("web-1", folder / "files"), local_target("web-2", folder / "files")]
+    home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=list(PEOPLE.items()))
+    async with running_installation(folder, home=home, executors=2, environ=ENVIRON) as running:
+        yield running
+
+
+@asynccontextmanager
+async def people(installation: RunningInstallation, *names: str) -> AsyncIterator[list[Writ]]:
+    clients = [await installation.client(name) for name in names]
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            await client.close()
+
+
+def policy_key(installation: RunningInstallation) -> tuple[str]:
+    return (installation.home.key("policy").public,)
+
+
+async def asked(writ: Writ, operation: str = "test_noop", target: str = "web-1", **parameters: Any) -> str:
+    answer = await writ.submit(operation, target, parameters, reason="a test")
+    assert (answer.state, answer.outcome) == ("awaiting_approval", None), answer
+    return answer.operation_id or ""
+
+
+async def approve(installation: RunningInstallation, writ: Writ, operation_id: str, reason: str = "fine") -> str:
+    card = await writ.approvals.card(operation_id, policy_key(installation))
+    assert card.unverified == []
+    return (await writ.approvals.approve(card, reason=reason)).state
+
+
+async def test_a_second_person_approves_and_it_runs(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
+        operation_id = await asked(alice)
+        listed = (await bob.approvals.pending()).pending
+        assert [(one.operation_id, one.yours) for one in listed] == [(operation_id, True)]
+        card = await bob.approvals.card(operation_id, policy_key(installation))
+        assert card.sentence == "alice requests test_noop on web-1"
+        assert card.short == listed[0].digest[:4] + "-" + listed[0].digest[4:8]
+        assert await approve(installation, bob, operation_id) == "approved"
+        done = await alice.wait(operation_id, timeout=20)
+        assert done.outcome == "succeeded"
+        trace = await alice.trace(operation_id=operation_id)
+        kinds = [event.kind for event in trace.events if event.kind not in ("lock_taken", "limit_taken")]
+        assert kinds == ["requested", "awaiting_approval", "approved", "dispatched", "granted", "finished"], trace
+        assert (await bob.approvals.pending()).pending == []
+
+
+async def test_a_rejection_ends_it_and_is_no_expiry(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob", "carol") as (alice, bob, carol):
+        operation_id = await asked(alice)
+        late = await carol.approvals.card(operation_id, policy_key(installation))
+        card = await bob.approvals.card(operation_id, policy_key(installation))
+        assert (await bob.approvals.reject(card, reason="not today")).state == "rejected"
+        ended = await alice.wait(operation_id, timeout=20)
+        assert (ended.outcome, ended.message) == ("rejected", "rejected by bob: not today")
+        with pytest.raises(Conflict, match="was rejected by bob"):  # the second of two answers is told
+            await carol.approvals.approve(late)
+
+
+async def test_neither_the_requester_nor_their_agent_nor_its_human_approves(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "copilot") as (alice, copilot):
+        for writ in (alice, copilot):
+            operation_id = await asked(writ)
+            theirs = await writ.approvals.card(operation_id, policy_key(installation))
+            for other in (alice, copilot):
+                with pytest.raises(Denied):
+                    await other.approvals.approve(theirs)
+                with pytest.raises(Denied):
+                    await other.approvals.reject(theirs)
+            assert (await writ.get(operation_id)).state == "awaiting_approval"
+            await writ.cancel(operation_id)
+            assert (await writ.wait(operation_id, timeout=10)).outcome == "cancelled"
+
+
+async def test_order_of_steps_and_quorum(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob", "carol") as (alice, bob, carol):
+        operation_id = await asked(alice, "test_count", path=str(installation.home.root.parent / "files" / "counted"))
+        assert await approve(installation, bob, operation_id) == "awaiting_approval"
+        again = await bob.approvals.card(operation_id, policy_key(installation))
+        assert (again.step, again.waits_for, again.remaining) == ("", "one of role lead", 1)
+        with pytest.raises(Conflict, match="bob has approved it already"):
+            await bob.approvals.approve(again)
+        assert await approve(installation, carol, operation_id) == "approved"
+        assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
+
+
+async def test_expiry_while_nobody_looks(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
+        operation_id = await asked(alice, "test_fail")
+        card = await bob.approvals.card(operation_id, policy_key(installation))
+        ended = await alice.wait(operation_id, timeout=8)
+        assert (ended.outcome, ended.code) == ("expired", "not_approved")
+        assert "one of role approver" in ended.message
+        assert ended.updated_at - ended.requested_at < 2 + 2
+        with pytest.raises(Conflict, match="expired"):
+            await bob.approvals.approve(card)
+
+
+async def test_an_approver_hears_of_it(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
+        async with asyncio.timeout(20), aclosing(await bob.approvals.listen()) as events:
+            operation_id = await asked(alice)
+            await alice.cancel(operation_id)
+            heard = [await anext(events), await anext(events)]
+        assert [(one.kind, one.operation_id) for one in heard] == [
+            ("pending", operation_id),
+            ("cancelled", operation_id),
+        ]
+        assert (heard[0].principal, heard[0].operation, heard[0].target) == ("alice", "test_noop", "web-1")
+
+
+async def test_a_control_operation_that_needs_approval_takes_effect_after_it(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
+        stop = await alice.stop_set(["web-2"], reason="a test")
+        assert (await alice.submit("test_sleep", "web-2")).outcome == "denied"
+        operation_id = await asked(alice, "stop_lift", "writ", stop_id=stop.output["id"])
+        assert await approve(installation, bob, operation_id) == "approved"
+        assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
+        lifted = await alice.submit("test_sleep", "web-2")
+        assert lifted.state == "awaiting_approval"
+        await alice.cancel(lifted.operation_id or "")
+
+
+async def test_a_stop_in_between_wins_over_an_approval(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
+        operation_id = await asked(alice, "test_sleep", "web-2", seconds=0)
+        stop = await alice.stop_set(["web-2"], reason="a freeze")
+        assert await approve(installation, bob, operation_id) == "approved"
+        ended = await alice.wait(operation_id, timeout=20)
+        assert (ended.outcome, ended.code) == ("denied", "stopped")
+        lift = await asked(alice, "stop_lift", "writ", stop_id=stop.output["id"])
+        await approve(installation, bob, lift)
+        assert (await alice.wait(lift, timeout=20)).outcome == "succeeded"
+
+
+async def test_hidden_parameters_are_only_rejected_unless_the_requester_gives_them(
+    installation: RunningInstallation,
+) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
+        operation_id = await asked(alice, "test_secret", secret="s3cret-canary")
+        card = await bob.approvals.card(operation_id, policy_key(installation))
+        with pytest.raises(Denied, match="secret cannot be seen"):
+            await bob.approvals.approve(card)
+        with pytest.raises(Untrusted, match="other parameters"):
+            await bob.approvals.card(operation_id, policy_key(installation), hidden={"secret": "another"})
+        seen = await bob.approvals.card(operation_id, policy_key(installation), hidden={"secret": "s3cret-canary"})
+        assert (await bob.approvals.approve(seen)).state == "approved"
+        assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
+
+
+async def test_an_executor_cannot_append_an_approval(installation: RunningInstallation) -> None:
+    async with people(installation, "alice") as (alice,):
+        operation_id = await asked(alice, target="web-2")
+        key = installation.home.key("executor")
+        bus = await open_bus(Context(principal="executor", url=installation.url), key.seed, wait=10)
+        try:
+            last = await bus.journal.last(subjects.operation_filter("alice", operation_id))
+            assert last is not None
+            event = Approved(id="a", at=0.0, correlation_id="c", operation_id=operation_id, approvals=[])
+            for kind in ("approved", "approval_given", "rejected"):
+                entry = Entry(
+                    subject=subjects.operation_event("alice", operation_id, kind),
+                    data=encode(event),
+                    event_id="a",
+                    filter=subjects.operation_filter("alice", operation_id),
+                    expected=last.sequence,
+                )
+                with pytest.raises(Forbidden):
+                    await bus.journal.append(entry)
+        finally:
+            await bus.close()
+        assert (await alice.get(operation_id)).state == "awaiting_approval"
+        await alice.cancel(operation_id)
