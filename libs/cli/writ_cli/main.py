@@ -131,6 +131,7 @@ for command in (
     principals.principal,
     principals.context,
     scan.scan,
+    LazyGroup("token", "writ_cli.installation.tokens:token", "Bearer tokens of the MCP gateway."),
     LazyGroup("mcp", "writ_cli.operations.mcp:mcp", "Tools for AI agents (Model Context Protocol)."),
     LazyGroup(
         "approvals",

@@ -3,10 +3,12 @@
 This is where "no tool approves" holds: a tool has no other way to send a request.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from writ_bus.port import Bus
+from writ_client.approvals import Approvals
 from writ_client.client import Writ
 from writ_contracts import requests
 from writ_contracts.errors import Denied, Invalid
@@ -33,6 +35,7 @@ class AgentClient(Writ):
         public_only: bool = False,
     ) -> None:
         super().__init__(bus, key, principal)
+        self.approvals = Approvals(bus, None, principal, time.time)  # without a key it can sign no verdict
         self._catalogue = catalogue
         self._read_only = read_only
         self._public_only = public_only

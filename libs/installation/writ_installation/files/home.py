@@ -58,6 +58,8 @@ class Home:
         self.agents = (written if self.split else self.joined) / "agents.yaml"
         self.leaves = self.config / "leaves.yaml"
         """Sites whose leaf nodes connect to our NATS server."""
+        self.gateway_tokens = self.config / "gateway-tokens.json"
+        """Digests of the bearer tokens of the MCP gateway's clients."""
         self.public_file = self.config / "public.yaml"
         self.params_key = self.keys / "params.key"
         self.tokens = self.root / "tokens"
