@@ -207,6 +207,48 @@ async def test_hidden_parameters_are_only_rejected_unless_the_requester_gives_th
         assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
 
 
+async def test_a_dry_run_needs_no_approval_and_changes_nothing(installation: RunningInstallation) -> None:
+    async with people(installation, "alice") as (alice,):
+        counted = installation.home.root.parent / "files" / "never"
+        done = await alice.run("test_count", "web-1", {"path": str(counted)}, dry_run=True, timeout=20)
+        assert (done.outcome, counted.exists()) == ("previewed", False)
+
+
+async def test_policy_changed_in_between_makes_it_stale(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
+        operation_id = await asked(alice, "test_sleep", "web-2", seconds=0)
+        card = await bob.approvals.card(operation_id, policy_key(installation))
+        stricter = [rule for rule in RULES if rule["name"] != "sleeps"]
+        stricter.append({"name": "sleeps", "operations": ["test_sleep"], "allowed": True, "approval": {"quorum": 2}})
+        with installation.paused("executor"):
+            await bob.approvals.approve(card)
+            installation.home.policy.write_text(open_policy(*stricter))
+        ended = await alice.wait(operation_id, timeout=30)
+        installation.home.policy.write_text(open_policy(*RULES))
+        assert (ended.outcome, ended.code) == ("stale", "stale"), ended
+        assert "2 of role approver" in ended.message
+
+
+async def test_services_restarted_between_any_two_steps(installation: RunningInstallation) -> None:
+    """Kill -9 of executors while it is parked, of policy before the verdict, of executors right after it."""
+    async with people(installation, "alice", "bob") as (alice, bob):
+        operation_id = await asked(alice, "test_count", path=str(installation.home.root.parent / "files" / "again"))
+        for name in ("executor-1", "executor-2", "policy"):
+            await installation.until(name, other_than=installation.kill(name))
+        assert await approve(installation, bob, operation_id) == "awaiting_approval"
+        for name in ("executor-1", "executor-2", "policy"):
+            await installation.until(name, other_than=installation.kill(name))
+        async with people(installation, "carol") as (carol,):
+            card = await carol.approvals.card(operation_id, policy_key(installation))
+            with installation.paused("executor"):
+                assert (await carol.approvals.approve(card)).state == "approved"
+                killed = [(name, installation.kill(name)) for name in ("executor-1", "executor-2")]
+            for name, pid in killed:
+                await installation.until(name, other_than=pid)
+        assert (await alice.wait(operation_id, timeout=30)).outcome == "succeeded"
+        assert (installation.home.root.parent / "files" / "again").read_text().count(operation_id) == 1
+
+
 async def test_an_executor_cannot_append_an_approval(installation: RunningInstallation) -> None:
     async with people(installation, "alice") as (alice,):
         operation_id = await asked(alice, target="web-2")
