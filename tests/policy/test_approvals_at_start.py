@@ -1,9 +1,11 @@
 """Approvals at the start: what changed since they were given, and what wins over them."""
 
-from tests.policy.approving import NEEDS, TWO, know, pending
+from msgspec import structs
+from tests.policy.approving import NEEDS, TWO, know, pending, stamp
 from tests.policy.replica import Asking
 
 from writ_contracts import subjects
+from writ_contracts.journal import Finished
 from writ_trust.keys import Key, generate_seed
 
 
@@ -71,3 +73,20 @@ async def test_a_key_changed_in_between_does_not_count(asking: Asking) -> None:
     know(asking)
     await one.dispatched()
     assert await one.start() == ("deny", "stale")
+
+
+async def test_approvals_of_what_has_ended_count_no_more(asking: Asking) -> None:
+    """An executor that keeps an approved operation back until it has expired gets no allow, nor for a rejected one."""
+    one = await pending(asking)
+    await one.decide()
+    recorded = structs.replace(one.subject, recorded=True)
+    assert (await asking.decision(recorded)).effect == "allow"
+    expired = Finished(**stamp(asking, "end"), operation_id=one.subject.operation_id, outcome="expired")
+    await asking.append(one.subject, expired)
+    assert (await asking.decision(recorded)).effect == "require_approval"
+    know(asking, "carol", "dave", dave=["lead"])
+    other = await pending(asking, TWO)
+    await other.decide("bob")
+    await other.decide("carol", verdict="reject")
+    asking.files.policy(NEEDS)  # by now one approval would do, and bob's is on record
+    assert (await asking.decision(structs.replace(other.subject, recorded=True))).effect == "require_approval"
